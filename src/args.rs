@@ -1,0 +1,225 @@
+//! The command line: the flags of the original's `scripts/txt2img.py`, then ours. No logic beyond reading them.
+
+mod expand;
+
+use crate::device;
+use crate::diffusion::samplers::Kind;
+use crate::rng::Rng;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use std::path::PathBuf;
+
+/// The heading of the flags that the original lacks.
+const OURS: &str = "Options that the original lacks";
+
+/// Stable Diffusion 1.x: text in, pictures out. A drop-in for the original's scripts/txt2img.py.
+#[derive(Parser, Clone, PartialEq, Debug)]
+#[command(version, args_override_self = true, next_help_heading = "Options of the original", max_term_width = 110)]
+pub struct Args {
+    /// The text to draw
+    #[arg(long, value_name = "TEXT", default_value = "a painting of a virus monster playing guitar")]
+    pub prompt: String,
+
+    /// Folder for the pictures
+    #[arg(long, value_name = "DIR", default_value = "outputs/txt2img-samples")]
+    pub outdir: PathBuf,
+
+    /// Write no grid of all pictures
+    #[arg(long = "skip_grid")]
+    pub skip_grid: bool,
+
+    /// Write no single pictures, only the grid
+    #[arg(long = "skip_save")]
+    pub skip_save: bool,
+
+    /// Sampling steps, of every sampler
+    #[arg(long = "ddim_steps", value_name = "N", default_value_t = 50)]
+    pub ddim_steps: i64,
+
+    /// Sample with PLMS instead of DDIM
+    #[arg(long)]
+    pub plms: bool,
+
+    /// Sample with DPM-Solver instead of DDIM
+    #[arg(long = "dpm_solver")]
+    pub dpm_solver: bool,
+
+    /// Use the LAION-400M model: its config, checkpoint and output folder
+    #[arg(long)]
+    pub laion400m: bool,
+
+    /// Start every batch from the same noise
+    #[arg(long = "fixed_code")]
+    pub fixed_code: bool,
+
+    /// Share of fresh noise in DDIM's steps; 0 is deterministic
+    #[arg(long = "ddim_eta", value_name = "F", default_value_t = 0., value_parser = finite)]
+    pub ddim_eta: f64,
+
+    /// How often to draw everything
+    #[arg(long = "n_iter", value_name = "N", default_value_t = 2)]
+    pub n_iter: i64,
+
+    /// Height of a picture in pixels
+    #[arg(long = "H", visible_alias = "height", value_name = "N", default_value_t = 512)]
+    pub height: i64,
+
+    /// Width of a picture in pixels
+    #[arg(long = "W", visible_alias = "width", value_name = "N", default_value_t = 512)]
+    pub width: i64,
+
+    /// Channels of the latents
+    #[arg(long = "C", visible_alias = "latent_channels", value_name = "N", default_value_t = 4)]
+    pub channels: i64,
+
+    /// Pixels to a latent, in each direction
+    #[arg(long = "f", visible_alias = "downsampling_factor", value_name = "N", default_value_t = 8)]
+    pub factor: i64,
+
+    /// Pictures in a batch
+    #[arg(long = "n_samples", value_name = "N", default_value_t = 3)]
+    pub n_samples: i64,
+
+    /// Pictures in a row of the grid [default: n_samples]
+    #[arg(long = "n_rows", value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub n_rows: i64,
+
+    /// Guidance: how hard to follow the prompt; 1 is none
+    #[arg(long, value_name = "F", default_value_t = 7.5, value_parser = finite)]
+    pub scale: f64,
+
+    /// Draw the lines of this file instead of --prompt; - is standard input
+    #[arg(long = "from-file", visible_alias = "from_file", value_name = "FILE")]
+    pub from_file: Option<PathBuf>,
+
+    /// The model's yaml file; built in if this one is not there
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub config: PathBuf,
+
+    /// The model: a .ckpt or .safetensors file, or a diffusers folder
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CKPT)]
+    pub ckpt: PathBuf,
+
+    /// Where the random numbers start; outside 0 to 4294967295 means anywhere
+    #[arg(long, value_name = "N", default_value = "42", value_parser = seed)]
+    pub seed: Seed,
+
+    /// full: f32 throughout; autocast: half precision where the device gains by it
+    #[arg(long, value_name = "PRECISION", default_value = "autocast")]
+    pub precision: Precision,
+
+    /// ddim, plms, dpm_solver, or one of k-diffusion's [default: ddim]
+    #[arg(long, value_name = "NAME", help_heading = OURS, value_parser = sampler_name())]
+    pub sampler: Option<Kind>,
+
+    /// How k-diffusion's samplers space their steps
+    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "discrete")]
+    pub schedule: Schedule,
+
+    /// Whose random numbers: torch's on a CUDA GPU of so many multiprocessors and threads on each, or on a CPU
+    #[arg(long, value_name = "cuda|cuda:SMSxTHREADS|cpu", help_heading = OURS, default_value = "cuda")]
+    pub rng: Rng,
+
+    /// Where to compute
+    #[arg(long, value_name = "auto|cpu|cuda[:N]", help_heading = OURS, default_value = "auto")]
+    pub device: device::Choice,
+
+    /// Threads to compute with [default: one a core]
+    #[arg(long, value_name = "N", help_heading = OURS, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+
+    /// Leave out the invisible watermark
+    #[arg(long = "skip_watermark", help_heading = OURS)]
+    pub skip_watermark: bool,
+
+    /// Print how long loading and each picture took, as a row of a Markdown table
+    #[arg(long, help_heading = OURS)]
+    pub timings: bool,
+}
+
+/// The config taken when none is named.
+pub const DEFAULT_CONFIG: &str = "configs/stable-diffusion/v1-inference.yaml";
+
+/// The checkpoint taken when none is named.
+pub const DEFAULT_CKPT: &str = "models/ldm/stable-diffusion-v1/model.ckpt";
+
+/// `--precision`.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Precision {
+    /// f32 throughout.
+    Full,
+    /// Half precision where the device gains by it.
+    Autocast,
+}
+
+/// `--schedule`.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Schedule {
+    /// Evenly in the model's timesteps.
+    Discrete,
+    /// As Karras et al. 2022 do.
+    Karras,
+}
+
+/// `--seed`: a number torch takes, or the wish for any other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Seed {
+    /// This one.
+    Given(u32),
+    /// Whichever comes.
+    Random,
+}
+
+fn sampler_name() -> impl TypedValueParser<Value = Kind> {
+    PossibleValuesParser::new(Kind::ALL.map(|(name, _)| name))
+        .try_map(|name| Kind::from_name(&name).ok_or("not the name of a sampler"))
+}
+
+/// Any whole number, however long: what does not fit is as good as any.
+fn seed(text: &str) -> Result<Seed, String> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("not a whole number".into());
+    }
+    Ok(text.parse().map_or(Seed::Random, Seed::Given))
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number")?;
+    if number.is_finite() { Ok(number) } else { Err("not a finite number".into()) }
+}
+
+impl Args {
+    /// Reads the program's arguments; prints help, or what is wrong with them, and ends the program.
+    pub fn from_command_line() -> Self {
+        Self::try_from_words(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The same from any words, the first of them the program's name.
+    ///
+    /// # Errors
+    /// On anything that is no flag or no value of it; also on `--help`, which is an error to clap.
+    pub fn try_from_words(words: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let words = expand::expand(&mut command, words.into_iter().collect())?;
+        let mut args = Self::from_arg_matches(&command.try_get_matches_from_mut(words)?)?;
+        args.sampler = args.one_sampler().map_err(|reason| command.error(ErrorKind::ArgumentConflict, reason))?;
+        Ok(args)
+    }
+
+    /// `--sampler` and its old spellings, of which `--dpm_solver` wins.
+    fn one_sampler(&self) -> Result<Option<Kind>, &'static str> {
+        let old = match (self.dpm_solver, self.plms) {
+            (true, _) => Some(Kind::DpmSolver),
+            (_, true) => Some(Kind::Plms),
+            _ => None,
+        };
+        match (old, self.sampler) {
+            (Some(old), Some(new)) if old != new => {
+                Err("--plms and --dpm_solver are samplers; leave them out, or --sampler")
+            }
+            (old, new) => Ok(new.or(old)),
+        }
+    }
+}

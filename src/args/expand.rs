@@ -1,0 +1,52 @@
+//! Python's reading of a command line, where clap's differs: flags cut short, and values that begin with a dash.
+
+use super::OURS;
+use clap::error::ErrorKind;
+use clap::{Arg, Command, Error};
+use std::ffi::OsString;
+
+/// Flags written out in full, and `--flag=value` for values that begin with a dash.
+pub fn expand(command: &mut Command, words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
+    command.build(); // --help joins the flags only here
+    let mut expanded: Vec<OsString> = vec![];
+    for word in words {
+        let text = word.to_str().unwrap_or_default();
+        let (name, value) = text.split_at(text.find('=').unwrap_or(text.len()));
+        let flags = name.strip_prefix("--").map_or(vec![], |name| flags_called(command, name));
+        match flags.as_slice() {
+            [] if is_dashed_value(text) && expanded.len() > 1 => {
+                let flag = expanded.last_mut().expect("more than one word");
+                flag.push("=");
+                flag.push(word);
+            }
+            [] => expanded.push(word), // a plain value; or clap says what it does not know
+            [flag] => expanded.push(format!("--{flag}{value}").into()),
+            several => {
+                let reason = format!("ambiguous option: {name} could be --{}", several.join(", --"));
+                return Err(command.error(ErrorKind::UnknownArgument, reason));
+            }
+        }
+    }
+    Ok(expanded)
+}
+
+/// `-1` and `-foo bar` are values, `-foo` is not.
+fn is_dashed_value(word: &str) -> bool {
+    word.starts_with('-') && (word.contains(' ') || word.parse::<f64>().is_ok())
+}
+
+/// The flags a name may mean: itself, else those of the original that begin with it, else those of ours.
+fn flags_called<'a>(command: &'a Command, name: &str) -> Vec<&'a str> {
+    let names = |arg: &'a Arg| arg.get_long().into_iter().chain(arg.get_visible_aliases().unwrap_or_default());
+    let mut all = command.get_arguments().flat_map(names);
+    if let Some(exact) = all.find(|flag| *flag == name) {
+        return vec![exact];
+    }
+    let is_original = |arg: &&Arg| arg.get_help_heading() != Some(OURS);
+    let originals = command.get_arguments().filter(is_original).filter_map(Arg::get_long);
+    let originals: Vec<&str> = originals.filter(|flag| flag.starts_with(name)).collect();
+    if name.is_empty() || !originals.is_empty() {
+        return originals;
+    }
+    command.get_arguments().flat_map(names).filter(|flag| flag.starts_with(name)).collect()
+}

@@ -1,0 +1,78 @@
+//! What a file is, by its first bytes.
+
+use anyhow::{Result, bail};
+
+/// The kinds of file that hold tensors.
+#[derive(Debug, PartialEq)]
+pub(super) enum Kind {
+    Safetensors,
+    Torch,
+}
+
+/// torch's magic number, as the pickle that older versions began a file with.
+const OLD_TORCH: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
+
+pub(super) fn kind(file: &[u8]) -> Result<Kind> {
+    if file.starts_with(b"PK\x03\x04") {
+        return Ok(Kind::Torch);
+    }
+    if is_safetensors(file) {
+        return Ok(Kind::Safetensors);
+    }
+    if file.starts_with(LFS_POINTER) {
+        let size = lfs_size(file).unwrap_or("an unknown number of");
+        bail!("is a git-lfs pointer to {size} bytes, not the checkpoint itself; fetch it with git lfs pull");
+    }
+    if is_web_page(file) {
+        bail!("is a web page, not a checkpoint; the download went to a login or error page, so download it again");
+    }
+    if file.starts_with(OLD_TORCH) || is_tar(file) {
+        bail!(
+            "was written by a torch older than 1.6; load and save it in a newer torch, or convert it to .safetensors"
+        );
+    }
+    bail!("is {}, not a checkpoint; give a .ckpt or .safetensors file or a diffusers folder", other(file));
+}
+
+/// The length of the header, then the header. The length is never so large that it reads as text.
+fn is_safetensors(file: &[u8]) -> bool {
+    file.get(8) == Some(&b'{') && !is_text(&file[..8])
+}
+
+fn lfs_size(file: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(start(file)).ok()?;
+    let size = text.lines().find_map(|line| line.strip_prefix("size "))?;
+    size.bytes().all(|byte| byte.is_ascii_digit()).then_some(size)
+}
+
+fn is_web_page(file: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(start(file)).to_lowercase();
+    let text = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
+    ["<!doctype", "<html", "<head", "<?xml", "<!--"].iter().any(|tag| text.starts_with(tag))
+}
+
+fn is_tar(file: &[u8]) -> bool {
+    file.get(257..262) == Some(b"ustar")
+}
+
+fn other(file: &[u8]) -> &'static str {
+    match file {
+        [0x80, 0..=5, ..] => "a bare Python pickle",
+        [b'G', b'G', b'U', b'F', ..] => "a GGUF file",
+        [0x1f, 0x8b, ..] => "a gzip archive",
+        _ if !is_text(start(file)) => "of no known format",
+        _ if file.trim_ascii_start().starts_with(b"{") => "a JSON file",
+        _ => "a text file",
+    }
+}
+
+fn start(file: &[u8]) -> &[u8] {
+    &file[..file.len().min(512)]
+}
+
+fn is_text(bytes: &[u8]) -> bool {
+    // The last character may be cut.
+    let valid = str::from_utf8(bytes).map_or_else(|e| e.error_len().is_none(), |_| true);
+    valid && bytes.iter().all(|byte| !byte.is_ascii_control() || byte.is_ascii_whitespace())
+}

@@ -1,0 +1,270 @@
+//! Torch files, sound and hostile, written here byte by byte.
+
+use std::io::{Cursor, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tempfile::NamedTempFile;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use super::pickle::{Pickle, Value};
+use super::{Checkpoint, Dtype};
+
+// A pickle's parts
+
+fn text(text: &str) -> Vec<u8> {
+    [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
+}
+
+fn int(n: i32) -> Vec<u8> {
+    [b"J", &n.to_le_bytes()[..]].concat()
+}
+
+fn tuple(items: &[Vec<u8>]) -> Vec<u8> {
+    [b"(", &items.concat()[..], b"t"].concat()
+}
+
+fn ints(numbers: &[i32]) -> Vec<u8> {
+    tuple(&numbers.iter().copied().map(int).collect::<Vec<_>>())
+}
+
+fn dict(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let entry = |(key, value): &(&str, Vec<u8>)| [text(key), value.clone()].concat();
+    let entries: Vec<_> = entries.iter().map(entry).collect();
+    [b"}(", &entries.concat()[..], b"u"].concat()
+}
+
+fn global(module: &str, name: &str) -> Vec<u8> {
+    format!("c{module}\n{name}\n").into_bytes()
+}
+
+fn call(module: &str, name: &str, arguments: &[Vec<u8>]) -> Vec<u8> {
+    [&global(module, name)[..], &tuple(arguments), b"R"].concat()
+}
+
+fn storage(kind: &str, key: &str, count: i32) -> Vec<u8> {
+    let id = [text("storage"), global("torch", kind), text(key), text("cpu"), int(count)];
+    [&tuple(&id)[..], b"Q"].concat()
+}
+
+fn view(storage: Vec<u8>, offset: i32, shape: &[i32], strides: &[i32]) -> Vec<u8> {
+    let description = [storage, int(offset), ints(shape), ints(strides)];
+    call("torch._utils", "_rebuild_tensor_v2", &description)
+}
+
+/// A tensor of the storage of `file`.
+fn tensor(offset: i32, shape: &[i32], strides: &[i32]) -> Vec<u8> {
+    view(storage("FloatStorage", "0", 6), offset, shape, strides)
+}
+
+fn program(value: &[u8]) -> Vec<u8> {
+    [b"\x80\x02", value, b"."].concat()
+}
+
+// A file's parts
+
+fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut zip = ZipWriter::new(Cursor::new(vec![]));
+    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    for (name, bytes) in entries {
+        zip.start_file(*name, stored).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+/// A torch file of one storage, the numbers 0 to 5.
+fn file(value: &[u8]) -> Vec<u8> {
+    let numbers: Vec<_> = (0..6).flat_map(|n| (n as f32).to_le_bytes()).collect();
+    archive(&[("any name/data.pkl", &program(value)), ("any name/data/0", &numbers)])
+}
+
+pub fn open(bytes: &[u8]) -> Result<Checkpoint> {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    Checkpoint::open(file.path())
+}
+
+fn refused(bytes: &[u8], because: &str) {
+    let Err(error) = open(bytes) else { panic!("opened, not refused: {because}") };
+    let sentence = error.to_string();
+    assert!(sentence.contains(because) && !sentence.contains('\n'), "{sentence}");
+}
+
+/// A torch file with a bit of everything.
+pub fn small_file() -> Vec<u8> {
+    let state = dict(&[("a", tensor(0, &[2, 3], &[3, 1])), ("b", tensor(0, &[3, 2], &[1, 3]))]);
+    file(&dict(&[("epoch", int(3)), ("state_dict", state)]))
+}
+
+// Sound files
+
+#[test]
+fn tensors_are_read_from_any_place_and_in_any_order() {
+    let state = dict(&[
+        ("whole", tensor(0, &[2, 3], &[3, 1])),
+        ("transposed", tensor(0, &[3, 2], &[1, 3])),
+        ("row", tensor(3, &[1, 3], &[99, 1])),
+        ("column", tensor(1, &[2], &[3])),
+        ("scalar", tensor(5, &[], &[])),
+        ("none", tensor(0, &[0, 9], &[9, 1])),
+    ]);
+    let checkpoint = open(&file(&dict(&[("epoch", int(3)), ("state_dict", state)]))).unwrap();
+    let read = |name| checkpoint.read_f32(name).unwrap();
+    assert_eq!(read("whole"), [0., 1., 2., 3., 4., 5.]);
+    assert_eq!(read("transposed"), [0., 3., 1., 4., 2., 5.]);
+    assert_eq!(read("row"), [3., 4., 5.]);
+    assert_eq!(read("column"), [1., 4.]);
+    assert_eq!(read("scalar"), [5.]);
+    assert!(read("none").is_empty());
+    assert_eq!(checkpoint.shape("transposed"), Some(&[3, 2][..]));
+}
+
+#[test]
+fn bare_dictionaries_and_parameters_are_read() {
+    let a = tensor(0, &[6], &[1]);
+    let parameter = call("torch._utils", "_rebuild_parameter", &[a.clone(), b"\x89".to_vec()]);
+    let ordered = call("collections", "OrderedDict", &[]);
+    let metadata = dict(&[("_metadata", dict(&[]))]);
+    let entries = [text("a"), a, text("b"), parameter].concat();
+    let state = [&ordered[..], b"(", &entries, b"u", &metadata, b"b"].concat();
+    let checkpoint = open(&file(&state)).unwrap();
+    assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(checkpoint.read_f32("a").unwrap(), checkpoint.read_f32("b").unwrap());
+}
+
+#[test]
+fn a_tensor_of_an_odd_type_matters_only_when_asked_for() {
+    let odd = view(storage("QInt8Storage", "0", 6), 0, &[6], &[1]);
+    let state = dict(&[("odd", odd), ("a", tensor(0, &[6], &[1]))]);
+    let checkpoint = open(&file(&state)).unwrap();
+    assert_eq!(checkpoint.dtype("odd"), Some(Dtype::Other));
+    assert!(checkpoint.read_f32("odd").is_err());
+    assert!(checkpoint.read_f32("a").is_ok());
+}
+
+#[test]
+fn every_protocol_makes_the_same_values() {
+    let written = [
+        &b"(lp0\nI1\naL2L\naS'a'\np1\naVb\na(dI1\nI2\nsa."[..],
+        b"\x80\x02]q\x00(K\x01\x8a\x01\x02U\x01aX\x01\x00\x00\x00b}K\x01K\x02se.",
+        b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00]\x94(K\x01M\x02\x00\x8c\x01a\x8c\x01b}\x94K\x01K\x02se.",
+    ];
+    for bytes in written {
+        let pickle = Pickle::read(bytes).unwrap();
+        let Value::List(list) = pickle.root else { panic!("{:?}", pickle.root) };
+        let [one, two, a, b, dict] = pickle.items(list) else { panic!("{:?}", pickle.items(list)) };
+        assert_eq!([one, two], [&Value::Int(1), &Value::Int(2)]);
+        assert_eq!([a, b], [&Value::Str("a"), &Value::Str("b")]);
+        assert_eq!(pickle.entries(*dict).unwrap(), [[Value::Int(1), Value::Int(2)]]);
+    }
+}
+
+// Hostile files
+
+#[test]
+fn nothing_is_run() {
+    let witness = std::env::temp_dir().join(format!("run by a pickle {}", std::process::id()));
+    let command = format!("touch '{}'", witness.display());
+    let code = format!("open({:?}, 'w')", witness.display().to_string());
+    let attacks = [
+        call("os", "system", &[text(&command)]),
+        call("posix", "system", &[text(&command)]),
+        call("builtins", "eval", &[text(&code)]),
+        call("__builtin__", "exec", &[text(&code)]),
+        [b"(", &text(&command)[..], b"ios\nsystem\n"].concat(),
+        [&b"\x8c\x02os\x8c\x06system\x93"[..], &tuple(&[text(&command)]), b"\x81"].concat(),
+    ];
+    for attack in attacks {
+        let state = dict(&[("a", tensor(0, &[6], &[1])), ("b", attack.clone())]);
+        assert_eq!(open(&file(&state)).unwrap().names().collect::<Vec<_>>(), ["a"]);
+        refused(&file(&attack), "holds a Python object, not a dictionary of tensors; save its");
+    }
+    assert!(!Path::new(&witness).exists());
+}
+
+#[test]
+fn tensors_that_lie_about_their_place_are_refused() {
+    let big = i32::MAX;
+    for (tensor, lie) in [
+        (tensor(0, &[7], &[1]), "does not fit its storage"),
+        (tensor(1, &[6], &[1]), "does not fit its storage"),
+        (tensor(-1, &[1], &[1]), "begins before its storage"),
+        (tensor(0, &[-2], &[1]), "has a negative size"),
+        (tensor(0, &[2], &[-1]), "has a negative size"),
+        (tensor(0, &[2, 3], &[1]), "has a stride too many or too few"),
+        (tensor(0, &[big], &[0]), "does not fit its storage"),
+        (tensor(big, &[big, big, big], &[big, big, big]), "does not fit its storage"),
+        (tensor(0, &[1; 9], &[1; 9]), "has 9 dimensions"),
+        (view(storage("FloatStorage", "0", 7), 0, &[1], &[1]), "has a storage that is cut short"),
+        (view(storage("FloatStorage", "0", -1), 0, &[1], &[1]), "has a storage that is cut short"),
+        (view(storage("FloatStorage", "1", 6), 0, &[1], &[1]), "has no storage"),
+        (view(int(0), 0, &[1], &[1]), "is described in an unknown way"),
+    ] {
+        let sentence = format!("is cut short or damaged (tensor 'a' {lie}); download it again");
+        refused(&file(&dict(&[("a", tensor)])), &sentence);
+    }
+}
+
+#[test]
+fn archives_of_other_kinds_are_refused() {
+    let a = file(&dict(&[("a", tensor(0, &[6], &[1]))]));
+    refused(&a[..a.len() / 2], "is cut short or damaged (");
+    refused(&archive(&[("word/document.xml", b"")]), "is a zip archive without a torch checkpoint");
+    let pickle = program(&dict(&[]));
+    refused(&archive(&[("x/data.pkl", &pickle)]), "holds no tensors; is it a");
+    let big_endian = archive(&[("x/data.pkl", &pickle), ("x/byteorder", b"big")]);
+    refused(&big_endian, "was saved on a big-endian machine");
+    let inversion = dict(&[("string_to_token", dict(&[])), ("string_to_param", dict(&[]))]);
+    refused(&file(&inversion), "is a textual inversion");
+    let mut compressed = a.clone();
+    for at in 0..a.len() - 12 {
+        match &a[at..at + 4] {
+            b"PK\x03\x04" => compressed[at + 8] = 8,
+            b"PK\x01\x02" => compressed[at + 10] = 8,
+            _ => {}
+        }
+    }
+    refused(&compressed, "is compressed, which torch never does; unpack it");
+}
+
+#[test]
+fn broken_pickles_are_refused() {
+    for (pickle, what) in [
+        (&b"\xff."[..], "an unknown instruction 0xff at byte 2 of its pickle"),
+        (b"", "an instruction that lacks its value at byte 2 of its pickle"),
+        (b"N0(0(0(.", "an instruction that lacks its value"),
+        (b"t", "the end of a group that has no beginning"),
+        (b"h\x07", "a reference to nothing"),
+        (b"}(Nu", "a key without a value"),
+        (b"X\xff\xff\xff\xff", "a sudden end"),
+        (b"\x8d\xff\xff\xff\xff\xff\xff\xff\xff", "a sudden end"),
+        (b"cos", "a sudden end"),
+    ] {
+        refused(&file(pickle), &format!("is cut short or damaged ({what}"));
+    }
+}
+
+/// Deep, vast or circular pickles take no more time than their length is worth.
+#[test]
+fn bombs_do_not_go_off() {
+    const N: usize = 1 << 20;
+    let doubled = [&b"]"[..], &b"q\x000h\x00h\x00\x86".repeat(N / 8)].concat();
+    let one_list = [&b"](lq\x00"[..], &b"h\x00a".repeat(N / 4)].concat();
+    let began = Instant::now();
+    for value in [
+        [&b")"[..], &b"\x85".repeat(N)].concat(),
+        b"]".repeat(N),
+        b"(".repeat(N),
+        [&b"("[..], &b"]".repeat(N), b"l"].concat(),
+        [&b"]q\x00"[..], &b"2a".repeat(N / 2)].concat(),
+        [&b"}q\x00"[..], &b"Nh\x00s".repeat(N / 4)].concat(),
+        doubled,
+        one_list,
+    ] {
+        refused(&file(&value), "'");
+    }
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}

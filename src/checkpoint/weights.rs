@@ -1,0 +1,107 @@
+//! A checkpoint's tensors, handed to the networks by name.
+
+use super::{Checkpoint, Dtype};
+use crate::diffusion::schedule::Schedule;
+use anyhow::{Result, bail};
+use candle_core::{DType, Device, Error, Shape, Tensor};
+use candle_nn::VarBuilder;
+use candle_nn::var_builder::SimpleBackend;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How many unfit tensors are named before giving up.
+const ENOUGH: usize = 5;
+
+/// Builds a network, which asks for its tensors by name and shape; `read` is called after each.
+///
+/// # Errors
+/// When tensors are missing or of another shape: one error names the first few.
+pub fn load<T>(
+    checkpoint: &Checkpoint,
+    device: &Device,
+    read: &(dyn Fn() + Sync),
+    build: impl FnOnce(VarBuilder) -> candle_core::Result<T>,
+) -> Result<T> {
+    let unfit = Unfit::default();
+    let weights = Weights { checkpoint, read, unfit: unfit.clone() };
+    let network = build(VarBuilder::from_backend(Box::new(weights), DType::F32, device.clone()));
+    let unfit = unfit.lock().unwrap_or_else(PoisonError::into_inner);
+    if !unfit.is_empty() {
+        let more = if unfit.len() < ENOUGH { "" } else { " and perhaps more" };
+        let path = checkpoint.path().display();
+        bail!(
+            "'{path}' does not fit the model's config: {}{more}; give the config that belongs to it",
+            unfit.join(", ")
+        );
+    }
+    Ok(network?)
+}
+
+/// The checkpoint's own noise schedule, unless it was rounded to half precision.
+pub fn schedule(checkpoint: &Checkpoint) -> Option<Schedule> {
+    let is_exact = checkpoint.dtype("alphas_cumprod") == Some(Dtype::F32);
+    is_exact.then(|| checkpoint.read_f32("alphas_cumprod").ok()).flatten().and_then(|a| Schedule::from_buffer(&a))
+}
+
+/// What is wrong with tensors asked for so far, a clause each.
+type Unfit = Arc<Mutex<Vec<String>>>;
+
+struct Weights<'a> {
+    checkpoint: &'a Checkpoint,
+    read: &'a (dyn Fn() + Sync),
+    unfit: Unfit,
+}
+
+impl Weights<'_> {
+    /// Notes the misfit and goes on with zeros, so that one error can name several.
+    fn misfit(&self, clause: String, shape: Shape, device: &Device) -> candle_core::Result<Tensor> {
+        let mut unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
+        unfit.push(clause);
+        if unfit.len() >= ENOUGH {
+            return Err(Error::Msg("too many tensors do not fit".into()));
+        }
+        Tensor::zeros((), DType::F32, device)?.broadcast_as(shape)
+    }
+}
+
+impl SimpleBackend for Weights<'_> {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        _: candle_nn::Init,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        let Some(found) = self.checkpoint.shape(name) else {
+            return self.misfit(format!("it has no tensor '{name}'"), shape, device);
+        };
+        // 1×1 convolutions are linear layers to some writers.
+        if without_ones(found) != without_ones(shape.dims()) {
+            let clause = format!("'{name}' is {}, not {}", product(found), product(shape.dims()));
+            return self.misfit(clause, shape, device);
+        }
+        let numbers = self.checkpoint.read_f32(name).map_err(|error| Error::Msg(format!("{error:#}")))?;
+        (self.read)();
+        Tensor::from_vec(numbers, shape, device)?.to_dtype(dtype)
+    }
+
+    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
+        let shape = self.checkpoint.shape(name).unwrap_or_default().into();
+        self.get(shape, name, candle_nn::Init::Const(0.), dtype, device)
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.checkpoint.contains(name)
+    }
+}
+
+/// The shape without the 1s at its end.
+fn without_ones(shape: &[usize]) -> &[usize] {
+    let end = shape.iter().rposition(|&n| n != 1).map_or(0, |last| last + 1);
+    &shape[..end]
+}
+
+/// 320×4×3×3
+fn product(shape: &[usize]) -> String {
+    shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×")
+}

@@ -1,0 +1,48 @@
+//! Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598).
+
+use super::EpsModel;
+use super::unet::UNet;
+use candle_core::{Result, Tensor};
+
+/// ε = ε(uncond) + scale · (ε(cond) − ε(uncond)), both in one batch.
+pub struct Guided<'a> {
+    unet: &'a UNet,
+    context: Tensor, // (2B, M, C): uncond first
+    scale: f64,
+}
+
+/// ε = ε(cond): what scale 1 means, at half the work.
+pub struct Unguided<'a> {
+    unet: &'a UNet,
+    context: Tensor, // (B, M, C)
+}
+
+impl<'a> Guided<'a> {
+    /// uncond: (1, M, C), the context of the empty prompt; cond: (B, M, C).
+    pub fn new(unet: &'a UNet, uncond: &Tensor, cond: &Tensor, scale: f64) -> Result<Self> {
+        let uncond = uncond.broadcast_as(cond.shape())?; // (B, M, C)
+        Ok(Self { unet, context: Tensor::cat(&[&uncond, cond], 0)?, scale })
+    }
+}
+
+impl<'a> Unguided<'a> {
+    /// cond: (B, M, C).
+    pub fn new(unet: &'a UNet, cond: &Tensor) -> Self {
+        Self { unet, context: cond.clone() }
+    }
+}
+
+impl EpsModel for Guided<'_> {
+    fn eps(&self, x: &Tensor, t: f64) -> Result<Tensor> {
+        let both = self.unet.forward(&Tensor::cat(&[x, x], 0)?, t, &self.context)?; // (2B, h, w, C)
+        let eps = both.chunk(2, 0)?;
+        let (uncond, cond) = (&eps[0], &eps[1]); // (B, h, w, C)
+        uncond + ((cond - uncond)? * self.scale)?
+    }
+}
+
+impl EpsModel for Unguided<'_> {
+    fn eps(&self, x: &Tensor, t: f64) -> Result<Tensor> {
+        self.unet.forward(x, t, &self.context)
+    }
+}

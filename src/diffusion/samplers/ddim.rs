@@ -1,0 +1,82 @@
+//! DDIM (Song et al. 2020, arXiv 2010.02502, eq. 12), step for step as `ldm/models/diffusion/ddim.py`.
+
+use super::Sampler;
+use crate::diffusion::EpsModel;
+use crate::diffusion::schedule::Schedule;
+use crate::rng::Noise;
+use anyhow::Result;
+use candle_core::Tensor;
+
+/// See the module.
+pub struct Ddim {
+    steps: Vec<Step>,
+}
+
+/// One denoising step: from ᾱ at `t` to ᾱ at the timestep before.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Step {
+    /// The timestep.
+    pub t: usize,
+    /// ᾱ there.
+    pub a: f64,
+    /// ᾱ at the timestep this step leads to.
+    pub a_prev: f64,
+    /// How much fresh noise comes in.
+    pub sigma: f64,
+}
+
+impl Step {
+    /// The whole table, most noise first.
+    pub fn table(schedule: &Schedule, steps: usize, eta: f64) -> Vec<Self> {
+        // The original's last step leads to timestep 0, not to a clean picture.
+        let mut a_prev = schedule.alpha_cumprod(0);
+        let mut table = vec![];
+        for t in schedule.ddim_timesteps(steps) {
+            let a = schedule.alpha_cumprod(t);
+            let sigma = eta * ((1. - a_prev) / (1. - a) * (1. - a / a_prev)).max(0.).sqrt();
+            table.push(Step { t, a, a_prev, sigma });
+            a_prev = a;
+        }
+        table.reverse();
+        table
+    }
+
+    /// One step from x along eps, with fresh noise z: all (B, h, w, C).
+    pub fn apply(&self, x: &Tensor, eps: &Tensor, z: &Tensor) -> candle_core::Result<Tensor> {
+        let Step { a, a_prev, sigma, .. } = *self;
+        let x0 = ((x - (eps * (1. - a).sqrt())?)? / a.sqrt())?;
+        // Never negative but by rounding, or for an eta above 1.
+        let direction = (eps * (1. - a_prev - sigma * sigma).max(0.).sqrt())?;
+        ((x0 * a_prev.sqrt())? + direction)? + (z * sigma)?
+    }
+}
+
+impl Ddim {
+    /// eta: 0 for none of the fresh noise of DDPM, 1 for all of it.
+    pub fn new(schedule: &Schedule, steps: usize, eta: f64) -> Self {
+        Self { steps: Step::table(schedule, steps, eta) }
+    }
+}
+
+impl Sampler for Ddim {
+    fn steps(&self) -> usize {
+        self.steps.len()
+    }
+
+    fn sample(
+        &self,
+        model: &dyn EpsModel,
+        mut x: Tensor,
+        noise: &mut dyn Noise,
+        tick: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Tensor> {
+        for step in &self.steps {
+            let eps = model.eps(&x, step.t as f64)?;
+            // Drawn even when eta is 0, as the original does: the next batch starts where this one stops.
+            let z = noise.randn_like(&x)?;
+            x = step.apply(&x, &eps, &z)?;
+            tick()?;
+        }
+        Ok(x)
+    }
+}

@@ -1,0 +1,99 @@
+//! Noise measured by its size, as k-diffusion does (Karras et al. 2022, arXiv 2206.00364).
+
+use crate::diffusion::EpsModel;
+use crate::diffusion::schedule::Schedule;
+use candle_core::{Result, Tensor};
+
+/// How steps are spaced between the largest and the smallest sigma.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Spacing {
+    /// Evenly in the model's timesteps.
+    #[default]
+    Discrete,
+    /// Evenly in sigma^(1/7).
+    Karras,
+}
+
+/// A row of sigmas, falling to 0, and the model's own to translate by.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Sigmas {
+    steps: Vec<f64>,      // one more than steps
+    log_sigmas: Vec<f64>, // of each timestep, rising
+}
+
+impl Sigmas {
+    /// steps: at least 1.
+    pub fn new(schedule: &Schedule, steps: usize, spacing: Spacing) -> Self {
+        let log_sigmas = schedule.alphas_cumprod().iter().map(|a| 0.5 * ((1. - a) / a).ln()).collect();
+        let mut sigmas = Self { steps: vec![], log_sigmas };
+        sigmas.steps = (0..steps)
+            .map(|i| if steps == 1 { 0. } else { i as f64 / (steps - 1) as f64 })
+            .map(|ramp| match spacing {
+                Spacing::Discrete => sigmas.sigma((1. - ramp) * (schedule.timesteps() - 1) as f64),
+                Spacing::Karras => sigmas.karras(ramp),
+            })
+            .chain([0.])
+            .collect();
+        sigmas
+    }
+
+    /// Sigma at a fractional timestep, its logarithm interpolated.
+    fn sigma(&self, t: f64) -> f64 {
+        let low = (t as usize).min(self.log_sigmas.len() - 2);
+        let (a, b) = (self.log_sigmas[low], self.log_sigmas[low + 1]);
+        (a + (t - low as f64) * (b - a)).exp()
+    }
+
+    /// Eq. 5 of the paper with rho 7: ramp 0 is the largest sigma, 1 the smallest.
+    fn karras(&self, ramp: f64) -> f64 {
+        const RHO: f64 = 7.;
+        let last = self.log_sigmas.len() - 1;
+        let root = |t: usize| (self.log_sigmas[t] / RHO).exp();
+        (root(last) + ramp * (root(0) - root(last))).powf(RHO)
+    }
+
+    /// The fractional timestep whose sigma this is: the inverse of `sigma`.
+    fn timestep(&self, sigma: f64) -> f64 {
+        let log_sigma = sigma.ln();
+        let above = self.log_sigmas.partition_point(|&other| other <= log_sigma);
+        let low = above.saturating_sub(1).min(self.log_sigmas.len() - 2);
+        let (a, b) = (self.log_sigmas[low], self.log_sigmas[low + 1]);
+        low as f64 + ((log_sigma - a) / (b - a)).clamp(0., 1.)
+    }
+
+    /// How many steps they make.
+    pub fn len(&self) -> usize {
+        self.steps.len() - 1
+    }
+
+    /// Whether there is no step at all; never, as at least one is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All of them, the final 0 included.
+    pub fn values(&self) -> &[f64] {
+        &self.steps
+    }
+
+    /// The steps: (from, to).
+    pub fn pairs(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.steps.windows(2).map(|pair| (pair[0], pair[1]))
+    }
+
+    /// Standard normal noise, made as large as the first step expects.
+    pub fn start(&self, x: Tensor) -> Result<Tensor> {
+        x * self.steps[0]
+    }
+
+    /// The clean latents the model sees in x: (B, h, w, C), at this sigma.
+    pub fn denoised(&self, model: &dyn EpsModel, x: &Tensor, sigma: f64) -> Result<Tensor> {
+        let scaled = (x / (sigma * sigma + 1.).sqrt())?;
+        x - (model.eps(&scaled, self.timestep(sigma))? * sigma)?
+    }
+
+    /// dx/dσ: (x − denoised) / σ.
+    pub fn derivative(&self, model: &dyn EpsModel, x: &Tensor, sigma: f64) -> Result<Tensor> {
+        (x - self.denoised(model, x, sigma)?)? / sigma
+    }
+}

@@ -1,0 +1,113 @@
+//! The transformer inside the UNet: image tokens look at each other, then at the prompt.
+
+use crate::ops::{self, GroupNorm, LayerNorm, Linear, conv1x1, geglu, group_norm, layer_norm, linear, linear_no_bias};
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+
+/// GroupNorm → 1×1 → transformer blocks → 1×1, added to its input (LDM `SpatialTransformer`).
+pub struct SpatialTransformer {
+    norm: GroupNorm,
+    proj_in: Linear,
+    blocks: Vec<TransformerBlock>,
+    proj_out: Linear,
+}
+
+impl SpatialTransformer {
+    /// c: channels of the map; c_context: width of a prompt token.
+    pub fn new(c: usize, heads: usize, depth: usize, c_context: usize, vb: VarBuilder) -> Result<Self> {
+        let blocks = vb.pp("transformer_blocks");
+        Ok(Self {
+            norm: group_norm(c, 1e-6, vb.pp("norm"))?,
+            proj_in: conv1x1(c, c, vb.pp("proj_in"))?,
+            blocks: (0..depth)
+                .map(|i| TransformerBlock::new(c, heads, c_context, blocks.pp(i)))
+                .collect::<Result<_>>()?,
+            proj_out: conv1x1(c, c, vb.pp("proj_out"))?,
+        })
+    }
+
+    /// x: (B, h, w, C), context: (B, M, C_context) → (B, h, w, C).
+    pub fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+        let (b, h, w, c) = x.dims4()?;
+        let mut tokens = self.proj_in.forward(&self.norm.forward(x)?)?.reshape((b, h * w, c))?; // (B, N, C)
+        for block in &self.blocks {
+            tokens = block.forward(&tokens, context)?;
+        }
+        self.proj_out.forward(&tokens)?.reshape((b, h, w, c))? + x
+    }
+}
+
+/// Self-attention, cross-attention, feed-forward, each after a LayerNorm and added (LDM `BasicTransformerBlock`).
+struct TransformerBlock {
+    norm1: LayerNorm,
+    attn1: Attention,
+    norm2: LayerNorm,
+    attn2: Attention,
+    norm3: LayerNorm,
+    ff: FeedForward,
+}
+
+impl TransformerBlock {
+    fn new(c: usize, heads: usize, c_context: usize, vb: VarBuilder) -> Result<Self> {
+        Ok(Self {
+            norm1: layer_norm(c, vb.pp("norm1"))?,
+            attn1: Attention::new(c, c, heads, vb.pp("attn1"))?,
+            norm2: layer_norm(c, vb.pp("norm2"))?,
+            attn2: Attention::new(c, c_context, heads, vb.pp("attn2"))?,
+            norm3: layer_norm(c, vb.pp("norm3"))?,
+            ff: FeedForward::new(c, vb.pp("ff"))?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+        let normal = self.norm1.forward(x)?;
+        let x = (self.attn1.forward(&normal, &normal)? + x)?;
+        let x = (self.attn2.forward(&self.norm2.forward(&x)?, context)? + x)?;
+        self.ff.forward(&self.norm3.forward(&x)?)? + x
+    }
+}
+
+/// Multi-head attention (LDM `CrossAttention`).
+struct Attention {
+    heads: usize,
+    to_q: Linear,
+    to_k: Linear,
+    to_v: Linear,
+    to_out: Linear,
+}
+
+impl Attention {
+    fn new(c: usize, c_context: usize, heads: usize, vb: VarBuilder) -> Result<Self> {
+        Ok(Self {
+            heads,
+            to_q: linear_no_bias(c, c, vb.pp("to_q"))?,
+            to_k: linear_no_bias(c_context, c, vb.pp("to_k"))?,
+            to_v: linear_no_bias(c_context, c, vb.pp("to_v"))?,
+            to_out: linear(c, c, vb.pp("to_out.0"))?,
+        })
+    }
+
+    /// x: (B, N, C), context: (B, M, C_context) → (B, N, C).
+    fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+        let q = self.to_q.forward(x)?; // (B, N, C)
+        let k = self.to_k.forward(context)?; // (B, M, C)
+        let v = self.to_v.forward(context)?; // (B, M, C)
+        self.to_out.forward(&ops::attention(&q, &k, &v, self.heads)?)
+    }
+}
+
+/// Linear → GEGLU → linear, four times as wide inside (LDM `FeedForward`).
+struct FeedForward {
+    proj: Linear,
+    out: Linear,
+}
+
+impl FeedForward {
+    fn new(c: usize, vb: VarBuilder) -> Result<Self> {
+        Ok(Self { proj: linear(c, 8 * c, vb.pp("net.0.proj"))?, out: linear(4 * c, c, vb.pp("net.2"))? })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.out.forward(&geglu(&self.proj.forward(x)?)?)
+    }
+}

@@ -1,0 +1,150 @@
+//! What the UNet is made of: one block kind, and the table that says where each stands.
+
+use super::attention::SpatialTransformer;
+use crate::config::UNetConfig;
+use crate::ops::{Conv2d, GroupNorm, Linear, conv1x1, conv3x3, conv3x3_stride2, group_norm, linear, upsample_nearest};
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+
+/// GroupNorm → SiLU → conv, twice, with the time embedding added between (LDM `ResBlock`).
+pub struct ResBlock {
+    in_norm: GroupNorm,
+    in_conv: Conv2d,
+    emb: Linear,
+    out_norm: GroupNorm,
+    out_conv: Conv2d,
+    skip: Option<Linear>,
+}
+
+impl ResBlock {
+    /// c_time: width of the time embedding.
+    pub fn new(c_in: usize, c_out: usize, c_time: usize, vb: VarBuilder) -> Result<Self> {
+        Ok(Self {
+            in_norm: group_norm(c_in, 1e-5, vb.pp("in_layers.0"))?,
+            in_conv: conv3x3(c_in, c_out, vb.pp("in_layers.2"))?,
+            emb: linear(c_time, c_out, vb.pp("emb_layers.1"))?,
+            out_norm: group_norm(c_out, 1e-5, vb.pp("out_layers.0"))?,
+            out_conv: conv3x3(c_out, c_out, vb.pp("out_layers.3"))?,
+            skip: if c_in == c_out { None } else { Some(conv1x1(c_in, c_out, vb.pp("skip_connection"))?) },
+        })
+    }
+
+    /// x: (B, h, w, C_in), t: (1, C_time) → (B, h, w, C_out).
+    pub fn forward(&self, x: &Tensor, t: &Tensor) -> Result<Tensor> {
+        let time = self.emb.forward(&t.silu()?)?; // (1, C_out)
+        let y = self.in_conv.forward(&self.in_norm.forward_silu(x)?)?.broadcast_add(&time)?; // (B, h, w, C_out)
+        let y = self.out_conv.forward(&self.out_norm.forward_silu(&y)?)?;
+        match &self.skip {
+            Some(skip) => y + skip.forward(x)?,
+            None => y + x,
+        }
+    }
+}
+
+/// Halving or doubling of the map between two levels.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Resample {
+    /// A 3×3 convolution with stride 2 (LDM `Downsample`).
+    Down,
+    /// Nearest neighbours, then a 3×3 convolution (LDM `Upsample`).
+    Up,
+}
+
+/// One entry of `input_blocks`, `middle_block` or `output_blocks`, before it has weights.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BlockShape {
+    /// Channels in, those of a skip included.
+    pub c_in: usize,
+    /// Channels out.
+    pub c_out: usize,
+    /// A residual block comes first.
+    pub res: bool,
+    /// Then a transformer, and with how many heads.
+    pub heads: Option<usize>,
+    /// Then a change of size.
+    pub resample: Option<Resample>,
+}
+
+/// Any of the three, applied in this order.
+pub struct Block {
+    res: Option<ResBlock>,
+    attention: Option<SpatialTransformer>,
+    resample: Option<(Resample, Conv2d)>,
+}
+
+impl Block {
+    /// Parts are numbered as they come, the first of them `first`.
+    pub fn new(shape: &BlockShape, config: &UNetConfig, vb: VarBuilder) -> Result<Self> {
+        let c = shape.c_out;
+        let mut index = 0..;
+        let mut part = || vb.pp(index.next().expect("an endless count"));
+        let res = shape.res.then(|| ResBlock::new(shape.c_in, c, config.time_channels(), part())).transpose()?;
+        let attention = shape
+            .heads
+            .map(|heads| SpatialTransformer::new(c, heads, config.transformer_depth, config.context_dim, part()))
+            .transpose()?;
+        let resample = shape
+            .resample
+            .map(|resample| {
+                let conv = match resample {
+                    Resample::Down => conv3x3_stride2(c, c, part().pp("op")),
+                    Resample::Up => conv3x3(c, c, part().pp("conv")),
+                };
+                conv.map(|conv| (resample, conv))
+            })
+            .transpose()?;
+        Ok(Self { res, attention, resample })
+    }
+
+    /// x: (B, h, w, C_in) → (B, h', w', C_out); `larger` is the (h', w') that an upsampled map takes.
+    pub fn forward(&self, x: &Tensor, t: &Tensor, context: &Tensor, larger: (usize, usize)) -> Result<Tensor> {
+        let mut x = x.clone();
+        if let Some(res) = &self.res {
+            x = res.forward(&x, t)?;
+        }
+        if let Some(attention) = &self.attention {
+            x = attention.forward(&x, context)?;
+        }
+        match &self.resample {
+            Some((Resample::Down, conv)) => conv.forward(&x),
+            Some((Resample::Up, conv)) => conv.forward(&upsample_nearest(&x, larger.0, larger.1)?),
+            None => Ok(x),
+        }
+    }
+}
+
+/// `input_blocks` but for the first, which is a lone convolution.
+pub fn input_shapes(config: &UNetConfig) -> Vec<BlockShape> {
+    let mut shapes = vec![];
+    let mut c_in = config.model_channels;
+    for (level, mult) in config.channel_mult.iter().enumerate() {
+        let c_out = mult * config.model_channels;
+        let heads = config.heads(level);
+        for _ in 0..config.num_res_blocks {
+            shapes.push(BlockShape { c_in, c_out, res: true, heads, resample: None });
+            c_in = c_out;
+        }
+        if level + 1 < config.channel_mult.len() {
+            shapes.push(BlockShape { c_in, c_out, res: false, heads: None, resample: Some(Resample::Down) });
+        }
+    }
+    shapes
+}
+
+/// `output_blocks`: each takes what the matching input block gave, beside what comes from below.
+pub fn output_shapes(config: &UNetConfig) -> Vec<BlockShape> {
+    let mut skips: Vec<usize> = input_shapes(config).iter().map(|shape| shape.c_out).collect();
+    skips.insert(0, config.model_channels);
+    let mut shapes = vec![];
+    let mut c = config.level_channels(config.channel_mult.len() - 1);
+    for level in (0..config.channel_mult.len()).rev() {
+        for i in 0..=config.num_res_blocks {
+            let skip = skips.pop().expect("as many skips as output blocks");
+            let c_out = config.level_channels(level);
+            let resample = (level > 0 && i == config.num_res_blocks).then_some(Resample::Up);
+            shapes.push(BlockShape { c_in: c + skip, c_out, res: true, heads: config.heads(level), resample });
+            c = c_out;
+        }
+    }
+    shapes
+}

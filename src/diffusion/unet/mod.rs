@@ -1,0 +1,74 @@
+//! The UNet of Stable Diffusion 1.x (LDM `UNetModel`): what noise is in these latents?
+
+mod attention;
+mod blocks;
+mod time;
+
+use crate::config::UNetConfig;
+use crate::ops::{Conv2d, GroupNorm, conv3x3, group_norm};
+use attention::SpatialTransformer;
+use blocks::{Block, ResBlock, input_shapes, output_shapes};
+use candle_core::{D, Result, Tensor};
+use candle_nn::VarBuilder;
+use rayon::prelude::*;
+use time::TimeEmbedding;
+
+/// Field names are those of the checkpoint's `model.diffusion_model`.
+pub struct UNet {
+    time_embed: TimeEmbedding,
+    conv_in: Conv2d,
+    input_blocks: Vec<Block>,
+    middle_block: (ResBlock, SpatialTransformer, ResBlock),
+    output_blocks: Vec<Block>,
+    out_norm: GroupNorm,
+    out_conv: Conv2d,
+}
+
+impl UNet {
+    /// Reads the weights below `vb`, blocks in parallel.
+    pub fn new(config: &UNetConfig, vb: VarBuilder) -> Result<Self> {
+        let c = config.model_channels;
+        let middle = vb.pp("middle_block");
+        let c_middle = config.level_channels(config.channel_mult.len() - 1);
+        let res = |i: usize| ResBlock::new(c_middle, c_middle, config.time_channels(), middle.pp(i));
+        let transformer = |i: usize| {
+            let heads = config.num_heads_of(c_middle);
+            SpatialTransformer::new(c_middle, heads, config.transformer_depth, config.context_dim, middle.pp(i))
+        };
+        let blocks = |name: &str, first: usize, shapes: Vec<_>| {
+            shapes
+                .par_iter()
+                .enumerate()
+                .map(|(i, shape)| Block::new(shape, config, vb.pp(name).pp(first + i)))
+                .collect::<Result<Vec<_>>>()
+        };
+        Ok(Self {
+            time_embed: TimeEmbedding::new(c, vb.pp("time_embed"))?,
+            conv_in: conv3x3(config.in_channels, c, vb.pp("input_blocks.0.0"))?,
+            input_blocks: blocks("input_blocks", 1, input_shapes(config))?,
+            middle_block: (res(0)?, transformer(1)?, res(2)?),
+            output_blocks: blocks("output_blocks", 0, output_shapes(config))?,
+            out_norm: group_norm(c, 1e-5, vb.pp("out.0"))?,
+            out_conv: conv3x3(c, config.out_channels, vb.pp("out.2"))?,
+        })
+    }
+
+    /// x: (B, h, w, 4) latents, t: the timestep of all of them, context: (B, M, C_context) → eps (B, h, w, 4).
+    pub fn forward(&self, x: &Tensor, t: f64, context: &Tensor) -> Result<Tensor> {
+        let t = self.time_embed.forward(t, x.device())?; // (1, C_time)
+        let mut x = self.conv_in.forward(x)?;
+        let mut skips = vec![x.clone()];
+        for block in &self.input_blocks {
+            x = block.forward(&x, &t, context, (0, 0))?;
+            skips.push(x.clone());
+        }
+        let (first, transformer, last) = &self.middle_block;
+        x = last.forward(&transformer.forward(&first.forward(&x, &t)?, context)?, &t)?;
+        for block in &self.output_blocks {
+            let skip = skips.pop().expect("as many skips as output blocks");
+            let (_, h, w, _) = skips.last().unwrap_or(&skip).dims4()?;
+            x = block.forward(&Tensor::cat(&[&x, &skip], D::Minus1)?, &t, context, (h, w))?;
+        }
+        self.out_conv.forward(&self.out_norm.forward_silu(&x)?)
+    }
+}

@@ -1,0 +1,38 @@
+//! The timestep as the UNet sees it.
+
+use crate::ops::{Linear, linear};
+use candle_core::{Device, Result, Tensor};
+use candle_nn::VarBuilder;
+
+/// Sinusoids of t, then linear → SiLU → linear (LDM `time_embed`).
+pub struct TimeEmbedding {
+    channels: usize,
+    first: Linear,
+    second: Linear,
+}
+
+impl TimeEmbedding {
+    /// channels: the UNet's `model_channels`; the embedding is four times as wide.
+    pub fn new(channels: usize, vb: VarBuilder) -> Result<Self> {
+        Ok(Self {
+            channels,
+            first: linear(channels, 4 * channels, vb.pp(0))?,
+            second: linear(4 * channels, 4 * channels, vb.pp(2))?,
+        })
+    }
+
+    /// t in 0..1000, fractions allowed → (1, 4·channels).
+    pub fn forward(&self, t: f64, device: &Device) -> Result<Tensor> {
+        let t = sinusoids(t, self.channels, device)?; // (1, C)
+        self.second.forward(&self.first.forward(&t)?.silu()?)
+    }
+}
+
+/// Half cosines, half sines, of frequencies from 1 down to 1/10000 (Vaswani et al. 2017) → (1, channels).
+fn sinusoids(t: f64, channels: usize, device: &Device) -> Result<Tensor> {
+    let half = channels / 2;
+    // In f32, as LDM's `timestep_embedding`: at t near 1000 the rounding of the angle shows.
+    let angles = (0..half).map(|i| t as f32 * (-(10000f32.ln()) * i as f32 / half as f32).exp());
+    let angles = Tensor::from_iter(angles, device)?;
+    Tensor::cat(&[angles.cos()?, angles.sin()?], 0)?.unsqueeze(0)
+}

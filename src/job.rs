@@ -1,0 +1,207 @@
+//! Args → Job: everything that can be decided without weights, decided.
+
+use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG, Precision, Schedule as ScheduleName, Seed};
+use crate::config::ModelConfig;
+use crate::device;
+use crate::diffusion::samplers::{Kind, Plan, Spacing};
+use crate::diffusion::schedule::Schedule;
+use crate::prompts::{self, Batches};
+use crate::rng::Rng;
+use anyhow::{Result, ensure};
+use candle_core::Device;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::{Path, PathBuf};
+
+/// What to do, with nothing left to decide.
+#[derive(Debug)]
+pub struct Job {
+    /// Prompts in the order they are drawn.
+    pub batches: Batches,
+    /// How often to draw all of them.
+    pub iterations: usize,
+    /// Rows of latents.
+    pub latent_height: usize,
+    /// Columns of latents.
+    pub latent_width: usize,
+    /// Whether every batch starts from the same noise.
+    pub fixed_code: bool,
+    /// Guidance scale.
+    pub scale: f64,
+    /// Which sampler, and how it steps.
+    pub plan: Plan,
+    /// Which random numbers.
+    pub rng: Rng,
+    /// Where they start.
+    pub seed: u32,
+    /// The model's shape.
+    pub config: ModelConfig,
+    /// The model's weights.
+    pub ckpt: PathBuf,
+    /// Where to compute.
+    pub device: Device,
+    /// In which precision.
+    pub precision: device::Precision,
+    /// With how many threads; one a core if none are named.
+    pub threads: Option<usize>,
+    /// Where pictures go.
+    pub outdir: PathBuf,
+    /// Whether single pictures are written.
+    pub saves_samples: bool,
+    /// Pictures in a row of the grid; none means no grid.
+    pub grid_columns: Option<usize>,
+    /// Whether pictures carry the invisible watermark.
+    pub watermark: bool,
+    /// Whether to print how long it took.
+    pub timings: bool,
+    /// What the user should know of the decisions, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// The fork that the article runs keeps its checkpoint here.
+const ARTICLE_CKPT: &str = "stable-diffusion-v1-5-emaonly/v1-5-pruned-emaonly.ckpt";
+
+/// More pictures than a disk holds, and few enough to count without overflow.
+const MOST: i64 = 1_000_000;
+
+/// A side longer than any model draws well, and short enough to hold in memory.
+const MOST_PIXELS: i64 = 8192;
+
+const LAION_CONFIG: &str = "configs/latent-diffusion/txt2img-1p4B-eval.yaml";
+const LAION_CKPT: &str = "models/ldm/text2img-large/model.ckpt";
+const LAION_OUTDIR: &str = "outputs/txt2img-samples-laion400m";
+
+impl Job {
+    /// # Errors
+    /// On every combination of flags that cannot be drawn, and on files that are not there.
+    pub fn from_args(args: &Args) -> Result<Self> {
+        let mut notes = vec![];
+        let n_samples = count("--n_samples", args.n_samples)?;
+        let plan = plan(args)?;
+        let (latent_height, latent_width) = latent_size(args)?;
+        let iterations = count("--n_iter", args.n_iter)?;
+        let Files { config, ckpt, outdir } = files(args);
+        let config = model_config(config)?;
+        check_channels(args, &config)?;
+        check_exists(ckpt)?;
+        let device = args.device.device()?;
+        let seed = seed(args.seed, &mut notes);
+        note_steps(&plan, &config, &mut notes);
+        Ok(Self {
+            batches: match &args.from_file {
+                Some(file) => prompts::from_file(file, n_samples)?,
+                None => prompts::copies(&args.prompt, n_samples),
+            },
+            iterations,
+            latent_height,
+            latent_width,
+            fixed_code: args.fixed_code,
+            scale: args.scale,
+            plan,
+            rng: args.rng,
+            seed,
+            config,
+            ckpt: ckpt.to_owned(),
+            device,
+            precision: match args.precision {
+                Precision::Full => device::Precision::Full,
+                Precision::Autocast => device::Precision::Autocast,
+            },
+            threads: args.threads.map(usize::from),
+            outdir: outdir.to_owned(),
+            saves_samples: !args.skip_save,
+            // 0 is the original's spelling of "as many as n_samples".
+            grid_columns: (!args.skip_grid).then_some(if args.n_rows > 0 { args.n_rows as usize } else { n_samples }),
+            watermark: !args.skip_watermark,
+            timings: args.timings,
+            notes,
+        })
+    }
+}
+
+fn count(flag: &str, n: i64) -> Result<usize> {
+    ensure!(n > 0, "{flag} {n} draws nothing; give at least 1");
+    ensure!(n <= MOST, "{flag} {n} is more than {MOST}");
+    Ok(n as usize)
+}
+
+fn plan(args: &Args) -> Result<Plan> {
+    let spacing = match args.schedule {
+        ScheduleName::Discrete => Spacing::Discrete,
+        ScheduleName::Karras => Spacing::Karras,
+    };
+    let steps = count("--ddim_steps", args.ddim_steps)?;
+    let plan = Plan { kind: args.sampler.unwrap_or(Kind::Ddim), steps, eta: args.ddim_eta, spacing };
+    plan.check()?;
+    Ok(plan)
+}
+
+/// (rows, columns) of latents.
+fn latent_size(args: &Args) -> Result<(usize, usize)> {
+    let f = args.factor;
+    ensure!((1..=64).contains(&f), "--f {f} is not between 1 and 64");
+    for (flag, size) in [("--H", args.height), ("--W", args.width)] {
+        ensure!((f..=MOST_PIXELS).contains(&size), "{flag} {size} is not between {f} and {MOST_PIXELS}");
+        let (below, above) = (size / f * f, (size / f + 1) * f);
+        ensure!(size % f == 0, "{flag} {size} is not a multiple of {f}; the nearest are {below} and {above}");
+    }
+    Ok(((args.height / f) as usize, (args.width / f) as usize))
+}
+
+struct Files<'a> {
+    config: &'a Path,
+    ckpt: &'a Path,
+    outdir: &'a Path,
+}
+
+fn files(args: &Args) -> Files<'_> {
+    if args.laion400m {
+        return Files { config: LAION_CONFIG.as_ref(), ckpt: LAION_CKPT.as_ref(), outdir: LAION_OUTDIR.as_ref() };
+    }
+    let has_default = args.ckpt != Path::new(DEFAULT_CKPT) || args.ckpt.exists();
+    let ckpt = if !has_default && Path::new(ARTICLE_CKPT).exists() { ARTICLE_CKPT.as_ref() } else { &*args.ckpt };
+    Files { config: &args.config, ckpt, outdir: &args.outdir }
+}
+
+fn model_config(path: &Path) -> Result<ModelConfig> {
+    if path == Path::new(DEFAULT_CONFIG) && !path.exists() {
+        return Ok(ModelConfig::v1());
+    }
+    ModelConfig::from_yaml(path)
+}
+
+fn check_channels(args: &Args, config: &ModelConfig) -> Result<()> {
+    let (given, wanted) = (args.channels, config.unet.in_channels);
+    ensure!(
+        usize::try_from(given) == Ok(wanted),
+        "--C {given} does not fit the config, whose latents have {wanted} channels"
+    );
+    Ok(())
+}
+
+fn check_exists(ckpt: &Path) -> Result<()> {
+    let name = ckpt.display();
+    ensure!(
+        ckpt.exists(),
+        "checkpoint '{name}' is not there; give a Stable Diffusion 1.x model with --ckpt FILE (a .ckpt or .safetensors \
+         file or a diffusers folder), or put one at this path"
+    );
+    Ok(())
+}
+
+fn seed(seed: Seed, notes: &mut Vec<String>) -> u32 {
+    match seed {
+        Seed::Given(seed) => seed,
+        Seed::Random => {
+            let seed = RandomState::new().build_hasher().finish() as u32;
+            notes.push(format!("the seed taken is {seed}"));
+            seed
+        }
+    }
+}
+
+fn note_steps(plan: &Plan, config: &ModelConfig, notes: &mut Vec<String>) {
+    let steps = plan.sampler(&Schedule::new(&config.noise)).steps();
+    if steps != plan.steps {
+        notes.push(format!("--ddim_steps {} means {steps} steps with this sampler, as in the original", plan.steps));
+    }
+}

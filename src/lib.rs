@@ -1,0 +1,50 @@
+//! Stable Diffusion 1.x in Rust: the engine behind the command `txt2img`, for other programs to use.
+//!
+//! The modules stand in the order data flows through them: arguments → job → prompts → tokens → context → latents →
+//! picture → file. Maps are channels last, (B, h, w, C), everywhere.
+//!
+//! ```
+//! use candle_core::Device;
+//! use txt2img::checkpoint::Checkpoint;
+//! use txt2img::config::ModelConfig;
+//! use txt2img::diffusion::samplers::{Kind, Plan, Spacing};
+//! use txt2img::model::Model;
+//! use txt2img::rng::Rng;
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let config = ModelConfig::from_yaml("tests/fixtures/nano.yaml".as_ref())?;
+//! let checkpoint = Checkpoint::open("tests/fixtures/nano.ckpt".as_ref())?;
+//! let model = Model::load(&checkpoint, &config, &Device::Cpu, &|| ())?;
+//!
+//! let plan = Plan { kind: Kind::DpmSolver, steps: 10, eta: 0., spacing: Spacing::Discrete };
+//! let mut noise = Rng::default().noise(42);
+//! let start = noise.randn_latents((1, 8, 8, 4), &Device::Cpu)?;
+//!
+//! let context = model.context(&[model.tokens("a photo of a pink cube, black background")?])?;
+//! let denoiser = model.denoiser(&context, 7.5)?;
+//! let latents = plan.sampler(model.schedule()).sample(&*denoiser, start, &mut *noise, &mut || Ok(()))?;
+//! let picture = model.picture(&latents, 0)?;
+//! assert_eq!((picture.width, picture.height), (64, 64));
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod args;
+pub mod job;
+pub mod prompts;
+pub mod txt2img;
+
+pub mod diffusion;
+pub mod model;
+pub mod output;
+pub mod text;
+pub mod vae;
+
+pub mod checkpoint;
+pub mod config;
+pub mod device;
+pub mod interrupt;
+pub mod ops;
+pub mod progress;
+pub mod rng;
+pub mod timings;

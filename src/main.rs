@@ -1,0 +1,25 @@
+//! `txt2img`: one command, one picture.
+
+use anyhow::Result;
+use std::process::ExitCode;
+use txt2img::args::Args;
+use txt2img::job::Job;
+use txt2img::txt2img::{End, run};
+
+fn main() -> ExitCode {
+    match txt2img() {
+        Ok(End::Finished) => ExitCode::SUCCESS,
+        // 128 + SIGINT, as shells have it.
+        Ok(End::Interrupted) => ExitCode::from(130),
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn txt2img() -> Result<End> {
+    let args = Args::from_command_line();
+    let job = Job::from_args(&args)?;
+    run(&job)
+}

@@ -1,0 +1,68 @@
+//! Numbered files: none is overwritten, each appears whole or not at all.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use tempfile::{Builder, NamedTempFile};
+
+use super::{Picture, png};
+
+/// How the names of unfinished files begin.
+const UNFINISHED: &str = ".txt2img-";
+
+/// `FOLDER/PREFIX00000.png`, `FOLDER/PREFIX00001.png`, …
+pub struct Series {
+    folder: PathBuf,
+    prefix: &'static str,
+    digits: usize,
+    next: usize,
+}
+
+impl Series {
+    pub fn new(folder: &Path, prefix: &'static str, digits: usize, next: usize) -> Self {
+        Self { folder: folder.to_owned(), prefix, digits, next }
+    }
+
+    /// Writes the picture under the next name that is free.
+    pub fn save(&mut self, picture: &Picture) -> Result<PathBuf> {
+        let png = png::encode(picture)?;
+        self.write(&png).with_context(|| format!("cannot write '{}'", self.path().display()))
+    }
+
+    fn write(&mut self, png: &[u8]) -> io::Result<PathBuf> {
+        let mut file = unfinished(&self.folder)?;
+        file.as_file_mut().write_all(png)?;
+        loop {
+            let path = self.path();
+            match file.persist_noclobber(&path) {
+                Ok(_) => {
+                    self.next += 1;
+                    return Ok(path);
+                }
+                Err(taken) if taken.error.kind() == ErrorKind::AlreadyExists => {
+                    self.next += 1;
+                    file = taken.file;
+                }
+                Err(failed) => return Err(failed.error),
+            }
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        let Self { folder, prefix, digits, next } = self;
+        folder.join(format!("{prefix}{next:0digits$}.png"))
+    }
+}
+
+/// A new file that vanishes unless it is persisted.
+pub fn unfinished(folder: &Path) -> io::Result<NamedTempFile> {
+    // Opened here for the ordinary permissions: tempfile's own are for one user alone.
+    Builder::new().prefix(UNFINISHED).make_in(folder, |path| File::create_new(path))
+}
+
+pub fn is_unfinished(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
+}

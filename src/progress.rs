@@ -1,0 +1,58 @@
+//! Progress on standard error: bars where it is a terminal, nothing where it is not.
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::io::Write;
+
+/// All bars of a run.
+#[derive(Default)]
+pub struct Progress {
+    bars: MultiProgress,
+}
+
+/// One of them; it goes when it is dropped.
+pub struct Bar(ProgressBar);
+
+impl Progress {
+    /// Tensors read while the model loads.
+    pub fn loading(&self, tensors: usize) -> Bar {
+        self.bar("loading {wide_bar} {percent:>3}% {elapsed}", tensors)
+    }
+
+    /// Batches drawn, over all iterations.
+    pub fn batches(&self, batches: usize) -> Bar {
+        self.bar("batch {pos} of {len} {wide_bar} {elapsed}, {eta} left", batches)
+    }
+
+    /// Steps of one batch.
+    pub fn steps(&self, steps: usize) -> Bar {
+        self.bar("step {pos} of {len} {wide_bar} {per_sec}, {eta} left", steps)
+    }
+
+    fn bar(&self, template: &str, length: usize) -> Bar {
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = self.bars.add(ProgressBar::new(length as u64).with_style(style));
+        bar.tick();
+        Bar(bar)
+    }
+
+    /// A sentence the user should read, above the bars; shown wherever standard error goes.
+    pub fn note(&self, sentence: &str) {
+        self.bars.suspend(|| {
+            // A closed standard error is no reason to stop drawing.
+            let _ = writeln!(std::io::stderr(), "Note: {sentence}");
+        });
+    }
+}
+
+impl Bar {
+    /// One more is done.
+    pub fn tick(&self) {
+        self.0.inc(1);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,101 @@
+//! `torch.randn` on the CPU: the Mersenne Twister (Matsumoto & Nishimura 1998) and torch's two ways from it to normal numbers.
+
+use std::f32::consts::TAU;
+use std::f64;
+
+use super::Noise;
+
+const N: usize = 624;
+const M: usize = 397;
+/// torch transforms this many numbers at a time, and shorter calls one by one.
+const BLOCK: usize = 16;
+
+pub struct Mt19937 {
+    state: [u32; N],
+    index: usize,
+    /// The second normal of a pair: kept from one short call to the next, whatever is drawn in between.
+    spare: Option<f64>,
+}
+
+impl Mt19937 {
+    /// Like torch's, takes the low 32 bits of the seed.
+    pub fn new(seed: u64) -> Self {
+        let mut state = [seed as u32; N];
+        for i in 1..N {
+            let last = state[i - 1];
+            state[i] = (last ^ (last >> 30)).wrapping_mul(1_812_433_253).wrapping_add(i as u32);
+        }
+        Self { state, index: N, spare: None }
+    }
+
+    fn word(&mut self) -> u32 {
+        if self.index == N {
+            self.twist();
+        }
+        let mut word = self.state[self.index];
+        self.index += 1;
+        word ^= word >> 11;
+        word ^= (word << 7) & 0x9d2c_5680;
+        word ^= (word << 15) & 0xefc6_0000;
+        word ^ (word >> 18)
+    }
+
+    fn twist(&mut self) {
+        for i in 0..N {
+            let pair = self.state[i] & 0x8000_0000 | self.state[(i + 1) % N] & 0x7fff_ffff;
+            let odd = (pair & 1) * 0x9908_b0df;
+            self.state[i] = self.state[(i + M) % N] ^ (pair >> 1) ^ odd;
+        }
+        self.index = 0;
+    }
+
+    /// 24 bits in 0..1.
+    fn uniform(&mut self) -> f32 {
+        (self.word() & 0x00ff_ffff) as f32 / (1 << 24) as f32
+    }
+
+    /// 53 bits in 0..1.
+    fn uniform_f64(&mut self) -> f64 {
+        let word = u64::from(self.word()) << 32 | u64::from(self.word());
+        (word & ((1 << 53) - 1)) as f64 / (1u64 << 53) as f64
+    }
+
+    fn normal(&mut self) -> f64 {
+        if let Some(spare) = self.spare.take() {
+            return spare;
+        }
+        let theta = f64::consts::TAU * self.uniform_f64();
+        let radius = (-2.0 * (-self.uniform_f64()).ln_1p()).sqrt();
+        self.spare = Some(radius * theta.sin());
+        radius * theta.cos()
+    }
+}
+
+impl Noise for Mt19937 {
+    fn randn(&mut self, n: usize) -> Vec<f32> {
+        if n < BLOCK {
+            return (0..n).map(|_| self.normal() as f32).collect();
+        }
+        let mut numbers: Vec<f32> = (0..n).map(|_| self.uniform()).collect();
+        let (blocks, rest) = numbers.as_chunks_mut();
+        blocks.iter_mut().for_each(box_muller);
+        // The last block overlaps the one before, from fresh uniforms.
+        if !rest.is_empty()
+            && let Some(last) = numbers.last_chunk_mut()
+        {
+            last.fill_with(|| self.uniform());
+            box_muller(last);
+        }
+        numbers
+    }
+}
+
+/// Uniform numbers to normal ones: the first half of a block gives the radii, the second the angles.
+fn box_muller(block: &mut [f32; BLOCK]) {
+    let (u1, u2) = block.split_at_mut(BLOCK / 2);
+    for (a, b) in u1.iter_mut().zip(u2) {
+        let radius = (-2.0 * (1.0 - *a).ln()).sqrt();
+        let theta = TAU * *b;
+        (*a, *b) = (radius * theta.cos(), radius * theta.sin());
+    }
+}

@@ -1,0 +1,80 @@
+//! `torch.randn(..., device="cuda")`: Philox4x32-10 (Salmon et al. 2011), as cuRAND and torch spread it over a GPU's threads.
+
+use std::f32::consts::TAU;
+
+use super::Noise;
+
+/// Threads in a block of torch's kernel.
+const BLOCK: usize = 256;
+/// 2⁻³²
+const UNIT: f32 = 1.0 / 4294967296.0;
+
+pub struct Philox {
+    seed: u64,
+    /// Blocks that are on the GPU at once.
+    max_blocks: usize,
+    /// How often each thread has drawn four words.
+    offset: u64,
+}
+
+impl Philox {
+    pub fn new(seed: u64, sms: u32, threads_per_sm: u32) -> Self {
+        let max_blocks = sms as usize * (threads_per_sm as usize / BLOCK);
+        Self { seed, max_blocks, offset: 0 }
+    }
+
+    /// Threads that share a call for `n` numbers.
+    fn threads(&self, n: usize) -> usize {
+        BLOCK * self.max_blocks.min(n.div_ceil(BLOCK)).max(1)
+    }
+}
+
+impl Noise for Philox {
+    fn randn(&mut self, n: usize) -> Vec<f32> {
+        let threads = self.threads(n);
+        let mut numbers = vec![0.0; n];
+        for (round, numbers) in (self.offset..).zip(numbers.chunks_mut(4 * threads)) {
+            for thread in 0..threads.min(numbers.len()) {
+                let [x, y, z, w] = words(self.seed, round, thread as u64);
+                // Lazy: most calls are short and want one of the four normals.
+                let normals = [(x, y), (z, w)].into_iter().flat_map(box_muller);
+                let places = numbers[thread..].iter_mut().step_by(threads);
+                places.zip(normals).for_each(|(place, normal)| *place = normal);
+            }
+        }
+        self.skip(n);
+        numbers
+    }
+
+    fn skip(&mut self, n: usize) {
+        self.offset += n.div_ceil(4 * self.threads(n)) as u64;
+    }
+}
+
+/// The four words at (`offset`, `thread`) of the generator with this key.
+fn words(seed: u64, offset: u64, thread: u64) -> [u32; 4] {
+    let (mut key0, mut key1) = halves(seed);
+    let ((mut x, mut y), (mut z, mut w)) = (halves(offset), halves(thread));
+    for _ in 0..10 {
+        let (low0, high0) = halves(0xD251_1F53 * u64::from(x));
+        let (low1, high1) = halves(0xCD9E_8D57 * u64::from(z));
+        (x, y, z, w) = (high1 ^ y ^ key0, low1, high0 ^ w ^ key1, low0);
+        key0 = key0.wrapping_add(0x9E37_79B9);
+        key1 = key1.wrapping_add(0xBB67_AE85);
+    }
+    [x, y, z, w]
+}
+
+/// Low and high word.
+fn halves(number: u64) -> (u32, u32) {
+    (number as u32, (number >> 32) as u32)
+}
+
+/// cuRAND's, sine first.
+fn box_muller((x, y): (u32, u32)) -> [f32; 2] {
+    let u = x as f32 * UNIT + UNIT / 2.0;
+    let v = y as f32 * (TAU * UNIT) + TAU * UNIT / 2.0;
+    let radius = (-2.0 * u.ln()).sqrt();
+    let (sin, cos) = v.sin_cos();
+    [radius * sin, radius * cos]
+}

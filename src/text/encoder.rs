@@ -1,0 +1,83 @@
+//! CLIP's text transformer (Radford et al. 2021, arXiv 2103.00020), candle-transformers' own.
+
+use super::Tokens;
+use anyhow::{Result, ensure};
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::clip::text_model::{Activation, ClipTextConfig, ClipTextTransformer};
+
+/// Tokens to context.
+pub struct TextEncoder {
+    transformer: ClipTextTransformer,
+    device: Device,
+}
+
+/// Sizes that the yaml files leave out: they are read off the checkpoint's tensors.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct TextConfig {
+    /// Width of a token.
+    pub width: usize,
+    /// Width inside a layer's feed-forward part.
+    pub intermediate: usize,
+    /// How many layers.
+    pub layers: usize,
+}
+
+impl TextConfig {
+    /// Ids CLIP knows.
+    const VOCABULARY: usize = 49408;
+
+    /// CLIP's heads are 64 wide.
+    fn heads(&self) -> usize {
+        (self.width / 64).max(1)
+    }
+
+    /// shape: what the checkpoint says of a tensor below `text_model`.
+    ///
+    /// # Errors
+    /// When the tensors are no CLIP text encoder's, or their width is not the UNet's `context_dim`.
+    pub fn from_shapes<'a>(shape: impl Fn(&str) -> Option<&'a [usize]>, context_dim: usize) -> Result<Self> {
+        let last = |name: &str, of: usize| shape(name).filter(|shape| shape.len() == 2).map(|shape| shape[of]);
+        let layers = (0..).take_while(|i| shape(&format!("encoder.layers.{i}.mlp.fc1.weight")).is_some()).count();
+        let width = last("embeddings.token_embedding.weight", 1).unwrap_or(context_dim);
+        let intermediate = last("encoder.layers.0.mlp.fc1.weight", 0).unwrap_or(4 * width);
+        let config = Self { width, intermediate, layers };
+        ensure!(
+            width == context_dim,
+            "the text encoder gives tokens of width {width}, the config's UNet takes {context_dim}"
+        );
+        ensure!(width % config.heads() == 0, "a text encoder of width {width} is not CLIP's");
+        ensure!(layers > 0, "there is no text encoder");
+        Ok(config)
+    }
+}
+
+impl TextEncoder {
+    /// Reads the weights below `vb`, which stands at `text_model`.
+    pub fn new(config: TextConfig, vb: VarBuilder) -> candle_core::Result<Self> {
+        let clip = ClipTextConfig {
+            vocab_size: TextConfig::VOCABULARY,
+            embed_dim: config.width,
+            activation: Activation::QuickGelu,
+            intermediate_size: config.intermediate,
+            max_position_embeddings: Tokens::LENGTH,
+            pad_with: None,
+            num_hidden_layers: config.layers,
+            num_attention_heads: config.heads(),
+            projection_dim: config.width,
+        };
+        Ok(Self { device: vb.device().clone(), transformer: ClipTextTransformer::new(vb, &clip)? })
+    }
+
+    /// The hidden state after the last layer norm: (B, 77, C) in f32.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn encode(&self, prompts: &[Tokens]) -> Result<Tensor> {
+        let ids: Vec<u32> = prompts.iter().flat_map(|tokens| tokens.ids.iter().copied()).collect();
+        let ids = Tensor::from_vec(ids, (prompts.len(), Tokens::LENGTH), &self.device)?; // (B, 77)
+        // No token is padding to CLIP: the end token is looked at wherever it stands.
+        let context = self.transformer.forward_with_mask(&ids, Tokens::LENGTH)?; // (B, 77, C)
+        Ok(context.to_dtype(DType::F32)?)
+    }
+}

@@ -1,0 +1,41 @@
+//! `--timings`: a row for the article's table.
+
+use std::time::{Duration, Instant};
+
+/// A stopwatch for one run.
+pub struct Timings {
+    start: Instant,
+    loading: Duration,
+    drawing: Duration,
+    pictures: usize,
+}
+
+impl Timings {
+    /// Now the model starts to load.
+    pub fn start() -> Self {
+        Self { start: Instant::now(), loading: Duration::ZERO, drawing: Duration::ZERO, pictures: 0 }
+    }
+
+    /// The model is loaded.
+    pub fn loaded(&mut self) {
+        self.loading = self.start.elapsed();
+    }
+
+    /// So many pictures are drawn and saved.
+    pub fn drawn(&mut self, pictures: usize) {
+        self.drawing = self.start.elapsed() - self.loading;
+        self.pictures = pictures;
+    }
+
+    /// The article's columns, in Markdown.
+    pub fn table(&self) -> String {
+        let loading = self.loading.as_secs_f64();
+        let each = self.drawing.as_secs_f64() / self.pictures.max(1) as f64;
+        let total = (self.loading + self.drawing).as_secs_f64();
+        format!(
+            "| Time to load the model | Processing time per image | Total time |\n\
+             | ---: | ---: | ---: |\n\
+             | {loading:.2} s | {each:.2} s | {total:.2} s |\n"
+        )
+    }
+}

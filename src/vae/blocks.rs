@@ -1,0 +1,66 @@
+//! The parts of the decoder.
+
+use crate::ops::{self, Conv2d, GroupNorm, Linear, conv1x1, conv3x3, group_norm};
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+
+/// GroupNorm → SiLU → conv, twice, added to the input (LDM `ResnetBlock`).
+pub struct ResnetBlock {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    nin_shortcut: Option<Linear>,
+}
+
+impl ResnetBlock {
+    pub fn new(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Self> {
+        Ok(Self {
+            norm1: group_norm(c_in, 1e-6, vb.pp("norm1"))?,
+            conv1: conv3x3(c_in, c_out, vb.pp("conv1"))?,
+            norm2: group_norm(c_out, 1e-6, vb.pp("norm2"))?,
+            conv2: conv3x3(c_out, c_out, vb.pp("conv2"))?,
+            nin_shortcut: if c_in == c_out { None } else { Some(conv1x1(c_in, c_out, vb.pp("nin_shortcut"))?) },
+        })
+    }
+
+    /// x: (B, h, w, C_in) → (B, h, w, C_out).
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = self.conv1.forward(&self.norm1.forward_silu(x)?)?; // (B, h, w, C_out)
+        let y = self.conv2.forward(&self.norm2.forward_silu(&y)?)?;
+        match &self.nin_shortcut {
+            Some(shortcut) => y + shortcut.forward(x)?,
+            None => y + x,
+        }
+    }
+}
+
+/// Self-attention over all pixels, with one head (LDM `AttnBlock`).
+pub struct AttnBlock {
+    norm: GroupNorm,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    proj_out: Linear,
+}
+
+impl AttnBlock {
+    pub fn new(c: usize, vb: VarBuilder) -> Result<Self> {
+        Ok(Self {
+            norm: group_norm(c, 1e-6, vb.pp("norm"))?,
+            q: conv1x1(c, c, vb.pp("q"))?,
+            k: conv1x1(c, c, vb.pp("k"))?,
+            v: conv1x1(c, c, vb.pp("v"))?,
+            proj_out: conv1x1(c, c, vb.pp("proj_out"))?,
+        })
+    }
+
+    /// x: (B, h, w, C), the same shape comes out.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (b, h, w, c) = x.dims4()?;
+        let tokens = self.norm.forward(x)?.reshape((b, h * w, c))?; // (B, N, C)
+        let (q, k, v) = (self.q.forward(&tokens)?, self.k.forward(&tokens)?, self.v.forward(&tokens)?);
+        let seen = ops::attention(&q, &k, &v, 1)?; // (B, N, C)
+        self.proj_out.forward(&seen)?.reshape((b, h, w, c))? + x
+    }
+}

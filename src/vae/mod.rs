@@ -1,0 +1,106 @@
+//! The autoencoder's decoder (LDM `AutoencoderKL`): latents to pixels.
+
+mod blocks;
+
+use crate::config::VaeConfig;
+use crate::ops::{Conv2d, GroupNorm, Linear, conv1x1, conv3x3, group_norm, upsample_nearest};
+use blocks::{AttnBlock, ResnetBlock};
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+use rayon::prelude::*;
+
+/// Field names are those of the checkpoint's `first_stage_model`.
+pub struct Decoder {
+    scale_factor: f64,
+    post_quant_conv: Linear,
+    conv_in: Conv2d,
+    mid: (ResnetBlock, AttnBlock, ResnetBlock),
+    up: Vec<Level>, // smallest map first
+    norm_out: GroupNorm,
+    conv_out: Conv2d,
+}
+
+/// One `decoder.up.N`: residual blocks, each with attention where the config asks for it, then a doubling.
+struct Level {
+    block: Vec<ResnetBlock>,
+    attn: Vec<AttnBlock>,
+    upsample: Option<Conv2d>,
+}
+
+impl Decoder {
+    /// Reads the weights below `vb`. `scale_factor`: what the latents were multiplied by.
+    pub fn new(config: &VaeConfig, scale_factor: f64, vb: VarBuilder) -> Result<Self> {
+        let (latents, decoder) = (vb.pp("post_quant_conv"), vb.pp("decoder"));
+        let mid = decoder.pp("mid");
+        let c = config.ch * config.ch_mult[config.ch_mult.len() - 1];
+        let up = (0..config.ch_mult.len())
+            .into_par_iter()
+            .rev()
+            .map(|level| Level::new(config, level, decoder.pp("up").pp(level)))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            scale_factor,
+            post_quant_conv: conv1x1(config.embed_dim, config.z_channels, latents)?,
+            conv_in: conv3x3(config.z_channels, c, decoder.pp("conv_in"))?,
+            mid: (
+                ResnetBlock::new(c, c, mid.pp("block_1"))?,
+                AttnBlock::new(c, mid.pp("attn_1"))?,
+                ResnetBlock::new(c, c, mid.pp("block_2"))?,
+            ),
+            up,
+            norm_out: group_norm(config.ch * config.ch_mult[0], 1e-6, decoder.pp("norm_out"))?,
+            conv_out: conv3x3(config.ch * config.ch_mult[0], config.out_ch, decoder.pp("conv_out"))?,
+        })
+    }
+
+    /// latents: (B, h, w, 4) → pixels about -1..1: (B, 8h, 8w, 3).
+    pub fn forward(&self, latents: &Tensor) -> Result<Tensor> {
+        let z = self.post_quant_conv.forward(&(latents / self.scale_factor)?)?;
+        let mut x = self.conv_in.forward(&z)?;
+        let (first, attention, last) = &self.mid;
+        x = last.forward(&attention.forward(&first.forward(&x)?)?)?;
+        for level in &self.up {
+            x = level.forward(&x)?;
+        }
+        self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
+    }
+}
+
+impl Level {
+    fn new(config: &VaeConfig, level: usize, vb: VarBuilder) -> Result<Self> {
+        let top = config.ch_mult.len() - 1;
+        let c_below = config.ch * config.ch_mult[top.min(level + 1)];
+        let c = config.ch * config.ch_mult[level];
+        let has_attention = config.attn_resolutions.contains(&(config.resolution >> level));
+        let blocks = 0..=config.num_res_blocks;
+        Ok(Self {
+            block: blocks
+                .clone()
+                .map(|i| ResnetBlock::new(if i == 0 { c_below } else { c }, c, vb.pp("block").pp(i)))
+                .collect::<Result<_>>()?,
+            attn: blocks
+                .filter(|_| has_attention)
+                .map(|i| AttnBlock::new(c, vb.pp("attn").pp(i)))
+                .collect::<Result<_>>()?,
+            upsample: if level > 0 { Some(conv3x3(c, c, vb.pp("upsample.conv"))?) } else { None },
+        })
+    }
+
+    /// x: (B, h, w, C_below) → (B, 2h, 2w, C), or (B, h, w, C) at the last level.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mut x = x.clone();
+        for (i, block) in self.block.iter().enumerate() {
+            x = block.forward(&x)?;
+            if let Some(attn) = self.attn.get(i) {
+                x = attn.forward(&x)?;
+            }
+        }
+        match &self.upsample {
+            Some(conv) => {
+                let (_, h, w, _) = x.dims4()?;
+                conv.forward(&upsample_nearest(&x, 2 * h, 2 * w)?)
+            }
+            None => Ok(x),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The networks, against the original's own results on the small model.
+
+mod support;
+
+use candle_core::Device;
+use support::{assert_close, channels_last, nano, nano_config, tensors};
+use txt2img::diffusion::schedule::Schedule;
+
+/// The original against itself with another convolution library is at 3e-6.
+const LIMIT: f64 = 2e-5;
+
+const PROMPTS: [&str; 2] = ["a photo of a pink cube, black background", "a photograph of an astronaut riding a horse"];
+
+#[test]
+fn prompts_are_encoded_as_the_original_does() {
+    let model = nano();
+    let tokens = PROMPTS.map(|prompt| model.tokens(prompt).unwrap());
+    let expected = &tensors("modules/modules.safetensors")["context"];
+    assert_close("context", &model.context(&tokens).unwrap(), expected, LIMIT);
+}
+
+#[test]
+fn copies_of_a_prompt_are_encoded_alike() {
+    let model = nano();
+    let tokens = [PROMPTS[0]; 3].map(|prompt| model.tokens(prompt).unwrap());
+    let expected =
+        tensors("modules/modules.safetensors")["context"].narrow(0, 0, 1).unwrap().repeat((3, 1, 1)).unwrap();
+    assert_close("context", &model.context(&tokens).unwrap(), &expected, LIMIT);
+}
+
+#[test]
+fn the_unet_predicts_the_original_noise_at_whole_and_fractional_timesteps() {
+    let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
+    let x = channels_last(&expected["unet.x"]);
+    for (name, t) in [("t1", 1.), ("t312.75", 312.75), ("t500", 500.), ("t981", 981.)] {
+        let eps = model.unet().forward(&x, t, &expected["context"]).unwrap();
+        assert_close(name, &eps, &channels_last(&expected[&format!("unet.eps.{name}")]), LIMIT);
+    }
+}
+
+#[test]
+fn the_unet_predicts_the_original_noise_on_a_wide_map() {
+    let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
+    let context = expected["context"].narrow(0, 0, 1).unwrap();
+    let eps = model.unet().forward(&channels_last(&expected["unet.x_wide"]), 981., &context).unwrap();
+    assert_close("wide", &eps, &channels_last(&expected["unet.eps_wide.t981"]), LIMIT);
+}
+
+#[test]
+fn the_decoder_gives_the_original_pixels() {
+    let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
+    let z = channels_last(&expected["vae.z"]);
+    let pixels = model.decoder().forward(&z).unwrap();
+    assert_close("image", &pixels, &channels_last(&expected["vae.image"]), LIMIT);
+}
+
+#[test]
+fn every_size_of_latents_goes_through_the_unet() {
+    let (model, context) = (nano(), tensors("modules/modules.safetensors")["context"].clone());
+    for (h, w) in [(1, 1), (3, 5), (7, 2), (9, 16)] {
+        let x = candle_core::Tensor::ones((2, h, w, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(model.unet().forward(&x, 1., &context).unwrap().dims(), [2, h, w, 4]);
+    }
+}
+
+#[test]
+fn the_schedule_is_the_original_one() {
+    let expected = tensors("modules/modules.safetensors")["alphas_cumprod"].to_vec1::<f32>().unwrap();
+    let (computed, model) = (Schedule::new(&nano_config().noise), nano());
+    assert_eq!(expected.len(), 1000);
+    for (t, a) in expected.into_iter().enumerate() {
+        assert_eq!(computed.alpha_cumprod(t) as f32, a, "computed, at {t}");
+        assert_eq!(model.schedule().alpha_cumprod(t) as f32, a, "the checkpoint's, at {t}");
+    }
+}
+
+#[test]
+fn a_rounded_or_broken_schedule_is_not_taken() {
+    let falling: Vec<f32> = (0..1000).map(|t| 1. - (t as f32 + 1.) / 1001.).collect();
+    assert!(Schedule::from_buffer(&falling).is_some());
+    assert!(Schedule::from_buffer(&falling[1..]).is_none());
+    for (t, a) in [(0, 1.), (5, falling[4]), (999, 0.), (3, f32::NAN)] {
+        let mut broken = falling.clone();
+        broken[t] = a;
+        assert!(Schedule::from_buffer(&broken).is_none(), "{a} at {t}");
+    }
+}

@@ -1,0 +1,53 @@
+//! A folder to write to, and what a test asks about it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+use txt2img::output::Folder;
+
+use crate::names;
+
+const OLD: &str = "old";
+
+/// An OUTDIR of its own, not there yet, removed with the value.
+pub struct Outdir(TempDir);
+
+impl Outdir {
+    pub fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    /// An OUTDIR that an earlier run left with these files.
+    pub fn with(files: &[&str]) -> Self {
+        let outdir = Self::new();
+        outdir.open();
+        files.iter().for_each(|file| fs::write(outdir.path().join(file), OLD).unwrap());
+        outdir
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.path().join("out")
+    }
+
+    pub fn open(&self) -> Folder {
+        Folder::open(&self.path()).unwrap()
+    }
+
+    pub fn is_old(&self, file: &str) -> bool {
+        fs::read(self.path().join(file)).unwrap() == OLD.as_bytes()
+    }
+
+    /// All files in it, sorted: its own, then those of `samples`.
+    pub fn files(&self) -> Vec<String> {
+        let mut files = names(&self.path());
+        files.retain(|name| name != "samples");
+        files.extend(names(&self.path().join("samples")).into_iter().map(|name| format!("samples/{name}")));
+        files
+    }
+
+    /// Why it cannot be opened.
+    pub fn refusal(&self) -> String {
+        format!("{:#}", Folder::open(&self.path()).err().unwrap())
+    }
+}

@@ -1,0 +1,141 @@
+//! `--rng` against torch: `fixtures/modules/rng.json` holds `torch.randn` of both generators, call after call.
+
+use serde_json::Value;
+use txt2img::rng::Rng;
+
+#[test]
+fn cuda_gives_torchs_numbers_on_an_a100() {
+    equals_torch("cuda", Rng::default(), 20);
+}
+
+#[test]
+fn cpu_gives_torchs_numbers() {
+    equals_torch("cpu", Rng::Cpu, 24);
+}
+
+fn equals_torch(generator: &str, rng: Rng, n_cases: usize) {
+    let vectors = vectors();
+    let cases = vectors[generator].as_object().unwrap();
+    assert_eq!(cases.len(), n_cases);
+    for (name, case) in cases {
+        let (seed, n) = seed_and_n(name);
+        let mut noise = rng.noise(seed);
+        let calls = ["call0", "call1", "call2"].map(|call| case[call].as_array());
+        for expected in calls.into_iter().flatten() {
+            let numbers = noise.randn(n);
+            assert_eq!(numbers.len(), n, "{name}");
+            for (at, expected) in case["at"].as_array().unwrap().iter().zip(expected) {
+                let number = numbers[at.as_u64().unwrap() as usize];
+                assert_close(&format!("{generator} {name}[{at}]"), number, expected.as_f64().unwrap());
+            }
+        }
+    }
+}
+
+fn vectors() -> Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/modules/rng.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Of a name like `seed42.n16`.
+fn seed_and_n(name: &str) -> (u64, usize) {
+    let (seed, n) = name.strip_prefix("seed").unwrap().split_once(".n").unwrap();
+    (seed.parse().unwrap(), n.parse().unwrap())
+}
+
+fn assert_close(what: &str, number: f32, expected: f64) {
+    let error = (f64::from(number) - expected).abs() / expected.abs();
+    assert!(error < 2e-6, "{what}: {number} is not {expected}: off by {error:e}");
+}
+
+#[test]
+fn short_calls_do_not_depend_on_the_gpu() {
+    let small: Rng = "cuda:20x1024".parse().unwrap();
+    assert_eq!(small.noise(42).randn(20 * 1024), Rng::default().noise(42).randn(20 * 1024));
+}
+
+#[test]
+fn long_calls_depend_on_the_gpu() {
+    let small: Rng = "cuda:20x1024".parse().unwrap();
+    assert_ne!(small.noise(42).randn(20 * 1024 + 1), Rng::default().noise(42).randn(20 * 1024 + 1));
+}
+
+#[test]
+fn skipping_equals_drawing() {
+    for rng in ["cuda", "cuda:1x256", "cpu"].map(|name| name.parse::<Rng>().unwrap()) {
+        for n in [0, 1, 4, 15, 16, 17, 256, 1024, 1025, 5000] {
+            let (mut drawn, mut skipped) = (rng.noise(7), rng.noise(7));
+            drawn.randn(n);
+            skipped.skip(n);
+            assert_eq!(drawn.randn(20), skipped.randn(20), "{rng}, {n}");
+        }
+    }
+}
+
+#[test]
+fn a_call_for_nothing_draws_nothing() {
+    for rng in [Rng::default(), Rng::Cpu] {
+        let (mut idle, mut fresh) = (rng.noise(42), rng.noise(42));
+        assert!(idle.randn(0).is_empty());
+        assert_eq!(idle.randn(100), fresh.randn(100), "{rng}");
+    }
+}
+
+#[test]
+fn numbers_are_normal() {
+    let n = 1_000_000;
+    for rng in [Rng::default(), Rng::Cpu] {
+        let numbers = rng.noise(42).randn(n);
+        let moment = |k| numbers.iter().map(|&x| f64::from(x).powi(k)).sum::<f64>() / n as f64;
+        for (k, expected) in [(1, 0.0), (2, 1.0), (3, 0.0), (4, 3.0)] {
+            assert!((moment(k) - expected).abs() < 0.03, "{rng}: moment {k} is {}", moment(k));
+        }
+    }
+}
+
+#[test]
+fn the_upper_half_of_a_seed_counts_on_cuda_and_not_on_the_cpu() {
+    let (low, high) = (42, (1 << 32) + 42);
+    assert_ne!(Rng::default().noise(low).randn(4), Rng::default().noise(high).randn(4));
+    assert_eq!(Rng::Cpu.noise(low).randn(4), Rng::Cpu.noise(high).randn(4));
+}
+
+#[test]
+fn a_gpu_without_threads_still_gives_numbers() {
+    let nothing = Rng::Cuda { sms: 0, threads_per_sm: 0 };
+    assert_eq!(nothing.noise(42).randn(256), Rng::default().noise(42).randn(256));
+}
+
+#[test]
+fn names_are_read_as_they_are_written() {
+    assert_eq!(Rng::default(), Rng::Cuda { sms: 108, threads_per_sm: 2048 });
+    for name in ["cuda", "cpu", "cuda:82x1536", "cuda:1x256", "cuda:1024x4096"] {
+        assert_eq!(name.parse::<Rng>().unwrap().to_string(), name);
+    }
+    assert_eq!("cuda:108x2048".parse::<Rng>().unwrap(), Rng::default());
+}
+
+#[test]
+fn other_names_are_refused() {
+    for name in
+        ["", "gpu", "CUDA", "cuda:", "cuda:82", "cuda:x", "cuda:82x", "cuda:-1x1536", "cuda:82x1536x1", "cpu:4x256"]
+    {
+        assert_eq!(
+            name.parse::<Rng>().unwrap_err().to_string(),
+            format!("'{name}' is not a random generator: use cuda, cpu or cuda:SMSxTHREADS, such as cuda:82x1536")
+        );
+    }
+}
+
+#[test]
+fn impossible_gpus_are_refused() {
+    for name in ["cuda:0x2048", "cuda:108x0", "cuda:108x255", "cuda:1025x2048", "cuda:108x4097", "cuda:4294967295x2048"]
+    {
+        assert_eq!(
+            name.parse::<Rng>().unwrap_err().to_string(),
+            format!(
+                "'{name}' is not the size of a GPU: use 1 to 1024 multiprocessors and 256 to 4096 threads on each, such as cuda:82x1536"
+            )
+        );
+    }
+}

@@ -1,0 +1,185 @@
+//! What the tests share: runs of the real program in folders of their own, and comparison with the reference.
+#![allow(dead_code)] // no test file needs all of it
+
+use candle_core::{DType, Device, Tensor};
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+use txt2img::checkpoint::Checkpoint;
+use txt2img::config::ModelConfig;
+use txt2img::model::Model;
+use txt2img::output::Picture;
+
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// Every tensor of a file, in f32.
+pub fn tensors(name: &str) -> HashMap<String, Tensor> {
+    let file = fixture(name);
+    let tensors = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+    tensors.into_iter().map(|(name, tensor)| (name, tensor.to_dtype(DType::F32).unwrap())).collect()
+}
+
+pub fn nano_config() -> ModelConfig {
+    ModelConfig::from_yaml(&fixture("nano.yaml")).unwrap()
+}
+
+pub fn nano() -> Model {
+    nano_from(&fixture("nano.ckpt"))
+}
+
+pub fn nano_from(checkpoint: &Path) -> Model {
+    let checkpoint = Checkpoint::open(checkpoint).unwrap();
+    Model::load(&checkpoint, &nano_config(), &Device::Cpu, &|| ()).unwrap()
+}
+
+/// (B, C, h, w), as torch has maps → (B, h, w, C), as we do.
+pub fn channels_last(x: &Tensor) -> Tensor {
+    x.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap()
+}
+
+/// Root mean square of the difference, relative to the expected.
+pub fn relative_rms(ours: &Tensor, expected: &Tensor) -> f64 {
+    assert_eq!(ours.dims(), expected.dims());
+    let power = |x: &Tensor| {
+        f64::from(x.to_dtype(DType::F32).unwrap().sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap())
+    };
+    (power(&(ours - expected).unwrap()) / power(expected)).sqrt()
+}
+
+#[track_caller]
+pub fn assert_close(name: &str, ours: &Tensor, expected: &Tensor, limit: f64) {
+    let error = relative_rms(ours, expected);
+    assert!(error <= limit, "{name}: relative RMS error {error:.2e} is above {limit:.0e}");
+}
+
+/// At least 99.9% of the values within 2.
+#[track_caller]
+pub fn assert_same_picture(name: &str, ours: &Picture, expected: &Picture) {
+    assert_eq!((ours.width, ours.height), (expected.width, expected.height), "{name}");
+    let near = ours.rgb.iter().zip(&expected.rgb).filter(|(a, b)| a.abs_diff(**b) <= 2).count();
+    let share = near as f64 / ours.rgb.len() as f64;
+    assert!(share >= 0.999, "{name}: only {:.3}% of the values are within 2", 100. * share);
+}
+
+pub fn read_png(path: &Path) -> Picture {
+    let rgb = image::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).into_rgb8();
+    Picture { width: rgb.width() as usize, height: rgb.height() as usize, rgb: rgb.into_raw() }
+}
+
+/// One or more runs of the program, in a folder of their own.
+pub struct TestRun {
+    folder: TempDir,
+}
+
+impl TestRun {
+    pub fn new() -> Self {
+        Self { folder: TempDir::new().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A file in the folder.
+    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        std::fs::write(self.path(name), content).unwrap();
+        self
+    }
+
+    /// The program with these words alone.
+    pub fn bare<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_txt2img"));
+        command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// The program with the small model and OUTDIR `out`.
+    pub fn args<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
+        let mut command = self.bare(["--outdir", "out"]);
+        command.arg("--config").arg(fixture("nano.yaml")).arg("--ckpt").arg(fixture("nano.ckpt")).args(args);
+        Run(command)
+    }
+
+    /// A small, quick picture: 64×64 in 2 steps.
+    pub fn quick<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
+        let mut run = self.args(["--H", "64", "--W", "64", "--ddim_steps", "2", "--n_samples", "1", "--n_iter", "1"]);
+        run.0.args(args);
+        run
+    }
+
+    /// Everything below `out`, folders aside.
+    pub fn files(&self) -> Vec<String> {
+        files_below(&self.path("out"))
+    }
+
+    #[track_caller]
+    pub fn has_files(&self, files: impl AsRef<[&'static str]>) {
+        let mut files = files.as_ref().to_vec();
+        files.sort();
+        assert_eq!(self.files(), files);
+    }
+}
+
+pub fn files_below(folder: &Path) -> Vec<String> {
+    let mut files = vec![];
+    let mut folders = vec![folder.to_owned()];
+    while let Some(inner) = folders.pop() {
+        for entry in std::fs::read_dir(inner).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// A command about to run.
+pub struct Run(pub Command);
+
+impl Run {
+    #[track_caller]
+    pub fn ok(&mut self) -> Output {
+        let output = self.0.output().unwrap();
+        assert!(output.status.success(), "{:?} failed:\n{}", self.0, stderr(&output));
+        output
+    }
+
+    /// Exit code 1 and one sentence that contains this; nothing on standard output, no panic.
+    #[track_caller]
+    pub fn fails_with(&mut self, reason: &str) -> String {
+        self.exits_with(1, reason)
+    }
+
+    /// Exit code 2 and a reason that contains this.
+    #[track_caller]
+    pub fn is_misuse(&mut self, reason: &str) -> String {
+        self.exits_with(2, reason)
+    }
+
+    #[track_caller]
+    fn exits_with(&mut self, code: i32, reason: &str) -> String {
+        let output = self.0.output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{:?}:\n{said}", self.0);
+        assert!(said.contains(reason), "{:?} said\n{said}\ninstead of\n{reason}", self.0);
+        assert!(!said.contains("panicked"), "{said}");
+        assert!(output.stdout.is_empty());
+        said
+    }
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
