@@ -1,34 +1,28 @@
 //! Scaled dot-product attention without the whole N×M matrix.
 
-use candle_core::{D, Result, Tensor};
+use super::cpu::{self, Shape};
+use candle_core::{D, Result, Tensor, bail};
 use candle_nn::ops::softmax_last_dim;
-
-/// How many scores are held at a time: 64 MiB of f32.
-const SCORES: usize = 16 << 20;
 
 /// softmax(q·kᵀ / √D)·v — q: (B, N, H·D), k, v: (B, M, H·D) → (B, N, H·D).
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
-    let (q, k, v) = (split_heads(q, heads)?, split_heads(k, heads)?, split_heads(v, heads)?);
-    let (b, h, n, d) = q.dims4()?;
-    let m = k.dim(2)?;
-    let q = (q * (d as f64).powf(-0.5))?; // (B, H, N, D)
-    let k = k.t()?; // (B, H, D, M)
-    let rows = (SCORES / (h * m)).clamp(1, n);
-    let images = (0..b).map(|i| attend(&q.get(i)?, &k.get(i)?, &v.get(i)?, rows)).collect::<Result<Vec<_>>>()?;
-    Tensor::stack(&images, 0)?.transpose(1, 2)?.reshape((b, n, h * d))
+    let (b, n, c) = q.dims3()?;
+    let m = k.dim(1)?;
+    if k.dims() != [b, m, c] || v.dims() != [b, m, c] || m == 0 || c % heads != 0 {
+        bail!("attention of {:?} to {:?} and {:?} in {heads} heads", q.dims(), k.dims(), v.dims());
+    }
+    let shape = Shape { b, n, m, h: heads, d: c / heads };
+    let y = cpu::numbers(q, |q| cpu::numbers(k, |k| cpu::numbers(v, |v| Ok(cpu::attention(q, k, v, shape)))))?;
+    cpu::tensor(y, (b, n, c))
 }
 
-/// One image, `rows` queries at a time — q: (H, N, D), k: (H, D, M), v: (H, M, D) → (H, N, D).
-fn attend(q: &Tensor, k: &Tensor, v: &Tensor, rows: usize) -> Result<Tensor> {
-    let n = q.dim(1)?;
-    let parts = (0..n)
-        .step_by(rows)
-        .map(|start| {
-            let q = q.narrow(1, start, rows.min(n - start))?;
-            softmax_last_dim(&q.matmul(k)?)?.matmul(v)
-        })
-        .collect::<Result<Vec<_>>>()?;
-    Tensor::cat(&parts, D::Minus2)
+/// The same in candle's own operations, with the whole N×M matrix.
+pub fn attention_plain(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
+    let (b, n, c) = q.dims3()?;
+    let (q, k, v) = (split_heads(q, heads)?, split_heads(k, heads)?, split_heads(v, heads)?);
+    let scores = (q.matmul(&k.t()?)? * ((c / heads) as f64).powf(-0.5))?; // (B, H, N, M)
+    let y = softmax_last_dim(&scores)?.matmul(&v)?; // (B, H, N, D)
+    y.transpose(D::Minus2, 1)?.reshape((b, n, c))
 }
 
 /// (B, N, H·D) → (B, H, N, D).

@@ -1,48 +1,73 @@
 //! Convolutions over maps (B, h, w, C): 1×1, and 3×3 with padding 1.
 
 use super::Linear;
-use candle_core::{Result, Tensor};
+use super::cpu::{self, Addends, Conv3x3, Map};
+use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
-/// A 3×3 convolution with padding 1.
+/// A 3×3 convolution with padding 1, its weight packed once, at load.
 pub struct Conv2d {
-    weight: Tensor, // (C_out, C_in, 3, 3)
-    bias: Tensor,   // (C_out)
+    weight: Conv3x3,
+    bias: Vec<f32>, // (C_out)
+    c_in: usize,
     stride: usize,
 }
 
 /// Reads `weight` (C_out, C_in, 3, 3) and `bias` (C_out).
 pub fn conv3x3(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Conv2d> {
-    Conv2d::new(vb.get((c_out, c_in, 3, 3), "weight")?, vb.get(c_out, "bias")?, 1)
+    Conv2d::new(&vb.get((c_out, c_in, 3, 3), "weight")?, &vb.get(c_out, "bias")?, 1)
 }
 
 /// The same with stride 2: (B, h, w, C) → (B, ⌈h/2⌉, ⌈w/2⌉, C).
 pub fn conv3x3_stride2(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Conv2d> {
-    Conv2d::new(vb.get((c_out, c_in, 3, 3), "weight")?, vb.get(c_out, "bias")?, 2)
+    Conv2d::new(&vb.get((c_out, c_in, 3, 3), "weight")?, &vb.get(c_out, "bias")?, 2)
 }
 
 /// A 1×1 convolution, which on channels-last maps is a linear layer. Reads `weight` (C_out, C_in, 1, 1) and `bias` (C_out).
 pub fn conv1x1(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Linear> {
     let weight = vb.get((c_out, c_in, 1, 1), "weight")?.reshape((c_out, c_in))?;
-    Linear::new(&weight, Some(vb.get(c_out, "bias")?))
+    Linear::new(&weight, Some(&vb.get(c_out, "bias")?))
 }
 
 impl Conv2d {
-    /// weight: (C_out, C_in, 3, 3), bias: (C_out).
-    pub fn new(weight: Tensor, bias: Tensor, stride: usize) -> Result<Self> {
-        weight.dims4()?;
-        Ok(Self { weight, bias, stride })
+    /// weight: (C_out, C_in, 3, 3), bias: (C_out), stride: 1 or 2.
+    pub fn new(weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Self> {
+        let (_, c_in, _, _) = weight.dims4()?;
+        let packed = cpu::numbers(weight, |weight| Ok(Conv3x3::new(weight, c_in, stride)))?;
+        Ok(Self { weight: packed, bias: bias.to_vec1()?, c_in, stride })
     }
 
     /// x: (B, h, w, C_in) → (B, ⌈h/stride⌉, ⌈w/stride⌉, C_out).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        conv3x3_plain(x, &self.weight, self.stride)?.broadcast_add(&self.bias)
+        self.apply(x, &self.bias, None)
+    }
+
+    /// The same, with numbers (1, C_out) added to each pixel.
+    pub fn forward_shift(&self, x: &Tensor, shift: &Tensor) -> Result<Tensor> {
+        let shift: Vec<f32> = shift.flatten_all()?.to_vec1()?;
+        let bias: Vec<f32> = self.bias.iter().zip(shift).map(|(bias, shift)| bias + shift).collect();
+        self.apply(x, &bias, None)
+    }
+
+    /// The same, with a residual as large as the output added.
+    pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        cpu::numbers(residual, |residual| self.apply(x, &self.bias, Some(residual)))
+    }
+
+    fn apply(&self, x: &Tensor, bias: &[f32], residual: Option<&[f32]>) -> Result<Tensor> {
+        let (b, h, w, c) = x.dims4()?;
+        let shape = (b, h.div_ceil(self.stride), w.div_ceil(self.stride), bias.len());
+        if c != self.c_in || residual.is_some_and(|residual| residual.len() != shape.0 * shape.1 * shape.2 * shape.3) {
+            bail!("a convolution of {} to {} channels does not fit {:?}", self.c_in, bias.len(), x.dims());
+        }
+        let y = cpu::numbers(x, |x| Ok(self.weight.forward(x, Map { b, h, w }, Addends { bias, residual })))?;
+        cpu::tensor(y, shape)
     }
 }
 
-/// The 3×3 convolution in candle's own operations: the definition.
-fn conv3x3_plain(x: &Tensor, weight: &Tensor, stride: usize) -> Result<Tensor> {
+/// The 3×3 convolution in candle's own operations — weight: (C_out, C_in, 3, 3), bias: (C_out).
+pub fn conv3x3_plain(x: &Tensor, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Tensor> {
     let x = x.permute((0, 3, 1, 2))?.contiguous()?; // (B, C_in, h, w)
     let y = x.conv2d(weight, 1, stride, 1, 1)?; // (B, C_out, h, w)
-    y.permute((0, 2, 3, 1))?.contiguous()
+    y.permute((0, 2, 3, 1))?.contiguous()?.broadcast_add(bias)
 }

@@ -1,18 +1,20 @@
-//! y = x·Wᵀ + b over the last dimension.
+//! y = x·Wᵀ + b over the last dimension, alone or with what follows it.
 
-use candle_core::{Result, Tensor};
+use super::cpu::{self, Act, Epilogue, Packed, Rows};
+use candle_core::{D, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
-/// A linear layer, its weight transposed once, at load.
+/// A linear layer, its weight packed once, at load.
 pub struct Linear {
-    weight: Tensor, // (C_in, C_out)
-    bias: Option<Tensor>,
+    weight: Packed, // (C_in, C_out)
+    bias: Option<Vec<f32>>,
+    c_in: usize,
+    c_out: usize,
 }
 
 /// Reads `weight` (C_out, C_in) and `bias` (C_out).
 pub fn linear(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Linear> {
-    let bias = vb.get(c_out, "bias")?;
-    Ok(Linear { bias: Some(bias), ..linear_no_bias(c_in, c_out, vb)? })
+    Linear::new(&vb.get((c_out, c_in), "weight")?, Some(&vb.get(c_out, "bias")?))
 }
 
 /// Reads `weight` (C_out, C_in).
@@ -22,21 +24,81 @@ pub fn linear_no_bias(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Linea
 
 impl Linear {
     /// weight: (C_out, C_in), bias: (C_out).
-    pub fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
-        Ok(Self { weight: weight.t()?.contiguous()?, bias })
+    pub fn new(weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
+        let (c_out, c_in) = weight.dims2()?;
+        let packed = cpu::numbers(weight, |weight| Ok(Packed::from_rows(cpu::isa(), weight, c_in)))?;
+        Ok(Self { weight: packed, bias: bias.map(Tensor::to_vec1).transpose()?, c_in, c_out })
     }
 
     /// x: (…, C_in) → (…, C_out).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (c_in, c_out) = self.weight.dims2()?;
-        let mut shape = x.dims().to_vec();
-        *shape.last_mut().expect("a tensor of at least one dimension") = c_out;
-        // One matrix product, however many leading dimensions there are.
-        let y = x.reshape(((), c_in))?.matmul(&self.weight)?; // (B·N, C_out)
-        let y = match &self.bias {
-            Some(bias) => y.broadcast_add(bias)?,
-            None => y,
-        };
-        y.reshape(shape)
+        self.apply(x, None, Act::None)
     }
+
+    /// The same, with a residual (…, C_out) added.
+    pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        cpu::numbers(residual, |residual| self.apply(x, Some(residual), Act::None))
+    }
+
+    fn apply(&self, x: &Tensor, residual: Option<&[f32]>, act: Act) -> Result<Tensor> {
+        let width = if act == Act::Geglu { self.c_out / 2 } else { self.c_out };
+        let mut shape = x.dims().to_vec();
+        if shape.pop() != Some(self.c_in) {
+            bail!("a linear layer takes {} channels, not {:?}", self.c_in, x.dims());
+        }
+        let n: usize = shape.iter().product();
+        shape.push(width);
+        let rows: Vec<usize> = (0..n).map(|row| row * self.c_in).collect();
+        let mut y = cpu::unwritten(n * width);
+        cpu::numbers(x, |numbers| {
+            let epilogue = Epilogue { bias: self.bias.as_deref(), residual, act };
+            cpu::gemm(Rows { numbers, rows: &rows, taps: &[0] }, &self.weight, epilogue, &mut y);
+            Ok(())
+        })?;
+        cpu::tensor(y, shape)
+    }
+}
+
+/// Linear, then the gated activation of Shazeer 2020 (arXiv 2002.05202): value · gelu(gate), never stored apart.
+pub struct Geglu(Linear);
+
+impl Geglu {
+    /// Reads `weight` (2C_out, C_in) and `bias` (2C_out): values first, then gates.
+    pub fn new(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Self> {
+        Self::from_tensors(&vb.get((2 * c_out, c_in), "weight")?, &vb.get(2 * c_out, "bias")?)
+    }
+
+    /// weight: (2C_out, C_in), bias: (2C_out).
+    pub fn from_tensors(weight: &Tensor, bias: &Tensor) -> Result<Self> {
+        let (c_out, lanes) = (weight.dim(0)? / 2, cpu::isa().lanes());
+        if c_out % lanes != 0 {
+            bail!("GEGLU takes a multiple of {lanes} channels, not {c_out}");
+        }
+        // A vector of values, a vector of gates, and so on.
+        let order: Vec<u32> = (0..c_out)
+            .step_by(lanes)
+            .flat_map(|first| (first..first + lanes).chain(c_out + first..c_out + first + lanes))
+            .map(|row| row as u32)
+            .collect();
+        let order = Tensor::new(order, weight.device())?;
+        Ok(Self(Linear::new(&weight.index_select(&order, 0)?, Some(&bias.index_select(&order, 0)?))?))
+    }
+
+    /// x: (…, C_in) → (…, C_out).
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.0.apply(x, None, Act::Geglu)
+    }
+}
+
+/// `Linear` in candle's own operations — weight: (C_out, C_in), bias: (C_out).
+pub fn linear_plain(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let y = x.broadcast_matmul(&weight.t()?)?;
+    bias.map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
+}
+
+/// `Geglu` in candle's own operations — weight: (2C_out, C_in), bias: (2C_out).
+pub fn geglu_plain(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let halves = linear_plain(x, weight, Some(bias))?.chunk(2, D::Minus1)?;
+    // The exact GELU: torch's default, and not candle's `gelu`.
+    &halves[0] * halves[1].contiguous()?.gelu_erf()?
 }

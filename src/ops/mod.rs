@@ -1,18 +1,18 @@
 //! The arithmetic of the models, channels last: maps are (B, h, w, C), tokens (B, N, C).
 //!
-//! Every operation that a device may want a kernel for has a door here, and a plain form in candle's own operations
-//! that says what it means.
+//! Every operation has a kernel, and a plain twin in candle's own operations that says what it means and that tests and
+//! benches hold it against.
 
 mod attention;
 mod conv2d;
-mod geglu;
+#[allow(unsafe_code)]
+mod cpu;
 mod linear;
 mod norm;
 mod resample;
 
-pub use attention::attention;
-pub use conv2d::{Conv2d, conv1x1, conv3x3, conv3x3_stride2};
-pub use geglu::geglu;
-pub use linear::{Linear, linear, linear_no_bias};
-pub use norm::{GroupNorm, LayerNorm, group_norm, layer_norm};
-pub use resample::upsample_nearest;
+pub use attention::{attention, attention_plain};
+pub use conv2d::{Conv2d, conv1x1, conv3x3, conv3x3_plain, conv3x3_stride2};
+pub use linear::{Geglu, Linear, geglu_plain, linear, linear_no_bias, linear_plain};
+pub use norm::{GroupNorm, LayerNorm, group_norm, group_norm_plain, layer_norm, layer_norm_plain};
+pub use resample::{upsample_nearest, upsample_nearest_plain};

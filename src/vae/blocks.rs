@@ -27,10 +27,10 @@ impl ResnetBlock {
     /// x: (B, h, w, C_in) → (B, h, w, C_out).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = self.conv1.forward(&self.norm1.forward_silu(x)?)?; // (B, h, w, C_out)
-        let y = self.conv2.forward(&self.norm2.forward_silu(&y)?)?;
+        let y = self.norm2.forward_silu(&y)?;
         match &self.nin_shortcut {
-            Some(shortcut) => y + shortcut.forward(x)?,
-            None => y + x,
+            Some(shortcut) => self.conv2.forward_add(&y, &shortcut.forward(x)?),
+            None => self.conv2.forward_add(&y, x),
         }
     }
 }
@@ -61,6 +61,6 @@ impl AttnBlock {
         let tokens = self.norm.forward(x)?.reshape((b, h * w, c))?; // (B, N, C)
         let (q, k, v) = (self.q.forward(&tokens)?, self.k.forward(&tokens)?, self.v.forward(&tokens)?);
         let seen = ops::attention(&q, &k, &v, 1)?; // (B, N, C)
-        self.proj_out.forward(&seen)?.reshape((b, h, w, c))? + x
+        self.proj_out.forward_add(&seen, x)?.reshape((b, h, w, c))
     }
 }

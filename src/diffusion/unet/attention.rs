@@ -1,6 +1,6 @@
 //! The transformer inside the UNet: image tokens look at each other, then at the prompt.
 
-use crate::ops::{self, GroupNorm, LayerNorm, Linear, conv1x1, geglu, group_norm, layer_norm, linear, linear_no_bias};
+use crate::ops::{self, Geglu, GroupNorm, LayerNorm, Linear, conv1x1, group_norm, layer_norm, linear, linear_no_bias};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
@@ -33,7 +33,7 @@ impl SpatialTransformer {
         for block in &self.blocks {
             tokens = block.forward(&tokens, context)?;
         }
-        self.proj_out.forward(&tokens)?.reshape((b, h, w, c))? + x
+        self.proj_out.forward_add(&tokens, x)?.reshape((b, h, w, c))
     }
 }
 
@@ -61,9 +61,9 @@ impl TransformerBlock {
 
     fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
         let normal = self.norm1.forward(x)?;
-        let x = (self.attn1.forward(&normal, &normal)? + x)?;
-        let x = (self.attn2.forward(&self.norm2.forward(&x)?, context)? + x)?;
-        self.ff.forward(&self.norm3.forward(&x)?)? + x
+        let x = self.attn1.forward_add(&normal, &normal, x)?;
+        let x = self.attn2.forward_add(&self.norm2.forward(&x)?, context, &x)?;
+        self.ff.forward_add(&self.norm3.forward(&x)?, &x)
     }
 }
 
@@ -87,27 +87,28 @@ impl Attention {
         })
     }
 
-    /// x: (B, N, C), context: (B, M, C_context) → (B, N, C).
-    fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+    /// x: (B, N, C), context: (B, M, C_context), residual: (B, N, C) → (B, N, C).
+    fn forward_add(&self, x: &Tensor, context: &Tensor, residual: &Tensor) -> Result<Tensor> {
         let q = self.to_q.forward(x)?; // (B, N, C)
         let k = self.to_k.forward(context)?; // (B, M, C)
         let v = self.to_v.forward(context)?; // (B, M, C)
-        self.to_out.forward(&ops::attention(&q, &k, &v, self.heads)?)
+        self.to_out.forward_add(&ops::attention(&q, &k, &v, self.heads)?, residual)
     }
 }
 
 /// Linear → GEGLU → linear, four times as wide inside (LDM `FeedForward`).
 struct FeedForward {
-    proj: Linear,
+    proj: Geglu,
     out: Linear,
 }
 
 impl FeedForward {
     fn new(c: usize, vb: VarBuilder) -> Result<Self> {
-        Ok(Self { proj: linear(c, 8 * c, vb.pp("net.0.proj"))?, out: linear(4 * c, c, vb.pp("net.2"))? })
+        Ok(Self { proj: Geglu::new(c, 4 * c, vb.pp("net.0.proj"))?, out: linear(4 * c, c, vb.pp("net.2"))? })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.out.forward(&geglu(&self.proj.forward(x)?)?)
+    /// x, residual: (B, N, C) → (B, N, C).
+    fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.out.forward_add(&self.proj.forward(x)?, residual)
     }
 }

@@ -32,11 +32,11 @@ impl ResBlock {
     /// x: (B, h, w, C_in), t: (1, C_time) → (B, h, w, C_out).
     pub fn forward(&self, x: &Tensor, t: &Tensor) -> Result<Tensor> {
         let time = self.emb.forward(&t.silu()?)?; // (1, C_out)
-        let y = self.in_conv.forward(&self.in_norm.forward_silu(x)?)?.broadcast_add(&time)?; // (B, h, w, C_out)
-        let y = self.out_conv.forward(&self.out_norm.forward_silu(&y)?)?;
+        let y = self.in_conv.forward_shift(&self.in_norm.forward_silu(x)?, &time)?; // (B, h, w, C_out)
+        let y = self.out_norm.forward_silu(&y)?;
         match &self.skip {
-            Some(skip) => y + skip.forward(x)?,
-            None => y + x,
+            Some(skip) => self.out_conv.forward_add(&y, &skip.forward(x)?),
+            None => self.out_conv.forward_add(&y, x),
         }
     }
 }

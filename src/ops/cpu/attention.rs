@@ -1,0 +1,186 @@
+//! Attention without the N×M matrix (Dao et al. 2022, arXiv 2205.14135): a block of queries meets the keys block by block.
+
+use super::gemm::{Tile, rows_at_once, run};
+use super::isa::isa;
+use super::math::{exp, for_each_isa};
+use super::packed::Packed;
+use super::parallel::{Shared, for_each, unwritten};
+
+/// Queries to a task; every kernel's rows divide it.
+const QUERIES: usize = 96;
+
+/// Keys at a time: scores of one block stay in the second-level cache.
+const KEYS: usize = 256;
+
+/// The sizes of one call: B images, N queries, M keys, H heads, D numbers a head.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub b: usize,
+    pub n: usize,
+    pub m: usize,
+    pub h: usize,
+    pub d: usize,
+}
+
+/// softmax(q·kᵀ / √D)·v — q: (B, N, H·D), k, v: (B, M, H·D) → (B, N, H·D).
+pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec<f32> {
+    let Shape { b, n, m, h, d } = shape;
+    let (isa, c) = (isa(), h * d);
+    let head = |x: &[f32], i: usize, row: usize, column: usize| x[(i / h * m + row) * c + i % h * d + column];
+    // (keys, packed as a (D, M) matrix) and (values, as (M, D)) of each head of each image.
+    let heads: Vec<(Packed, Packed)> = (0..b * h)
+        .map(|i| {
+            let keys = Packed::new(isa, d, m, |row, column| head(k, i, column, row));
+            (keys, Packed::new(isa, m, d, |row, column| head(v, i, row, column)))
+        })
+        .collect();
+    let mut y = unwritten(q.len());
+    let out = Shared::new(&mut y);
+    let blocks = n.div_ceil(QUERIES);
+    for_each(b * h * blocks, |task| {
+        let (i, first) = (task / blocks, task % blocks * QUERIES);
+        let rows = QUERIES.min(n - first);
+        let offset = (i / h * n + first) * c + i % h * d;
+        let queries: Vec<&[f32]> = (0..rows).map(|row| &q[offset + row * c..][..d]).collect();
+        let mut block = Block::new(&queries, d);
+        block.attend(&heads[i].0, &heads[i].1);
+        for row in 0..rows {
+            // SAFETY: each head of each query is one task's alone.
+            block.finish(row, unsafe { out.part(offset + row * c, d) });
+        }
+    });
+    y
+}
+
+/// Some queries, and what they have gathered so far.
+struct Block {
+    rows: Vec<usize>,   // where each query begins
+    queries: Vec<f32>,  // (rows, D), scaled
+    scores: Vec<f32>,   // (QUERIES, KEYS)
+    gathered: Vec<f32>, // (QUERIES, width)
+    width: usize,       // D, rounded up to whole vectors
+    largest: Vec<f32>,  // of each query's scores
+    weight: Vec<f32>,   // Σ exp(score − largest)
+}
+
+impl Block {
+    fn new(queries: &[&[f32]], d: usize) -> Self {
+        let scale = (d as f32).sqrt().recip();
+        let width = d.next_multiple_of(isa().lanes());
+        Self {
+            rows: (0..queries.len()).map(|row| row * d).collect(),
+            queries: queries.iter().flat_map(|query| query.iter().map(|x| x * scale)).collect(),
+            scores: vec![0.; QUERIES * KEYS],
+            gathered: vec![0.; QUERIES * width],
+            width,
+            largest: vec![f32::NEG_INFINITY; queries.len()],
+            weight: vec![0.; queries.len()],
+        }
+    }
+
+    fn attend(&mut self, keys: &Packed, values: &Packed) {
+        for first in (0..keys.n).step_by(KEYS) {
+            let count = KEYS.min(keys.n - first);
+            self.score(keys, first, count);
+            for row in 0..self.rows.len() {
+                let scores = &mut self.scores[row * KEYS..][..count];
+                let gathered = &mut self.gathered[row * self.width..][..self.width];
+                softmax_step(scores, &mut self.largest[row], &mut self.weight[row], gathered);
+            }
+            self.gather(values, first, count);
+        }
+    }
+
+    /// scores = queries · keys, for the keys from `first` on.
+    fn score(&mut self, keys: &Packed, first: usize, count: usize) {
+        let in_block = |column: usize| (first..first + count).contains(&column);
+        for panel in keys.panels().into_iter().filter(|panel| in_block(panel.column)) {
+            let at_once = rows_at_once(keys.isa, panel.vectors);
+            let width = panel.vectors * keys.isa.lanes();
+            for (i, rows) in self.rows.chunks(at_once).enumerate() {
+                let offset = i * at_once * KEYS + panel.column - first;
+                assert!(
+                    panel.column - first + width <= KEYS && offset + (at_once - 1) * KEYS + width <= self.scores.len()
+                );
+                let tile = Tile {
+                    a: self.queries.as_ptr(),
+                    rows,
+                    taps: &[0],
+                    depth: keys.k,
+                    panel: keys.panel(panel).as_ptr(),
+                    out: self.scores[offset..].as_mut_ptr(),
+                    stride: KEYS,
+                };
+                // SAFETY: the queries have all rows, the panel all of D, and the scores room for the tile, as asserted.
+                unsafe { run(keys.isa, panel.vectors, &tile) };
+            }
+        }
+    }
+
+    /// gathered += scores · values, for the values from `first` on.
+    fn gather(&mut self, values: &Packed, first: usize, count: usize) {
+        let rows: Vec<usize> = (0..self.rows.len()).map(|row| row * KEYS).collect();
+        let mut products = [0.; 12 * 3 * 16];
+        for panel in values.panels() {
+            let at_once = rows_at_once(values.isa, panel.vectors);
+            let width = panel.vectors * values.isa.lanes();
+            for (i, rows) in rows.chunks(at_once).enumerate() {
+                let tile = Tile {
+                    a: self.scores.as_ptr(),
+                    rows,
+                    taps: &[0],
+                    depth: count,
+                    panel: values.panel(panel)[first * width..][..count * width].as_ptr(),
+                    out: products.as_mut_ptr(),
+                    stride: width,
+                };
+                // SAFETY: the scores have all rows, the panel `count` rows from there on, `products` room for the tile.
+                unsafe { run(values.isa, panel.vectors, &tile) };
+                for (row, products) in products.chunks_exact(width).take(rows.len()).enumerate() {
+                    let gathered = &mut self.gathered[(i * at_once + row) * self.width + panel.column..][..width];
+                    gathered.iter_mut().zip(products).for_each(|(sum, x)| *sum += x);
+                }
+            }
+        }
+    }
+
+    fn finish(&self, row: usize, out: &mut [f32]) {
+        let inverse = 1. / self.weight[row];
+        out.iter_mut().zip(&self.gathered[row * self.width..]).for_each(|(y, x)| *y = x * inverse);
+    }
+}
+
+for_each_isa! {
+    /// Scores to weights exp(score − largest); what was gathered under a smaller `largest` is scaled down.
+    fn softmax_step(scores: &mut [f32], largest: &mut f32, weight: &mut f32, gathered: &mut [f32]) {
+        let before = *largest;
+        let mut most = [before; 16];
+        let (vectors, rest) = scores.as_chunks::<16>();
+        for vector in vectors {
+            for (most, &x) in most.iter_mut().zip(vector) {
+                *most = if x > *most { x } else { *most };
+            }
+        }
+        let now = most.iter().chain(rest).fold(before, |most, &x| if x > most { x } else { most });
+        let mut sums = [0f32; 16];
+        let (vectors, rest) = scores.as_chunks_mut::<16>();
+        for vector in vectors {
+            for (sum, x) in sums.iter_mut().zip(vector) {
+                *x = exp(*x - now);
+                *sum += *x;
+            }
+        }
+        let mut sum = sums.iter().sum::<f32>();
+        for x in rest {
+            *x = exp(*x - now);
+            sum += *x;
+        }
+        if now > before {
+            let shrink = exp(before - now);
+            *weight *= shrink;
+            gathered.iter_mut().for_each(|x| *x *= shrink);
+            *largest = now;
+        }
+        *weight += sum;
+    }
+}

@@ -1,0 +1,79 @@
+//! 3×3 convolutions with padding 1: Winograd's where it pays, else nine matrix products in one.
+
+use super::gemm::{Act, Epilogue, Rows, gemm};
+use super::isa::isa;
+use super::packed::Packed;
+use super::parallel::unwritten;
+use super::winograd::Winograd;
+
+/// The size of an input: B maps of h·w pixels.
+#[derive(Clone, Copy)]
+pub struct Map {
+    pub b: usize,
+    pub h: usize,
+    pub w: usize,
+}
+
+/// What is added to a convolution's output.
+#[derive(Clone, Copy)]
+pub struct Addends<'a> {
+    /// C_out numbers, to each pixel.
+    pub bias: &'a [f32],
+    /// As large as the output.
+    pub residual: Option<&'a [f32]>,
+}
+
+/// A kernel, packed.
+pub enum Conv3x3 {
+    /// K is 9 · C_in: taps from left to right and top to bottom.
+    Direct { weight: Packed, c_in: usize, stride: usize },
+    /// Stride 1 only.
+    Winograd(Winograd),
+}
+
+/// Below this many channels the transforms cost more than they save.
+const FEW_CHANNELS: usize = 16;
+
+impl Conv3x3 {
+    /// weight: (C_out, C_in, 3, 3).
+    pub fn new(weight: &[f32], c_in: usize, stride: usize) -> Self {
+        let c_out = weight.len() / (9 * c_in);
+        if stride == 1 && c_in >= FEW_CHANNELS && c_out >= FEW_CHANNELS {
+            return Self::Winograd(Winograd::new(isa(), weight, c_in, c_out));
+        }
+        let at = |k: usize, o: usize| weight[(o * c_in + k % c_in) * 9 + k / c_in];
+        Self::Direct { weight: Packed::new(isa(), 9 * c_in, c_out, at), c_in, stride }
+    }
+
+    /// x: (B, h, w, C_in) → (B, ⌈h/stride⌉, ⌈w/stride⌉, C_out).
+    pub fn forward(&self, x: &[f32], map: Map, addends: Addends) -> Vec<f32> {
+        match self {
+            Self::Winograd(winograd) => winograd.forward(x, map, addends),
+            Self::Direct { weight, c_in, stride } => direct(x, map, weight, *c_in, *stride, addends),
+        }
+    }
+}
+
+fn direct(x: &[f32], map: Map, weight: &Packed, c: usize, stride: usize, addends: Addends) -> Vec<f32> {
+    let (width, padded) = (map.w + 2, pad(x, map, c));
+    let taps: Vec<usize> = (0..9).map(|tap| (tap / 3 * width + tap % 3) * c).collect();
+    let (h, w) = (map.h.div_ceil(stride), map.w.div_ceil(stride));
+    let rows: Vec<usize> = (0..map.b * h * w)
+        .map(|i| ((i / (h * w) * (map.h + 2) + i / w % h * stride) * width + i % w * stride) * c)
+        .collect();
+    let mut y = unwritten(rows.len() * weight.n);
+    let epilogue = Epilogue { bias: Some(addends.bias), residual: addends.residual, act: Act::None };
+    gemm(Rows { numbers: &padded, rows: &rows, taps: &taps }, weight, epilogue, &mut y);
+    y
+}
+
+/// A pixel of zeros around each map.
+fn pad(x: &[f32], map: Map, c: usize) -> Vec<f32> {
+    let line = (map.w + 2) * c;
+    let mut padded = vec![0.; map.b * (map.h + 2) * line];
+    for (i, row) in x.chunks_exact(map.w * c).enumerate() {
+        let line = &mut padded[(i / map.h * (map.h + 2) + i % map.h + 1) * line..][..line];
+        line[c..c + row.len()].copy_from_slice(row);
+    }
+    padded
+}

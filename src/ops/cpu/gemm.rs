@@ -1,0 +1,188 @@
+//! C = A·B, where B is packed weights and the rows of A may lie anywhere.
+
+use super::isa::Isa;
+use super::math::{self, for_each_isa};
+use super::packed::{Packed, Panel};
+use super::parallel::{Shared, for_each};
+use super::portable;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
+
+/// Where the rows of A are: row r of tap t begins at `rows[r] + taps[t]`, and B's K is all taps after one another.
+///
+/// One tap is a matrix product; nine are a 3×3 convolution without a copy of its input for each tap.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    pub numbers: &'a [f32],
+    pub rows: &'a [usize],
+    pub taps: &'a [usize],
+}
+
+/// What happens to a product before it is stored.
+#[derive(Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// Added to each row: N numbers.
+    pub bias: Option<&'a [f32]>,
+    /// Added to each number: as large as C.
+    pub residual: Option<&'a [f32]>,
+    /// Then applied.
+    pub act: Act,
+}
+
+/// Activations that a product can end in.
+#[derive(Clone, Copy, PartialEq, Default)]
+pub enum Act {
+    /// None.
+    #[default]
+    None,
+    /// value · gelu(gate): B's panels hold a vector of values, then one of gates, and C is half as wide as B.
+    Geglu,
+}
+
+/// One call of a kernel: some rows of A times one panel of B.
+#[derive(Clone, Copy)]
+pub struct Tile<'a> {
+    pub a: *const f32,
+    pub rows: &'a [usize],
+    pub taps: &'a [usize],
+    /// Numbers a tap.
+    pub depth: usize,
+    pub panel: *const f32,
+    /// Where the products go: as many rows as `rows`, `stride` apart.
+    pub out: *mut f32,
+    pub stride: usize,
+}
+
+/// Rows of A that a kernel takes at a time, by the panel's width in vectors.
+pub fn rows_at_once(isa: Isa, vectors: usize) -> usize {
+    match (isa, vectors) {
+        (Isa::Avx512 | Isa::Avx512Bf16, 3) => 8,
+        (Isa::Avx512 | Isa::Avx512Bf16, _) => 12,
+        (Isa::Avx2, 3) => 4,
+        (Isa::Avx2, _) => 6,
+        (Isa::Portable, _) => 4,
+    }
+}
+
+/// Bytes of B that stay in the second-level cache while the rows of A go by.
+const CACHED: usize = 384 << 10;
+
+/// Rows of A to a task.
+const TASK_ROWS: usize = 96;
+
+/// out = epilogue(A·B): (rows, N), or (rows, N / 2) with `Act::Geglu`.
+pub fn gemm(a: Rows, b: &Packed, epilogue: Epilogue, out: &mut [f32]) {
+    let depth = b.k / a.taps.len();
+    let last = a.rows.iter().max().unwrap_or(&0) + a.taps.iter().max().unwrap_or(&0) + depth;
+    assert!(last <= a.numbers.len() && b.k == depth * a.taps.len(), "A does not fit B");
+    let stride = if epilogue.act == Act::Geglu { b.n / 2 } else { b.n };
+    assert_eq!(out.len(), a.rows.len() * stride, "C does not fit A and B");
+    assert!(
+        epilogue.bias.is_none_or(|bias| bias.len() == b.n) && epilogue.residual.is_none_or(|r| r.len() == out.len())
+    );
+    let panels = b.panels();
+    let group = (CACHED / (8 * b.isa.lanes() * b.k)).clamp(1, panels.len());
+    let groups = panels.len().div_ceil(group);
+    let task_rows = a.rows.len().div_ceil(rayon::current_num_threads()).clamp(1, TASK_ROWS).next_multiple_of(12);
+    let chunks = a.rows.len().div_ceil(task_rows);
+    let out = Shared::new(out);
+    for_each(groups * chunks, |task| {
+        let (chunk, panels) = (task % chunks, &panels[task / chunks * group..]);
+        let first = chunk * task_rows;
+        let rows = &a.rows[first..a.rows.len().min(first + task_rows)];
+        for &panel in &panels[..group.min(panels.len())] {
+            strip(Rows { rows, ..a }, b, panel, epilogue, first, &out);
+        }
+    });
+}
+
+/// Some rows of A times one panel, a few rows at a time, finished and stored.
+pub fn strip(a: Rows, b: &Packed, panel: Panel, epilogue: Epilogue, first: usize, out: &Shared) {
+    let at_once = rows_at_once(b.isa, panel.vectors);
+    let width = panel.vectors * b.isa.lanes();
+    let mut products = [0.; MOST_PRODUCTS];
+    for (i, rows) in a.rows.chunks(at_once).enumerate() {
+        let tile = Tile {
+            a: a.numbers.as_ptr(),
+            rows,
+            taps: a.taps,
+            depth: b.k / a.taps.len(),
+            panel: b.panel(panel).as_ptr(),
+            out: products.as_mut_ptr(),
+            stride: width,
+        };
+        // SAFETY: `gemm` checked that A holds every row and tap; the panel has K rows; `products` has room for all rows.
+        unsafe { run(b.isa, panel.vectors, &tile) };
+        finish(&products[..rows.len() * width], width, panel.column, b.n, epilogue, first + i * at_once, out);
+    }
+}
+
+/// Numbers in the largest tile of any kernel.
+const MOST_PRODUCTS: usize = 12 * 2 * 16;
+
+/// The kernel for this instruction set and width.
+///
+/// # Safety
+/// As the kernels': the tile's pointers are good, and its output has room for `rows_at_once` rows.
+pub unsafe fn run(isa: Isa, vectors: usize, tile: &Tile) {
+    // SAFETY: the caller's word, and `isa` is one that the processor has.
+    unsafe {
+        match (isa, vectors) {
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512 | Isa::Avx512Bf16, 1) => avx512::kernel::<12, 1>(tile),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512 | Isa::Avx512Bf16, 2) => avx512::kernel::<12, 2>(tile),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512 | Isa::Avx512Bf16, _) => avx512::kernel::<8, 3>(tile),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, 1) => avx2::kernel::<6, 1>(tile),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, 2) => avx2::kernel::<6, 2>(tile),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, _) => avx2::kernel::<4, 3>(tile),
+            (_, 1) => portable::kernel::<4, 1>(tile),
+            (_, 2) => portable::kernel::<4, 2>(tile),
+            _ => portable::kernel::<4, 3>(tile),
+        }
+    }
+}
+
+for_each_isa! {
+    /// Bias, residual and activation, and the results to their place.
+    fn finish(products: &[f32], width: usize, column: usize, n: usize, epilogue: Epilogue, row: usize, out: &Shared) {
+        let columns = width.min(n - column);
+        for (row, products) in (row..).zip(products.chunks_exact(width)) {
+            let (offset, columns) = match epilogue.act {
+                Act::None => (row * n + column, columns),
+                Act::Geglu => (row * (n / 2) + column / 2, columns / 2),
+            };
+            // SAFETY: every row and panel is one task's alone.
+            let out = unsafe { out.part(offset, columns) };
+            let bias = epilogue.bias.map(|bias| &bias[column..]);
+            match epilogue.act {
+                Act::None => finish_row(products, bias, epilogue.residual.map(|residual| &residual[offset..]), out),
+                Act::Geglu => finish_geglu(products, bias.unwrap_or(&[]), out),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn finish_row(products: &[f32], bias: Option<&[f32]>, residual: Option<&[f32]>, out: &mut [f32]) {
+    match bias {
+        Some(bias) => out.iter_mut().zip(products).zip(bias).for_each(|((y, x), b)| *y = x + b),
+        None => out.copy_from_slice(&products[..out.len()]),
+    }
+    if let Some(residual) = residual {
+        out.iter_mut().zip(residual).for_each(|(y, r)| *y += r);
+    }
+}
+
+#[inline(always)]
+fn finish_geglu(products: &[f32], bias: &[f32], out: &mut [f32]) {
+    let (values, gates) = products.split_at(out.len());
+    let (value_bias, gate_bias) = bias.split_at(out.len());
+    for (i, y) in out.iter_mut().enumerate() {
+        *y = (values[i] + value_bias[i]) * math::gelu(gates[i] + gate_bias[i]);
+    }
+}

@@ -1,0 +1,63 @@
+//! Which instructions to use, decided once.
+
+use std::sync::OnceLock;
+
+/// Instruction sets there are kernels for, each with all that the one before it has.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Isa {
+    /// Plain Rust.
+    Portable,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL.
+    Avx512,
+    /// And AVX-512 BF16.
+    Avx512Bf16,
+}
+
+impl Isa {
+    /// All, by the names that `TXT2IMG_ISA` takes.
+    pub const ALL: [(&'static str, Isa); 4] =
+        [("portable", Isa::Portable), ("avx2", Isa::Avx2), ("avx512", Isa::Avx512), ("avx512bf16", Isa::Avx512Bf16)];
+
+    /// Numbers in a vector of the GEMM kernels.
+    pub fn lanes(self) -> usize {
+        match self {
+            Isa::Portable | Isa::Avx2 => 8,
+            Isa::Avx512 | Isa::Avx512Bf16 => 16,
+        }
+    }
+
+    /// The best this processor has.
+    pub fn best() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl");
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if avx2 && avx512 && is_x86_feature_detected!("avx512bf16") {
+                return Isa::Avx512Bf16;
+            }
+            if avx2 && avx512 {
+                return Isa::Avx512;
+            }
+            if avx2 {
+                return Isa::Avx2;
+            }
+        }
+        Isa::Portable
+    }
+}
+
+/// The instruction set in use: the best there is, or the one that `TXT2IMG_ISA` names, if the processor has it.
+pub fn isa() -> Isa {
+    static ISA: OnceLock<Isa> = OnceLock::new();
+    *ISA.get_or_init(|| {
+        let best = Isa::best();
+        let name = std::env::var("TXT2IMG_ISA").unwrap_or_default();
+        let named = Isa::ALL.iter().find(|(other, _)| *other == name).map(|(_, isa)| *isa);
+        named.filter(|&isa| isa <= best).unwrap_or(best)
+    })
+}

@@ -1,0 +1,27 @@
+//! Kernels for processors. One file per instruction set holds what needs intrinsics, [`portable`] the same in plain Rust;
+//! all else is written once over short arrays and compiled for each set.
+
+mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod conv;
+mod gemm;
+mod isa;
+mod math;
+mod norm;
+mod packed;
+mod parallel;
+mod portable;
+mod tensor;
+mod winograd;
+
+pub use attention::{Shape, attention};
+pub use conv::{Addends, Conv3x3, Map};
+pub use gemm::{Act, Epilogue, Rows, gemm};
+pub use isa::{Isa, isa};
+pub use norm::{Norm, group_norm, layer_norm};
+pub use packed::Packed;
+pub use parallel::unwritten;
+pub use tensor::{numbers, tensor};

@@ -1,0 +1,159 @@
+//! Group and layer normalisation.
+
+use super::math::{for_each_isa, silu};
+use super::parallel::{Shared, for_each, unwritten};
+
+/// Pixels to a task.
+const CHUNK: usize = 256;
+
+/// What to normalise: maps of `pixels` · `channels` numbers, one after another.
+#[derive(Clone, Copy)]
+pub struct Norm<'a> {
+    pub channels: usize,
+    pub groups: usize,
+    pub eps: f64,
+    pub weight: &'a [f32],
+    pub bias: &'a [f32],
+    pub silu: bool,
+}
+
+/// x: (B, pixels, C) → the same shape.
+pub fn group_norm(x: &[f32], pixels: usize, norm: Norm) -> Vec<f32> {
+    let c = norm.channels;
+    let mut y = unwritten(x.len());
+    let chunks = pixels.div_ceil(CHUNK);
+    let images = x.len() / (pixels * c);
+    let out = Shared::new(&mut y);
+    // Where chunk i of all lies: its offset and length.
+    let place = |i: usize| {
+        let first = i % chunks * CHUNK;
+        ((i / chunks * pixels + first) * c, CHUNK.min(pixels - first) * c)
+    };
+    let mut sums = vec![0.; images * chunks * 2 * norm.groups];
+    let shared = Shared::new(&mut sums);
+    for_each(images * chunks, |i| {
+        let (offset, length) = place(i);
+        // SAFETY: each chunk has sums of its own.
+        let sums = unsafe { shared.part(i * 2 * norm.groups, 2 * norm.groups) };
+        chunk_sums(&x[offset..offset + length], c, norm.groups, sums);
+    });
+    let scales: Vec<Vec<f32>> = sums.chunks(chunks * 2 * norm.groups).map(|sums| scales(sums, pixels, norm)).collect();
+    for_each(images * chunks, |i| {
+        let (offset, length) = place(i);
+        // SAFETY: chunks do not overlap.
+        let y = unsafe { out.part(offset, length) };
+        scale_chunk(&x[offset..offset + length], &scales[i / chunks], norm.silu, y);
+    });
+    y
+}
+
+for_each_isa! {
+    /// Mean and mean square deviation of each group in a chunk of pixels, side by side.
+    fn chunk_sums(x: &[f32], c: usize, groups: usize, out: &mut [f32]) {
+        let size = c / groups;
+        let count = (x.len() / groups) as f32;
+        let mut sums = vec![0f32; c];
+        for pixel in x.chunks_exact(c) {
+            sums.iter_mut().zip(pixel).for_each(|(sum, x)| *sum += x);
+        }
+        let mut means = vec![0f32; c];
+        for (group, sums) in sums.chunks_exact(size).enumerate() {
+            let mean = sums.iter().sum::<f32>() / count;
+            means[group * size..][..size].fill(mean);
+            out[2 * group] = mean;
+        }
+        let mut squares = vec![0f32; c];
+        for pixel in x.chunks_exact(c) {
+            for ((square, x), mean) in squares.iter_mut().zip(pixel).zip(&means) {
+                *square += (x - mean) * (x - mean);
+            }
+        }
+        for (group, squares) in squares.chunks_exact(size).enumerate() {
+            out[2 * group + 1] = squares.iter().sum::<f32>() / count;
+        }
+    }
+}
+
+/// For each channel of an image what to multiply by and, after all of these, what to add.
+fn scales(chunks: &[f32], pixels: usize, norm: Norm) -> Vec<f32> {
+    let c = norm.channels;
+    let mut scales = vec![0.; 2 * c];
+    for group in 0..norm.groups {
+        // Chan et al. 1979: the variance of the whole from those of its parts.
+        let (mut n, mut mean, mut deviation) = (0., 0., 0.);
+        for (i, chunk) in chunks.chunks_exact(2 * norm.groups).enumerate() {
+            let count = CHUNK.min(pixels - i * CHUNK) as f64;
+            let delta = f64::from(chunk[2 * group]) - mean;
+            deviation += f64::from(chunk[2 * group + 1]) * count + delta * delta * n * count / (n + count);
+            mean += delta * count / (n + count);
+            n += count;
+        }
+        let inverse = 1. / (deviation / n + norm.eps).sqrt();
+        let size = c / norm.groups;
+        for channel in group * size..(group + 1) * size {
+            let scale = inverse * f64::from(norm.weight[channel]);
+            scales[channel] = scale as f32;
+            scales[c + channel] = (f64::from(norm.bias[channel]) - mean * scale) as f32;
+        }
+    }
+    scales
+}
+
+for_each_isa! {
+    fn scale_chunk(x: &[f32], scales: &[f32], with_silu: bool, y: &mut [f32]) {
+        let (scale, shift) = scales.split_at(scales.len() / 2);
+        for (y, x) in y.chunks_exact_mut(scale.len()).zip(x.chunks_exact(scale.len())) {
+            if with_silu {
+                for (((y, x), a), b) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+                    *y = silu(x * a + b);
+                }
+            } else {
+                for (((y, x), a), b) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+                    *y = x * a + b;
+                }
+            }
+        }
+    }
+}
+
+/// x: (N, C) → the same shape, each row on its own.
+pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> Vec<f32> {
+    let c = weight.len();
+    let mut y = unwritten(x.len());
+    let out = Shared::new(&mut y);
+    for_each(x.len().div_ceil(CHUNK * c), |i| {
+        let offset = i * CHUNK * c;
+        let x = &x[offset..x.len().min(offset + CHUNK * c)];
+        // SAFETY: chunks do not overlap.
+        let y = unsafe { out.part(offset, x.len()) };
+        normal_rows(x, weight, bias, eps, y);
+    });
+    y
+}
+
+for_each_isa! {
+    fn normal_rows(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
+        let c = weight.len();
+        for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+            let mean = sum(x, |x| x) / c as f32;
+            let variance = sum(x, |x| (x - mean) * (x - mean)) / c as f32;
+            let inverse = 1. / (variance + eps).sqrt();
+            for (((y, x), a), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+                *y = (x - mean) * inverse * a + b;
+            }
+        }
+    }
+}
+
+/// Σ f(x), in sixteen sums so that they can be a vector.
+#[inline(always)]
+fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut sums = [0f32; 16];
+    let (vectors, rest) = x.as_chunks::<16>();
+    for vector in vectors {
+        for (sum, &x) in sums.iter_mut().zip(vector) {
+            *sum += f(x);
+        }
+    }
+    sums.iter().sum::<f32>() + rest.iter().map(|&x| f(x)).sum::<f32>()
+}
