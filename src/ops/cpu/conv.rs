@@ -4,7 +4,7 @@ use super::gemm::{Act, Epilogue, Rows, gemm};
 use super::isa::isa;
 use super::packed::Packed;
 use super::parallel::unwritten;
-use super::winograd::Winograd;
+use super::winograd::{Size, Winograd};
 
 /// The size of an input: B maps of h·w pixels.
 #[derive(Clone, Copy)]
@@ -34,12 +34,16 @@ pub enum Conv3x3 {
 /// Below this many channels the transforms cost more than they save.
 const FEW_CHANNELS: usize = 16;
 
+/// Layers this wide work on maps so small that reading the weights takes the time: they had better not grow by 4.
+const MANY_CHANNELS: usize = 1280;
+
 impl Conv3x3 {
     /// weight: (C_out, C_in, 3, 3).
     pub fn new(weight: &[f32], c_in: usize, stride: usize) -> Self {
         let c_out = weight.len() / (9 * c_in);
         if stride == 1 && c_in >= FEW_CHANNELS && c_out >= FEW_CHANNELS {
-            return Self::Winograd(Winograd::new(isa(), weight, c_in, c_out));
+            let size = if c_out >= MANY_CHANNELS { Size::Two } else { Size::Four };
+            return Self::Winograd(Winograd::new(isa(), size, weight, c_in, c_out));
         }
         let at = |k: usize, o: usize| weight[(o * c_in + k % c_in) * 9 + k / c_in];
         Self::Direct { weight: Packed::new(isa(), 9 * c_in, c_out, at), c_in, stride }

@@ -2,6 +2,7 @@
 
 use super::isa::Isa;
 use super::parallel::{Shared, for_each};
+use std::array;
 
 /// A matrix (K, N) cut into panels of columns; in a panel, row follows row.
 ///
@@ -23,20 +24,34 @@ pub struct Panel {
 impl Packed {
     /// From `at(k, n)`.
     pub fn new(isa: Isa, k: usize, n: usize, at: impl Fn(usize, usize) -> f32 + Sync) -> Self {
-        let lanes = isa.lanes();
-        let mut packed = Self { isa, k, n, numbers: vec![0.; k * n.next_multiple_of(lanes)] };
-        let panels = packed.panels();
-        let shared = Shared::new(&mut packed.numbers);
-        for_each(panels.len(), |i| {
-            let Panel { column, vectors } = panels[i];
-            let width = vectors * lanes;
-            // SAFETY: panels do not overlap.
-            let panel = unsafe { shared.part(column * k, width * k) };
-            for (row, numbers) in panel.chunks_exact_mut(width).enumerate() {
-                for (number, column) in numbers.iter_mut().zip(column..n) {
+        let [packed] = Self::several(isa, k, n, |panel, [numbers]| {
+            let width = panel.vectors * isa.lanes();
+            for (row, numbers) in numbers.chunks_exact_mut(width).enumerate() {
+                for (number, column) in numbers.iter_mut().zip(panel.column..n) {
                     *number = at(row, column);
                 }
             }
+        });
+        packed
+    }
+
+    /// Several of the same size at once: `fill` writes one panel of each, over zeros.
+    pub fn several<const N: usize>(
+        isa: Isa,
+        k: usize,
+        n: usize,
+        fill: impl Fn(Panel, [&mut [f32]; N]) + Sync,
+    ) -> [Self; N] {
+        let vectors = n.div_ceil(isa.lanes());
+        let mut packed: [Self; N] =
+            array::from_fn(|_| Self { isa, k, n, numbers: vec![0.; k * vectors * isa.lanes()] });
+        let shared = packed.each_mut().map(|packed| Shared::new(&mut packed.numbers));
+        let panels = panels(vectors, isa.lanes());
+        for_each(panels.len(), |i| {
+            let panel = panels[i];
+            let (offset, length) = (panel.column * k, panel.vectors * isa.lanes() * k);
+            // SAFETY: panels do not overlap.
+            fill(panel, shared.each_ref().map(|numbers| unsafe { numbers.part(offset, length) }));
         });
         packed
     }

@@ -31,8 +31,7 @@ impl<'a> Shared<'a> {
     ///
     /// # Safety
     /// No other thread may touch this part meanwhile.
-    #[allow(clippy::mut_from_ref)]
-    pub unsafe fn part(&self, offset: usize, length: usize) -> &mut [f32] {
+    pub unsafe fn part(&self, offset: usize, length: usize) -> &'a mut [f32] {
         // SAFETY: within the slice, and the caller's alone.
         unsafe { std::slice::from_raw_parts_mut(self.at(offset, length), length) }
     }
@@ -43,7 +42,7 @@ pub fn for_each(n: usize, f: impl Fn(usize) + Sync) {
     if n == 1 {
         return f(0);
     }
-    (0..n).into_par_iter().with_max_len(1).for_each(&f);
+    (0..n).into_par_iter().for_each(&f);
 }
 
 /// Numbers about to be written, all of them.

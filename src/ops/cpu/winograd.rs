@@ -1,5 +1,5 @@
-//! 3×3 convolutions as F(4×4, 3×3) of Winograd (Lavin & Gray 2015, arXiv 1509.09308): 36 products make 16 outputs, where
-//! the definition takes 144.
+//! 3×3 convolutions by Winograd's minimal filtering (Lavin & Gray 2015, arXiv 1509.09308): fewer products than the
+//! definition takes, 9 an output.
 
 use super::conv::{Addends, Map};
 use super::gemm::{Epilogue, Rows, strip};
@@ -10,83 +10,127 @@ use super::parallel::{Shared, for_each, unwritten};
 use std::array;
 use std::ops::{Add, Mul, Sub};
 
-/// Outputs of a tile, along each side.
-const OUT: usize = 4;
-/// Inputs of a tile, along each side.
-const IN: usize = OUT + 2;
-/// Products of a tile.
-const POINTS: usize = IN * IN;
+/// How large a tile is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Size {
+    /// F(2×2, 3×3): 16 products make 4 outputs; weights grow by 16/9.
+    Two,
+    /// F(4×4, 3×3): 36 products make 16 outputs; weights grow by 4.
+    Four,
+}
+
+impl Size {
+    /// Outputs of a tile, along each side.
+    fn outputs(self) -> usize {
+        match self {
+            Size::Two => 2,
+            Size::Four => 4,
+        }
+    }
+
+    /// Products of a tile.
+    fn points(self) -> usize {
+        (self.outputs() + 2).pow(2)
+    }
+}
 
 /// Bytes of transformed tiles at a time: they should stay in the last-level cache.
 const CACHED: usize = 12 << 20;
 
 /// A 3×3 kernel, transformed: for each point a (C_in, C_out) matrix.
 pub struct Winograd {
+    size: Size,
     points: Vec<Packed>,
 }
 
 impl Winograd {
     /// weight: (C_out, C_in, 3, 3).
-    pub fn new(isa: Isa, weight: &[f32], c_in: usize, c_out: usize) -> Self {
-        // G, the polynomials' values at 0, 1, -1, 2, -2 and infinity.
-        const G: [[f64; 3]; IN] = [
-            [0.25, 0., 0.],
-            [-1. / 6., -1. / 6., -1. / 6.],
-            [-1. / 6., 1. / 6., -1. / 6.],
-            [1. / 24., 1. / 12., 1. / 6.],
-            [1. / 24., -1. / 12., 1. / 6.],
-            [0., 0., 1.],
-        ];
-        let at = |point: usize, i: usize, o: usize| {
-            let kernel = &weight[(o * c_in + i) * 9..][..9];
-            let (row, column) = (G[point / IN], G[point % IN]);
-            let rows = (0..3).map(|y| row[y] * (0..3).map(|x| column[x] * f64::from(kernel[3 * y + x])).sum::<f64>());
-            rows.sum::<f64>() as f32
+    pub fn new(isa: Isa, size: Size, weight: &[f32], c_in: usize, c_out: usize) -> Self {
+        let points = match size {
+            Size::Two => pack::<4, 16>(isa, &G2, weight, c_in, c_out).into(),
+            Size::Four => pack::<6, 36>(isa, &G4, weight, c_in, c_out).into(),
         };
-        Self { points: (0..POINTS).map(|point| Packed::new(isa, c_in, c_out, |i, o| at(point, i, o))).collect() }
+        Self { size, points }
     }
 
     /// x: (B, h, w, C_in) → (B, h, w, C_out).
     pub fn forward(&self, x: &[f32], map: Map, addends: Addends) -> Vec<f32> {
         let (c_in, c_out) = (self.points[0].k, self.points[0].n);
-        let tiles = map.b * map.h.div_ceil(OUT) * map.w.div_ceil(OUT);
-        let at_once = (CACHED / (4 * POINTS * (c_in + c_out))).next_multiple_of(12).min(tiles);
-        let mut inputs = unwritten(POINTS * at_once * c_in);
-        let mut products = unwritten(POINTS * at_once * c_out);
+        let (points, outputs) = (self.size.points(), self.size.outputs());
+        let tiles = map.b * map.h.div_ceil(outputs) * map.w.div_ceil(outputs);
+        let at_once = (CACHED / (4 * points * (c_in + c_out))).next_multiple_of(12).min(tiles);
+        let mut inputs = unwritten(points * at_once * c_in);
+        let mut products = unwritten(points * at_once * c_out);
         let mut y = unwritten(map.b * map.h * map.w * c_out);
         let out = Shared::new(&mut y);
         for first in (0..tiles).step_by(at_once) {
             let count = at_once.min(tiles - first);
-            {
-                let inputs = Shared::new(&mut inputs);
-                for_each(count, |tile| input_tile(x, map, c_in, first + tile, tile, count, &inputs));
-            }
+            let shared = Shared::new(&mut inputs);
+            for_each(count, |tile| input_tile(self.size, x, map, c_in, first + tile, tile, count, &shared));
             self.multiply(&inputs, &mut products, count);
-            for_each(count, |tile| output_tile(&products, map, c_out, first + tile, tile, count, addends, &out));
+            for_each(count, |tile| {
+                output_tile(self.size, &products, map, c_out, first + tile, tile, count, addends, &out);
+            });
         }
         y
     }
 
     /// products = inputs · weights at each point — inputs: (points, count, C_in) → products: (points, count, C_out).
     fn multiply(&self, inputs: &[f32], products: &mut [f32], count: usize) {
-        let (c_in, c_out) = (self.points[0].k, self.points[0].n);
+        let c_in = self.points[0].k;
         let rows: Vec<usize> = (0..count).map(|row| row * c_in).collect();
         let panels = self.points[0].panels();
         let out = Shared::new(products);
-        for_each(POINTS * panels.len(), |task| {
+        for_each(self.points.len() * panels.len(), |task| {
             let (point, panel) = (task / panels.len(), panels[task % panels.len()]);
             let a = Rows { numbers: &inputs[point * count * c_in..][..count * c_in], rows: &rows, taps: &[0] };
             // A point's rows follow those of the point before.
             strip(a, &self.points[point], panel, Epilogue::default(), point * count, &out);
         });
-        debug_assert!(products.len() >= POINTS * count * c_out);
     }
 }
 
+/// G of the paper for F(2×2): a polynomial's values at 0, 1, -1 and infinity, scaled.
+const G2: [[f32; 3]; 4] = [[1., 0., 0.], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0., 0., 1.]];
+
+/// G of the paper for F(4×4): a polynomial's values at 0, 1, -1, 2, -2 and infinity, scaled.
+const G4: [[f32; 3]; 6] = [
+    [1. / 4., 0., 0.],
+    [-1. / 6., -1. / 6., -1. / 6.],
+    [-1. / 6., 1. / 6., -1. / 6.],
+    [1. / 24., 1. / 12., 1. / 6.],
+    [1. / 24., -1. / 12., 1. / 6.],
+    [0., 0., 1.],
+];
+
+/// G·w·Gᵀ of every kernel in weight (C_out, C_in, 3, 3), packed point by point.
+fn pack<const IN: usize, const POINTS: usize>(
+    isa: Isa,
+    g: &[[f32; 3]; IN],
+    weight: &[f32],
+    c_in: usize,
+    c_out: usize,
+) -> [Packed; POINTS] {
+    Packed::several(isa, c_in, c_out, |panel, mut points| {
+        let width = panel.vectors * isa.lanes();
+        for i in 0..c_in {
+            for (lane, o) in (panel.column..c_out.min(panel.column + width)).enumerate() {
+                let kernel = &weight[(o * c_in + i) * 9..][..9];
+                let columns: [[f32; 3]; IN] =
+                    array::from_fn(|p| array::from_fn(|x| (0..3).map(|y| g[p][y] * kernel[3 * y + x]).sum()));
+                for (point, numbers) in points.iter_mut().enumerate() {
+                    let (column, row) = (&columns[point / IN], &g[point % IN]);
+                    numbers[i * width + lane] = (0..3).map(|x| row[x] * column[x]).sum();
+                }
+            }
+        }
+    })
+}
+
 /// Where a tile is: its image, and the first row and column of its outputs.
-fn place(map: Map, tile: usize) -> (usize, usize, usize) {
-    let (across, down) = (map.w.div_ceil(OUT), map.h.div_ceil(OUT));
-    (tile / (across * down), tile / across % down * OUT, tile % across * OUT)
+fn place(map: Map, outputs: usize, tile: usize) -> (usize, usize, usize) {
+    let (across, down) = (map.w.div_ceil(outputs), map.h.div_ceil(outputs));
+    (tile / (across * down), tile / across % down * outputs, tile % across * outputs)
 }
 
 /// Channels that are transformed together.
@@ -104,6 +148,17 @@ impl Lanes {
         match x.first_chunk() {
             Some(lanes) => Self(*lanes),
             None => Self(array::from_fn(|i| x.get(i).copied().unwrap_or(0.))),
+        }
+    }
+}
+
+impl Lanes {
+    /// As many numbers as there is room for.
+    #[inline(always)]
+    fn store(self, out: &mut [f32]) {
+        match out.first_chunk_mut() {
+            Some(lanes) => *lanes = self.0,
+            None => out.copy_from_slice(&self.0[..out.len()]),
         }
     }
 }
@@ -132,9 +187,21 @@ impl Mul<f32> for Lanes {
     }
 }
 
-/// Bᵀ of the paper.
+/// Bᵀ of the paper for F(2×2).
 #[inline(always)]
-fn input_transform(d: [Lanes; IN]) -> [Lanes; IN] {
+fn input_transform_two(d: [Lanes; 4]) -> [Lanes; 4] {
+    [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
+}
+
+/// Aᵀ of the paper for F(2×2).
+#[inline(always)]
+fn output_transform_two(m: [Lanes; 4]) -> [Lanes; 2] {
+    [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
+}
+
+/// Bᵀ of the paper for F(4×4).
+#[inline(always)]
+fn input_transform_four(d: [Lanes; 6]) -> [Lanes; 6] {
     let (even, odd) = (d[4] - d[2] * 4., d[3] - d[1] * 4.);
     let (half_even, half_odd) = (d[4] - d[2], (d[3] - d[1]) * 2.);
     [
@@ -147,9 +214,9 @@ fn input_transform(d: [Lanes; IN]) -> [Lanes; IN] {
     ]
 }
 
-/// Aᵀ of the paper.
+/// Aᵀ of the paper for F(4×4).
 #[inline(always)]
-fn output_transform(m: [Lanes; IN]) -> [Lanes; OUT] {
+fn output_transform_four(m: [Lanes; 6]) -> [Lanes; 4] {
     let (even, odd) = (m[1] + m[2], m[1] - m[2]);
     let (even2, odd2) = (m[3] + m[4], m[3] - m[4]);
     [m[0] + even + even2, odd + odd2 * 2., even + even2 * 4., odd + odd2 * 8. + m[5]]
@@ -157,36 +224,50 @@ fn output_transform(m: [Lanes; IN]) -> [Lanes; OUT] {
 
 for_each_isa! {
     /// One tile of x, transformed, to (points, count, C_in).
-    fn input_tile(x: &[f32], map: Map, c: usize, tile: usize, row: usize, count: usize, out: &Shared) {
-        let (image, top, left) = place(map, tile);
-        for channel in (0..c).step_by(LANES) {
-            let lanes = LANES.min(c - channel);
-            let pixel = |i: usize, j: usize| {
-                // The padding is one pixel wide, so pixel (0, 0) of the tile is one up and to the left.
-                let (y, x_) = ((top + i).wrapping_sub(1), (left + j).wrapping_sub(1));
-                if y >= map.h || x_ >= map.w {
-                    return Lanes::ZERO;
-                }
-                Lanes::load(&x[((image * map.h + y) * map.w + x_) * c + channel..][..lanes])
-            };
-            let mut columns = [[Lanes::ZERO; IN]; IN];
-            for j in 0..IN {
-                let mut column = [Lanes::ZERO; IN];
-                for i in 0..IN {
-                    column[i] = pixel(i, j);
-                }
-                columns[j] = input_transform(column);
-            }
+    fn input_tile(size: Size, x: &[f32], map: Map, c: usize, tile: usize, row: usize, count: usize, out: &Shared) {
+        let first = place(map, size.outputs(), tile);
+        match size {
+            Size::Two => transform_input(input_transform_two, x, map, c, first, row, count, out),
+            Size::Four => transform_input(input_transform_four, x, map, c, first, row, count, out),
+        }
+    }
+}
+
+#[inline(always)]
+fn transform_input<const IN: usize>(
+    transform: impl Fn([Lanes; IN]) -> [Lanes; IN],
+    x: &[f32],
+    map: Map,
+    c: usize,
+    (image, top, left): (usize, usize, usize),
+    row: usize,
+    count: usize,
+    out: &Shared,
+) {
+    for channel in (0..c).step_by(LANES) {
+        let lanes = LANES.min(c - channel);
+        let mut columns = [[Lanes::ZERO; IN]; IN];
+        for j in 0..IN {
+            let mut column = [Lanes::ZERO; IN];
             for i in 0..IN {
-                let mut line = [Lanes::ZERO; IN];
-                for j in 0..IN {
-                    line[j] = columns[j][i];
+                // The padding is one pixel wide, so the tile's first pixel is one up and to the left.
+                let (y, x_) = ((top + i).wrapping_sub(1), (left + j).wrapping_sub(1));
+                if y < map.h && x_ < map.w {
+                    column[i] = Lanes::load(&x[((image * map.h + y) * map.w + x_) * c + channel..][..lanes]);
                 }
-                for (j, value) in input_transform(line).into_iter().enumerate() {
-                    // SAFETY: each tile has a row of its own at every point.
-                    let out = unsafe { out.part(((i * IN + j) * count + row) * c + channel, lanes) };
-                    out.copy_from_slice(&value.0[..lanes]);
-                }
+            }
+            columns[j] = transform(column);
+        }
+        for i in 0..IN {
+            let mut line = [Lanes::ZERO; IN];
+            for j in 0..IN {
+                line[j] = columns[j][i];
+            }
+            let line = transform(line);
+            for j in 0..IN {
+                // SAFETY: each tile has a row of its own at every point.
+                let out = unsafe { out.part(((i * IN + j) * count + row) * c + channel, lanes) };
+                line[j].store(out);
             }
         }
     }
@@ -194,35 +275,56 @@ for_each_isa! {
 
 for_each_isa! {
     /// One tile of y from (points, count, C_out).
-    fn output_tile(products: &[f32], map: Map, c: usize, tile: usize, row: usize, count: usize, addends: Addends, out: &Shared) {
-        let (image, top, left) = place(map, tile);
-        for channel in (0..c).step_by(LANES) {
-            let lanes = LANES.min(c - channel);
-            let mut columns = [[Lanes::ZERO; OUT]; IN];
-            for j in 0..IN {
-                let mut column = [Lanes::ZERO; IN];
-                for i in 0..IN {
-                    column[i] = Lanes::load(&products[((i * IN + j) * count + row) * c + channel..][..lanes]);
-                }
-                columns[j] = output_transform(column);
+    #[allow(clippy::too_many_arguments)]
+    fn output_tile(
+        size: Size, products: &[f32], map: Map, c: usize, tile: usize, row: usize, count: usize, addends: Addends, out: &Shared,
+    ) {
+        let first = place(map, size.outputs(), tile);
+        match size {
+            Size::Two => transform_output(output_transform_two, products, map, c, first, row, count, addends, out),
+            Size::Four => transform_output(output_transform_four, products, map, c, first, row, count, addends, out),
+        }
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn transform_output<const IN: usize, const OUT: usize>(
+    transform: impl Fn([Lanes; IN]) -> [Lanes; OUT],
+    products: &[f32],
+    map: Map,
+    c: usize,
+    (image, top, left): (usize, usize, usize),
+    row: usize,
+    count: usize,
+    addends: Addends,
+    out: &Shared,
+) {
+    for channel in (0..c).step_by(LANES) {
+        let lanes = LANES.min(c - channel);
+        let mut columns = [[Lanes::ZERO; OUT]; IN];
+        for j in 0..IN {
+            let mut column = [Lanes::ZERO; IN];
+            for i in 0..IN {
+                column[i] = Lanes::load(&products[((i * IN + j) * count + row) * c + channel..][..lanes]);
             }
-            let bias = Lanes::load(&addends.bias[channel..channel + lanes]);
-            for i in 0..OUT.min(map.h - top) {
-                let mut line = [Lanes::ZERO; IN];
-                for j in 0..IN {
-                    line[j] = columns[j][i];
+            columns[j] = transform(column);
+        }
+        let bias = Lanes::load(&addends.bias[channel..channel + lanes]);
+        for i in 0..OUT.min(map.h - top) {
+            let mut line = [Lanes::ZERO; IN];
+            for j in 0..IN {
+                line[j] = columns[j][i];
+            }
+            let line = transform(line);
+            for j in 0..OUT.min(map.w - left) {
+                let offset = ((image * map.h + top + i) * map.w + left + j) * c + channel;
+                let mut value = line[j] + bias;
+                if let Some(residual) = addends.residual {
+                    value = value + Lanes::load(&residual[offset..offset + lanes]);
                 }
-                let line = output_transform(line);
-                for j in 0..OUT.min(map.w - left) {
-                    let offset = ((image * map.h + top + i) * map.w + left + j) * c + channel;
-                    let mut value = line[j] + bias;
-                    if let Some(residual) = addends.residual {
-                        value = value + Lanes::load(&residual[offset..offset + lanes]);
-                    }
-                    // SAFETY: tiles do not overlap in the output.
-                    let out = unsafe { out.part(offset, lanes) };
-                    out.copy_from_slice(&value.0[..lanes]);
-                }
+                // SAFETY: tiles do not overlap in the output.
+                value.store(unsafe { out.part(offset, lanes) });
             }
         }
     }
