@@ -66,6 +66,9 @@ const MOST: i64 = 1_000_000;
 /// A side longer than any model draws well, and short enough to hold in memory.
 const MOST_PIXELS: i64 = 8192;
 
+/// Of one batch together: as many as 1024 pictures of 512x512 have, and more than most memories hold.
+const MOST_BATCH_PIXELS: usize = 1 << 28;
+
 const LAION_CONFIG: &str = "configs/latent-diffusion/txt2img-1p4B-eval.yaml";
 const LAION_CKPT: &str = "models/ldm/text2img-large/model.ckpt";
 const LAION_OUTDIR: &str = "outputs/txt2img-samples-laion400m";
@@ -86,11 +89,13 @@ impl Job {
         let device = args.device.device()?;
         let seed = seed(args.seed, &mut notes);
         note_steps(&plan, &config, &mut notes);
+        let batches = match &args.from_file {
+            Some(file) => prompts::from_file(file, n_samples)?,
+            None => prompts::copies(&args.prompt, n_samples),
+        };
+        check_batches(args, &batches)?;
         Ok(Self {
-            batches: match &args.from_file {
-                Some(file) => prompts::from_file(file, n_samples)?,
-                None => prompts::copies(&args.prompt, n_samples),
-            },
+            batches,
             iterations,
             latent_height,
             latent_width,
@@ -178,10 +183,21 @@ fn check_channels(args: &Args, config: &ModelConfig) -> Result<()> {
     Ok(())
 }
 
+fn check_batches(args: &Args, batches: &Batches) -> Result<()> {
+    let most = MOST_BATCH_PIXELS / (args.height * args.width) as usize;
+    ensure!(
+        batches.iter().all(|batch| batch.len() <= most),
+        "--n_samples {} is more than the {most} pictures of this size that make a batch; raise --n_iter instead",
+        args.n_samples
+    );
+    Ok(())
+}
+
 fn check_exists(ckpt: &Path) -> Result<()> {
     let name = ckpt.display();
     ensure!(
-        ckpt.exists(),
+        // Whatever else is wrong with it is said when it is opened.
+        !matches!(ckpt.try_exists(), Ok(false)),
         "checkpoint '{name}' is not there; give a Stable Diffusion 1.x model with --ckpt FILE (a .ckpt or .safetensors \
          file or a diffusers folder), or put one at this path"
     );

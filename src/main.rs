@@ -1,6 +1,7 @@
 //! `txt2img`: one command, one picture.
 
 use anyhow::Result;
+use std::io::Write;
 use std::process::ExitCode;
 use txt2img::args::Args;
 use txt2img::job::Job;
@@ -12,7 +13,9 @@ fn main() -> ExitCode {
         // 128 + SIGINT, as shells have it.
         Ok(End::Interrupted) => ExitCode::from(130),
         Err(error) => {
-            eprintln!("Error: {error:#}");
+            // One line, whatever a path or a file puts into it; a closed standard error is no reason to panic.
+            let sentence = format!("{error:#}").replace(char::is_control, " ");
+            let _ = writeln!(std::io::stderr(), "Error: {sentence}");
             ExitCode::FAILURE
         }
     }

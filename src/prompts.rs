@@ -1,11 +1,21 @@
 //! Prompts, in the batches they are drawn in.
 
 use anyhow::{Context, Result, bail, ensure};
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, stdin};
 use std::path::Path;
 
 /// What each iteration draws: one batch after the other.
 pub type Batches = Vec<Vec<String>>;
+
+/// More lines than anybody draws, and few enough to hold.
+const MOST_LINES: usize = 1_000_000;
+
+/// A prompt longer than anybody writes: CLIP reads some 400 bytes of it.
+const LONGEST: usize = 100_000;
+
+/// Of all prompts together, in bytes; /dev/zero has no end.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// One prompt, so many times.
 pub fn copies(prompt: &str, n_samples: usize) -> Batches {
@@ -15,7 +25,7 @@ pub fn copies(prompt: &str, n_samples: usize) -> Batches {
 /// The lines of a file, `n_samples` different ones to a batch, the last batch as long as it comes; `-` is standard input.
 ///
 /// # Errors
-/// When the file cannot be read, is no UTF-8 text, or is empty.
+/// When the file cannot be read, is no UTF-8 text, is empty, or is larger than any list of prompts.
 pub fn from_file(path: &Path, n_samples: usize) -> Result<Batches> {
     let name = path.display();
     let text = read(path)?;
@@ -24,17 +34,30 @@ pub fn from_file(path: &Path, n_samples: usize) -> Result<Batches> {
     };
     let lines = split_lines(&text);
     ensure!(!lines.is_empty(), "prompts file '{name}' is empty; write one prompt on each line");
+    ensure!(lines.len() <= MOST_LINES, "prompts file '{name}' has more than {MOST_LINES} lines; split it");
+    if let Some(i) = lines.iter().position(|line| line.len() > LONGEST) {
+        bail!(
+            "prompts file '{name}' has more than {LONGEST} bytes on line {}; CLIP reads 75 tokens of a prompt",
+            i + 1
+        );
+    }
     Ok(lines.chunks(n_samples).map(|lines| lines.iter().map(|&line| line.to_owned()).collect()).collect())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     if path == Path::new("-") {
-        let mut text = vec![];
-        std::io::stdin().lock().read_to_end(&mut text).context("reading prompts from standard input")?;
-        return Ok(text);
+        return read_all(stdin().lock()).context("reading prompts from standard input");
     }
     ensure!(!path.is_dir(), "prompts file '{}' is a folder; name a text file in it", path.display());
-    std::fs::read(path).with_context(|| format!("reading prompts file '{}'", path.display()))
+    let text = File::open(path).map_err(Into::into).and_then(read_all);
+    text.with_context(|| format!("reading prompts file '{}'", path.display()))
+}
+
+fn read_all(from: impl Read) -> Result<Vec<u8>> {
+    let mut text = vec![];
+    from.take(MOST_BYTES + 1).read_to_end(&mut text)?;
+    ensure!(text.len() as u64 <= MOST_BYTES, "it has more than {MOST_BYTES} bytes; split it");
+    Ok(text)
 }
 
 /// Lines as Python's `str.splitlines` sees them.

@@ -8,6 +8,7 @@ use crate::model::Model;
 use crate::output::{self, Folder, Picture};
 use crate::progress::Progress;
 use crate::rng::Noise;
+use crate::text::Tokens;
 use crate::{device, timings::Timings};
 use anyhow::{Context, Result};
 use candle_core::Tensor;
@@ -34,9 +35,10 @@ pub fn run(job: &Job) -> Result<End> {
     }
     let progress = Progress::default();
     job.notes.iter().for_each(|note| progress.note(note));
-    let folder = Folder::open(&job.outdir)?;
     let mut timings = Timings::start();
-    let model = load(job, &progress)?;
+    let checkpoint = Checkpoint::open(&job.ckpt)?;
+    let folder = Folder::open(&job.outdir)?;
+    let model = load(&checkpoint, job, &progress)?;
     timings.loaded();
     let mut run = Run::new(job, &model, folder, &progress)?;
     let end = match run.draw_all() {
@@ -57,12 +59,11 @@ pub fn run(job: &Job) -> Result<End> {
     Ok(end)
 }
 
-fn load(job: &Job, progress: &Progress) -> Result<Model> {
-    let checkpoint = Checkpoint::open(&job.ckpt)?;
+fn load(checkpoint: &Checkpoint, job: &Job, progress: &Progress) -> Result<Model> {
     let parts = ["model.diffusion_model.", "cond_stage_model.", "first_stage_model.decoder."];
     let tensors = checkpoint.names().filter(|name| parts.iter().any(|part| name.starts_with(part))).count();
     let bar = progress.loading(tensors);
-    Model::load(&checkpoint, &job.config, &job.device, &|| bar.tick())
+    Model::load(checkpoint, &job.config, &job.device, &|| bar.tick())
 }
 
 /// A run under way.
@@ -78,7 +79,7 @@ struct Run<'a> {
     /// What the grid will show.
     pictures: Vec<Picture>,
     drawn: usize,
-    /// Prompts whose loss of words has been told.
+    /// Sentences that need no repetition.
     told: HashSet<String>,
 }
 
@@ -128,8 +129,8 @@ impl<'a> Run<'a> {
     /// One batch: (B, h, w, 4).
     fn sample(&mut self, prompts: &[String]) -> Result<Tensor> {
         let tokens = prompts.iter().map(|prompt| self.model.tokens(prompt)).collect::<Result<Vec<_>>>()?;
-        for (prompt, tokens) in prompts.iter().zip(&tokens) {
-            self.tell_of_cut_words(prompt, &tokens.cut);
+        for Tokens { cut, .. } in tokens.iter().filter(|tokens| !tokens.cut.is_empty()) {
+            self.tell(format!("CLIP reads 75 tokens of a prompt; these words of it are left out: {cut}"));
         }
         let context = self.model.context(&tokens)?; // (B, 77, C)
         let denoiser = self.model.denoiser(&context, self.job.scale)?;
@@ -152,9 +153,10 @@ impl<'a> Run<'a> {
         Ok(self.noise.randn_latents(shape, device)?)
     }
 
-    fn tell_of_cut_words(&mut self, prompt: &str, cut: &str) {
-        if !cut.is_empty() && self.told.insert(prompt.to_owned()) {
-            self.progress.note(&format!("CLIP reads 75 tokens of a prompt; these words of it are left out: {cut}"));
+    fn tell(&mut self, sentence: String) {
+        if !self.told.contains(&sentence) {
+            self.progress.note(&sentence);
+            self.told.insert(sentence);
         }
     }
 
@@ -172,9 +174,9 @@ impl<'a> Run<'a> {
     }
 
     /// The watermark, if it is wanted and there is room for it.
-    fn mark(&self, picture: &mut Picture) {
-        if self.job.watermark && !output::mark(picture) && self.drawn == 1 {
-            self.progress.note("pictures of less than 256·256 pixels have no room for the invisible watermark");
+    fn mark(&mut self, picture: &mut Picture) {
+        if self.job.watermark && !output::mark(picture) {
+            self.tell("pictures of less than 256·256 pixels have no room for the invisible watermark".into());
         }
     }
 

@@ -37,6 +37,9 @@ fn is_dashed_value(word: &str) -> bool {
 
 /// The flags a name may mean: itself, else those of the original that begin with it, else those of ours.
 fn flags_called<'a>(command: &'a Command, name: &str) -> Vec<&'a str> {
+    if name.is_empty() {
+        return vec![]; // a bare --, which ends the flags
+    }
     let names = |arg: &'a Arg| arg.get_long().into_iter().chain(arg.get_visible_aliases().unwrap_or_default());
     let mut all = command.get_arguments().flat_map(names);
     if let Some(exact) = all.find(|flag| *flag == name) {
@@ -45,7 +48,7 @@ fn flags_called<'a>(command: &'a Command, name: &str) -> Vec<&'a str> {
     let is_original = |arg: &&Arg| arg.get_help_heading() != Some(OURS);
     let originals = command.get_arguments().filter(is_original).filter_map(Arg::get_long);
     let originals: Vec<&str> = originals.filter(|flag| flag.starts_with(name)).collect();
-    if name.is_empty() || !originals.is_empty() {
+    if !originals.is_empty() {
         return originals;
     }
     command.get_arguments().flat_map(names).filter(|flag| flag.starts_with(name)).collect()

@@ -3,7 +3,12 @@
 mod yaml;
 
 use anyhow::{Context, Result, ensure};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
+
+/// The original's yaml files have 2 KiB; /dev/zero has no end.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// The numbers a Stable Diffusion 1.x model is built from.
 #[derive(Clone, PartialEq, Debug)]
@@ -117,7 +122,7 @@ impl ModelConfig {
     /// # Errors
     /// When the file cannot be read, is no such yaml, or asks for something Stable Diffusion 1.x does not have.
     pub fn from_yaml(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading config '{}'", path.display()))?;
+        let text = read(path).with_context(|| format!("reading config '{}'", path.display()))?;
         let config = yaml::parse(&text).with_context(|| format!("config '{}'", path.display()))?;
         config.check().with_context(|| format!("config '{}'", path.display()))?;
         Ok(config)
@@ -159,6 +164,13 @@ impl ModelConfig {
         ensure!(self.scale_factor.is_normal(), "scale_factor must be a number other than 0");
         Ok(())
     }
+}
+
+fn read(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
+    ensure!(text.len() as u64 <= MOST_BYTES, "it has more than {MOST_BYTES} bytes");
+    Ok(text)
 }
 
 /// Group norm divides the channels by 32; no model is wider than 2¹⁶.

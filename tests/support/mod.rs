@@ -4,6 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
@@ -70,6 +71,8 @@ pub fn read_png(path: &Path) -> Picture {
     Picture { width: rgb.width() as usize, height: rgb.height() as usize, rgb: rgb.into_raw() }
 }
 
+const SMALL: [&str; 10] = ["--H", "64", "--W", "64", "--ddim_steps", "2", "--n_samples", "1", "--n_iter", "1"];
+
 /// One or more runs of the program, in a folder of their own.
 pub struct TestRun {
     folder: TempDir,
@@ -90,11 +93,32 @@ impl TestRun {
         self
     }
 
+    /// The small model's files under these names.
+    pub fn with_nano(self, config: &str, ckpt: &str) -> Self {
+        for (from, to) in [("nano.yaml", config), ("nano.ckpt", ckpt)] {
+            let to = self.path(to);
+            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+            std::fs::copy(fixture(from), to).unwrap();
+        }
+        self
+    }
+
     /// The program with these words alone.
     pub fn bare<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_txt2img"));
         command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());
         command
+    }
+
+    /// The same, to run and judge.
+    pub fn alone<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
+        Run(self.bare(args))
+    }
+
+    /// These words alone exit with 2.
+    #[track_caller]
+    pub fn misuse<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> String {
+        self.alone(args).is_misuse("error: ")
     }
 
     /// The program with the small model and OUTDIR `out`.
@@ -106,7 +130,14 @@ impl TestRun {
 
     /// A small, quick picture: 64×64 in 2 steps.
     pub fn quick<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
-        let mut run = self.args(["--H", "64", "--W", "64", "--ddim_steps", "2", "--n_samples", "1", "--n_iter", "1"]);
+        let mut run = self.args(SMALL);
+        run.0.args(args);
+        run
+    }
+
+    /// The same of whatever model these words name.
+    pub fn small<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
+        let mut run = self.alone(SMALL);
         run.0.args(args);
         run
     }
@@ -145,6 +176,14 @@ pub fn files_below(folder: &Path) -> Vec<String> {
 pub struct Run(pub Command);
 
 impl Run {
+    /// With this on its standard input.
+    pub fn reads(mut self, text: &str) -> Self {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(text.as_bytes()).and_then(|()| file.rewind()).unwrap();
+        self.0.stdin(file);
+        self
+    }
+
     #[track_caller]
     pub fn ok(&mut self) -> Output {
         let output = self.0.output().unwrap();
@@ -155,7 +194,10 @@ impl Run {
     /// Exit code 1 and one sentence that contains this; nothing on standard output, no panic.
     #[track_caller]
     pub fn fails_with(&mut self, reason: &str) -> String {
-        self.exits_with(1, reason)
+        let said = self.exits_with(1, reason);
+        let sentences: Vec<&str> = said.lines().filter(|line| !line.starts_with("Note: ")).collect();
+        assert!(sentences.len() == 1 && sentences[0].starts_with("Error: "), "{said}");
+        said
     }
 
     /// Exit code 2 and a reason that contains this.

@@ -1,0 +1,65 @@
+//! `--help` and `--version`.
+
+use crate::support::{TestRun, stdout};
+
+const ORIGINALS: [&str; 23] = [
+    "--prompt",
+    "--outdir",
+    "--skip_grid",
+    "--skip_save",
+    "--ddim_steps",
+    "--plms",
+    "--dpm_solver",
+    "--laion400m",
+    "--fixed_code",
+    "--ddim_eta",
+    "--n_iter",
+    "--H",
+    "--W",
+    "--C",
+    "--f",
+    "--n_samples",
+    "--n_rows",
+    "--scale",
+    "--from-file",
+    "--config",
+    "--ckpt",
+    "--seed",
+    "--precision",
+];
+
+const OURS: [&str; 7] = ["--sampler", "--schedule", "--rng", "--device", "--threads", "--skip_watermark", "--timings"];
+
+/// The flags below a heading, in order.
+fn flags_below(help: &str, heading: &str) -> Vec<String> {
+    let (_, section) = help.split_once(&format!("\n{heading}:\n")).unwrap();
+    let lines = section.lines().take_while(|line| line.is_empty() || line.starts_with(' '));
+    let flags = lines.filter_map(|line| line.strip_prefix("      --"));
+    flags.map(|line| format!("--{}", line.split(' ').next().unwrap())).collect()
+}
+
+#[test]
+fn help_lists_the_originals_flags_first_and_then_ours() {
+    for word in ["--help", "-h"] {
+        let help = stdout(&TestRun::new().alone([word]).ok());
+        assert_eq!(flags_below(&help, "Options of the original"), ORIGINALS);
+        assert_eq!(flags_below(&help, "Options that the original lacks"), OURS);
+        assert!(help.find("Options of the original") < help.find("Options that the original lacks"));
+    }
+}
+
+#[test]
+fn help_names_defaults_and_second_spellings() {
+    let help = stdout(&TestRun::new().alone(["--help"]).ok());
+    for words in ["[default: 7.5]", "[alias: --height]", "[alias: --downsampling_factor]", "[alias: --from_file]"] {
+        assert!(help.contains(words), "{words}");
+    }
+}
+
+#[test]
+fn the_version_is_the_crates() {
+    for word in ["--version", "-V", "--v"] {
+        let said = stdout(&TestRun::new().alone([word]).ok());
+        assert_eq!(said, format!("txt2img {}\n", env!("CARGO_PKG_VERSION")));
+    }
+}

@@ -1,0 +1,200 @@
+//! What flags do to the pictures and to what is said of them.
+
+use crate::support::{Run, TestRun, read_png, stderr, stdout};
+use txt2img::diffusion::samplers::Kind;
+
+/// Width and height of a file below `out`.
+fn size(run: &TestRun, file: &str) -> (usize, usize) {
+    let picture = read_png(&run.path("out").join(file));
+    (picture.width, picture.height)
+}
+
+/// The bytes of the picture these flags draw.
+fn picture(flags: &[&str]) -> Vec<u8> {
+    let run = TestRun::new();
+    run.quick(flags).ok();
+    read_png(&run.path("out/samples/00000.png")).rgb
+}
+
+#[test]
+fn the_last_words_are_the_originals() {
+    let run = TestRun::new();
+    assert_eq!(stdout(&run.quick([] as [&str; 0]).ok()), "Your samples are ready and waiting for you here: \nout\n");
+    run.has_files(["samples/00000.png", "grid-0000.png"]);
+}
+
+#[test]
+fn where_there_is_no_terminal_there_is_no_progress() {
+    assert_eq!(stderr(&TestRun::new().quick(["--skip_watermark"]).ok()), "");
+}
+
+#[test]
+fn timings_are_a_table_row_of_three_columns() {
+    let said = stdout(&TestRun::new().quick(["--timings"]).ok());
+    let rows: Vec<&str> = said.lines().take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows[0], "| Time to load the model | Processing time per image | Total time |");
+    assert!(rows.len() == 3 && rows.iter().all(|row| row.matches('|').count() == 4), "{said}");
+    assert!(said.ends_with("here: \nout\n"));
+}
+
+#[test]
+fn a_second_run_counts_on() {
+    let run = TestRun::new();
+    run.quick(["--n_samples", "2"]).ok();
+    run.quick(["--n_samples", "2"]).ok();
+    run.has_files([
+        "samples/00000.png",
+        "samples/00001.png",
+        "samples/00002.png",
+        "samples/00003.png",
+        "grid-0000.png",
+        "grid-0001.png",
+    ]);
+}
+
+#[test]
+fn skip_grid_leaves_the_single_pictures() {
+    let run = TestRun::new();
+    run.quick(["--skip_grid"]).ok();
+    run.has_files(["samples/00000.png"]);
+}
+
+#[test]
+fn skip_save_leaves_the_grid() {
+    let run = TestRun::new();
+    run.quick(["--skip_save"]).ok();
+    run.has_files(["grid-0000.png"]);
+}
+
+#[test]
+fn n_rows_are_pictures_in_a_row() {
+    for (n_rows, grid) in [("0", (200, 68)), ("1", (68, 200)), ("2", (134, 134)), ("9", (200, 68)), ("-1", (200, 68))] {
+        let run = TestRun::new();
+        run.quick(["--n_samples", "3", "--n_rows", n_rows, "--skip_save"]).ok();
+        assert_eq!(size(&run, "grid-0000.png"), grid, "--n_rows {n_rows}");
+    }
+}
+
+#[test]
+fn every_sampler_draws() {
+    for (name, _) in Kind::ALL {
+        let run = TestRun::new();
+        run.quick(["--sampler", name]).ok();
+        run.has_files(["samples/00000.png", "grid-0000.png"]);
+    }
+}
+
+#[test]
+fn sampler_and_the_old_spellings_draw_the_same() {
+    assert_eq!(picture(&["--sampler", "ddim"]), picture(&[]));
+    assert_eq!(picture(&["--sampler", "plms"]), picture(&["--plms"]));
+    assert_eq!(picture(&["--sampler", "dpm_solver"]), picture(&["--plms", "--dpm_solver"]));
+}
+
+#[test]
+fn every_generator_draws_something_else() {
+    let [cuda, a100, small, cpu] = ["cuda", "cuda:108x2048", "cuda:1x256", "cpu"].map(|rng| picture(&["--rng", rng]));
+    assert_eq!(cuda, a100);
+    assert_eq!(cuda, small, "256 numbers are too few to tell GPUs apart");
+    assert_ne!(cuda, cpu);
+}
+
+#[test]
+fn guidance_may_be_absent_zero_or_negative() {
+    let pictures = ["7.5", "1", "0", "-7.5"].map(|scale| picture(&["--scale", scale]));
+    assert!(pictures.windows(2).all(|pair| pair[0] != pair[1]));
+}
+
+#[test]
+fn a_random_seed_is_told_and_draws_the_same_again() {
+    let run = TestRun::new();
+    let said = stderr(&run.quick(["--seed", "-1"]).ok());
+    let (_, rest) = said.split_once("Note: the seed taken is ").unwrap();
+    let seed = rest.lines().next().unwrap();
+    assert_eq!(read_png(&run.path("out/samples/00000.png")).rgb, picture(&["--seed", seed]));
+}
+
+#[test]
+fn every_multiple_of_8_is_a_size() {
+    for (h, w) in [("72", "104"), ("8", "64"), ("200", "40")] {
+        let run = TestRun::new();
+        run.quick(["--H", h, "--W", w]).ok();
+        assert_eq!(size(&run, "samples/00000.png"), (w.parse().unwrap(), h.parse().unwrap()));
+    }
+}
+
+#[test]
+fn a_smaller_factor_makes_larger_latents_and_pictures() {
+    let run = TestRun::new();
+    run.quick(["--f", "4"]).ok();
+    assert_eq!(size(&run, "samples/00000.png"), (128, 128));
+}
+
+#[test]
+fn a_picture_too_small_for_the_watermark_is_noted_once() {
+    let said = stderr(&TestRun::new().quick(["--n_samples", "2"]).ok());
+    assert_eq!(said, "Note: pictures of less than 256·256 pixels have no room for the invisible watermark\n");
+}
+
+#[test]
+fn a_number_of_steps_that_is_not_the_real_one_is_noted() {
+    let note = |steps: &str, sampler: &str| {
+        stderr(&TestRun::new().quick(["--skip_watermark", "--ddim_steps", steps, "--sampler", sampler]).ok())
+    };
+    assert_eq!(note("30", "ddim"), "Note: --ddim_steps 30 means 31 steps with this sampler, as in the original\n");
+    assert_eq!(note("3", "plms"), "Note: --ddim_steps 3 means 4 steps with this sampler, as in the original\n");
+    assert_eq!(note("3", "dpm_solver"), "");
+}
+
+#[test]
+fn the_default_config_is_read_if_it_is_there() {
+    let run = TestRun::new().with_nano("configs/stable-diffusion/v1-inference.yaml", "m.ckpt");
+    run.small(["--ckpt", "m.ckpt", "--outdir", "out"]).ok();
+    run.has_files(["samples/00000.png", "grid-0000.png"]);
+}
+
+#[test]
+fn the_default_config_is_built_in_if_it_is_not() {
+    let run = TestRun::new().with_nano("other.yaml", "models/ldm/stable-diffusion-v1/model.ckpt");
+    // It is the real model's, which the small one does not fit.
+    run.small(["--outdir", "out"]).fails_with("768");
+}
+
+#[test]
+fn the_articles_checkpoint_is_found() {
+    let run = TestRun::new().with_nano("m.yaml", "stable-diffusion-v1-5-emaonly/v1-5-pruned-emaonly.ckpt");
+    run.small(["--config", "m.yaml"]).ok();
+    assert!(run.path("outputs/txt2img-samples/grid-0000.png").is_file());
+}
+
+#[test]
+fn laion400m_overrides_config_ckpt_and_outdir() {
+    let run = TestRun::new()
+        .with_nano("configs/latent-diffusion/txt2img-1p4B-eval.yaml", "models/ldm/text2img-large/model.ckpt");
+    let said = run.small(["--laion400m", "--config", "x", "--ckpt", "x", "--outdir", "out"]).ok();
+    assert!(stdout(&said).ends_with("here: \noutputs/txt2img-samples-laion400m\n"));
+    assert!(run.path("outputs/txt2img-samples-laion400m/samples/00000.png").is_file());
+    run.has_files([]);
+}
+
+#[test]
+fn threads_do_not_change_the_picture() {
+    assert_eq!(picture(&["--threads", "1"]), picture(&["--threads", "3"]));
+}
+
+#[test]
+fn a_config_and_model_may_have_any_name() {
+    let run = TestRun::new().with_nano("a b\n.yaml", "é 😀");
+    run.small(["--config", "a b\n.yaml", "--ckpt", "é 😀", "--outdir", "out"]).ok();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn outdir_may_be_no_text() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let run = TestRun::new();
+    let Run(mut command) = run.quick([OsStr::new("--outdir"), OsStr::from_bytes(b"\xff")]);
+    assert!(command.output().unwrap().status.success());
+    assert!(run.path("").join(OsStr::from_bytes(b"\xff")).join("grid-0000.png").is_file());
+}

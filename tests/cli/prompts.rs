@@ -1,0 +1,58 @@
+//! `--prompt` and `--from-file`.
+
+use crate::support::{TestRun, read_png, stderr};
+
+/// The picture of one prompt.
+fn picture(prompt: &str) -> Vec<u8> {
+    let run = TestRun::new();
+    run.quick(["--prompt", prompt, "--fixed_code"]).ok();
+    read_png(&run.path("out/samples/00000.png")).rgb
+}
+
+/// The pictures of a file, two to a batch, from the same noise as `picture`.
+fn pictures(run: &TestRun, n: usize) -> Vec<Vec<u8>> {
+    run.quick(["--from-file", "p.txt", "--fixed_code", "--skip_grid"]).ok();
+    (0..n).map(|i| read_png(&run.path(&format!("out/samples/{i:05}.png"))).rgb).collect()
+}
+
+#[test]
+fn each_line_is_a_prompt_even_a_blank_one() {
+    let run = TestRun::new().file("p.txt", "a cube\r\n\na ball");
+    assert_eq!(pictures(&run, 3), [picture("a cube"), picture(""), picture("a ball")]);
+    assert_eq!(run.files().len(), 3);
+}
+
+#[test]
+fn a_short_last_batch_draws_what_it_has() {
+    let run = TestRun::new().file("p.txt", "a\nb\nc\n");
+    run.quick(["--from-file", "p.txt", "--n_samples", "2", "--n_iter", "2", "--skip_grid"]).ok();
+    assert_eq!(run.files().len(), 6);
+}
+
+#[test]
+fn a_file_shorter_than_a_batch_draws_what_it_has() {
+    let run = TestRun::new().file("p.txt", "a\nb");
+    run.quick(["--from-file", "p.txt", "--n_samples", "1000000", "--skip_grid"]).ok();
+    assert_eq!(run.files().len(), 2);
+}
+
+#[test]
+fn a_dash_is_standard_input() {
+    let run = TestRun::new();
+    run.quick(["--from-file", "-", "--skip_grid"]).reads("a\nb\nc\n").ok();
+    assert_eq!(run.files().len(), 3);
+}
+
+#[test]
+fn the_words_that_find_no_room_are_named_once() {
+    let prompt = format!("{} a sunken ship", "red ".repeat(74));
+    let run = TestRun::new();
+    let said = stderr(&run.quick(["--prompt", &prompt, "--n_iter", "2", "--skip_watermark"]).ok());
+    assert_eq!(said, "Note: CLIP reads 75 tokens of a prompt; these words of it are left out: sunken ship\n");
+}
+
+#[test]
+fn what_is_left_out_does_not_change_the_picture() {
+    let full = "red ".repeat(75);
+    assert_eq!(picture(&full), picture(&format!("{full} and blue")));
+}
