@@ -5,6 +5,7 @@ use crate::diffusion::samplers::Sampler;
 use crate::interrupt::{self, Interrupted};
 use crate::job::Job;
 use crate::model::Model;
+use crate::ops;
 use crate::output::{self, Folder, Picture};
 use crate::progress::Progress;
 use crate::rng::Noise;
@@ -30,6 +31,7 @@ pub enum End {
 /// When the model cannot be loaded or a picture cannot be saved; those saved before stay.
 pub fn run(job: &Job) -> Result<End> {
     interrupt::listen();
+    ops::keep_memory();
     if let Some(threads) = job.threads {
         device::use_threads(threads)?;
     }

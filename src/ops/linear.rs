@@ -48,6 +48,9 @@ impl Linear {
         }
         let n: usize = shape.iter().product();
         shape.push(width);
+        if residual.is_some_and(|residual| residual.len() != n * width) {
+            bail!("a residual of {:?} numbers does not fit {shape:?}", residual.map(<[f32]>::len));
+        }
         let rows: Vec<usize> = (0..n).map(|row| row * self.c_in).collect();
         let mut y = cpu::unwritten(n * width);
         cpu::numbers(x, |numbers| {

@@ -5,6 +5,7 @@ use super::isa::isa;
 use super::math::{exp, for_each_isa};
 use super::packed::Packed;
 use super::parallel::{Shared, for_each, unwritten};
+use rayon::prelude::*;
 
 /// Queries to a task; every kernel's rows divide it.
 const QUERIES: usize = 96;
@@ -27,13 +28,14 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec<f32> {
     let Shape { b, n, m, h, d } = shape;
     let (isa, c) = (isa(), h * d);
     let head = |x: &[f32], i: usize, row: usize, column: usize| x[(i / h * m + row) * c + i % h * d + column];
-    // (keys, packed as a (D, M) matrix) and (values, as (M, D)) of each head of each image.
-    let heads: Vec<(Packed, Packed)> = (0..b * h)
-        .map(|i| {
-            let keys = Packed::new(isa, d, m, |row, column| head(k, i, column, row));
-            (keys, Packed::new(isa, m, d, |row, column| head(v, i, row, column)))
-        })
-        .collect();
+    // For each head of each image, block by block, (keys as a (D, KEYS) matrix, values as (KEYS, D)).
+    let pack = |i: usize, first: usize| {
+        let count = KEYS.min(m - first);
+        let keys = Packed::new(isa, d, count, |row, column| head(k, i, first + column, row));
+        (keys, Packed::new(isa, count, d, |row, column| head(v, i, first + row, column)))
+    };
+    let heads: Vec<Vec<(Packed, Packed)>> =
+        (0..b * h).into_par_iter().map(|i| (0..m).step_by(KEYS).map(|first| pack(i, first)).collect()).collect();
     let mut y = unwritten(q.len());
     let out = Shared::new(&mut y);
     let blocks = n.div_ceil(QUERIES);
@@ -43,7 +45,7 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec<f32> {
         let offset = (i / h * n + first) * c + i % h * d;
         let queries: Vec<&[f32]> = (0..rows).map(|row| &q[offset + row * c..][..d]).collect();
         let mut block = Block::new(&queries, d);
-        block.attend(&heads[i].0, &heads[i].1);
+        heads[i].iter().for_each(|(keys, values)| block.attend(keys, values));
         for row in 0..rows {
             // SAFETY: each head of each query is one task's alone.
             block.finish(row, unsafe { out.part(offset + row * c, d) });
@@ -78,30 +80,25 @@ impl Block {
         }
     }
 
+    /// Looks at one block of keys and gathers its values.
     fn attend(&mut self, keys: &Packed, values: &Packed) {
-        for first in (0..keys.n).step_by(KEYS) {
-            let count = KEYS.min(keys.n - first);
-            self.score(keys, first, count);
-            for row in 0..self.rows.len() {
-                let scores = &mut self.scores[row * KEYS..][..count];
-                let gathered = &mut self.gathered[row * self.width..][..self.width];
-                softmax_step(scores, &mut self.largest[row], &mut self.weight[row], gathered);
-            }
-            self.gather(values, first, count);
+        self.score(keys);
+        for row in 0..self.rows.len() {
+            let scores = &mut self.scores[row * KEYS..][..keys.n];
+            let gathered = &mut self.gathered[row * self.width..][..self.width];
+            softmax_step(scores, &mut self.largest[row], &mut self.weight[row], gathered);
         }
+        self.gather(values);
     }
 
-    /// scores = queries · keys, for the keys from `first` on.
-    fn score(&mut self, keys: &Packed, first: usize, count: usize) {
-        let in_block = |column: usize| (first..first + count).contains(&column);
-        for panel in keys.panels().into_iter().filter(|panel| in_block(panel.column)) {
+    /// scores = queries · keys.
+    fn score(&mut self, keys: &Packed) {
+        for panel in keys.panels() {
             let at_once = rows_at_once(keys.isa, panel.vectors);
             let width = panel.vectors * keys.isa.lanes();
             for (i, rows) in self.rows.chunks(at_once).enumerate() {
-                let offset = i * at_once * KEYS + panel.column - first;
-                assert!(
-                    panel.column - first + width <= KEYS && offset + (at_once - 1) * KEYS + width <= self.scores.len()
-                );
+                let offset = i * at_once * KEYS + panel.column;
+                assert!(panel.column + width <= KEYS && offset + (at_once - 1) * KEYS + width <= self.scores.len());
                 let tile = Tile {
                     a: self.queries.as_ptr(),
                     rows,
@@ -117,8 +114,8 @@ impl Block {
         }
     }
 
-    /// gathered += scores · values, for the values from `first` on.
-    fn gather(&mut self, values: &Packed, first: usize, count: usize) {
+    /// gathered += scores · values.
+    fn gather(&mut self, values: &Packed) {
         let rows: Vec<usize> = (0..self.rows.len()).map(|row| row * KEYS).collect();
         let mut products = [0.; 12 * 3 * 16];
         for panel in values.panels() {
@@ -129,12 +126,12 @@ impl Block {
                     a: self.scores.as_ptr(),
                     rows,
                     taps: &[0],
-                    depth: count,
-                    panel: values.panel(panel)[first * width..][..count * width].as_ptr(),
+                    depth: values.k,
+                    panel: values.panel(panel).as_ptr(),
                     out: products.as_mut_ptr(),
                     stride: width,
                 };
-                // SAFETY: the scores have all rows, the panel `count` rows from there on, `products` room for the tile.
+                // SAFETY: the scores have all rows, the panel a row for each key, `products` room for the tile.
                 unsafe { run(values.isa, panel.vectors, &tile) };
                 for (row, products) in products.chunks_exact(width).take(rows.len()).enumerate() {
                     let gathered = &mut self.gathered[(i * at_once + row) * self.width + panel.column..][..width];

@@ -1,0 +1,161 @@
+//! Every kernel against its plain twin, with every instruction set that this processor has.
+
+mod support;
+
+use candle_core::{DType, Device, Result, Tensor};
+use std::process::Command;
+use support::assert_close;
+use txt2img::ops::{self, Conv2d, Geglu, GroupNorm, LayerNorm, Linear};
+use txt2img::rng::{Noise, Rng};
+
+/// f32 throughout: only the order of sums differs.
+const EXACT: f64 = 2e-6;
+/// F(4×4)'s transforms cost a digit.
+const WINOGRAD: f64 = 1e-5;
+
+fn random(shape: &[usize], seed: u64) -> Tensor {
+    let n = shape.iter().product();
+    Tensor::from_vec(Rng::default().noise(seed).randn(n), shape, &Device::Cpu).unwrap()
+}
+
+/// Small enough that sums stay near 1.
+fn weight(shape: &[usize], seed: u64) -> Tensor {
+    let inputs: usize = shape[1..].iter().product();
+    (random(shape, seed) * (inputs as f64).powf(-0.5)).unwrap()
+}
+
+#[test]
+fn linear_layers_equal_their_plain_twin() {
+    for [n, c_in, c_out] in
+        [[1, 1, 1], [1, 320, 1280], [13, 5, 3], [77, 768, 320], [97, 33, 47], [4096, 40, 16], [2, 7, 49]]
+    {
+        let (x, w, b) = (random(&[2, n, c_in], 1), weight(&[c_out, c_in], 2), random(&[c_out], 3));
+        let residual = random(&[2, n, c_out], 4);
+        let linear = Linear::new(&w, Some(&b)).unwrap();
+        let plain = ops::linear_plain(&x, &w, Some(&b)).unwrap();
+        let name = format!("linear {n}×{c_in}→{c_out}");
+        assert_close(&name, &linear.forward(&x).unwrap(), &plain, EXACT);
+        let sum = (plain + &residual).unwrap();
+        assert_close(&name, &linear.forward_add(&x, &residual).unwrap(), &sum, EXACT);
+        let unbiased = Linear::new(&w, None).unwrap().forward(&x).unwrap();
+        assert_close(&name, &unbiased, &ops::linear_plain(&x, &w, None).unwrap(), EXACT);
+    }
+}
+
+#[test]
+fn geglu_equals_its_plain_twin() {
+    for [n, c_in, c_out] in [[1, 32, 128], [77, 320, 1280], [50, 40, 16]] {
+        let (x, w, b) = (random(&[1, n, c_in], 1), weight(&[2 * c_out, c_in], 2), random(&[2 * c_out], 3));
+        let ours = Geglu::from_tensors(&w, &b).unwrap().forward(&x).unwrap();
+        assert_close("geglu", &ours, &ops::geglu_plain(&x, &w, &b).unwrap(), EXACT);
+    }
+}
+
+#[test]
+fn convolutions_equal_their_plain_twin() {
+    for (stride, limit) in [(1, WINOGRAD), (2, EXACT)] {
+        for [b, h, w, c_in, c_out] in [
+            [2, 64, 64, 32, 48],
+            [1, 16, 16, 320, 64],
+            [2, 8, 8, 64, 1280], // tiles of 2×2
+            [1, 1, 1, 16, 16],
+            [3, 3, 5, 17, 19],
+            [1, 7, 2, 33, 1285],
+            [1, 9, 30, 4, 40],
+            [2, 5, 6, 40, 3],
+        ] {
+            let (x, k, bias) = (random(&[b, h, w, c_in], 1), weight(&[c_out, c_in, 3, 3], 2), random(&[c_out], 3));
+            let conv = Conv2d::new(&k, &bias, stride).unwrap();
+            let plain = ops::conv3x3_plain(&x, &k, &bias, stride).unwrap();
+            let name = format!("convolution of {b}×{h}×{w}×{c_in} to {c_out}, stride {stride}");
+            assert_close(&name, &conv.forward(&x).unwrap(), &plain, limit);
+            let residual = random(plain.dims(), 4);
+            let sum = (&plain + &residual).unwrap();
+            assert_close(&name, &conv.forward_add(&x, &residual).unwrap(), &sum, limit);
+            let shift = random(&[1, c_out], 5);
+            let shifted = plain.broadcast_add(&shift.flatten_all().unwrap()).unwrap();
+            assert_close(&name, &conv.forward_shift(&x, &shift).unwrap(), &shifted, limit);
+        }
+    }
+}
+
+#[test]
+fn norms_equal_their_plain_twins() {
+    for [b, h, w, c] in [[2, 64, 64, 320], [1, 8, 8, 2560], [1, 3, 5, 32], [3, 1, 1, 64], [1, 17, 31, 96]] {
+        // Far from 0, where the square of the mean would swallow the variance; but two numbers that far are all mean.
+        let x = (random(&[b, h, w, c], 1) + if h * w > 1 { 30. } else { 0. }).unwrap();
+        let (weight, bias) = (random(&[c], 2), random(&[c], 3));
+        // In f64: the plain sums would lose more than ours.
+        let [x64, weight64, bias64] = [&x, &weight, &bias].map(|tensor| tensor.to_dtype(DType::F64).unwrap());
+        let plain = ops::group_norm_plain(&x64, &weight64, &bias64, 1e-5).unwrap().to_dtype(DType::F32).unwrap();
+        let norm = GroupNorm::new(&weight, &bias, 1e-5).unwrap();
+        assert_close("group norm", &norm.forward(&x).unwrap(), &plain, 5e-6);
+        assert_close("group norm, silu", &norm.forward_silu(&x).unwrap(), &plain.silu().unwrap(), 5e-6);
+        let x = random(&[b, h * w, c], 4);
+        let ours = LayerNorm::new(&weight, &bias).unwrap().forward(&x).unwrap();
+        assert_close("layer norm", &ours, &ops::layer_norm_plain(&x, &weight, &bias).unwrap(), EXACT);
+    }
+}
+
+#[test]
+fn attention_equals_its_plain_twin() {
+    for [b, n, m, heads, d] in [
+        [2, 1024, 1024, 2, 40],
+        [1, 300, 77, 8, 80],
+        [1, 64, 64, 8, 160],
+        [1, 1000, 1000, 1, 512],
+        [3, 1, 1, 4, 8],
+        [1, 97, 257, 1, 3],
+    ] {
+        let c = heads * d;
+        // Large enough that the largest score matters.
+        let q = (random(&[b, n, c], 1) * 3.).unwrap();
+        let (k, v) = (random(&[b, m, c], 2), random(&[b, m, c], 3));
+        let ours = ops::attention(&q, &k, &v, heads).unwrap();
+        let plain = ops::attention_plain(&q, &k, &v, heads).unwrap();
+        assert_close(&format!("attention {n}×{m}, {heads} heads of {d}"), &ours, &plain, 5e-6);
+    }
+}
+
+#[test]
+fn attention_survives_scores_of_any_size() {
+    let q = Tensor::full(1e4f32, (1, 5, 16), &Device::Cpu).unwrap();
+    let k = random(&[1, 300, 16], 1);
+    let y = ops::attention(&q, &k, &k, 1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert!(y.iter().all(|y| y.is_finite()));
+}
+
+#[test]
+fn upsampling_equals_its_plain_twin() {
+    let x = random(&[2, 3, 5, 7], 1);
+    for (h, w) in [(6, 10), (5, 10), (6, 9), (5, 9)] {
+        let plain = ops::upsample_nearest_plain(&x, h, w).unwrap();
+        assert_close("upsample", &ops::upsample_nearest(&x, h, w).unwrap(), &plain, 0.);
+    }
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_errors() -> Result<()> {
+    let linear = Linear::new(&weight(&[4, 3], 1), None)?;
+    assert!(linear.forward(&random(&[2, 4], 1)).is_err());
+    assert!(linear.forward_add(&random(&[2, 3], 1), &random(&[2, 3], 1)).is_err());
+    let conv = Conv2d::new(&weight(&[32, 32, 3, 3], 1), &random(&[32], 1), 1)?;
+    assert!(conv.forward(&random(&[1, 4, 4, 16], 1)).is_err());
+    assert!(conv.forward_add(&random(&[1, 4, 4, 32], 1), &random(&[1, 2, 4, 32], 1)).is_err());
+    let norm = GroupNorm::new(&random(&[32], 1), &random(&[32], 1), 1e-5)?;
+    assert!(norm.forward(&random(&[1, 4, 4, 64], 1)).is_err());
+    let q = random(&[1, 4, 32], 1);
+    assert!(ops::attention(&q, &random(&[1, 4, 16], 1), &q, 2).is_err());
+    Ok(())
+}
+
+/// This file's tests again, each time in a process that is told which instructions to use.
+#[test]
+fn every_instruction_set_passes_these_tests() {
+    for isa in ["portable", "avx2", "avx512", "avx512bf16"] {
+        let mut tests = Command::new(std::env::current_exe().unwrap());
+        tests.args(["--skip", "every_instruction_set"]).env("TXT2IMG_ISA", isa);
+        let output = tests.output().unwrap();
+        assert!(output.status.success(), "{isa}:\n{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
