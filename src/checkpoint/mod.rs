@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -114,6 +115,15 @@ fn map(path: &Path) -> Result<Mmap> {
     // SAFETY: the map is read-only and seen as bytes, which may be anything. Should another program
     // cut the file short meanwhile, reading it ends this one, as with every program that maps weights.
     unsafe { Mmap::map(&file) }.map_err(unreadable)
+}
+
+/// Gives the memory of some bytes of the map back: each tensor is read once, and the file would fill memory beside it.
+#[allow(unsafe_code)]
+fn release(file: &Mmap, bytes: Range<usize>) {
+    #[cfg(unix)]
+    // SAFETY: the map is of a file and read-only, so pages that are needed again are read again, the same.
+    // Should the system refuse, they stay, which does no harm.
+    let _ = unsafe { file.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, bytes.start, bytes.len()) };
 }
 
 fn unreadable(error: io::Error) -> Error {

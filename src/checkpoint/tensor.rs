@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::release;
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use memmap2::Mmap;
@@ -122,11 +124,13 @@ impl Tensor {
         if self.count == 0 {
             return Some(vec![]);
         }
-        if self.view.is_contiguous() {
-            let bytes = &storage[self.view.offset * size..][..self.count * size];
-            return Some(converted(bytes, size, convert));
-        }
-        Some(converted(&gathered(storage, size, &self.view), size, convert))
+        let numbers = if self.view.is_contiguous() {
+            converted(&storage[self.view.offset * size..][..self.count * size], size, convert)
+        } else {
+            converted(&gathered(storage, size, &self.view), size, convert)
+        };
+        release(&self.file, self.storage.clone());
+        Some(numbers)
     }
 }
 
