@@ -29,13 +29,19 @@ pub struct Epilogue<'a> {
     pub act: Act,
 }
 
+impl Epilogue<'_> {
+    fn is_none(&self) -> bool {
+        self.bias.is_none() && self.residual.is_none() && self.act == Act::None
+    }
+}
+
 /// Activations that a product can end in.
 #[derive(Clone, Copy, PartialEq, Default)]
 pub enum Act {
     /// None.
     #[default]
     None,
-    /// value · gelu(gate): B's panels hold a vector of values, then one of gates, and C is half as wide as B.
+    /// value · gelu(gate), with a bias: B's panels hold a vector of values, then one of gates, and C is half as wide as B.
     Geglu,
 }
 
@@ -100,9 +106,11 @@ pub fn gemm(a: Rows, b: &Packed, epilogue: Epilogue, out: &mut [f32]) {
 pub fn strip(a: Rows, b: &Packed, panel: Panel, epilogue: Epilogue, first: usize, out: &Shared) {
     let at_once = rows_at_once(b.isa, panel.vectors);
     let width = panel.vectors * b.isa.lanes();
+    let is_final = epilogue.is_none() && panel.column + width <= b.n;
     let mut products = [0.; MOST_PRODUCTS];
     for (i, rows) in a.rows.chunks(at_once).enumerate() {
-        let tile = Tile {
+        let row = first + i * at_once;
+        let mut tile = Tile {
             a: a.numbers.as_ptr(),
             rows,
             taps: a.taps,
@@ -111,9 +119,16 @@ pub fn strip(a: Rows, b: &Packed, panel: Panel, epilogue: Epilogue, first: usize
             out: products.as_mut_ptr(),
             stride: width,
         };
-        // SAFETY: `gemm` checked that A holds every row and tap; the panel has K rows; `products` has room for all rows.
+        if is_final && rows.len() == at_once {
+            (tile.out, tile.stride) = (out.at(row * b.n + panel.column, (at_once - 1) * b.n + width), b.n);
+            // SAFETY: `gemm` checked that A holds every row and tap; the panel has K rows; `at` that there is room, and
+            // every row and panel is one task's alone.
+            unsafe { run(b.isa, panel.vectors, &tile) };
+            continue;
+        }
+        // SAFETY: A and the panel as above; `products` has room for all rows.
         unsafe { run(b.isa, panel.vectors, &tile) };
-        finish(&products[..rows.len() * width], width, panel.column, b.n, epilogue, first + i * at_once, out);
+        finish(&products[..rows.len() * width], width, panel.column, b.n, epilogue, row, out);
     }
 }
 
@@ -167,14 +182,22 @@ for_each_isa! {
     }
 }
 
+/// Numbers finished at a time: every panel is a multiple of it wide.
+const STEP: usize = 8;
+
 #[inline(always)]
 fn finish_row(products: &[f32], bias: Option<&[f32]>, residual: Option<&[f32]>, out: &mut [f32]) {
-    match bias {
-        Some(bias) => out.iter_mut().zip(products).zip(bias).for_each(|((y, x), b)| *y = x + b),
-        None => out.copy_from_slice(&products[..out.len()]),
+    let width = out.len();
+    let (steps, rest) = out.as_chunks_mut::<STEP>();
+    for (i, y) in steps.iter_mut().enumerate() {
+        *y = step(products, i);
+        for addend in [bias, residual].into_iter().flatten() {
+            let addend = step(addend, i);
+            (0..STEP).for_each(|lane| y[lane] += addend[lane]);
+        }
     }
-    if let Some(residual) = residual {
-        out.iter_mut().zip(residual).for_each(|(y, r)| *y += r);
+    for (i, y) in (width - rest.len()..).zip(rest) {
+        *y = products[i] + bias.map_or(0., |bias| bias[i]) + residual.map_or(0., |residual| residual[i]);
     }
 }
 
@@ -182,7 +205,16 @@ fn finish_row(products: &[f32], bias: Option<&[f32]>, residual: Option<&[f32]>, 
 fn finish_geglu(products: &[f32], bias: &[f32], out: &mut [f32]) {
     let (values, gates) = products.split_at(out.len());
     let (value_bias, gate_bias) = bias.split_at(out.len());
-    for (i, y) in out.iter_mut().enumerate() {
-        *y = (values[i] + value_bias[i]) * math::gelu(gates[i] + gate_bias[i]);
+    for (i, y) in out.as_chunks_mut::<STEP>().0.iter_mut().enumerate() {
+        let [value, gate, value_bias, gate_bias] = [values, gates, value_bias, gate_bias].map(|x| step(x, i));
+        for lane in 0..STEP {
+            y[lane] = (value[lane] + value_bias[lane]) * math::gelu(gate[lane] + gate_bias[lane]);
+        }
     }
+}
+
+/// The `i`th step of a row.
+#[inline(always)]
+fn step(x: &[f32], i: usize) -> [f32; STEP] {
+    *x[i * STEP..].first_chunk().expect("a row as long as the output")
 }

@@ -1,0 +1,168 @@
+//! Each operation at each shape that Stable Diffusion 1.5 has at 512×512 with guidance: checked against its plain twin,
+//! timed, and divided by the best rate that a matrix product reaches here.
+//!
+//! `cargo bench --bench ops [-- WORD]` runs those whose line contains WORD.
+
+mod support;
+
+use candle_core::{Result, Tensor};
+use support::{median, random, relative_rms, weight};
+use txt2img::ops::{self, Conv2d, Geglu, GroupNorm, LayerNorm, Linear};
+
+/// 3×3 convolutions: (calls a step, B, side, C_in, C_out); the last four are the decoder's, for one picture.
+const CONVOLUTIONS: [(usize, usize, usize, usize, usize); 23] = [
+    (7, 2, 64, 320, 320),
+    (2, 2, 64, 640, 320),
+    (1, 2, 64, 960, 320),
+    (1, 2, 64, 640, 640),
+    (1, 2, 32, 320, 640),
+    (6, 2, 32, 640, 640),
+    (1, 2, 32, 960, 640),
+    (1, 2, 32, 1280, 640),
+    (1, 2, 32, 1920, 640),
+    (1, 2, 32, 1280, 1280),
+    (1, 2, 16, 640, 1280),
+    (6, 2, 16, 1280, 1280),
+    (1, 2, 16, 1920, 1280),
+    (2, 2, 16, 2560, 1280),
+    (11, 2, 8, 1280, 1280),
+    (3, 2, 8, 2560, 1280),
+    (1, 2, 64, 4, 320),
+    (1, 2, 64, 320, 4),
+    (10, 1, 64, 512, 512),
+    (7, 1, 128, 512, 512),
+    (5, 1, 256, 256, 256),
+    (1, 1, 512, 256, 128),
+    (5, 1, 512, 128, 128),
+];
+
+/// Linear layers and 1×1 convolutions: (calls a step, rows, C_in, C_out).
+const LINEARS: [(usize, usize, usize, usize); 9] = [
+    (30, 8192, 320, 320),
+    (5, 8192, 1280, 320),
+    (30, 2048, 640, 640),
+    (5, 2048, 2560, 640),
+    (30, 512, 1280, 1280),
+    (5, 512, 5120, 1280),
+    (6, 128, 1280, 1280),
+    (10, 154, 768, 1280),
+    (22, 1, 1280, 1280),
+];
+
+/// GEGLU: (calls a step, rows, C).
+const GEGLUS: [(usize, usize, usize); 4] = [(5, 8192, 320), (5, 2048, 640), (5, 512, 1280), (1, 128, 1280)];
+
+/// Attention: (calls, B, queries, keys, heads, width of a head).
+const ATTENTIONS: [(usize, usize, usize, usize, usize, usize); 9] = [
+    (5, 2, 4096, 4096, 8, 40),
+    (5, 2, 1024, 1024, 8, 80),
+    (5, 2, 256, 256, 8, 160),
+    (1, 2, 64, 64, 8, 160),
+    (5, 2, 4096, 77, 8, 40),
+    (5, 2, 1024, 77, 8, 80),
+    (5, 2, 256, 77, 8, 160),
+    (1, 2, 64, 77, 8, 160),
+    (1, 1, 4096, 4096, 1, 512),
+];
+
+/// Norms: (B, side, C).
+const NORMS: [(usize, usize, usize); 5] = [(2, 64, 320), (2, 32, 640), (2, 16, 1280), (2, 8, 2560), (1, 256, 256)];
+
+fn main() -> Result<()> {
+    ops::keep_memory();
+    let word = std::env::args().skip(1).find(|arg| !arg.starts_with("--")).unwrap_or_default();
+    let mut table = Table { peak: peak()?, word };
+    println!("best product: {:.0} GFLOP/s on {} threads", table.peak, rayon::current_num_threads());
+    println!("| operation | calls | ms | GFLOP/s | of the best | error |\n| --- | ---: | ---: | ---: | ---: | ---: |");
+    for (calls, b, side, c_in, c_out) in CONVOLUTIONS {
+        let name = format!("conv 3×3 {b}×{side}²×{c_in} → {c_out}");
+        let flop = 18. * (b * side * side * c_in * c_out) as f64;
+        table.line(&name, calls, flop, || {
+            let (x, w, bias) = (random(&[b, side, side, c_in])?, weight(&[c_out, c_in, 3, 3])?, random(&[c_out])?);
+            let conv = Conv2d::new(&w, &bias, 1)?;
+            Ok((move |x: &Tensor| conv.forward(x), x, move |x: &Tensor| ops::conv3x3_plain(x, &w, &bias, 1)))
+        })?;
+    }
+    for (calls, n, c_in, c_out) in LINEARS {
+        let name = format!("linear {n}×{c_in} → {c_out}");
+        table.line(&name, calls, 2. * (n * c_in * c_out) as f64, || {
+            let (x, w, bias) = (random(&[n, c_in])?, weight(&[c_out, c_in])?, random(&[c_out])?);
+            let linear = Linear::new(&w, Some(&bias))?;
+            Ok((move |x: &Tensor| linear.forward(x), x, move |x: &Tensor| ops::linear_plain(x, &w, Some(&bias))))
+        })?;
+    }
+    for (calls, n, c) in GEGLUS {
+        let name = format!("geglu {n}×{c} → {}", 4 * c);
+        table.line(&name, calls, 16. * (n * c * c) as f64, || {
+            let (x, w, bias) = (random(&[n, c])?, weight(&[8 * c, c])?, random(&[8 * c])?);
+            let geglu = Geglu::from_tensors(&w, &bias)?;
+            Ok((move |x: &Tensor| geglu.forward(x), x, move |x: &Tensor| ops::geglu_plain(x, &w, &bias)))
+        })?;
+    }
+    for (calls, b, n, m, h, d) in ATTENTIONS {
+        let name = format!("attention {b}×{n}×{m}, {h} heads of {d}");
+        table.line(&name, calls, 4. * (b * n * m * h * d) as f64, || {
+            let (q, k) = (random(&[b, n, h * d])?, random(&[b, m, h * d])?);
+            let keys = k.clone();
+            Ok((
+                move |q: &Tensor| ops::attention(q, &k, &k, h),
+                q,
+                move |q: &Tensor| ops::attention_plain(q, &keys, &keys, h),
+            ))
+        })?;
+    }
+    for (b, side, c) in NORMS {
+        let (weight, bias) = (random(&[c])?, random(&[c])?);
+        table.line(&format!("group norm, silu {b}×{side}²×{c}"), 1, 10. * (b * side * side * c) as f64, || {
+            let norm = GroupNorm::new(&weight, &bias, 1e-5)?;
+            let plain = move |x: &Tensor| ops::group_norm_plain(x, &weight, &bias, 1e-5)?.silu();
+            Ok((move |x: &Tensor| norm.forward_silu(x), random(&[b, side, side, c])?, plain))
+        })?;
+        let (weight, bias) = (random(&[c])?, random(&[c])?);
+        table.line(&format!("layer norm {b}×{side}²×{c}"), 1, 8. * (b * side * side * c) as f64, || {
+            let norm = LayerNorm::new(&weight, &bias)?;
+            let plain = move |x: &Tensor| ops::layer_norm_plain(x, &weight, &bias);
+            Ok((move |x: &Tensor| norm.forward(x), random(&[b, side * side, c])?, plain))
+        })?;
+    }
+    Ok(())
+}
+
+/// The best rate of a product whose operands stay in the caches.
+fn peak() -> Result<f64> {
+    let (n, c) = (1536, 512);
+    let (x, linear) = (random(&[n, c])?, Linear::new(&weight(&[c, c])?, None)?);
+    Ok(2. * (n * c * c) as f64 / median(50, || linear.forward(&x))? / 1e9)
+}
+
+struct Table {
+    peak: f64, // GFLOP/s
+    word: String,
+}
+
+impl Table {
+    /// `case` gives the kernel, what to call it with, and its plain twin.
+    fn line<K, P>(
+        &mut self,
+        name: &str,
+        calls: usize,
+        flop: f64,
+        case: impl FnOnce() -> Result<(K, Tensor, P)>,
+    ) -> Result<()>
+    where
+        K: Fn(&Tensor) -> Result<Tensor>,
+        P: Fn(&Tensor) -> Result<Tensor>,
+    {
+        if !name.contains(&self.word) {
+            return Ok(());
+        }
+        let (kernel, x, plain) = case()?;
+        let error = relative_rms(&kernel(&x)?, &plain(&x)?)?;
+        assert!(error < 1e-5, "{name}: relative RMS error {error:.1e}");
+        let seconds = median(5, || kernel(&x))?;
+        let rate = flop / seconds / 1e9;
+        let share = 100. * rate / self.peak;
+        println!("| {name} | {calls} | {:.2} | {rate:.0} | {share:.0}% | {error:.0e} |", 1e3 * seconds);
+        Ok(())
+    }
+}

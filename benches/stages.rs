@@ -1,0 +1,70 @@
+//! The stages of one picture with Stable Diffusion 1.5's sizes and made-up weights, no file needed: text, one guided step,
+//! decoding, at 512×512.
+//!
+//! `cargo bench --bench stages [-- BATCH]`: pictures in a batch, 1 unless given.
+
+mod support;
+
+use candle_core::{DType, Device, Result, Shape, Tensor};
+use candle_nn::VarBuilder;
+use candle_nn::var_builder::SimpleBackend;
+use support::{median, random};
+use txt2img::config::ModelConfig;
+use txt2img::diffusion::EpsModel;
+use txt2img::diffusion::guidance::Guided;
+use txt2img::diffusion::unet::UNet;
+use txt2img::ops;
+use txt2img::text::{TextConfig, TextEncoder, Tokenizer};
+use txt2img::vae::Decoder;
+
+fn main() -> anyhow::Result<()> {
+    ops::keep_memory();
+    let batch = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(1);
+    let config = ModelConfig::v1();
+    let vb = VarBuilder::from_backend(Box::new(MadeUp), DType::F32, Device::Cpu);
+    println!(
+        "512×512, batch of {batch}, {} threads\n\n| stage | seconds |\n| --- | ---: |",
+        rayon::current_num_threads()
+    );
+
+    let text = TextEncoder::new(TextConfig { width: 768, intermediate: 3072, layers: 12 }, vb.pp("text"))?;
+    let tokens = [Tokenizer::new()?.encode("a photograph of an astronaut riding a horse")?];
+    let context = text.encode(&tokens)?; // (1, 77, 768)
+    println!("| text | {:.3} |", median(3, || Ok(text.encode(&tokens).expect("tokens are encoded")))?);
+
+    let unet = UNet::new(&config.unet, vb.pp("unet"))?;
+    let guided = Guided::new(&unet, &context, &context.repeat((batch, 1, 1))?, 7.5)?;
+    let x = random(&[batch, 64, 64, 4])?;
+    println!("| step | {:.3} |", median(3, || guided.eps(&x, 500.))?);
+
+    let decoder = Decoder::new(&config.vae, config.scale_factor, vb.pp("vae"))?;
+    let latents = random(&[1, 64, 64, 4])?;
+    println!("| decode | {:.3} |", median(3, || decoder.forward(&latents))?);
+    Ok(())
+}
+
+/// Weights of any name and shape, such that activations stay near 1.
+struct MadeUp;
+
+impl SimpleBackend for MadeUp {
+    fn get(&self, shape: Shape, name: &str, _: candle_nn::Init, _: DType, device: &Device) -> Result<Tensor> {
+        let inputs: usize = shape.dims()[1..].iter().product();
+        // Weights of norms scale, biases shift; all else mixes.
+        let (spread, centre) = match (shape.rank(), name.ends_with("weight")) {
+            (1, true) => (0., 1.),
+            (1, false) => (0.05, 0.),
+            _ => (1.7 * (inputs as f32).powf(-0.5), 0.),
+        };
+        // As good as random here, and quick to make: the fractions of multiples of the golden ratio.
+        let number = |i: usize| centre + spread * 2. * ((i as f32 * 0.618_034).fract() - 0.5);
+        Tensor::from_iter((0..shape.elem_count()).map(number), device)?.reshape(shape)
+    }
+
+    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
+        self.get(Shape::from(()), name, candle_nn::Init::Const(0.), dtype, device)
+    }
+
+    fn contains_tensor(&self, _: &str) -> bool {
+        true
+    }
+}
