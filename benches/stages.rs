@@ -1,7 +1,7 @@
 //! The stages of one picture with Stable Diffusion 1.5's sizes and made-up weights, no file needed: text, one guided step,
 //! decoding, at 512×512.
 //!
-//! `cargo bench --bench stages [-- BATCH]`: pictures in a batch, 1 unless given.
+//! `cargo bench --bench stages [-- bf16] [BATCH]`: with products of bf16; pictures in a batch, 1 unless given.
 
 mod support;
 
@@ -20,6 +20,7 @@ use txt2img::vae::Decoder;
 fn main() -> anyhow::Result<()> {
     ops::keep_memory();
     let batch = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(1);
+    let dtype = if std::env::args().any(|arg| arg == "bf16") { DType::BF16 } else { DType::F32 };
     let config = ModelConfig::v1();
     let vb = VarBuilder::from_backend(Box::new(MadeUp), DType::F32, Device::Cpu);
     println!(
@@ -32,12 +33,12 @@ fn main() -> anyhow::Result<()> {
     let context = text.encode(&tokens)?; // (1, 77, 768)
     println!("| text | {:.3} |", median(3, || Ok(text.encode(&tokens).expect("tokens are encoded")))?);
 
-    let unet = UNet::new(&config.unet, vb.pp("unet"))?;
+    let unet = UNet::new(&config.unet, vb.to_dtype(dtype).pp("unet"))?;
     let guided = Guided::new(&unet, &context, &context.repeat((batch, 1, 1))?, 7.5)?;
     let x = random(&[batch, 64, 64, 4])?;
     println!("| step | {:.3} |", median(3, || guided.eps(&x, 500.))?);
 
-    let decoder = Decoder::new(&config.vae, config.scale_factor, vb.pp("vae"))?;
+    let decoder = Decoder::new(&config.vae, config.scale_factor, vb.to_dtype(dtype).pp("vae"))?;
     let latents = random(&[1, 64, 64, 4])?;
     println!("| decode | {:.3} |", median(3, || decoder.forward(&latents))?);
     Ok(())

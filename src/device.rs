@@ -1,7 +1,7 @@
 //! Where to compute: `--device`, `--precision`, `--threads`.
 
 use anyhow::{Context, Result, bail};
-use candle_core::Device;
+use candle_core::{DType, Device};
 use std::str::FromStr;
 
 /// `--device`.
@@ -47,8 +47,17 @@ impl Choice {
 pub enum Precision {
     /// f32 throughout.
     Full,
-    /// Half precision where the device is faster with it and the picture does not change; f32 on a CPU.
+    /// Half precision where the original has it.
     Autocast,
+}
+
+impl Precision {
+    /// What products are made of. The original's autocast is CUDA's alone, so on a CPU both mean f32.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::Full | Self::Autocast => DType::F32,
+        }
+    }
 }
 
 /// How many threads compute; before any of them has started.

@@ -4,7 +4,7 @@
 //! picture → file. Maps are channels last, (B, h, w, C), everywhere.
 //!
 //! ```
-//! use candle_core::Device;
+//! use candle_core::{DType, Device};
 //! use txt2img::checkpoint::Checkpoint;
 //! use txt2img::config::ModelConfig;
 //! use txt2img::diffusion::samplers::{Kind, Plan, Spacing};
@@ -14,7 +14,7 @@
 //! # fn main() -> anyhow::Result<()> {
 //! let config = ModelConfig::from_yaml("tests/fixtures/nano.yaml".as_ref())?;
 //! let checkpoint = Checkpoint::open("tests/fixtures/nano.ckpt".as_ref())?;
-//! let model = Model::load(&checkpoint, &config, &Device::Cpu, &|| ())?;
+//! let model = Model::load(&checkpoint, &config, &Device::Cpu, DType::F32, &|| ())?;
 //!
 //! let plan = Plan { kind: Kind::DpmSolver, steps: 10, eta: 0., spacing: Spacing::Discrete };
 //! let mut noise = Rng::default().noise(42);

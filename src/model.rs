@@ -10,7 +10,7 @@ use crate::output::{self, Picture};
 use crate::text::{TextConfig, TextEncoder, Tokenizer, Tokens};
 use crate::vae::Decoder;
 use anyhow::{Context, Result};
-use candle_core::{Device, IndexOp, Tensor};
+use candle_core::{DType, Device, IndexOp, Tensor};
 
 /// A model, ready to draw.
 pub struct Model {
@@ -22,7 +22,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads all weights the config asks for; `read` is called after each tensor.
+    /// Reads all weights the config asks for; `read` is called after each tensor. dtype: what the UNet and the decoder
+    /// multiply, f32 or bf16; everything else is f32.
     ///
     /// # Errors
     /// When the checkpoint lacks tensors or has them in other shapes, named in the error.
@@ -30,6 +31,7 @@ impl Model {
         checkpoint: &Checkpoint,
         config: &ModelConfig,
         device: &Device,
+        dtype: DType,
         read: &(dyn Fn() + Sync),
     ) -> Result<Self> {
         const TEXT: &str = "cond_stage_model.transformer.text_model";
@@ -40,8 +42,8 @@ impl Model {
         weights::load(checkpoint, device, read, |vb| {
             Ok(Self {
                 text: TextEncoder::new(text_config, vb.pp(TEXT))?,
-                unet: UNet::new(&config.unet, vb.pp("model.diffusion_model"))?,
-                decoder: Decoder::new(&config.vae, config.scale_factor, vb.pp("first_stage_model"))?,
+                unet: UNet::new(&config.unet, vb.to_dtype(dtype).pp("model.diffusion_model"))?,
+                decoder: Decoder::new(&config.vae, config.scale_factor, vb.to_dtype(dtype).pp("first_stage_model"))?,
                 schedule: weights::schedule(checkpoint).unwrap_or_else(|| Schedule::new(&config.noise)),
                 tokenizer,
             })

@@ -65,7 +65,7 @@ fn load(checkpoint: &Checkpoint, job: &Job, progress: &Progress) -> Result<Model
     let parts = ["model.diffusion_model.", "cond_stage_model.", "first_stage_model.decoder."];
     let tensors = checkpoint.names().filter(|name| parts.iter().any(|part| name.starts_with(part))).count();
     let bar = progress.loading(tensors);
-    Model::load(checkpoint, &job.config, &job.device, &|| bar.tick())
+    Model::load(checkpoint, &job.config, &job.device, job.precision.dtype(), &|| bar.tick())
 }
 
 /// A run under way.

@@ -5,7 +5,7 @@ mod support;
 use candle_core::{DType, Device, Result, Tensor};
 use std::process::Command;
 use support::assert_close;
-use txt2img::ops::{self, Conv2d, Geglu, GroupNorm, LayerNorm, Linear};
+use txt2img::ops::{self, Conv2d, Geglu, GroupNorm, LayerNorm, Linear, Products};
 use txt2img::rng::{Noise, Rng};
 
 /// f32 throughout: only the order of sums differs.
@@ -31,13 +31,13 @@ fn linear_layers_equal_their_plain_twin() {
     {
         let (x, w, b) = (random(&[2, n, c_in], 1), weight(&[c_out, c_in], 2), random(&[c_out], 3));
         let residual = random(&[2, n, c_out], 4);
-        let linear = Linear::new(&w, Some(&b)).unwrap();
+        let linear = Linear::new(Products::F32, &w, Some(&b)).unwrap();
         let plain = ops::linear_plain(&x, &w, Some(&b)).unwrap();
         let name = format!("linear {n}×{c_in}→{c_out}");
         assert_close(&name, &linear.forward(&x).unwrap(), &plain, EXACT);
         let sum = (plain + &residual).unwrap();
         assert_close(&name, &linear.forward_add(&x, &residual).unwrap(), &sum, EXACT);
-        let unbiased = Linear::new(&w, None).unwrap().forward(&x).unwrap();
+        let unbiased = Linear::new(Products::F32, &w, None).unwrap().forward(&x).unwrap();
         assert_close(&name, &unbiased, &ops::linear_plain(&x, &w, None).unwrap(), EXACT);
     }
 }
@@ -46,7 +46,7 @@ fn linear_layers_equal_their_plain_twin() {
 fn geglu_equals_its_plain_twin() {
     for [n, c_in, c_out] in [[1, 32, 128], [77, 320, 1280], [50, 40, 16]] {
         let (x, w, b) = (random(&[1, n, c_in], 1), weight(&[2 * c_out, c_in], 2), random(&[2 * c_out], 3));
-        let ours = Geglu::from_tensors(&w, &b).unwrap().forward(&x).unwrap();
+        let ours = Geglu::from_tensors(Products::F32, &w, &b).unwrap().forward(&x).unwrap();
         assert_close("geglu", &ours, &ops::geglu_plain(&x, &w, &b).unwrap(), EXACT);
     }
 }
@@ -65,7 +65,7 @@ fn convolutions_equal_their_plain_twin() {
             [2, 5, 6, 40, 3],
         ] {
             let (x, k, bias) = (random(&[b, h, w, c_in], 1), weight(&[c_out, c_in, 3, 3], 2), random(&[c_out], 3));
-            let conv = Conv2d::new(&k, &bias, stride).unwrap();
+            let conv = Conv2d::new(Products::F32, &k, &bias, stride).unwrap();
             let plain = ops::conv3x3_plain(&x, &k, &bias, stride).unwrap();
             let name = format!("convolution of {b}×{h}×{w}×{c_in} to {c_out}, stride {stride}");
             assert_close(&name, &conv.forward(&x).unwrap(), &plain, limit);
@@ -111,17 +111,42 @@ fn attention_equals_its_plain_twin() {
         // Large enough that the largest score matters.
         let q = (random(&[b, n, c], 1) * 3.).unwrap();
         let (k, v) = (random(&[b, m, c], 2), random(&[b, m, c], 3));
-        let ours = ops::attention(&q, &k, &v, heads).unwrap();
+        let ours = ops::attention(Products::F32, &q, &k, &v, heads).unwrap();
         let plain = ops::attention_plain(&q, &k, &v, heads).unwrap();
         assert_close(&format!("attention {n}×{m}, {heads} heads of {d}"), &ours, &plain, 5e-6);
     }
+}
+
+/// Products of bf16 keep three digits, wherever the sums are kept in f32; without the instructions they are f32's.
+#[test]
+fn bf16_products_keep_three_digits() -> Result<()> {
+    const LIMIT: f64 = 4e-3;
+    for [n, c_in, c_out] in [[13, 320, 48], [97, 33, 47], [200, 1280, 320]] {
+        let (x, w) = (random(&[n, c_in], 1), weight(&[c_out, c_in], 2));
+        let ours = Linear::new(Products::Bf16, &w, None)?.forward(&x)?;
+        assert_close("linear", &ours, &ops::linear_plain(&x, &w, None)?, LIMIT);
+    }
+    let (x, w, b) = (random(&[1, 50, 320], 1), weight(&[256, 320], 2), random(&[256], 3));
+    let ours = Geglu::from_tensors(Products::Bf16, &w, &b)?.forward(&x)?;
+    assert_close("geglu", &ours, &ops::geglu_plain(&x, &w, &b)?, LIMIT);
+    for (c_out, stride) in [(1280, 1), (64, 1), (64, 2)] {
+        let (x, k, b) = (random(&[2, 5, 7, 64], 1), weight(&[c_out, 64, 3, 3], 2), random(&[c_out], 3));
+        let ours = Conv2d::new(Products::Bf16, &k, &b, stride)?.forward(&x)?;
+        assert_close("convolution", &ours, &ops::conv3x3_plain(&x, &k, &b, stride)?, LIMIT);
+    }
+    for [n, m, heads, d] in [[300, 300, 8, 40], [100, 77, 2, 80], [97, 513, 1, 160], [5, 9, 1, 3]] {
+        let [q, k, v] = [n, m, m].map(|rows| random(&[2, rows, heads * d], rows as u64));
+        let ours = ops::attention(Products::Bf16, &q, &k, &v, heads)?;
+        assert_close("attention", &ours, &ops::attention_plain(&q, &k, &v, heads)?, 2. * LIMIT);
+    }
+    Ok(())
 }
 
 #[test]
 fn attention_survives_scores_of_any_size() {
     let q = Tensor::full(1e4f32, (1, 5, 16), &Device::Cpu).unwrap();
     let k = random(&[1, 300, 16], 1);
-    let y = ops::attention(&q, &k, &k, 1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let y = ops::attention(Products::F32, &q, &k, &k, 1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert!(y.iter().all(|y| y.is_finite()));
 }
 
@@ -136,16 +161,16 @@ fn upsampling_equals_its_plain_twin() {
 
 #[test]
 fn shapes_that_do_not_fit_are_errors() -> Result<()> {
-    let linear = Linear::new(&weight(&[4, 3], 1), None)?;
+    let linear = Linear::new(Products::F32, &weight(&[4, 3], 1), None)?;
     assert!(linear.forward(&random(&[2, 4], 1)).is_err());
     assert!(linear.forward_add(&random(&[2, 3], 1), &random(&[2, 3], 1)).is_err());
-    let conv = Conv2d::new(&weight(&[32, 32, 3, 3], 1), &random(&[32], 1), 1)?;
+    let conv = Conv2d::new(Products::F32, &weight(&[32, 32, 3, 3], 1), &random(&[32], 1), 1)?;
     assert!(conv.forward(&random(&[1, 4, 4, 16], 1)).is_err());
     assert!(conv.forward_add(&random(&[1, 4, 4, 32], 1), &random(&[1, 2, 4, 32], 1)).is_err());
     let norm = GroupNorm::new(&random(&[32], 1), &random(&[32], 1), 1e-5)?;
     assert!(norm.forward(&random(&[1, 4, 4, 64], 1)).is_err());
     let q = random(&[1, 4, 32], 1);
-    assert!(ops::attention(&q, &random(&[1, 4, 16], 1), &q, 2).is_err());
+    assert!(ops::attention(Products::F32, &q, &random(&[1, 4, 16], 1), &q, 2).is_err());
     Ok(())
 }
 

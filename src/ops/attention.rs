@@ -1,18 +1,20 @@
 //! Scaled dot-product attention without the whole N×M matrix.
 
+use super::Products;
 use super::cpu::{self, Shape};
 use candle_core::{D, Result, Tensor, bail};
 use candle_nn::ops::softmax_last_dim;
 
 /// softmax(q·kᵀ / √D)·v — q: (B, N, H·D), k, v: (B, M, H·D) → (B, N, H·D).
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
+pub fn attention(products: Products, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
     let (b, n, c) = q.dims3()?;
     let m = k.dim(1)?;
     if k.dims() != [b, m, c] || v.dims() != [b, m, c] || m == 0 || c % heads != 0 {
         bail!("attention of {:?} to {:?} and {:?} in {heads} heads", q.dims(), k.dims(), v.dims());
     }
     let shape = Shape { b, n, m, h: heads, d: c / heads };
-    let y = cpu::numbers(q, |q| cpu::numbers(k, |k| cpu::numbers(v, |v| Ok(cpu::attention(q, k, v, shape)))))?;
+    let y =
+        cpu::numbers(q, |q| cpu::numbers(k, |k| cpu::numbers(v, |v| Ok(cpu::attention(products, q, k, v, shape)))))?;
     cpu::tensor(y, (b, n, c))
 }
 

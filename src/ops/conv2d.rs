@@ -1,7 +1,7 @@
 //! Convolutions over maps (B, h, w, C): 1×1, and 3×3 with padding 1.
 
-use super::Linear;
 use super::cpu::{self, Addends, Conv3x3, Map};
+use super::{Linear, Products};
 use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
@@ -15,25 +15,28 @@ pub struct Conv2d {
 
 /// Reads `weight` (C_out, C_in, 3, 3) and `bias` (C_out).
 pub fn conv3x3(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Conv2d> {
-    Conv2d::new(&vb.get((c_out, c_in, 3, 3), "weight")?, &vb.get(c_out, "bias")?, 1)
+    let (products, vb) = Products::of(vb);
+    Conv2d::new(products, &vb.get((c_out, c_in, 3, 3), "weight")?, &vb.get(c_out, "bias")?, 1)
 }
 
 /// The same with stride 2: (B, h, w, C) → (B, ⌈h/2⌉, ⌈w/2⌉, C).
 pub fn conv3x3_stride2(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Conv2d> {
-    Conv2d::new(&vb.get((c_out, c_in, 3, 3), "weight")?, &vb.get(c_out, "bias")?, 2)
+    let (products, vb) = Products::of(vb);
+    Conv2d::new(products, &vb.get((c_out, c_in, 3, 3), "weight")?, &vb.get(c_out, "bias")?, 2)
 }
 
 /// A 1×1 convolution, which on channels-last maps is a linear layer. Reads `weight` (C_out, C_in, 1, 1) and `bias` (C_out).
 pub fn conv1x1(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Linear> {
+    let (products, vb) = Products::of(vb);
     let weight = vb.get((c_out, c_in, 1, 1), "weight")?.reshape((c_out, c_in))?;
-    Linear::new(&weight, Some(&vb.get(c_out, "bias")?))
+    Linear::new(products, &weight, Some(&vb.get(c_out, "bias")?))
 }
 
 impl Conv2d {
     /// weight: (C_out, C_in, 3, 3), bias: (C_out), stride: 1 or 2.
-    pub fn new(weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Self> {
+    pub fn new(products: Products, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Self> {
         let (_, c_in, _, _) = weight.dims4()?;
-        let packed = cpu::numbers(weight, |weight| Ok(Conv3x3::new(weight, c_in, stride)))?;
+        let packed = cpu::numbers(weight, |weight| Ok(Conv3x3::new(products, weight, c_in, stride)))?;
         Ok(Self { weight: packed, bias: bias.to_vec1()?, c_in, stride })
     }
 

@@ -1,5 +1,6 @@
 //! y = x·Wᵀ + b over the last dimension, alone or with what follows it.
 
+use super::Products;
 use super::cpu::{self, Act, Epilogue, Packed, Rows};
 use candle_core::{D, Result, Tensor, bail};
 use candle_nn::VarBuilder;
@@ -14,19 +15,21 @@ pub struct Linear {
 
 /// Reads `weight` (C_out, C_in) and `bias` (C_out).
 pub fn linear(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Linear> {
-    Linear::new(&vb.get((c_out, c_in), "weight")?, Some(&vb.get(c_out, "bias")?))
+    let (products, vb) = Products::of(vb);
+    Linear::new(products, &vb.get((c_out, c_in), "weight")?, Some(&vb.get(c_out, "bias")?))
 }
 
 /// Reads `weight` (C_out, C_in).
 pub fn linear_no_bias(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Linear> {
-    Linear::new(&vb.get((c_out, c_in), "weight")?, None)
+    let (products, vb) = Products::of(vb);
+    Linear::new(products, &vb.get((c_out, c_in), "weight")?, None)
 }
 
 impl Linear {
     /// weight: (C_out, C_in), bias: (C_out).
-    pub fn new(weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
+    pub fn new(products: Products, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
         let (c_out, c_in) = weight.dims2()?;
-        let packed = cpu::numbers(weight, |weight| Ok(Packed::from_rows(cpu::isa(), weight, c_in)))?;
+        let packed = cpu::numbers(weight, |weight| Ok(Packed::from_rows(cpu::isa(), products, weight, c_in)))?;
         Ok(Self { weight: packed, bias: bias.map(Tensor::to_vec1).transpose()?, c_in, c_out })
     }
 
@@ -68,11 +71,12 @@ pub struct Geglu(Linear);
 impl Geglu {
     /// Reads `weight` (2C_out, C_in) and `bias` (2C_out): values first, then gates.
     pub fn new(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Self> {
-        Self::from_tensors(&vb.get((2 * c_out, c_in), "weight")?, &vb.get(2 * c_out, "bias")?)
+        let (products, vb) = Products::of(vb);
+        Self::from_tensors(products, &vb.get((2 * c_out, c_in), "weight")?, &vb.get(2 * c_out, "bias")?)
     }
 
     /// weight: (2C_out, C_in), bias: (2C_out).
-    pub fn from_tensors(weight: &Tensor, bias: &Tensor) -> Result<Self> {
+    pub fn from_tensors(products: Products, weight: &Tensor, bias: &Tensor) -> Result<Self> {
         let (c_out, lanes) = (weight.dim(0)? / 2, cpu::isa().lanes());
         if c_out % lanes != 0 {
             bail!("GEGLU takes a multiple of {lanes} channels, not {c_out}");
@@ -84,7 +88,7 @@ impl Geglu {
             .map(|row| row as u32)
             .collect();
         let order = Tensor::new(order, weight.device())?;
-        Ok(Self(Linear::new(&weight.index_select(&order, 0)?, Some(&bias.index_select(&order, 0)?))?))
+        Ok(Self(Linear::new(products, &weight.index_select(&order, 0)?, Some(&bias.index_select(&order, 0)?))?))
     }
 
     /// x: (…, C_in) → (…, C_out).

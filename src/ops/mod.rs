@@ -11,9 +11,20 @@ mod linear;
 mod norm;
 mod resample;
 
+use candle_core::DType;
+use candle_nn::VarBuilder;
+
 pub use attention::{attention, attention_plain};
 pub use conv2d::{Conv2d, conv1x1, conv3x3, conv3x3_plain, conv3x3_stride2};
-pub use cpu::keep_memory;
+pub use cpu::{Products, keep_memory};
 pub use linear::{Geglu, Linear, geglu_plain, linear, linear_no_bias, linear_plain};
 pub use norm::{GroupNorm, LayerNorm, group_norm, group_norm_plain, layer_norm, layer_norm_plain};
 pub use resample::{upsample_nearest, upsample_nearest_plain};
+
+impl Products {
+    /// What a network that is built with this dtype multiplies: bf16 for bf16, else f32. Its weights come as f32 either way.
+    pub fn of(vb: VarBuilder) -> (Self, VarBuilder) {
+        let products = if vb.dtype() == DType::BF16 { Self::Bf16 } else { Self::F32 };
+        (products, vb.to_dtype(DType::F32))
+    }
+}

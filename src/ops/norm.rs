@@ -1,5 +1,6 @@
 //! Group and layer normalisation, the former with SiLU.
 
+use super::Products;
 use super::cpu::{self, Norm};
 use candle_core::{D, Result, Tensor, bail};
 use candle_nn::VarBuilder;
@@ -16,6 +17,7 @@ const GROUPS: usize = 32;
 
 /// Reads `weight` and `bias` (C). LDM's `GroupNorm32` has eps 1e-5, its `Normalize` 1e-6.
 pub fn group_norm(channels: usize, eps: f64, vb: VarBuilder) -> Result<GroupNorm> {
+    let (_, vb) = Products::of(vb);
     GroupNorm::new(&vb.get(channels, "weight")?, &vb.get(channels, "bias")?, eps)
 }
 
@@ -66,6 +68,7 @@ pub struct LayerNorm {
 
 /// Reads `weight` and `bias` (C).
 pub fn layer_norm(channels: usize, vb: VarBuilder) -> Result<LayerNorm> {
+    let (_, vb) = Products::of(vb);
     LayerNorm::new(&vb.get(channels, "weight")?, &vb.get(channels, "bias")?)
 }
 

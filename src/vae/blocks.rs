@@ -1,6 +1,6 @@
 //! The parts of the decoder.
 
-use crate::ops::{self, Conv2d, GroupNorm, Linear, conv1x1, conv3x3, group_norm};
+use crate::ops::{self, Conv2d, GroupNorm, Linear, Products, conv1x1, conv3x3, group_norm};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
@@ -37,6 +37,7 @@ impl ResnetBlock {
 
 /// Self-attention over all pixels, with one head (LDM `AttnBlock`).
 pub struct AttnBlock {
+    products: Products,
     norm: GroupNorm,
     q: Linear,
     k: Linear,
@@ -47,6 +48,7 @@ pub struct AttnBlock {
 impl AttnBlock {
     pub fn new(c: usize, vb: VarBuilder) -> Result<Self> {
         Ok(Self {
+            products: Products::of(vb.clone()).0,
             norm: group_norm(c, 1e-6, vb.pp("norm"))?,
             q: conv1x1(c, c, vb.pp("q"))?,
             k: conv1x1(c, c, vb.pp("k"))?,
@@ -60,7 +62,7 @@ impl AttnBlock {
         let (b, h, w, c) = x.dims4()?;
         let tokens = self.norm.forward(x)?.reshape((b, h * w, c))?; // (B, N, C)
         let (q, k, v) = (self.q.forward(&tokens)?, self.k.forward(&tokens)?, self.v.forward(&tokens)?);
-        let seen = ops::attention(&q, &k, &v, 1)?; // (B, N, C)
+        let seen = ops::attention(self.products, &q, &k, &v, 1)?; // (B, N, C)
         self.proj_out.forward_add(&seen, x)?.reshape((b, h, w, c))
     }
 }

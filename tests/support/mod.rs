@@ -34,7 +34,7 @@ pub fn nano() -> Model {
 
 pub fn nano_from(checkpoint: &Path) -> Model {
     let checkpoint = Checkpoint::open(checkpoint).unwrap();
-    Model::load(&checkpoint, &nano_config(), &Device::Cpu, &|| ()).unwrap()
+    Model::load(&checkpoint, &nano_config(), &Device::Cpu, DType::F32, &|| ()).unwrap()
 }
 
 /// (B, C, h, w), as torch has maps → (B, h, w, C), as we do.

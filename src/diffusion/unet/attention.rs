@@ -1,6 +1,8 @@
 //! The transformer inside the UNet: image tokens look at each other, then at the prompt.
 
-use crate::ops::{self, Geglu, GroupNorm, LayerNorm, Linear, conv1x1, group_norm, layer_norm, linear, linear_no_bias};
+use crate::ops::{
+    self, Geglu, GroupNorm, LayerNorm, Linear, Products, conv1x1, group_norm, layer_norm, linear, linear_no_bias,
+};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
@@ -69,6 +71,7 @@ impl TransformerBlock {
 
 /// Multi-head attention (LDM `CrossAttention`).
 struct Attention {
+    products: Products,
     heads: usize,
     to_q: Linear,
     to_k: Linear,
@@ -79,6 +82,7 @@ struct Attention {
 impl Attention {
     fn new(c: usize, c_context: usize, heads: usize, vb: VarBuilder) -> Result<Self> {
         Ok(Self {
+            products: Products::of(vb.clone()).0,
             heads,
             to_q: linear_no_bias(c, c, vb.pp("to_q"))?,
             to_k: linear_no_bias(c_context, c, vb.pp("to_k"))?,
@@ -92,7 +96,7 @@ impl Attention {
         let q = self.to_q.forward(x)?; // (B, N, C)
         let k = self.to_k.forward(context)?; // (B, M, C)
         let v = self.to_v.forward(context)?; // (B, M, C)
-        self.to_out.forward_add(&ops::attention(&q, &k, &v, self.heads)?, residual)
+        self.to_out.forward_add(&ops::attention(self.products, &q, &k, &v, self.heads)?, residual)
     }
 }
 

@@ -1,9 +1,11 @@
 //! Attention without the N×M matrix (Dao et al. 2022, arXiv 2205.14135): a block of queries meets the keys block by block.
 
-use super::gemm::{Tile, rows_at_once, run};
+use super::bf16::pair_up;
+use super::gemm::{rows_at_once, run};
 use super::isa::isa;
+use super::kernel::Tile;
 use super::math::{exp, for_each_isa};
-use super::packed::Packed;
+use super::packed::{Packed, Products};
 use super::parallel::{Shared, for_each, unwritten};
 use rayon::prelude::*;
 
@@ -24,15 +26,15 @@ pub struct Shape {
 }
 
 /// softmax(q·kᵀ / √D)·v — q: (B, N, H·D), k, v: (B, M, H·D) → (B, N, H·D).
-pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec<f32> {
+pub fn attention(wanted: Products, q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec<f32> {
     let Shape { b, n, m, h, d } = shape;
     let (isa, c) = (isa(), h * d);
     let head = |x: &[f32], i: usize, row: usize, column: usize| x[(i / h * m + row) * c + i % h * d + column];
     // For each head of each image, block by block, (keys as a (D, KEYS) matrix, values as (KEYS, D)).
     let pack = |i: usize, first: usize| {
         let count = KEYS.min(m - first);
-        let keys = Packed::new(isa, d, count, |row, column| head(k, i, first + column, row));
-        (keys, Packed::new(isa, count, d, |row, column| head(v, i, first + row, column)))
+        let keys = Packed::new(isa, wanted, 1, d, count, |row, column| head(k, i, first + column, row));
+        (keys, Packed::new(isa, wanted, 1, count, d, |row, column| head(v, i, first + row, column)))
     };
     let heads: Vec<Vec<(Packed, Packed)>> =
         (0..b * h).into_par_iter().map(|i| (0..m).step_by(KEYS).map(|first| pack(i, first)).collect()).collect();
@@ -44,7 +46,7 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec<f32> {
         let rows = QUERIES.min(n - first);
         let offset = (i / h * n + first) * c + i % h * d;
         let queries: Vec<&[f32]> = (0..rows).map(|row| &q[offset + row * c..][..d]).collect();
-        let mut block = Block::new(&queries, d);
+        let mut block = Block::new(heads[i][0].0.products, &queries, d);
         heads[i].iter().for_each(|(keys, values)| block.attend(keys, values));
         for row in 0..rows {
             // SAFETY: each head of each query is one task's alone.
@@ -57,8 +59,9 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec<f32> {
 /// Some queries, and what they have gathered so far.
 struct Block {
     rows: Vec<usize>,   // where each query begins
-    queries: Vec<f32>,  // (rows, D), scaled
+    queries: Vec<f32>,  // (rows, D) in the keys' slots, scaled
     scores: Vec<f32>,   // (QUERIES, KEYS)
+    pairs: Vec<f32>,    // (QUERIES, KEYS / 2): the same in bf16, if the values are
     gathered: Vec<f32>, // (QUERIES, width)
     width: usize,       // D, rounded up to whole vectors
     largest: Vec<f32>,  // of each query's scores
@@ -66,13 +69,19 @@ struct Block {
 }
 
 impl Block {
-    fn new(queries: &[&[f32]], d: usize) -> Self {
+    fn new(products: Products, queries: &[&[f32]], d: usize) -> Self {
         let scale = (d as f32).sqrt().recip();
         let width = d.next_multiple_of(isa().lanes());
+        let scaled: Vec<f32> = queries.iter().flat_map(|query| query.iter().map(|x| x * scale)).collect();
+        let (slots, queries_in_slots) = match products {
+            Products::F32 => (d, scaled),
+            Products::Bf16 => (d / 2, paired(&scaled)),
+        };
         Self {
-            rows: (0..queries.len()).map(|row| row * d).collect(),
-            queries: queries.iter().flat_map(|query| query.iter().map(|x| x * scale)).collect(),
+            rows: (0..queries.len()).map(|row| row * slots).collect(),
+            queries: queries_in_slots,
             scores: vec![0.; QUERIES * KEYS],
+            pairs: vec![0.; QUERIES * KEYS / 2],
             gathered: vec![0.; QUERIES * width],
             width,
             largest: vec![f32::NEG_INFINITY; queries.len()],
@@ -87,6 +96,9 @@ impl Block {
             let scores = &mut self.scores[row * KEYS..][..keys.n];
             let gathered = &mut self.gathered[row * self.width..][..self.width];
             softmax_step(scores, &mut self.largest[row], &mut self.weight[row], gathered);
+            if values.products == Products::Bf16 {
+                pair_up(scores, &mut self.pairs[row * (KEYS / 2)..]);
+            }
         }
         self.gather(values);
     }
@@ -103,36 +115,40 @@ impl Block {
                     a: self.queries.as_ptr(),
                     rows,
                     taps: &[0],
-                    depth: keys.k,
+                    depth: keys.slots(),
                     panel: keys.panel(panel).as_ptr(),
                     out: self.scores[offset..].as_mut_ptr(),
                     stride: KEYS,
                 };
                 // SAFETY: the queries have all rows, the panel all of D, and the scores room for the tile, as asserted.
-                unsafe { run(keys.isa, panel.vectors, &tile) };
+                unsafe { run(keys, panel.vectors, &tile) };
             }
         }
     }
 
     /// gathered += scores · values.
     fn gather(&mut self, values: &Packed) {
-        let rows: Vec<usize> = (0..self.rows.len()).map(|row| row * KEYS).collect();
+        let (scores, stride) = match values.products {
+            Products::F32 => (&self.scores, KEYS),
+            Products::Bf16 => (&self.pairs, KEYS / 2),
+        };
+        let rows: Vec<usize> = (0..self.rows.len()).map(|row| row * stride).collect();
         let mut products = [0.; 12 * 3 * 16];
         for panel in values.panels() {
             let at_once = rows_at_once(values.isa, panel.vectors);
             let width = panel.vectors * values.isa.lanes();
             for (i, rows) in rows.chunks(at_once).enumerate() {
                 let tile = Tile {
-                    a: self.scores.as_ptr(),
+                    a: scores.as_ptr(),
                     rows,
                     taps: &[0],
-                    depth: values.k,
+                    depth: values.slots(),
                     panel: values.panel(panel).as_ptr(),
                     out: products.as_mut_ptr(),
                     stride: width,
                 };
                 // SAFETY: the scores have all rows, the panel a row for each key, `products` room for the tile.
-                unsafe { run(values.isa, panel.vectors, &tile) };
+                unsafe { run(values, panel.vectors, &tile) };
                 for (row, products) in products.chunks_exact(width).take(rows.len()).enumerate() {
                     let gathered = &mut self.gathered[(i * at_once + row) * self.width + panel.column..][..width];
                     gathered.iter_mut().zip(products).for_each(|(sum, x)| *sum += x);
@@ -145,6 +161,12 @@ impl Block {
         let inverse = 1. / self.weight[row];
         out.iter_mut().zip(&self.gathered[row * self.width..]).for_each(|(y, x)| *y = x * inverse);
     }
+}
+
+fn paired(x: &[f32]) -> Vec<f32> {
+    let mut pairs = vec![0.; x.len() / 2];
+    pair_up(x, &mut pairs);
+    pairs
 }
 
 for_each_isa! {

@@ -1,8 +1,8 @@
 //! 3×3 convolutions with padding 1: Winograd's where it pays, else nine matrix products in one.
 
 use super::gemm::{Act, Epilogue, Rows, gemm};
-use super::isa::isa;
-use super::packed::Packed;
+use super::isa::{Isa, isa};
+use super::packed::{Packed, Products};
 use super::parallel::unwritten;
 use super::winograd::{Size, Winograd};
 
@@ -39,14 +39,20 @@ const MANY_CHANNELS: usize = 1280;
 
 impl Conv3x3 {
     /// weight: (C_out, C_in, 3, 3).
-    pub fn new(weight: &[f32], c_in: usize, stride: usize) -> Self {
+    pub fn new(wanted: Products, weight: &[f32], c_in: usize, stride: usize) -> Self {
         let c_out = weight.len() / (9 * c_in);
-        if stride == 1 && c_in >= FEW_CHANNELS && c_out >= FEW_CHANNELS {
-            let size = if c_out >= MANY_CHANNELS { Size::Two } else { Size::Four };
-            return Self::Winograd(Winograd::new(isa(), size, weight, c_in, c_out));
-        }
         let at = |k: usize, o: usize| weight[(o * c_in + k % c_in) * 9 + k / c_in];
-        Self::Direct { weight: Packed::new(isa(), 9 * c_in, c_out, at), c_in, stride }
+        let direct =
+            |products| Self::Direct { weight: Packed::new(isa(), products, 9, 9 * c_in, c_out, at), c_in, stride };
+        let winograd = |size| Self::Winograd(Winograd::new(isa(), size, weight, c_in, c_out));
+        match wanted {
+            _ if stride > 1 => direct(wanted),
+            _ if c_in < FEW_CHANNELS || c_out < FEW_CHANNELS => direct(Products::F32),
+            Products::Bf16 if c_out >= MANY_CHANNELS && isa() == Isa::Avx512Bf16 => direct(wanted),
+            // In bf16 the transforms would cost two digits of the three there are.
+            _ if c_out >= MANY_CHANNELS => winograd(Size::Two),
+            _ => winograd(Size::Four),
+        }
     }
 
     /// x: (B, h, w, C_in) → (B, ⌈h/stride⌉, ⌈w/stride⌉, C_out).

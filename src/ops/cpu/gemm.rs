@@ -1,8 +1,10 @@
 //! C = A·B, where B is packed weights and the rows of A may lie anywhere.
 
+use super::bf16;
 use super::isa::Isa;
+use super::kernel::Tile;
 use super::math::{self, for_each_isa};
-use super::packed::{Packed, Panel};
+use super::packed::{Packed, Panel, Products};
 use super::parallel::{Shared, for_each};
 use super::portable;
 #[cfg(target_arch = "x86_64")]
@@ -45,20 +47,6 @@ pub enum Act {
     Geglu,
 }
 
-/// One call of a kernel: some rows of A times one panel of B.
-#[derive(Clone, Copy)]
-pub struct Tile<'a> {
-    pub a: *const f32,
-    pub rows: &'a [usize],
-    pub taps: &'a [usize],
-    /// Numbers a tap.
-    pub depth: usize,
-    pub panel: *const f32,
-    /// Where the products go: as many rows as `rows`, `stride` apart.
-    pub out: *mut f32,
-    pub stride: usize,
-}
-
 /// Rows of A that a kernel takes at a time, by the panel's width in vectors.
 pub fn rows_at_once(isa: Isa, vectors: usize) -> usize {
     match (isa, vectors) {
@@ -81,13 +69,27 @@ pub fn gemm(a: Rows, b: &Packed, epilogue: Epilogue, out: &mut [f32]) {
     let depth = b.k / a.taps.len();
     let last = a.rows.iter().max().unwrap_or(&0) + a.taps.iter().max().unwrap_or(&0) + depth;
     assert!(last <= a.numbers.len() && b.k == depth * a.taps.len(), "A does not fit B");
+    assert!(
+        b.products == Products::F32 || a.rows.iter().chain(a.taps).all(|offset| offset % 2 == 0),
+        "pairs are split"
+    );
     let stride = if epilogue.act == Act::Geglu { b.n / 2 } else { b.n };
     assert_eq!(out.len(), a.rows.len() * stride, "C does not fit A and B");
     assert!(
         epilogue.bias.is_none_or(|bias| bias.len() == b.n) && epilogue.residual.is_none_or(|r| r.len() == out.len())
     );
+    if b.products == Products::Bf16 {
+        let half = |offsets: &[usize]| offsets.iter().map(|offset| offset / 2).collect::<Vec<_>>();
+        let (slots, rows, taps) = (bf16::pairs(a.numbers), half(a.rows), half(a.taps));
+        return multiply(Rows { numbers: &slots, rows: &rows, taps: &taps }, b, epilogue, out);
+    }
+    multiply(a, b, epilogue, out);
+}
+
+/// The same for an A that is made of B's slots.
+fn multiply(a: Rows, b: &Packed, epilogue: Epilogue, out: &mut [f32]) {
     let panels = b.panels();
-    let group = (CACHED / (8 * b.isa.lanes() * b.k)).clamp(1, panels.len());
+    let group = (CACHED / (8 * b.isa.lanes() * b.slots())).clamp(1, panels.len());
     let groups = panels.len().div_ceil(group);
     let task_rows = a.rows.len().div_ceil(rayon::current_num_threads()).clamp(1, TASK_ROWS).next_multiple_of(12);
     let chunks = a.rows.len().div_ceil(task_rows);
@@ -97,13 +99,17 @@ pub fn gemm(a: Rows, b: &Packed, epilogue: Epilogue, out: &mut [f32]) {
         let first = chunk * task_rows;
         let rows = &a.rows[first..a.rows.len().min(first + task_rows)];
         for &panel in &panels[..group.min(panels.len())] {
-            strip(Rows { rows, ..a }, b, panel, epilogue, first, &out);
+            // SAFETY: `gemm` checked that A holds every row and tap.
+            unsafe { strip(Rows { rows, ..a }, b, panel, epilogue, first, &out) };
         }
     });
 }
 
-/// Some rows of A times one panel, a few rows at a time, finished and stored.
-pub fn strip(a: Rows, b: &Packed, panel: Panel, epilogue: Epilogue, first: usize, out: &Shared) {
+/// Some rows of A, made of B's slots, times one panel: a few rows at a time, finished and stored from row `first` on.
+///
+/// # Safety
+/// A holds every row and tap, and no other thread writes to these rows of this panel.
+pub unsafe fn strip(a: Rows, b: &Packed, panel: Panel, epilogue: Epilogue, first: usize, out: &Shared) {
     let at_once = rows_at_once(b.isa, panel.vectors);
     let width = panel.vectors * b.isa.lanes();
     let is_final = epilogue.is_none() && panel.column + width <= b.n;
@@ -114,20 +120,19 @@ pub fn strip(a: Rows, b: &Packed, panel: Panel, epilogue: Epilogue, first: usize
             a: a.numbers.as_ptr(),
             rows,
             taps: a.taps,
-            depth: b.k / a.taps.len(),
+            depth: b.slots() / a.taps.len(),
             panel: b.panel(panel).as_ptr(),
             out: products.as_mut_ptr(),
             stride: width,
         };
         if is_final && rows.len() == at_once {
             (tile.out, tile.stride) = (out.at(row * b.n + panel.column, (at_once - 1) * b.n + width), b.n);
-            // SAFETY: `gemm` checked that A holds every row and tap; the panel has K rows; `at` that there is room, and
-            // every row and panel is one task's alone.
-            unsafe { run(b.isa, panel.vectors, &tile) };
+            // SAFETY: the caller's word on A and the rows; the panel has all of K; `at` checked that there is room.
+            unsafe { run(b, panel.vectors, &tile) };
             continue;
         }
-        // SAFETY: A and the panel as above; `products` has room for all rows.
-        unsafe { run(b.isa, panel.vectors, &tile) };
+        // SAFETY: as above; `products` has room for the largest tile.
+        unsafe { run(b, panel.vectors, &tile) };
         finish(&products[..rows.len() * width], width, panel.column, b.n, epilogue, row, out);
     }
 }
@@ -135,14 +140,20 @@ pub fn strip(a: Rows, b: &Packed, panel: Panel, epilogue: Epilogue, first: usize
 /// Numbers in the largest tile of any kernel.
 const MOST_PRODUCTS: usize = 12 * 2 * 16;
 
-/// The kernel for this instruction set and width.
+/// The kernel for this matrix and a panel so many vectors wide.
 ///
 /// # Safety
 /// As the kernels': the tile's pointers are good, and its output has room for `rows_at_once` rows.
-pub unsafe fn run(isa: Isa, vectors: usize, tile: &Tile) {
-    // SAFETY: the caller's word, and `isa` is one that the processor has.
+pub unsafe fn run(b: &Packed, vectors: usize, tile: &Tile) {
+    // SAFETY: the caller's word, and the matrix is packed for instructions that the processor has.
     unsafe {
-        match (isa, vectors) {
+        match (b.isa, vectors) {
+            #[cfg(target_arch = "x86_64")]
+            (_, 1) if b.products == Products::Bf16 => avx512::kernel_bf16::<12, 1>(tile),
+            #[cfg(target_arch = "x86_64")]
+            (_, 2) if b.products == Products::Bf16 => avx512::kernel_bf16::<12, 2>(tile),
+            #[cfg(target_arch = "x86_64")]
+            (_, _) if b.products == Products::Bf16 => avx512::kernel_bf16::<8, 3>(tile),
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx512 | Isa::Avx512Bf16, 1) => avx512::kernel::<12, 1>(tile),
             #[cfg(target_arch = "x86_64")]

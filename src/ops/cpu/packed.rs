@@ -1,17 +1,28 @@
 //! Weights in the order the GEMM kernels read them.
 
+use super::bf16;
 use super::isa::Isa;
 use super::parallel::{Shared, for_each};
 use std::array;
+
+/// How products are made; they are summed in f32 either way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Products {
+    /// Of f32.
+    F32,
+    /// Of bf16, where the processor has instructions for it and the numbers come in pairs; elsewhere of f32.
+    Bf16,
+}
 
 /// A matrix (K, N) cut into panels of columns; in a panel, row follows row.
 ///
 /// Panels are two vectors wide; a single vector at the end joins the panel before it. Columns beyond N are zeros.
 pub struct Packed {
     pub(super) isa: Isa,
+    pub(super) products: Products,
     pub(super) k: usize,
     pub(super) n: usize,
-    numbers: Vec<f32>,
+    numbers: Vec<f32>, // slots: f32 each, or two bf16 of neighbouring rows
 }
 
 /// One panel: its first column, and how many vectors wide it is.
@@ -22,13 +33,24 @@ pub struct Panel {
 }
 
 impl Packed {
-    /// From `at(k, n)`.
-    pub fn new(isa: Isa, k: usize, n: usize, at: impl Fn(usize, usize) -> f32 + Sync) -> Self {
-        let [packed] = Self::several(isa, k, n, |panel, [numbers]| {
+    /// From `at(k, n)`, where `taps` rows of A make up K.
+    pub fn new(
+        isa: Isa,
+        wanted: Products,
+        taps: usize,
+        k: usize,
+        n: usize,
+        at: impl Fn(usize, usize) -> f32 + Sync,
+    ) -> Self {
+        let products = if isa == Isa::Avx512Bf16 && k / taps % 2 == 0 { wanted } else { Products::F32 };
+        let [packed] = Self::several(isa, products, k, n, |panel, [slots]| {
             let width = panel.vectors * isa.lanes();
-            for (row, numbers) in numbers.chunks_exact_mut(width).enumerate() {
-                for (number, column) in numbers.iter_mut().zip(panel.column..n) {
-                    *number = at(row, column);
+            for (row, slots) in slots.chunks_exact_mut(width).enumerate() {
+                for (slot, column) in slots.iter_mut().zip(panel.column..n) {
+                    *slot = match products {
+                        Products::F32 => at(row, column),
+                        Products::Bf16 => bf16::pair(at(2 * row, column), at(2 * row + 1, column)),
+                    };
                 }
             }
         });
@@ -38,18 +60,20 @@ impl Packed {
     /// Several of the same size at once: `fill` writes one panel of each, over zeros.
     pub fn several<const N: usize>(
         isa: Isa,
+        products: Products,
         k: usize,
         n: usize,
         fill: impl Fn(Panel, [&mut [f32]; N]) + Sync,
     ) -> [Self; N] {
         let vectors = n.div_ceil(isa.lanes());
-        let mut packed: [Self; N] =
-            array::from_fn(|_| Self { isa, k, n, numbers: vec![0.; k * vectors * isa.lanes()] });
+        let new = |numbers| Self { isa, products, k, n, numbers };
+        let slots = new(vec![]).slots();
+        let mut packed: [Self; N] = array::from_fn(|_| new(vec![0.; slots * vectors * isa.lanes()]));
         let shared = packed.each_mut().map(|packed| Shared::new(&mut packed.numbers));
         let panels = panels(vectors, isa.lanes());
         for_each(panels.len(), |i| {
             let panel = panels[i];
-            let (offset, length) = (panel.column * k, panel.vectors * isa.lanes() * k);
+            let (offset, length) = (panel.column * slots, panel.vectors * isa.lanes() * slots);
             // SAFETY: panels do not overlap.
             fill(panel, shared.each_ref().map(|numbers| unsafe { numbers.part(offset, length) }));
         });
@@ -57,17 +81,25 @@ impl Packed {
     }
 
     /// From a weight (N, K), as torch's linear layers keep it.
-    pub fn from_rows(isa: Isa, weight: &[f32], k: usize) -> Self {
-        Self::new(isa, k, weight.len() / k, |row, column| weight[column * k + row])
+    pub fn from_rows(isa: Isa, wanted: Products, weight: &[f32], k: usize) -> Self {
+        Self::new(isa, wanted, 1, k, weight.len() / k, |row, column| weight[column * k + row])
+    }
+
+    /// Slots that K takes.
+    pub(super) fn slots(&self) -> usize {
+        match self.products {
+            Products::F32 => self.k,
+            Products::Bf16 => self.k / 2,
+        }
     }
 
     pub(super) fn panels(&self) -> Vec<Panel> {
         panels(self.n.div_ceil(self.isa.lanes()), self.isa.lanes())
     }
 
-    /// A panel's numbers: K rows of `vectors` vectors.
+    /// A panel's slots: rows of `vectors` vectors.
     pub(super) fn panel(&self, panel: Panel) -> &[f32] {
-        &self.numbers[panel.column * self.k..][..panel.vectors * self.isa.lanes() * self.k]
+        &self.numbers[panel.column * self.slots()..][..panel.vectors * self.isa.lanes() * self.slots()]
     }
 }
 

@@ -5,7 +5,7 @@ use super::conv::{Addends, Map};
 use super::gemm::{Epilogue, Rows, strip};
 use super::isa::Isa;
 use super::math::for_each_isa;
-use super::packed::Packed;
+use super::packed::{Packed, Products};
 use super::parallel::{Shared, for_each, unwritten};
 use std::array;
 use std::ops::{Add, Mul, Sub};
@@ -85,7 +85,8 @@ impl Winograd {
             let (point, panel) = (task / panels.len(), panels[task % panels.len()]);
             let a = Rows { numbers: &inputs[point * count * c_in..][..count * c_in], rows: &rows, taps: &[0] };
             // A point's rows follow those of the point before.
-            strip(a, &self.points[point], panel, Epilogue::default(), point * count, &out);
+            // SAFETY: A is `count` rows of C_in numbers, and each task has a panel of its own.
+            unsafe { strip(a, &self.points[point], panel, Epilogue::default(), point * count, &out) };
         });
     }
 }
@@ -111,7 +112,7 @@ fn pack<const IN: usize, const POINTS: usize>(
     c_in: usize,
     c_out: usize,
 ) -> [Packed; POINTS] {
-    Packed::several(isa, c_in, c_out, |panel, mut points| {
+    Packed::several(isa, Products::F32, c_in, c_out, |panel, mut points| {
         let width = panel.vectors * isa.lanes();
         for i in 0..c_in {
             for (lane, o) in (panel.column..c_out.min(panel.column + width)).enumerate() {

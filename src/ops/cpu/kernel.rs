@@ -1,0 +1,71 @@
+//! The loop that most of the time goes into, written once for all instruction sets.
+
+/// One call of a kernel: some rows of A times one panel of B.
+///
+/// A and B are made of slots of 32 bits, each an f32 or, for the kernels whose name says so, two bf16.
+#[derive(Clone, Copy)]
+pub struct Tile<'a> {
+    pub a: *const f32,
+    /// Where each row of A begins; at most `MR`.
+    pub rows: &'a [usize],
+    /// What to add to that, tap by tap.
+    pub taps: &'a [usize],
+    /// Slots of A in a row and tap.
+    pub depth: usize,
+    /// Rows of `NV` vectors, as many as taps · depth.
+    pub panel: *const f32,
+    /// Where the products go: `MR` rows, `stride` apart.
+    pub out: *mut f32,
+    pub stride: usize,
+}
+
+/// Defines `kernel::<MR, NV>`: `MR` rows of A times a panel `NV` vectors wide, sums kept in registers.
+macro_rules! kernel {
+    (
+        $(#[$attribute:meta])*
+        $name:ident, $vector:ty, lanes: $lanes:literal, zero: $zero:expr, load: $load:expr, splat: $splat:expr,
+        multiply_add: $multiply_add:expr, store: $store:expr $(,)?
+    ) => {
+        /// Rows · panel.
+        ///
+        /// # Safety
+        /// The processor has the instructions that the name of this file says. The tile's pointers are good for all that
+        /// its numbers say: for every row and tap `depth` slots of A, for the panel's rows, and for `MR` rows of output.
+        $(#[$attribute])*
+        pub unsafe fn $name<const MR: usize, const NV: usize>(tile: &Tile) {
+            let mut sums: [[$vector; NV]; MR] = [[$zero; NV]; MR];
+            let mut b = tile.panel;
+            let last = tile.rows.len() - 1;
+            for &tap in tile.taps {
+                let mut a = [tile.a; MR];
+                for r in 0..MR {
+                    // SAFETY: the row and tap are A's. Rows that are not there are the last one again.
+                    a[r] = unsafe { tile.a.add(tile.rows[r.min(last)] + tap) };
+                }
+                for k in 0..tile.depth {
+                    let mut columns: [$vector; NV] = [$zero; NV];
+                    for v in 0..NV {
+                        // SAFETY: the panel has this row.
+                        columns[v] = unsafe { $load(b.add($lanes * v)) };
+                    }
+                    for r in 0..MR {
+                        // SAFETY: k is below depth.
+                        let x = $splat(unsafe { *a[r].add(k) });
+                        for v in 0..NV {
+                            sums[r][v] = $multiply_add(x, columns[v], sums[r][v]);
+                        }
+                    }
+                    // SAFETY: at most one past the panel's end.
+                    b = unsafe { b.add($lanes * NV) };
+                }
+            }
+            for r in 0..MR {
+                for v in 0..NV {
+                    // SAFETY: the output has MR rows.
+                    unsafe { $store(tile.out.add(r * tile.stride + $lanes * v), sums[r][v]) };
+                }
+            }
+        }
+    };
+}
+pub(super) use kernel;
