@@ -107,7 +107,7 @@ fn main() -> Result<()> {
             let (q, k) = (random(&[b, n, h * d])?, random(&[b, m, h * d])?);
             let keys = k.clone();
             Ok((
-                move |q: &Tensor| ops::attention(q, &k, &k, h),
+                move |q: &Tensor| ops::attention(products, q, &k, &k, h),
                 q,
                 move |q: &Tensor| ops::attention_plain(q, &keys, &keys, h),
             ))

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use std::process::Command;
 use support::assert_close;
 use txt2img::ops::{self, Conv2d, Geglu, GroupNorm, LayerNorm, Linear, Products};
-use txt2img::rng::{Noise, Rng};
+use txt2img::rng::Rng;
 
 /// f32 throughout: only the order of sums differs.
 const EXACT: f64 = 2e-6;

@@ -5,7 +5,8 @@
 
 mod attention;
 mod conv2d;
-#[allow(unsafe_code)]
+// Indices name the lane, row or point that a line is about.
+#[allow(unsafe_code, clippy::needless_range_loop)]
 mod cpu;
 mod linear;
 mod norm;

@@ -42,7 +42,7 @@ impl Packed {
         n: usize,
         at: impl Fn(usize, usize) -> f32 + Sync,
     ) -> Self {
-        let products = if isa == Isa::Avx512Bf16 && k / taps % 2 == 0 { wanted } else { Products::F32 };
+        let products = if isa == Isa::Avx512Bf16 && (k / taps).is_multiple_of(2) { wanted } else { Products::F32 };
         let [packed] = Self::several(isa, products, k, n, |panel, [slots]| {
             let width = panel.vectors * isa.lanes();
             for (row, slots) in slots.chunks_exact_mut(width).enumerate() {

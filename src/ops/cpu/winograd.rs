@@ -64,13 +64,11 @@ impl Winograd {
         let mut y = unwritten(map.b * map.h * map.w * c_out);
         let out = Shared::new(&mut y);
         for first in (0..tiles).step_by(at_once) {
-            let count = at_once.min(tiles - first);
+            let tiles = Tiles { size: self.size, map, first, count: at_once.min(tiles - first) };
             let shared = Shared::new(&mut inputs);
-            for_each(count, |tile| input_tile(self.size, x, map, c_in, first + tile, tile, count, &shared));
-            self.multiply(&inputs, &mut products, count);
-            for_each(count, |tile| {
-                output_tile(self.size, &products, map, c_out, first + tile, tile, count, addends, &out);
-            });
+            for_each(tiles.count, |tile| input_tile(tiles, tile, x, c_in, &shared));
+            self.multiply(&inputs, &mut products, tiles.count);
+            for_each(tiles.count, |tile| output_tile(tiles, tile, &products, addends, &out));
         }
         y
     }
@@ -128,10 +126,22 @@ fn pack<const IN: usize, const POINTS: usize>(
     })
 }
 
-/// Where a tile is: its image, and the first row and column of its outputs.
-fn place(map: Map, outputs: usize, tile: usize) -> (usize, usize, usize) {
-    let (across, down) = (map.w.div_ceil(outputs), map.h.div_ceil(outputs));
-    (tile / (across * down), tile / across % down * outputs, tile % across * outputs)
+/// Some tiles, one after another, of all that cover the maps.
+#[derive(Clone, Copy)]
+struct Tiles {
+    size: Size,
+    map: Map,
+    first: usize,
+    count: usize,
+}
+
+impl Tiles {
+    /// Where the `i`th of them is: its image, and the first row and column of its outputs.
+    fn place(self, i: usize) -> (usize, usize, usize) {
+        let (outputs, tile) = (self.size.outputs(), self.first + i);
+        let (across, down) = (self.map.w.div_ceil(outputs), self.map.h.div_ceil(outputs));
+        (tile / (across * down), tile / across % down * outputs, tile % across * outputs)
+    }
 }
 
 /// Channels that are transformed together.
@@ -224,12 +234,11 @@ fn output_transform_four(m: [Lanes; 6]) -> [Lanes; 4] {
 }
 
 for_each_isa! {
-    /// One tile of x, transformed, to (points, count, C_in).
-    fn input_tile(size: Size, x: &[f32], map: Map, c: usize, tile: usize, row: usize, count: usize, out: &Shared) {
-        let first = place(map, size.outputs(), tile);
-        match size {
-            Size::Two => transform_input(input_transform_two, x, map, c, first, row, count, out),
-            Size::Four => transform_input(input_transform_four, x, map, c, first, row, count, out),
+    /// The `tile`th of `tiles` of x (B, h, w, C), transformed, to (points, count, C).
+    fn input_tile(tiles: Tiles, tile: usize, x: &[f32], c: usize, out: &Shared) {
+        match tiles.size {
+            Size::Two => transform_input(input_transform_two, tiles, tile, x, c, out),
+            Size::Four => transform_input(input_transform_four, tiles, tile, x, c, out),
         }
     }
 }
@@ -237,14 +246,13 @@ for_each_isa! {
 #[inline(always)]
 fn transform_input<const IN: usize>(
     transform: impl Fn([Lanes; IN]) -> [Lanes; IN],
+    tiles: Tiles,
+    tile: usize,
     x: &[f32],
-    map: Map,
     c: usize,
-    (image, top, left): (usize, usize, usize),
-    row: usize,
-    count: usize,
     out: &Shared,
 ) {
+    let (map, (image, top, left)) = (tiles.map, tiles.place(tile));
     for channel in (0..c).step_by(LANES) {
         let lanes = LANES.min(c - channel);
         let mut columns = [[Lanes::ZERO; IN]; IN];
@@ -252,9 +260,10 @@ fn transform_input<const IN: usize>(
             let mut column = [Lanes::ZERO; IN];
             for i in 0..IN {
                 // The padding is one pixel wide, so the tile's first pixel is one up and to the left.
-                let (y, x_) = ((top + i).wrapping_sub(1), (left + j).wrapping_sub(1));
-                if y < map.h && x_ < map.w {
-                    column[i] = Lanes::load(&x[((image * map.h + y) * map.w + x_) * c + channel..][..lanes]);
+                let (row, pixel) = ((top + i).wrapping_sub(1), (left + j).wrapping_sub(1));
+                if row < map.h && pixel < map.w {
+                    let offset = ((image * map.h + row) * map.w + pixel) * c + channel;
+                    column[i] = Lanes::load(&x[offset..offset + lanes]);
                 }
             }
             columns[j] = transform(column);
@@ -266,48 +275,43 @@ fn transform_input<const IN: usize>(
             }
             let line = transform(line);
             for j in 0..IN {
+                let offset = ((i * IN + j) * tiles.count + tile) * c + channel;
                 // SAFETY: each tile has a row of its own at every point.
-                let out = unsafe { out.part(((i * IN + j) * count + row) * c + channel, lanes) };
-                line[j].store(out);
+                line[j].store(unsafe { out.part(offset, lanes) });
             }
         }
     }
 }
 
 for_each_isa! {
-    /// One tile of y from (points, count, C_out).
-    #[allow(clippy::too_many_arguments)]
-    fn output_tile(
-        size: Size, products: &[f32], map: Map, c: usize, tile: usize, row: usize, count: usize, addends: Addends, out: &Shared,
-    ) {
-        let first = place(map, size.outputs(), tile);
-        match size {
-            Size::Two => transform_output(output_transform_two, products, map, c, first, row, count, addends, out),
-            Size::Four => transform_output(output_transform_four, products, map, c, first, row, count, addends, out),
+    /// The `tile`th of `tiles` of y (B, h, w, C) from (points, count, C).
+    fn output_tile(tiles: Tiles, tile: usize, products: &[f32], addends: Addends, out: &Shared) {
+        match tiles.size {
+            Size::Two => transform_output(output_transform_two, tiles, tile, products, addends, out),
+            Size::Four => transform_output(output_transform_four, tiles, tile, products, addends, out),
         }
     }
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 fn transform_output<const IN: usize, const OUT: usize>(
     transform: impl Fn([Lanes; IN]) -> [Lanes; OUT],
+    tiles: Tiles,
+    tile: usize,
     products: &[f32],
-    map: Map,
-    c: usize,
-    (image, top, left): (usize, usize, usize),
-    row: usize,
-    count: usize,
     addends: Addends,
     out: &Shared,
 ) {
+    let (map, (image, top, left)) = (tiles.map, tiles.place(tile));
+    let c = addends.bias.len();
     for channel in (0..c).step_by(LANES) {
         let lanes = LANES.min(c - channel);
         let mut columns = [[Lanes::ZERO; OUT]; IN];
         for j in 0..IN {
             let mut column = [Lanes::ZERO; IN];
             for i in 0..IN {
-                column[i] = Lanes::load(&products[((i * IN + j) * count + row) * c + channel..][..lanes]);
+                let offset = ((i * IN + j) * tiles.count + tile) * c + channel;
+                column[i] = Lanes::load(&products[offset..offset + lanes]);
             }
             columns[j] = transform(column);
         }
