@@ -3,11 +3,12 @@
 mod expand;
 
 use crate::device;
-use crate::diffusion::samplers::Kind;
+use crate::device::Precision;
+use crate::diffusion::samplers::{Kind, Spacing};
 use crate::rng::Rng;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser};
 use std::path::PathBuf;
 
 /// The heading of the flags that the original lacks.
@@ -45,7 +46,7 @@ pub struct Args {
     #[arg(long = "dpm_solver")]
     pub dpm_solver: bool,
 
-    /// Use the LAION-400M model: its config, checkpoint and output folder
+    /// Set config, checkpoint and output folder to those of the LAION-400M model
     #[arg(long)]
     pub laion400m: bool,
 
@@ -105,24 +106,24 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "42", value_parser = seed)]
     pub seed: Seed,
 
-    /// full: f32 throughout; autocast: half precision where the device gains by it
-    #[arg(long, value_name = "PRECISION", default_value = "autocast")]
+    /// f32 throughout, or half precision on devices that gain by it
+    #[arg(long, value_name = "NAME", default_value = "autocast", value_parser = one_of(PRECISIONS))]
     pub precision: Precision,
 
-    /// ddim, plms, dpm_solver, or one of k-diffusion's [default: ddim]
-    #[arg(long, value_name = "NAME", help_heading = OURS, value_parser = sampler_name())]
+    /// How to sample [default: ddim]
+    #[arg(long, value_name = "NAME", help_heading = OURS, value_parser = one_of(Kind::ALL))]
     pub sampler: Option<Kind>,
 
     /// How k-diffusion's samplers space their steps
-    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "discrete")]
-    pub schedule: Schedule,
+    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "discrete", value_parser = one_of(SPACINGS))]
+    pub schedule: Spacing,
 
-    /// Whose random numbers: torch's on a CUDA GPU of so many multiprocessors and threads on each, or on a CPU
-    #[arg(long, value_name = "cuda|cuda:SMSxTHREADS|cpu", help_heading = OURS, default_value = "cuda")]
+    /// Whose random numbers: cuda, torch's on a GPU; cuda:SMSxTHREADS, on one of another size; cpu, torch's on a CPU
+    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "cuda")]
     pub rng: Rng,
 
-    /// Where to compute
-    #[arg(long, value_name = "auto|cpu|cuda[:N]", help_heading = OURS, default_value = "auto")]
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "auto")]
     pub device: device::Choice,
 
     /// Threads to compute with [default: one a core]
@@ -144,23 +145,9 @@ pub const DEFAULT_CONFIG: &str = "configs/stable-diffusion/v1-inference.yaml";
 /// The checkpoint taken when none is named.
 pub const DEFAULT_CKPT: &str = "models/ldm/stable-diffusion-v1/model.ckpt";
 
-/// `--precision`.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Precision {
-    /// f32 throughout.
-    Full,
-    /// Half precision where the device gains by it.
-    Autocast,
-}
+const PRECISIONS: [(&str, Precision); 2] = [("full", Precision::Full), ("autocast", Precision::Autocast)];
 
-/// `--schedule`.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Schedule {
-    /// Evenly in the model's timesteps.
-    Discrete,
-    /// As Karras et al. 2022 do.
-    Karras,
-}
+const SPACINGS: [(&str, Spacing); 2] = [("discrete", Spacing::Discrete), ("karras", Spacing::Karras)];
 
 /// `--seed`: a number torch takes, or the wish for any other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -171,9 +158,12 @@ pub enum Seed {
     Random,
 }
 
-fn sampler_name() -> impl TypedValueParser<Value = Kind> {
-    PossibleValuesParser::new(Kind::ALL.map(|(name, _)| name))
-        .try_map(|name| Kind::from_name(&name).ok_or("not the name of a sampler"))
+/// What the word names.
+fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
+    choices: [(&'static str, T); N],
+) -> impl TypedValueParser<Value = T> {
+    let value = move |word: String| choices.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
+    PossibleValuesParser::new(choices.map(|(name, _)| name)).try_map(move |word| value(word).ok_or("not a choice"))
 }
 
 /// Any whole number, however long: what does not fit is as good as any.
@@ -182,7 +172,8 @@ fn seed(text: &str) -> Result<Seed, String> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("not a whole number".into());
     }
-    Ok(text.parse().map_or(Seed::Random, Seed::Given))
+    let number: Option<i128> = text.parse().ok();
+    Ok(number.and_then(|number| number.try_into().ok()).map_or(Seed::Random, Seed::Given))
 }
 
 fn finite(text: &str) -> Result<f64, String> {

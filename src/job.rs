@@ -1,9 +1,9 @@
 //! Args → Job: everything that can be decided without weights, decided.
 
-use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG, Precision, Schedule as ScheduleName, Seed};
+use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG, Seed};
 use crate::config::ModelConfig;
 use crate::device;
-use crate::diffusion::samplers::{Kind, Plan, Spacing};
+use crate::diffusion::samplers::{Kind, Plan};
 use crate::diffusion::schedule::Schedule;
 use crate::prompts::{self, Batches};
 use crate::rng::Rng;
@@ -57,8 +57,8 @@ pub struct Job {
     pub notes: Vec<String>,
 }
 
-/// The fork that the article runs keeps its checkpoint here.
-const ARTICLE_CKPT: &str = "stable-diffusion-v1-5-emaonly/v1-5-pruned-emaonly.ckpt";
+/// A well-known fork of the original keeps its checkpoint here.
+const FORK_CKPT: &str = "stable-diffusion-v1-5-emaonly/v1-5-pruned-emaonly.ckpt";
 
 /// More pictures than a disk holds, and few enough to count without overflow.
 const MOST: i64 = 1_000_000;
@@ -107,10 +107,7 @@ impl Job {
             config,
             ckpt: ckpt.to_owned(),
             device,
-            precision: match args.precision {
-                Precision::Full => device::Precision::Full,
-                Precision::Autocast => device::Precision::Autocast,
-            },
+            precision: args.precision,
             threads: args.threads.map(usize::from),
             outdir: outdir.to_owned(),
             saves_samples: !args.skip_save,
@@ -130,12 +127,8 @@ fn count(flag: &str, n: i64) -> Result<usize> {
 }
 
 fn plan(args: &Args) -> Result<Plan> {
-    let spacing = match args.schedule {
-        ScheduleName::Discrete => Spacing::Discrete,
-        ScheduleName::Karras => Spacing::Karras,
-    };
     let steps = count("--ddim_steps", args.ddim_steps)?;
-    let plan = Plan { kind: args.sampler.unwrap_or(Kind::Ddim), steps, eta: args.ddim_eta, spacing };
+    let plan = Plan { kind: args.sampler.unwrap_or(Kind::Ddim), steps, eta: args.ddim_eta, spacing: args.schedule };
     plan.check()?;
     Ok(plan)
 }
@@ -163,7 +156,7 @@ fn files(args: &Args) -> Files<'_> {
         return Files { config: LAION_CONFIG.as_ref(), ckpt: LAION_CKPT.as_ref(), outdir: LAION_OUTDIR.as_ref() };
     }
     let has_default = args.ckpt != Path::new(DEFAULT_CKPT) || args.ckpt.exists();
-    let ckpt = if !has_default && Path::new(ARTICLE_CKPT).exists() { ARTICLE_CKPT.as_ref() } else { &*args.ckpt };
+    let ckpt = if !has_default && Path::new(FORK_CKPT).exists() { FORK_CKPT.as_ref() } else { &*args.ckpt };
     Files { config: &args.config, ckpt, outdir: &args.outdir }
 }
 
@@ -218,6 +211,6 @@ fn seed(seed: Seed, notes: &mut Vec<String>) -> u32 {
 fn note_steps(plan: &Plan, config: &ModelConfig, notes: &mut Vec<String>) {
     let steps = plan.sampler(&Schedule::new(&config.noise)).steps();
     if steps != plan.steps {
-        notes.push(format!("--ddim_steps {} means {steps} steps with this sampler, as in the original", plan.steps));
+        notes.push(format!("--ddim_steps {} means {steps} steps with this sampler", plan.steps));
     }
 }

@@ -1,7 +1,7 @@
 //! Stable Diffusion 1.x in Rust: the engine behind the command `txt2img`, for other programs to use.
 //!
-//! The modules stand in the order data flows through them: arguments → job → prompts → tokens → context → latents →
-//! picture → file. Maps are channels last, (B, h, w, C), everywhere.
+//! The modules of this file stand in the order data flows through them: arguments → job → prompts → tokens → context →
+//! latents → picture → file. Maps are channels last, (B, h, w, C), everywhere.
 //!
 //! ```
 //! use candle_core::{DType, Device};
@@ -29,22 +29,39 @@
 //! # }
 //! ```
 
+// What the user asks for.
 pub mod args;
+
 pub mod job;
+
 pub mod prompts;
+
+// How it is drawn: prompt → tokens → context → latents → picture → file.
 pub mod txt2img;
 
-pub mod diffusion;
 pub mod model;
-pub mod output;
+
 pub mod text;
+
+pub mod diffusion;
+
 pub mod vae;
 
-pub mod checkpoint;
-pub mod config;
-pub mod device;
-pub mod interrupt;
-pub mod ops;
-pub mod progress;
+pub mod output;
+
+// Used by the stages above, knowing none of them.
 pub mod rng;
+
+pub mod checkpoint;
+
+pub mod config;
+
+pub mod device;
+
+pub mod interrupt;
+
+pub mod progress;
+
 pub mod timings;
+
+pub mod ops;

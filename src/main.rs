@@ -8,6 +8,7 @@ use txt2img::job::Job;
 use txt2img::txt2img::{End, run};
 
 fn main() -> ExitCode {
+    txt2img::ops::keep_memory(); // before there are threads
     match txt2img() {
         Ok(End::Finished) => ExitCode::SUCCESS,
         // 128 + SIGINT, as shells have it.

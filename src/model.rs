@@ -11,6 +11,7 @@ use crate::text::{TextConfig, TextEncoder, Tokenizer, Tokens};
 use crate::vae::Decoder;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, IndexOp, Tensor};
+use std::sync::OnceLock;
 
 /// A model, ready to draw.
 pub struct Model {
@@ -19,6 +20,8 @@ pub struct Model {
     unet: UNet,
     decoder: Decoder,
     schedule: Schedule,
+    /// The empty prompt's context, once it is asked for.
+    uncond: OnceLock<Tensor>, // (1, 77, C)
 }
 
 impl Model {
@@ -46,6 +49,7 @@ impl Model {
                 decoder: Decoder::new(&config.vae, config.scale_factor, vb.to_dtype(dtype).pp("first_stage_model"))?,
                 schedule: weights::schedule(checkpoint).unwrap_or_else(|| Schedule::new(&config.noise)),
                 tokenizer,
+                uncond: OnceLock::new(),
             })
         })
     }
@@ -92,8 +96,16 @@ impl Model {
         if scale == 1. {
             return Ok(Box::new(Unguided::new(&self.unet, context)));
         }
-        let uncond = self.text.encode(&[self.tokens("")?])?; // (1, 77, C)
-        Ok(Box::new(Guided::new(&self.unet, &uncond, context, scale)?))
+        Ok(Box::new(Guided::new(&self.unet, &self.uncond()?, context, scale)?))
+    }
+
+    /// The empty prompt's context: (1, 77, C).
+    fn uncond(&self) -> Result<Tensor> {
+        if let Some(uncond) = self.uncond.get() {
+            return Ok(uncond.clone());
+        }
+        let uncond = self.text.encode(&[self.tokens("")?])?;
+        Ok(self.uncond.get_or_init(|| uncond).clone())
     }
 
     /// latents: (B, h, w, 4) → the picture of the `index`th.

@@ -1,4 +1,4 @@
-//! `--timings`: a row for the article's table.
+//! `--timings`: what took how long.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ impl Timings {
         self.pictures = pictures;
     }
 
-    /// The article's columns, in Markdown.
+    /// A table in Markdown, of one row.
     pub fn table(&self) -> String {
         let loading = self.loading.as_secs_f64();
         let each = self.drawing.as_secs_f64() / self.pictures.max(1) as f64;

@@ -5,7 +5,6 @@ use crate::diffusion::samplers::Sampler;
 use crate::interrupt::{self, Interrupted};
 use crate::job::Job;
 use crate::model::Model;
-use crate::ops;
 use crate::output::{self, Folder, Picture};
 use crate::progress::Progress;
 use crate::rng::Noise;
@@ -31,7 +30,6 @@ pub enum End {
 /// When the model cannot be loaded or a picture cannot be saved; those saved before stay.
 pub fn run(job: &Job) -> Result<End> {
     interrupt::listen();
-    ops::keep_memory();
     if let Some(threads) = job.threads {
         device::use_threads(threads)?;
     }
@@ -62,8 +60,10 @@ pub fn run(job: &Job) -> Result<End> {
 }
 
 fn load(checkpoint: &Checkpoint, job: &Job, progress: &Progress) -> Result<Model> {
-    let parts = ["model.diffusion_model.", "cond_stage_model.", "first_stage_model.decoder."];
-    let tensors = checkpoint.names().filter(|name| parts.iter().any(|part| name.starts_with(part))).count();
+    let parts =
+        ["model.diffusion_model.", "cond_stage_model.", "first_stage_model.decoder.", "first_stage_model.post_quant"];
+    let is_read = |name: &&str| parts.iter().any(|part| name.starts_with(part)) && !name.ends_with("position_ids");
+    let tensors = checkpoint.names().filter(is_read).count();
     let bar = progress.loading(tensors);
     Model::load(checkpoint, &job.config, &job.device, job.precision.dtype(), &|| bar.tick())
 }
@@ -76,7 +76,7 @@ struct Run<'a> {
     sampler: Box<dyn Sampler>,
     noise: Box<dyn Noise + Send>,
     /// What every batch starts from, if all start alike.
-    start: Option<Tensor>, // (n_samples, h, w, 4)
+    start: Option<Tensor>, // (longest batch, h, w, 4)
     folder: Folder,
     /// What the grid will show.
     pictures: Vec<Picture>,

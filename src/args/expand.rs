@@ -9,18 +9,26 @@ use std::ffi::OsString;
 pub fn expand(command: &mut Command, words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
     command.build(); // --help joins the flags only here
     let mut expanded: Vec<OsString> = vec![];
+    let mut awaits_value = false; // whether the last word is a flag that takes one
     for word in words {
         let text = word.to_str().unwrap_or_default();
         let (name, value) = text.split_at(text.find('=').unwrap_or(text.len()));
         let flags = name.strip_prefix("--").map_or(vec![], |name| flags_called(command, name));
         match flags.as_slice() {
-            [] if is_dashed_value(text) && expanded.len() > 1 => {
-                let flag = expanded.last_mut().expect("more than one word");
+            [] if is_dashed_value(text) && awaits_value => {
+                let flag = expanded.last_mut().expect("the flag that awaits it");
                 flag.push("=");
                 flag.push(word);
+                awaits_value = false;
             }
-            [] => expanded.push(word), // a plain value; or clap says what it does not know
-            [flag] => expanded.push(format!("--{flag}{value}").into()),
+            [] => {
+                expanded.push(word); // a plain value; or clap says what it does not know
+                awaits_value = false;
+            }
+            [flag] => {
+                expanded.push(format!("--{flag}{value}").into());
+                awaits_value = value.is_empty() && takes_value(command, flag);
+            }
             several => {
                 let reason = format!("ambiguous option: {name} could be --{}", several.join(", --"));
                 return Err(command.error(ErrorKind::UnknownArgument, reason));
@@ -28,6 +36,16 @@ pub fn expand(command: &mut Command, words: Vec<OsString>) -> Result<Vec<OsStrin
         }
     }
     Ok(expanded)
+}
+
+fn takes_value(command: &Command, flag: &str) -> bool {
+    let is_it = |arg: &&Arg| names(arg).any(|name| name == flag);
+    command.get_arguments().find(is_it).is_some_and(|arg| arg.get_action().takes_values())
+}
+
+/// Every spelling of a flag.
+fn names(arg: &Arg) -> impl Iterator<Item = &str> {
+    arg.get_long().into_iter().chain(arg.get_visible_aliases().unwrap_or_default())
 }
 
 /// `-1` and `-foo bar` are values, `-foo` is not.
@@ -40,7 +58,6 @@ fn flags_called<'a>(command: &'a Command, name: &str) -> Vec<&'a str> {
     if name.is_empty() {
         return vec![]; // a bare --, which ends the flags
     }
-    let names = |arg: &'a Arg| arg.get_long().into_iter().chain(arg.get_visible_aliases().unwrap_or_default());
     let mut all = command.get_arguments().flat_map(names);
     if let Some(exact) = all.find(|flag| *flag == name) {
         return vec![exact];

@@ -124,6 +124,8 @@ fn release(file: &Mmap, bytes: Range<usize>) {
     // SAFETY: the map is of a file and read-only, so pages that are needed again are read again, the same.
     // Should the system refuse, they stay, which does no harm.
     let _ = unsafe { file.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, bytes.start, bytes.len()) };
+    #[cfg(not(unix))]
+    let _ = (file, bytes);
 }
 
 fn unreadable(error: io::Error) -> Error {

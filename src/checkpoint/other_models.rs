@@ -33,7 +33,8 @@ fn starts(name: &str, with: &[&str]) -> bool {
 
 /// An error if the tensors are those of another model.
 pub(super) fn refuse(tensors: &Tensors) -> Result<()> {
-    match by_name(tensors).or_else(|| by_shape(tensors)) {
+    let stray = if is_whole(tensors) { None } else { by_name(tensors) };
+    match stray.or_else(|| by_shape(tensors)) {
         Some(what) => Err(refusal(what)),
         None => Ok(()),
     }
@@ -41,6 +42,12 @@ pub(super) fn refuse(tensors: &Tensors) -> Result<()> {
 
 pub(super) fn refusal(what: &str) -> Error {
     anyhow!("is {what}; a full Stable Diffusion 1.x checkpoint is needed")
+}
+
+/// Whether the three networks of Stable Diffusion 1.x are there, whatever is there beside them.
+fn is_whole(tensors: &Tensors) -> bool {
+    let networks = ["model.diffusion_model.", "cond_stage_model.transformer.", "first_stage_model.decoder."];
+    networks.iter().all(|network| tensors.keys().any(|name| name.starts_with(network)))
 }
 
 fn by_name(tensors: &Tensors) -> Option<&'static str> {

@@ -1,8 +1,9 @@
 //! Python's pickle machine, with everything that could run code left out.
 //!
-//! A pickle is a program for a stack machine. This one builds plain values only: a class or function
-//! stays a name, a call stays a note of what would be called with what. Values are small copies; what they contain lies in one flat list and is shared by index, so deep nesting,
-//! self-reference and repeated references cost nothing, also when dropped.
+//! A pickle is a program for a stack machine. This one builds plain values only: a class or function stays a name,
+//! a call stays a note of what would be called with what. Values are small copies; what they contain lies in one
+//! flat list and is shared by index, so deep nesting, self-reference and repeated references cost nothing, also
+//! when dropped.
 
 use std::collections::HashMap;
 

@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// How many unfit tensors are named before giving up.
 const ENOUGH: usize = 5;
 
+/// Numbers in a tensor that can be stood in for; the model's largest has 38 million.
+const MOST_ZEROS: usize = 1 << 26;
+
 /// Builds a network, which asks for its tensors by name and shape; `read` is called after each.
 ///
 /// # Errors
@@ -56,10 +59,10 @@ impl Weights<'_> {
     fn misfit(&self, clause: String, shape: Shape, device: &Device) -> candle_core::Result<Tensor> {
         let mut unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
         unfit.push(clause);
-        if unfit.len() >= ENOUGH {
-            return Err(Error::Msg("too many tensors do not fit".into()));
+        if unfit.len() >= ENOUGH || shape.elem_count() > MOST_ZEROS {
+            return Err(Error::Msg("too much does not fit".into()));
         }
-        Tensor::zeros((), DType::F32, device)?.broadcast_as(shape)
+        Tensor::zeros(shape, DType::F32, device)
     }
 }
 

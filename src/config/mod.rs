@@ -210,10 +210,3 @@ impl UNetConfig {
         }
     }
 }
-
-impl VaeConfig {
-    /// How many pixels a latent covers in each direction.
-    pub fn factor(&self) -> usize {
-        1 << (self.ch_mult.len() - 1)
-    }
-}

@@ -55,13 +55,10 @@ impl Linear {
             bail!("a residual of {:?} numbers does not fit {shape:?}", residual.map(<[f32]>::len));
         }
         let rows: Vec<usize> = (0..n).map(|row| row * self.c_in).collect();
-        let mut y = cpu::unwritten(n * width);
-        cpu::numbers(x, |numbers| {
-            let epilogue = Epilogue { bias: self.bias.as_deref(), residual, act };
-            cpu::gemm(Rows { numbers, rows: &rows, taps: &[0] }, &self.weight, epilogue, &mut y);
-            Ok(())
-        })?;
-        cpu::tensor(y, shape)
+        let epilogue = Epilogue { bias: self.bias.as_deref(), residual, act };
+        let multiply =
+            |numbers: &[f32]| Ok(cpu::gemm(Rows { numbers, rows: &rows, taps: &[0] }, &self.weight, epilogue));
+        cpu::tensor(cpu::numbers(x, multiply)?, shape)
     }
 }
 

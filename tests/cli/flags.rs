@@ -1,9 +1,11 @@
 //! Each flag, its default and its values.
 
 use crate::{args, defaults, mean, misuse};
-use txt2img::args::{Precision, Schedule, Seed};
+use txt2img::args::Seed;
 use txt2img::device::Choice;
+use txt2img::device::Precision;
 use txt2img::diffusion::samplers::Kind;
+use txt2img::diffusion::samplers::Spacing;
 use txt2img::rng::Rng;
 
 #[test]
@@ -45,7 +47,7 @@ fn every_flag_of_the_original_is_read() {
 fn every_flag_of_ours_is_read() {
     mean(&[
         ("--sampler ddim", |a| a.sampler = Some(Kind::Ddim)),
-        ("--schedule karras", |a| a.schedule = Schedule::Karras),
+        ("--schedule karras", |a| a.schedule = Spacing::Karras),
         ("--rng cpu", |a| a.rng = Rng::Cpu),
         ("--rng cuda", |_| ()),
         ("--rng cuda:82x1536", |a| a.rng = Rng::Cuda { sms: 82, threads_per_sm: 1536 }),

@@ -10,8 +10,10 @@ mod support;
 mod words;
 
 use std::path::PathBuf;
-use txt2img::args::{Args, Precision, Schedule, Seed};
+use txt2img::args::{Args, Seed};
 use txt2img::device::Choice;
+use txt2img::device::Precision;
+use txt2img::diffusion::samplers::Spacing;
 use txt2img::rng::Rng;
 
 /// The arguments in these words.
@@ -60,7 +62,7 @@ fn defaults() -> Args {
         seed: Seed::Given(42),
         precision: Precision::Autocast,
         sampler: None,
-        schedule: Schedule::Discrete,
+        schedule: Spacing::Discrete,
         rng: Rng::Cuda { sms: 108, threads_per_sm: 2048 },
         device: Choice::Auto,
         threads: None,

@@ -141,8 +141,8 @@ fn a_number_of_steps_that_is_not_the_real_one_is_noted() {
     let note = |steps: &str, sampler: &str| {
         stderr(&TestRun::new().quick(["--skip_watermark", "--ddim_steps", steps, "--sampler", sampler]).ok())
     };
-    assert_eq!(note("30", "ddim"), "Note: --ddim_steps 30 means 31 steps with this sampler, as in the original\n");
-    assert_eq!(note("3", "plms"), "Note: --ddim_steps 3 means 4 steps with this sampler, as in the original\n");
+    assert_eq!(note("30", "ddim"), "Note: --ddim_steps 30 means 31 steps with this sampler\n");
+    assert_eq!(note("3", "plms"), "Note: --ddim_steps 3 means 4 steps with this sampler\n");
     assert_eq!(note("3", "dpm_solver"), "");
 }
 

@@ -2,9 +2,10 @@
 
 use crate::{mean, misuse, parse};
 use clap::error::ErrorKind;
-use txt2img::args::{Schedule, Seed};
+use txt2img::args::Seed;
 use txt2img::device::Choice;
 use txt2img::diffusion::samplers::Kind;
+use txt2img::diffusion::samplers::Spacing;
 
 #[test]
 fn a_flag_may_be_cut_as_long_as_it_is_the_only_one() {
@@ -33,7 +34,7 @@ fn our_flags_leave_the_originals_prefixes_alone() {
 #[test]
 fn our_flags_may_be_cut_too() {
     mean(&[
-        ("--sch karras", |a| a.schedule = Schedule::Karras),
+        ("--sch karras", |a| a.schedule = Spacing::Karras),
         ("--de cpu", |a| a.device = Choice::Cpu),
         ("--th 1", |a| a.threads = Some(1)),
         ("--ti", |a| a.timings = true),

@@ -75,3 +75,12 @@ fn words_that_are_no_text_are_refused_without_a_panic() {
         TestRun::new().misuse(words.iter().map(|word| OsStr::from_bytes(word)));
     }
 }
+
+#[test]
+fn a_dashed_value_needs_a_flag_that_waits_for_it() {
+    for words in
+        [&["--outdir", "out", "-1"][..], &["--prompt", "a", "-x y"], &["--prompt=a", "-1"], &["--plms", "-1"], &["-1"]]
+    {
+        TestRun::new().quick(words).is_misuse("unexpected argument");
+    }
+}

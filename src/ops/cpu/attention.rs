@@ -1,12 +1,12 @@
 //! Attention without the N×M matrix (Dao et al. 2022, arXiv 2205.14135): a block of queries meets the keys block by block.
 
 use super::bf16::pair_up;
-use super::gemm::{rows_at_once, run};
+use super::gemm::{MOST_PRODUCTS, rows_at_once, run};
 use super::isa::isa;
 use super::kernel::Tile;
 use super::math::{exp, for_each_isa};
 use super::packed::{Packed, Products};
-use super::parallel::{Shared, for_each, unwritten};
+use super::parallel::{Shared, for_each, written};
 use rayon::prelude::*;
 
 /// Queries to a task; every kernel's rows divide it.
@@ -38,22 +38,23 @@ pub fn attention(wanted: Products, q: &[f32], k: &[f32], v: &[f32], shape: Shape
     };
     let heads: Vec<Vec<(Packed, Packed)>> =
         (0..b * h).into_par_iter().map(|i| (0..m).step_by(KEYS).map(|first| pack(i, first)).collect()).collect();
-    let mut y = unwritten(q.len());
-    let out = Shared::new(&mut y);
     let blocks = n.div_ceil(QUERIES);
-    for_each(b * h * blocks, |task| {
-        let (i, first) = (task / blocks, task % blocks * QUERIES);
-        let rows = QUERIES.min(n - first);
-        let offset = (i / h * n + first) * c + i % h * d;
-        let queries: Vec<&[f32]> = (0..rows).map(|row| &q[offset + row * c..][..d]).collect();
-        let mut block = Block::new(heads[i][0].0.products, &queries, d);
-        heads[i].iter().for_each(|(keys, values)| block.attend(keys, values));
-        for row in 0..rows {
-            // SAFETY: each head of each query is one task's alone.
-            block.finish(row, unsafe { out.part(offset + row * c, d) });
-        }
-    });
-    y
+    let attend = |out: &Shared| {
+        for_each(b * h * blocks, |task| {
+            let (i, first) = (task / blocks, task % blocks * QUERIES);
+            let rows = QUERIES.min(n - first);
+            let offset = (i / h * n + first) * c + i % h * d;
+            let queries: Vec<&[f32]> = (0..rows).map(|row| &q[offset + row * c..][..d]).collect();
+            let mut block = Block::new(heads[i][0].0.products, &queries, d);
+            heads[i].iter().for_each(|(keys, values)| block.attend(keys, values));
+            for row in 0..rows {
+                // SAFETY: each head of each query is one task's alone.
+                block.finish(row, unsafe { out.part(offset + row * c, d) });
+            }
+        });
+    };
+    // SAFETY: every head of every query is some task's.
+    unsafe { written(q.len(), attend) }
 }
 
 /// Some queries, and what they have gathered so far.
@@ -133,7 +134,7 @@ impl Block {
             Products::Bf16 => (&self.pairs, KEYS / 2),
         };
         let rows: Vec<usize> = (0..self.rows.len()).map(|row| row * stride).collect();
-        let mut products = [0.; 12 * 3 * 16];
+        let mut products = [0.; MOST_PRODUCTS];
         for panel in values.panels() {
             let at_once = rows_at_once(values.isa, panel.vectors);
             let width = panel.vectors * values.isa.lanes();

@@ -1,23 +1,24 @@
 //! f32 to bf16, two to a slot.
 
 use super::math::for_each_isa;
-use super::parallel::{Shared, for_each, unwritten};
+use super::parallel::{Shared, for_each, written};
 
 /// Numbers to a task.
 const CHUNK: usize = 1 << 16;
 
 /// Every two numbers as one slot, the first in its low half. An odd one at the end is dropped.
 pub fn pairs(x: &[f32]) -> Vec<f32> {
-    let mut slots = unwritten(x.len() / 2);
-    let count = slots.len();
-    let out = Shared::new(&mut slots);
-    for_each(count.div_ceil(CHUNK), |i| {
-        let first = i * CHUNK;
-        let length = CHUNK.min(count - first);
-        // SAFETY: chunks do not overlap.
-        pair_up(&x[2 * first..][..2 * length], unsafe { out.part(first, length) });
-    });
-    slots
+    let count = x.len() / 2;
+    let convert = |out: &Shared| {
+        for_each(count.div_ceil(CHUNK), |i| {
+            let first = i * CHUNK;
+            let length = CHUNK.min(count - first);
+            // SAFETY: chunks do not overlap.
+            pair_up(&x[2 * first..][..2 * length], unsafe { out.part(first, length) });
+        });
+    };
+    // SAFETY: the chunks cover all slots.
+    unsafe { written(count, convert) }
 }
 
 for_each_isa! {

@@ -3,7 +3,6 @@
 use super::gemm::{Act, Epilogue, Rows, gemm};
 use super::isa::{Isa, isa};
 use super::packed::{Packed, Products};
-use super::parallel::unwritten;
 use super::winograd::{Size, Winograd};
 
 /// The size of an input: B maps of h·w pixels.
@@ -71,10 +70,8 @@ fn direct(x: &[f32], map: Map, weight: &Packed, c: usize, stride: usize, addends
     let rows: Vec<usize> = (0..map.b * h * w)
         .map(|i| ((i / (h * w) * (map.h + 2) + i / w % h * stride) * width + i % w * stride) * c)
         .collect();
-    let mut y = unwritten(rows.len() * weight.n);
     let epilogue = Epilogue { bias: Some(addends.bias), residual: addends.residual, act: Act::None };
-    gemm(Rows { numbers: &padded, rows: &rows, taps: &taps }, weight, epilogue, &mut y);
-    y
+    gemm(Rows { numbers: &padded, rows: &rows, taps: &taps }, weight, epilogue)
 }
 
 /// A pixel of zeros around each map.

@@ -5,7 +5,7 @@ use super::isa::Isa;
 use super::kernel::Tile;
 use super::math::{self, for_each_isa};
 use super::packed::{Packed, Panel, Products};
-use super::parallel::{Shared, for_each};
+use super::parallel::{Shared, for_each, written};
 use super::portable;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
@@ -64,8 +64,8 @@ const CACHED: usize = 384 << 10;
 /// Rows of A to a task.
 const TASK_ROWS: usize = 96;
 
-/// out = epilogue(A·B): (rows, N), or (rows, N / 2) with `Act::Geglu`.
-pub fn gemm(a: Rows, b: &Packed, epilogue: Epilogue, out: &mut [f32]) {
+/// epilogue(A·B): (rows, N), or (rows, N / 2) with `Act::Geglu`.
+pub fn gemm(a: Rows, b: &Packed, epilogue: Epilogue) -> Vec<f32> {
     let depth = b.k / a.taps.len();
     let last = a.rows.iter().max().unwrap_or(&0) + a.taps.iter().max().unwrap_or(&0) + depth;
     assert!(last <= a.numbers.len() && b.k == depth * a.taps.len(), "A does not fit B");
@@ -73,34 +73,34 @@ pub fn gemm(a: Rows, b: &Packed, epilogue: Epilogue, out: &mut [f32]) {
         b.products == Products::F32 || a.rows.iter().chain(a.taps).all(|offset| offset % 2 == 0),
         "pairs are split"
     );
-    let stride = if epilogue.act == Act::Geglu { b.n / 2 } else { b.n };
-    assert_eq!(out.len(), a.rows.len() * stride, "C does not fit A and B");
-    assert!(
-        epilogue.bias.is_none_or(|bias| bias.len() == b.n) && epilogue.residual.is_none_or(|r| r.len() == out.len())
-    );
+    let length = a.rows.len() * if epilogue.act == Act::Geglu { b.n / 2 } else { b.n };
+    assert!(epilogue.bias.is_none_or(|bias| bias.len() == b.n), "the bias does not fit B");
+    assert!(epilogue.residual.is_none_or(|residual| residual.len() == length), "the residual does not fit");
     if b.products == Products::Bf16 {
         let half = |offsets: &[usize]| offsets.iter().map(|offset| offset / 2).collect::<Vec<_>>();
         let (slots, rows, taps) = (bf16::pairs(a.numbers), half(a.rows), half(a.taps));
-        return multiply(Rows { numbers: &slots, rows: &rows, taps: &taps }, b, epilogue, out);
+        let a = Rows { numbers: &slots, rows: &rows, taps: &taps };
+        // SAFETY: `multiply` writes every row of every panel.
+        return unsafe { written(length, |out| multiply(a, b, epilogue, out)) };
     }
-    multiply(a, b, epilogue, out);
+    // SAFETY: as above.
+    unsafe { written(length, |out| multiply(a, b, epilogue, out)) }
 }
 
 /// The same for an A that is made of B's slots.
-fn multiply(a: Rows, b: &Packed, epilogue: Epilogue, out: &mut [f32]) {
+fn multiply(a: Rows, b: &Packed, epilogue: Epilogue, out: &Shared) {
     let panels = b.panels();
     let group = (CACHED / (8 * b.isa.lanes() * b.slots())).clamp(1, panels.len());
     let groups = panels.len().div_ceil(group);
     let task_rows = a.rows.len().div_ceil(rayon::current_num_threads()).clamp(1, TASK_ROWS).next_multiple_of(12);
     let chunks = a.rows.len().div_ceil(task_rows);
-    let out = Shared::new(out);
     for_each(groups * chunks, |task| {
         let (chunk, panels) = (task % chunks, &panels[task / chunks * group..]);
         let first = chunk * task_rows;
         let rows = &a.rows[first..a.rows.len().min(first + task_rows)];
         for &panel in &panels[..group.min(panels.len())] {
             // SAFETY: `gemm` checked that A holds every row and tap.
-            unsafe { strip(Rows { rows, ..a }, b, panel, epilogue, first, &out) };
+            unsafe { strip(Rows { rows, ..a }, b, panel, epilogue, first, out) };
         }
     });
 }
@@ -138,7 +138,7 @@ pub unsafe fn strip(a: Rows, b: &Packed, panel: Panel, epilogue: Epilogue, first
 }
 
 /// Numbers in the largest tile of any kernel.
-const MOST_PRODUCTS: usize = 12 * 2 * 16;
+pub const MOST_PRODUCTS: usize = 12 * 2 * 16;
 
 /// The kernel for this matrix and a panel so many vectors wide.
 ///

@@ -1,5 +1,5 @@
-//! Kernels for processors. One file per instruction set holds what needs intrinsics, [`portable`] the same in plain Rust;
-//! all else is written once over short arrays and compiled for each set.
+//! Kernels for processors. One file per instruction set holds what needs intrinsics, `portable` the same in plain
+//! Rust; all else is written once over short arrays and compiled for each set.
 
 mod attention;
 #[cfg(target_arch = "x86_64")]
@@ -27,5 +27,4 @@ pub use isa::{Isa, isa};
 pub use memory::keep_memory;
 pub use norm::{Norm, group_norm, layer_norm};
 pub use packed::{Packed, Products};
-pub use parallel::unwritten;
 pub use tensor::{numbers, tensor};

@@ -1,7 +1,7 @@
 //! Group and layer normalisation.
 
 use super::math::{for_each_isa, silu};
-use super::parallel::{Shared, for_each, unwritten};
+use super::parallel::{Shared, for_each, written};
 
 /// Pixels to a task.
 const CHUNK: usize = 256;
@@ -20,10 +20,8 @@ pub struct Norm<'a> {
 /// x: (B, pixels, C) → the same shape.
 pub fn group_norm(x: &[f32], pixels: usize, norm: Norm) -> Vec<f32> {
     let c = norm.channels;
-    let mut y = unwritten(x.len());
     let chunks = pixels.div_ceil(CHUNK);
     let images = x.len() / (pixels * c);
-    let out = Shared::new(&mut y);
     // Where chunk i of all lies: its offset and length.
     let place = |i: usize| {
         let first = i % chunks * CHUNK;
@@ -38,13 +36,16 @@ pub fn group_norm(x: &[f32], pixels: usize, norm: Norm) -> Vec<f32> {
         chunk_sums(&x[offset..offset + length], c, norm.groups, sums);
     });
     let scales: Vec<Vec<f32>> = sums.chunks(chunks * 2 * norm.groups).map(|sums| scales(sums, pixels, norm)).collect();
-    for_each(images * chunks, |i| {
-        let (offset, length) = place(i);
-        // SAFETY: chunks do not overlap.
-        let y = unsafe { out.part(offset, length) };
-        scale_chunk(&x[offset..offset + length], &scales[i / chunks], norm.silu, y);
-    });
-    y
+    let scale = |out: &Shared| {
+        for_each(images * chunks, |i| {
+            let (offset, length) = place(i);
+            // SAFETY: chunks do not overlap.
+            let y = unsafe { out.part(offset, length) };
+            scale_chunk(&x[offset..offset + length], &scales[i / chunks], norm.silu, y);
+        });
+    };
+    // SAFETY: the chunks cover all of x.
+    unsafe { written(x.len(), scale) }
 }
 
 for_each_isa! {
@@ -119,16 +120,17 @@ for_each_isa! {
 /// x: (N, C) → the same shape, each row on its own.
 pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> Vec<f32> {
     let c = weight.len();
-    let mut y = unwritten(x.len());
-    let out = Shared::new(&mut y);
-    for_each(x.len().div_ceil(CHUNK * c), |i| {
-        let offset = i * CHUNK * c;
-        let x = &x[offset..x.len().min(offset + CHUNK * c)];
-        // SAFETY: chunks do not overlap.
-        let y = unsafe { out.part(offset, x.len()) };
-        normal_rows(x, weight, bias, eps, y);
-    });
-    y
+    let normalise = |out: &Shared| {
+        for_each(x.len().div_ceil(CHUNK * c), |i| {
+            let offset = i * CHUNK * c;
+            let x = &x[offset..x.len().min(offset + CHUNK * c)];
+            // SAFETY: chunks do not overlap.
+            let y = unsafe { out.part(offset, x.len()) };
+            normal_rows(x, weight, bias, eps, y);
+        });
+    };
+    // SAFETY: the chunks cover all of x.
+    unsafe { written(x.len(), normalise) }
 }
 
 for_each_isa! {

@@ -10,7 +10,7 @@ pub struct Shared<'a> {
     borrow: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: a `Shared` only gives out raw pointers; who writes through them keeps to parts of their own.
+// SAFETY: whoever asks a `Shared` for a part promises that it is theirs alone.
 unsafe impl Send for Shared<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Shared<'_> {}
@@ -20,14 +20,15 @@ impl<'a> Shared<'a> {
         Self { start: slice.as_mut_ptr(), length: slice.len(), borrow: PhantomData }
     }
 
-    /// The place of the number at `offset`, of which `length` may be written.
+    /// The place of the number at `offset`, of which `length` are there.
     pub fn at(&self, offset: usize, length: usize) -> *mut f32 {
-        assert!(offset + length <= self.length, "a kernel writes {offset} + {length} of {}", self.length);
+        let fits = offset.checked_add(length).is_some_and(|end| end <= self.length);
+        assert!(fits, "a kernel writes {length} numbers at {offset} of {}", self.length);
         // SAFETY: within the slice, by the line above.
         unsafe { self.start.add(offset) }
     }
 
-    /// The part from `offset` on, `length` long, as a slice.
+    /// The part from `offset` on, `length` long, to be written.
     ///
     /// # Safety
     /// No other thread may touch this part meanwhile.
@@ -45,11 +46,14 @@ pub fn for_each(n: usize, f: impl Fn(usize) + Sync) {
     (0..n).into_par_iter().for_each(&f);
 }
 
-/// Numbers about to be written, all of them.
-#[allow(clippy::uninit_vec)]
-pub fn unwritten(length: usize) -> Vec<f32> {
-    let mut numbers = Vec::with_capacity(length);
-    // SAFETY: the capacity is there, any bits are an f32, and every kernel writes all of its output before it is read.
+/// `length` numbers that `f` writes; zeros first would cost as much as many a kernel.
+///
+/// # Safety
+/// `f` writes all of them, and reads none that it has not written.
+pub unsafe fn written(length: usize, f: impl FnOnce(&Shared)) -> Vec<f32> {
+    let mut numbers: Vec<f32> = Vec::with_capacity(length);
+    f(&Shared { start: numbers.as_mut_ptr(), length, borrow: PhantomData });
+    // SAFETY: the capacity is there, and the caller says that all is written.
     unsafe { numbers.set_len(length) };
     numbers
 }

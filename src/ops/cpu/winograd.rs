@@ -6,7 +6,7 @@ use super::gemm::{Epilogue, Rows, strip};
 use super::isa::Isa;
 use super::math::for_each_isa;
 use super::packed::{Packed, Products};
-use super::parallel::{Shared, for_each, unwritten};
+use super::parallel::{Shared, for_each, written};
 use std::array;
 use std::ops::{Add, Mul, Sub};
 
@@ -58,34 +58,38 @@ impl Winograd {
         let (c_in, c_out) = (self.points[0].k, self.points[0].n);
         let (points, outputs) = (self.size.points(), self.size.outputs());
         let tiles = map.b * map.h.div_ceil(outputs) * map.w.div_ceil(outputs);
-        let at_once = (CACHED / (4 * points * (c_in + c_out))).next_multiple_of(12).min(tiles);
-        let mut inputs = unwritten(points * at_once * c_in);
-        let mut products = unwritten(points * at_once * c_out);
-        let mut y = unwritten(map.b * map.h * map.w * c_out);
-        let out = Shared::new(&mut y);
-        for first in (0..tiles).step_by(at_once) {
-            let tiles = Tiles { size: self.size, map, first, count: at_once.min(tiles - first) };
-            let shared = Shared::new(&mut inputs);
-            for_each(tiles.count, |tile| input_tile(tiles, tile, x, c_in, &shared));
-            self.multiply(&inputs, &mut products, tiles.count);
-            for_each(tiles.count, |tile| output_tile(tiles, tile, &products, addends, &out));
-        }
-        y
+        let at_once = (CACHED / (4 * points * (c_in + c_out))).next_multiple_of(12).max(12).min(tiles);
+        let convolve = |out: &Shared| {
+            for first in (0..tiles).step_by(at_once) {
+                let tiles = Tiles { size: self.size, map, first, count: at_once.min(tiles - first) };
+                let transform =
+                    |inputs: &Shared| for_each(tiles.count, |tile| input_tile(tiles, tile, x, c_in, inputs));
+                // SAFETY: every tile has a row at each point.
+                let inputs = unsafe { written(points * tiles.count * c_in, transform) };
+                let products = self.multiply(&inputs, tiles.count);
+                for_each(tiles.count, |tile| output_tile(tiles, tile, &products, addends, out));
+            }
+        };
+        // SAFETY: the tiles cover all of y.
+        unsafe { written(map.b * map.h * map.w * c_out, convolve) }
     }
 
-    /// products = inputs · weights at each point — inputs: (points, count, C_in) → products: (points, count, C_out).
-    fn multiply(&self, inputs: &[f32], products: &mut [f32], count: usize) {
-        let c_in = self.points[0].k;
+    /// inputs · weights at each point — inputs: (points, count, C_in) → (points, count, C_out).
+    fn multiply(&self, inputs: &[f32], count: usize) -> Vec<f32> {
+        let (c_in, c_out) = (self.points[0].k, self.points[0].n);
         let rows: Vec<usize> = (0..count).map(|row| row * c_in).collect();
         let panels = self.points[0].panels();
-        let out = Shared::new(products);
-        for_each(self.points.len() * panels.len(), |task| {
-            let (point, panel) = (task / panels.len(), panels[task % panels.len()]);
-            let a = Rows { numbers: &inputs[point * count * c_in..][..count * c_in], rows: &rows, taps: &[0] };
-            // A point's rows follow those of the point before.
-            // SAFETY: A is `count` rows of C_in numbers, and each task has a panel of its own.
-            unsafe { strip(a, &self.points[point], panel, Epilogue::default(), point * count, &out) };
-        });
+        let multiply = |out: &Shared| {
+            for_each(self.points.len() * panels.len(), |task| {
+                let (point, panel) = (task / panels.len(), panels[task % panels.len()]);
+                let a = Rows { numbers: &inputs[point * count * c_in..][..count * c_in], rows: &rows, taps: &[0] };
+                // SAFETY: A is `count` rows of C_in numbers. Each task has a panel of its own, whose rows at this point
+                // follow those of the point before.
+                unsafe { strip(a, &self.points[point], panel, Epilogue::default(), point * count, out) };
+            });
+        };
+        // SAFETY: there is a task for every panel of every point.
+        unsafe { written(self.points.len() * count * c_out, multiply) }
     }
 }
 
@@ -161,9 +165,7 @@ impl Lanes {
             None => Self(array::from_fn(|i| x.get(i).copied().unwrap_or(0.))),
         }
     }
-}
 
-impl Lanes {
     /// As many numbers as there is room for.
     #[inline(always)]
     fn store(self, out: &mut [f32]) {
