@@ -3,7 +3,7 @@
 use super::gemm::{Act, Epilogue, Rows, gemm};
 use super::isa::{Isa, isa};
 use super::packed::{Packed, Products};
-use super::winograd::{Size, Winograd};
+use super::winograd::{LANES, Size, Winograd};
 
 /// The size of an input: B maps of h·w pixels.
 #[derive(Clone, Copy)]
@@ -30,9 +30,6 @@ pub enum Conv3x3 {
     Winograd(Winograd),
 }
 
-/// Below this many channels the transforms cost more than they save.
-const FEW_CHANNELS: usize = 16;
-
 /// Layers this wide work on maps so small that reading the weights takes the time: they had better not grow by 4.
 const MANY_CHANNELS: usize = 1280;
 
@@ -46,7 +43,8 @@ impl Conv3x3 {
         let winograd = |size| Self::Winograd(Winograd::new(isa(), size, weight, c_in, c_out));
         match wanted {
             _ if stride > 1 => direct(wanted),
-            _ if c_in < FEW_CHANNELS || c_out < FEW_CHANNELS => direct(Products::F32),
+            // Too few for the transforms, and the less to save.
+            _ if c_in < LANES || c_out < LANES => direct(Products::F32),
             Products::Bf16 if c_out >= MANY_CHANNELS && isa() == Isa::Avx512Bf16 => direct(wanted),
             // In bf16 the transforms would cost two digits of the three there are.
             _ if c_out >= MANY_CHANNELS => winograd(Size::Two),

@@ -8,7 +8,6 @@ use super::math::for_each_isa;
 use super::packed::{Packed, Products};
 use super::parallel::{Shared, for_each, written};
 use std::array;
-use std::ops::{Add, Mul, Sub};
 
 /// How large a tile is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,73 +147,21 @@ impl Tiles {
     }
 }
 
-/// Channels that are transformed together.
-const LANES: usize = 16;
-
-#[derive(Clone, Copy)]
-struct Lanes([f32; LANES]);
-
-impl Lanes {
-    const ZERO: Self = Self([0.; LANES]);
-
-    /// As many numbers as there are, then zeros.
-    #[inline(always)]
-    fn load(x: &[f32]) -> Self {
-        match x.first_chunk() {
-            Some(lanes) => Self(*lanes),
-            None => Self(array::from_fn(|i| x.get(i).copied().unwrap_or(0.))),
-        }
-    }
-
-    /// As many numbers as there is room for.
-    #[inline(always)]
-    fn store(self, out: &mut [f32]) {
-        match out.first_chunk_mut() {
-            Some(lanes) => *lanes = self.0,
-            None => out.copy_from_slice(&self.0[..out.len()]),
-        }
-    }
-}
-
-impl Add for Lanes {
-    type Output = Self;
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        Self(array::from_fn(|i| self.0[i] + other.0[i]))
-    }
-}
-
-impl Sub for Lanes {
-    type Output = Self;
-    #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        Self(array::from_fn(|i| self.0[i] - other.0[i]))
-    }
-}
-
-impl Mul<f32> for Lanes {
-    type Output = Self;
-    #[inline(always)]
-    fn mul(self, factor: f32) -> Self {
-        Self(array::from_fn(|i| self.0[i] * factor))
-    }
-}
-
 /// Bᵀ of the paper for F(2×2).
 #[inline(always)]
-fn input_transform_two(d: [Lanes; 4]) -> [Lanes; 4] {
+fn input_transform_two(d: [f32; 4]) -> [f32; 4] {
     [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
 }
 
 /// Aᵀ of the paper for F(2×2).
 #[inline(always)]
-fn output_transform_two(m: [Lanes; 4]) -> [Lanes; 2] {
+fn output_transform_two(m: [f32; 4]) -> [f32; 2] {
     [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
 }
 
 /// Bᵀ of the paper for F(4×4).
 #[inline(always)]
-fn input_transform_four(d: [Lanes; 6]) -> [Lanes; 6] {
+fn input_transform_four(d: [f32; 6]) -> [f32; 6] {
     let (even, odd) = (d[4] - d[2] * 4., d[3] - d[1] * 4.);
     let (half_even, half_odd) = (d[4] - d[2], (d[3] - d[1]) * 2.);
     [
@@ -229,10 +176,50 @@ fn input_transform_four(d: [Lanes; 6]) -> [Lanes; 6] {
 
 /// Aᵀ of the paper for F(4×4).
 #[inline(always)]
-fn output_transform_four(m: [Lanes; 6]) -> [Lanes; 4] {
+fn output_transform_four(m: [f32; 6]) -> [f32; 4] {
     let (even, odd) = (m[1] + m[2], m[1] - m[2]);
     let (even2, odd2) = (m[3] + m[4], m[3] - m[4]);
     [m[0] + even + even2, odd + odd2 * 2., even + even2 * 4., odd + odd2 * 8. + m[5]]
+}
+
+/// Channels that are transformed together, for the compiler to make vectors of; no fewer can be.
+pub const LANES: usize = 32;
+
+type Lanes = [f32; LANES];
+
+/// Channels to begin at, such that the last reach the end: they may begin among those before.
+fn chunks(c: usize) -> impl Iterator<Item = usize> {
+    (0..c).step_by(LANES).map(move |channel| channel.min(c - LANES))
+}
+
+#[inline(always)]
+fn load(x: &[f32], offset: usize) -> Lanes {
+    *x[offset..].first_chunk().expect("as many channels as lanes")
+}
+
+/// Writes to numbers from `offset` on.
+///
+/// # Safety
+/// No other thread may touch them meanwhile.
+#[inline(always)]
+unsafe fn store(lanes: &Lanes, out: &Shared, offset: usize) {
+    // SAFETY: `at` checked that there is room, and the caller says it is ours.
+    unsafe { *out.at(offset, LANES).cast::<Lanes>() = *lanes };
+}
+
+/// y = the transform of x, lane by lane.
+#[inline(always)]
+fn transform_lanes<const A: usize, const B: usize>(
+    transform: impl Fn([f32; A]) -> [f32; B],
+    x: [&Lanes; A],
+    y: &mut [Lanes; B],
+) {
+    for lane in 0..LANES {
+        let result = transform(x.map(|x| x[lane]));
+        for i in 0..B {
+            y[i][lane] = result[i];
+        }
+    }
 }
 
 for_each_isa! {
@@ -247,7 +234,7 @@ for_each_isa! {
 
 #[inline(always)]
 fn transform_input<const IN: usize>(
-    transform: impl Fn([Lanes; IN]) -> [Lanes; IN],
+    transform: impl Fn([f32; IN]) -> [f32; IN],
     tiles: Tiles,
     tile: usize,
     x: &[f32],
@@ -255,31 +242,26 @@ fn transform_input<const IN: usize>(
     out: &Shared,
 ) {
     let (map, (image, top, left)) = (tiles.map, tiles.place(tile));
-    for channel in (0..c).step_by(LANES) {
-        let lanes = LANES.min(c - channel);
-        let mut columns = [[Lanes::ZERO; IN]; IN];
+    let mut columns = [[[0.; LANES]; IN]; IN];
+    let mut line = [[0.; LANES]; IN];
+    for channel in chunks(c) {
         for j in 0..IN {
-            let mut column = [Lanes::ZERO; IN];
+            let mut column = [[0.; LANES]; IN];
             for i in 0..IN {
                 // The padding is one pixel wide, so the tile's first pixel is one up and to the left.
                 let (row, pixel) = ((top + i).wrapping_sub(1), (left + j).wrapping_sub(1));
                 if row < map.h && pixel < map.w {
-                    let offset = ((image * map.h + row) * map.w + pixel) * c + channel;
-                    column[i] = Lanes::load(&x[offset..offset + lanes]);
+                    column[i] = load(x, ((image * map.h + row) * map.w + pixel) * c + channel);
                 }
             }
-            columns[j] = transform(column);
+            transform_lanes(&transform, column.each_ref(), &mut columns[j]);
         }
         for i in 0..IN {
-            let mut line = [Lanes::ZERO; IN];
-            for j in 0..IN {
-                line[j] = columns[j][i];
-            }
-            let line = transform(line);
+            transform_lanes(&transform, columns.each_ref().map(|column| &column[i]), &mut line);
             for j in 0..IN {
                 let offset = ((i * IN + j) * tiles.count + tile) * c + channel;
                 // SAFETY: each tile has a row of its own at every point.
-                line[j].store(unsafe { out.part(offset, lanes) });
+                unsafe { store(&line[j], out, offset) };
             }
         }
     }
@@ -297,7 +279,7 @@ for_each_isa! {
 
 #[inline(always)]
 fn transform_output<const IN: usize, const OUT: usize>(
-    transform: impl Fn([Lanes; IN]) -> [Lanes; OUT],
+    transform: impl Fn([f32; IN]) -> [f32; OUT],
     tiles: Tiles,
     tile: usize,
     products: &[f32],
@@ -306,32 +288,28 @@ fn transform_output<const IN: usize, const OUT: usize>(
 ) {
     let (map, (image, top, left)) = (tiles.map, tiles.place(tile));
     let c = addends.bias.len();
-    for channel in (0..c).step_by(LANES) {
-        let lanes = LANES.min(c - channel);
-        let mut columns = [[Lanes::ZERO; OUT]; IN];
+    let mut columns = [[[0.; LANES]; OUT]; IN];
+    let mut line = [[0.; LANES]; OUT];
+    for channel in chunks(c) {
         for j in 0..IN {
-            let mut column = [Lanes::ZERO; IN];
+            let mut column = [[0.; LANES]; IN];
             for i in 0..IN {
-                let offset = ((i * IN + j) * tiles.count + tile) * c + channel;
-                column[i] = Lanes::load(&products[offset..offset + lanes]);
+                column[i] = load(products, ((i * IN + j) * tiles.count + tile) * c + channel);
             }
-            columns[j] = transform(column);
+            transform_lanes(&transform, column.each_ref(), &mut columns[j]);
         }
-        let bias = Lanes::load(&addends.bias[channel..channel + lanes]);
+        let bias = load(addends.bias, channel);
         for i in 0..OUT.min(map.h - top) {
-            let mut line = [Lanes::ZERO; IN];
-            for j in 0..IN {
-                line[j] = columns[j][i];
-            }
-            let line = transform(line);
+            transform_lanes(&transform, columns.each_ref().map(|column| &column[i]), &mut line);
             for j in 0..OUT.min(map.w - left) {
                 let offset = ((image * map.h + top + i) * map.w + left + j) * c + channel;
-                let mut value = line[j] + bias;
+                (0..LANES).for_each(|lane| line[j][lane] += bias[lane]);
                 if let Some(residual) = addends.residual {
-                    value = value + Lanes::load(&residual[offset..offset + lanes]);
+                    let residual = load(residual, offset);
+                    (0..LANES).for_each(|lane| line[j][lane] += residual[lane]);
                 }
                 // SAFETY: tiles do not overlap in the output.
-                value.store(unsafe { out.part(offset, lanes) });
+                unsafe { store(&line[j], out, offset) };
             }
         }
     }
