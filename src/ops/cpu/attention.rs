@@ -29,12 +29,13 @@ pub struct Shape {
 pub fn attention(wanted: Products, q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec<f32> {
     let Shape { b, n, m, h, d } = shape;
     let (isa, c) = (isa(), h * d);
-    let head = |x: &[f32], i: usize, row: usize, column: usize| x[(i / h * m + row) * c + i % h * d + column];
     // For each head of each image, block by block, (keys as a (D, KEYS) matrix, values as (KEYS, D)).
     let pack = |i: usize, first: usize| {
         let count = KEYS.min(m - first);
-        let keys = Packed::new(isa, wanted, 1, d, count, |row, column| head(k, i, first + column, row));
-        (keys, Packed::new(isa, wanted, 1, count, d, |row, column| head(v, i, first + row, column)))
+        let offset = (i / h * m + first) * c + i % h * d;
+        let (k, v) = (&k[offset..], &v[offset..]);
+        let keys = Packed::new(isa, wanted, 1, d, count, |row, column| k[column * c + row]);
+        (keys, Packed::new(isa, wanted, 1, count, d, |row, column| v[row * c + column]))
     };
     let heads: Vec<Vec<(Packed, Packed)>> =
         (0..b * h).into_par_iter().map(|i| (0..m).step_by(KEYS).map(|first| pack(i, first)).collect()).collect();
@@ -45,7 +46,7 @@ pub fn attention(wanted: Products, q: &[f32], k: &[f32], v: &[f32], shape: Shape
             let rows = QUERIES.min(n - first);
             let offset = (i / h * n + first) * c + i % h * d;
             let queries: Vec<&[f32]> = (0..rows).map(|row| &q[offset + row * c..][..d]).collect();
-            let mut block = Block::new(heads[i][0].0.products, &queries, d);
+            let mut block = Block::new(&heads[i][0], &queries);
             heads[i].iter().for_each(|(keys, values)| block.attend(keys, values));
             for row in 0..rows {
                 // SAFETY: each head of each query is one task's alone.
@@ -61,8 +62,9 @@ pub fn attention(wanted: Products, q: &[f32], k: &[f32], v: &[f32], shape: Shape
 struct Block {
     rows: Vec<usize>,   // where each query begins
     queries: Vec<f32>,  // (rows, D) in the keys' slots, scaled
-    scores: Vec<f32>,   // (QUERIES, KEYS)
-    pairs: Vec<f32>,    // (QUERIES, KEYS / 2): the same in bf16, if the values are
+    scores: Vec<f32>,   // (QUERIES, stride)
+    pairs: Vec<f32>,    // (QUERIES, stride / 2): the same in bf16, if the values are
+    stride: usize,      // keys of a block, rounded up to whole vectors
     gathered: Vec<f32>, // (QUERIES, width)
     width: usize,       // D, rounded up to whole vectors
     largest: Vec<f32>,  // of each query's scores
@@ -70,19 +72,20 @@ struct Block {
 }
 
 impl Block {
-    fn new(products: Products, queries: &[&[f32]], d: usize) -> Self {
-        let scale = (d as f32).sqrt().recip();
-        let width = d.next_multiple_of(isa().lanes());
-        let scaled: Vec<f32> = queries.iter().flat_map(|query| query.iter().map(|x| x * scale)).collect();
-        let (slots, queries_in_slots) = match products {
-            Products::F32 => (d, scaled),
-            Products::Bf16 => (d / 2, paired(&scaled)),
-        };
+    /// The block of keys and values is the first, than which none is larger.
+    fn new((keys, values): &(Packed, Packed), queries: &[&[f32]]) -> Self {
+        let lanes = isa().lanes();
+        let (stride, width) = (keys.n.next_multiple_of(lanes), values.n.next_multiple_of(lanes));
+        let scale = (keys.k as f32).sqrt().recip();
+        let mut scaled = Vec::with_capacity(queries.len() * keys.k);
+        queries.iter().for_each(|query| scaled.extend(query.iter().map(|x| x * scale)));
+        let pairs = if values.products == Products::Bf16 { QUERIES * stride / 2 } else { 0 };
         Self {
-            rows: (0..queries.len()).map(|row| row * slots).collect(),
-            queries: queries_in_slots,
-            scores: vec![0.; QUERIES * KEYS],
-            pairs: vec![0.; QUERIES * KEYS / 2],
+            rows: (0..queries.len()).map(|row| row * keys.slots()).collect(),
+            queries: if keys.products == Products::Bf16 { paired(&scaled) } else { scaled },
+            scores: vec![0.; QUERIES * stride],
+            pairs: vec![0.; pairs],
+            stride,
             gathered: vec![0.; QUERIES * width],
             width,
             largest: vec![f32::NEG_INFINITY; queries.len()],
@@ -94,11 +97,11 @@ impl Block {
     fn attend(&mut self, keys: &Packed, values: &Packed) {
         self.score(keys);
         for row in 0..self.rows.len() {
-            let scores = &mut self.scores[row * KEYS..][..keys.n];
+            let scores = &mut self.scores[row * self.stride..][..keys.n];
             let gathered = &mut self.gathered[row * self.width..][..self.width];
             softmax_step(scores, &mut self.largest[row], &mut self.weight[row], gathered);
             if values.products == Products::Bf16 {
-                pair_up(scores, &mut self.pairs[row * (KEYS / 2)..]);
+                pair_up(scores, &mut self.pairs[row * (self.stride / 2)..]);
             }
         }
         self.gather(values);
@@ -110,8 +113,8 @@ impl Block {
             let at_once = rows_at_once(keys.isa, panel.vectors);
             let width = panel.vectors * keys.isa.lanes();
             for (i, rows) in self.rows.chunks(at_once).enumerate() {
-                let offset = i * at_once * KEYS + panel.column;
-                assert!(panel.column + width <= KEYS && offset + (at_once - 1) * KEYS + width <= self.scores.len());
+                let offset = i * at_once * self.stride + panel.column;
+                assert!(offset + (at_once - 1) * self.stride + width <= self.scores.len());
                 let tile = Tile {
                     a: self.queries.as_ptr(),
                     rows,
@@ -119,7 +122,7 @@ impl Block {
                     depth: keys.slots(),
                     panel: keys.panel(panel).as_ptr(),
                     out: self.scores[offset..].as_mut_ptr(),
-                    stride: KEYS,
+                    stride: self.stride,
                 };
                 // SAFETY: the queries have all rows, the panel all of D, and the scores room for the tile, as asserted.
                 unsafe { run(keys, panel.vectors, &tile) };
@@ -130,8 +133,8 @@ impl Block {
     /// gathered += scores · values.
     fn gather(&mut self, values: &Packed) {
         let (scores, stride) = match values.products {
-            Products::F32 => (&self.scores, KEYS),
-            Products::Bf16 => (&self.pairs, KEYS / 2),
+            Products::F32 => (&self.scores, self.stride),
+            Products::Bf16 => (&self.pairs, self.stride / 2),
         };
         let rows: Vec<usize> = (0..self.rows.len()).map(|row| row * stride).collect();
         let mut products = [0.; MOST_PRODUCTS];

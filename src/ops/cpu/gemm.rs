@@ -59,7 +59,7 @@ pub fn rows_at_once(isa: Isa, vectors: usize) -> usize {
 }
 
 /// Bytes of B that stay in the second-level cache while the rows of A go by.
-const CACHED: usize = 384 << 10;
+const CACHED: usize = 640 << 10;
 
 /// Rows of A to a task.
 const TASK_ROWS: usize = 96;
@@ -90,15 +90,16 @@ pub fn gemm(a: Rows, b: &Packed, epilogue: Epilogue) -> Vec<f32> {
 /// The same for an A that is made of B's slots.
 fn multiply(a: Rows, b: &Packed, epilogue: Epilogue, out: &Shared) {
     let panels = b.panels();
-    let group = (CACHED / (8 * b.isa.lanes() * b.slots())).clamp(1, panels.len());
-    let groups = panels.len().div_ceil(group);
+    let most = (CACHED / (8 * b.isa.lanes() * b.slots())).clamp(1, panels.len());
+    let groups = panels.len().div_ceil(most);
+    let group = panels.len().div_ceil(groups);
     let task_rows = a.rows.len().div_ceil(rayon::current_num_threads()).clamp(1, TASK_ROWS).next_multiple_of(12);
     let chunks = a.rows.len().div_ceil(task_rows);
     for_each(groups * chunks, |task| {
-        let (chunk, panels) = (task % chunks, &panels[task / chunks * group..]);
+        let (chunk, panels) = (task % chunks, panels.chunks(group).nth(task / chunks).unwrap_or_default());
         let first = chunk * task_rows;
         let rows = &a.rows[first..a.rows.len().min(first + task_rows)];
-        for &panel in &panels[..group.min(panels.len())] {
+        for &panel in panels {
             // SAFETY: `gemm` checked that A holds every row and tap.
             unsafe { strip(Rows { rows, ..a }, b, panel, epilogue, first, out) };
         }
