@@ -2,6 +2,7 @@
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::Write;
+use std::time::Duration;
 
 /// All bars of a run.
 #[derive(Default)]
@@ -31,7 +32,8 @@ impl Progress {
     fn bar(&self, template: &str, length: usize) -> Bar {
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = self.bars.add(ProgressBar::new(length as u64).with_style(style));
-        bar.tick();
+        // Steps may take seconds; the clock goes on.
+        bar.enable_steady_tick(Duration::from_millis(500));
         Bar(bar)
     }
 

@@ -1,0 +1,54 @@
+"""Ours and the peers in one sitting, one after another, round after round: prints a Markdown table of medians and ratios.
+
+    python -m venv peers && peers/bin/pip install torch diffusers transformers openvino
+    peers/bin/python benches/peers/run.py [ROUNDS]
+"""
+import pathlib
+import statistics
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).parent
+OURS = ["cargo", "bench", "--quiet", "--bench", "stages", "--"]
+
+
+def ours(dtype):
+    words = ["bf16"] if dtype == "bfloat16" else []
+    lines = output(OURS + words, HERE.parent.parent)
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return {cell[0]: float(cell[1]) for cell in cells if cell[0] in ("step", "decode")}
+
+
+def peer(script):
+    def run(dtype):
+        lines = output([sys.executable, HERE / script, dtype], HERE)
+        words = [line.split() for line in lines]
+        return {word[0]: float(word[1]) for word in words if len(word) == 2 and word[0] in ("step", "decode")}
+
+    return run
+
+
+def output(command, folder):
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def main():
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    programs = {"txt2img": ours, "PyTorch": peer("torch_stages.py"), "OpenVINO": peer("openvino_stages.py")}
+    times = {}
+    for _ in range(rounds):
+        for dtype in ("float32", "bfloat16"):
+            for name, run in programs.items():
+                for stage, seconds in run(dtype).items():
+                    times.setdefault((stage, dtype), {}).setdefault(name, []).append(seconds)
+    print("| stage | products | " + " | ".join(f"{name}, s" for name in programs) + " | to PyTorch | to OpenVINO |")
+    print("| --- | --- |" + " ---: |" * (len(programs) + 2))
+    for (stage, dtype), by_name in times.items():
+        median = {name: statistics.median(seconds) for name, seconds in by_name.items()}
+        cells = [f"{median[name]:.2f}" if name in median else "" for name in programs]
+        ratios = [f"{median[name] / median['txt2img']:.2f}×" if name in median else "" for name in list(programs)[1:]]
+        print(f"| {stage} | {dtype} | " + " | ".join(cells + ratios) + " |")
+
+
+main()
