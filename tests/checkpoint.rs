@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype as Stored, TensorView};
@@ -172,10 +173,9 @@ fn a_diffusers_folder_reads_as_the_ckpt() {
     assert!(read == without_schedule(nano));
 }
 
-#[test]
-fn an_old_diffusers_folder_reads_as_the_ckpt() {
-    let nano = contents(&nano());
-    let mut parts = parts(&nano);
+/// A folder as diffusers wrote it before its attention layers had their present names.
+fn old_diffusers_folder(nano: &Contents) -> Folder {
+    let mut parts = parts(nano);
     let old = |name: String| {
         let renamed = [("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")];
         renamed.iter().fold(name, |name, (new, old)| name.replace(new, old))
@@ -183,9 +183,39 @@ fn an_old_diffusers_folder_reads_as_the_ckpt() {
     let vae = std::mem::take(&mut parts[1].1);
     parts[1].1 = vae.into_iter().map(|(name, tensor)| (old(name), tensor)).collect();
     assert!(parts[1].1.keys().any(|name| name.contains("proj_attn")));
-    let folder = diffusers_folder(&parts);
+    diffusers_folder(&parts)
+}
+
+#[test]
+fn an_old_diffusers_folder_reads_as_the_ckpt() {
+    let nano = contents(&nano());
+    let folder = old_diffusers_folder(&nano);
     let read = contents(&Checkpoint::open(folder.path()).unwrap());
     assert!(read == without_schedule(nano));
+}
+
+#[test]
+fn every_layout_draws_the_same_picture() {
+    let nano = contents(&nano());
+    let files = Folder::new();
+    let half = files.write("half.safetensors", &safetensors(&nano, Stored::F16));
+    let full = files.write("full.safetensors", &safetensors(&nano, Stored::F32));
+    let (new, old) = (diffusers_folder(&parts(&nano)), old_diffusers_folder(&nano));
+    let expected = picture(&nano_path());
+    for path in [&half, &full, new.path(), old.path()] {
+        assert!(picture(path) == expected, "{}", path.display());
+    }
+}
+
+/// What the program draws with a checkpoint.
+fn picture(checkpoint: &Path) -> Vec<u8> {
+    let out = Folder::new();
+    let mut txt2img = Command::new(env!("CARGO_BIN_EXE_txt2img"));
+    txt2img.arg("--config").arg(nano_path().with_extension("yaml")).arg("--ckpt").arg(checkpoint);
+    txt2img.args(["--H", "64", "--W", "64", "--ddim_steps", "2", "--n_samples", "1", "--n_iter", "1"]);
+    let output = txt2img.arg("--outdir").arg(out.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    fs::read(out.path().join("samples/00000.png")).unwrap()
 }
 
 #[test]
