@@ -189,17 +189,17 @@ for_each_isa! {
         let (vectors, rest) = scores.as_chunks_mut::<16>();
         for vector in vectors {
             for (sum, x) in sums.iter_mut().zip(vector) {
-                *x = exp(*x - now);
+                *x = exp::<FMA>(*x - now);
                 *sum += *x;
             }
         }
         let mut sum = sums.iter().sum::<f32>();
         for x in rest {
-            *x = exp(*x - now);
+            *x = exp::<FMA>(*x - now);
             sum += *x;
         }
         if now > before {
-            let shrink = exp(before - now);
+            let shrink = exp::<FMA>(before - now);
             *weight *= shrink;
             gathered.iter_mut().for_each(|x| *x *= shrink);
             *largest = now;

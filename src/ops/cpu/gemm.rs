@@ -188,7 +188,7 @@ for_each_isa! {
             let bias = epilogue.bias.map(|bias| &bias[column..]);
             match epilogue.act {
                 Act::None => finish_row(products, bias, epilogue.residual.map(|residual| &residual[offset..]), out),
-                Act::Geglu => finish_geglu(products, bias.unwrap_or(&[]), out),
+                Act::Geglu => finish_geglu::<FMA>(products, bias.unwrap_or(&[]), out),
             }
         }
     }
@@ -214,13 +214,13 @@ fn finish_row(products: &[f32], bias: Option<&[f32]>, residual: Option<&[f32]>, 
 }
 
 #[inline(always)]
-fn finish_geglu(products: &[f32], bias: &[f32], out: &mut [f32]) {
+fn finish_geglu<const FMA: bool>(products: &[f32], bias: &[f32], out: &mut [f32]) {
     let (values, gates) = products.split_at(out.len());
     let (value_bias, gate_bias) = bias.split_at(out.len());
     for (i, y) in out.as_chunks_mut::<STEP>().0.iter_mut().enumerate() {
         let [value, gate, value_bias, gate_bias] = [values, gates, value_bias, gate_bias].map(|x| step(x, i));
         for lane in 0..STEP {
-            y[lane] = (value[lane] + value_bias[lane]) * math::gelu(gate[lane] + gate_bias[lane]);
+            y[lane] = (value[lane] + value_bias[lane]) * math::gelu::<FMA>(gate[lane] + gate_bias[lane]);
         }
     }
 }

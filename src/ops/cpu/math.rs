@@ -2,19 +2,20 @@
 
 /// Compiles a function for each instruction set and picks one when called.
 ///
-/// Inlining carries what is written once into functions that may use wider vectors.
+/// Inlining carries what is written once into functions that may use wider vectors. In the function, `FMA` says whether
+/// there are instructions that multiply and add at once.
 macro_rules! for_each_isa {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$doc])*
         $vis fn $name($($arg: $type),*) $(-> $ret)? {
             #[inline(always)]
-            fn body($($arg: $type),*) $(-> $ret)? $body
+            fn body<const FMA: bool>($($arg: $type),*) $(-> $ret)? $body
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-            fn avx512($($arg: $type),*) $(-> $ret)? { body($($arg),*) }
+            fn avx512($($arg: $type),*) $(-> $ret)? { body::<true>($($arg),*) }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn avx2($($arg: $type),*) $(-> $ret)? { body($($arg),*) }
+            fn avx2($($arg: $type),*) $(-> $ret)? { body::<true>($($arg),*) }
             match $crate::ops::cpu::isa() {
                 // SAFETY: `isa` says that the processor has these instructions.
                 #[cfg(target_arch = "x86_64")]
@@ -22,7 +23,7 @@ macro_rules! for_each_isa {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::ops::cpu::Isa::Avx2 => unsafe { avx2($($arg),*) },
-                _ => body($($arg),*),
+                _ => body::<false>($($arg),*),
             }
         }
     };
@@ -31,22 +32,28 @@ pub(super) use for_each_isa;
 
 // No branches below, or the compiler would not make vectors: clamps and selections of what is computed anyway.
 
+/// a · b + c, at once if there are instructions for it; without them that would be slow.
+#[inline(always)]
+fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
 /// eˣ to about two units in the last place, from e⁻⁸⁷ up; x may not be above 88 (Cody & Waite's reduction, Cephes'
 /// polynomial).
 #[inline(always)]
-pub fn exp(x: f32) -> f32 {
+pub fn exp<const FMA: bool>(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.; // 1.5 · 2²³: adding it rounds to a whole number
     let x = x.max(-87.);
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let shifted = multiply_add::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
-    let p = 1.987_569_1e-4;
-    let p = p * r + 1.398_199_9e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 5.000_000_3e-1;
-    let p = p * r * r + r + 1.;
+    let r = multiply_add::<FMA>(n, -0.693_359_4, x);
+    let r = multiply_add::<FMA>(n, 2.121_944_4e-4, r);
+    let p = multiply_add::<FMA>(1.987_569_1e-4, r, 1.398_199_9e-3);
+    let p = multiply_add::<FMA>(p, r, 8.333_452e-3);
+    let p = multiply_add::<FMA>(p, r, 4.166_579_6e-2);
+    let p = multiply_add::<FMA>(p, r, 1.666_666_5e-1);
+    let p = multiply_add::<FMA>(p, r, 5.000_000_3e-1);
+    let p = multiply_add::<FMA>(p, r * r, r) + 1.;
     // The whole number is in the low bits of `shifted`.
     let power = f32::from_bits(shifted.to_bits().wrapping_shl(23).wrapping_add(0x3f80_0000));
     p * power
@@ -54,21 +61,21 @@ pub fn exp(x: f32) -> f32 {
 
 /// x / (1 + e⁻ˣ).
 #[inline(always)]
-pub fn silu(x: f32) -> f32 {
-    let e = exp(-x.abs());
+pub fn silu<const FMA: bool>(x: f32) -> f32 {
+    let e = exp::<FMA>(-x.abs());
     let numerator = if x < 0. { e } else { 1. };
     x * numerator / (1. + e)
 }
 
 /// x · Φ(x), with erf to 1.5e-7 (Abramowitz & Stegun 7.1.26).
 #[inline(always)]
-pub fn gelu(x: f32) -> f32 {
+pub fn gelu<const FMA: bool>(x: f32) -> f32 {
     let magnitude = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
-    let t = 1. / (1. + 0.327_591_1 * magnitude);
-    let p = 1.061_405_4 * t - 1.453_152_1;
-    let p = p * t + 1.421_413_8;
-    let p = p * t - 0.284_496_72;
-    let p = (p * t + 0.254_829_6) * t;
-    let tail = 0.5 * p * exp(-magnitude * magnitude); // 1 - Φ(|x|)
+    let t = 1. / multiply_add::<FMA>(0.327_591_1, magnitude, 1.);
+    let p = multiply_add::<FMA>(1.061_405_4, t, -1.453_152_1);
+    let p = multiply_add::<FMA>(p, t, 1.421_413_8);
+    let p = multiply_add::<FMA>(p, t, -0.284_496_72);
+    let p = multiply_add::<FMA>(p, t, 0.254_829_6) * t;
+    let tail = 0.5 * p * exp::<FMA>(-magnitude * magnitude); // 1 - Φ(|x|)
     x * if x < 0. { tail } else { 1. - tail }
 }

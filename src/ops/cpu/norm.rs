@@ -106,7 +106,7 @@ for_each_isa! {
         for (y, x) in y.chunks_exact_mut(scale.len()).zip(x.chunks_exact(scale.len())) {
             if with_silu {
                 for (((y, x), a), b) in y.iter_mut().zip(x).zip(scale).zip(shift) {
-                    *y = silu(x * a + b);
+                    *y = silu::<FMA>(x * a + b);
                 }
             } else {
                 for (((y, x), a), b) in y.iter_mut().zip(x).zip(scale).zip(shift) {
