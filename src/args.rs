@@ -2,8 +2,7 @@
 
 mod expand;
 
-use crate::device;
-use crate::device::Precision;
+use crate::device::{self, Precision};
 use crate::diffusion::samplers::{Kind, Spacing};
 use crate::rng::Rng;
 use clap::builder::{PossibleValuesParser, TypedValueParser};

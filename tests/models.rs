@@ -86,13 +86,7 @@ fn a_rounded_or_broken_schedule_is_not_taken() {
     }
 }
 
-/// This file's tests again, each time in a process that is told which instructions to use.
 #[test]
 fn every_instruction_set_passes_these_tests() {
-    for isa in ["portable", "avx2", "avx512", "avx512bf16"] {
-        let mut tests = std::process::Command::new(std::env::current_exe().unwrap());
-        tests.args(["--skip", "every_instruction_set"]).env("TXT2IMG_ISA", isa);
-        let output = tests.output().unwrap();
-        assert!(output.status.success(), "{isa}:\n{}", String::from_utf8_lossy(&output.stdout));
-    }
+    support::pass_with_every_instruction_set();
 }

@@ -3,7 +3,6 @@
 mod support;
 
 use candle_core::{DType, Device, Result, Tensor};
-use std::process::Command;
 use support::assert_close;
 use txt2img::ops::{self, Conv2d, Geglu, GroupNorm, LayerNorm, Linear, Products};
 use txt2img::rng::Rng;
@@ -174,13 +173,7 @@ fn shapes_that_do_not_fit_are_errors() -> Result<()> {
     Ok(())
 }
 
-/// This file's tests again, each time in a process that is told which instructions to use.
 #[test]
 fn every_instruction_set_passes_these_tests() {
-    for isa in ["portable", "avx2", "avx512", "avx512bf16"] {
-        let mut tests = Command::new(std::env::current_exe().unwrap());
-        tests.args(["--skip", "every_instruction_set"]).env("TXT2IMG_ISA", isa);
-        let output = tests.output().unwrap();
-        assert!(output.status.success(), "{isa}:\n{}", String::from_utf8_lossy(&output.stdout));
-    }
+    support::pass_with_every_instruction_set();
 }

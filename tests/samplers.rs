@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
-use support::{assert_close, channels_last, fixture, nano, tensors};
+use support::{Counting, assert_close, channels_last, fixture, nano, tensors};
 use txt2img::config::ModelConfig;
 use txt2img::diffusion::EpsModel;
 use txt2img::diffusion::samplers::{Kind, Plan, Sigmas, Spacing, Step};
@@ -219,24 +219,5 @@ struct Model<F>(F);
 impl<F: Fn(&Tensor, f64) -> Tensor> EpsModel for Model<F> {
     fn eps(&self, x: &Tensor, t: f64) -> candle_core::Result<Tensor> {
         Ok((self.0)(x, t))
-    }
-}
-
-/// Counts the calls that torch would get.
-struct Counting {
-    noise: Box<dyn Noise + Send>,
-    draws: usize,
-}
-
-impl Counting {
-    fn new(noise: Box<dyn Noise + Send>) -> Self {
-        Self { noise, draws: 0 }
-    }
-}
-
-impl Noise for Counting {
-    fn randn(&mut self, n: usize) -> Vec<f32> {
-        self.draws += 1;
-        self.noise.randn(n)
     }
 }

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use serde_json::Value;
 use std::collections::HashMap;
 use support::{
-    TestRun, assert_close, assert_same_picture, channels_last, files_below, fixture, nano, read_png, tensors,
+    Counting, TestRun, assert_close, assert_same_picture, channels_last, files_below, fixture, nano, read_png, tensors,
 };
 use txt2img::args::Args;
 use txt2img::job::Job;
@@ -76,7 +76,7 @@ impl Case {
 fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
     let model = nano();
     let sampler = job.plan.sampler(model.schedule());
-    let mut noise = Counting { noise: job.rng.noise(u64::from(job.seed)), draws: 0 };
+    let mut noise = Counting::new(job.rng.noise(u64::from(job.seed)));
     let start = |noise: &mut Counting, batch: usize| {
         noise.randn_latents((batch, job.latent_height, job.latent_width, 4), &Device::Cpu).unwrap()
     };
@@ -97,19 +97,6 @@ fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
         contexts.push(cond);
     }
     (latents, contexts, noise.draws)
-}
-
-/// Counts the calls that torch would get.
-struct Counting {
-    noise: Box<dyn Noise + Send>,
-    draws: usize,
-}
-
-impl Noise for Counting {
-    fn randn(&mut self, n: usize) -> Vec<f32> {
-        self.draws += 1;
-        self.noise.randn(n)
-    }
 }
 
 macro_rules! cases {

@@ -11,20 +11,17 @@ pub fn expand(command: &mut Command, words: Vec<OsString>) -> Result<Vec<OsStrin
     let mut expanded: Vec<OsString> = vec![];
     let mut awaits_value = false; // whether the last word is a flag that takes one
     for word in words {
+        let is_awaited = std::mem::take(&mut awaits_value);
         let text = word.to_str().unwrap_or_default();
         let (name, value) = text.split_at(text.find('=').unwrap_or(text.len()));
         let flags = name.strip_prefix("--").map_or(vec![], |name| flags_called(command, name));
         match flags.as_slice() {
-            [] if is_dashed_value(text) && awaits_value => {
+            [] if is_dashed_value(text) && is_awaited => {
                 let flag = expanded.last_mut().expect("the flag that awaits it");
                 flag.push("=");
                 flag.push(word);
-                awaits_value = false;
             }
-            [] => {
-                expanded.push(word); // a plain value; or clap says what it does not know
-                awaits_value = false;
-            }
+            [] => expanded.push(word), // a plain value; or clap says what it does not know
             [flag] => {
                 expanded.push(format!("--{flag}{value}").into());
                 awaits_value = value.is_empty() && takes_value(command, flag);

@@ -15,14 +15,17 @@ pub struct Conv2d {
 
 /// Reads `weight` (C_out, C_in, 3, 3) and `bias` (C_out).
 pub fn conv3x3(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Conv2d> {
-    let (products, vb) = Products::of(vb);
-    Conv2d::new(products, &vb.get((c_out, c_in, 3, 3), "weight")?, &vb.get(c_out, "bias")?, 1)
+    read(c_in, c_out, 1, vb)
 }
 
 /// The same with stride 2: (B, h, w, C) → (B, ⌈h/2⌉, ⌈w/2⌉, C).
 pub fn conv3x3_stride2(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Conv2d> {
+    read(c_in, c_out, 2, vb)
+}
+
+fn read(c_in: usize, c_out: usize, stride: usize, vb: VarBuilder) -> Result<Conv2d> {
     let (products, vb) = Products::of(vb);
-    Conv2d::new(products, &vb.get((c_out, c_in, 3, 3), "weight")?, &vb.get(c_out, "bias")?, 2)
+    Conv2d::new(products, &vb.get((c_out, c_in, 3, 3), "weight")?, &vb.get(c_out, "bias")?, stride)
 }
 
 /// A 1×1 convolution, which on channels-last maps is a linear layer. Reads `weight` (C_out, C_in, 1, 1) and `bias` (C_out).

@@ -1,8 +1,7 @@
 //! Group and layer normalisation, the former with SiLU.
 
-use super::Products;
 use super::cpu::{self, Norm};
-use candle_core::{D, Result, Tensor, bail};
+use candle_core::{D, DType, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
 /// Group normalisation over maps (B, h, w, C) (Wu & He 2018, arXiv 1803.08494).
@@ -17,7 +16,7 @@ const GROUPS: usize = 32;
 
 /// Reads `weight` and `bias` (C). LDM's `GroupNorm32` has eps 1e-5, its `Normalize` 1e-6.
 pub fn group_norm(channels: usize, eps: f64, vb: VarBuilder) -> Result<GroupNorm> {
-    let (_, vb) = Products::of(vb);
+    let vb = vb.to_dtype(DType::F32);
     GroupNorm::new(&vb.get(channels, "weight")?, &vb.get(channels, "bias")?, eps)
 }
 
@@ -68,7 +67,7 @@ pub struct LayerNorm {
 
 /// Reads `weight` and `bias` (C).
 pub fn layer_norm(channels: usize, vb: VarBuilder) -> Result<LayerNorm> {
-    let (_, vb) = Products::of(vb);
+    let vb = vb.to_dtype(DType::F32);
     LayerNorm::new(&vb.get(channels, "weight")?, &vb.get(channels, "bias")?)
 }
 

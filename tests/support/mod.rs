@@ -12,6 +12,7 @@ use txt2img::checkpoint::Checkpoint;
 use txt2img::config::ModelConfig;
 use txt2img::model::Model;
 use txt2img::output::Picture;
+use txt2img::rng::Noise;
 
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -224,4 +225,35 @@ pub fn stderr(output: &Output) -> String {
 
 pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Counts the calls that torch would get.
+pub struct Counting {
+    noise: Box<dyn Noise + Send>,
+    pub draws: usize,
+}
+
+impl Counting {
+    pub fn new(noise: Box<dyn Noise + Send>) -> Self {
+        Self { noise, draws: 0 }
+    }
+}
+
+impl Noise for Counting {
+    fn randn(&mut self, n: usize) -> Vec<f32> {
+        self.draws += 1;
+        self.noise.randn(n)
+    }
+}
+
+/// The other tests of the file again, each time in a process that is told which instructions to use.
+///
+/// The test that calls this is named `every_instruction_set…`.
+pub fn pass_with_every_instruction_set() {
+    for isa in ["portable", "avx2", "avx512", "avx512bf16"] {
+        let mut tests = Command::new(std::env::current_exe().unwrap());
+        tests.args(["--skip", "every_instruction_set"]).env("TXT2IMG_ISA", isa);
+        let output = tests.output().unwrap();
+        assert!(output.status.success(), "{isa}:\n{}", stdout(&output));
+    }
 }

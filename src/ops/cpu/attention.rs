@@ -1,7 +1,7 @@
 //! Attention without the N×M matrix (Dao et al. 2022, arXiv 2205.14135): a block of queries meets the keys block by block.
 
-use super::bf16::pair_up;
-use super::gemm::{MOST_PRODUCTS, rows_at_once, run};
+use super::bf16::{pair_up, pairs};
+use super::gemm::{MOST_PRODUCTS, kernel};
 use super::isa::isa;
 use super::kernel::Tile;
 use super::math::{exp, for_each_isa};
@@ -79,12 +79,12 @@ impl Block {
         let scale = (keys.k as f32).sqrt().recip();
         let mut scaled = Vec::with_capacity(queries.len() * keys.k);
         queries.iter().for_each(|query| scaled.extend(query.iter().map(|x| x * scale)));
-        let pairs = if values.products == Products::Bf16 { QUERIES * stride / 2 } else { 0 };
+        let slots = if values.products == Products::Bf16 { QUERIES * stride / 2 } else { 0 };
         Self {
             rows: (0..queries.len()).map(|row| row * keys.slots()).collect(),
-            queries: if keys.products == Products::Bf16 { paired(&scaled) } else { scaled },
+            queries: if keys.products == Products::Bf16 { pairs(&scaled) } else { scaled },
             scores: vec![0.; QUERIES * stride],
-            pairs: vec![0.; pairs],
+            pairs: vec![0.; slots],
             stride,
             gathered: vec![0.; QUERIES * width],
             width,
@@ -110,7 +110,7 @@ impl Block {
     /// scores = queries · keys.
     fn score(&mut self, keys: &Packed) {
         for panel in keys.panels() {
-            let at_once = rows_at_once(keys.isa, panel.vectors);
+            let (kernel, at_once) = kernel(keys, panel.vectors);
             let width = panel.vectors * keys.isa.lanes();
             for (i, rows) in self.rows.chunks(at_once).enumerate() {
                 let offset = i * at_once * self.stride + panel.column;
@@ -125,7 +125,7 @@ impl Block {
                     stride: self.stride,
                 };
                 // SAFETY: the queries have all rows, the panel all of D, and the scores room for the tile, as asserted.
-                unsafe { run(keys, panel.vectors, &tile) };
+                unsafe { kernel(&tile) };
             }
         }
     }
@@ -139,7 +139,7 @@ impl Block {
         let rows: Vec<usize> = (0..self.rows.len()).map(|row| row * stride).collect();
         let mut products = [0.; MOST_PRODUCTS];
         for panel in values.panels() {
-            let at_once = rows_at_once(values.isa, panel.vectors);
+            let (kernel, at_once) = kernel(values, panel.vectors);
             let width = panel.vectors * values.isa.lanes();
             for (i, rows) in rows.chunks(at_once).enumerate() {
                 let tile = Tile {
@@ -152,7 +152,7 @@ impl Block {
                     stride: width,
                 };
                 // SAFETY: the scores have all rows, the panel a row for each key, `products` room for the tile.
-                unsafe { run(values, panel.vectors, &tile) };
+                unsafe { kernel(&tile) };
                 for (row, products) in products.chunks_exact(width).take(rows.len()).enumerate() {
                     let gathered = &mut self.gathered[(i * at_once + row) * self.width + panel.column..][..width];
                     gathered.iter_mut().zip(products).for_each(|(sum, x)| *sum += x);
@@ -165,12 +165,6 @@ impl Block {
         let inverse = 1. / self.weight[row];
         out.iter_mut().zip(&self.gathered[row * self.width..]).for_each(|(y, x)| *y = x * inverse);
     }
-}
-
-fn paired(x: &[f32]) -> Vec<f32> {
-    let mut pairs = vec![0.; x.len() / 2];
-    pair_up(x, &mut pairs);
-    pairs
 }
 
 for_each_isa! {

@@ -47,17 +47,6 @@ pub enum Act {
     Geglu,
 }
 
-/// Rows of A that a kernel takes at a time, by the panel's width in vectors.
-pub fn rows_at_once(isa: Isa, vectors: usize) -> usize {
-    match (isa, vectors) {
-        (Isa::Avx512 | Isa::Avx512Bf16, 3) => 8,
-        (Isa::Avx512 | Isa::Avx512Bf16, _) => 12,
-        (Isa::Avx2, 3) => 4,
-        (Isa::Avx2, _) => 6,
-        (Isa::Portable, _) => 4,
-    }
-}
-
 /// Bytes of B that stay in the second-level cache while the rows of A go by.
 const CACHED: usize = 640 << 10;
 
@@ -111,7 +100,7 @@ fn multiply(a: Rows, b: &Packed, epilogue: Epilogue, out: &Shared) {
 /// # Safety
 /// A holds every row and tap, and no other thread writes to these rows of this panel.
 pub unsafe fn strip(a: Rows, b: &Packed, panel: Panel, epilogue: Epilogue, first: usize, out: &Shared) {
-    let at_once = rows_at_once(b.isa, panel.vectors);
+    let (kernel, at_once) = kernel(b, panel.vectors);
     let width = panel.vectors * b.isa.lanes();
     let is_final = epilogue.is_none() && panel.column + width <= b.n;
     let mut products = [0.; MOST_PRODUCTS];
@@ -129,11 +118,11 @@ pub unsafe fn strip(a: Rows, b: &Packed, panel: Panel, epilogue: Epilogue, first
         if is_final && rows.len() == at_once {
             (tile.out, tile.stride) = (out.at(row * b.n + panel.column, (at_once - 1) * b.n + width), b.n);
             // SAFETY: the caller's word on A and the rows; the panel has all of K; `at` checked that there is room.
-            unsafe { run(b, panel.vectors, &tile) };
+            unsafe { kernel(&tile) };
             continue;
         }
         // SAFETY: as above; `products` has room for the largest tile.
-        unsafe { run(b, panel.vectors, &tile) };
+        unsafe { kernel(&tile) };
         finish(&products[..rows.len() * width], width, panel.column, b.n, epilogue, row, out);
     }
 }
@@ -141,36 +130,36 @@ pub unsafe fn strip(a: Rows, b: &Packed, panel: Panel, epilogue: Epilogue, first
 /// Numbers in the largest tile of any kernel.
 pub const MOST_PRODUCTS: usize = 12 * 2 * 16;
 
-/// The kernel for this matrix and a panel so many vectors wide.
+/// A kernel, and how many rows of A it takes at a time.
 ///
 /// # Safety
-/// As the kernels': the tile's pointers are good, and its output has room for `rows_at_once` rows.
-pub unsafe fn run(b: &Packed, vectors: usize, tile: &Tile) {
-    // SAFETY: the caller's word, and the matrix is packed for instructions that the processor has.
-    unsafe {
-        match (b.isa, vectors) {
-            #[cfg(target_arch = "x86_64")]
-            (_, 1) if b.products == Products::Bf16 => avx512::kernel_bf16::<12, 1>(tile),
-            #[cfg(target_arch = "x86_64")]
-            (_, 2) if b.products == Products::Bf16 => avx512::kernel_bf16::<12, 2>(tile),
-            #[cfg(target_arch = "x86_64")]
-            (_, _) if b.products == Products::Bf16 => avx512::kernel_bf16::<8, 3>(tile),
-            #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512 | Isa::Avx512Bf16, 1) => avx512::kernel::<12, 1>(tile),
-            #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512 | Isa::Avx512Bf16, 2) => avx512::kernel::<12, 2>(tile),
-            #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512 | Isa::Avx512Bf16, _) => avx512::kernel::<8, 3>(tile),
-            #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2, 1) => avx2::kernel::<6, 1>(tile),
-            #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2, 2) => avx2::kernel::<6, 2>(tile),
-            #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2, _) => avx2::kernel::<4, 3>(tile),
-            (_, 1) => portable::kernel::<4, 1>(tile),
-            (_, 2) => portable::kernel::<4, 2>(tile),
-            _ => portable::kernel::<4, 3>(tile),
-        }
+/// To call it, as the kernels say: the tile's pointers are good, and its output has room for that many rows.
+pub type Kernel = (unsafe fn(&Tile), usize);
+
+/// The kernel for this matrix, packed for instructions that the processor has, and a panel so many vectors wide.
+pub fn kernel(b: &Packed, vectors: usize) -> Kernel {
+    match (b.isa, b.products, vectors) {
+        #[cfg(target_arch = "x86_64")]
+        (_, Products::Bf16, 1) => (avx512::kernel_bf16::<12, 1>, 12),
+        #[cfg(target_arch = "x86_64")]
+        (_, Products::Bf16, 2) => (avx512::kernel_bf16::<12, 2>, 12),
+        #[cfg(target_arch = "x86_64")]
+        (_, Products::Bf16, _) => (avx512::kernel_bf16::<8, 3>, 8),
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512 | Isa::Avx512Bf16, _, 1) => (avx512::kernel::<12, 1>, 12),
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512 | Isa::Avx512Bf16, _, 2) => (avx512::kernel::<12, 2>, 12),
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512 | Isa::Avx512Bf16, _, _) => (avx512::kernel::<8, 3>, 8),
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx2, _, 1) => (avx2::kernel::<6, 1>, 6),
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx2, _, 2) => (avx2::kernel::<6, 2>, 6),
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx2, _, _) => (avx2::kernel::<4, 3>, 4),
+        (_, _, 1) => (portable::kernel::<4, 1>, 4),
+        (_, _, 2) => (portable::kernel::<4, 2>, 4),
+        _ => (portable::kernel::<4, 3>, 4),
     }
 }
 
