@@ -94,7 +94,7 @@ impl Model {
     pub fn denoiser(&self, context: &Tensor, scale: f64) -> Result<Box<dyn EpsModel + '_>> {
         // At scale 1 the empty prompt would cancel out.
         if scale == 1. {
-            return Ok(Box::new(Unguided::new(&self.unet, context)));
+            return Ok(Box::new(Unguided::new(&self.unet, context)?));
         }
         Ok(Box::new(Guided::new(&self.unet, &self.uncond()?, context, scale)?))
     }

@@ -32,8 +32,9 @@ fn copies_of_a_prompt_are_encoded_alike() {
 fn the_unet_predicts_the_original_noise_at_whole_and_fractional_timesteps() {
     let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
     let x = channels_last(&expected["unet.x"]);
+    let prompt = model.unet().read(&expected["context"]).unwrap();
     for (name, t) in [("t1", 1.), ("t312.75", 312.75), ("t500", 500.), ("t981", 981.)] {
-        let eps = model.unet().forward(&x, t, &expected["context"]).unwrap();
+        let eps = model.unet().forward(&x, t, &prompt).unwrap();
         assert_close(name, &eps, &channels_last(&expected[&format!("unet.eps.{name}")]), LIMIT);
     }
 }
@@ -42,7 +43,8 @@ fn the_unet_predicts_the_original_noise_at_whole_and_fractional_timesteps() {
 fn the_unet_predicts_the_original_noise_on_a_wide_map() {
     let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
     let context = expected["context"].narrow(0, 0, 1).unwrap();
-    let eps = model.unet().forward(&channels_last(&expected["unet.x_wide"]), 981., &context).unwrap();
+    let prompt = model.unet().read(&context).unwrap();
+    let eps = model.unet().forward(&channels_last(&expected["unet.x_wide"]), 981., &prompt).unwrap();
     assert_close("wide", &eps, &channels_last(&expected["unet.eps_wide.t981"]), LIMIT);
 }
 
@@ -57,9 +59,23 @@ fn the_decoder_gives_the_original_pixels() {
 #[test]
 fn every_size_of_latents_goes_through_the_unet() {
     let (model, context) = (nano(), tensors("modules/modules.safetensors")["context"].clone());
+    let prompt = model.unet().read(&context).unwrap();
     for (h, w) in [(1, 1), (3, 5), (7, 2), (9, 16)] {
         let x = candle_core::Tensor::ones((2, h, w, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
-        assert_eq!(model.unet().forward(&x, 1., &context).unwrap().dims(), [2, h, w, 4]);
+        assert_eq!(model.unet().forward(&x, 1., &prompt).unwrap().dims(), [2, h, w, 4]);
+    }
+}
+
+#[test]
+fn several_prompts_for_one_picture_are_as_so_many_pictures() {
+    let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
+    let x = channels_last(&expected["unet.x"]).narrow(0, 0, 1).unwrap();
+    let contexts = &expected["context"].narrow(0, 0, 2).unwrap();
+    let eps = model.unet().forward(&x, 500., &model.unet().read(contexts).unwrap()).unwrap();
+    for i in 0..2 {
+        let alone = model.unet().read(&contexts.narrow(0, i, 1).unwrap()).unwrap();
+        let expected = model.unet().forward(&x, 500., &alone).unwrap();
+        assert_close("eps", &eps.narrow(0, i, 1).unwrap(), &expected, 1e-6);
     }
 }
 

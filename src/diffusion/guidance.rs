@@ -1,40 +1,40 @@
 //! Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598).
 
 use super::EpsModel;
-use super::unet::UNet;
+use super::unet::{Prompt, UNet};
 use candle_core::{Result, Tensor};
 
-/// ε = ε(uncond) + scale · (ε(cond) − ε(uncond)), both in one batch.
+/// ε = ε(uncond) + scale · (ε(cond) − ε(uncond)), both in one batch; what the prompt has no part in is computed once.
 pub struct Guided<'a> {
     unet: &'a UNet,
-    context: Tensor, // (2B, M, C): uncond first
+    prompt: Prompt, // of 2B contexts: uncond first
     scale: f64,
 }
 
 /// ε = ε(cond): what scale 1 means, at half the work.
 pub struct Unguided<'a> {
     unet: &'a UNet,
-    context: Tensor, // (B, M, C)
+    prompt: Prompt, // of B contexts
 }
 
 impl<'a> Guided<'a> {
     /// uncond: (1, M, C), the context of the empty prompt; cond: (B, M, C).
     pub fn new(unet: &'a UNet, uncond: &Tensor, cond: &Tensor, scale: f64) -> Result<Self> {
         let uncond = uncond.broadcast_as(cond.shape())?; // (B, M, C)
-        Ok(Self { unet, context: Tensor::cat(&[&uncond, cond], 0)?, scale })
+        Ok(Self { unet, prompt: unet.read(&Tensor::cat(&[&uncond, cond], 0)?)?, scale })
     }
 }
 
 impl<'a> Unguided<'a> {
     /// cond: (B, M, C).
-    pub fn new(unet: &'a UNet, cond: &Tensor) -> Self {
-        Self { unet, context: cond.clone() }
+    pub fn new(unet: &'a UNet, cond: &Tensor) -> Result<Self> {
+        Ok(Self { unet, prompt: unet.read(cond)? })
     }
 }
 
 impl EpsModel for Guided<'_> {
     fn eps(&self, x: &Tensor, t: f64) -> Result<Tensor> {
-        let both = self.unet.forward(&Tensor::cat(&[x, x], 0)?, t, &self.context)?; // (2B, h, w, C)
+        let both = self.unet.forward(x, t, &self.prompt)?; // (2B, h, w, C)
         let eps = both.chunk(2, 0)?;
         let (uncond, cond) = (&eps[0], &eps[1]); // (B, h, w, C)
         uncond + ((cond - uncond)? * self.scale)?
@@ -43,6 +43,6 @@ impl EpsModel for Guided<'_> {
 
 impl EpsModel for Unguided<'_> {
     fn eps(&self, x: &Tensor, t: f64) -> Result<Tensor> {
-        self.unet.forward(x, t, &self.context)
+        self.unet.forward(x, t, &self.prompt)
     }
 }

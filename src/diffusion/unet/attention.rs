@@ -1,5 +1,6 @@
 //! The transformer inside the UNet: image tokens look at each other, then at the prompt.
 
+use super::repeated;
 use crate::ops::{
     self, Geglu, GroupNorm, LayerNorm, Linear, Products, conv1x1, group_norm, layer_norm, linear, linear_no_bias,
 };
@@ -28,14 +29,20 @@ impl SpatialTransformer {
         })
     }
 
-    /// x: (B, h, w, C), context: (B, M, C_context) → (B, h, w, C).
-    pub fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+    /// context: (R·B, M, C_context) → what each block makes of it.
+    pub fn read(&self, context: &Tensor) -> Result<Vec<KeysValues>> {
+        self.blocks.iter().map(|block| block.attn2.read(context)).collect()
+    }
+
+    /// x: (B, h, w, C), prompt: what `read` made of R·B contexts → (R·B, h, w, C); x may have as many already.
+    pub fn forward(&self, x: &Tensor, prompt: &[KeysValues]) -> Result<Tensor> {
         let (b, h, w, c) = x.dims4()?;
         let mut tokens = self.proj_in.forward(&self.norm.forward(x)?)?.reshape((b, h * w, c))?; // (B, N, C)
-        for block in &self.blocks {
-            tokens = block.forward(&tokens, context)?;
+        for (block, keys_values) in self.blocks.iter().zip(prompt) {
+            tokens = block.forward(&tokens, keys_values)?; // (R·B, N, C)
         }
-        self.proj_out.forward_add(&tokens, x)?.reshape((b, h, w, c))
+        let b = tokens.dim(0)?;
+        self.proj_out.forward_add(&tokens, &repeated(x, b)?)?.reshape((b, h, w, c))
     }
 }
 
@@ -61,10 +68,13 @@ impl TransformerBlock {
         })
     }
 
-    fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+    /// x: (B, N, C), prompt: of R·B contexts → (R·B, N, C).
+    fn forward(&self, x: &Tensor, prompt: &KeysValues) -> Result<Tensor> {
         let normal = self.norm1.forward(x)?;
-        let x = self.attn1.forward_add(&normal, &normal, x)?;
-        let x = self.attn2.forward_add(&self.norm2.forward(&x)?, context, &x)?;
+        let x = self.attn1.forward_add(&normal, &self.attn1.read(&normal)?, x)?;
+        // Until here nothing depends on the prompt.
+        let x = repeated(&x, prompt.k.dim(0)?)?;
+        let x = self.attn2.forward_add(&self.norm2.forward(&x)?, prompt, &x)?;
         self.ff.forward_add(&self.norm3.forward(&x)?, &x)
     }
 }
@@ -79,6 +89,12 @@ struct Attention {
     to_out: Linear,
 }
 
+/// What attention looks at, and what it sees there: (B, M, C) each.
+pub struct KeysValues {
+    k: Tensor,
+    v: Tensor,
+}
+
 impl Attention {
     fn new(c: usize, c_context: usize, heads: usize, vb: VarBuilder) -> Result<Self> {
         Ok(Self {
@@ -91,12 +107,15 @@ impl Attention {
         })
     }
 
-    /// x: (B, N, C), context: (B, M, C_context), residual: (B, N, C) → (B, N, C).
-    fn forward_add(&self, x: &Tensor, context: &Tensor, residual: &Tensor) -> Result<Tensor> {
+    /// context: (B, M, C_context).
+    fn read(&self, context: &Tensor) -> Result<KeysValues> {
+        Ok(KeysValues { k: self.to_k.forward(context)?, v: self.to_v.forward(context)? })
+    }
+
+    /// x, residual: (B, N, C) → (B, N, C).
+    fn forward_add(&self, x: &Tensor, seen: &KeysValues, residual: &Tensor) -> Result<Tensor> {
         let q = self.to_q.forward(x)?; // (B, N, C)
-        let k = self.to_k.forward(context)?; // (B, M, C)
-        let v = self.to_v.forward(context)?; // (B, M, C)
-        self.to_out.forward_add(&ops::attention(self.products, &q, &k, &v, self.heads)?, residual)
+        self.to_out.forward_add(&ops::attention(self.products, &q, &seen.k, &seen.v, self.heads)?, residual)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the UNet is made of: one block kind, and the table that says where each stands.
 
-use super::attention::SpatialTransformer;
+use super::attention::{KeysValues, SpatialTransformer};
 use crate::config::UNetConfig;
 use crate::ops::{Conv2d, GroupNorm, Linear, conv1x1, conv3x3, conv3x3_stride2, group_norm, linear, upsample_nearest};
 use candle_core::{Result, Tensor};
@@ -96,14 +96,26 @@ impl Block {
         Ok(Self { res, attention, resample })
     }
 
-    /// x: (B, h, w, C_in) → (B, h', w', C_out); `larger` is the (h', w') that an upsampled map takes.
-    pub fn forward(&self, x: &Tensor, t: &Tensor, context: &Tensor, larger: (usize, usize)) -> Result<Tensor> {
+    /// The transformer, if there is one.
+    pub fn transformer(&self) -> Option<&SpatialTransformer> {
+        self.attention.as_ref()
+    }
+
+    /// x: (B, h, w, C_in) → (B, h', w', C_out); `larger` is the (h', w') that an upsampled map takes, `prompts` what the
+    /// transformers of this and all later blocks make of the prompt.
+    pub fn forward<'p>(
+        &self,
+        x: &Tensor,
+        t: &Tensor,
+        prompts: &mut impl Iterator<Item = &'p Vec<KeysValues>>,
+        larger: (usize, usize),
+    ) -> Result<Tensor> {
         let mut x = x.clone();
         if let Some(res) = &self.res {
             x = res.forward(&x, t)?;
         }
         if let Some(attention) = &self.attention {
-            x = attention.forward(&x, context)?;
+            x = attention.forward(&x, prompts.next().expect("one for each transformer"))?;
         }
         match &self.resample {
             Some((Resample::Down, conv)) => conv.forward(&x),

@@ -6,12 +6,15 @@ mod time;
 
 use crate::config::UNetConfig;
 use crate::ops::{Conv2d, GroupNorm, conv3x3, group_norm};
-use attention::SpatialTransformer;
+use attention::{KeysValues, SpatialTransformer};
 use blocks::{Block, ResBlock, input_shapes, output_shapes};
 use candle_core::{D, Result, Tensor};
 use candle_nn::VarBuilder;
 use rayon::prelude::*;
 use time::TimeEmbedding;
+
+/// A prompt, as each transformer of a UNet reads it.
+pub struct Prompt(Vec<Vec<KeysValues>>);
 
 /// Field names are those of the checkpoint's `model.diffusion_model`.
 pub struct UNet {
@@ -53,22 +56,41 @@ impl UNet {
         })
     }
 
-    /// x: (B, h, w, 4) latents, t: the timestep of all of them, context: (B, M, C_context) → eps (B, h, w, 4).
-    pub fn forward(&self, x: &Tensor, t: f64, context: &Tensor) -> Result<Tensor> {
+    /// context: (B, M, C_context) → what does not change from step to step.
+    pub fn read(&self, context: &Tensor) -> Result<Prompt> {
+        let transformer = |block| Block::transformer(block);
+        let (input, output) = (self.input_blocks.iter(), self.output_blocks.iter());
+        let transformers =
+            input.filter_map(transformer).chain([&self.middle_block.1]).chain(output.filter_map(transformer));
+        Ok(Prompt(transformers.map(|transformer| transformer.read(context)).collect::<Result<_>>()?))
+    }
+
+    /// x: (B, h, w, 4) latents, t: the timestep of all of them, prompt: of R·B contexts, R for each of the latents →
+    /// eps (R·B, h, w, 4). What comes before the first look at the contexts is computed once for all R.
+    pub fn forward(&self, x: &Tensor, t: f64, prompt: &Prompt) -> Result<Tensor> {
         let t = self.time_embed.forward(t, x.device())?; // (1, C_time)
+        let prompts = &mut prompt.0.iter();
         let mut x = self.conv_in.forward(x)?;
         let mut skips = vec![x.clone()];
         for block in &self.input_blocks {
-            x = block.forward(&x, &t, context, (0, 0))?;
+            x = block.forward(&x, &t, prompts, (0, 0))?;
             skips.push(x.clone());
         }
         let (first, transformer, last) = &self.middle_block;
-        x = last.forward(&transformer.forward(&first.forward(&x, &t)?, context)?, &t)?;
+        x = transformer.forward(&first.forward(&x, &t)?, prompts.next().expect("one for each transformer"))?;
+        x = last.forward(&x, &t)?; // (R·B, h', w', C)
         for block in &self.output_blocks {
             let skip = skips.pop().expect("as many skips as output blocks");
             let (_, h, w, _) = skips.last().unwrap_or(&skip).dims4()?;
-            x = block.forward(&Tensor::cat(&[&x, &skip], D::Minus1)?, &t, context, (h, w))?;
+            let both = Tensor::cat(&[&x, &repeated(&skip, x.dim(0)?)?], D::Minus1)?;
+            x = block.forward(&both, &t, prompts, (h, w))?;
         }
         self.out_conv.forward(&self.out_norm.forward_silu(&x)?)
     }
+}
+
+/// x: (B, …) → (batch, …), all of it again and again; `batch` is a multiple of B.
+fn repeated(x: &Tensor, batch: usize) -> Result<Tensor> {
+    let times = batch / x.dim(0)?;
+    if times == 1 { Ok(x.clone()) } else { Tensor::cat(&vec![x; times], 0) }
 }
