@@ -1,6 +1,7 @@
 //! The command line: the flags of the original's `scripts/txt2img.py`, then ours. No logic beyond reading them.
 
 mod expand;
+mod sweep;
 
 use crate::device::{self, Precision};
 use crate::diffusion::samplers::{Kind, Spacing};
@@ -8,7 +9,10 @@ use crate::rng::Rng;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
+use std::ffi::OsString;
 use std::path::PathBuf;
+
+pub use sweep::Sweep;
 
 /// The heading of the flags that the original lacks.
 const OURS: &str = "Options that the original lacks";
@@ -93,13 +97,15 @@ pub struct Args {
     #[arg(long = "from-file", visible_alias = "from_file", value_name = "FILE")]
     pub from_file: Option<PathBuf>,
 
-    /// The model's yaml file; built in if this one is not there
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
-    pub config: PathBuf,
+    /// The model's yaml file; built in if this one is not there [default:
+    /// configs/stable-diffusion/v1-inference.yaml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
-    /// The model: a .ckpt or .safetensors file, or a diffusers folder
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_CKPT)]
-    pub ckpt: PathBuf,
+    /// The model: a .ckpt or .safetensors file, a diffusers folder, or demo, which is built in and taken if there is no
+    /// other [default: models/ldm/stable-diffusion-v1/model.ckpt]
+    #[arg(long, value_name = "FILE")]
+    pub ckpt: Option<PathBuf>,
 
     /// Where the random numbers start; outside 0 to 4294967295 means anywhere
     #[arg(long, value_name = "N", default_value = "42", value_parser = seed)]
@@ -128,6 +134,15 @@ pub struct Args {
     /// Threads to compute with [default: one a core]
     #[arg(long, value_name = "N", help_heading = OURS, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+
+    /// One picture for every value of a flag, as scale=1,2,5,7.5 or prompt=pink,blue (pink in the prompt becomes each),
+    /// on one labelled sheet and an HTML page with sliders; give it twice for two sides
+    #[arg(long, value_name = "NAME=V,V,…", help_heading = OURS, action = clap::ArgAction::Append, conflicts_with = "from_file")]
+    pub sweep: Vec<String>,
+
+    /// What --sweep comes to
+    #[arg(skip)]
+    pub swept: Option<Sweep>,
 
     /// Leave out the invisible watermark
     #[arg(long = "skip_watermark", help_heading = OURS)]
@@ -190,9 +205,16 @@ impl Args {
     ///
     /// # Errors
     /// On anything that is no flag or no value of it; also on `--help`, which is an error to clap.
-    pub fn try_from_words(words: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Self, clap::Error> {
+    pub fn try_from_words(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
         let words = expand::expand(&mut command, words.into_iter().collect())?;
+        let mut args = Self::read(&mut command, &words)?;
+        args.swept = sweep::sweep(&mut command, &words, &args)?;
+        Ok(args)
+    }
+
+    /// Reads words with all flags in full.
+    fn read(command: &mut clap::Command, words: &[OsString]) -> Result<Self, clap::Error> {
         let mut args = Self::from_arg_matches(&command.try_get_matches_from_mut(words)?)?;
         args.sampler = args.one_sampler().map_err(|reason| command.error(ErrorKind::ArgumentConflict, reason))?;
         Ok(args)

@@ -1,14 +1,18 @@
 //! Args → Job: everything that can be decided without weights, decided.
 
-use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG, Seed};
+use crate::args::{self, Args, DEFAULT_CKPT, DEFAULT_CONFIG, Seed};
+use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
+use crate::demo;
 use crate::device;
 use crate::diffusion::samplers::{Kind, Plan};
 use crate::diffusion::schedule::Schedule;
+use crate::output::Axis;
 use crate::prompts::{self, Batches};
 use crate::rng::Rng;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::Device;
+use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 
@@ -36,7 +40,7 @@ pub struct Job {
     /// The model's shape.
     pub config: ModelConfig,
     /// The model's weights.
-    pub ckpt: PathBuf,
+    pub ckpt: Ckpt,
     /// Where to compute.
     pub device: Device,
     /// In which precision.
@@ -53,8 +57,32 @@ pub struct Job {
     pub watermark: bool,
     /// Whether to print how long it took.
     pub timings: bool,
+    /// Instead of all that, one picture for every value of something.
+    pub sweep: Option<Sweep>,
     /// What the user should know of the decisions, a sentence each.
     pub notes: Vec<String>,
+}
+
+/// Pictures to compare.
+#[derive(Debug)]
+pub struct Sweep {
+    /// What they show.
+    pub title: String,
+    /// What changes from left to right.
+    pub columns: Axis,
+    /// What changes from top to bottom, if anything does.
+    pub rows: Option<Axis>,
+    /// What draws each, row by row.
+    pub cells: Vec<Job>,
+}
+
+/// Where weights come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ckpt {
+    /// A file, or a diffusers folder.
+    Path(PathBuf),
+    /// The program itself.
+    Demo,
 }
 
 /// A well-known fork of the original keeps its checkpoint here.
@@ -77,15 +105,34 @@ impl Job {
     /// # Errors
     /// On every combination of flags that cannot be drawn, and on files that are not there.
     pub fn from_args(args: &Args) -> Result<Self> {
+        let mut job = Self::without_sweep(args)?;
+        if let Some(swept) = &args.swept {
+            let (sweep, notes) = sweep(swept, args, job.seed)?;
+            job.notes.extend(notes);
+            job.sweep = Some(sweep);
+        }
+        // What is true of several pictures need be said but once.
+        let mut said = HashSet::new();
+        job.notes.retain(|note| said.insert(note.clone()));
+        Ok(job)
+    }
+
+    fn without_sweep(args: &Args) -> Result<Self> {
         let mut notes = vec![];
         let n_samples = count("--n_samples", args.n_samples)?;
         let plan = plan(args)?;
         let (latent_height, latent_width) = latent_size(args)?;
         let iterations = count("--n_iter", args.n_iter)?;
         let Files { config, ckpt, outdir } = files(args);
-        let config = model_config(config)?;
+        if ckpt == Ckpt::Demo && args.ckpt.is_none() {
+            notes.extend(DEMO.map(Into::into));
+        }
+        let config = match config {
+            Some(path) => model_config(path)?,
+            None => demo::config()?,
+        };
         check_channels(args, &config)?;
-        check_exists(ckpt)?;
+        ckpt.check_exists()?;
         let device = args.device.device()?;
         let seed = seed(args.seed, &mut notes);
         note_steps(&plan, &config, &mut notes);
@@ -105,7 +152,7 @@ impl Job {
             rng: args.rng,
             seed,
             config,
-            ckpt: ckpt.to_owned(),
+            ckpt,
             device,
             precision: args.precision,
             threads: args.threads.map(usize::from),
@@ -115,9 +162,27 @@ impl Job {
             grid_columns: (!args.skip_grid).then_some(if args.n_rows > 0 { args.n_rows as usize } else { n_samples }),
             watermark: !args.skip_watermark,
             timings: args.timings,
+            sweep: None,
             notes,
         })
     }
+}
+
+/// The jobs of a sweep, and what there is to say of them. seed: what those take that take any.
+fn sweep(swept: &args::Sweep, args: &Args, seed: u32) -> Result<(Sweep, Vec<String>)> {
+    let args::Sweep { columns, rows, cells } = swept.clone();
+    let mut jobs = vec![];
+    for (i, mut cell) in cells.into_iter().enumerate() {
+        if args.seed == Seed::Random && cell.seed == Seed::Random {
+            cell.seed = Seed::Given(seed);
+        }
+        let column = format!("{}={}", columns.name, columns.values[i % columns.values.len()]);
+        let row = rows.iter().map(|rows| format!(" {}={}", rows.name, rows.values[i / columns.values.len()]));
+        let job = Job::without_sweep(&cell);
+        jobs.push(job.with_context(|| format!("--sweep {column}{}", row.collect::<String>()))?);
+    }
+    let notes = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.notes)).collect();
+    Ok((Sweep { title: args.prompt.clone(), columns, rows, cells: jobs }, notes))
 }
 
 fn count(flag: &str, n: i64) -> Result<usize> {
@@ -145,19 +210,67 @@ fn latent_size(args: &Args) -> Result<(usize, usize)> {
     Ok(((args.height / f) as usize, (args.width / f) as usize))
 }
 
+/// What is said when nothing says which model to take.
+const DEMO: [&str; 2] = [
+    "no model is named and none is at models/ldm/stable-diffusion-v1/model.ckpt, so the built-in demo model draws: cubes, \
+     balls, pyramids, cones, cylinders and rings, in twelve colours",
+    "for Stable Diffusion 1.5, download v1-5-pruned-emaonly.safetensors and name it with --ckpt FILE",
+];
+
 struct Files<'a> {
-    config: &'a Path,
-    ckpt: &'a Path,
+    /// None is the demo model's.
+    config: Option<&'a Path>,
+    ckpt: Ckpt,
     outdir: &'a Path,
 }
 
 fn files(args: &Args) -> Files<'_> {
     if args.laion400m {
-        return Files { config: LAION_CONFIG.as_ref(), ckpt: LAION_CKPT.as_ref(), outdir: LAION_OUTDIR.as_ref() };
+        let ckpt = Ckpt::Path(LAION_CKPT.into());
+        return Files { config: Some(LAION_CONFIG.as_ref()), ckpt, outdir: LAION_OUTDIR.as_ref() };
     }
-    let has_default = args.ckpt != Path::new(DEFAULT_CKPT) || args.ckpt.exists();
-    let ckpt = if !has_default && Path::new(FORK_CKPT).exists() { FORK_CKPT.as_ref() } else { &*args.ckpt };
-    Files { config: &args.config, ckpt, outdir: &args.outdir }
+    let ckpt = match &args.ckpt {
+        Some(name) if name == Path::new(demo::NAME) => Ckpt::Demo,
+        Some(path) => Ckpt::Path(path.clone()),
+        None => default_ckpt(args.config.is_some()),
+    };
+    let default = (ckpt != Ckpt::Demo).then_some(DEFAULT_CONFIG.as_ref());
+    Files { config: args.config.as_deref().or(default), ckpt, outdir: &args.outdir }
+}
+
+fn default_ckpt(has_config: bool) -> Ckpt {
+    let there = [DEFAULT_CKPT, FORK_CKPT].into_iter().find(|path| Path::new(path).exists());
+    match there {
+        Some(path) => Ckpt::Path(path.into()),
+        // A config is for a model of its own: that it is missing should be said.
+        None if has_config => Ckpt::Path(DEFAULT_CKPT.into()),
+        None => Ckpt::Demo,
+    }
+}
+
+impl Ckpt {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// When there is no such checkpoint, or it is not one of Stable Diffusion 1.x.
+    pub fn open(&self) -> Result<Checkpoint> {
+        match self {
+            Ckpt::Path(path) => Checkpoint::open(path),
+            Ckpt::Demo => demo::checkpoint(),
+        }
+    }
+
+    fn check_exists(&self) -> Result<()> {
+        let Ckpt::Path(path) = self else { return Ok(()) };
+        let name = path.display();
+        ensure!(
+            // Whatever else is wrong with it is said when it is opened.
+            !matches!(path.try_exists(), Ok(false)),
+            "checkpoint '{name}' is not there; give a Stable Diffusion 1.x model with --ckpt FILE (a .ckpt or \
+             .safetensors file or a diffusers folder), or put one at this path"
+        );
+        Ok(())
+    }
 }
 
 fn model_config(path: &Path) -> Result<ModelConfig> {
@@ -182,17 +295,6 @@ fn check_batches(args: &Args, batches: &Batches) -> Result<()> {
         batches.iter().all(|batch| batch.len() <= most),
         "--n_samples {} is more than the {most} pictures of this size that make a batch; raise --n_iter instead",
         args.n_samples
-    );
-    Ok(())
-}
-
-fn check_exists(ckpt: &Path) -> Result<()> {
-    let name = ckpt.display();
-    ensure!(
-        // Whatever else is wrong with it is said when it is opened.
-        !matches!(ckpt.try_exists(), Ok(false)),
-        "checkpoint '{name}' is not there; give a Stable Diffusion 1.x model with --ckpt FILE (a .ckpt or .safetensors \
-         file or a diffusers folder), or put one at this path"
     );
     Ok(())
 }

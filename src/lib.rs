@@ -56,6 +56,8 @@ pub mod checkpoint;
 
 pub mod config;
 
+pub mod demo;
+
 pub mod device;
 
 pub mod interrupt;

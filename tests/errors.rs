@@ -117,7 +117,8 @@ fn a_checkpoint_that_is_not_there_is_asked_for() {
     let reason = "'x.ckpt' is not there; give a Stable Diffusion 1.x model with --ckpt";
     refused(&TestRun::new(), ["--ckpt", "x.ckpt"], reason);
     let default = "checkpoint 'models/ldm/stable-diffusion-v1/model.ckpt' is not there";
-    TestRun::new().alone([] as [&str; 0]).fails_with(default);
+    // A config alone is for a model of its own, not for the demo.
+    TestRun::new().with_nano("m.yaml", "m.ckpt").alone(["--config", "m.yaml"]).fails_with(default);
 }
 
 #[test]

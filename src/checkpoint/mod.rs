@@ -4,6 +4,7 @@
 //! are read when asked for, and nothing a file says is run or believed unchecked.
 
 mod archive;
+mod bytes;
 #[cfg(test)]
 mod damage_tests;
 mod folder;
@@ -21,15 +22,12 @@ pub mod weights;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::fs::{self, File};
-use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
-use memmap2::Mmap;
 
+use bytes::Bytes;
 use sniff::Kind;
 pub use tensor::Dtype;
 use tensor::Tensor;
@@ -45,7 +43,15 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens a `.ckpt` or `.safetensors` file or a diffusers folder.
     pub fn open(path: &Path) -> Result<Self> {
-        let tensors = if path.is_dir() { folder::read(path)? } else { read_file(path)? };
+        Self::new(path, if path.is_dir() { folder::read(path)? } else { read_file(path)? })
+    }
+
+    /// The same of bytes that are a part of the program. path: what to call them.
+    pub fn built_in(path: &Path, bytes: &'static [u8]) -> Result<Self> {
+        Self::new(path, tensors(Bytes::BuiltIn(bytes)).map_err(|e| about(path, e))?)
+    }
+
+    fn new(path: &Path, tensors: Tensors) -> Result<Self> {
         let renamed = |(name, tensor): (String, _)| (names::new_text_name(&name), tensor);
         let tensors = tensors.into_iter().map(renamed).collect();
         other_models::refuse(&tensors).map_err(|e| about(path, e))?;
@@ -93,51 +99,17 @@ impl Checkpoint {
 
 /// The tensors of one file, under the names they have there.
 fn read_file(path: &Path) -> Result<Tensors> {
-    let read = || {
-        let file = Arc::new(map(path)?);
-        let tensors = match sniff::kind(&file)? {
-            Kind::Safetensors => safetensors::read(&file)?,
-            Kind::Torch => torch::read(&file)?,
-        };
-        ensure!(!tensors.is_empty(), "holds no tensors; is it a Stable Diffusion 1.x checkpoint?");
-        Ok(tensors)
+    Bytes::map(path).and_then(tensors).map_err(|e| about(path, e))
+}
+
+fn tensors(bytes: Bytes) -> Result<Tensors> {
+    let file = Arc::new(bytes);
+    let tensors = match sniff::kind(&file)? {
+        Kind::Safetensors => safetensors::read(&file)?,
+        Kind::Torch => torch::read(&file)?,
     };
-    read().map_err(|e| about(path, e))
-}
-
-#[allow(unsafe_code)]
-fn map(path: &Path) -> Result<Mmap> {
-    // Asked before opening, which would wait at a pipe.
-    let metadata = fs::metadata(path).map_err(unreadable)?;
-    ensure!(metadata.is_file(), "is neither a file nor a folder; give the path of a checkpoint");
-    ensure!(metadata.len() > 0, "is empty; download it again");
-    let file = File::open(path).map_err(unreadable)?;
-    // SAFETY: the map is read-only and seen as bytes, which may be anything. Should another program
-    // cut the file short meanwhile, reading it ends this one, as with every program that maps weights.
-    unsafe { Mmap::map(&file) }.map_err(unreadable)
-}
-
-/// Gives the memory of some bytes of the map back: each tensor is read once, and the file would fill memory beside it.
-#[allow(unsafe_code)]
-fn release(file: &Mmap, bytes: Range<usize>) {
-    #[cfg(unix)]
-    // SAFETY: the map is of a file and read-only, so pages that are needed again are read again, the same.
-    // Should the system refuse, they stay, which does no harm.
-    let _ = unsafe { file.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, bytes.start, bytes.len()) };
-    #[cfg(not(unix))]
-    let _ = (file, bytes);
-}
-
-fn unreadable(error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::NotFound => {
-            anyhow!("does not exist; give the path of a checkpoint with --ckpt")
-        }
-        io::ErrorKind::PermissionDenied => {
-            anyhow!("cannot be read: permission denied; make it readable with chmod +r")
-        }
-        _ => anyhow!("cannot be read: {error}"),
-    }
+    ensure!(!tensors.is_empty(), "holds no tensors; is it a Stable Diffusion 1.x checkpoint?");
+    Ok(tensors)
 }
 
 /// Errors below this module are what a sentence says of a file; here it gets its subject.

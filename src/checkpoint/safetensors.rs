@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use memmap2::Mmap;
 use safetensors::tensor::{Dtype as StoredDtype, Metadata};
 
+use super::bytes::Bytes;
 use super::tensor::{Dtype, Tensor, View};
 use super::{Tensors, damaged};
 
@@ -14,7 +14,7 @@ use super::{Tensors, damaged};
 const LENGTH: usize = 8;
 
 /// The tensors of a file, under the names they have there.
-pub(super) fn read(file: &Arc<Mmap>) -> Result<Tensors> {
+pub(super) fn read(file: &Arc<Bytes>) -> Result<Tensors> {
     let (header, data) = parts(file)?;
     let header: Metadata =
         serde_json::from_slice(&file[header]).map_err(|e| damaged(format!("its header is not valid: {e}")))?;

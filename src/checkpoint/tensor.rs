@@ -1,14 +1,13 @@
-//! A tensor that lies in a mapped file.
+//! A tensor that lies in a checkpoint's bytes.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use memmap2::Mmap;
 use rayon::prelude::*;
 
-use super::release;
+use super::bytes::Bytes;
 
 /// The type of a tensor's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,20 +93,20 @@ fn contiguous_strides(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
-/// A tensor in a mapped file; its numbers are known to lie within the file.
+/// A tensor in a file; its numbers are known to lie within the file.
 pub(super) struct Tensor {
     pub dtype: Dtype,
     pub view: View,
     /// Of numbers.
     count: usize,
-    file: Arc<Mmap>,
+    file: Arc<Bytes>,
     /// Bytes of the file that the view looks at.
     storage: Range<usize>,
 }
 
 impl Tensor {
     /// None if the view reaches beyond its storage, or the storage beyond the file.
-    pub fn new(file: &Arc<Mmap>, storage: Range<usize>, dtype: Dtype, view: View) -> Option<Self> {
+    pub fn new(file: &Arc<Bytes>, storage: Range<usize>, dtype: Dtype, view: View) -> Option<Self> {
         let bytes = file.get(storage.clone())?;
         let count = match dtype.size() {
             Some(size) => view.count_within(bytes.len() / size)?,
@@ -129,7 +128,7 @@ impl Tensor {
         } else {
             converted(&gathered(storage, size, &self.view), size, convert)
         };
-        release(&self.file, self.storage.clone());
+        self.file.release(self.storage.clone());
         Some(numbers)
     }
 }

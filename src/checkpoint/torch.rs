@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use memmap2::Mmap;
 
 use super::archive::Archive;
+use super::bytes::Bytes;
 use super::pickle::{Items, Pickle, Value};
 use super::tensor::{Dtype, Tensor, View};
 use super::{Tensors, damaged, other_models};
@@ -18,7 +18,7 @@ const MAX_NAME: usize = 1024;
 const MAX_DIMS: usize = 8;
 
 /// The tensors of a file, under the names they have there.
-pub(super) fn read(file: &Arc<Mmap>) -> Result<Tensors> {
+pub(super) fn read(file: &Arc<Bytes>) -> Result<Tensors> {
     let archive = Archive::read(file)?;
     check_byte_order(file, &archive)?;
     let code = archive.entry("data.pkl").ok_or_else(|| damaged("it has no data.pkl"))?;
@@ -51,7 +51,7 @@ fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<&'p [[Value<'a>; 2]]> {
 }
 
 struct Reader<'p, 'a> {
-    file: &'p Arc<Mmap>,
+    file: &'p Arc<Bytes>,
     archive: &'p Archive,
     pickle: &'p Pickle<'a>,
 }

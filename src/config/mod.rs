@@ -123,8 +123,16 @@ impl ModelConfig {
     /// When the file cannot be read, is no such yaml, or asks for something Stable Diffusion 1.x does not have.
     pub fn from_yaml(path: &Path) -> Result<Self> {
         let text = read(path).with_context(|| format!("reading config '{}'", path.display()))?;
-        let config = yaml::parse(&text).with_context(|| format!("config '{}'", path.display()))?;
-        config.check().with_context(|| format!("config '{}'", path.display()))?;
+        Self::parse(&text).with_context(|| format!("config '{}'", path.display()))
+    }
+
+    /// The same of such a file's text.
+    ///
+    /// # Errors
+    /// When it is no such yaml, or asks for something Stable Diffusion 1.x does not have.
+    pub fn parse(text: &str) -> Result<Self> {
+        let config = yaml::parse(text)?;
+        config.check()?;
         Ok(config)
     }
 

@@ -42,7 +42,8 @@ fn black(width: usize, height: usize) -> Picture {
     Picture { width, height, rgb: vec![0; 3 * width * height] }
 }
 
-fn paste(onto: &mut Picture, picture: &Picture, left: usize, top: usize) {
+/// The picture must lie within `onto`.
+pub fn paste(onto: &mut Picture, picture: &Picture, left: usize, top: usize) {
     let n = 3 * picture.width;
     for y in 0..picture.height {
         let start = 3 * ((top + y) * onto.width + left);

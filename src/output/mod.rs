@@ -1,21 +1,31 @@
 //! From the decoder's numbers to files in OUTDIR.
 
+mod axis;
 mod grid;
 mod haar;
+mod page;
 mod pixels;
 mod png;
 mod series;
+mod sheet;
+mod shrink;
+mod text;
 mod watermark;
 mod yuv;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
 
+pub use axis::Axis;
 pub use grid::grid;
+pub use page::page;
 pub use pixels::picture;
+pub use sheet::sheet;
+pub use shrink::shrunk;
 pub use watermark::{mark, read};
 
 use series::Series;
@@ -35,7 +45,12 @@ pub struct Picture {
 pub struct Folder {
     samples: Series,
     grids: Series,
+    sheets: Series,
+    pages: Series,
 }
+
+/// How the names of a sweep's files begin.
+const SWEEP: &str = "sweep-";
 
 impl Folder {
     /// Creates OUTDIR and OUTDIR/samples where missing, and counts what is in them: numbers go on from there.
@@ -45,7 +60,19 @@ impl Folder {
         // Not counting `samples` itself.
         let n_grids = n_entries(outdir)?.saturating_sub(1);
         let n_samples = n_entries(&samples)?;
-        Ok(Self { samples: Series::new(&samples, "", 5, n_samples), grids: Series::new(outdir, "grid-", 4, n_grids) })
+        let series = |folder: &Path, prefix, digits, extension, next| Series {
+            folder: folder.to_owned(),
+            prefix,
+            digits,
+            extension,
+            next,
+        };
+        Ok(Self {
+            samples: series(&samples, "", 5, "png", n_samples),
+            grids: series(outdir, "grid-", 4, "png", n_grids),
+            sheets: series(outdir, SWEEP, 4, "png", 0),
+            pages: series(outdir, SWEEP, 4, "html", 0),
+        })
     }
 
     /// Writes the next OUTDIR/samples/NNNNN.png.
@@ -57,6 +84,16 @@ impl Folder {
     pub fn save_grid(&mut self, picture: &Picture) -> Result<PathBuf> {
         self.grids.save(picture)
     }
+
+    /// Writes the next OUTDIR/sweep-NNNN.png.
+    pub fn save_sheet(&mut self, picture: &Picture) -> Result<PathBuf> {
+        self.sheets.save(picture)
+    }
+
+    /// Has the next OUTDIR/sweep-NNNN.html written.
+    pub fn save_page(&mut self, write: impl FnOnce(&mut File) -> Result<()>) -> Result<PathBuf> {
+        self.pages.save_as(write)
+    }
 }
 
 fn create(folder: &Path) -> Result<()> {
@@ -66,11 +103,15 @@ fn create(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| cannot("create", folder))
 }
 
-/// How many entries are in a folder that can be written, unfinished files aside.
+/// How many entries are in a folder that can be written, aside from those that only we make.
 fn n_entries(folder: &Path) -> Result<usize> {
     series::unfinished(folder).with_context(|| cannot("write to", folder))?;
     let names = names(folder).with_context(|| cannot("list", folder))?;
-    Ok(names.iter().filter(|name| !series::is_unfinished(name)).count())
+    Ok(names.iter().filter(|name| !series::is_unfinished(name) && !is_of_sweep(name)).count())
+}
+
+fn is_of_sweep(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(SWEEP.as_bytes())
 }
 
 fn names(folder: &Path) -> io::Result<Vec<OsString>> {

@@ -1,4 +1,4 @@
-//! PNG, the one file format written.
+//! PNG, the format of every picture's file.
 
 use anyhow::{Result, ensure};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};

@@ -15,26 +15,30 @@ const UNFINISHED: &str = ".txt2img-";
 
 /// `FOLDER/PREFIX00000.png`, `FOLDER/PREFIX00001.png`, …
 pub struct Series {
-    folder: PathBuf,
-    prefix: &'static str,
-    digits: usize,
-    next: usize,
+    pub folder: PathBuf,
+    pub prefix: &'static str,
+    pub digits: usize,
+    /// "png", or what else is in the files.
+    pub extension: &'static str,
+    pub next: usize,
 }
 
 impl Series {
-    pub fn new(folder: &Path, prefix: &'static str, digits: usize, next: usize) -> Self {
-        Self { folder: folder.to_owned(), prefix, digits, next }
-    }
-
     /// Writes the picture under the next name that is free.
     pub fn save(&mut self, picture: &Picture) -> Result<PathBuf> {
         let png = png::encode(picture)?;
-        self.write(&png).with_context(|| format!("cannot write '{}'", self.path().display()))
+        self.save_as(|file| Ok(file.write_all(&png)?))
     }
 
-    fn write(&mut self, png: &[u8]) -> io::Result<PathBuf> {
-        let mut file = unfinished(&self.folder)?;
-        file.as_file_mut().write_all(png)?;
+    /// Has a file written that gets the next name that is free.
+    pub fn save_as(&mut self, write: impl FnOnce(&mut File) -> Result<()>) -> Result<PathBuf> {
+        let cannot = |path: PathBuf| format!("cannot write '{}'", path.display());
+        let mut file = unfinished(&self.folder).with_context(|| cannot(self.path()))?;
+        write(file.as_file_mut()).with_context(|| cannot(self.path()))?;
+        self.name(file).with_context(|| cannot(self.path()))
+    }
+
+    fn name(&mut self, mut file: NamedTempFile) -> io::Result<PathBuf> {
         loop {
             let path = self.path();
             match file.persist_noclobber(&path) {
@@ -52,8 +56,8 @@ impl Series {
     }
 
     fn path(&self) -> PathBuf {
-        let Self { folder, prefix, digits, next } = self;
-        folder.join(format!("{prefix}{next:0digits$}.png"))
+        let Self { folder, prefix, digits, extension, next } = self;
+        folder.join(format!("{prefix}{next:0digits$}.{extension}"))
     }
 }
 

@@ -28,7 +28,8 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 7] = ["--sampler", "--schedule", "--rng", "--device", "--threads", "--skip_watermark", "--timings"];
+const OURS: [&str; 8] =
+    ["--sampler", "--schedule", "--rng", "--device", "--threads", "--sweep", "--skip_watermark", "--timings"];
 
 /// The flags below a heading, in order.
 fn flags_below(help: &str, heading: &str) -> Vec<String> {

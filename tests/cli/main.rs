@@ -9,7 +9,6 @@ mod prompts;
 mod support;
 mod words;
 
-use std::path::PathBuf;
 use txt2img::args::{Args, Seed};
 use txt2img::device::Choice;
 use txt2img::device::Precision;
@@ -57,8 +56,8 @@ fn defaults() -> Args {
         n_rows: 0,
         scale: 7.5,
         from_file: None,
-        config: PathBuf::from("configs/stable-diffusion/v1-inference.yaml"),
-        ckpt: PathBuf::from("models/ldm/stable-diffusion-v1/model.ckpt"),
+        config: None,
+        ckpt: None,
         seed: Seed::Given(42),
         precision: Precision::Autocast,
         sampler: None,
@@ -66,6 +65,8 @@ fn defaults() -> Args {
         rng: Rng::Cuda { sms: 108, threads_per_sm: 2048 },
         device: Choice::Auto,
         threads: None,
+        sweep: vec![],
+        swept: None,
         skip_watermark: false,
         timings: false,
     }

@@ -168,6 +168,29 @@ fn the_articles_checkpoint_is_found() {
 }
 
 #[test]
+fn where_there_is_no_model_the_demo_draws_and_says_so() {
+    let run = TestRun::new();
+    let said = stderr(&run.small(["--outdir", "out", "--skip_watermark"]).ok());
+    let notes: Vec<&str> = said.lines().collect();
+    assert!(notes.len() == 2 && notes.iter().all(|note| note.starts_with("Note: ")), "{said}");
+    assert!(notes[0].contains("cubes, balls, pyramids, cones, cylinders and rings") && notes[1].contains("--ckpt"));
+    run.has_files(["samples/00000.png", "grid-0000.png"]);
+
+    let named = TestRun::new();
+    let said = stderr(&named.small(["--ckpt", "demo", "--outdir", "out", "--skip_watermark"]).ok());
+    assert_eq!(said, "");
+    let picture = |run: &TestRun| read_png(&run.path("out/samples/00000.png"));
+    assert!(picture(&run) == picture(&named));
+}
+
+#[test]
+fn a_file_called_demo_is_a_path_away() {
+    let run = TestRun::new().with_nano("m.yaml", "demo");
+    run.small(["--config", "m.yaml", "--ckpt", "./demo"]).ok();
+    run.small(["--config", "m.yaml", "--ckpt", "demo"]).fails_with("does not fit the model's config");
+}
+
+#[test]
 fn laion400m_overrides_config_ckpt_and_outdir() {
     let run = TestRun::new()
         .with_nano("configs/latent-diffusion/txt2img-1p4B-eval.yaml", "models/ldm/text2img-large/model.ckpt");

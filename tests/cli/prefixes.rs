@@ -13,7 +13,7 @@ fn a_flag_may_be_cut_as_long_as_it_is_the_only_one() {
         ("--n_i 3", |a| a.n_iter = 3),
         ("--n_i=3", |a| a.n_iter = 3),
         ("--n_s 4", |a| a.n_samples = 4),
-        ("--ck x", |a| a.ckpt = "x".into()),
+        ("--ck x", |a| a.ckpt = Some("x".into())),
         ("--se 7", |a| a.seed = Seed::Given(7)),
         ("--fr x", |a| a.from_file = Some("x".into())),
         ("--la", |a| a.laion400m = true),

@@ -1,0 +1,35 @@
+//! What the demo model draws right: every colour × every solid × four backgrounds at several scales, judged as the tests
+//! do; a Markdown table, and with a folder as argument the pictures.
+//!
+//! `cargo bench --bench demo [-- FOLDER]`
+
+#[path = "../tests/demo/drawing.rs"]
+mod drawing;
+#[path = "../tests/demo/matcher.rs"]
+mod matcher;
+
+use std::path::PathBuf;
+
+use drawing::{Way, every_wish, judge, model, prompt, shares};
+use txt2img::diffusion::samplers::Kind;
+use txt2img::output::grid;
+
+fn main() -> anyhow::Result<()> {
+    let folder = std::env::args().skip(1).find(|word| !word.starts_with("--")).map(PathBuf::from);
+    let (model, wishes) = (model(), every_wish());
+    let prompts: Vec<_> = wishes.iter().map(prompt).collect();
+    let mut table = String::from("| scale | solid | colour | background |\n| ---: | ---: | ---: | ---: |\n");
+    for scale in [1., 3., 5., 7.5] {
+        let pictures = Way { kind: Kind::DpmSolver, steps: 20, scale, seed: 42 }.draw(&model, &prompts);
+        let [solid, colour, background] = shares(&judge(&pictures, &wishes)).map(|share| 100. * share);
+        table += &format!("| {scale} | {solid:.1}% | {colour:.1}% | {background:.1}% |\n");
+        if let Some(folder) = &folder {
+            let grid = grid(&pictures, 24)?;
+            std::fs::create_dir_all(folder)?;
+            let path = folder.join(format!("scale-{scale}.png"));
+            image::save_buffer(path, &grid.rgb, grid.width as u32, grid.height as u32, image::ColorType::Rgb8)?;
+        }
+    }
+    println!("\nOf {} pictures, DPM-Solver, 20 steps, 256×256:\n\n{table}", wishes.len());
+    Ok(())
+}

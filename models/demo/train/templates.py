@@ -1,0 +1,66 @@
+"""What tests/demo needs to judge the model's pictures: python templates.py FOLDER
+
+templates.png: the light of each solid (rows, as in SOLIDS) in some views (columns). A picture of one solid is, in linear
+light, its colour times one map, plus its shine times another, plus the background's colour times a third. The three are
+in red, green and blue; the first two at half strength, for white is lit to more than 1.
+renders.png, renders.json: pictures in rows, with everything at random that is at random in training; what they are of.
+"""
+
+import itertools
+import json
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from render import COLOURS, GAMMA, SOLIDS, Scene, Thing, render
+from scenes import Description, place
+
+VIEWS = 24
+TEMPLATE, RENDER, DRAWN = 32, 64, 256  # sides in pixels; all are drawn as large as the model's pictures
+BACKGROUNDS = ["black", "white", "grey", "blue"]
+ROWS = 18
+
+
+def main(folder):
+    views = [template(solid, view) for solid in range(len(SOLIDS)) for view in range(VIEWS)]
+    save(views, len(SOLIDS), folder / "templates.png")
+    rng = random.Random(2022)
+    said = [words for words in itertools.product(SOLIDS, COLOURS, BACKGROUNDS)]
+    renders = [light(place(rng, [Description(solid, colour)], ground), RENDER) for solid, colour, ground in said]
+    save(renders, ROWS, folder / "renders.png")
+    (folder / "renders.json").write_text("[\n" + ",\n".join(map(json.dumps, said)) + "\n]\n")
+
+
+def template(solid, view):
+    """(h, w, 3): the three maps of a solid in the middle."""
+    # Evenly over what `place` draws at random: Roberts' sequence in four dimensions.
+    yaw, x, z, pitch = (2 * ((0.5 + view / 1.1673**k) % 1) - 1 for k in range(1, 5))
+    yaw = 0.785 + 0.535 * yaw if SOLIDS[solid] in ("cube", "pyramid") else 0.75 * yaw
+    towards = (-0.55 + 0.12 * x, 1.0, -0.65 + 0.12 * z)
+
+    def drawn(colour, shine, background):
+        grey = lambda level: (level ** (1 / GAMMA),) * 3
+        thing = Thing(solid, grey(colour), size=0.97, yaw=yaw, shine=shine)
+        return light(Scene([thing], grey(background), towards, 0.36 + 0.04 * pitch, glow=0), TEMPLATE)[..., 0]
+
+    # A solid is also lit by the floor: as by one of middling brightness.
+    return np.stack([drawn(0.5, 0, 0.3) - drawn(0, 0, 0.3), drawn(0, 0.5, 0), drawn(0, 0, 1)], -1)
+
+
+def light(scene, side):
+    """(h, w, 3), linear."""
+    light = (render(scene, DRAWN, DRAWN) / 255) ** GAMMA
+    return light.reshape(side, DRAWN // side, side, DRAWN // side, 3).mean((1, 3))
+
+
+def save(tiles, rows, path):
+    """One picture of many."""
+    side = len(tiles[0])
+    sheet = np.stack(tiles).reshape(rows, -1, side, side, 3).swapaxes(1, 2).reshape(rows * side, -1, 3)
+    Image.fromarray(np.uint8(255 * sheet.clip(0, 1) ** (1 / GAMMA) + 0.5)).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Makes models/demo/demo.safetensors from nothing: `./train.sh FOLDER`. Two cores of an AMD EPYC (family 26) take about
+# two hours; stages are so many minutes long, so a faster machine makes a better model in the same time.
+#
+# Needs Python 3.11 with: pip install numpy numba torch safetensors tokenizers
+set -euo pipefail
+code=$(cd "$(dirname "$0")" && pwd)
+mkdir -p "$1" && cd "$1"
+py() { python3 -u "$code/$1.py" "${@:2}"; }
+
+# The autoencoder, on pictures of growing size.
+py pictures v32 --count 6000 --size 32x32 --seed 11
+py pictures v64 --count 6000 --size 64x64 --seed 1
+py pictures v128 --count 2500 --size 128x128 --seed 2
+py pictures v256 --count 800 --size 256x256 --seed 3
+py train_vae vae1.pt v32.npy:32:5 v64.npy:16:8 --rate 0.0015
+py train_vae vae2.pt v128.npy:8:8 v256.npy:2:4 --start vae1.pt --rate 0.0008
+py train_vae vae.pt v128.npy:8:9 v256.npy:2:3 --start vae2.pt --rate 0.0005 --seed 6
+
+# The denoiser and the text encoder, on latents: the small ones first, where steps are quick, then all sizes.
+py encode vae.pt l128.pt --count 6144 --size 128x128 --seed 21
+py encode vae.pt l256.pt --count 4096 --size 256x256 --seed 22
+py encode vae.pt l512.pt --count 160 --size 512x512 --seed 23
+py encode vae.pt wide.pt --count 192 --size 256x384 --seed 24
+py encode vae.pt tall.pt --count 192 --size 384x256 --seed 25
+py train_diffusion diffusion.pt --scale_factor 0.77 '16:l128.pt*64*1' '27:l256.pt*32*1' \
+    '10:l256.pt*32*6,l512.pt*8*2,wide.pt*20*1,tall.pt*20*1'
+
+py export vae.pt diffusion.pt "$code/../demo.safetensors"

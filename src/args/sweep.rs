@@ -1,0 +1,98 @@
+//! `--sweep`: the command line once more for every value of a flag, or of two.
+
+use super::Args;
+use crate::output::Axis;
+use clap::Command;
+use clap::error::{Error, ErrorKind};
+use std::ffi::OsString;
+
+/// What may change from picture to picture while the model stays.
+const AXES: [&str; 9] = ["scale", "sampler", "schedule", "ddim_steps", "ddim_eta", "seed", "H", "W", "prompt"];
+
+/// More pictures than anybody looks at.
+const MOST_CELLS: usize = 10_000;
+
+/// One picture for every value of one or two axes.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Sweep {
+    /// From left to right.
+    pub columns: Axis,
+    /// From top to bottom, if there are two axes.
+    pub rows: Option<Axis>,
+    /// What draws each picture, row by row.
+    pub cells: Vec<Args>,
+}
+
+/// The sweep that `args`, read from `words`, asks for.
+pub fn sweep(command: &mut Command, words: &[OsString], args: &Args) -> Result<Option<Sweep>, Error> {
+    let mut axes = vec![];
+    for text in &args.sweep {
+        axes.push(axis(text, &args.prompt).map_err(|reason| command.error(ErrorKind::InvalidValue, reason))?);
+    }
+    let (columns, rows) = match <[Axis; 2]>::try_from(axes) {
+        Ok([columns, rows]) if columns.name != rows.name => (columns, Some(rows)),
+        Ok([columns, _]) => {
+            let reason = format!("--sweep {} is given twice", columns.name);
+            return Err(command.error(ErrorKind::ArgumentConflict, reason));
+        }
+        Err(axes) if axes.len() > 2 => {
+            return Err(
+                command.error(ErrorKind::TooManyValues, "--sweep is given more than twice: a page has two sides")
+            );
+        }
+        Err(axes) => match axes.into_iter().next() {
+            Some(columns) => (columns, None),
+            None => return Ok(None),
+        },
+    };
+    let n_rows = rows.as_ref().map_or(1, |rows| rows.values.len());
+    if columns.values.len().saturating_mul(n_rows) > MOST_CELLS {
+        let reason = format!("--sweep asks for more than {MOST_CELLS} pictures; give fewer values");
+        return Err(command.error(ErrorKind::TooManyValues, reason));
+    }
+    let mut cells = vec![];
+    for row in 0..n_rows {
+        for column in 0..columns.values.len() {
+            let mut chosen = vec![(&columns, column)];
+            chosen.extend(rows.iter().map(|rows| (rows, row)));
+            cells.push(cell(command, words, &args.prompt, &chosen)?);
+        }
+    }
+    Ok(Some(Sweep { columns, rows, cells }))
+}
+
+fn axis(text: &str, prompt: &str) -> Result<Axis, String> {
+    let known = || format!("it can be {}", AXES.join(", "));
+    let (name, values) =
+        text.split_once('=').ok_or_else(|| format!("--sweep {text} is not NAME=VALUE,VALUE,…; NAME: {}", known()))?;
+    if !AXES.contains(&name) {
+        return Err(format!("--sweep {name}=… is not something to sweep; {}", known()));
+    }
+    let values: Vec<String> = values.split(',').map(|value| value.trim().to_owned()).collect();
+    if values.iter().any(String::is_empty) {
+        return Err(format!("--sweep {text} has an empty value; write NAME=VALUE,VALUE,…"));
+    }
+    if name == "prompt" && !prompt.contains(&values[0]) {
+        return Err(format!("--sweep prompt: '{}', to be replaced by the others, is not in the prompt", values[0]));
+    }
+    Ok(Axis { name: name.to_owned(), values })
+}
+
+/// The command line that draws one picture, with the chosen value of each axis.
+fn cell(command: &mut Command, words: &[OsString], prompt: &str, chosen: &[(&Axis, usize)]) -> Result<Args, Error> {
+    let mut words = words.to_vec();
+    words.extend(["--n_iter=1".into(), "--n_samples=1".into()]);
+    for (Axis { name, values }, i) in chosen {
+        let value = match &**name {
+            "prompt" => prompt.replace(&values[0], &values[*i]),
+            _ => values[*i].clone(),
+        };
+        words.push(format!("--{name}={value}").into());
+    }
+    let values: Vec<String> = chosen.iter().map(|(axis, i)| format!("{}={}", axis.name, axis.values[*i])).collect();
+    Args::read(command, &words).map_err(|error| {
+        let said = error.to_string();
+        let reason = said.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        command.error(error.kind(), format!("--sweep {}: {reason}", values.join(" ")))
+    })
+}

@@ -1,0 +1,182 @@
+//! The pictures of a sweep on one sheet, labelled.
+
+use std::ops::Range;
+
+use anyhow::{Context, Result};
+
+use super::Picture;
+use super::axis::{Axis, ensure_complete};
+use super::grid::paste;
+use super::shrink::{shrunk, shrunk_length};
+use super::text::Text;
+
+/// Larger sheets are more than many programs can show.
+const MAX_SIDE: usize = 20_000;
+/// 0.9 GB of memory.
+const MAX_PIXELS: usize = 300_000_000;
+
+const PAPER: u8 = 255;
+const TITLE_LINES: usize = 3;
+/// Row labels are no wider than this many lines are high.
+const ROW_LABEL: usize = 12;
+
+/// A contact sheet: a column for every value of the first axis, a row for every value of the second.
+///
+/// The pictures come row by row and may differ in size: a column is as wide as its widest, a row as high as its highest,
+/// and each picture is in the middle of its cell. The title is on top, on three lines at most. A label is
+/// `name = value`, the value alone where that is too long for its column, shortened where even that is.
+///
+/// A sheet that would be more than 20,000 pixels wide or high, or have more than 300 million, is made of smaller
+/// pictures: every pixel is the mean of a square of them, and the square is the same for all pictures.
+pub fn sheet(title: &str, columns: &Axis, rows: Option<&Axis>, pictures: &[Picture]) -> Result<Picture> {
+    ensure_complete(columns, rows, pictures)?;
+    let cells = Cells::new(columns.values.len(), pictures);
+    let mut layouts = (1..=cells.longest()).map(|factor| Layout::new(title, rows, &cells, factor));
+    let layout = layouts.find(Layout::fits).with_context(|| {
+        let (n_columns, n_rows) = (cells.widths.len(), cells.heights.len());
+        format!("{n_columns} x {n_rows} pictures do not fit on a sheet of {MAX_SIDE} pixels: sweep fewer values")
+    })?;
+    let mut sheet = layout.paper();
+    layout.write_title(&mut sheet);
+    layout.write_columns(&mut sheet, columns);
+    if let Some(rows) = rows {
+        layout.write_rows(&mut sheet, rows);
+    }
+    layout.paste(&mut sheet, pictures);
+    Ok(sheet)
+}
+
+/// Of columns and rows, in pixels.
+struct Cells {
+    widths: Vec<usize>,
+    heights: Vec<usize>,
+}
+
+impl Cells {
+    fn new(n_columns: usize, pictures: &[Picture]) -> Self {
+        let mut widths = vec![0; n_columns];
+        let mut heights = vec![0; pictures.len() / n_columns];
+        for (i, picture) in pictures.iter().enumerate() {
+            let (width, height) = (&mut widths[i % n_columns], &mut heights[i / n_columns]);
+            *width = picture.width.max(*width);
+            *height = picture.height.max(*height);
+        }
+        Self { widths, heights }
+    }
+
+    fn longest(&self) -> usize {
+        self.widths.iter().chain(&self.heights).copied().max().unwrap_or(0)
+    }
+}
+
+/// What goes where.
+struct Layout {
+    /// How much smaller the pictures are.
+    factor: usize,
+    text: Text,
+    title: Vec<String>,
+    /// Around the sheet.
+    margin: usize,
+    columns: Vec<Range<usize>>,
+    rows: Vec<Range<usize>>,
+}
+
+impl Layout {
+    fn new(title: &str, rows: Option<&Axis>, cells: &Cells, factor: usize) -> Self {
+        let height = shrunk_length(cells.heights.iter().copied().max().unwrap_or(0), factor);
+        let text = Text::new((height as f32 / 24.).clamp(12., 32.));
+        // None between pictures of a few pixels, so that any reasonable number of them fits.
+        let gap = (height / 16).min(8);
+        let (margin, pad) = (text.line(), text.line() / 2);
+
+        let label = rows.map_or(0, |rows| widest_label(&text, rows) + pad);
+        let columns = side_by_side(&cells.widths, factor, margin + label, gap);
+        let title = text.wrapped(title, (end(&columns) - margin) as f32, TITLE_LINES);
+        let title_height = if title.is_empty() { 0 } else { title.len() * text.line() + pad };
+        let rows = side_by_side(&cells.heights, factor, margin + title_height + text.line() + pad / 2, gap);
+        Self { factor, text, title, margin, columns, rows }
+    }
+
+    fn width(&self) -> usize {
+        end(&self.columns) + self.margin
+    }
+
+    fn height(&self) -> usize {
+        end(&self.rows) + self.margin
+    }
+
+    fn fits(&self) -> bool {
+        let (width, height) = (self.width(), self.height());
+        width.max(height) <= MAX_SIDE && width * height <= MAX_PIXELS
+    }
+
+    fn paper(&self) -> Picture {
+        let (width, height) = (self.width(), self.height());
+        Picture { width, height, rgb: vec![PAPER; 3 * width * height] }
+    }
+
+    fn write_title(&self, sheet: &mut Picture) {
+        for (i, line) in self.title.iter().enumerate() {
+            self.text.draw(sheet, line, self.margin, self.margin + i * self.text.line());
+        }
+    }
+
+    /// Above the first row.
+    fn write_columns(&self, sheet: &mut Picture, axis: &Axis) {
+        let top = self.rows[0].start - self.text.line() - self.text.line() / 4;
+        for (column, value) in self.columns.iter().zip(&axis.values) {
+            let label = label(&self.text, axis, value, column.len() as f32);
+            let left = (column.start + column.end) as f32 / 2. - self.text.width(&label) / 2.;
+            self.text.draw(sheet, &label, left as usize, top);
+        }
+    }
+
+    /// To the left of the first column.
+    fn write_rows(&self, sheet: &mut Picture, axis: &Axis) {
+        let right = self.columns[0].start - self.text.line() / 2;
+        for (row, value) in self.rows.iter().zip(&axis.values) {
+            // The labels of lower rows would run into each other.
+            if row.len() >= self.text.line() {
+                let label = label(&self.text, axis, value, (right - self.margin) as f32);
+                let left = right as f32 - self.text.width(&label);
+                self.text.draw(sheet, &label, left as usize, (row.start + row.end - self.text.line()) / 2);
+            }
+        }
+    }
+
+    fn paste(&self, sheet: &mut Picture, pictures: &[Picture]) {
+        for (row, pictures) in self.rows.iter().zip(pictures.chunks(self.columns.len())) {
+            for (column, picture) in self.columns.iter().zip(pictures) {
+                let picture = shrunk(picture, self.factor);
+                let (left, top) = (column.len() - picture.width, row.len() - picture.height);
+                paste(sheet, &picture, column.start + left / 2, row.start + top / 2);
+            }
+        }
+    }
+}
+
+/// Where lengths end up that follow each other from `start`.
+fn side_by_side(lengths: &[usize], factor: usize, start: usize, gap: usize) -> Vec<Range<usize>> {
+    let mut start = start;
+    let place = |&length: &usize| {
+        let place = start..start + shrunk_length(length, factor);
+        start = place.end + gap;
+        place
+    };
+    lengths.iter().map(place).collect()
+}
+
+fn end(places: &[Range<usize>]) -> usize {
+    places.last().map_or(0, |last| last.end)
+}
+
+/// `name = value`, or the value alone where that does not fit: it is what tells one column from the next.
+fn label(text: &Text, axis: &Axis, value: &str, width: f32) -> String {
+    let label = axis.label(value);
+    if text.width(&label) <= width { label } else { text.shortened(value, width) }
+}
+
+fn widest_label(text: &Text, axis: &Axis) -> usize {
+    let widths = axis.values.iter().map(|value| text.width(&axis.label(value)).ceil() as usize);
+    widths.max().unwrap_or(0).min(ROW_LABEL * text.line())
+}

@@ -1,0 +1,42 @@
+//! Smaller pictures: every pixel the mean of a square of pixels.
+
+use std::borrow::Cow;
+
+use super::Picture;
+
+/// How many pixels are left of `length`.
+pub fn shrunk_length(length: usize, factor: usize) -> usize {
+    length.div_ceil(factor)
+}
+
+/// The picture at a `factor`-th of its size; squares at the right and bottom edges may be incomplete.
+pub fn shrunk(picture: &Picture, factor: usize) -> Cow<'_, Picture> {
+    if factor == 1 {
+        return Cow::Borrowed(picture);
+    }
+    let (width, height) = (shrunk_length(picture.width, factor), shrunk_length(picture.height, factor));
+    let mut rgb = Vec::with_capacity(3 * width * height);
+    for y in 0..height {
+        for x in 0..width {
+            rgb.extend(mean(picture, x * factor, y * factor, factor));
+        }
+    }
+    Cow::Owned(Picture { width, height, rgb })
+}
+
+/// Of a square's colours.
+fn mean(picture: &Picture, left: usize, top: usize, side: usize) -> [u8; 3] {
+    let columns = left..(left + side).min(picture.width);
+    let rows = top..(top + side).min(picture.height);
+    let n = columns.len() * rows.len();
+    let mut sums = [0; 3];
+    for y in rows {
+        let pixels = &picture.rgb[3 * y * picture.width..];
+        for pixel in pixels[3 * columns.start..3 * columns.end].chunks_exact(3) {
+            for (sum, &level) in sums.iter_mut().zip(pixel) {
+                *sum += usize::from(level);
+            }
+        }
+    }
+    sums.map(|sum| ((sum + n / 2) / n) as u8)
+}

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# What a word of the prompt changes: kinds of picture from left to right, backgrounds from top to bottom.
+. "$(dirname "$0")/program.sh"
+
+txt2img --prompt "a photo of a pink cube, black background" --plms \
+    --sweep "prompt=a photo of a pink cube,a painting of a pink cube,a pink cube,a pink ball,two pink cubes" \
+    --sweep "seed=42,43,44" "$@"

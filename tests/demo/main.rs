@@ -1,0 +1,115 @@
+//! The demo model's pictures show what was asked for.
+
+mod drawing;
+mod matcher;
+
+use std::fs::read;
+
+use drawing::{Way, every_wish, judge, model, prompt};
+use matcher::{Matcher, Seen, file, tiles};
+use rayon::prelude::*;
+use txt2img::diffusion::samplers::Kind;
+use txt2img::output::Picture;
+use txt2img::rng::{Noise, Rng};
+
+/// Solid, colour and background of each tile of `renders.png`.
+fn renders() -> Vec<(Picture, [String; 3])> {
+    let said: Vec<_> = serde_json::from_slice(&read(file("renders.json")).unwrap()).unwrap();
+    let pictures = tiles("renders.png", 18);
+    assert_eq!(pictures.len(), said.len());
+    pictures.into_iter().zip(said).collect()
+}
+
+/// A decoder's faults at their worst: each pixel the mean of nine, and noise.
+fn rough(picture: &Picture, noise: &mut dyn Noise) -> Picture {
+    let (width, height) = (picture.width, picture.height);
+    let near = |at: usize, end: usize| at.saturating_sub(1)..(at + 2).min(end);
+    let mut rgb = vec![];
+    for (at, noise) in noise.randn(3 * width * height).into_iter().enumerate() {
+        let (x, y, channel) = (at / 3 % width, at / 3 / width, at % 3);
+        let nine = near(y, height).flat_map(|y| near(x, width).map(move |x| y * width + x));
+        let levels: Vec<f32> = nine.map(|pixel| f32::from(picture.rgb[3 * pixel + channel])).collect();
+        rgb.push((levels.iter().sum::<f32>() / levels.len() as f32 + 4. * noise) as u8);
+    }
+    Picture { width, height, rgb }
+}
+
+/// The shares of right solids, colours and backgrounds.
+fn shares(pictures: &[(Picture, [String; 3])]) -> [f32; 3] {
+    let matcher = Matcher::new();
+    let right = |(picture, said): &(Picture, [String; 3])| {
+        let Seen { solid, colour, background, misfit } = matcher.look(picture);
+        let seen = [solid, colour, background];
+        if said != &seen {
+            println!("{} is seen as {} (misfit {misfit:.2})", said.join(" "), seen.join(" "));
+        }
+        [0, 1, 2].map(|i| usize::from(said[i] == seen[i]))
+    };
+    let right: Vec<_> = pictures.par_iter().map(right).collect();
+    [0, 1, 2].map(|i| right.iter().map(|right| right[i]).sum::<usize>() as f32 / right.len() as f32)
+}
+
+#[test]
+fn the_matcher_knows_real_renders() {
+    let [solid, colour, background] = shares(&renders());
+    assert!(solid >= 0.97 && colour >= 0.97 && background >= 0.99, "{solid} {colour} {background}");
+}
+
+#[test]
+fn the_matcher_knows_rough_renders() {
+    let mut noise = Rng::Cpu.noise(42);
+    let pictures: Vec<_> = renders().into_iter().map(|(picture, said)| (rough(&picture, &mut *noise), said)).collect();
+    let shares = shares(&pictures);
+    assert!(shares.iter().all(|share| *share >= 0.95), "{shares:?}");
+}
+
+#[test]
+fn the_matcher_knows_that_there_is_nothing() {
+    let rgb = rough(&Picture { width: 64, height: 64, rgb: vec![128; 3 * 64 * 64] }, &mut *Rng::Cpu.noise(42));
+    let seen = Matcher::new().look(&rgb);
+    assert!(seen.background == "grey" && seen.misfit > 0.8, "{seen:?}");
+}
+
+/// The largest difference is 255: 10·log₁₀(255² / mean square difference).
+fn psnr(a: &Picture, b: &Picture) -> f64 {
+    let squares = a.rgb.iter().zip(&b.rgb).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2));
+    10. * (255f64.powi(2) / (squares.sum::<f64>() / a.rgb.len() as f64)).log10()
+}
+
+#[test]
+fn the_demo_draws_the_solid_it_is_asked_for() {
+    // Each colour with each solid once or twice, each background as often; `cargo bench --bench demo` draws all.
+    let wishes: Vec<_> = every_wish().into_iter().enumerate().filter(|(i, _)| i % 24 % 5 == i / 24 % 5).collect();
+    let wishes: Vec<_> = wishes.into_iter().map(|(_, wish)| wish).collect();
+    let prompts: Vec<_> = wishes.iter().map(prompt).collect();
+    let way = Way { kind: Kind::DpmSolver, steps: 20, scale: 5., seed: 42 };
+    let [solid, colour, background] = drawing::shares(&judge(&way.draw(&model(), &prompts), &wishes));
+    println!("solid {solid:.3}, colour {colour:.3}, background {background:.3}");
+    assert!(solid >= 0.85, "{solid}");
+}
+
+#[test]
+fn converged_samplers_draw_the_same_picture() {
+    let (model, wish) = (model(), ["cube", "pink", "black"]);
+    let ways = [(Kind::Ddim, 100), (Kind::Plms, 50), (Kind::DpmSolver, 20), (Kind::Lms, 50), (Kind::Euler, 50)];
+    let draw = |(kind, steps)| Way { kind, steps, scale: 5., seed: 42 }.draw(&model, &[prompt(&wish)]).remove(0);
+    let pictures = ways.map(draw);
+    assert_eq!(judge(&pictures, &[wish; 5]), [[true; 3]; 5]);
+    for (picture, way) in pictures.iter().zip(ways) {
+        let psnr = psnr(picture, &pictures[0]);
+        assert!(psnr >= 25., "{way:?}: {psnr:.1} dB");
+    }
+}
+
+#[test]
+fn guidance_makes_colours_right() {
+    let model = model();
+    let wishes: Vec<_> = every_wish().into_iter().step_by(7).collect();
+    let prompts: Vec<_> = wishes.iter().map(prompt).collect();
+    let right = |scale| {
+        let way = Way { kind: Kind::DpmSolver, steps: 20, scale, seed: 7 };
+        drawing::shares(&judge(&way.draw(&model, &prompts), &wishes))[1]
+    };
+    let (without, with) = (right(1.), right(7.5));
+    assert!(with > without, "{with} with guidance, {without} without");
+}
