@@ -18,7 +18,7 @@ from render import COLOURS, GAMMA, SOLIDS, Scene, Thing, render
 from scenes import Description, place
 
 VIEWS = 24
-TEMPLATE, RENDER, DRAWN = 32, 64, 256  # sides in pixels; all are drawn as large as the model's pictures
+DRAWN, KEPT = 256, 64  # sides in pixels: all are drawn as large as the model's pictures
 BACKGROUNDS = ["black", "white", "grey", "blue"]
 ROWS = 18
 
@@ -27,8 +27,8 @@ def main(folder):
     views = [template(solid, view) for solid in range(len(SOLIDS)) for view in range(VIEWS)]
     save(views, len(SOLIDS), folder / "templates.png")
     rng = random.Random(2022)
-    said = [words for words in itertools.product(SOLIDS, COLOURS, BACKGROUNDS)]
-    renders = [light(place(rng, [Description(solid, colour)], ground), RENDER) for solid, colour, ground in said]
+    said = list(itertools.product(SOLIDS, COLOURS, BACKGROUNDS))
+    renders = [light(place(rng, [Description(solid, colour)], ground)) for solid, colour, ground in said]
     save(renders, ROWS, folder / "renders.png")
     (folder / "renders.json").write_text("[\n" + ",\n".join(map(json.dumps, said)) + "\n]\n")
 
@@ -43,23 +43,22 @@ def template(solid, view):
     def drawn(colour, shine, background):
         grey = lambda level: (level ** (1 / GAMMA),) * 3
         thing = Thing(solid, grey(colour), size=0.97, yaw=yaw, shine=shine)
-        return light(Scene([thing], grey(background), towards, 0.36 + 0.04 * pitch, glow=0), TEMPLATE)[..., 0]
+        return light(Scene([thing], grey(background), towards, 0.36 + 0.04 * pitch, glow=0))[..., 0]
 
     # A solid is also lit by the floor: as by one of middling brightness.
     return np.stack([drawn(0.5, 0, 0.3) - drawn(0, 0, 0.3), drawn(0, 0.5, 0), drawn(0, 0, 1)], -1)
 
 
-def light(scene, side):
+def light(scene):
     """(h, w, 3), linear."""
     light = (render(scene, DRAWN, DRAWN) / 255) ** GAMMA
-    return light.reshape(side, DRAWN // side, side, DRAWN // side, 3).mean((1, 3))
+    return light.reshape(KEPT, DRAWN // KEPT, KEPT, DRAWN // KEPT, 3).mean((1, 3))
 
 
 def save(tiles, rows, path):
     """One picture of many."""
-    side = len(tiles[0])
-    sheet = np.stack(tiles).reshape(rows, -1, side, side, 3).swapaxes(1, 2).reshape(rows * side, -1, 3)
-    Image.fromarray(np.uint8(255 * sheet.clip(0, 1) ** (1 / GAMMA) + 0.5)).save(path, optimize=True)
+    sheet = np.stack(tiles).reshape(rows, -1, KEPT, KEPT, 3).swapaxes(1, 2).reshape(rows * KEPT, -1, 3)
+    Image.fromarray(np.uint8(255 * sheet.clip(0, 1) ** (1 / GAMMA) + 0.5)).save(path)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 # Makes models/demo/demo.safetensors from nothing: `./train.sh FOLDER`. Two cores of an AMD EPYC (family 26) take about
 # two hours; stages are so many minutes long, so a faster machine makes a better model in the same time.
 #
-# Needs Python 3.11 with: pip install numpy numba torch safetensors tokenizers
+# Needs Python 3.11 with: pip install numpy numba torch safetensors tokenizers pillow
 set -euo pipefail
 code=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1" && cd "$1"
