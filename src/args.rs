@@ -115,6 +115,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "autocast", value_parser = one_of(PRECISIONS))]
     pub precision: Precision,
 
+    /// What guidance leads away from
+    #[arg(long = "negative_prompt", value_name = "TEXT", help_heading = OURS, default_value = "", hide_default_value = true)]
+    pub negative_prompt: String,
+
     /// How to sample [default: ddim]
     #[arg(long, value_name = "NAME", help_heading = OURS, value_parser = one_of(Kind::ALL))]
     pub sampler: Option<Kind>,
@@ -126,6 +130,11 @@ pub struct Args {
     /// Whose random numbers: cuda, torch's on a GPU; cuda:SMSxTHREADS, on one of another size; cpu, torch's on a CPU
     #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "cuda")]
     pub rng: Rng,
+
+    /// stream: pictures continue one stream of random numbers, as the original's do; per_image: each is what its own
+    /// seed draws, counted up from --seed
+    #[arg(long = "seed_mode", value_name = "NAME", help_heading = OURS, default_value = "stream", value_parser = one_of(SEED_MODES))]
+    pub seed_mode: SeedMode,
 
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "auto")]
@@ -162,6 +171,17 @@ pub const DEFAULT_CKPT: &str = "models/ldm/stable-diffusion-v1/model.ckpt";
 const PRECISIONS: [(&str, Precision); 2] = [("full", Precision::Full), ("autocast", Precision::Autocast)];
 
 const SPACINGS: [(&str, Spacing); 2] = [("discrete", Spacing::Discrete), ("karras", Spacing::Karras)];
+
+const SEED_MODES: [(&str, SeedMode); 2] = [("stream", SeedMode::Stream), ("per_image", SeedMode::PerImage)];
+
+/// `--seed_mode`: where the random numbers of a picture come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SeedMode {
+    /// From where those of the picture before ended.
+    Stream,
+    /// From a seed of its own.
+    PerImage,
+}
 
 /// `--seed`: a number torch takes, or the wish for any other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,13 +1,19 @@
 //! Progress on standard error: bars where it is a terminal, nothing where it is not.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// All bars of a run.
 #[derive(Default)]
 pub struct Progress {
     bars: MultiProgress,
+    hashes: RandomState,
+    /// Of the sentences that need no repetition.
+    told: Mutex<HashSet<u64>>,
 }
 
 /// One of them; it goes when it is dropped.
@@ -37,8 +43,12 @@ impl Progress {
         Bar(bar)
     }
 
-    /// A sentence the user should read, above the bars; shown wherever standard error goes.
+    /// A sentence the user should read, once, above the bars; shown wherever standard error goes.
     pub fn note(&self, sentence: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if !told.insert(self.hashes.hash_one(sentence)) {
+            return;
+        }
         self.bars.suspend(|| {
             // A closed standard error is no reason to stop drawing.
             let _ = writeln!(std::io::stderr(), "Note: {sentence}");

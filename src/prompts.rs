@@ -1,12 +1,63 @@
-//! Prompts, in the batches they are drawn in.
+//! Prompts files.
 
+use crate::args::Args;
+use crate::diffusion::samplers::Kind;
 use anyhow::{Context, Result, bail, ensure};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use std::fs::File;
 use std::io::{Read, stdin};
 use std::path::Path;
 
-/// What each iteration draws: one batch after the other.
-pub type Batches = Vec<Vec<String>>;
+/// What a line of a prompts file asks for. What it leaves open is the command line's.
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// What the picture shows.
+    pub prompt: String,
+    /// What it does not.
+    pub negative_prompt: Option<String>,
+    /// Where its own random numbers start.
+    pub seed: Option<u32>,
+    /// In pixels.
+    #[serde(rename = "H", alias = "height")]
+    pub height: Option<i64>,
+    /// In pixels.
+    #[serde(rename = "W", alias = "width")]
+    pub width: Option<i64>,
+    /// Sampling steps.
+    #[serde(rename = "ddim_steps", alias = "steps")]
+    pub steps: Option<i64>,
+    /// Guidance.
+    pub scale: Option<f64>,
+    /// How to sample.
+    #[serde(default, deserialize_with = "sampler")]
+    pub sampler: Option<Kind>,
+}
+
+fn sampler<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Kind>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let names = || Kind::ALL.map(|(name, _)| name).join(", ");
+    Kind::from_name(&name)
+        .map(Some)
+        .ok_or_else(|| D::Error::custom(format!("'{name}' is not a sampler: use {}", names())))
+}
+
+impl Ask {
+    /// The command line with what this line says instead.
+    pub fn over(&self, args: &Args) -> Args {
+        Args {
+            prompt: self.prompt.clone(),
+            negative_prompt: self.negative_prompt.clone().unwrap_or_else(|| args.negative_prompt.clone()),
+            height: self.height.unwrap_or(args.height),
+            width: self.width.unwrap_or(args.width),
+            ddim_steps: self.steps.unwrap_or(args.ddim_steps),
+            scale: self.scale.unwrap_or(args.scale),
+            sampler: self.sampler.or(args.sampler),
+            ..args.clone()
+        }
+    }
+}
 
 /// More lines than anybody draws, and few enough to hold.
 const MOST_LINES: usize = 1_000_000;
@@ -17,16 +68,12 @@ const LONGEST: usize = 100_000;
 /// Of all prompts together, in bytes; /dev/zero has no end.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// One prompt, so many times.
-pub fn copies(prompt: &str, n_samples: usize) -> Batches {
-    vec![vec![prompt.to_owned(); n_samples]]
-}
-
-/// The lines of a file, `n_samples` different ones to a batch, the last batch as long as it comes; `-` is standard input.
+/// The lines of a file, each a prompt; or each a JSON object, if the first is one with a `prompt`. `-` is standard input.
 ///
 /// # Errors
-/// When the file cannot be read, is no UTF-8 text, is empty, or is larger than any list of prompts.
-pub fn from_file(path: &Path, n_samples: usize) -> Result<Batches> {
+/// When the file cannot be read, is no UTF-8 text, is empty, or is larger than any list of prompts; and on a line that is
+/// no JSON object where the first is one.
+pub fn from_file(path: &Path) -> Result<Vec<Ask>> {
     let name = path.display();
     let text = read(path)?;
     let Ok(text) = String::from_utf8(text) else {
@@ -41,7 +88,32 @@ pub fn from_file(path: &Path, n_samples: usize) -> Result<Batches> {
             i + 1
         );
     }
-    Ok(lines.chunks(n_samples).map(|lines| lines.iter().map(|&line| line.to_owned()).collect()).collect())
+    if is_json(lines[0]) {
+        return asks(&text, path);
+    }
+    Ok(lines.into_iter().map(|line| Ask { prompt: line.to_owned(), ..Ask::default() }).collect())
+}
+
+/// Whether it is an object with a prompt: no prompt that anybody writes.
+fn is_json(line: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value["prompt"].is_string())
+}
+
+/// JSON objects, one on each line.
+fn asks(text: &str, path: &Path) -> Result<Vec<Ask>> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let ask = |(i, line): (usize, &str)| {
+        let ask: Ask =
+            serde_json::from_str(line).with_context(|| format!("prompts file '{}', line {}", path.display(), i + 1))?;
+        ensure!(
+            ask.scale.is_none_or(f64::is_finite),
+            "prompts file '{}', line {}: the scale is not finite",
+            path.display(),
+            i + 1
+        );
+        Ok(ask)
+    };
+    lines.map(ask).collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

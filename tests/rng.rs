@@ -1,7 +1,7 @@
 //! `--rng` against torch: `fixtures/modules/rng.json` holds `torch.randn` of both generators, call after call.
 
 use serde_json::Value;
-use txt2img::rng::Rng;
+use txt2img::rng::{Each, Noise, Part, Rng};
 
 #[test]
 fn cuda_gives_torchs_numbers_on_an_a100() {
@@ -69,6 +69,38 @@ fn skipping_equals_drawing() {
             skipped.skip(n);
             assert_eq!(drawn.randn(20), skipped.randn(20), "{rng}, {n}");
         }
+    }
+}
+
+#[test]
+fn a_position_is_found_again() {
+    for rng in ["cuda", "cuda:1x256", "cpu"].map(|name| name.parse::<Rng>().unwrap()) {
+        for n in [1, 4, 5, 16, 1000, 5000] {
+            let mut noise = rng.noise(7);
+            noise.randn(n);
+            let (position, expected) = (noise.position(), noise.randn(n));
+            noise.seek(position);
+            assert_eq!(noise.randn(n), expected, "{rng}, {n}");
+            let mut fresh = rng.noise(7);
+            fresh.seek(position);
+            assert_eq!(fresh.randn(n), expected, "{rng}, {n}");
+        }
+    }
+}
+
+#[test]
+fn of_pictures_with_seeds_of_their_own_each_gets_its_own_numbers() {
+    let alone = |seed| Rng::default().noise(seed).randn(100);
+    let mut together = Each(vec![Rng::default().noise(1), Rng::default().noise(2)]);
+    assert_eq!(together.randn(200), [alone(1), alone(2)].concat());
+}
+
+#[test]
+fn a_part_of_a_batch_gets_its_part_of_the_numbers() {
+    let batch: Vec<f32> = Rng::default().noise(1).randn(300);
+    for index in 0..3 {
+        let mut part = Part { noise: Rng::default().noise(1), of: 3, index };
+        assert_eq!(part.randn(100), batch[100 * index..100 * (index + 1)]);
     }
 }
 

@@ -9,7 +9,7 @@ use support::{
     Counting, TestRun, assert_close, assert_same_picture, channels_last, files_below, fixture, nano, read_png, tensors,
 };
 use txt2img::args::Args;
-use txt2img::job::Job;
+use txt2img::job::{Batch, Job, Settings};
 use txt2img::rng::Noise;
 
 /// The original against itself with another convolution library is at 3e-6.
@@ -75,24 +75,24 @@ impl Case {
 /// What the main loop makes before it decodes: latents a batch, contexts as the original encodes them, draws.
 fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
     let model = nano();
-    let sampler = job.plan.sampler(model.schedule());
     let mut noise = Counting::new(job.rng.noise(u64::from(job.seed)));
-    let start = |noise: &mut Counting, batch: usize| {
-        noise.randn_latents((batch, job.latent_height, job.latent_width, 4), &Device::Cpu).unwrap()
+    let start = |noise: &mut Counting, batch: usize, settings: &Settings| {
+        noise.randn_latents((batch, settings.latent_height, settings.latent_width, 4), &Device::Cpu).unwrap()
     };
-    let fixed = job.fixed_code.then(|| start(&mut noise, job.batches[0].len()));
+    let fixed = job.fixed_code.map(|longest| start(&mut noise, longest, &job.lines.lines()[0].settings));
     let (mut latents, mut contexts) = (vec![], vec![]);
-    for batch in (0..job.iterations).flat_map(|_| &job.batches) {
+    for Batch { settings, wishes } in job.batches() {
         let context = |prompts: &[&str]| {
             let tokens: Vec<_> = prompts.iter().map(|prompt| model.tokens(prompt).unwrap()).collect();
             model.context(&tokens).unwrap()
         };
-        if job.scale != 1. {
-            contexts.push(context(&vec![""; batch.len()]));
+        if settings.scale != 1. {
+            contexts.push(context(&vec![""; wishes.len()]));
         }
-        let cond = context(&batch.iter().map(String::as_str).collect::<Vec<_>>());
-        let x = fixed.clone().unwrap_or_else(|| start(&mut noise, batch.len()));
-        let denoiser = model.denoiser(&cond, job.scale).unwrap();
+        let cond = context(&wishes.iter().map(|wish| wish.prompt).collect::<Vec<_>>());
+        let x = fixed.clone().unwrap_or_else(|| start(&mut noise, wishes.len(), &settings));
+        let denoiser = model.denoiser(&cond, settings.scale).unwrap();
+        let sampler = settings.plan.sampler(model.schedule());
         latents.push(sampler.sample(&*denoiser, x, &mut noise, &mut || Ok(())).unwrap());
         contexts.push(cond);
     }

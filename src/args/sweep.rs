@@ -50,15 +50,11 @@ pub fn sweep(command: &mut Command, words: &[OsString], args: &Args) -> Result<O
         let reason = format!("--sweep asks for more than {MOST_CELLS} pictures; give fewer values");
         return Err(command.error(ErrorKind::TooManyValues, reason));
     }
-    let mut cells = vec![];
-    for row in 0..n_rows {
-        for column in 0..columns.values.len() {
-            let mut chosen = vec![(&columns, column)];
-            chosen.extend(rows.iter().map(|rows| (rows, row)));
-            cells.push(cell(command, words, &args.prompt, &chosen)?);
-        }
+    let mut sweep = Sweep { columns, rows, cells: vec![] };
+    for i in 0..sweep.columns.values.len() * n_rows {
+        sweep.cells.push(sweep.cell(i, command, words, &args.prompt)?);
     }
-    Ok(Some(Sweep { columns, rows, cells }))
+    Ok(Some(sweep))
 }
 
 fn axis(text: &str, prompt: &str) -> Result<Axis, String> {
@@ -78,21 +74,32 @@ fn axis(text: &str, prompt: &str) -> Result<Axis, String> {
     Ok(Axis { name: name.to_owned(), values })
 }
 
-/// The command line that draws one picture, with the chosen value of each axis.
-fn cell(command: &mut Command, words: &[OsString], prompt: &str, chosen: &[(&Axis, usize)]) -> Result<Args, Error> {
-    let mut words = words.to_vec();
-    words.extend(["--n_iter=1".into(), "--n_samples=1".into()]);
-    for (Axis { name, values }, i) in chosen {
-        let value = match &**name {
-            "prompt" => prompt.replace(&values[0], &values[*i]),
-            _ => values[*i].clone(),
-        };
-        words.push(format!("--{name}={value}").into());
+impl Sweep {
+    /// The axes and their values at the ith picture.
+    fn chosen(&self, i: usize) -> impl Iterator<Item = (&Axis, &str)> {
+        let n_columns = self.columns.values.len();
+        let places = [(Some(&self.columns), i % n_columns), (self.rows.as_ref(), i / n_columns)];
+        places.into_iter().filter_map(|(axis, at)| axis.map(|axis| (axis, &*axis.values[at])))
     }
-    let values: Vec<String> = chosen.iter().map(|(axis, i)| format!("{}={}", axis.name, axis.values[*i])).collect();
-    Args::read(command, &words).map_err(|error| {
-        let said = error.to_string();
-        let reason = said.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        command.error(error.kind(), format!("--sweep {}: {reason}", values.join(" ")))
-    })
+
+    /// What the ith picture is about: `scale=7.5 seed=1`.
+    pub fn label(&self, i: usize) -> String {
+        let values: Vec<String> = self.chosen(i).map(|(axis, value)| format!("{}={value}", axis.name)).collect();
+        values.join(" ")
+    }
+
+    /// The command line that draws the ith picture.
+    fn cell(&self, i: usize, command: &mut Command, words: &[OsString], prompt: &str) -> Result<Args, Error> {
+        let mut words = words.to_vec();
+        words.extend(["--n_iter=1".into(), "--n_samples=1".into()]);
+        for (Axis { name, values }, value) in self.chosen(i) {
+            let value = if name == "prompt" { &prompt.replace(&values[0], value) } else { value };
+            words.push(format!("--{name}={value}").into());
+        }
+        Args::read(command, &words).map_err(|error| {
+            let said = error.to_string();
+            let reason = said.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            command.error(error.kind(), format!("--sweep {}: {reason}", self.label(i)))
+        })
+    }
 }

@@ -2,6 +2,7 @@
 
 mod mt19937;
 mod philox;
+mod together;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -12,6 +13,8 @@ use candle_core::{Device, Tensor};
 
 use mt19937::Mt19937;
 use philox::Philox;
+
+pub use together::{Each, Part};
 
 /// Standard normal numbers, in torch's order.
 ///
@@ -44,6 +47,15 @@ pub trait Noise {
     }
 }
 
+/// Noise of one seed, with a place in it that can be noted and found again.
+pub trait Generator: Noise + Send {
+    /// How far it is from the seed, in units of its own.
+    fn position(&self) -> u64;
+
+    /// Goes there.
+    fn seek(&mut self, position: u64);
+}
+
 /// `--rng`: which of torch's generators.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rng {
@@ -63,7 +75,7 @@ const THREADS_PER_SM: RangeInclusive<u32> = 256..=4096;
 
 impl Rng {
     /// The generator after `torch.manual_seed(seed)`.
-    pub fn noise(&self, seed: u64) -> Box<dyn Noise + Send> {
+    pub fn noise(&self, seed: u64) -> Box<dyn Generator> {
         match *self {
             Rng::Cuda { sms, threads_per_sm } => Box::new(Philox::new(seed, sms, threads_per_sm)),
             Rng::Cpu => Box::new(Mt19937::new(seed)),

@@ -3,7 +3,7 @@
 use std::f32::consts::TAU;
 use std::f64;
 
-use super::Noise;
+use super::{Generator, Noise};
 
 const N: usize = 624;
 const M: usize = 397;
@@ -11,8 +11,11 @@ const M: usize = 397;
 const BLOCK: usize = 16;
 
 pub struct Mt19937 {
+    seed: u64,
     state: [u32; N],
     index: usize,
+    /// How many words were drawn.
+    words: u64,
     /// The second normal of a pair: kept from one short call to the next, whatever is drawn in between.
     spare: Option<f64>,
 }
@@ -25,7 +28,7 @@ impl Mt19937 {
             let last = state[i - 1];
             state[i] = (last ^ (last >> 30)).wrapping_mul(1_812_433_253).wrapping_add(i as u32);
         }
-        Self { state, index: N, spare: None }
+        Self { seed, state, index: N, words: 0, spare: None }
     }
 
     fn word(&mut self) -> u32 {
@@ -34,6 +37,7 @@ impl Mt19937 {
         }
         let mut word = self.state[self.index];
         self.index += 1;
+        self.words += 1;
         word ^= word >> 11;
         word ^= (word << 7) & 0x9d2c_5680;
         word ^= (word << 15) & 0xefc6_0000;
@@ -87,6 +91,29 @@ impl Noise for Mt19937 {
             box_muller(last);
         }
         numbers
+    }
+}
+
+impl Generator for Mt19937 {
+    /// Twice the words drawn, and one more where a spare normal waits.
+    fn position(&self) -> u64 {
+        2 * self.words + u64::from(self.spare.is_some())
+    }
+
+    fn seek(&mut self, position: u64) {
+        // A spare is the second normal of the last four words.
+        let (mut words, has_spare) = (position / 2, position % 2 == 1);
+        if has_spare {
+            words = words.saturating_sub(4);
+        }
+        if words < self.words {
+            *self = Self::new(self.seed);
+        }
+        self.spare = None;
+        (self.words..words).for_each(|_| _ = self.word());
+        if has_spare {
+            self.normal();
+        }
     }
 }
 

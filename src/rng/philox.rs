@@ -2,7 +2,7 @@
 
 use std::f32::consts::TAU;
 
-use super::Noise;
+use super::{Generator, Noise};
 
 /// Threads in a block of torch's kernel.
 const BLOCK: usize = 256;
@@ -33,9 +33,10 @@ impl Noise for Philox {
     fn randn(&mut self, n: usize) -> Vec<f32> {
         let threads = self.threads(n);
         let mut numbers = vec![0.0; n];
-        for (round, numbers) in (self.offset..).zip(numbers.chunks_mut(4 * threads)) {
+        for (round, numbers) in numbers.chunks_mut(4 * threads).enumerate() {
+            let offset = self.offset.wrapping_add(round as u64);
             for thread in 0..threads.min(numbers.len()) {
-                let [x, y, z, w] = words(self.seed, round, thread as u64);
+                let [x, y, z, w] = words(self.seed, offset, thread as u64);
                 // Lazy: most calls are short and want one of the four normals.
                 let normals = [(x, y), (z, w)].into_iter().flat_map(box_muller);
                 let places = numbers[thread..].iter_mut().step_by(threads);
@@ -47,7 +48,18 @@ impl Noise for Philox {
     }
 
     fn skip(&mut self, n: usize) {
-        self.offset += n.div_ceil(4 * self.threads(n)) as u64;
+        self.offset = self.offset.wrapping_add(n.div_ceil(4 * self.threads(n)) as u64);
+    }
+}
+
+impl Generator for Philox {
+    /// In draws of four words by every thread.
+    fn position(&self) -> u64 {
+        self.offset
+    }
+
+    fn seek(&mut self, position: u64) {
+        self.offset = position;
     }
 }
 

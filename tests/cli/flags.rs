@@ -1,7 +1,7 @@
 //! Each flag, its default and its values.
 
 use crate::{args, defaults, mean, misuse};
-use txt2img::args::Seed;
+use txt2img::args::{Seed, SeedMode};
 use txt2img::device::Choice;
 use txt2img::device::Precision;
 use txt2img::diffusion::samplers::Kind;
@@ -46,6 +46,8 @@ fn every_flag_of_the_original_is_read() {
 #[test]
 fn every_flag_of_ours_is_read() {
     mean(&[
+        ("--negative_prompt x", |a| a.negative_prompt = "x".into()),
+        ("--seed_mode per_image", |a| a.seed_mode = SeedMode::PerImage),
         ("--sampler ddim", |a| a.sampler = Some(Kind::Ddim)),
         ("--schedule karras", |a| a.schedule = Spacing::Karras),
         ("--rng cpu", |a| a.rng = Rng::Cpu),

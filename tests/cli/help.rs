@@ -28,8 +28,18 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 8] =
-    ["--sampler", "--schedule", "--rng", "--device", "--threads", "--sweep", "--skip_watermark", "--timings"];
+const OURS: [&str; 10] = [
+    "--negative_prompt",
+    "--sampler",
+    "--schedule",
+    "--rng",
+    "--seed_mode",
+    "--device",
+    "--threads",
+    "--sweep",
+    "--skip_watermark",
+    "--timings",
+];
 
 /// The flags below a heading, in order.
 fn flags_below(help: &str, heading: &str) -> Vec<String> {

@@ -9,7 +9,7 @@ mod prompts;
 mod support;
 mod words;
 
-use txt2img::args::{Args, Seed};
+use txt2img::args::{Args, Seed, SeedMode};
 use txt2img::device::Choice;
 use txt2img::device::Precision;
 use txt2img::diffusion::samplers::Spacing;
@@ -60,9 +60,11 @@ fn defaults() -> Args {
         ckpt: None,
         seed: Seed::Given(42),
         precision: Precision::Autocast,
+        negative_prompt: String::new(),
         sampler: None,
         schedule: Spacing::Discrete,
         rng: Rng::Cuda { sms: 108, threads_per_sm: 2048 },
+        seed_mode: SeedMode::Stream,
         device: Choice::Auto,
         threads: None,
         sweep: vec![],

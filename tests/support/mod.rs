@@ -12,7 +12,7 @@ use txt2img::checkpoint::Checkpoint;
 use txt2img::config::ModelConfig;
 use txt2img::model::Model;
 use txt2img::output::Picture;
-use txt2img::rng::Noise;
+use txt2img::rng::{Generator, Noise};
 
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -229,12 +229,12 @@ pub fn stdout(output: &Output) -> String {
 
 /// Counts the calls that torch would get.
 pub struct Counting {
-    noise: Box<dyn Noise + Send>,
+    noise: Box<dyn Generator>,
     pub draws: usize,
 }
 
 impl Counting {
-    pub fn new(noise: Box<dyn Noise + Send>) -> Self {
+    pub fn new(noise: Box<dyn Generator>) -> Self {
         Self { noise, draws: 0 }
     }
 }

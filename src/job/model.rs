@@ -1,0 +1,104 @@
+//! Which model draws.
+
+use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG};
+use crate::checkpoint::Checkpoint;
+use crate::config::ModelConfig;
+use crate::demo;
+use anyhow::{Result, ensure};
+use std::path::{Path, PathBuf};
+
+/// Where weights come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ckpt {
+    /// A file, or a diffusers folder.
+    Path(PathBuf),
+    /// The program itself.
+    Demo,
+}
+
+/// A well-known fork of the original keeps its checkpoint here.
+const FORK_CKPT: &str = "stable-diffusion-v1-5-emaonly/v1-5-pruned-emaonly.ckpt";
+
+const LAION_CONFIG: &str = "configs/latent-diffusion/txt2img-1p4B-eval.yaml";
+const LAION_CKPT: &str = "models/ldm/text2img-large/model.ckpt";
+const LAION_OUTDIR: &str = "outputs/txt2img-samples-laion400m";
+
+/// What is said when nothing says which model to take.
+pub const DEMO: [&str; 2] = [
+    "no model is named and none is at models/ldm/stable-diffusion-v1/model.ckpt, so the built-in demo model draws: cubes, \
+     balls, pyramids, cones, cylinders and rings, in twelve colours",
+    "for Stable Diffusion 1.5, download v1-5-pruned-emaonly.safetensors and name it with --ckpt FILE",
+];
+
+/// Files and folders the flags name.
+pub struct Files<'a> {
+    /// None is the demo model's.
+    pub config: Option<&'a Path>,
+    /// The weights.
+    pub ckpt: Ckpt,
+    /// Where pictures go.
+    pub outdir: &'a Path,
+}
+
+impl<'a> Files<'a> {
+    /// Those of these flags.
+    pub fn new(args: &'a Args) -> Self {
+        if args.laion400m {
+            let ckpt = Ckpt::Path(LAION_CKPT.into());
+            return Self { config: Some(LAION_CONFIG.as_ref()), ckpt, outdir: LAION_OUTDIR.as_ref() };
+        }
+        let ckpt = match &args.ckpt {
+            Some(name) if name == Path::new(demo::NAME) => Ckpt::Demo,
+            Some(path) => Ckpt::Path(path.clone()),
+            None => Ckpt::default(args.config.is_some()),
+        };
+        let default = (ckpt != Ckpt::Demo).then_some(DEFAULT_CONFIG.as_ref());
+        Self { config: args.config.as_deref().or(default), ckpt, outdir: &args.outdir }
+    }
+
+    /// The model's shape, from the file or from the program.
+    pub fn model_config(&self) -> Result<ModelConfig> {
+        match self.config {
+            Some(path) if path == Path::new(DEFAULT_CONFIG) && !path.exists() => Ok(ModelConfig::v1()),
+            Some(path) => ModelConfig::from_yaml(path),
+            None => demo::config(),
+        }
+    }
+}
+
+impl Ckpt {
+    fn default(has_config: bool) -> Self {
+        let there = [DEFAULT_CKPT, FORK_CKPT].into_iter().find(|path| Path::new(path).exists());
+        match there {
+            Some(path) => Ckpt::Path(path.into()),
+            // A config is for a model of its own: that it is missing should be said.
+            None if has_config => Ckpt::Path(DEFAULT_CKPT.into()),
+            None => Ckpt::Demo,
+        }
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// When there is no such checkpoint, or it is not one of Stable Diffusion 1.x.
+    pub fn open(&self) -> Result<Checkpoint> {
+        match self {
+            Ckpt::Path(path) => Checkpoint::open(path),
+            Ckpt::Demo => demo::checkpoint(),
+        }
+    }
+
+    /// # Errors
+    /// When there is certainly nothing.
+    pub fn check_exists(&self) -> Result<()> {
+        let Ckpt::Path(path) = self else { return Ok(()) };
+        let name = path.display();
+        ensure!(
+            // Whatever else is wrong with it is said when it is opened.
+            !matches!(path.try_exists(), Ok(false)),
+            "checkpoint '{name}' is not there; give a Stable Diffusion 1.x model with --ckpt FILE (a .ckpt or \
+             .safetensors file or a diffusers folder), or put one at this path"
+        );
+        Ok(())
+    }
+}
