@@ -1,5 +1,6 @@
 //! Where to compute: `--device`, `--precision`, `--threads`.
 
+use crate::ops;
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
 use std::str::FromStr;
@@ -52,9 +53,10 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// What products are made of. The original's autocast is CUDA's alone, so on a CPU both mean f32.
+    /// What the networks multiply: in autocast bf16, on processors that have it, where the original has f16.
     pub fn dtype(self) -> DType {
         match self {
+            Self::Autocast if ops::has_bf16() => DType::BF16,
             Self::Full | Self::Autocast => DType::F32,
         }
     }

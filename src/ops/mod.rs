@@ -22,6 +22,11 @@ pub use linear::{Geglu, Linear, geglu_plain, linear, linear_no_bias, linear_plai
 pub use norm::{GroupNorm, LayerNorm, group_norm, group_norm_plain, layer_norm, layer_norm_plain};
 pub use resample::{upsample_nearest, upsample_nearest_plain};
 
+/// Whether this processor multiplies bf16 faster than f32.
+pub fn has_bf16() -> bool {
+    cpu::isa() == cpu::Isa::Avx512Bf16
+}
+
 impl Products {
     /// What a network that is built with this dtype multiplies: bf16 for bf16, else f32. Its weights come as f32 either way.
     pub fn of(vb: VarBuilder) -> (Self, VarBuilder) {

@@ -32,7 +32,11 @@ pub fn prompt([solid, colour, background]: &Wish) -> String {
 }
 
 pub fn model() -> Model {
-    Model::load(&demo::checkpoint().unwrap(), &demo::config().unwrap(), &Device::Cpu, DType::F32, &|| ()).unwrap()
+    model_in(DType::F32)
+}
+
+pub fn model_in(dtype: DType) -> Model {
+    Model::load(&demo::checkpoint().unwrap(), &demo::config().unwrap(), &Device::Cpu, dtype, &|| ()).unwrap()
 }
 
 /// How pictures of 256×256 are drawn.

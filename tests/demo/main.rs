@@ -5,7 +5,8 @@ mod matcher;
 
 use std::fs::read;
 
-use drawing::{Way, every_wish, judge, model, prompt};
+use candle_core::DType;
+use drawing::{Way, every_wish, judge, model, model_in, prompt};
 use matcher::{Matcher, Seen, file, tiles};
 use rayon::prelude::*;
 use txt2img::diffusion::samplers::Kind;
@@ -99,6 +100,18 @@ fn converged_samplers_draw_the_same_picture() {
         let psnr = psnr(picture, &pictures[0]);
         assert!(psnr >= 25., "{way:?}: {psnr:.1} dB");
     }
+}
+
+#[test]
+fn half_precision_draws_the_same_pictures() {
+    let wishes: Vec<_> = every_wish().into_iter().step_by(14).take(20).collect();
+    let prompts: Vec<_> = wishes.iter().map(prompt).collect();
+    let way = Way { kind: Kind::DpmSolver, steps: 20, scale: 7.5, seed: 42 };
+    let [full, half] = [DType::F32, DType::BF16].map(|dtype| way.draw(&model_in(dtype), &prompts));
+    let mut psnrs: Vec<f64> = full.iter().zip(&half).map(|(full, half)| psnr(half, full)).collect();
+    psnrs.sort_by(f64::total_cmp);
+    println!("from {:.1} to {:.1} dB", psnrs[0], psnrs[19]);
+    assert!(psnrs[10] >= 30., "{:.1} dB", psnrs[10]);
 }
 
 #[test]
