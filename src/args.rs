@@ -5,6 +5,7 @@ mod sweep;
 
 use crate::device::{self, Precision};
 use crate::diffusion::samplers::{Kind, Spacing};
+use crate::progress::Watcher;
 use crate::rng::Rng;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
@@ -153,6 +154,14 @@ pub struct Args {
     #[arg(skip)]
     pub swept: Option<Sweep>,
 
+    /// How to tell progress on standard error: bar, or json, one event a line
+    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "bar", value_parser = one_of(WATCHERS))]
+    pub progress: Watcher,
+
+    /// Write what became of each picture to this file, as JSON
+    #[arg(long, value_name = "FILE", help_heading = OURS)]
+    pub report: Option<PathBuf>,
+
     /// Leave out the invisible watermark
     #[arg(long = "skip_watermark", help_heading = OURS)]
     pub skip_watermark: bool,
@@ -173,6 +182,8 @@ const PRECISIONS: [(&str, Precision); 2] = [("full", Precision::Full), ("autocas
 const SPACINGS: [(&str, Spacing); 2] = [("discrete", Spacing::Discrete), ("karras", Spacing::Karras)];
 
 const SEED_MODES: [(&str, SeedMode); 2] = [("stream", SeedMode::Stream), ("per_image", SeedMode::PerImage)];
+
+const WATCHERS: [(&str, Watcher); 2] = [("bar", Watcher::Bar), ("json", Watcher::Json)];
 
 /// `--seed_mode`: where the random numbers of a picture come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -113,13 +113,28 @@ impl Model {
     /// # Errors
     /// When the device fails.
     pub fn picture(&self, latents: &Tensor, index: usize) -> Result<Picture> {
-        let pixels = self.decoder.forward(&latents.i(index..=index)?)?; // (1, 8h, 8w, 3)
-        let (_, height, width, _) = pixels.dims4()?;
-        Ok(output::picture(&pixels.flatten_all()?.to_vec1::<f32>()?, width, height))
+        picture(&self.pixels(&latents.i(index..=index)?)?)
+    }
+
+    /// latents: (1, h, w, 4) → (1, 8h, 8w, 3), from −1 to 1 or a little beyond.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn pixels(&self, latents: &Tensor) -> Result<Tensor> {
+        Ok(self.decoder.forward(latents)?)
     }
 
     /// The decoder.
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
     }
+}
+
+/// pixels: (1, 8h, 8w, 3), from −1 to 1.
+///
+/// # Errors
+/// When the device fails.
+pub fn picture(pixels: &Tensor) -> Result<Picture> {
+    let (_, height, width, _) = pixels.dims4()?;
+    Ok(output::picture(&pixels.flatten_all()?.to_vec1::<f32>()?, width, height))
 }

@@ -1,46 +1,71 @@
-//! Progress on standard error: bars where it is a terminal, nothing where it is not.
+//! Progress on standard error: bars where it is a terminal, nothing where it is not; or events for programs, one JSON
+//! object a line.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// All bars of a run.
-#[derive(Default)]
+/// `--progress`: for whom it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Watcher {
+    /// People: bars.
+    Bar,
+    /// Programs: JSON lines.
+    Json,
+}
+
+/// All that a run tells while it goes on.
 pub struct Progress {
+    watcher: Watcher,
     bars: MultiProgress,
     hashes: RandomState,
     /// Of the sentences that need no repetition.
     told: Mutex<HashSet<u64>>,
 }
 
-/// One of them; it goes when it is dropped.
-pub struct Bar(ProgressBar);
+/// The progress of one thing; its bar goes when it is dropped.
+pub struct Bar {
+    shown: Option<ProgressBar>,
+    name: &'static str,
+    done: AtomicUsize,
+    of: usize,
+}
 
 impl Progress {
+    /// None so far.
+    pub fn new(watcher: Watcher) -> Self {
+        Self { watcher, bars: MultiProgress::new(), hashes: RandomState::new(), told: Mutex::default() }
+    }
+
     /// Tensors read while the model loads.
     pub fn loading(&self, tensors: usize) -> Bar {
-        self.bar("loading {wide_bar} {percent:>3}% {elapsed}", tensors)
+        self.bar("loading", "loading {wide_bar} {percent:>3}% {elapsed}", tensors)
     }
 
     /// Batches drawn, over all iterations.
     pub fn batches(&self, batches: usize) -> Bar {
-        self.bar("batch {pos} of {len} {wide_bar} {elapsed}, {eta} left", batches)
+        self.bar("batch", "batch {pos} of {len} {wide_bar} {elapsed}, {eta} left", batches)
     }
 
     /// Steps of one batch.
     pub fn steps(&self, steps: usize) -> Bar {
-        self.bar("step {pos} of {len} {wide_bar} {per_sec}, {eta} left", steps)
+        self.bar("step", "step {pos} of {len} {wide_bar} {per_sec}, {eta} left", steps)
     }
 
-    fn bar(&self, template: &str, length: usize) -> Bar {
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = self.bars.add(ProgressBar::new(length as u64).with_style(style));
-        // Steps may take seconds; the clock goes on.
-        bar.enable_steady_tick(Duration::from_millis(500));
-        Bar(bar)
+    fn bar(&self, name: &'static str, template: &str, of: usize) -> Bar {
+        let shown = (self.watcher == Watcher::Bar).then(|| {
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = self.bars.add(ProgressBar::new(of as u64).with_style(style));
+            // Steps may take seconds; the clock goes on.
+            bar.enable_steady_tick(Duration::from_millis(500));
+            bar
+        });
+        Bar { shown, name, done: AtomicUsize::new(0), of }
     }
 
     /// A sentence the user should read, once, above the bars; shown wherever standard error goes.
@@ -49,22 +74,48 @@ impl Progress {
         if !told.insert(self.hashes.hash_one(sentence)) {
             return;
         }
-        self.bars.suspend(|| {
-            // A closed standard error is no reason to stop drawing.
-            let _ = writeln!(std::io::stderr(), "Note: {sentence}");
-        });
+        match self.watcher {
+            Watcher::Bar => self.bars.suspend(|| say(&format!("Note: {sentence}"))),
+            Watcher::Json => tell(&json!({ "event": "note", "text": sentence })),
+        }
     }
+
+    /// Something a program may wait for, with an `event` that names it; people see it otherwise.
+    pub fn event(&self, event: &Value) {
+        if self.watcher == Watcher::Json {
+            tell(event);
+        }
+    }
+}
+
+fn tell(event: &Value) {
+    say(&event.to_string());
+}
+
+fn say(line: &str) {
+    // A closed standard error is no reason to stop drawing.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 impl Bar {
     /// One more is done.
     pub fn tick(&self) {
-        self.0.inc(1);
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        match &self.shown {
+            Some(bar) => bar.inc(1),
+            // Of a thousand tensors, every hundredth of them is enough.
+            None if done == self.of || done % self.of.div_ceil(100).max(1) == 0 => {
+                tell(&json!({ "event": self.name, "done": done, "of": self.of }));
+            }
+            None => {}
+        }
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        if let Some(bar) = &self.shown {
+            bar.finish_and_clear();
+        }
     }
 }

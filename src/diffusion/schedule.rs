@@ -41,6 +41,13 @@ impl Schedule {
         self.alphas_cumprod[t]
     }
 
+    /// ᾱ at a timestep that need not be whole: between two, in proportion.
+    pub fn alpha_cumprod_near(&self, t: f64) -> f64 {
+        let t = t.clamp(0., self.timesteps() as f64 - 1.);
+        let (below, above) = (self.alphas_cumprod[t.floor() as usize], self.alphas_cumprod[t.ceil() as usize]);
+        below + (above - below) * t.fract()
+    }
+
     /// All of them, from the least noise to the most.
     pub fn alphas_cumprod(&self) -> &[f64] {
         &self.alphas_cumprod

@@ -9,6 +9,7 @@ use crate::device;
 use crate::diffusion::samplers::{Kind, Plan};
 use crate::diffusion::schedule::Schedule;
 use crate::output::Axis;
+use crate::progress::Watcher;
 use crate::prompts::{self, Ask};
 use crate::rng::Rng;
 use anyhow::{Context, Result, ensure};
@@ -53,6 +54,10 @@ pub struct Job {
     pub grid_columns: Option<usize>,
     /// Whether pictures carry the invisible watermark.
     pub watermark: bool,
+    /// Who is told of the progress.
+    pub watcher: Watcher,
+    /// Where to say what became of each picture.
+    pub report: Option<PathBuf>,
     /// Whether to print how long it took.
     pub timings: bool,
     /// What the lines differ in, if they were asked for to be compared.
@@ -127,6 +132,8 @@ impl Job {
             // 0 is the original's spelling of "as many as n_samples".
             grid_columns: (!args.skip_grid).then_some(if args.n_rows > 0 { args.n_rows as usize } else { n_samples }),
             watermark: !args.skip_watermark,
+            watcher: args.progress,
+            report: args.report.clone(),
             timings: args.timings,
             sweep,
             notes,

@@ -12,33 +12,37 @@ const MOST: usize = 256;
 
 /// Contexts by prompt. Each prompt is encoded by itself: what it means does not depend on its neighbours.
 pub struct Contexts<'a> {
-    model: &'a Model,
     progress: &'a Progress,
     known: HashMap<String, Tensor>, // (1, 77, C)
 }
 
 impl<'a> Contexts<'a> {
-    pub fn new(model: &'a Model, progress: &'a Progress) -> Self {
-        Self { model, progress, known: HashMap::new() }
+    pub fn new(progress: &'a Progress) -> Self {
+        Self { progress, known: HashMap::new() }
     }
 
     /// The prompts of a batch: (B, 77, C).
-    pub fn of(&mut self, wishes: &[Wish]) -> Result<Tensor> {
-        let each = wishes.iter().map(|wish| self.context(wish.prompt)).collect::<Result<Vec<_>>>()?;
+    pub fn of(&mut self, wishes: &[Wish], model: &Model) -> Result<Tensor> {
+        let each = wishes.iter().map(|wish| self.context(wish.prompt, model)).collect::<Result<Vec<_>>>()?;
         Ok(Tensor::cat(&each, 0)?)
     }
 
+    /// Forgets them all.
+    pub fn clear(&mut self) {
+        self.known.clear();
+    }
+
     /// One prompt: (1, 77, C).
-    fn context(&mut self, prompt: &str) -> Result<Tensor> {
+    fn context(&mut self, prompt: &str, model: &Model) -> Result<Tensor> {
         if let Some(context) = self.known.get(prompt) {
             return Ok(context.clone());
         }
-        let tokens = self.model.tokens(prompt)?;
+        let tokens = model.tokens(prompt)?;
         if !tokens.cut.is_empty() {
             let cut = &tokens.cut;
             self.progress.note(&format!("CLIP reads 75 tokens of a prompt; these words of it are left out: {cut}"));
         }
-        let context = self.model.context(&[tokens])?; // (1, 77, C)
+        let context = model.context(&[tokens])?; // (1, 77, C)
         if self.known.len() == MOST {
             self.known.clear();
         }

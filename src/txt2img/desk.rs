@@ -30,7 +30,7 @@ impl<'a> Desk<'a> {
     /// Saves all that come, then the overview of them; says how many they were.
     pub fn work(mut self, waiting: Receiver<Drawn>) -> Result<usize> {
         let mut n_saved = 0;
-        for Drawn { picture } in waiting {
+        for Drawn { picture, .. } in waiting {
             self.save(picture)?;
             n_saved += 1;
         }

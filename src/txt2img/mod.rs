@@ -2,23 +2,26 @@
 
 mod contexts;
 mod desk;
+mod watch;
 
 use crate::checkpoint::Checkpoint;
 use crate::interrupt::{self, Interrupted};
 use crate::job::{Batch, Job, Settings, Wish};
-use crate::model::Model;
+use crate::model::{self, Model};
 use crate::output::{Folder, Picture};
 use crate::progress::Progress;
 use crate::rng::{Each, Generator, Noise};
 use crate::{device, timings::Timings};
 use anyhow::{Context, Result};
-use candle_core::Tensor;
+use candle_core::{DType, IndexOp, Tensor};
 use contexts::Contexts;
 use desk::Desk;
+use std::fmt;
 use std::io::Write;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
+use watch::{Watched, is_finite};
 
 /// How a run that did not fail ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,17 +44,17 @@ pub fn run(job: &Job) -> Result<End> {
     if let Some(threads) = job.threads {
         device::use_threads(threads)?;
     }
-    let progress = Progress::default();
+    let progress = Progress::new(job.watcher);
     job.notes.iter().for_each(|note| progress.note(note));
     let mut timings = Timings::start();
     let checkpoint = job.ckpt.open()?;
     let folder = Folder::open(&job.outdir)?;
-    let model = load(&checkpoint, job, &progress)?;
+    let model = load(&checkpoint, job, job.precision.dtype(), &progress)?;
     timings.loaded();
     let (drawn, saved) = thread::scope(|scope| {
         let (pictures, waiting) = sync_channel(MOST_WAITING);
         let desk = scope.spawn(|| Desk::new(job, folder, &progress).work(waiting));
-        let drawn = Run::new(job, &model, &progress, pictures).and_then(|mut run| run.draw_all());
+        let drawn = Run::new(job, &checkpoint, model, &progress, pictures).and_then(Run::draw_all);
         (drawn, desk.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     // Where saving failed, drawing only stopped for it.
@@ -73,24 +76,47 @@ pub fn run(job: &Job) -> Result<End> {
     Ok(end)
 }
 
-fn load(checkpoint: &Checkpoint, job: &Job, progress: &Progress) -> Result<Model> {
+fn load(checkpoint: &Checkpoint, job: &Job, dtype: DType, progress: &Progress) -> Result<Model> {
     let parts =
         ["model.diffusion_model.", "cond_stage_model.", "first_stage_model.decoder.", "first_stage_model.post_quant"];
     let is_read = |name: &&str| parts.iter().any(|part| name.starts_with(part)) && !name.ends_with("position_ids");
     let tensors = checkpoint.names().filter(is_read).count();
     let bar = progress.loading(tensors);
-    Model::load(checkpoint, &job.config, &job.device, job.precision.dtype(), &|| bar.tick())
+    Model::load(checkpoint, &job.config, &job.device, dtype, &|| bar.tick())
 }
 
 /// A picture on its way to its file.
 struct Drawn {
     picture: Picture,
+    /// What gave values that are not numbers, in f32: it is not the picture that was asked for.
+    broken: Option<Stage>,
+}
+
+/// What may give values that are not numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Text,
+    Step,
+    Decode,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Text => "the text encoder",
+            Stage::Step => "a sampling step",
+            Stage::Decode => "the decoder",
+        })
+    }
 }
 
 /// A run under way.
 struct Run<'a> {
     job: &'a Job,
-    model: &'a Model,
+    checkpoint: &'a Checkpoint,
+    model: Model,
+    /// What the model multiplies.
+    dtype: DType,
     progress: &'a Progress,
     contexts: Contexts<'a>,
     /// The numbers of all pictures that have none of their own.
@@ -101,16 +127,23 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(job: &'a Job, model: &'a Model, progress: &'a Progress, pictures: SyncSender<Drawn>) -> Result<Self> {
+    fn new(
+        job: &'a Job,
+        checkpoint: &'a Checkpoint,
+        model: Model,
+        progress: &'a Progress,
+        pictures: SyncSender<Drawn>,
+    ) -> Result<Self> {
         let mut stream = job.rng.noise(u64::from(job.seed));
         let start = match job.fixed_code {
             Some(batch) => Some(start(&mut *stream, batch, job, &job.lines.lines()[0].settings)?),
             None => None,
         };
-        Ok(Self { job, model, progress, contexts: Contexts::new(model, progress), stream, start, pictures })
+        let (dtype, contexts) = (job.precision.dtype(), Contexts::new(progress));
+        Ok(Self { job, checkpoint, model, dtype, progress, contexts, stream, start, pictures })
     }
 
-    fn draw_all(&mut self) -> Result<()> {
+    fn draw_all(mut self) -> Result<()> {
         let bar = self.progress.batches(self.job.iterations * self.job.lines.n_batches());
         for batch in self.job.batches() {
             interrupt::check()?;
@@ -121,26 +154,26 @@ impl<'a> Run<'a> {
     }
 
     fn draw(&mut self, batch: &Batch) -> Result<()> {
-        let latents = self.sample(batch)?; // (B, h, w, 4)
+        let before = self.stream.position();
+        let (mut latents, mut broken) = self.sample(batch)?; // (B, h, w, 4)
+        if let Some(stage) = broken
+            && self.turns_to_f32(stage)?
+        {
+            self.stream.seek(before);
+            (latents, broken) = self.sample(batch)?;
+        }
         for index in 0..batch.wishes.len() {
-            let picture = self.model.picture(&latents, index)?;
-            self.pictures.send(Drawn { picture }).context("nobody saves pictures any more")?;
+            let drawn = self.decode(&latents.i(index..=index)?, broken)?;
+            self.pictures.send(drawn).context("nobody saves pictures any more")?;
             interrupt::check()?;
         }
         Ok(())
     }
 
     /// One batch: (B, h, w, 4).
-    fn sample(&mut self, batch: &Batch) -> Result<Tensor> {
+    fn sample(&mut self, batch: &Batch) -> Result<(Tensor, Option<Stage>)> {
         let Settings { scale, plan, .. } = batch.settings;
-        let context = self.contexts.of(&batch.wishes)?; // (B, 77, C)
-        let denoiser = self.model.denoiser(&context, scale)?;
-        let sampler = plan.sampler(self.model.schedule());
-        let bar = self.progress.steps(sampler.steps());
-        let mut tick = || {
-            bar.tick();
-            interrupt::check()
-        };
+        let context = self.contexts.of(&batch.wishes, &self.model)?; // (B, 77, C)
         let (x, mut own); // (B, h, w, 4)
         let noise: &mut dyn Noise = match own_noise(self.job, &batch.wishes) {
             Some(each) => {
@@ -153,7 +186,21 @@ impl<'a> Run<'a> {
                 &mut *self.stream
             }
         };
-        sampler.sample(&*denoiser, x, noise, &mut tick)
+        let denoiser = self.model.denoiser(&context, scale)?;
+        let watched = Watched::new(&*denoiser, self.model.schedule(), false);
+        let sampler = plan.sampler(self.model.schedule());
+        let bar = self.progress.steps(sampler.steps());
+        let mut tick = || {
+            bar.tick();
+            interrupt::check()
+        };
+        let latents = sampler.sample(&watched, x, noise, &mut tick)?;
+        let broken = match (is_finite(&context)?, watched.is_finite()) {
+            (true, true) => None,
+            (true, false) => Some(Stage::Step),
+            (false, _) => Some(Stage::Text),
+        };
+        Ok((latents, broken))
     }
 
     /// What a batch of the stream's starts from: (B, h, w, 4).
@@ -162,6 +209,36 @@ impl<'a> Run<'a> {
             Some(start) => Ok(start.narrow(0, 0, batch.wishes.len())?),
             None => start(&mut *self.stream, batch.wishes.len(), self.job, &batch.settings),
         }
+    }
+
+    /// latents: (1, h, w, 4). broken: what was before.
+    fn decode(&mut self, latents: &Tensor, mut broken: Option<Stage>) -> Result<Drawn> {
+        let mut pixels = self.model.pixels(latents)?; // (1, 8h, 8w, 3)
+        if broken.is_none() && !is_finite(&pixels)? {
+            if self.turns_to_f32(Stage::Decode)? {
+                pixels = self.model.pixels(latents)?;
+            }
+            broken = (!is_finite(&pixels)?).then_some(Stage::Decode);
+        }
+        if let Some(stage) = broken {
+            self.progress.note(&format!(
+                "{stage} gave values that are not numbers, and the picture is not the one asked for:                  the checkpoint may be damaged, or --scale out of all reason"
+            ));
+        }
+        Ok(Drawn { picture: model::picture(&pixels)?, broken })
+    }
+
+    /// Whether the model multiplied in half precision till now, and does not any more.
+    fn turns_to_f32(&mut self, stage: Stage) -> Result<bool> {
+        if self.dtype == DType::F32 {
+            return Ok(false);
+        }
+        self.progress
+            .note(&format!("in half precision {stage} gave values that are not numbers: the run goes on in f32"));
+        self.dtype = DType::F32;
+        self.model = load(self.checkpoint, self.job, self.dtype, self.progress)?;
+        self.contexts.clear();
+        Ok(true)
     }
 }
 

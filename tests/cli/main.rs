@@ -13,6 +13,7 @@ use txt2img::args::{Args, Seed, SeedMode};
 use txt2img::device::Choice;
 use txt2img::device::Precision;
 use txt2img::diffusion::samplers::Spacing;
+use txt2img::progress::Watcher;
 use txt2img::rng::Rng;
 
 /// The arguments in these words.
@@ -69,6 +70,8 @@ fn defaults() -> Args {
         threads: None,
         sweep: vec![],
         swept: None,
+        progress: Watcher::Bar,
+        report: None,
         skip_watermark: false,
         timings: false,
     }

@@ -1,0 +1,50 @@
+//! A denoiser that is looked at while it works: for what cannot be a picture, and for what the picture will be.
+
+use crate::diffusion::EpsModel;
+use crate::diffusion::schedule::Schedule;
+use candle_core::{DType, Result, Tensor};
+use std::cell::{Cell, RefCell};
+
+/// Passes everything on, and remembers.
+pub struct Watched<'a> {
+    model: &'a dyn EpsModel,
+    schedule: &'a Schedule,
+    keeps_x0: bool,
+    x0: RefCell<Option<Tensor>>, // (B, h, w, C)
+    is_finite: Cell<bool>,
+}
+
+impl<'a> Watched<'a> {
+    /// keeps_x0: whether `x0` will be asked for.
+    pub fn new(model: &'a dyn EpsModel, schedule: &'a Schedule, keeps_x0: bool) -> Self {
+        Self { model, schedule, keeps_x0, x0: RefCell::new(None), is_finite: Cell::new(true) }
+    }
+
+    /// Whether all that it ever gave were numbers.
+    pub fn is_finite(&self) -> bool {
+        self.is_finite.get()
+    }
+
+    /// What it last took the latents for, without their noise: (B, h, w, C).
+    pub fn x0(&self) -> Option<Tensor> {
+        self.x0.borrow().clone()
+    }
+}
+
+impl EpsModel for Watched<'_> {
+    fn eps(&self, x: &Tensor, t: f64) -> Result<Tensor> {
+        let eps = self.model.eps(x, t)?;
+        self.is_finite.set(self.is_finite.get() && is_finite(&eps)?);
+        if self.keeps_x0 {
+            let a = self.schedule.alpha_cumprod_near(t);
+            *self.x0.borrow_mut() = Some(((x - (&eps * (1. - a).sqrt())?)? / a.sqrt())?);
+        }
+        Ok(eps)
+    }
+}
+
+/// Whether all values are numbers.
+pub fn is_finite(x: &Tensor) -> Result<bool> {
+    // NaN and infinities survive a sum, and a sum of finite f32 is finite in f64.
+    Ok(x.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?.is_finite())
+}
