@@ -174,7 +174,7 @@ impl<'a> Run<'a> {
     /// One batch: (B, h, w, 4).
     fn sample(&mut self, stream: &mut Stream, prompts: &[String]) -> Result<Tensor> {
         let context = self.context(prompts)?; // (B, 77, C)
-        let denoiser = self.model.denoiser(&context, stream.job.scale)?;
+        let denoiser = self.model.denoiser(&self.model.uncond()?, &context, stream.job.scale)?;
         let start = stream.start(prompts.len())?;
         let bar = self.progress.steps(stream.sampler.steps());
         let mut tick = || {

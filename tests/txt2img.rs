@@ -92,7 +92,7 @@ fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
         }
         let cond = context(&batch.iter().map(String::as_str).collect::<Vec<_>>());
         let x = fixed.clone().unwrap_or_else(|| start(&mut noise, batch.len()));
-        let denoiser = model.denoiser(&cond, job.scale).unwrap();
+        let denoiser = model.denoiser(&model.uncond().unwrap(), &cond, job.scale).unwrap();
         latents.push(sampler.sample(&*denoiser, x, &mut noise, &mut || Ok(())).unwrap());
         contexts.push(cond);
     }
