@@ -1,5 +1,7 @@
 //! Prompts, in the batches they are drawn in.
 
+pub mod wildcards;
+
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
 use std::io::{Read, stdin};

@@ -12,6 +12,7 @@ use candle_core::{Device, Tensor};
 
 use mt19937::Mt19937;
 use philox::Philox;
+pub use philox::choices;
 
 /// Standard normal numbers, in torch's order.
 ///
