@@ -142,7 +142,7 @@ impl Model {
         Ok(Box::new(SideBySide(denoisers)))
     }
 
-    /// context: (B, M', C) → (B, M, C), the empty prompt's again and again after it; M' and M are multiples of 77.
+    /// context: (B, M', C) → (B, M, C), the empty prompt's again and again after it; both multiples of 77, M' ≤ M.
     fn filled(&self, context: &Tensor, m: usize) -> Result<Tensor> {
         let (b, length, _) = context.dims3()?;
         match (m - length) / Tokens::LENGTH {

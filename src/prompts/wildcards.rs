@@ -65,9 +65,9 @@ impl Group {
     }
 }
 
-/// For errors: a brace and its place, counted in characters from 1.
+/// For errors: the brace at a byte, its place counted in characters from 1.
 fn place(text: &str, at: usize) -> String {
     let (before, after) = text.split_at(at);
     let start: String = after.chars().take(20).collect();
-    format!("the first brace of '{start}', character {} of the prompt,", before.chars().count() + 1)
+    format!("the brace at character {} of the prompt, '{start}',", before.chars().count() + 1)
 }

@@ -51,14 +51,14 @@ impl Noise for Philox {
     }
 }
 
-/// Numbers below the ones they are asked with, from a part of the generator that no picture's noise comes from.
-/// stream: those of one seed know nothing of each other.
+/// Choices of one among n: asked with n, a number of 0..n. They come from a part of the generator that no noise comes
+/// from, and each of a seed's streams has its own.
 pub fn choices(seed: u64, stream: u64) -> impl FnMut(usize) -> usize {
     let mut offset = 1 << 63;
     move |below| {
         let [word, ..] = words(seed, offset, stream);
         offset += 1;
-        (u128::from(word) * below as u128 >> 32) as usize
+        ((u128::from(word) * below as u128) >> 32) as usize
     }
 }
 

@@ -6,7 +6,7 @@
 //! and is no number, such as `(a:b)`, `(a:inf)` or `[a:1.2]`, is text in ordinary brackets. The two kinds of brackets are
 //! counted apart: each closes the last open one of its kind.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 
 /// What a pair of round brackets multiplies by; square ones divide.
 const STEP: f64 = 1.1;
@@ -40,9 +40,9 @@ pub fn parts(prompt: &str) -> Result<Vec<Part>> {
         rest = after;
     }
     let parts = reader.finish();
-    if let Some(Part { text, weight }) = parts.iter().find(|part| !(part.weight.abs() <= MOST)) {
+    if let Some(Part { text, weight }) = parts.iter().find(|part| !(-MOST..=MOST).contains(&part.weight)) {
         let start: String = text.chars().take(40).collect();
-        ensure!(false, "the brackets around '{start}' give it a weight of {weight:.0}; the most is {MOST}");
+        bail!("the brackets around '{start}' give it a weight of {weight:.0}; the most is {MOST}");
     }
     Ok(parts)
 }
