@@ -21,7 +21,7 @@
 //! let start = noise.randn_latents((1, 8, 8, 4), &Device::Cpu)?;
 //!
 //! let context = model.context(&[model.tokens("a photo of a pink cube, black background")?])?;
-//! let denoiser = model.denoiser(&context, 7.5)?;
+//! let denoiser = model.denoiser(&model.uncond()?, &context, 7.5)?;
 //! let latents = plan.sampler(model.schedule()).sample(&*denoiser, start, &mut *noise, &mut || Ok(()))?;
 //! let picture = model.picture(&latents, 0)?;
 //! assert_eq!((picture.width, picture.height), (64, 64));

@@ -5,11 +5,12 @@ use crate::config::ModelConfig;
 use crate::diffusion::EpsModel;
 use crate::diffusion::guidance::{Guided, Unguided};
 use crate::diffusion::schedule::Schedule;
+use crate::diffusion::side_by_side::SideBySide;
 use crate::diffusion::unet::UNet;
 use crate::output::{self, Picture};
-use crate::text::{TextConfig, TextEncoder, Tokenizer, Tokens};
+use crate::text::{Reading, TextConfig, TextEncoder, Tokenizer, Tokens};
 use crate::vae::Decoder;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, IndexOp, Tensor};
 use std::sync::OnceLock;
 
@@ -64,7 +65,7 @@ impl Model {
         &self.unet
     }
 
-    /// A prompt's tokens.
+    /// A prompt's tokens, as the original reads it.
     ///
     /// # Errors
     /// None that a prompt can cause.
@@ -72,40 +73,82 @@ impl Model {
         self.tokenizer.encode(prompt)
     }
 
-    /// Prompts as the UNet reads them: (B, 77, C).
+    /// A prompt's tokens, read as wished.
     ///
     /// # Errors
-    /// When the device fails.
+    /// With emphasis, when its weights multiply beyond all measure.
+    pub fn read(&self, prompt: &str, reading: Reading) -> Result<Tokens> {
+        self.tokenizer.read(prompt, reading)
+    }
+
+    /// Prompts as the UNet reads them: (B, M, C), M = 77 for each of their chunks.
+    ///
+    /// # Errors
+    /// When the prompts have different numbers of chunks, or the device fails.
     pub fn context(&self, prompts: &[Tokens]) -> Result<Tensor> {
         match prompts.split_first() {
             // Copies of one prompt, the usual batch, are encoded once.
             Some((first, rest)) if rest.iter().all(|other| other == first) => {
-                let context = self.text.encode(&prompts[..1])?; // (1, 77, C)
+                let context = self.text.encode(&prompts[..1])?; // (1, M, C)
                 Ok(context.repeat((prompts.len(), 1, 1))?)
             }
             _ => self.text.encode(prompts),
         }
     }
 
-    /// The denoiser told what to draw. context: (B, 77, C), of the batch's prompts.
+    /// The empty prompt's context: (1, 77, C).
     ///
     /// # Errors
     /// When the device fails.
-    pub fn denoiser(&self, context: &Tensor, scale: f64) -> Result<Box<dyn EpsModel + '_>> {
-        // At scale 1 the empty prompt would cancel out.
-        if scale == 1. {
-            return Ok(Box::new(Unguided::new(&self.unet, context)?));
-        }
-        Ok(Box::new(Guided::new(&self.unet, &self.uncond()?, context, scale)?))
-    }
-
-    /// The empty prompt's context: (1, 77, C).
-    fn uncond(&self) -> Result<Tensor> {
+    pub fn uncond(&self) -> Result<Tensor> {
         if let Some(uncond) = self.uncond.get() {
             return Ok(uncond.clone());
         }
         let uncond = self.text.encode(&[self.tokens("")?])?;
         Ok(self.uncond.get_or_init(|| uncond).clone())
+    }
+
+    /// The denoiser told what to avoid and what to draw. uncond: (1 or B, M', C), of the empty prompt or of negative ones;
+    /// cond: (B, M, C), of the batch's prompts. The shorter is filled up with the empty prompt's context.
+    ///
+    /// # Errors
+    /// When the shapes are others, or the device fails.
+    pub fn denoiser(&self, uncond: &Tensor, cond: &Tensor, scale: f64) -> Result<Box<dyn EpsModel + '_>> {
+        // At scale 1 what is to be avoided would cancel out.
+        if scale == 1. {
+            return Ok(Box::new(Unguided::new(&self.unet, cond)?));
+        }
+        let m = uncond.dim(1)?.max(cond.dim(1)?);
+        Ok(Box::new(Guided::new(&self.unet, &self.filled(uncond, m)?, &self.filled(cond, m)?, scale)?))
+    }
+
+    /// The same for prompts of any lengths: a context (1, M, C) with an M of its own for each picture of the batch, or one
+    /// `uncond` for all. Only neighbours of the same lengths are evaluated together: no picture depends on the others.
+    ///
+    /// # Errors
+    /// When there are no prompts or not as many to avoid, or the device fails.
+    pub fn denoiser_of_each(&self, unconds: &[Tensor], conds: &[Tensor], scale: f64) -> Result<Box<dyn EpsModel + '_>> {
+        let (n, n_uncond) = (conds.len(), unconds.len());
+        ensure!(n > 0 && (n_uncond == 1 || n_uncond == n), "{n} prompts cannot be told to avoid {n_uncond}");
+        let pairs: Vec<_> = unconds.iter().cycle().zip(conds).collect();
+        let denoisers = pairs
+            .chunk_by(|(uncond, cond), next| uncond.dims() == next.0.dims() && cond.dims() == next.1.dims())
+            .map(|alike| {
+                let (unconds, conds): (Vec<_>, Vec<_>) = alike.iter().copied().unzip();
+                let (uncond, cond) = (Tensor::cat(&unconds, 0)?, Tensor::cat(&conds, 0)?); // (B', M', C), (B', M, C)
+                Ok((alike.len(), self.denoiser(&uncond, &cond, scale)?))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Box::new(SideBySide(denoisers)))
+    }
+
+    /// context: (B, M', C) → (B, M, C), the empty prompt's again and again after it; both multiples of 77, M' ≤ M.
+    fn filled(&self, context: &Tensor, m: usize) -> Result<Tensor> {
+        let (b, length, _) = context.dims3()?;
+        match (m - length) / Tokens::LENGTH {
+            0 => Ok(context.clone()),
+            missing => Ok(Tensor::cat(&[context, &self.uncond()?.repeat((b, missing, 1))?], 1)?),
+        }
     }
 
     /// latents: (B, h, w, 4) → the picture of the `index`th.

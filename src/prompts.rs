@@ -2,6 +2,8 @@
 
 use crate::args::Args;
 use crate::diffusion::samplers::Kind;
+pub mod wildcards;
+
 use anyhow::{Context, Result, bail, ensure};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};

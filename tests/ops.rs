@@ -101,6 +101,9 @@ fn attention_equals_its_plain_twin() {
     for [b, n, m, heads, d] in [
         [2, 1024, 1024, 2, 40],
         [1, 300, 77, 8, 80],
+        [2, 300, 154, 8, 40], // prompts of two, three and twenty chunks
+        [1, 97, 231, 8, 80],
+        [1, 64, 1540, 8, 160],
         [1, 64, 64, 8, 160],
         [1, 1000, 1000, 1, 512],
         [3, 1, 1, 4, 8],

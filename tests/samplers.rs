@@ -54,7 +54,7 @@ fn k_diffusions_samplers_give_its_latents() {
     for case in &cases {
         let mut noise = Counting::new(Rng::default().noise(case.seed));
         let tokens: Vec<_> = case.prompts.iter().map(|prompt| model.tokens(prompt).unwrap()).collect();
-        let denoiser = model.denoiser(&model.context(&tokens).unwrap(), case.scale).unwrap();
+        let denoiser = model.denoiser(&model.uncond().unwrap(), &model.context(&tokens).unwrap(), case.scale).unwrap();
         let sampler = case.plan().sampler(model.schedule());
         for batch in 0..case.batches {
             let shape = (case.prompts.len(), case.height / 8, case.width / 8, 4);

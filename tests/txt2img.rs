@@ -92,7 +92,7 @@ fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
         }
         let cond = context(&wishes.iter().map(|wish| wish.prompt).collect::<Vec<_>>());
         let x = fixed.clone().unwrap_or_else(|| start(&mut noise, wishes.len(), &settings));
-        let denoiser = model.denoiser(&cond, settings.scale).unwrap();
+        let denoiser = model.denoiser(&model.uncond().unwrap(), &cond, settings.scale).unwrap();
         let sampler = settings.plan.sampler(model.schedule());
         latents.push(sampler.sample(&*denoiser, x, &mut noise, &mut || Ok(())).unwrap());
         contexts.push(cond);

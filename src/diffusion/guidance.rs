@@ -18,7 +18,7 @@ pub struct Unguided<'a> {
 }
 
 impl<'a> Guided<'a> {
-    /// uncond: (1, M, C), the context of the empty prompt; cond: (B, M, C).
+    /// uncond: (1 or B, M, C), the context of the empty prompt or of negative ones; cond: (B, M, C).
     pub fn new(unet: &'a UNet, uncond: &Tensor, cond: &Tensor, scale: f64) -> Result<Self> {
         let uncond = uncond.broadcast_as(cond.shape())?; // (B, M, C)
         Ok(Self { unet, prompt: unet.read(&Tensor::cat(&[&uncond, cond], 0)?)?, scale })

@@ -3,6 +3,7 @@
 pub mod guidance;
 pub mod samplers;
 pub mod schedule;
+pub mod side_by_side;
 pub mod unet;
 
 use candle_core::{Result, Tensor};

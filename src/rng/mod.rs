@@ -13,6 +13,7 @@ use candle_core::{Device, Tensor};
 
 use mt19937::Mt19937;
 use philox::Philox;
+pub use philox::choices;
 
 pub use together::{Each, Part};
 

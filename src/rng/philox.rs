@@ -63,6 +63,17 @@ impl Generator for Philox {
     }
 }
 
+/// Choices of one among n: asked with n, a number of 0..n. They come from a part of the generator that no noise comes
+/// from, and each of a seed's streams has its own.
+pub fn choices(seed: u64, stream: u64) -> impl FnMut(usize) -> usize {
+    let mut offset = 1 << 63;
+    move |below| {
+        let [word, ..] = words(seed, offset, stream);
+        offset += 1;
+        ((u128::from(word) * below as u128) >> 32) as usize
+    }
+}
+
 /// The four words at (`offset`, `thread`) of the generator with this key.
 fn words(seed: u64, offset: u64, thread: u64) -> [u32; 4] {
     let (mut key0, mut key1) = halves(seed);

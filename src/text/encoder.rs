@@ -69,15 +69,48 @@ impl TextEncoder {
         Ok(Self { device: vb.device().clone(), transformer: ClipTextTransformer::new(vb, &clip)? })
     }
 
-    /// The hidden state after the last layer norm: (B, 77, C) in f32.
+    /// The hidden state after the last layer norm, weighed: (B, M, C) in f32, 77 of M for each chunk.
     ///
     /// # Errors
-    /// When the device fails.
+    /// When the prompts have different numbers of chunks, or the device fails.
     pub fn encode(&self, prompts: &[Tokens]) -> Result<Tensor> {
+        let chunks = prompts.first().map_or(1, Tokens::chunks);
+        ensure!(
+            prompts.iter().all(|tokens| tokens.chunks() == chunks),
+            "prompts of different lengths do not fit into one context; encode each by itself"
+        );
         let ids: Vec<u32> = prompts.iter().flat_map(|tokens| tokens.ids.iter().copied()).collect();
-        let ids = Tensor::from_vec(ids, (prompts.len(), Tokens::LENGTH), &self.device)?; // (B, 77)
+        let weights: Vec<f32> = prompts.iter().flat_map(|tokens| tokens.weights.iter().copied()).collect();
+        let ids = Tensor::from_vec(ids, (prompts.len() * chunks, Tokens::LENGTH), &self.device)?; // (B·k, 77)
         // No token is padding to CLIP: the end token is looked at wherever it stands.
-        let context = self.transformer.forward_with_mask(&ids, Tokens::LENGTH)?; // (B, 77, C)
-        Ok(context.to_dtype(DType::F32)?)
+        let context = self.transformer.forward_with_mask(&ids, Tokens::LENGTH)?; // (B·k, 77, C)
+        let context = weighted(&context.to_dtype(DType::F32)?, &weights)?;
+        Ok(context.reshape((prompts.len(), chunks * Tokens::LENGTH, ()))?)
     }
+}
+
+/// context: (B, 77, C), weights: 77 of each → (B, 77, C).
+fn weighted(context: &Tensor, weights: &[f32]) -> candle_core::Result<Tensor> {
+    if weights.iter().all(|&weight| weight == 1.) {
+        return Ok(context.clone());
+    }
+    let chunks = weights.chunks(Tokens::LENGTH).enumerate();
+    let chunks = chunks.map(|(i, weights)| weighted_chunk(&context.narrow(0, i, 1)?, weights));
+    Tensor::cat(&chunks.collect::<candle_core::Result<Vec<_>>>()?, 0)
+}
+
+/// Each token times its weight, then all of them scaled to the mean they had: the web UI's "original" emphasis.
+fn weighted_chunk(chunk: &Tensor, weights: &[f32]) -> candle_core::Result<Tensor> {
+    if weights.iter().all(|&weight| weight == 1.) {
+        return Ok(chunk.clone());
+    }
+    let weights = Tensor::from_slice(weights, (Tokens::LENGTH, 1), chunk.device())?;
+    let heavy = chunk.broadcast_mul(&weights)?; // (1, 77, C)
+    let scale = mean(chunk)? / mean(&heavy)?;
+    // A mean of 0 is no number's multiple.
+    if scale.is_finite() { heavy * scale } else { Ok(heavy) }
+}
+
+fn mean(x: &Tensor) -> candle_core::Result<f64> {
+    x.to_dtype(DType::F64)?.mean_all()?.to_scalar()
 }

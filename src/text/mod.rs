@@ -1,7 +1,10 @@
 //! Prompt → tokens → context.
 
+pub mod emphasis;
 mod encoder;
 mod tokenizer;
+mod tokens;
 
 pub use encoder::{TextConfig, TextEncoder};
-pub use tokenizer::{Tokenizer, Tokens};
+pub use tokenizer::Tokenizer;
+pub use tokens::{Reading, Tokens};

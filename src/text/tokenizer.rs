@@ -1,7 +1,8 @@
 //! CLIP's byte-pair encoding (Radford et al. 2021), as Hugging Face's `CLIPTokenizer` with ftfy does it.
 
+use super::emphasis::{self, Part};
+use super::tokens::{Reading, Tokens, Words};
 use anyhow::{Result, anyhow};
-use std::iter::{once, repeat};
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -14,29 +15,9 @@ const MERGES: &str = include_str!("../../models/clip/bpe_simple_vocab_16e6.txt")
 /// A word is one of these; everything else is space.
 const WORD: &str = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+";
 
-const START: u32 = 49406;
-const END: u32 = 49407;
-
 /// Turns prompts into token ids.
 pub struct Tokenizer {
     bpe: tokenizers::Tokenizer,
-}
-
-/// A prompt as CLIP reads it.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Tokens {
-    /// Start, at most 75 tokens, end, and the end again up to 77.
-    pub ids: Vec<u32>,
-    /// The words that found no room, as the tokenizer cleaned them; empty if all did.
-    pub cut: String,
-}
-
-impl Tokens {
-    /// How many ids CLIP reads.
-    pub const LENGTH: usize = 77;
-
-    /// How many of them are the prompt's.
-    pub const ROOM: usize = Self::LENGTH - 2;
 }
 
 impl Tokenizer {
@@ -68,24 +49,51 @@ impl Tokenizer {
         let words = Split::new(pattern, SplitDelimiterBehavior::Removed, true).map_err(vocabulary)?;
         let bytes = ByteLevel::new(false, true, false);
         bpe.with_pre_tokenizer(Some(Sequence::new(vec![words.into(), bytes.into()])));
-        // They take the next two ids, START and END, also where a prompt spells them out.
+        // They take the next two ids, the start's and the end's, also where a prompt spells them out.
         let special = ["<|startoftext|>", "<|endoftext|>"].map(|token| AddedToken::from(token, true));
         bpe.add_special_tokens(special).map_err(vocabulary)?;
         Ok(Self { bpe })
     }
 
-    /// A prompt's 77 ids.
+    /// A prompt's 77 ids, as the original has them.
     ///
     /// # Errors
     /// None that a prompt can cause: every character is some bytes, and every byte has an id.
     pub fn encode(&self, prompt: &str) -> Result<Tokens> {
-        let text = clean(prompt);
+        self.read(prompt, Reading::default())
+    }
+
+    /// A prompt's ids, read as wished.
+    ///
+    /// # Errors
+    /// With emphasis, when its weights multiply beyond all measure.
+    pub fn read(&self, prompt: &str, reading: Reading) -> Result<Tokens> {
+        let plain = || Ok(vec![Part { text: prompt.to_owned(), weight: 1. }]);
+        let parts = if reading.emphasis { emphasis::parts(prompt) } else { plain() }?;
+        let mut words = Words::default();
+        for part in &parts {
+            self.append(part, &mut words)?;
+        }
+        Ok(words.tokens(reading.long))
+    }
+
+    /// Where the weight changes a word ends: each part is tokenized by itself.
+    fn append(&self, Part { text, weight }: &Part, words: &mut Words) -> Result<()> {
+        let clean = clean(text);
         let encoding =
-            self.bpe.encode(text.as_str(), false).map_err(|error| anyhow!("tokenizing '{text}': {error}"))?;
-        let room = encoding.get_ids().iter().copied().take(Tokens::ROOM);
-        let ids = once(START).chain(room).chain(repeat(END)).take(Tokens::LENGTH).collect();
-        let cut = encoding.get_offsets().get(Tokens::ROOM).map_or("", |&(start, _)| words_from(&text, start));
-        Ok(Tokens { ids, cut: cut.to_owned() })
+            self.bpe.encode(clean.as_str(), false).map_err(|error| anyhow!("tokenizing '{clean}': {error}"))?;
+        if text.starts_with(char::is_whitespace) {
+            words.space();
+        }
+        let base = words.text.len();
+        words.ids.extend(encoding.get_ids());
+        words.weights.resize(words.ids.len(), *weight as f32);
+        words.starts.extend(encoding.get_offsets().iter().map(|(start, _)| base + start));
+        words.text += &clean;
+        if text.ends_with(char::is_whitespace) {
+            words.space();
+        }
+        Ok(())
     }
 }
 
@@ -93,10 +101,4 @@ impl Tokenizer {
 fn clean(prompt: &str) -> String {
     let repaired = plsfix::fix_text(prompt, None);
     repaired.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
-}
-
-/// The text from the start of the word that byte `at` is in.
-fn words_from(text: &str, at: usize) -> &str {
-    let start = text.as_bytes()[..at].iter().rposition(|&byte| byte == b' ').map_or(0, |space| space + 1);
-    &text[start..]
 }

@@ -55,7 +55,8 @@ impl Way {
         let mut pictures = vec![];
         for batch in prompts.chunks(6) {
             let tokens: Vec<_> = batch.iter().map(|prompt| model.tokens(prompt).unwrap()).collect();
-            let denoiser = model.denoiser(&model.context(&tokens).unwrap(), self.scale).unwrap();
+            let denoiser =
+                model.denoiser(&model.uncond().unwrap(), &model.context(&tokens).unwrap(), self.scale).unwrap();
             let start = noise.randn_latents((batch.len(), 32, 32, 4), &Device::Cpu).unwrap();
             let sampler = plan.sampler(model.schedule());
             let latents = sampler.sample(&*denoiser, start, &mut *noise, &mut || Ok(())).unwrap();

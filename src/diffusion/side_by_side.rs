@@ -1,0 +1,22 @@
+//! One batch, several models.
+
+use super::EpsModel;
+use candle_core::{Result, Tensor};
+
+/// Each model has so many latents of the batch, in this order.
+pub struct SideBySide<'a>(pub Vec<(usize, Box<dyn EpsModel + 'a>)>);
+
+impl EpsModel for SideBySide<'_> {
+    fn eps(&self, x: &Tensor, t: f64) -> Result<Tensor> {
+        if let [(_, model)] = &self.0[..] {
+            return model.eps(x, t);
+        }
+        let mut eps = vec![];
+        let mut first = 0;
+        for (batch, model) in &self.0 {
+            eps.push(model.eps(&x.narrow(0, first, *batch)?, t)?); // (B', h, w, C)
+            first += batch;
+        }
+        Tensor::cat(&eps, 0) // (B, h, w, C)
+    }
+}
