@@ -120,6 +120,18 @@ pub struct Args {
     #[arg(long = "negative_prompt", value_name = "TEXT", help_heading = OURS, default_value = "", hide_default_value = true)]
     pub negative_prompt: String,
 
+    /// Brackets weigh words: (word) 1.1 times, (word:1.3) so many times, [word] less
+    #[arg(long, help_heading = OURS)]
+    pub emphasis: bool,
+
+    /// Read prompts beyond 75 tokens, in chunks of 75
+    #[arg(long = "long_prompt", help_heading = OURS)]
+    pub long_prompt: bool,
+
+    /// {red|blue} in a prompt is one of these, another for each picture
+    #[arg(long, help_heading = OURS)]
+    pub wildcards: bool,
+
     /// How to sample [default: ddim]
     #[arg(long, value_name = "NAME", help_heading = OURS, value_parser = one_of(Kind::ALL))]
     pub sampler: Option<Kind>,

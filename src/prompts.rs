@@ -1,9 +1,9 @@
-//! Prompts files.
+//! Prompts files, and the wildcards in prompts.
+
+pub mod wildcards;
 
 use crate::args::Args;
 use crate::diffusion::samplers::Kind;
-pub mod wildcards;
-
 use anyhow::{Context, Result, bail, ensure};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -86,7 +86,7 @@ pub fn from_file(path: &Path) -> Result<Vec<Ask>> {
     ensure!(lines.len() <= MOST_LINES, "prompts file '{name}' has more than {MOST_LINES} lines; split it");
     if let Some(i) = lines.iter().position(|line| line.len() > LONGEST) {
         bail!(
-            "prompts file '{name}' has more than {LONGEST} bytes on line {}; CLIP reads 75 tokens of a prompt",
+            "prompts file '{name}' has more than {LONGEST} bytes on line {}; CLIP reads a few hundred of a prompt",
             i + 1
         );
     }

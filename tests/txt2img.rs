@@ -90,7 +90,7 @@ fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
         if settings.scale != 1. {
             contexts.push(context(&vec![""; wishes.len()]));
         }
-        let cond = context(&wishes.iter().map(|wish| wish.prompt).collect::<Vec<_>>());
+        let cond = context(&wishes.iter().map(|wish| &*wish.prompt).collect::<Vec<_>>());
         let x = fixed.clone().unwrap_or_else(|| start(&mut noise, wishes.len(), &settings));
         let denoiser = model.denoiser(&model.uncond().unwrap(), &cond, settings.scale).unwrap();
         let sampler = settings.plan.sampler(model.schedule());

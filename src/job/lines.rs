@@ -1,6 +1,7 @@
 //! What is to be drawn, picture by picture, and which pictures share a batch.
 
 use crate::diffusion::samplers::Plan;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// One picture an iteration.
@@ -35,7 +36,7 @@ pub struct Wish<'a> {
     /// Which of the run's, from 0.
     pub number: usize,
     /// What it shows.
-    pub prompt: &'a str,
+    pub prompt: Cow<'a, str>,
     /// What guidance leads away from.
     pub negative: &'a str,
     /// Where its own random numbers start; without, it takes part in the run's.
@@ -103,7 +104,7 @@ impl Lines {
         // A line's own seed counts iterations, the run's counts pictures.
         let own = seed.map(|seed| seed.wrapping_add(iteration as u32));
         let seed = own.or(first.map(|first| first.wrapping_add(number as u32)));
-        Wish { number, prompt, negative, seed }
+        Wish { number, prompt: prompt.into(), negative, seed }
     }
 }
 
@@ -127,7 +128,7 @@ mod tests {
 
     fn prompts(lines: Vec<Line>, most: usize) -> Vec<String> {
         let lines = Lines::new(lines, most);
-        let prompt = |batch: Batch| batch.wishes.iter().map(|wish| wish.prompt).collect::<String>();
+        let prompt = |batch: Batch| batch.wishes.iter().map(|wish| &*wish.prompt).collect::<String>();
         lines.batches(1, None).map(prompt).collect()
     }
 

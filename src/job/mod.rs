@@ -10,8 +10,9 @@ use crate::diffusion::samplers::{Kind, Plan};
 use crate::diffusion::schedule::Schedule;
 use crate::output::Axis;
 use crate::progress::Watcher;
-use crate::prompts::{self, Ask};
-use crate::rng::Rng;
+use crate::prompts::{self, Ask, wildcards};
+use crate::rng::{self, Rng};
+use crate::text::{Reading, emphasis};
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use model::{DEMO, Files};
@@ -34,6 +35,10 @@ pub struct Job {
     pub rng: Rng,
     /// Where they start.
     pub seed: u32,
+    /// How prompts are read.
+    pub reading: Reading,
+    /// Whether braces in prompts are choices.
+    pub wildcards: bool,
     /// Whether pictures continue one stream of them or have seeds of their own.
     pub seed_mode: SeedMode,
     /// The model's shape.
@@ -121,6 +126,8 @@ impl Job {
             lines,
             rng: args.rng,
             seed,
+            reading: Reading { emphasis: args.emphasis, long: args.long_prompt },
+            wildcards: args.wildcards,
             seed_mode: args.seed_mode,
             config,
             ckpt: files.ckpt,
@@ -142,7 +149,25 @@ impl Job {
 
     /// The batches of the run, in order.
     pub fn batches(&self) -> impl Iterator<Item = Batch<'_>> {
-        self.lines.batches(self.iterations, (self.seed_mode == SeedMode::PerImage).then_some(self.seed))
+        let batches = self.lines.batches(self.iterations, (self.seed_mode == SeedMode::PerImage).then_some(self.seed));
+        batches.map(|mut batch| {
+            if self.wildcards {
+                batch.wishes.iter_mut().for_each(|wish| self.choose(wish));
+            }
+            batch
+        })
+    }
+
+    /// Its wording: by its own seed if it has one, and so the same whatever is drawn beside it.
+    fn choose(&self, wish: &mut Wish) {
+        let mut choices = match wish.seed {
+            Some(seed) => rng::choices(u64::from(seed), 0),
+            None => rng::choices(u64::from(self.seed), wish.number as u64),
+        };
+        // Braces that do not match were refused before.
+        if let Ok(prompt) = wildcards::expand(&wish.prompt, &mut choices) {
+            wish.prompt = prompt.into();
+        }
     }
 }
 
@@ -160,6 +185,13 @@ fn lines(args: &Args, n_samples: usize) -> Result<Vec<Line>> {
 }
 
 fn line(args: &Args) -> Result<Line> {
+    if args.wildcards {
+        wildcards::expand(&args.prompt, &mut |_| 0)?;
+    }
+    if args.emphasis {
+        emphasis::parts(&args.prompt)?;
+        emphasis::parts(&args.negative_prompt)?;
+    }
     let (prompt, negative) = (args.prompt.clone(), args.negative_prompt.clone());
     Ok(Line { prompt, negative, seed: None, settings: settings(args)? })
 }

@@ -139,7 +139,7 @@ impl<'a> Run<'a> {
             Some(batch) => Some(start(&mut *stream, batch, job, &job.lines.lines()[0].settings)?),
             None => None,
         };
-        let (dtype, contexts) = (job.precision.dtype(), Contexts::new(progress));
+        let (dtype, contexts) = (job.precision.dtype(), Contexts::new(progress, job.reading));
         Ok(Self { job, checkpoint, model, dtype, progress, contexts, stream, start, pictures })
     }
 
@@ -173,7 +173,9 @@ impl<'a> Run<'a> {
     /// One batch: (B, h, w, 4).
     fn sample(&mut self, batch: &Batch) -> Result<(Tensor, Option<Stage>)> {
         let Settings { scale, plan, .. } = batch.settings;
-        let context = self.contexts.of(&batch.wishes, &self.model)?; // (B, 77, C)
+        let mut context = |prompt: &str| self.contexts.of(prompt, &self.model);
+        let conds = batch.wishes.iter().map(|wish| context(&wish.prompt)).collect::<Result<Vec<_>>>()?; // B of (1, M, C)
+        let unconds = batch.wishes.iter().map(|wish| context(wish.negative)).collect::<Result<Vec<_>>>()?;
         let (x, mut own); // (B, h, w, 4)
         let noise: &mut dyn Noise = match own_noise(self.job, &batch.wishes) {
             Some(each) => {
@@ -186,7 +188,7 @@ impl<'a> Run<'a> {
                 &mut *self.stream
             }
         };
-        let denoiser = self.model.denoiser(&context, scale)?;
+        let denoiser = self.model.denoiser_of_each(&unconds, &conds, scale)?;
         let watched = Watched::new(&*denoiser, self.model.schedule(), false);
         let sampler = plan.sampler(self.model.schedule());
         let bar = self.progress.steps(sampler.steps());
@@ -195,11 +197,12 @@ impl<'a> Run<'a> {
             interrupt::check()
         };
         let latents = sampler.sample(&watched, x, noise, &mut tick)?;
-        let broken = match (is_finite(&context)?, watched.is_finite()) {
-            (true, true) => None,
-            (true, false) => Some(Stage::Step),
-            (false, _) => Some(Stage::Text),
-        };
+        let mut broken = (!watched.is_finite()).then_some(Stage::Step);
+        for context in conds.iter().chain(&unconds) {
+            if !is_finite(context)? {
+                broken = Some(Stage::Text);
+            }
+        }
         Ok((latents, broken))
     }
 

@@ -6,6 +6,7 @@ use txt2img::device::Choice;
 use txt2img::device::Precision;
 use txt2img::diffusion::samplers::Kind;
 use txt2img::diffusion::samplers::Spacing;
+use txt2img::progress::Watcher;
 use txt2img::rng::Rng;
 
 #[test]
@@ -48,6 +49,9 @@ fn every_flag_of_ours_is_read() {
     mean(&[
         ("--negative_prompt x", |a| a.negative_prompt = "x".into()),
         ("--seed_mode per_image", |a| a.seed_mode = SeedMode::PerImage),
+        ("--emphasis", |a| a.emphasis = true),
+        ("--long_prompt", |a| a.long_prompt = true),
+        ("--wildcards", |a| a.wildcards = true),
         ("--sampler ddim", |a| a.sampler = Some(Kind::Ddim)),
         ("--schedule karras", |a| a.schedule = Spacing::Karras),
         ("--rng cpu", |a| a.rng = Rng::Cpu),
@@ -57,6 +61,8 @@ fn every_flag_of_ours_is_read() {
         ("--device cuda", |a| a.device = Choice::Cuda(0)),
         ("--device cuda:3", |a| a.device = Choice::Cuda(3)),
         ("--threads 2", |a| a.threads = Some(2)),
+        ("--progress json", |a| a.progress = Watcher::Json),
+        ("--report x", |a| a.report = Some("x".into())),
         ("--skip_watermark", |a| a.skip_watermark = true),
         ("--timings", |a| a.timings = true),
     ]);

@@ -28,8 +28,11 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 10] = [
+const OURS: [&str; 15] = [
     "--negative_prompt",
+    "--emphasis",
+    "--long_prompt",
+    "--wildcards",
     "--sampler",
     "--schedule",
     "--rng",
@@ -37,6 +40,8 @@ const OURS: [&str; 10] = [
     "--device",
     "--threads",
     "--sweep",
+    "--progress",
+    "--report",
     "--skip_watermark",
     "--timings",
 ];

@@ -56,3 +56,54 @@ fn what_is_left_out_does_not_change_the_picture() {
     let full = "red ".repeat(75);
     assert_eq!(picture(&full), picture(&format!("{full} and blue")));
 }
+
+/// The picture of a prompt with these flags.
+fn drawn(prompt: &str, flags: &[&str]) -> Vec<u8> {
+    let run = TestRun::new();
+    run.quick([&["--prompt", prompt], flags].concat()).ok();
+    read_png(&run.path("out/samples/00000.png")).rgb
+}
+
+#[test]
+fn a_negative_prompt_is_what_guidance_leads_away_from() {
+    let plain = drawn("a cube", &[]);
+    assert_ne!(drawn("a cube", &["--negative_prompt", "a ball"]), plain);
+    assert_eq!(drawn("a cube", &["--negative_prompt", ""]), plain);
+    assert_eq!(drawn("a cube", &["--negative_prompt", "a ball", "--scale", "1"]), drawn("a cube", &["--scale", "1"]));
+}
+
+#[test]
+fn without_their_flags_brackets_and_braces_are_text() {
+    assert_ne!(drawn("a (red:1.3) cube", &[]), drawn("a (red:1.3) cube", &["--emphasis"]));
+    assert_ne!(drawn("a {red} cube", &[]), drawn("a {red} cube", &["--wildcards"]));
+    assert_eq!(drawn("a red cube", &["--emphasis", "--wildcards", "--long_prompt"]), drawn("a red cube", &[]));
+}
+
+#[test]
+fn a_long_prompt_is_read_to_its_end() {
+    let long = format!("{}ship", "red ".repeat(75));
+    let run = TestRun::new();
+    assert_eq!(stderr(&run.quick(["--prompt", &long, "--long_prompt", "--skip_watermark"]).ok()), "");
+    assert_ne!(drawn(&long, &["--long_prompt"]), drawn(&long, &[]));
+}
+
+#[test]
+fn every_picture_chooses_among_wildcards() {
+    let run = TestRun::new();
+    run.quick(["--prompt", "{a|b|c|d} cube", "--wildcards", "--n_samples", "9", "--fixed_code", "--skip_grid"]).ok();
+    run.quick(["--prompt", "{a|b|c|d} cube", "--wildcards", "--n_samples", "9", "--fixed_code", "--skip_grid"]).ok();
+    let picture = |i| read_png(&run.path(&format!("out/samples/{i:05}.png"))).rgb;
+    assert!((0..9).all(|i| picture(i) == picture(i + 9)));
+    run.quick(["--prompt", "a {cube", "--wildcards"]).fails_with("never closed");
+}
+
+#[test]
+fn a_picture_with_its_own_seed_chooses_by_itself() {
+    let run = TestRun::new();
+    let prompt = ["--prompt", "{a|b|c|d} cube", "--wildcards", "--seed_mode", "per_image"];
+    run.quick([&prompt[..], &["--seed", "7", "--n_samples", "3", "--skip_grid"]].concat()).ok();
+    for (i, seed) in [(0, "7"), (1, "8"), (2, "9")] {
+        let picture = read_png(&run.path(&format!("out/samples/{i:05}.png"))).rgb;
+        assert_eq!(picture, drawn(prompt[1], &["--wildcards", "--seed_mode", "per_image", "--seed", seed]));
+    }
+}
