@@ -1,7 +1,7 @@
 //! `--rng` against torch: `fixtures/modules/rng.json` holds `torch.randn` of both generators, call after call.
 
 use serde_json::Value;
-use txt2img::rng::{Each, Noise, Part, Rng};
+use txt2img::rng::{Each, Noise, Origin, Place, Rng};
 
 #[test]
 fn cuda_gives_torchs_numbers_on_an_a100() {
@@ -91,16 +91,38 @@ fn a_position_is_found_again() {
 #[test]
 fn of_pictures_with_seeds_of_their_own_each_gets_its_own_numbers() {
     let alone = |seed| Rng::default().noise(seed).randn(100);
-    let mut together = Each(vec![Rng::default().noise(1), Rng::default().noise(2)]);
+    let mut together = Each::new(Rng::default(), &[1, 2].map(Origin::alone));
     assert_eq!(together.randn(200), [alone(1), alone(2)].concat());
 }
 
 #[test]
-fn a_part_of_a_batch_gets_its_part_of_the_numbers() {
-    let batch: Vec<f32> = Rng::default().noise(1).randn(300);
-    for index in 0..3 {
-        let mut part = Part { noise: Rng::default().noise(1), of: 3, index };
-        assert_eq!(part.randn(100), batch[100 * index..100 * (index + 1)]);
+fn a_picture_of_a_batch_gets_its_part_of_the_numbers() {
+    for rng in [Rng::default(), Rng::Cpu] {
+        let mut noise = rng.noise(1);
+        noise.skip(300);
+        let position = noise.position();
+        let (start, later) = (noise.randn(300), noise.position());
+        let (step, next) = (noise.randn(200), noise.randn(200));
+        for index in 0..2 {
+            let steps = (index == 1).then_some(Place { position: later, of: 2 });
+            let origin = Origin { seed: 1, start: Place { position, of: 3 }, steps, index };
+            origin.check().unwrap();
+            let mut part = Each::new(rng, &[origin]);
+            assert_eq!(part.randn(100), start[100 * index..][..100]);
+            part.go_to_steps(&[origin]);
+            if index == 1 {
+                assert_eq!([part.randn(100), part.randn(100)], [&step[100..], &next[100..]]);
+            }
+        }
+    }
+}
+
+#[test]
+fn places_that_cannot_be_are_refused() {
+    let place = |position, of| Place { position, of };
+    let origin = |start, index| Origin { start, index, ..Origin::alone(1) };
+    for origin in [origin(place(u64::MAX, 1), 0), origin(place(0, 3), 3), origin(place(0, usize::MAX), 0)] {
+        assert!(origin.check().is_err(), "{origin:?}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is to be drawn, picture by picture, and which pictures share a batch.
 
 use crate::diffusion::samplers::Plan;
+use crate::rng::Origin;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -40,7 +41,7 @@ pub struct Wish<'a> {
     /// What guidance leads away from.
     pub negative: &'a str,
     /// Where its own random numbers start; without, it takes part in the run's.
-    pub seed: Option<u32>,
+    pub origin: Option<Origin>,
 }
 
 /// Pictures drawn together.
@@ -104,7 +105,7 @@ impl Lines {
         // A line's own seed counts iterations, the run's counts pictures.
         let own = seed.map(|seed| seed.wrapping_add(iteration as u32));
         let seed = own.or(first.map(|first| first.wrapping_add(number as u32)));
-        Wish { number, prompt: prompt.into(), negative, seed }
+        Wish { number, prompt: prompt.into(), negative, origin: seed.map(Origin::alone) }
     }
 }
 
@@ -149,7 +150,8 @@ mod tests {
     #[test]
     fn seeds_count_pictures_and_own_seeds_count_iterations() {
         let lines = Lines::new(vec![line("a", 7.5, None), line("b", 7.5, Some(7)), line("c", 7.5, None)], 1);
-        let seeds = |first| lines.batches(2, first).map(|batch| batch.wishes[0].seed).collect::<Vec<_>>();
+        let seed = |batch: Batch| batch.wishes[0].origin.map(|origin| origin.seed);
+        let seeds = |first| lines.batches(2, first).map(seed).collect::<Vec<_>>();
         assert_eq!(seeds(Some(u32::MAX)), [Some(u32::MAX), Some(7), Some(1), Some(2), Some(8), Some(4)]);
         assert_eq!(seeds(None), [None, Some(7), None, None, Some(8), None]);
     }

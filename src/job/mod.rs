@@ -160,8 +160,8 @@ impl Job {
 
     /// Its wording: by its own seed if it has one, and so the same whatever is drawn beside it.
     fn choose(&self, wish: &mut Wish) {
-        let mut choices = match wish.seed {
-            Some(seed) => rng::choices(u64::from(seed), 0),
+        let mut choices = match wish.origin {
+            Some(origin) => rng::choices(u64::from(origin.seed), 0),
             None => rng::choices(u64::from(self.seed), wish.number as u64),
         };
         // Braces that do not match were refused before.

@@ -15,7 +15,7 @@ use mt19937::Mt19937;
 use philox::Philox;
 pub use philox::choices;
 
-pub use together::{Each, Part};
+pub use together::{Each, Origin, Place};
 
 /// Standard normal numbers, in torch's order.
 ///

@@ -6,11 +6,11 @@ mod watch;
 
 use crate::checkpoint::Checkpoint;
 use crate::interrupt::{self, Interrupted};
-use crate::job::{Batch, Job, Settings, Wish};
+use crate::job::{Batch, Job, Settings};
 use crate::model::{self, Model};
 use crate::output::{Folder, Picture};
 use crate::progress::Progress;
-use crate::rng::{Each, Generator, Noise};
+use crate::rng::{Each, Generator, Noise, Origin, Place};
 use crate::{device, timings::Timings};
 use anyhow::{Context, Result};
 use candle_core::{DType, IndexOp, Tensor};
@@ -176,17 +176,16 @@ impl<'a> Run<'a> {
         let mut context = |prompt: &str| self.contexts.of(prompt, &self.model);
         let conds = batch.wishes.iter().map(|wish| context(&wish.prompt)).collect::<Result<Vec<_>>>()?; // B of (1, M, C)
         let unconds = batch.wishes.iter().map(|wish| context(wish.negative)).collect::<Result<Vec<_>>>()?;
+        let origins = self.origins(batch);
         let (x, mut own); // (B, h, w, 4)
-        let noise: &mut dyn Noise = match own_noise(self.job, &batch.wishes) {
-            Some(each) => {
-                own = each;
-                x = start(&mut own, batch.wishes.len(), self.job, &batch.settings)?;
-                &mut own
-            }
-            None => {
-                x = self.start(batch)?;
-                &mut *self.stream
-            }
+        let noise: &mut dyn Noise = if batch.wishes[0].origin.is_some() {
+            own = Each::new(self.job.rng, &origins);
+            x = start(&mut own, origins.len(), self.job, &batch.settings)?;
+            own.go_to_steps(&origins);
+            &mut own
+        } else {
+            x = self.start(batch)?;
+            &mut *self.stream
         };
         let denoiser = self.model.denoiser_of_each(&unconds, &conds, scale)?;
         let watched = Watched::new(&*denoiser, self.model.schedule(), false);
@@ -204,6 +203,18 @@ impl<'a> Run<'a> {
             }
         }
         Ok((latents, broken))
+    }
+
+    /// Where the noise of each picture comes from.
+    fn origins(&self, batch: &Batch) -> Vec<Origin> {
+        let here = Place { position: self.stream.position(), of: batch.wishes.len() };
+        let (start, steps) = match self.job.fixed_code {
+            Some(of) => (Place { position: 0, of }, Some(here)),
+            None => (here, None),
+        };
+        let of_stream = |index| Origin { seed: self.job.seed, start, steps, index };
+        let wishes = batch.wishes.iter().enumerate();
+        wishes.map(|(index, wish)| wish.origin.unwrap_or_else(|| of_stream(index))).collect()
     }
 
     /// What a batch of the stream's starts from: (B, h, w, 4).
@@ -249,10 +260,4 @@ impl<'a> Run<'a> {
 fn start(noise: &mut dyn Noise, batch: usize, job: &Job, settings: &Settings) -> Result<Tensor> {
     let shape = (batch, settings.latent_height, settings.latent_width, job.config.unet.in_channels);
     Ok(noise.randn_latents(shape, &job.device)?)
-}
-
-/// The noise of pictures that have seeds of their own.
-fn own_noise(job: &Job, wishes: &[Wish]) -> Option<Each> {
-    let noise = |wish: &Wish| Some(job.rng.noise(u64::from(wish.seed?)));
-    wishes.iter().map(noise).collect::<Option<_>>().map(Each)
 }
