@@ -8,6 +8,7 @@ mod bytes;
 #[cfg(test)]
 mod damage_tests;
 mod folder;
+pub mod hub;
 pub mod names;
 mod opcodes;
 mod other_models;
