@@ -3,6 +3,7 @@
 use super::*;
 use pretend::{is_about, is_bytes, is_list};
 use server::{Answer, Server};
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -110,6 +111,35 @@ fn being_offline_is_noticed_soon() {
         assert!(sentence.ends_with("'; check the network, or fetch it elsewhere and give its path"), "{sentence}");
     }
     assert!(start.elapsed() < Duration::from_secs(15));
+}
+
+#[test]
+fn a_host_that_takes_calls_and_says_nothing_is_away() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("https://{}", listener.local_addr().unwrap());
+    let start = Instant::now();
+    let sentence = refusal(&Hub { endpoint, ..pretend().seen() }, &model());
+    assert!(sentence.contains(" (no connection in time), and a checkpoint of 'someone/model' is not in the cache '"));
+    assert!(start.elapsed() < Duration::from_secs(8));
+}
+
+#[test]
+fn a_host_without_encryption_is_no_hub() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("https://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0; 64]).and_then(|()| stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")).unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+    });
+    let sentence = refusal(&Hub { endpoint: endpoint.clone(), ..pretend().seen() }, &model());
+    assert!(sentence.starts_with(&format!("{endpoint} does not answer as a Hugging Face hub does (")), "{sentence}");
+}
+
+#[test]
+fn an_answer_without_a_reason_is_about_what_was_asked() {
+    let sentence = "a checkpoint of 'someone/model' is not to be found at HUB; check the spelling, or HF_ENDPOINT";
+    assert_eq!(said(is_list, Answer::status(404)), sentence);
 }
 
 #[test]

@@ -24,23 +24,24 @@ impl Choice {
 
     /// Whether nothing that is not in the cache could be preferred for more than its size.
     pub(super) fn is_certain(&self, half: bool) -> bool {
-        matches!(self, Self::File(file) if is_safe(file) && is_lean(file) && (half || !is_half(file)))
+        matches!(self, Self::File(file) if is_safe(file) && bulk(file) == 0 && (half || !is_half(file)))
     }
 }
 
 /// A single file with all of a model before its parts; half: what is stored in half precision is enough.
 pub(super) fn choose(files: &[String], half: bool) -> Option<Choice> {
     let checkpoints = files.iter().filter(|file| is_checkpoint(file));
-    let best =
-        checkpoints.min_by_key(|file| (is_odd(file), !is_safe(file), is_half(file) != half, !is_lean(file), *file));
+    let order = |file: &&String| (is_odd(file), !is_safe(file), is_half(file) != half, bulk(file), file.to_string());
+    let best = checkpoints.min_by_key(order);
     best.map(|file| Choice::File(file.clone())).or_else(|| parts(files, half).map(Choice::Parts))
 }
 
 fn parts(files: &[String], half: bool) -> Option<Vec<String>> {
     let has = |file: &String| files.contains(file);
     let part = |(part, mut names): (&str, FileNames)| {
-        // .safetensors in any precision before torch's own files, which are larger to fetch and slower to read.
-        names.sort_by_key(|name| (!is_safe(name), is_half(name) != half));
+        if half {
+            names.sort_by_key(|name| (!is_safe(name), !is_half(name)));
+        }
         names.iter().map(|name| format!("{part}/{name}")).find(has)
     };
     PARTS.into_iter().map(part).collect()
@@ -61,9 +62,13 @@ fn is_half(file: &str) -> bool {
     file.contains("fp16") || file.contains("f16")
 }
 
-/// Without what only training needs.
-fn is_lean(file: &str) -> bool {
-    file.contains("emaonly")
+/// How much there is that only training needs: some say that it is not, some that it is.
+fn bulk(file: &str) -> usize {
+    match file.to_ascii_lowercase() {
+        file if file.contains("emaonly") => 0,
+        file if ["full", "nonema", "non-ema"].iter().any(|word| file.contains(word)) => 2,
+        _ => 1,
+    }
 }
 
 /// Names of models that lie beside the one that is looked for.

@@ -36,9 +36,9 @@ impl Trouble {
     /// Whether what is in the cache will do until it is over.
     pub(super) fn passes(&self) -> bool {
         match self {
-            Self::Away(_) | Self::Silent | Self::Broken(_) => true,
+            // Strange as well: a network that first wants to be logged into answers for everybody.
+            Self::Away(_) | Self::Silent | Self::Broken(_) | Self::Strange(_) => true,
             Self::Refused { status, .. } => *status == 429 || *status >= 500,
-            Self::Strange(_) => false,
         }
     }
 
@@ -93,7 +93,7 @@ fn refusal(hub: &Hub, repo: &Repo, what: &str, answer: (u16, &str, Option<u32>))
             format!("'{id}' has no revision '{revision}'; give a branch, a tag or a commit from {at}/{id}/commits")
         }
         (_, "RepoNotFound", _) => no_repository(at, &id),
-        (404, ..) => format!("{at} has no {what}; see {at}/{id} for what there is"),
+        (404, ..) => format!("{what} is not to be found at {at}; check the spelling, or HF_ENDPOINT"),
         (401 | 403, code, _) if code == "GatedRepo" || !has_token => format!(
             "'{id}' is not open to everybody; accept its licence at {at}/{id}, make a token at {at}/settings/tokens \
              and set HF_TOKEN to it"
@@ -118,13 +118,14 @@ fn no_repository(at: &str, id: &str) -> String {
 
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
-        use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, InvalidData, UnexpectedEof};
         match error {
             Error::Timeout(Timeout::Resolve | Timeout::Connect) => Self::Away("no connection in time".into()),
             Error::Timeout(_) => Self::Silent,
             Error::HostNotFound | Error::ConnectionFailed => Self::Away(error.to_string()),
             Error::Io(error) => match error.kind() {
                 ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof => Self::Broken(error.to_string()),
+                InvalidData => Self::Strange(error.to_string()),
                 _ => Self::Away(error.to_string()),
             },
             error => Self::Strange(error.to_string()),
