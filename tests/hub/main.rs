@@ -59,6 +59,16 @@ fn what_is_in_the_cache_is_not_asked_for_again() {
 }
 
 #[test]
+fn the_best_file_is_looked_for_again_but_not_fetched_again() {
+    let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
+    let path = fetch(&pretend.seen(), &model(), false).unwrap();
+    let n = pretend.hub.requests().len();
+    assert_eq!(fetch(&pretend.seen(), &model(), false).unwrap(), path);
+    let since: Vec<String> = pretend.hub.requests()[n..].iter().map(|request| request.path.clone()).collect();
+    assert_eq!((since, pretend.fetched()), (vec!["/api/models/someone/model/revision/main".to_string()], 1));
+}
+
+#[test]
 fn the_token_goes_to_the_hub_and_nowhere_else() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
     let hub = Hub { token: Some("hf_secret".into()), ..pretend.seen() };

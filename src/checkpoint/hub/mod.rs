@@ -146,9 +146,11 @@ impl<'a> Visit<'a> {
             );
         };
         let commit = hf_hub::Repo::with_revision(self.repo.id(), RepoType::Model, list.sha.clone());
-        for file in choice.files() {
+        let shelf = Shelf::new(&self.hub.cache, &commit);
+        for file in choice.files().iter().filter(|file| shelf.find(file).is_none()) {
             self.obtain(&commit, file, report)?;
         }
+        self.shelf.name(&list.sha)?;
         self.path(&choice)
     }
 
@@ -214,11 +216,14 @@ impl<'a> Visit<'a> {
     }
 
     fn not_here(&self, what: &str) -> Error {
-        anyhow!(
-            "HF_HUB_OFFLINE is set and {what} of '{}' is not in the cache '{}'; unset it, or give a file's path",
-            self.repo,
-            self.hub.cache.display()
-        )
+        let (repo, cache) = (self.repo, self.hub.cache.display());
+        if self.hub.offline {
+            return anyhow!(
+                "HF_HUB_OFFLINE is set and {what} of '{repo}' is not in the cache '{cache}'; unset it, or give a \
+                 file's path"
+            );
+        }
+        anyhow!("{what} of '{repo}' is missing from the cache '{cache}'; delete what is there of it and try again")
     }
 
     fn no_such_file(&self, names: &[&str]) -> Error {
