@@ -8,16 +8,16 @@ use super::names::{self, Names};
 use super::{Tensors, about, other_models, read_file};
 
 /// Names of a part's file, best first: full precision before half, .safetensors before torch's own.
-type FileNames = [&'static str; 4];
+pub(super) type FileNames = [&'static str; 4];
 
-const MODEL: FileNames = [
+pub(super) const MODEL: FileNames = [
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model.bin",
     "diffusion_pytorch_model.fp16.safetensors",
     "diffusion_pytorch_model.fp16.bin",
 ];
 
-const TEXT_MODEL: FileNames =
+pub(super) const TEXT_MODEL: FileNames =
     ["model.safetensors", "pytorch_model.bin", "model.fp16.safetensors", "pytorch_model.fp16.bin"];
 
 /// The tensors of a folder, under LDM's names.
@@ -44,11 +44,13 @@ fn check(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn find(folder: &Path, part: &str, files: FileNames) -> Result<PathBuf> {
+/// The file of a part; `part` is empty if the folder is the part.
+pub(super) fn find(folder: &Path, part: &str, files: FileNames) -> Result<PathBuf> {
     let mut paths = files.iter().map(|file| folder.join(part).join(file));
     paths.find(|path| path.exists()).ok_or_else(|| {
         let [first, others @ ..] = files;
-        anyhow!("lacks {part}/{first} (or {}); download it whole", others.join(", "))
+        let first = Path::new(part).join(first);
+        anyhow!("lacks {} (or {}); download it whole", first.display(), others.join(", "))
     })
 }
 
@@ -58,7 +60,7 @@ fn unet(tensors: Tensors) -> Tensors {
     renamed(tensors, names)
 }
 
-fn vae(tensors: Tensors) -> Tensors {
+pub(super) fn vae(tensors: Tensors) -> Tensors {
     let tensors: Tensors = tensors.into_iter().map(|(name, tensor)| (names::new_vae_name(&name), tensor)).collect();
     let has = |name: &str| tensors.contains_key(name);
     let down = names::levels("encoder.down_blocks", has);

@@ -8,6 +8,7 @@ mod bytes;
 #[cfg(test)]
 mod damage_tests;
 mod folder;
+pub mod hub;
 pub mod names;
 mod opcodes;
 mod other_models;
@@ -18,6 +19,7 @@ mod tensor;
 mod torch;
 #[cfg(test)]
 mod torch_tests;
+mod vae;
 pub mod weights;
 
 use std::collections::BTreeMap;
@@ -37,6 +39,8 @@ type Tensors = BTreeMap<String, Tensor>;
 /// A Stable Diffusion 1.x checkpoint.
 pub struct Checkpoint {
     path: PathBuf,
+    /// Where the autoencoder is from, if from elsewhere.
+    vae: Option<PathBuf>,
     tensors: Tensors,
 }
 
@@ -55,12 +59,31 @@ impl Checkpoint {
         let renamed = |(name, tensor): (String, _)| (names::new_text_name(&name), tensor);
         let tensors = tensors.into_iter().map(renamed).collect();
         other_models::refuse(&tensors).map_err(|e| about(path, e))?;
-        Ok(Self { path: path.to_path_buf(), tensors })
+        Ok(Self { path: path.to_path_buf(), vae: None, tensors })
+    }
+
+    /// The same with another autoencoder: that of a full checkpoint, one alone (LDM's or diffusers'), or a
+    /// diffusers folder's.
+    ///
+    /// # Errors
+    /// When there is none in it, or it can't be read; the sentence names the file.
+    pub fn with_vae(mut self, path: &Path) -> Result<Self> {
+        let tensors = vae::read(path)?;
+        self.tensors.retain(|name, _| !name.starts_with(vae::ROOT));
+        self.tensors.extend(tensors);
+        self.vae = Some(path.to_path_buf());
+        Ok(self)
     }
 
     /// What was opened.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where a tensor is from, or should be.
+    pub fn path_of(&self, name: &str) -> &Path {
+        let is_vae = name.starts_with(vae::ROOT);
+        self.vae.as_deref().filter(|_| is_vae).unwrap_or(&self.path)
     }
 
     /// The names of all tensors, sorted.
@@ -85,7 +108,7 @@ impl Checkpoint {
 
     /// A tensor's numbers, row by row, whatever floating point type they are stored in.
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
-        let path = self.path.display();
+        let path = self.path_of(name).display();
         let tensor = self
             .tensors
             .get(name)

@@ -28,12 +28,13 @@ pub fn load<T>(
     let weights = Weights { checkpoint, read, unfit: unfit.clone() };
     let network = build(VarBuilder::from_backend(Box::new(weights), DType::F32, device.clone()));
     let unfit = unfit.lock().unwrap_or_else(PoisonError::into_inner);
-    if !unfit.is_empty() {
+    if let Some(first) = unfit.first() {
         let more = if unfit.len() < ENOUGH { "" } else { " and perhaps more" };
-        let path = checkpoint.path().display();
+        let path = checkpoint.path_of(&first.name).display();
+        let clauses: Vec<&str> = unfit.iter().map(|misfit| &misfit.clause[..]).collect();
         bail!(
             "'{path}' does not fit the model's config: {}{more}; give the config that belongs to it",
-            unfit.join(", ")
+            clauses.join(", ")
         );
     }
     Ok(network?)
@@ -45,8 +46,13 @@ pub fn schedule(checkpoint: &Checkpoint) -> Option<Schedule> {
     is_exact.then(|| checkpoint.read_f32("alphas_cumprod").ok()).flatten().and_then(|a| Schedule::from_buffer(&a))
 }
 
-/// What is wrong with tensors asked for so far, a clause each.
-type Unfit = Arc<Mutex<Vec<String>>>;
+/// What is wrong with tensors asked for so far.
+type Unfit = Arc<Mutex<Vec<Misfit>>>;
+
+struct Misfit {
+    name: String,
+    clause: String,
+}
 
 struct Weights<'a> {
     checkpoint: &'a Checkpoint,
@@ -56,9 +62,9 @@ struct Weights<'a> {
 
 impl Weights<'_> {
     /// Notes the misfit and goes on with zeros, so that one error can name several.
-    fn misfit(&self, clause: String, shape: Shape, device: &Device) -> candle_core::Result<Tensor> {
+    fn misfit(&self, name: &str, clause: String, shape: Shape, device: &Device) -> candle_core::Result<Tensor> {
         let mut unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
-        unfit.push(clause);
+        unfit.push(Misfit { name: name.to_string(), clause });
         if unfit.len() >= ENOUGH || shape.elem_count() > MOST_ZEROS {
             return Err(Error::Msg("too much does not fit".into()));
         }
@@ -76,12 +82,12 @@ impl SimpleBackend for Weights<'_> {
         device: &Device,
     ) -> candle_core::Result<Tensor> {
         let Some(found) = self.checkpoint.shape(name) else {
-            return self.misfit(format!("it has no tensor '{name}'"), shape, device);
+            return self.misfit(name, format!("it has no tensor '{name}'"), shape, device);
         };
         // 1×1 convolutions are linear layers to some writers.
         if without_ones(found) != without_ones(shape.dims()) {
             let clause = format!("'{name}' is {}, not {}", product(found), product(shape.dims()));
-            return self.misfit(clause, shape, device);
+            return self.misfit(name, clause, shape, device);
         }
         let numbers = self.checkpoint.read_f32(name).map_err(|error| Error::Msg(format!("{error:#}")))?;
         (self.read)();

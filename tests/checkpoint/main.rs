@@ -1,5 +1,7 @@
 //! Checkpoints: every layout reads the same, and what is none is refused in one sentence.
 
+mod vae;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,62 @@
+//! Which file is taken when none is named.
+
+use super::*;
+
+/// The name of what is taken from a repository with these files.
+#[track_caller]
+fn taken(files: &[&str], half: bool) -> String {
+    let large = weights(1);
+    let files: Vec<(&str, &[u8])> = files.iter().map(|file| (*file, &large[..])).collect();
+    let pretend = Pretend::with(&files);
+    let path = fetch(&pretend.seen(), &model(), half).unwrap();
+    path.file_name().unwrap().to_str().unwrap().to_string()
+}
+
+#[test]
+fn the_precision_decides_then_the_format() {
+    let full = "v1-5-pruned-emaonly.safetensors";
+    let half = "v1-5-pruned-emaonly-fp16.safetensors";
+    let all = ["README.md", "v1-5-pruned.ckpt", "v1-5-pruned.safetensors", "v1-5-pruned-emaonly.ckpt", full, half];
+    assert_eq!(taken(&all, true), half);
+    assert_eq!(taken(&all, false), full);
+    assert_eq!(taken(&all[..5], true), full);
+    assert_eq!(taken(&all[..3], true), "v1-5-pruned.safetensors");
+    assert_eq!(taken(&["v1-5-pruned.ckpt", half], false), half);
+    assert_eq!(taken(&["sd-v1-4-full-ema.ckpt", "sd-v1-4.ckpt", "x.yaml"], false), "sd-v1-4.ckpt");
+    assert_eq!(taken(&["a-inpainting.safetensors", "b.ckpt"], false), "b.ckpt");
+}
+
+#[test]
+fn without_a_single_file_the_parts_of_a_diffusers_model_are_fetched() {
+    let (model, text) = ("diffusion_pytorch_model", "text_encoder/model");
+    let names = [
+        format!("unet/{model}.safetensors"),
+        format!("unet/{model}.fp16.safetensors"),
+        format!("unet/{model}.bin"),
+        format!("vae/{model}.bin"),
+        format!("vae/{model}.fp16.safetensors"),
+        format!("{text}.safetensors"),
+        "safety_checker/model.safetensors".to_string(),
+    ];
+    let large = weights(1);
+    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (&name[..], &large[..])).collect();
+    for (half, chosen) in [(true, [1, 4, 5]), (false, [0, 3, 5])] {
+        let pretend = Pretend::with(&files);
+        let folder = fetch(&pretend.seen(), &super::model(), half).unwrap();
+        assert_eq!(folder, cached(&pretend, &format!("snapshots/{COMMIT}")));
+        let there: Vec<usize> = (0..names.len()).filter(|&i| folder.join(&names[i]).exists()).collect();
+        assert_eq!(there, chosen);
+        let offline = Hub { offline: true, ..pretend.seen() };
+        assert_eq!(fetch(&offline, &super::model(), half).unwrap(), folder);
+    }
+}
+
+#[test]
+fn a_repository_without_a_model_is_refused() {
+    let pretend = Pretend::with(&[("README.md", b"x"), ("lora/a.safetensors", b"x"), ("unet/config.json", b"{}")]);
+    assert_eq!(
+        refusal(&pretend.seen(), &model()),
+        "'someone/model' holds neither a single-file checkpoint nor a diffusers model ('README.md', \
+         'lora/a.safetensors', 'unet/config.json'); give another repository"
+    );
+}

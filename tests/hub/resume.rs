@@ -1,0 +1,139 @@
+//! Downloads that break off.
+
+use super::*;
+use pretend::{is_bytes, sha256};
+use server::Answer;
+use std::time::{Duration, Instant};
+
+const CUT: usize = 300_001;
+
+fn starts(pretend: &Pretend) -> Vec<Option<String>> {
+    let range = |request: &server::Request| request.header("range").map(str::to_string);
+    pretend.store.requests().iter().map(range).collect()
+}
+
+fn part(pretend: &Pretend) -> PathBuf {
+    cached(pretend, &format!("blobs/{}.part", sha256(&weights(1))))
+}
+
+/// Puts these bytes where an earlier run left what it had.
+fn leave(pretend: &Pretend, bytes: &[u8]) {
+    fs::create_dir_all(part(pretend).parent().unwrap()).unwrap();
+    fs::write(part(pretend), bytes).unwrap();
+}
+
+#[track_caller]
+fn is_whole(pretend: &Pretend) {
+    let path = fetch(&pretend.seen(), &model(), false).unwrap();
+    assert!(fs::read(path).unwrap() == weights(1));
+    assert!(!part(pretend).exists());
+}
+
+#[test]
+fn a_broken_connection_is_taken_up_where_it_broke() {
+    let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
+    let pretend = pretend.once(is_bytes, Answer::body(weights(1)).cut_after(CUT));
+    is_whole(&pretend);
+    assert_eq!(starts(&pretend), [None, Some(format!("bytes={CUT}-"))]);
+}
+
+#[test]
+fn another_run_takes_up_what_the_first_left() {
+    let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
+    leave(&pretend, &weights(1)[..CUT]);
+    is_whole(&pretend);
+    assert_eq!(starts(&pretend), [Some(format!("bytes={CUT}-"))]);
+}
+
+#[test]
+fn a_part_that_is_all_is_only_checked() {
+    let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
+    leave(&pretend, &weights(1));
+    is_whole(&pretend);
+    assert_eq!(pretend.fetched(), 0);
+}
+
+#[test]
+fn a_part_that_is_too_long_is_fetched_anew() {
+    let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
+    leave(&pretend, &[weights(1), weights(2)].concat());
+    is_whole(&pretend);
+}
+
+#[test]
+fn a_server_without_ranges_sends_it_all_again() {
+    let pretend = Pretend::with(&[("a.safetensors", &weights(1))]).once(is_bytes, Answer::body(weights(1)));
+    leave(&pretend, &weights(1)[..CUT]);
+    is_whole(&pretend);
+}
+
+#[test]
+fn a_range_that_is_refused_is_fetched_anew() {
+    let pretend = Pretend::with(&[("a.safetensors", &weights(1))]).once(is_bytes, Answer::status(416));
+    leave(&pretend, &weights(1)[..CUT]);
+    is_whole(&pretend);
+    assert_eq!(starts(&pretend), [Some(format!("bytes={CUT}-")), None]);
+}
+
+#[test]
+fn other_bytes_than_announced_are_deleted() {
+    let pretend = Pretend::with(&[("a.safetensors", &weights(1))]).once(is_bytes, Answer::body(weights(2)));
+    let sentence = refusal(&pretend.seen(), &model());
+    let (wrong, right) = (sha256(&weights(2)), sha256(&weights(1)));
+    assert!(sentence.starts_with("what came from http://127.0.0.1:"), "{sentence}");
+    let end = format!("/a.safetensors has the sha256 {wrong} instead of {right} and was deleted; try again");
+    assert!(sentence.ends_with(&end), "{sentence}");
+    assert!(!part(&pretend).exists());
+    is_whole(&pretend);
+}
+
+#[test]
+fn a_server_that_fails_for_a_moment_is_asked_again() {
+    let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
+    is_whole(&pretend.once(is_bytes, Answer::status(503)).once(is_bytes, Answer::status(500)));
+}
+
+#[test]
+fn silence_is_taken_up_like_a_broken_connection() {
+    let slow = Answer::body(weights(1)).silent_after(CUT, Duration::from_secs(20));
+    let pretend = Pretend::with(&[("a.safetensors", &weights(1))]).once(is_bytes, slow);
+    let hub = Hub { patience: Duration::from_millis(300), ..pretend.seen() };
+    let start = Instant::now();
+    let path = fetch(&hub, &model(), false).unwrap();
+    assert!(fs::read(path).unwrap() == weights(1) && start.elapsed() < Duration::from_secs(10));
+    assert_eq!(starts(&pretend)[1], Some(format!("bytes={CUT}-")));
+}
+
+#[test]
+fn a_server_that_never_goes_on_is_given_up_and_what_came_is_kept() {
+    let silent = Answer::body(weights(1)).silent_after(0, Duration::from_secs(20));
+    let pretend = Pretend::with(&[("a.safetensors", &weights(1))]).always(is_bytes, &silent);
+    leave(&pretend, &weights(1)[..CUT]);
+    let hub = Hub { patience: Duration::from_millis(200), ..pretend.seen() };
+    let sentence = refusal(&hub, &model());
+    assert!(sentence.contains("fell silent for 0.2 s while 'a.safetensors' of 'someone/model' was fetched; try again"));
+    assert!(part(&pretend).exists());
+}
+
+#[test]
+fn two_at_once_fetch_it_once() {
+    let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
+    let hub = pretend.seen();
+    std::thread::scope(|scope| {
+        let both = [(); 2].map(|()| scope.spawn(|| fetch(&hub, &model(), false).unwrap()));
+        for one in both {
+            assert!(fs::read(one.join().unwrap()).unwrap() == weights(1));
+        }
+    });
+    assert_eq!(pretend.fetched(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_said() {
+    let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
+    fs::create_dir_all(part(&pretend).parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("/dev/full", part(&pretend)).unwrap();
+    let sentence = refusal(&pretend.seen(), &model());
+    assert!(sentence.starts_with("the disk of '") && sentence.contains("is full; make room, or set HF_HOME"));
+}
