@@ -103,8 +103,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// The model: a .ckpt or .safetensors file, a diffusers folder, or demo, which is built in and taken if there is no
-    /// other [default: models/ldm/stable-diffusion-v1/model.ckpt]
+    /// The model: a .ckpt or .safetensors file, a diffusers folder, OWNER/NAME[@REV][:FILE] on a Hugging Face hub, hub,
+    /// which is Stable Diffusion 1.5 there, or demo, which is built in and taken if there is no other [default:
+    /// models/ldm/stable-diffusion-v1/model.ckpt]
     #[arg(long, value_name = "FILE")]
     pub ckpt: Option<PathBuf>,
 
@@ -148,6 +149,10 @@ pub struct Args {
     /// seed draws, counted up from --seed
     #[arg(long = "seed_mode", value_name = "NAME", help_heading = OURS, default_value = "stream", value_parser = one_of(SEED_MODES))]
     pub seed_mode: SeedMode,
+
+    /// Take the autoencoder from here: a file, a folder, or a repository as for --ckpt
+    #[arg(long, value_name = "FILE", help_heading = OURS)]
+    pub vae: Option<PathBuf>,
 
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "auto")]

@@ -57,15 +57,30 @@ impl Progress {
         self.bar("step", "step {pos} of {len} {wide_bar} {per_sec}, {eta} left", steps)
     }
 
+    /// Bytes of files, one after the other.
+    pub fn downloads(&self) -> Downloads<'_> {
+        Downloads { progress: self, current: None }
+    }
+
     fn bar(&self, name: &'static str, template: &str, of: usize) -> Bar {
-        let shown = (self.watcher == Watcher::Bar).then(|| {
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = self.bars.add(ProgressBar::new(of as u64).with_style(style));
+        let shown = self.shown(template, of as u64);
+        Bar { shown, name, done: AtomicUsize::new(0), of }
+    }
+
+    fn bytes(&self, file: &str, of: Option<u64>) -> Option<ProgressBar> {
+        let template = "{msg} {bytes} of {total_bytes} {wide_bar} {bytes_per_sec}, {eta} left";
+        self.shown(template, of.unwrap_or(0)).inspect(|bar| bar.set_message(file.to_owned()))
+    }
+
+    /// A bar, if there are people to see it.
+    fn shown(&self, template: &str, of: u64) -> Option<ProgressBar> {
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        (self.watcher == Watcher::Bar).then(|| {
+            let bar = self.bars.add(ProgressBar::new(of).with_style(style));
             // Steps may take seconds; the clock goes on.
             bar.enable_steady_tick(Duration::from_millis(500));
             bar
-        });
-        Bar { shown, name, done: AtomicUsize::new(0), of }
+        })
     }
 
     /// A sentence the user should read, once, above the bars; shown wherever standard error goes.
@@ -108,6 +123,46 @@ impl Bar {
                 tell(&json!({ "event": self.name, "done": done, "of": self.of }));
             }
             None => {}
+        }
+    }
+}
+
+/// The progress of files that are fetched.
+pub struct Downloads<'a> {
+    progress: &'a Progress,
+    current: Option<Download>,
+}
+
+struct Download {
+    file: String,
+    shown: Option<ProgressBar>,
+    /// Hundredths of the file that programs were told of.
+    told: Option<u64>,
+}
+
+impl Downloads<'_> {
+    /// So many bytes are there, of so many if that is known.
+    pub fn show(&mut self, file: &str, done: u64, of: Option<u64>) {
+        if self.current.as_ref().is_none_or(|current| current.file != file) {
+            self.current = Some(Download { file: file.to_owned(), shown: self.progress.bytes(file, of), told: None });
+        }
+        let Some(current) = &mut self.current else { return };
+        let hundredths = Some(100 * done / of.unwrap_or(0).max(1));
+        match &current.shown {
+            Some(bar) => bar.set_position(done),
+            None if current.told != hundredths => {
+                current.told = hundredths;
+                tell(&json!({ "event": "download", "file": file, "done": done, "of": of }));
+            }
+            None => {}
+        }
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.shown {
+            bar.finish_and_clear();
         }
     }
 }

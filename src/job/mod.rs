@@ -20,7 +20,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 
 pub use lines::{Batch, Line, Lines, Settings, Wish};
-pub use model::Ckpt;
+pub use model::{Ckpt, Place};
 
 /// What to do, with nothing left to decide.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub struct Job {
     pub config: ModelConfig,
     /// The model's weights.
     pub ckpt: Ckpt,
+    /// Whose autoencoder takes the place of the model's own.
+    pub vae: Option<Place>,
     /// Where to compute.
     pub device: Device,
     /// In which precision.
@@ -105,7 +107,11 @@ impl Job {
         }
         let config = files.model_config()?;
         check_channels(args, &config)?;
-        files.ckpt.check_exists()?;
+        if let Ckpt::At(place) = &files.ckpt {
+            place.check_exists("--ckpt")?;
+        }
+        let vae = args.vae.as_deref().map(Place::named);
+        vae.iter().try_for_each(|vae| vae.check_exists("--vae"))?;
         let device = args.device.device()?;
         let seed = seed(args.seed, &mut notes);
         let lines = match &args.swept {
@@ -131,6 +137,7 @@ impl Job {
             seed_mode: args.seed_mode,
             config,
             ckpt: files.ckpt,
+            vae,
             device,
             precision: args.precision,
             threads: args.threads.map(usize::from),

@@ -2,18 +2,28 @@
 
 use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG};
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::hub::{Hub, Repo, Report};
 use crate::config::ModelConfig;
 use crate::demo;
 use anyhow::{Result, ensure};
 use std::path::{Path, PathBuf};
 
 /// Where weights come from.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Ckpt {
-    /// A file, or a diffusers folder.
-    Path(PathBuf),
+    /// Files.
+    At(Place),
     /// The program itself.
     Demo,
+}
+
+/// Where files are.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Place {
+    /// Here: a file, or a diffusers folder.
+    Path(PathBuf),
+    /// On a Hugging Face hub.
+    Hub(Repo),
 }
 
 /// A well-known fork of the original keeps its checkpoint here.
@@ -27,7 +37,7 @@ const LAION_OUTDIR: &str = "outputs/txt2img-samples-laion400m";
 pub const DEMO: [&str; 2] = [
     "no model is named and none is at models/ldm/stable-diffusion-v1/model.ckpt, so the built-in demo model draws: cubes, \
      balls, pyramids, cones, cylinders and rings, in twelve colours",
-    "for Stable Diffusion 1.5, download v1-5-pruned-emaonly.safetensors and name it with --ckpt FILE",
+    "for Stable Diffusion 1.5, add --ckpt hub, which downloads it once, or --ckpt FILE, if it is here",
 ];
 
 /// Files and folders the flags name.
@@ -44,12 +54,12 @@ impl<'a> Files<'a> {
     /// Those of these flags.
     pub fn new(args: &'a Args) -> Self {
         if args.laion400m {
-            let ckpt = Ckpt::Path(LAION_CKPT.into());
+            let ckpt = Ckpt::At(Place::Path(LAION_CKPT.into()));
             return Self { config: Some(LAION_CONFIG.as_ref()), ckpt, outdir: LAION_OUTDIR.as_ref() };
         }
         let ckpt = match &args.ckpt {
             Some(name) if name == Path::new(demo::NAME) => Ckpt::Demo,
-            Some(path) => Ckpt::Path(path.clone()),
+            Some(name) => Ckpt::At(Place::named(name)),
             None => Ckpt::default(args.config.is_some()),
         };
         let default = (ckpt != Ckpt::Demo).then_some(DEFAULT_CONFIG.as_ref());
@@ -70,35 +80,54 @@ impl Ckpt {
     fn default(has_config: bool) -> Self {
         let there = [DEFAULT_CKPT, FORK_CKPT].into_iter().find(|path| Path::new(path).exists());
         match there {
-            Some(path) => Ckpt::Path(path.into()),
+            Some(path) => Ckpt::At(Place::Path(path.into())),
             // A config is for a model of its own: that it is missing should be said.
-            None if has_config => Ckpt::Path(DEFAULT_CKPT.into()),
+            None if has_config => Ckpt::At(Place::Path(DEFAULT_CKPT.into())),
             None => Ckpt::Demo,
         }
     }
 
-    /// Opens it.
+    /// Opens it, after fetching it where it must be. half: half precision is enough.
     ///
     /// # Errors
-    /// When there is no such checkpoint, or it is not one of Stable Diffusion 1.x.
-    pub fn open(&self) -> Result<Checkpoint> {
+    /// When there is no such checkpoint, or it is not one of Stable Diffusion 1.x; `Interrupted` after Ctrl-C.
+    pub fn open(&self, half: bool, report: Report) -> Result<Checkpoint> {
         match self {
-            Ckpt::Path(path) => Checkpoint::open(path),
             Ckpt::Demo => demo::checkpoint(),
+            Ckpt::At(place) => Checkpoint::open(&place.path(half, report)?),
         }
+    }
+}
+
+impl Place {
+    /// A path, if there is something at it; else what a hub may have under this name.
+    pub fn named(name: &Path) -> Self {
+        let repo = name.to_str().filter(|_| !name.exists()).and_then(Repo::parse);
+        repo.map_or_else(|| Place::Path(name.to_owned()), Place::Hub)
     }
 
     /// # Errors
-    /// When there is certainly nothing.
-    pub fn check_exists(&self) -> Result<()> {
-        let Ckpt::Path(path) = self else { return Ok(()) };
+    /// When there is certainly nothing. flag: what named it.
+    pub fn check_exists(&self, flag: &str) -> Result<()> {
+        let Place::Path(path) = self else { return Ok(()) };
         let name = path.display();
         ensure!(
             // Whatever else is wrong with it is said when it is opened.
             !matches!(path.try_exists(), Ok(false)),
-            "checkpoint '{name}' is not there; give a Stable Diffusion 1.x model with --ckpt FILE (a .ckpt or \
+            "checkpoint '{name}' is not there; give a Stable Diffusion 1.x model with {flag} FILE (a .ckpt or \
              .safetensors file or a diffusers folder), or put one at this path"
         );
         Ok(())
+    }
+
+    /// Where it is, or is after it was fetched. half: half precision is enough.
+    ///
+    /// # Errors
+    /// When it cannot be had; `Interrupted` after Ctrl-C.
+    pub fn path(&self, half: bool, report: Report) -> Result<PathBuf> {
+        match self {
+            Place::Path(path) => Ok(path.clone()),
+            Place::Hub(repo) => Hub::from_env()?.fetch(repo, half, report),
+        }
     }
 }

@@ -5,13 +5,15 @@ mod desk;
 mod watch;
 
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::hub::Download;
+use crate::device::{self, Precision};
 use crate::interrupt::{self, Interrupted};
 use crate::job::{Batch, Job, Settings};
 use crate::model::{self, Model};
 use crate::output::{Folder, Picture};
 use crate::progress::Progress;
 use crate::rng::{Each, Generator, Noise, Origin, Place};
-use crate::{device, timings::Timings};
+use crate::timings::Timings;
 use anyhow::{Context, Result};
 use candle_core::{DType, IndexOp, Tensor};
 use contexts::Contexts;
@@ -38,16 +40,23 @@ const MOST_WAITING: usize = 8;
 /// Draws everything the job asks for and saves it.
 ///
 /// # Errors
-/// When the model cannot be loaded or a picture cannot be saved; those saved before stay.
+/// When the model cannot be had or a picture cannot be saved; those saved before stay.
 pub fn run(job: &Job) -> Result<End> {
     interrupt::listen();
+    match draw(job) {
+        Err(error) if error.is::<Interrupted>() => Ok(End::Interrupted),
+        end => end,
+    }
+}
+
+fn draw(job: &Job) -> Result<End> {
     if let Some(threads) = job.threads {
         device::use_threads(threads)?;
     }
     let progress = Progress::new(job.watcher);
     job.notes.iter().for_each(|note| progress.note(note));
     let mut timings = Timings::start();
-    let checkpoint = job.ckpt.open()?;
+    let checkpoint = open(job, &progress)?;
     let folder = Folder::open(&job.outdir)?;
     let model = load(&checkpoint, job, job.precision.dtype(), &progress)?;
     timings.loaded();
@@ -58,13 +67,12 @@ pub fn run(job: &Job) -> Result<End> {
         (drawn, desk.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     // Where saving failed, drawing only stopped for it.
-    let n_saved = saved?;
+    timings.drawn(saved?);
     let end = match drawn {
         Ok(()) => End::Finished,
         Err(error) if error.is::<Interrupted>() => End::Interrupted,
         Err(error) => return Err(error),
     };
-    timings.drawn(n_saved);
     let mut last_words = String::new();
     if job.timings {
         last_words += &timings.table();
@@ -74,6 +82,18 @@ pub fn run(job: &Job) -> Result<End> {
     }
     std::io::stdout().write_all(last_words.as_bytes()).context("writing to standard output")?;
     Ok(end)
+}
+
+/// The model's files, fetched where they must be.
+fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
+    let half = job.precision == Precision::Autocast;
+    let mut downloads = progress.downloads();
+    let mut report = |at: &Download| downloads.show(&at.file, at.done, at.size);
+    let checkpoint = job.ckpt.open(half, &mut report)?;
+    match &job.vae {
+        Some(vae) => checkpoint.with_vae(&vae.path(half, &mut report)?),
+        None => Ok(checkpoint),
+    }
 }
 
 fn load(checkpoint: &Checkpoint, job: &Job, dtype: DType, progress: &Progress) -> Result<Model> {

@@ -57,6 +57,7 @@ fn every_flag_of_ours_is_read() {
         ("--rng cpu", |a| a.rng = Rng::Cpu),
         ("--rng cuda", |_| ()),
         ("--rng cuda:82x1536", |a| a.rng = Rng::Cuda { sms: 82, threads_per_sm: 1536 }),
+        ("--vae x", |a| a.vae = Some("x".into())),
         ("--device cpu", |a| a.device = Choice::Cpu),
         ("--device cuda", |a| a.device = Choice::Cuda(0)),
         ("--device cuda:3", |a| a.device = Choice::Cuda(3)),

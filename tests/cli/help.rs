@@ -28,7 +28,7 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 15] = [
+const OURS: [&str; 16] = [
     "--negative_prompt",
     "--emphasis",
     "--long_prompt",
@@ -37,6 +37,7 @@ const OURS: [&str; 15] = [
     "--schedule",
     "--rng",
     "--seed_mode",
+    "--vae",
     "--device",
     "--threads",
     "--sweep",

@@ -69,6 +69,7 @@ fn defaults() -> Args {
         schedule: Spacing::Discrete,
         rng: Rng::Cuda { sms: 108, threads_per_sm: 2048 },
         seed_mode: SeedMode::Stream,
+        vae: None,
         device: Choice::Auto,
         threads: None,
         sweep: vec![],

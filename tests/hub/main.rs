@@ -4,9 +4,12 @@ mod choice;
 mod environment;
 mod names;
 mod pretend;
+mod program;
 mod refusals;
 mod resume;
 mod server;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};

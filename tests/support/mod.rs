@@ -108,6 +108,8 @@ impl TestRun {
     pub fn bare<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_txt2img"));
         command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());
+        // No test asks the real hub.
+        command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", self.path("hub"));
         command
     }
 

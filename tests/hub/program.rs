@@ -1,0 +1,51 @@
+//! The program with `--ckpt` and `--vae` from the pretended hub.
+
+use crate::pretend::Pretend;
+use crate::support::{TestRun, fixture, read_png, stderr};
+
+/// A run whose hub is this.
+fn run(pretend: &Pretend, flags: &[&str]) -> (TestRun, String) {
+    let run = TestRun::new();
+    let config = fixture("nano.yaml");
+    let small = ["--H", "64", "--W", "64", "--ddim_steps", "2", "--n_samples", "1", "--n_iter", "1", "--outdir", "out"];
+    let mut command = run.bare([&small[..], &["--config", config.to_str().unwrap()], flags].concat());
+    let hub = pretend.seen();
+    command.env("HF_ENDPOINT", hub.endpoint).env("HF_HUB_CACHE", hub.cache).env_remove("HF_HUB_OFFLINE");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    (run, stderr(&output))
+}
+
+#[test]
+fn a_repository_draws_what_its_file_draws() {
+    let nano = std::fs::read(fixture("nano.ckpt")).unwrap();
+    let pretend = Pretend::with(&[("README.md", b"nano"), ("nano.ckpt", &nano)]);
+    let plain = TestRun::new();
+    plain.quick(["--skip_grid"]).ok();
+    let expected = read_png(&plain.path("out/samples/00000.png"));
+    for flags in [&["--ckpt", "someone/model"][..], &["--ckpt", "someone/model:nano.ckpt", "--vae", "someone/model"]] {
+        let (run, _) = run(&pretend, flags);
+        assert!(read_png(&run.path("out/samples/00000.png")) == expected, "{flags:?}");
+    }
+    assert_eq!(pretend.fetched(), 1);
+}
+
+#[test]
+fn programs_are_told_of_the_download() {
+    let nano = std::fs::read(fixture("nano.ckpt")).unwrap();
+    let pretend = Pretend::with(&[("nano.ckpt", &nano)]);
+    let (_, said) = run(&pretend, &["--ckpt", "someone/model", "--progress", "json"]);
+    let last = said.lines().rfind(|line| line.contains("\"download\"")).unwrap();
+    let event: serde_json::Value = serde_json::from_str(last).unwrap();
+    let expected =
+        serde_json::json!({ "event": "download", "file": "nano.ckpt", "done": nano.len(), "of": nano.len() });
+    assert_eq!(event, expected);
+}
+
+#[test]
+fn what_cannot_be_had_is_one_sentence() {
+    let run = TestRun::new();
+    run.alone(["--ckpt", "someone/model"])
+        .fails_with("HF_HUB_OFFLINE is set and a checkpoint of 'someone/model' is not in the cache");
+    run.alone(["--ckpt", "demo", "--vae", "nowhere.ckpt"]).fails_with("with --vae FILE");
+}
