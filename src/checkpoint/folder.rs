@@ -32,6 +32,11 @@ pub(super) fn read(folder: &Path) -> Result<Tensors> {
     Ok(tensors)
 }
 
+/// The file in a folder as transformers writes it, for a model alone.
+pub(super) fn lone_model(folder: &Path) -> Result<PathBuf> {
+    find(folder, "", TEXT_MODEL).map_err(|e| about(folder, e))
+}
+
 /// An error if the folder is of another kind.
 fn check(folder: &Path) -> Result<()> {
     let has = |part: &str| folder.join(part).is_dir();
@@ -48,7 +53,8 @@ fn find(folder: &Path, part: &str, files: FileNames) -> Result<PathBuf> {
     let mut paths = files.iter().map(|file| folder.join(part).join(file));
     paths.find(|path| path.exists()).ok_or_else(|| {
         let [first, others @ ..] = files;
-        anyhow!("lacks {part}/{first} (or {}); download it whole", others.join(", "))
+        let first = Path::new(part).join(first);
+        anyhow!("lacks {} (or {}); download it whole", first.display(), others.join(", "))
     })
 }
 

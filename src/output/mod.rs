@@ -1,6 +1,7 @@
 //! From the decoder's numbers to files in OUTDIR.
 
 mod axis;
+mod blur;
 mod grid;
 mod haar;
 mod page;
@@ -21,6 +22,7 @@ use std::{fs, io};
 use anyhow::{Context, Result, bail};
 
 pub use axis::Axis;
+pub use blur::blur;
 pub use grid::grid;
 pub use page::page;
 pub use pixels::picture;
