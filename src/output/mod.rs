@@ -4,6 +4,7 @@ mod axis;
 mod blur;
 mod grid;
 mod haar;
+mod open;
 mod page;
 mod pixels;
 mod png;
@@ -11,6 +12,7 @@ mod series;
 mod sheet;
 mod shrink;
 mod text;
+mod verify;
 mod watermark;
 mod yuv;
 
@@ -24,10 +26,12 @@ use anyhow::{Context, Result, bail};
 pub use axis::Axis;
 pub use blur::blur;
 pub use grid::grid;
+pub use open::open;
 pub use page::page;
 pub use pixels::picture;
 pub use sheet::sheet;
 pub use shrink::shrunk;
+pub use verify::{Mark, verify};
 pub use watermark::{mark, read};
 
 use series::Series;

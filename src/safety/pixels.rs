@@ -5,7 +5,7 @@ use crate::output::Picture;
 
 /// CLIP's mean and standard deviation of red, green and blue.
 const MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
-const STD: [f32; 3] = [0.26862954, 0.26130258, 0.27577711];
+const STD: [f32; 3] = [0.26862954, 0.2613026, 0.2757771];
 
 /// The middle square of a picture at `side` × `side` pixels: (3, side, side).
 ///
