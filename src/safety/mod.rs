@@ -64,7 +64,7 @@ impl Checker {
     /// `pytorch_model.bin`, or such a folder as `safety_checker` in it. All is f32.
     ///
     /// # Errors
-    /// When one of the files is missing, or not a safety checker's.
+    /// When one of the files is missing, or is not a safety checker's.
     pub fn load(folder: &Path, device: &Device) -> Result<Self> {
         let inner = folder.join("safety_checker");
         let folder = if inner.is_dir() { &inner } else { folder };
@@ -113,7 +113,7 @@ impl Checker {
         let special_care: Vec<f32> = self.special_care.excess(&cosines.special_care).map(special).collect();
         let plain = |excess| score(excess, adjustment);
         let concepts: Vec<f32> = self.concepts.excess(&cosines.concepts).map(plain).collect();
-        // No number is above a threshold, and none below.
+        // NaN is above no threshold: such weights would let every picture pass.
         let are_numbers = concepts.iter().chain(&special_care).all(|score| score.is_finite());
         ensure!(are_numbers, "the safety checker's weights are damaged: it gives no numbers; download it again");
         Ok(Verdict { flagged: concepts.iter().any(|&score| score > 0.), concepts, special_care })

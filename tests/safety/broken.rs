@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use txt2img::safety::Checker;
 
-use crate::support::tensors;
+use crate::support::{fixture, tensors};
 use crate::{folder, picture, safety_json, write_config};
 
 /// One sentence that says why the folder is no safety checker.
@@ -96,6 +96,15 @@ fn files_of_other_kinds_are_refused() {
         fs::write(&model, bytes).unwrap();
         refused(folder.path(), because);
     }
+}
+
+#[test]
+fn a_bin_file_is_read_where_there_is_no_safetensors_file() {
+    let folder = folder();
+    fs::copy(fixture("nano.ckpt"), folder.path().join("pytorch_model.bin")).unwrap();
+    assert!(Checker::load(folder.path(), &Device::Cpu).is_ok(), "the .safetensors file comes first");
+    fs::remove_file(folder.path().join("model.safetensors")).unwrap();
+    refused(folder.path(), "pytorch_model.bin' does not fit the model's config: it has no tensor 'vision_model.");
 }
 
 #[test]
