@@ -47,6 +47,8 @@ pub mod diffusion;
 
 pub mod vae;
 
+pub mod safety;
+
 pub mod output;
 
 // Used by the stages above, knowing none of them.

@@ -32,6 +32,11 @@ pub(super) fn read(folder: &Path) -> Result<Tensors> {
     Ok(tensors)
 }
 
+/// The file in a folder as transformers writes it, for a model alone.
+pub(super) fn lone_model(folder: &Path) -> Result<PathBuf> {
+    find(folder, "", TEXT_MODEL).map_err(|e| about(folder, e))
+}
+
 /// An error if the folder is of another kind.
 fn check(folder: &Path) -> Result<()> {
     let has = |part: &str| folder.join(part).is_dir();

@@ -50,7 +50,14 @@ impl Checkpoint {
         Self::new(path, if path.is_dir() { folder::read(path)? } else { read_file(path)? })
     }
 
-    /// The same of bytes that are a part of the program. path: what to call them.
+    /// Opens a folder as transformers writes it, with `model.safetensors` or `pytorch_model.bin` for a model alone. The
+    /// tensors keep the names they have there.
+    pub fn open_alone(folder: &Path) -> Result<Self> {
+        let path = folder::lone_model(folder)?;
+        Ok(Self { tensors: read_file(&path)?, path })
+    }
+
+    /// Opens bytes that are a part of the program. path: what to call them.
     pub fn built_in(path: &Path, bytes: &'static [u8]) -> Result<Self> {
         Self::new(path, tensors(Bytes::BuiltIn(bytes)).map_err(|e| about(path, e))?)
     }

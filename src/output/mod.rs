@@ -1,8 +1,10 @@
 //! From the decoder's numbers to files in OUTDIR.
 
 mod axis;
+mod blur;
 mod grid;
 mod haar;
+mod open;
 mod page;
 mod pixels;
 mod png;
@@ -10,6 +12,7 @@ mod series;
 mod sheet;
 mod shrink;
 mod text;
+mod verify;
 mod watermark;
 mod yuv;
 
@@ -21,11 +24,14 @@ use std::{fs, io};
 use anyhow::{Context, Result, bail};
 
 pub use axis::Axis;
+pub use blur::blur;
 pub use grid::grid;
+pub use open::open;
 pub use page::page;
 pub use pixels::picture;
 pub use sheet::sheet;
 pub use shrink::shrunk;
+pub use verify::{Mark, verify};
 pub use watermark::{mark, read};
 
 use series::Series;

@@ -5,7 +5,8 @@ use std::array;
 use super::haar::Quad;
 use super::{Picture, yuv};
 
-const TEXT: &[u8] = b"StableDiffusionV1";
+/// What the watermark says.
+pub(super) const TEXT: &str = "StableDiffusionV1";
 const MIN_PIXELS: usize = 256 * 256;
 /// From one multiple of this to the next, numbers near 1/4 of the way say 0 and near 3/4 say 1.
 const SCALE: f64 = 36.0;
@@ -18,7 +19,7 @@ pub fn mark(picture: &mut Picture) -> bool {
     let layout = Layout::of(picture);
     let mut colours = yuv_colours(picture);
     let mut quads = layout.quads_of_u(&colours);
-    for (block, bit) in layout.blocks().zip(bits(TEXT).cycle()) {
+    for (block, bit) in layout.blocks().zip(bits(TEXT.as_bytes()).cycle()) {
         let peak = peak(&quads, block);
         quads[peak].average = with_bit(quads[peak].average, bit);
     }
@@ -34,6 +35,17 @@ pub fn mark(picture: &mut Picture) -> bool {
 
 /// The text of `length` bytes that the package's own decoder would find.
 pub fn read(picture: &Picture, length: usize) -> Vec<u8> {
+    text(&votes(picture, length))
+}
+
+/// The text that most blocks say.
+pub(super) fn text(votes: &[Votes]) -> Vec<u8> {
+    let (bytes, _) = votes.as_chunks::<8>();
+    bytes.iter().map(byte).collect()
+}
+
+/// What the blocks say of each bit of `length` bytes.
+pub(super) fn votes(picture: &Picture, length: usize) -> Vec<Votes> {
     let layout = Layout::of(picture);
     let quads = layout.quads_of_u(&yuv_colours(picture));
     let mut votes = vec![Votes::default(); 8 * length];
@@ -42,8 +54,7 @@ pub fn read(picture: &Picture, length: usize) -> Vec<u8> {
         votes[bit].all += 1.0;
         votes[bit].ones += f64::from(bit_of(average));
     }
-    let (bytes, _) = votes.as_chunks::<8>();
-    bytes.iter().map(byte).collect()
+    votes
 }
 
 /// The number near `average` that says `bit`.
@@ -58,9 +69,9 @@ fn bit_of(average: f64) -> bool {
 
 /// What the blocks that hold a bit say about it.
 #[derive(Clone, Default)]
-struct Votes {
-    ones: f64,
-    all: f64,
+pub(super) struct Votes {
+    pub ones: f64,
+    pub all: f64,
 }
 
 impl Votes {
@@ -75,7 +86,7 @@ fn byte(votes: &[Votes; 8]) -> u8 {
 }
 
 /// Most significant bit of each byte first.
-fn bits(text: &[u8]) -> impl Iterator<Item = bool> + Clone {
+pub(super) fn bits(text: &[u8]) -> impl Iterator<Item = bool> + Clone {
     text.iter().flat_map(|byte| (0..8).rev().map(move |place| byte >> place & 1 == 1))
 }
 

@@ -1,0 +1,35 @@
+//! Picture files of any kind.
+
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::Path;
+
+use anyhow::{Error, Result, anyhow, ensure};
+use image::{ImageError, ImageReader};
+
+use super::Picture;
+
+/// Opens a PNG, JPEG or WebP file; its first bytes tell which.
+///
+/// # Errors
+/// When it cannot be read, is no such file, or is damaged.
+pub fn open(path: &Path) -> Result<Picture> {
+    decode(path).map_err(|error| anyhow!("'{}' {error}", path.display()))
+}
+
+fn decode(path: &Path) -> Result<Picture> {
+    let unreadable = |error| anyhow!("cannot be read: {error}");
+    // Asked before opening, which would wait at a pipe.
+    ensure!(fs::metadata(path).map_err(unreadable)?.is_file(), "is no file; give a picture");
+    let file = BufReader::new(File::open(path).map_err(unreadable)?);
+    let rgb = ImageReader::new(file).with_guessed_format().map_err(unreadable)?.decode().map_err(unfit)?.into_rgb8();
+    Ok(Picture { width: rgb.width() as usize, height: rgb.height() as usize, rgb: rgb.into_raw() })
+}
+
+fn unfit(error: ImageError) -> Error {
+    match error {
+        ImageError::Unsupported(_) => anyhow!("is no picture that can be read; give a PNG, JPEG or WebP file"),
+        ImageError::Limits(_) => anyhow!("is too large a picture"),
+        error => anyhow!("is a damaged picture ({})", error.to_string().lines().next().unwrap_or_default()),
+    }
+}

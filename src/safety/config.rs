@@ -1,0 +1,103 @@
+//! The shape of the vision transformer, as `config.json` gives it.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use candle_transformers::models::clip::text_model::Activation;
+use candle_transformers::models::clip::vision_model::ClipVisionConfig;
+use serde::Deserialize;
+
+/// Such files have 5 KiB; /dev/zero has no end.
+const MOST_BYTES: u64 = 1 << 20;
+/// No layer is wider.
+pub const MOST_CHANNELS: usize = 1 << 16;
+
+#[derive(Deserialize)]
+struct Config {
+    vision_config: VisionConfig,
+}
+
+/// Field names and defaults are those of transformers' `CLIPVisionConfig`.
+#[derive(Deserialize)]
+#[serde(default)]
+struct VisionConfig {
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    image_size: usize,
+    patch_size: usize,
+    hidden_act: String,
+}
+
+impl Default for VisionConfig {
+    fn default() -> Self {
+        Self {
+            hidden_size: 768,
+            intermediate_size: 3072,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            image_size: 224,
+            patch_size: 32,
+            hidden_act: "quick_gelu".into(),
+        }
+    }
+}
+
+/// Reads `config.json`. projection_dim: the width that the tensors tell.
+pub fn read(path: &Path, projection_dim: usize) -> Result<ClipVisionConfig> {
+    let parse = || -> Result<_> {
+        let config: Config = serde_json::from_str(&text(path)?)?;
+        config.vision_config.check()?;
+        Ok(config.vision_config)
+    };
+    let config = parse().with_context(|| format!("the safety checker's '{}'", path.display()))?;
+    Ok(config.clip(projection_dim))
+}
+
+fn text(path: &Path) -> Result<String> {
+    // Asked before opening, which would wait at a pipe.
+    ensure!(fs::metadata(path)?.is_file(), "it is no file");
+    let mut text = String::new();
+    File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
+    ensure!(text.len() as u64 <= MOST_BYTES, "it has more than {MOST_BYTES} bytes");
+    Ok(text)
+}
+
+impl VisionConfig {
+    /// Numbers that no model can be built from, or none that fits in memory.
+    fn check(&self) -> Result<()> {
+        for (name, number, most) in [
+            ("hidden_size", self.hidden_size, MOST_CHANNELS),
+            ("intermediate_size", self.intermediate_size, MOST_CHANNELS),
+            ("num_hidden_layers", self.num_hidden_layers, 256),
+            ("num_attention_heads", self.num_attention_heads, 64),
+            ("image_size", self.image_size, 1024),
+            ("patch_size", self.patch_size, self.image_size),
+        ] {
+            ensure!((1..=most).contains(&number), "vision_config: {name} must be 1 to {most}, not {number}");
+        }
+        let patches = self.image_size / self.patch_size;
+        ensure!(patches <= 32, "vision_config: patch_size makes {patches} patches a side, more than 32");
+        let (width, heads) = (self.hidden_size, self.num_attention_heads);
+        ensure!(width % heads == 0, "vision_config: hidden_size {width} cannot be divided among {heads} heads");
+        ensure!(self.hidden_act == "quick_gelu", "vision_config: hidden_act must be quick_gelu, as CLIP's is");
+        Ok(())
+    }
+
+    fn clip(self, projection_dim: usize) -> ClipVisionConfig {
+        ClipVisionConfig {
+            embed_dim: self.hidden_size,
+            activation: Activation::QuickGelu,
+            intermediate_size: self.intermediate_size,
+            num_hidden_layers: self.num_hidden_layers,
+            num_attention_heads: self.num_attention_heads,
+            projection_dim,
+            num_channels: 3,
+            image_size: self.image_size,
+            patch_size: self.patch_size,
+        }
+    }
+}
