@@ -5,8 +5,10 @@ mod sweep;
 
 use crate::device::{self, Precision};
 use crate::diffusion::samplers::{Kind, Spacing};
+use crate::output::Format;
 use crate::progress::Watcher;
 use crate::rng::Rng;
+use crate::safety::Action;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -138,7 +140,7 @@ pub struct Args {
     pub sampler: Option<Kind>,
 
     /// How k-diffusion's samplers space their steps
-    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "discrete", value_parser = one_of(SPACINGS))]
+    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "discrete", value_parser = one_of(Spacing::ALL))]
     pub schedule: Spacing,
 
     /// Whose random numbers: cuda, torch's on a GPU; cuda:SMSxTHREADS, on one of another size; cpu, torch's on a CPU
@@ -171,6 +173,32 @@ pub struct Args {
     #[arg(skip)]
     pub swept: Option<Sweep>,
 
+    /// What becomes of pictures that the safety checker flags: replace and black make them black, blur and flag keep
+    /// them, off checks nothing [default: replace, if the checker can be had]
+    #[arg(long, value_name = "NAME", help_heading = OURS, value_parser = one_of(Action::ALL))]
+    pub safety: Option<Action>,
+
+    /// The safety checker: a folder, or a repository as for --ckpt [default: the model's own, or the original's from the
+    /// hub]
+    #[arg(long = "safety_ckpt", value_name = "FOLDER", help_heading = OURS)]
+    pub safety_ckpt: Option<PathBuf>,
+
+    /// How pictures are written: png, jpg or webp
+    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "png", value_parser = one_of(Format::ALL))]
+    pub format: Format,
+
+    /// Write no word in pictures of how they were drawn
+    #[arg(long = "no_metadata", help_heading = OURS)]
+    pub no_metadata: bool,
+
+    /// Draw this picture of ours again, and say whether it came out equal
+    #[arg(long, value_name = "FILE", help_heading = OURS, conflicts_with_all = ["from_file", "sweep"])]
+    pub replay: Option<PathBuf>,
+
+    /// Draw nothing: say which invisible watermark each of these pictures carries, and how sure that is
+    #[arg(long = "verify_watermark", value_name = "FILE", help_heading = OURS, num_args = 1..)]
+    pub verify_watermark: Vec<PathBuf>,
+
     /// How to tell progress on standard error: bar, or json, one event a line
     #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "bar", value_parser = one_of(WATCHERS))]
     pub progress: Watcher,
@@ -195,8 +223,6 @@ pub const DEFAULT_CONFIG: &str = "configs/stable-diffusion/v1-inference.yaml";
 pub const DEFAULT_CKPT: &str = "models/ldm/stable-diffusion-v1/model.ckpt";
 
 const PRECISIONS: [(&str, Precision); 2] = [("full", Precision::Full), ("autocast", Precision::Autocast)];
-
-const SPACINGS: [(&str, Spacing); 2] = [("discrete", Spacing::Discrete), ("karras", Spacing::Karras)];
 
 const SEED_MODES: [(&str, SeedMode); 2] = [("stream", SeedMode::Stream), ("per_image", SeedMode::PerImage)];
 

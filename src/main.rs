@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use txt2img::args::Args;
 use txt2img::job::Job;
-use txt2img::txt2img::{End, run};
+use txt2img::txt2img::{End, run, verify_watermarks};
 
 fn main() -> ExitCode {
     txt2img::ops::keep_memory(); // before there are threads
@@ -24,6 +24,9 @@ fn main() -> ExitCode {
 
 fn txt2img() -> Result<End> {
     let args = Args::from_command_line();
+    if !args.verify_watermark.is_empty() {
+        return verify_watermarks(&args.verify_watermark);
+    }
     let job = Job::from_args(&args)?;
     run(&job)
 }

@@ -156,7 +156,7 @@ impl Model {
     /// # Errors
     /// When the device fails.
     pub fn picture(&self, latents: &Tensor, index: usize) -> Result<Picture> {
-        picture(&self.pixels(&latents.i(index..=index)?)?)
+        picture(&self.pixels(&latents.i(index..=index)?)?, output::picture)
     }
 
     /// latents: (1, h, w, 4) → (1, 8h, 8w, 3), from −1 to 1 or a little beyond.
@@ -173,11 +173,11 @@ impl Model {
     }
 }
 
-/// pixels: (1, 8h, 8w, 3), from −1 to 1.
+/// pixels: (1, 8h, 8w, 3), from −1 to 1. made_by: one of `output`'s ways to make levels of them.
 ///
 /// # Errors
 /// When the device fails.
-pub fn picture(pixels: &Tensor) -> Result<Picture> {
+pub fn picture(pixels: &Tensor, made_by: fn(&[f32], usize, usize) -> Picture) -> Result<Picture> {
     let (_, height, width, _) = pixels.dims4()?;
-    Ok(output::picture(&pixels.flatten_all()?.to_vec1::<f32>()?, width, height))
+    Ok(made_by(&pixels.flatten_all()?.to_vec1::<f32>()?, width, height))
 }

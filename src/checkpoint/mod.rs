@@ -54,7 +54,7 @@ impl Checkpoint {
     /// tensors keep the names they have there.
     pub fn open_alone(folder: &Path) -> Result<Self> {
         let path = folder::lone_model(folder)?;
-        Ok(Self { tensors: read_file(&path)?, path })
+        Ok(Self { tensors: read_file(&path)?, vae: None, path })
     }
 
     /// Opens bytes that are a part of the program. path: what to call them.

@@ -2,16 +2,18 @@
 
 mod lines;
 mod model;
+mod replay;
 
 use crate::args::{self, Args, Seed, SeedMode};
 use crate::config::ModelConfig;
 use crate::device;
 use crate::diffusion::samplers::{Kind, Plan};
 use crate::diffusion::schedule::Schedule;
-use crate::output::Axis;
+use crate::output::{Axis, Format};
 use crate::progress::Watcher;
 use crate::prompts::{self, Ask, wildcards};
 use crate::rng::{self, Rng};
+use crate::safety::Action;
 use crate::text::{Reading, emphasis};
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
@@ -21,6 +23,7 @@ use std::path::PathBuf;
 
 pub use lines::{Batch, Line, Lines, Settings, Wish};
 pub use model::{Ckpt, Place};
+pub use replay::Replay;
 
 /// What to do, with nothing left to decide.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub struct Job {
     pub seed_mode: SeedMode,
     /// The model's shape.
     pub config: ModelConfig,
+    /// The yaml file that says so, if one was named.
+    pub config_path: Option<PathBuf>,
     /// The model's weights.
     pub ckpt: Ckpt,
     /// Whose autoencoder takes the place of the model's own.
@@ -61,6 +66,16 @@ pub struct Job {
     pub grid_columns: Option<usize>,
     /// Whether pictures carry the invisible watermark.
     pub watermark: bool,
+    /// What becomes of pictures that are flagged, if that is said.
+    pub safety: Option<Action>,
+    /// Where the safety checker is, if that is said.
+    pub safety_ckpt: Option<Place>,
+    /// The kind of file that pictures go to.
+    pub format: Format,
+    /// Whether they say how they were drawn.
+    pub metadata: bool,
+    /// What is drawn again.
+    pub replay: Option<Replay>,
     /// Who is told of the progress.
     pub watcher: Watcher,
     /// Where to say what became of each picture.
@@ -97,6 +112,13 @@ impl Job {
     /// # Errors
     /// On every combination of flags that cannot be drawn, and on files that are not there.
     pub fn from_args(args: &Args) -> Result<Self> {
+        match &args.replay {
+            Some(path) => replay::job(path, args),
+            None => Self::of(args),
+        }
+    }
+
+    fn of(args: &Args) -> Result<Self> {
         let n_samples = count("--n_samples", args.n_samples)?;
         let iterations = count("--n_iter", args.n_iter)?;
         settings(args)?;
@@ -112,6 +134,8 @@ impl Job {
         }
         let vae = args.vae.as_deref().map(Place::named);
         vae.iter().try_for_each(|vae| vae.check_exists("--vae"))?;
+        let safety_ckpt = args.safety_ckpt.as_deref().map(Place::named);
+        safety_ckpt.iter().try_for_each(|place| place.check_exists("--safety_ckpt"))?;
         let device = args.device.device()?;
         let seed = seed(args.seed, &mut notes);
         let lines = match &args.swept {
@@ -136,6 +160,7 @@ impl Job {
             wildcards: args.wildcards,
             seed_mode: args.seed_mode,
             config,
+            config_path: files.config.map(PathBuf::from),
             ckpt: files.ckpt,
             vae,
             device,
@@ -146,6 +171,11 @@ impl Job {
             // 0 is the original's spelling of "as many as n_samples".
             grid_columns: (!args.skip_grid).then_some(if args.n_rows > 0 { args.n_rows as usize } else { n_samples }),
             watermark: !args.skip_watermark,
+            safety: args.safety,
+            safety_ckpt,
+            format: args.format,
+            metadata: !args.no_metadata,
+            replay: None,
             watcher: args.progress,
             report: args.report.clone(),
             timings: args.timings,
@@ -158,6 +188,9 @@ impl Job {
     pub fn batches(&self) -> impl Iterator<Item = Batch<'_>> {
         let batches = self.lines.batches(self.iterations, (self.seed_mode == SeedMode::PerImage).then_some(self.seed));
         batches.map(|mut batch| {
+            if let Some(replay) = &self.replay {
+                batch.wishes[0].origin = Some(replay.record.origin);
+            }
             if self.wildcards {
                 batch.wishes.iter_mut().for_each(|wish| self.choose(wish));
             }

@@ -6,6 +6,7 @@ use crate::checkpoint::hub::{Hub, Repo, Report};
 use crate::config::ModelConfig;
 use crate::demo;
 use anyhow::{Result, ensure};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Where weights come from.
@@ -95,6 +96,24 @@ impl Ckpt {
         match self {
             Ckpt::Demo => demo::checkpoint(),
             Ckpt::At(place) => Checkpoint::open(&place.path(half, report)?),
+        }
+    }
+}
+
+impl fmt::Display for Ckpt {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Ckpt::At(place) => place.fmt(f),
+            Ckpt::Demo => f.write_str(demo::NAME),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Place::Path(path) => path.display().fmt(f),
+            Place::Hub(repo) => repo.fmt(f),
         }
     }
 }

@@ -2,12 +2,13 @@
 
 mod axis;
 mod blur;
+mod format;
 mod grid;
 mod haar;
 mod open;
 mod page;
 mod pixels;
-mod png;
+mod record;
 mod series;
 mod sheet;
 mod shrink;
@@ -25,10 +26,12 @@ use anyhow::{Context, Result, bail};
 
 pub use axis::Axis;
 pub use blur::blur;
+pub use format::{Format, record};
 pub use grid::grid;
-pub use open::open;
+pub use open::{decode, open};
 pub use page::page;
-pub use pixels::picture;
+pub use pixels::{picture, rounded};
+pub use record::Record;
 pub use sheet::sheet;
 pub use shrink::shrunk;
 pub use verify::{Mark, verify};
@@ -60,7 +63,7 @@ const SWEEP: &str = "sweep-";
 
 impl Folder {
     /// Creates OUTDIR and OUTDIR/samples where missing, and counts what is in them: numbers go on from there.
-    pub fn open(outdir: &Path) -> Result<Self> {
+    pub fn open(outdir: &Path, format: Format) -> Result<Self> {
         let samples = outdir.join("samples");
         create(&samples)?;
         // Not counting `samples` itself.
@@ -74,16 +77,16 @@ impl Folder {
             next,
         };
         Ok(Self {
-            samples: series(&samples, "", 5, "png", n_samples),
+            samples: series(&samples, "", 5, format.name(), n_samples),
             grids: series(outdir, "grid-", 4, "png", n_grids),
             sheets: series(outdir, SWEEP, 4, "png", 0),
             pages: series(outdir, SWEEP, 4, "html", 0),
         })
     }
 
-    /// Writes the next OUTDIR/samples/NNNNN.png.
-    pub fn save_sample(&mut self, picture: &Picture) -> Result<PathBuf> {
-        self.samples.save(picture)
+    /// Has the next OUTDIR/samples/NNNNN.EXTENSION written.
+    pub fn save_sample(&mut self, write: impl FnOnce(&mut File) -> Result<()>) -> Result<PathBuf> {
+        self.samples.save_as(write)
     }
 
     /// Writes the next OUTDIR/grid-NNNN.png.

@@ -1,7 +1,7 @@
 //! Picture files of any kind.
 
 use std::fs::{self, File};
-use std::io::BufReader;
+use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 
 use anyhow::{Error, Result, anyhow, ensure};
@@ -14,15 +14,27 @@ use super::Picture;
 /// # Errors
 /// When it cannot be read, is no such file, or is damaged.
 pub fn open(path: &Path) -> Result<Picture> {
-    decode(path).map_err(|error| anyhow!("'{}' {error}", path.display()))
+    file(path).map_err(|error| anyhow!("'{}' {error}", path.display()))
 }
 
-fn decode(path: &Path) -> Result<Picture> {
+/// Reads a picture file's bytes.
+///
+/// # Errors
+/// When they are no PNG, JPEG or WebP file, or a damaged one.
+pub fn decode(bytes: &[u8]) -> Result<Picture> {
+    read(Cursor::new(bytes)).map_err(|error| anyhow!("a picture {error}"))
+}
+
+fn file(path: &Path) -> Result<Picture> {
     let unreadable = |error| anyhow!("cannot be read: {error}");
     // Asked before opening, which would wait at a pipe.
     ensure!(fs::metadata(path).map_err(unreadable)?.is_file(), "is no file; give a picture");
-    let file = BufReader::new(File::open(path).map_err(unreadable)?);
-    let rgb = ImageReader::new(file).with_guessed_format().map_err(unreadable)?.decode().map_err(unfit)?.into_rgb8();
+    read(BufReader::new(File::open(path).map_err(unreadable)?))
+}
+
+fn read(from: impl BufRead + Seek) -> Result<Picture> {
+    let unreadable = |error| anyhow!("cannot be read: {error}");
+    let rgb = ImageReader::new(from).with_guessed_format().map_err(unreadable)?.decode().map_err(unfit)?.into_rgb8();
     Ok(Picture { width: rgb.width() as usize, height: rgb.height() as usize, rgb: rgb.into_raw() })
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tempfile::{Builder, NamedTempFile};
 
-use super::{Picture, png};
+use super::{Format, Picture};
 
 /// How the names of unfinished files begin.
 const UNFINISHED: &str = ".txt2img-";
@@ -26,7 +26,7 @@ pub struct Series {
 impl Series {
     /// Writes the picture under the next name that is free.
     pub fn save(&mut self, picture: &Picture) -> Result<PathBuf> {
-        let png = png::encode(picture)?;
+        let png = Format::Png.encode(picture, None)?;
         self.save_as(|file| Ok(file.write_all(&png)?))
     }
 

@@ -40,6 +40,15 @@ impl Action {
         Self::ALL.iter().find(|(_, action)| *action == self).map_or("", |(name, _)| name)
     }
 
+    /// What it did to a picture, in words.
+    pub fn outcome(self) -> &'static str {
+        match self {
+            Self::Replace | Self::Black => "it is black",
+            Self::Blur => "it is blurred",
+            Self::Flag | Self::Off => "it is left as it is",
+        }
+    }
+
     /// Does to the picture what is to be done to one that is flagged.
     pub fn apply(self, picture: &mut Picture) {
         match self {

@@ -1,11 +1,15 @@
 //! Where finished pictures are marked, saved and laid aside for the grid, while the next are drawn.
 
 use super::Drawn;
-use crate::job::{Job, Sweep};
-use crate::output::{self, Folder, Picture};
+use super::report::Report;
+use crate::job::{Job, Replay, Settings, Sweep};
+use crate::output::{self, Folder, Format, Picture};
 use crate::progress::Progress;
-use anyhow::Result;
-use std::io::BufWriter;
+use crate::safety::{Action, Checker, Verdict};
+use anyhow::{Result, ensure};
+use serde_json::json;
+use std::io::{BufWriter, Write};
+use std::path::Path;
 use std::sync::mpsc::Receiver;
 
 /// Of all pictures of a sweep together, kept for its sheet and its page: 0.9 GB.
@@ -20,37 +24,68 @@ pub struct Desk<'a> {
     pictures: Vec<Picture>,
     /// How much smaller, in each direction, a sweep's pictures are kept.
     shrinking: usize,
+    checker: Option<Checker>,
+    report: Report,
+    /// How many were saved, or would have been.
+    n_saved: usize,
 }
 
 impl<'a> Desk<'a> {
-    pub fn new(job: &'a Job, folder: Folder, progress: &'a Progress) -> Self {
-        Self { job, progress, folder, pictures: vec![], shrinking: shrinking(job) }
+    pub fn new(job: &'a Job, folder: Folder, checker: Option<Checker>, report: Report, progress: &'a Progress) -> Self {
+        let shrinking = shrinking(job);
+        Self { job, progress, folder, pictures: vec![], shrinking, checker, report, n_saved: 0 }
     }
 
     /// Saves all that come, then the overview of them; says how many they were.
+    ///
+    /// # Errors
+    /// When one cannot be saved, or is not what it should have come out as.
     pub fn work(mut self, waiting: Receiver<Drawn>) -> Result<usize> {
-        let mut n_saved = 0;
-        for Drawn { picture, .. } in waiting {
-            self.save(picture)?;
-            n_saved += 1;
-        }
-        self.save_overview()?;
-        Ok(n_saved)
+        let saved = waiting.into_iter().try_for_each(|drawn| self.save(drawn));
+        // What was done is in the report, whatever came after.
+        let overview = saved.and_then(|()| self.save_overview());
+        self.report.end()?;
+        overview?;
+        Ok(self.n_saved)
     }
 
-    fn save(&mut self, mut picture: Picture) -> Result<()> {
+    fn save(&mut self, mut drawn: Drawn) -> Result<()> {
+        let verdict = self.check(&mut drawn)?;
         if self.job.sweep.is_some() {
             // A sheet shows pictures as they are saved; a grid is made of unmarked ones, then marked as a whole.
-            self.mark(&mut picture);
-            self.keep(|shrinking| output::shrunk(&picture, shrinking).into_owned());
+            self.mark(&mut drawn.picture);
+            self.keep(|shrinking| output::shrunk(&drawn.picture, shrinking).into_owned());
         } else {
-            self.keep(|_| picture.clone());
-            self.mark(&mut picture);
+            self.keep(|_| drawn.picture.clone());
+            self.mark(&mut drawn.picture);
         }
+        let mut path = None;
         if self.job.saves_samples {
-            self.folder.save_sample(&picture)?;
+            let record = self.job.metadata.then_some(&drawn.record);
+            let bytes = self.job.format.encode(&drawn.picture, record)?;
+            path = Some(self.folder.save_sample(|file| Ok(file.write_all(&bytes)?))?);
         }
-        Ok(())
+        self.n_saved += 1;
+        self.report.add(&drawn, path.as_deref(), verdict.as_ref())?;
+        self.tell(&drawn, path.as_deref());
+        self.job.replay.iter().try_for_each(|replay| compare(replay, &drawn.picture, self.progress))
+    }
+
+    /// What the safety checker says of it, if there is one, and does to it.
+    fn check(&self, drawn: &mut Drawn) -> Result<Option<Verdict>> {
+        let (Some(checker), Some(seen)) = (&self.checker, &drawn.seen) else { return Ok(None) };
+        let verdict = checker.check(seen)?;
+        if verdict.flagged {
+            let (action, number) = (self.job.safety.unwrap_or(Action::Replace), drawn.number + 1);
+            action.apply(&mut drawn.picture);
+            self.progress.note(&format!("picture {number} is flagged by the safety checker: {}", action.outcome()));
+        }
+        Ok(Some(verdict))
+    }
+
+    fn tell(&self, drawn: &Drawn, path: Option<&Path>) {
+        let path = path.map(|path| path.display().to_string());
+        self.progress.event(&json!({ "event": "picture", "number": drawn.number, "file": path }));
     }
 
     /// For the overview, if there will be one.
@@ -92,7 +127,24 @@ impl<'a> Desk<'a> {
 
 /// How much smaller, in each direction, pictures must be for those of a sweep to fit in memory together.
 fn shrinking(job: &Job) -> usize {
-    let pixels = |settings: crate::job::Settings| settings.latent_height * settings.latent_width * 64;
+    let pixels = |settings: Settings| settings.latent_height * settings.latent_width * 64;
     let largest = job.lines.lines().iter().map(|line| pixels(line.settings)).max().unwrap_or(0);
     ((largest * job.lines.lines().len()) as f64 / MOST_PIXELS).sqrt().ceil() as usize
+}
+
+/// Whether a picture that was drawn again is what it was.
+fn compare(replay: &Replay, again: &Picture, progress: &Progress) -> Result<()> {
+    let (name, was) = (replay.path.display(), &replay.picture);
+    // What its format lost, it loses again.
+    let again = output::decode(&Format::of(&replay.path)?.encode(again, None)?)?;
+    let differences =
+        was.rgb.iter().zip(&again.rgb).map(|(was, is)| was.abs_diff(*is)).filter(|difference| *difference > 0);
+    let (n, most) = differences.fold((0, 0), |(n, most), difference| (n + 1, difference.max(most)));
+    ensure!(
+        n == 0 && was.rgb.len() == again.rgb.len(),
+        "'{name}' was drawn again and is not the same: {n} of {} values differ, by up to {most} of 255",
+        was.rgb.len()
+    );
+    progress.note(&format!("'{name}' was drawn again and came out equal, to the last bit"));
+    Ok(())
 }

@@ -1,16 +1,19 @@
 //! The main loop: for each batch: encode → sample → decode, and on a thread beside it: mark → save.
 
+mod checker;
 mod contexts;
 mod desk;
+mod report;
+mod verify;
 mod watch;
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::hub::Download;
 use crate::device::{self, Precision};
 use crate::interrupt::{self, Interrupted};
-use crate::job::{Batch, Job, Settings};
+use crate::job::{Batch, Job, Settings, Wish};
 use crate::model::{self, Model};
-use crate::output::{Folder, Picture};
+use crate::output::{self, Folder, Picture, Record};
 use crate::progress::Progress;
 use crate::rng::{Each, Generator, Noise, Origin, Place};
 use crate::timings::Timings;
@@ -18,12 +21,16 @@ use anyhow::{Context, Result};
 use candle_core::{DType, IndexOp, Tensor};
 use contexts::Contexts;
 use desk::Desk;
+use report::Report;
 use std::fmt;
 use std::io::Write;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
+use std::time::Instant;
 use watch::{Watched, is_finite};
+
+pub use verify::verify_watermarks;
 
 /// How a run that did not fail ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,13 +64,20 @@ fn draw(job: &Job) -> Result<End> {
     job.notes.iter().for_each(|note| progress.note(note));
     let mut timings = Timings::start();
     let checkpoint = open(job, &progress)?;
-    let folder = Folder::open(&job.outdir)?;
-    let model = load(&checkpoint, job, job.precision.dtype(), &progress)?;
+    let folder = Folder::open(&job.outdir, job.format)?;
+    let report = Report::begin(job)?;
+    let (model, checker) = thread::scope(|scope| {
+        let checker = scope.spawn(|| checker::load(job, &progress));
+        let model = load(&checkpoint, job, job.precision.dtype(), &progress);
+        (model, checker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    let (model, checker) = (model?, checker?);
     timings.loaded();
     let (drawn, saved) = thread::scope(|scope| {
         let (pictures, waiting) = sync_channel(MOST_WAITING);
-        let desk = scope.spawn(|| Desk::new(job, folder, &progress).work(waiting));
-        let drawn = Run::new(job, &checkpoint, model, &progress, pictures).and_then(Run::draw_all);
+        let is_checked = checker.is_some();
+        let desk = scope.spawn(|| Desk::new(job, folder, checker, report, &progress).work(waiting));
+        let drawn = Run::new(job, &checkpoint, model, &progress, pictures, is_checked).and_then(Run::draw_all);
         (drawn, desk.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     // Where saving failed, drawing only stopped for it.
@@ -108,7 +122,23 @@ fn load(checkpoint: &Checkpoint, job: &Job, dtype: DType, progress: &Progress) -
 /// A picture on its way to its file.
 struct Drawn {
     picture: Picture,
+    /// The same as the safety checker sees it, if there is one.
+    seen: Option<Picture>,
+    /// How it was drawn.
+    record: Record,
+    /// Which of the run's it is, from 0.
+    number: usize,
+    /// Seconds that sampling its batch took, and decoding it.
+    seconds: [f64; 2],
     /// What gave values that are not numbers, in f32: it is not the picture that was asked for.
+    broken: Option<Stage>,
+}
+
+/// A batch before it is decoded.
+struct Sampled {
+    latents: Tensor, // (B, h, w, 4)
+    origins: Vec<Origin>,
+    seconds: f64,
     broken: Option<Stage>,
 }
 
@@ -144,6 +174,8 @@ struct Run<'a> {
     /// What every batch of these starts from, if all start alike.
     start: Option<Tensor>, // (longest batch, h, w, 4)
     pictures: SyncSender<Drawn>,
+    /// Whether a safety checker looks at them.
+    is_checked: bool,
 }
 
 impl<'a> Run<'a> {
@@ -153,6 +185,7 @@ impl<'a> Run<'a> {
         model: Model,
         progress: &'a Progress,
         pictures: SyncSender<Drawn>,
+        is_checked: bool,
     ) -> Result<Self> {
         let mut stream = job.rng.noise(u64::from(job.seed));
         let start = match job.fixed_code {
@@ -160,7 +193,7 @@ impl<'a> Run<'a> {
             None => None,
         };
         let (dtype, contexts) = (job.precision.dtype(), Contexts::new(progress, job.reading));
-        Ok(Self { job, checkpoint, model, dtype, progress, contexts, stream, start, pictures })
+        Ok(Self { job, checkpoint, model, dtype, progress, contexts, stream, start, pictures, is_checked })
     }
 
     fn draw_all(mut self) -> Result<()> {
@@ -175,23 +208,23 @@ impl<'a> Run<'a> {
 
     fn draw(&mut self, batch: &Batch) -> Result<()> {
         let before = self.stream.position();
-        let (mut latents, mut broken) = self.sample(batch)?; // (B, h, w, 4)
-        if let Some(stage) = broken
+        let mut sampled = self.sample(batch)?;
+        if let Some(stage) = sampled.broken
             && self.turns_to_f32(stage)?
         {
             self.stream.seek(before);
-            (latents, broken) = self.sample(batch)?;
+            sampled = self.sample(batch)?;
         }
-        for index in 0..batch.wishes.len() {
-            let drawn = self.decode(&latents.i(index..=index)?, broken)?;
+        for (index, wish) in batch.wishes.iter().enumerate() {
+            let drawn = self.decode(&sampled, index, wish, &batch.settings)?;
             self.pictures.send(drawn).context("nobody saves pictures any more")?;
             interrupt::check()?;
         }
         Ok(())
     }
 
-    /// One batch: (B, h, w, 4).
-    fn sample(&mut self, batch: &Batch) -> Result<(Tensor, Option<Stage>)> {
+    fn sample(&mut self, batch: &Batch) -> Result<Sampled> {
+        let begun = Instant::now();
         let Settings { scale, plan, .. } = batch.settings;
         let mut context = |prompt: &str| self.contexts.of(prompt, &self.model);
         let conds = batch.wishes.iter().map(|wish| context(&wish.prompt)).collect::<Result<Vec<_>>>()?; // B of (1, M, C)
@@ -222,7 +255,7 @@ impl<'a> Run<'a> {
                 broken = Some(Stage::Text);
             }
         }
-        Ok((latents, broken))
+        Ok(Sampled { latents, origins, seconds: begun.elapsed().as_secs_f64(), broken })
     }
 
     /// Where the noise of each picture comes from.
@@ -245,21 +278,62 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// latents: (1, h, w, 4). broken: what was before.
-    fn decode(&mut self, latents: &Tensor, mut broken: Option<Stage>) -> Result<Drawn> {
-        let mut pixels = self.model.pixels(latents)?; // (1, 8h, 8w, 3)
+    /// The index-th picture of a batch.
+    fn decode(&mut self, sampled: &Sampled, index: usize, wish: &Wish, settings: &Settings) -> Result<Drawn> {
+        let begun = Instant::now();
+        let latents = sampled.latents.i(index..=index)?; // (1, h, w, 4)
+        let mut pixels = self.model.pixels(&latents)?; // (1, 8h, 8w, 3)
+        let mut broken = sampled.broken;
         if broken.is_none() && !is_finite(&pixels)? {
             if self.turns_to_f32(Stage::Decode)? {
-                pixels = self.model.pixels(latents)?;
+                pixels = self.model.pixels(&latents)?;
             }
             broken = (!is_finite(&pixels)?).then_some(Stage::Decode);
         }
         if let Some(stage) = broken {
             self.progress.note(&format!(
-                "{stage} gave values that are not numbers, and the picture is not the one asked for:                  the checkpoint may be damaged, or --scale out of all reason"
+                "{stage} gave values that are not numbers, and the picture is not the one asked for: \
+                 the checkpoint may be damaged, or --scale out of all reason"
             ));
         }
-        Ok(Drawn { picture: model::picture(&pixels)?, broken })
+        let picture = model::picture(&pixels, output::picture)?;
+        Ok(Drawn {
+            seen: self.is_checked.then(|| model::picture(&pixels, output::rounded)).transpose()?,
+            record: self.record(wish, sampled.origins[index], settings, &picture),
+            picture,
+            number: wish.number,
+            seconds: [sampled.seconds, begun.elapsed().as_secs_f64()],
+            broken,
+        })
+    }
+
+    fn record(&self, wish: &Wish, origin: Origin, settings: &Settings, picture: &Picture) -> Record {
+        let Settings { latent_height, latent_width, scale, plan } = *settings;
+        let job = self.job;
+        Record {
+            version: env!("CARGO_PKG_VERSION").into(),
+            prompt: wish.prompt.to_string(),
+            negative_prompt: wish.negative.into(),
+            origin,
+            rng: job.rng.to_string(),
+            sampler: plan.kind.name().into(),
+            schedule: plan.spacing.name().into(),
+            steps: plan.steps,
+            eta: plan.eta,
+            scale,
+            latent_width,
+            latent_height,
+            width: picture.width,
+            height: picture.height,
+            emphasis: job.reading.emphasis,
+            long_prompt: job.reading.long,
+            model: job.ckpt.to_string(),
+            model_hash: None,
+            vae: job.vae.as_ref().map(ToString::to_string),
+            config: job.config_path.as_ref().map(|path| path.display().to_string()),
+            products: if self.dtype == DType::F32 { "f32" } else { "bf16" }.into(),
+            watermark: job.watermark,
+        }
     }
 
     /// Whether the model multiplied in half precision till now, and does not any more.

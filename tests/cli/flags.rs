@@ -6,8 +6,10 @@ use txt2img::device::Choice;
 use txt2img::device::Precision;
 use txt2img::diffusion::samplers::Kind;
 use txt2img::diffusion::samplers::Spacing;
+use txt2img::output::Format;
 use txt2img::progress::Watcher;
 use txt2img::rng::Rng;
+use txt2img::safety::Action;
 
 #[test]
 fn no_words_mean_the_originals_defaults() {
@@ -62,6 +64,12 @@ fn every_flag_of_ours_is_read() {
         ("--device cuda", |a| a.device = Choice::Cuda(0)),
         ("--device cuda:3", |a| a.device = Choice::Cuda(3)),
         ("--threads 2", |a| a.threads = Some(2)),
+        ("--safety blur", |a| a.safety = Some(Action::Blur)),
+        ("--safety_ckpt x", |a| a.safety_ckpt = Some("x".into())),
+        ("--format webp", |a| a.format = Format::WebP),
+        ("--no_metadata", |a| a.no_metadata = true),
+        ("--replay x", |a| a.replay = Some("x".into())),
+        ("--verify_watermark x y", |a| a.verify_watermark = vec!["x".into(), "y".into()]),
         ("--progress json", |a| a.progress = Watcher::Json),
         ("--report x", |a| a.report = Some("x".into())),
         ("--skip_watermark", |a| a.skip_watermark = true),

@@ -28,7 +28,7 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 16] = [
+const OURS: [&str; 22] = [
     "--negative_prompt",
     "--emphasis",
     "--long_prompt",
@@ -41,6 +41,12 @@ const OURS: [&str; 16] = [
     "--device",
     "--threads",
     "--sweep",
+    "--safety",
+    "--safety_ckpt",
+    "--format",
+    "--no_metadata",
+    "--replay",
+    "--verify_watermark",
     "--progress",
     "--report",
     "--skip_watermark",

@@ -13,6 +13,7 @@ use txt2img::args::{Args, Seed, SeedMode};
 use txt2img::device::Choice;
 use txt2img::device::Precision;
 use txt2img::diffusion::samplers::Spacing;
+use txt2img::output::Format;
 use txt2img::progress::Watcher;
 use txt2img::rng::Rng;
 
@@ -74,6 +75,12 @@ fn defaults() -> Args {
         threads: None,
         sweep: vec![],
         swept: None,
+        safety: None,
+        safety_ckpt: None,
+        format: Format::Png,
+        no_metadata: false,
+        replay: None,
+        verify_watermark: vec![],
         progress: Watcher::Bar,
         report: None,
         skip_watermark: false,

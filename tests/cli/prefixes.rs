@@ -38,7 +38,7 @@ fn our_flags_may_be_cut_too() {
         ("--de cpu", |a| a.device = Choice::Cpu),
         ("--th 1", |a| a.threads = Some(1)),
         ("--ti", |a| a.timings = true),
-        ("--sa lms", |a| a.sampler = Some(Kind::Lms)),
+        ("--sam lms", |a| a.sampler = Some(Kind::Lms)),
         ("--skip_w", |a| a.skip_watermark = true),
         ("--hei 64", |a| a.height = 64),
     ]);

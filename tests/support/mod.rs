@@ -126,7 +126,7 @@ impl TestRun {
 
     /// The program with the small model and OUTDIR `out`.
     pub fn args<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
-        let mut command = self.bare(["--outdir", "out"]);
+        let mut command = self.bare(["--outdir", "out", "--safety", "off"]);
         command.arg("--config").arg(fixture("nano.yaml")).arg("--ckpt").arg(fixture("nano.ckpt")).args(args);
         Run(command)
     }

@@ -44,6 +44,12 @@ impl Repo {
         Self { owner: name.clone(), name, revision: None, file: None }
     }
 
+    /// The repository that holds the original's safety checker.
+    pub fn safety_checker() -> Self {
+        let (owner, name) = ("CompVis".to_string(), "stable-diffusion-safety-checker".to_string());
+        Self { owner, name, revision: None, file: None }
+    }
+
     /// OWNER/NAME
     pub(super) fn id(&self) -> String {
         format!("{}/{}", self.owner, self.name)

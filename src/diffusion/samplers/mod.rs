@@ -88,6 +88,11 @@ impl Kind {
         Self::ALL.iter().find(|(other, _)| *other == name).map(|(_, kind)| *kind)
     }
 
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
+
     /// Whether it is one of k-diffusion's, whose steps are `--schedule`'s to space.
     pub fn takes_spacing(self) -> bool {
         !matches!(self, Kind::Ddim | Kind::Plms | Kind::DpmSolver)

@@ -14,6 +14,21 @@ pub enum Spacing {
     Karras,
 }
 
+impl Spacing {
+    /// Every spacing, with its name.
+    pub const ALL: [(&'static str, Spacing); 2] = [("discrete", Spacing::Discrete), ("karras", Spacing::Karras)];
+
+    /// The spacing of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(other, _)| *other == name).map(|(_, spacing)| *spacing)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, spacing)| *spacing == self).map_or("", |(name, _)| name)
+    }
+}
+
 /// A row of sigmas, falling to 0, and the model's own to translate by.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Sigmas {

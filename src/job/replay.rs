@@ -1,0 +1,64 @@
+//! `--replay`: the job that draws a picture of ours again.
+
+use super::Job;
+use crate::args::{Args, Seed};
+use crate::device::Precision;
+use crate::diffusion::samplers::{Kind, Spacing};
+use crate::output::{self, Picture, Record};
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// A picture that is drawn again.
+#[derive(Debug)]
+pub struct Replay {
+    /// Its file.
+    pub path: PathBuf,
+    /// What it says.
+    pub record: Record,
+    /// What it shows.
+    pub picture: Picture,
+}
+
+/// The job of drawing one picture as its file says. Of the flags, those count that the file does not know.
+pub fn job(path: &Path, args: &Args) -> Result<Job> {
+    let record = output::record(path)?;
+    let picture = output::open(path)?;
+    let again = over(args, &record).with_context(|| format!("'{}' says how it was drawn, but", path.display()))?;
+    let mut job = Job::of(&again)?;
+    job.replay = Some(Replay { path: path.to_owned(), record, picture });
+    Ok(job)
+}
+
+/// The command line with what the record says instead.
+fn over(args: &Args, record: &Record) -> Result<Args> {
+    let factor = i64::try_from(record.width / record.latent_width.max(1))?;
+    Ok(Args {
+        prompt: record.prompt.clone(),
+        negative_prompt: record.negative_prompt.clone(),
+        emphasis: record.emphasis,
+        long_prompt: record.long_prompt,
+        wildcards: false,
+        sampler: Some(Kind::from_name(&record.sampler).with_context(|| format!("'{}' is no sampler", record.sampler))?),
+        schedule: Spacing::from_name(&record.schedule)
+            .with_context(|| format!("'{}' is no schedule", record.schedule))?,
+        ddim_steps: i64::try_from(record.steps)?,
+        ddim_eta: record.eta,
+        scale: record.scale,
+        height: i64::try_from(record.height)?,
+        width: i64::try_from(record.width)?,
+        factor,
+        seed: Seed::Given(record.origin.seed),
+        rng: record.rng.parse()?,
+        n_iter: 1,
+        n_samples: 1,
+        fixed_code: false,
+        skip_grid: true,
+        skip_watermark: !record.watermark,
+        precision: if record.products == "f32" { Precision::Full } else { Precision::Autocast },
+        ckpt: args.ckpt.clone().or_else(|| Some(record.model.clone().into())),
+        config: args.config.clone().or_else(|| record.config.clone().map(Into::into)),
+        vae: args.vae.clone().or_else(|| record.vae.clone().map(Into::into)),
+        from_file: None,
+        ..args.clone()
+    })
+}

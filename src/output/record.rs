@@ -1,0 +1,109 @@
+//! What a picture's file says of how it was drawn.
+
+use serde::{Deserialize, Serialize};
+
+use crate::rng::Origin;
+
+/// Everything that is needed to draw a picture again.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Of this program.
+    pub version: String,
+    /// What it shows.
+    pub prompt: String,
+    /// What guidance led away from.
+    #[serde(default)]
+    pub negative_prompt: String,
+    /// Where its noise comes from.
+    pub origin: Origin,
+    /// Which generator that is, as `--rng` names it.
+    pub rng: String,
+    /// As `--sampler` names it.
+    pub sampler: String,
+    /// As `--schedule` names it.
+    pub schedule: String,
+    /// Steps that were asked for.
+    pub steps: usize,
+    /// DDIM's share of fresh noise.
+    pub eta: f64,
+    /// Guidance.
+    pub scale: f64,
+    /// Of the latents.
+    pub latent_width: usize,
+    /// Of the latents.
+    pub latent_height: usize,
+    /// Of the picture, in pixels.
+    pub width: usize,
+    /// Of the picture, in pixels.
+    pub height: usize,
+    /// Whether brackets weighed words.
+    #[serde(default)]
+    pub emphasis: bool,
+    /// Whether it was read beyond 75 tokens.
+    #[serde(default)]
+    pub long_prompt: bool,
+    /// The checkpoint, as it was named.
+    pub model: String,
+    /// Its SHA-256.
+    #[serde(default)]
+    pub model_hash: Option<String>,
+    /// Whose autoencoder took the place of the model's own.
+    #[serde(default)]
+    pub vae: Option<String>,
+    /// The model's yaml file, if one was named.
+    #[serde(default)]
+    pub config: Option<String>,
+    /// What the networks multiplied: f32 or bf16.
+    pub products: String,
+    /// Whether it carries the invisible watermark.
+    pub watermark: bool,
+}
+
+/// How the web UI names samplers.
+const SAMPLERS: [(&str, &str); 9] = [
+    ("ddim", "DDIM"),
+    ("plms", "PLMS"),
+    ("dpm_solver", "DPM-Solver++"),
+    ("lms", "LMS"),
+    ("euler", "Euler"),
+    ("euler_a", "Euler a"),
+    ("heun", "Heun"),
+    ("dpm2", "DPM2"),
+    ("dpmpp_2m", "DPM++ 2M"),
+];
+
+impl Record {
+    /// The text that the well-known web UI keeps with its pictures, for programs that read it.
+    pub fn parameters(&self) -> String {
+        let mut text = self.prompt.clone();
+        if !self.negative_prompt.is_empty() {
+            text += &format!("\nNegative prompt: {}", self.negative_prompt);
+        }
+        let mut settings = vec![
+            ("Steps", self.steps.to_string()),
+            ("Sampler", self.sampler_name()),
+            ("CFG scale", self.scale.to_string()),
+            ("Seed", self.origin.seed.to_string()),
+            ("Size", format!("{}x{}", self.width, self.height)),
+        ];
+        settings.extend(self.model_hash.as_ref().map(|hash| ("Model hash", hash.chars().take(10).collect())));
+        settings.push(("Model", quoted(&self.model)));
+        if self.eta != 0. {
+            settings.push(("Eta", self.eta.to_string()));
+        }
+        settings.push(("Version", format!("txt2img {}", self.version)));
+        let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        format!("{text}\n{}", settings.join(", "))
+    }
+
+    fn sampler_name(&self) -> String {
+        let name = SAMPLERS.iter().find(|(ours, _)| *ours == self.sampler).map_or(&*self.sampler, |(_, theirs)| theirs);
+        let spacing = if self.schedule == "karras" { " Karras" } else { "" };
+        format!("{name}{spacing}")
+    }
+}
+
+/// A value with what would end it early in quotes.
+fn quoted(value: &str) -> String {
+    if value.contains([',', ':', '\n']) { serde_json::Value::from(value).to_string() } else { value.to_owned() }
+}

@@ -1,0 +1,47 @@
+//! The safety checker of a run, if it has one.
+
+use crate::checkpoint::hub::{Download, Hub, Repo};
+use crate::interrupt::Interrupted;
+use crate::job::{Ckpt, Job, Place};
+use crate::progress::Progress;
+use crate::safety::{Action, Checker};
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+
+/// What a checker's repository has.
+const FILES: [&[&str]; 2] = [&["config.json"], &["model.safetensors", "pytorch_model.bin"]];
+
+/// The one that is asked for; or the original's, where it can be had, unless the demo model draws, which needs none.
+///
+/// # Errors
+/// When one is asked for and cannot be had; `Interrupted` after Ctrl-C.
+pub fn load(job: &Job, progress: &Progress) -> Result<Option<Checker>> {
+    let is_wanted = job.safety.is_some() || job.safety_ckpt.is_some();
+    if job.safety == Some(Action::Off) || job.ckpt == Ckpt::Demo && !is_wanted {
+        return Ok(None);
+    }
+    match folder(job, progress).and_then(|folder| Checker::load(&folder, &job.device)) {
+        Ok(checker) => Ok(Some(checker)),
+        Err(error) if error.is::<Interrupted>() => Err(error),
+        Err(error) if is_wanted => Err(error).context("--safety: the checker cannot be had"),
+        Err(error) => {
+            progress.note(&format!(
+                "pictures are not checked for safety, as the checker cannot be had ({error:#}); \
+                 --safety_ckpt FOLDER names one, --safety off asks for none"
+            ));
+            Ok(None)
+        }
+    }
+}
+
+fn folder(job: &Job, progress: &Progress) -> Result<PathBuf> {
+    let repo = match (&job.safety_ckpt, &job.ckpt) {
+        (Some(Place::Path(folder)), _) => return Ok(folder.clone()),
+        (None, Ckpt::At(Place::Path(model))) if model.join("safety_checker").is_dir() => return Ok(model.clone()),
+        (Some(Place::Hub(repo)), _) => repo.clone(),
+        _ => Repo::safety_checker(),
+    };
+    let mut downloads = progress.downloads();
+    let mut report = |at: &Download| downloads.show(&at.file, at.done, at.size);
+    Hub::from_env()?.fetch_files(&repo, &FILES, &mut report)
+}

@@ -1,0 +1,150 @@
+//! Pictures remember how they were drawn: metadata, `--replay`, `--format` and `--report`.
+
+mod support;
+
+use serde_json::Value;
+use std::fs::{read, write};
+use support::{TestRun, read_png, stderr};
+use txt2img::output;
+
+fn sample(i: usize) -> String {
+    format!("out/samples/{i:05}.png")
+}
+
+#[track_caller]
+fn comes_out_equal(run: &TestRun, file: &str) {
+    let said = stderr(&run.args(["--replay", file, "--outdir", "again"]).ok());
+    assert!(said.contains(&format!("Note: '{file}' was drawn again and came out equal")), "{said}");
+}
+
+#[test]
+fn every_picture_of_a_run_can_be_drawn_again() {
+    for flags in [
+        &["--n_samples", "2", "--n_iter", "2"][..],
+        &["--n_samples", "2", "--n_iter", "2", "--fixed_code", "--ddim_eta", "1"],
+        &["--n_samples", "2", "--n_iter", "2", "--seed_mode", "per_image", "--precision", "full"],
+        &["--n_samples", "2", "--n_iter", "2", "--rng", "cpu", "--plms", "--H", "72", "--skip_watermark"],
+        &["--n_samples", "2", "--n_iter", "2", "--wildcards", "--prompt", "{a|b|c} cube", "--negative_prompt", "ball"],
+        &["--n_iter", "2", "--sampler", "euler_a", "--schedule", "karras", "--scale", "3.25", "--emphasis"],
+        &["--sweep", "scale=1,2", "--sweep", "seed=3,4"],
+    ] {
+        let run = TestRun::new();
+        run.quick(flags).ok();
+        for i in [0, 1, 3].into_iter().filter(|i| run.path(&sample(*i)).exists()) {
+            comes_out_equal(&run, &sample(i));
+        }
+    }
+}
+
+#[test]
+fn a_picture_that_says_something_else_does_not_come_out_equal() {
+    let run = TestRun::new();
+    run.quick(["--seed", "7"]).ok();
+    let record = output::record(&run.path(&sample(0))).unwrap();
+    let other = output::Record { prompt: "another".into(), ..record };
+    let picture = read_png(&run.path(&sample(0)));
+    write(run.path("other.png"), output::Format::Png.encode(&picture, Some(&other)).unwrap()).unwrap();
+    run.args(["--replay", "other.png"]).fails_with("'other.png' was drawn again and is not the same: ");
+}
+
+#[test]
+fn jpg_and_webp_remember_too() {
+    for format in ["jpg", "webp"] {
+        let run = TestRun::new();
+        run.quick(["--format", format, "--prompt", "ein Würfel 🎲, (x:1.2)", "--skip_grid"]).ok();
+        let file = format!("out/samples/00000.{format}");
+        assert_eq!(output::record(&run.path(&file)).unwrap().prompt, "ein Würfel 🎲, (x:1.2)");
+        comes_out_equal(&run, &file);
+    }
+}
+
+#[test]
+fn png_files_have_the_web_uis_words() {
+    let run = TestRun::new();
+    run.quick(["--prompt", "a cube", "--negative_prompt", "a ball", "--sampler", "dpmpp_2m", "--schedule", "karras"])
+        .ok();
+    let file = std::io::BufReader::new(std::fs::File::open(run.path(&sample(0))).unwrap());
+    let reader = png::Decoder::new(file).read_info().unwrap();
+    let chunk = &reader.info().uncompressed_latin1_text[0];
+    assert_eq!(chunk.keyword, "parameters");
+    let (prompts, settings) = chunk.text.split_once("\nSteps: ").unwrap();
+    assert_eq!(prompts, "a cube\nNegative prompt: a ball");
+    assert!(settings.starts_with("2, Sampler: DPM++ 2M Karras, CFG scale: 7.5, Seed: 42, Size: 64x64, "), "{settings}");
+}
+
+#[test]
+fn without_metadata_the_file_says_nothing() {
+    let run = TestRun::new();
+    run.quick(["--no_metadata", "--prompt", "a secret"]).ok();
+    let bytes = read(run.path(&sample(0))).unwrap();
+    assert!(!bytes.windows(8).any(|window| window == b"a secret"));
+    run.args(["--replay", &sample(0)]).fails_with("does not say how it was drawn");
+}
+
+#[test]
+fn pictures_that_cannot_be_drawn_again_are_refused() {
+    let run = TestRun::new();
+    run.quick(["--skip_grid"]).ok();
+    let record = serde_json::to_value(output::record(&run.path(&sample(0))).unwrap()).unwrap();
+    let picture = read_png(&run.path(&sample(0)));
+    let with = |name: &str, value: Value| {
+        let mut record = record.clone();
+        *record.pointer_mut(name).unwrap() = value;
+        record.to_string()
+    };
+    for (json, complaint) in [
+        ("{}".to_owned(), "in words that are not this program's"),
+        ("[".to_owned(), "in words that are not this program's"),
+        (with("/sampler", "best".into()), "'best' is no sampler"),
+        (with("/steps", 0.into()), "--ddim_steps 0"),
+        (with("/origin/index", 7.into()), "cannot be"),
+        (with("/origin/start/position", u64::MAX.into()), "cannot be"),
+        (with("/width", 100_000.into()), "--"),
+        (with("/latent_width", 0.into()), "--"),
+        (with("/rng", "dice".into()), "'dice' is not a random generator"),
+        (with("/scale", Value::Null), "in words that are not this program's"),
+    ] {
+        let mut bytes = vec![];
+        let mut encoder = png::Encoder::new(&mut bytes, 64, 64);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.add_text_chunk("txt2img".into(), json).unwrap();
+        encoder.write_header().unwrap().write_image_data(&picture.rgb).unwrap();
+        write(run.path("bad.png"), bytes).unwrap();
+        run.args(["--replay", "bad.png"]).fails_with(complaint);
+    }
+    let whole = read(run.path(&sample(0))).unwrap();
+    for (bytes, complaint) in [(&whole[..100], "'bad.png'"), (b"hello", "'bad.png'"), (b"", "'bad.png'")] {
+        write(run.path("bad.png"), bytes).unwrap();
+        run.args(["--replay", "bad.png"]).fails_with(complaint);
+    }
+    run.args(["--replay", "out"]).fails_with("'out' is no file");
+    run.args(["--replay", "nowhere.png"]).fails_with("opening 'nowhere.png'");
+}
+
+#[test]
+fn the_report_has_a_record_for_each_picture() {
+    let run = TestRun::new();
+    run.quick(["--n_samples", "2", "--n_iter", "2", "--report", "report.json", "--seed", "7"]).ok();
+    let report: Value = serde_json::from_slice(&read(run.path("report.json")).unwrap()).unwrap();
+    let pictures = report["pictures"].as_array().unwrap();
+    assert_eq!(pictures.len(), 4);
+    for (i, picture) in pictures.iter().enumerate() {
+        assert_eq!((&picture["number"], &picture["file"]), (&i.into(), &sample(i).into()));
+        assert_eq!(picture["record"]["origin"]["seed"], 7);
+        assert!(picture["seconds"]["decoding"].as_f64().unwrap() > 0.);
+        assert!(picture["safety"].is_null() && picture["not_numbers_from"].is_null());
+    }
+    run.quick(["--report", "nowhere/report.json"]).fails_with("cannot write the report 'nowhere/report.json'");
+}
+
+#[test]
+fn watermarks_are_verified() {
+    let run = TestRun::new();
+    run.quick(["--H", "256", "--W", "256"]).ok();
+    run.quick(["--H", "256", "--W", "256", "--skip_watermark"]).ok();
+    let output = run.alone(["--verify_watermark", &sample(0), &sample(1)]).ok();
+    let said = support::stdout(&output);
+    let expected = format!("{}: StableDiffusionV1 (sure: 100%)\n{}: no watermark\n", sample(0), sample(1));
+    assert_eq!(said, expected);
+    run.alone(["--verify_watermark", "nowhere.png"]).fails_with("nowhere.png");
+}
