@@ -130,12 +130,17 @@ impl Job {
         let config = files.model_config()?;
         check_channels(args, &config)?;
         if let Ckpt::At(place) = &files.ckpt {
-            place.check_exists("--ckpt")?;
+            place.check_model("--ckpt")?;
         }
         let vae = args.vae.as_deref().map(Place::named);
-        vae.iter().try_for_each(|vae| vae.check_exists("--vae"))?;
+        vae.iter().try_for_each(|vae| vae.check_model("--vae"))?;
         let safety_ckpt = args.safety_ckpt.as_deref().map(Place::named);
-        safety_ckpt.iter().try_for_each(|place| place.check_exists("--safety_ckpt"))?;
+        if let Some(place) = &safety_ckpt {
+            ensure!(
+                place.may_exist(),
+                "safety checker '{place}' is not there; give its folder with --safety_ckpt FOLDER, or --safety off"
+            );
+        }
         let device = args.device.device()?;
         let seed = seed(args.seed, &mut notes);
         let lines = match &args.swept {

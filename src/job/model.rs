@@ -125,15 +125,20 @@ impl Place {
         repo.map_or_else(|| Place::Path(name.to_owned()), Place::Hub)
     }
 
+    /// Whether there may be something. What is wrong with it is said when it is opened.
+    pub fn may_exist(&self) -> bool {
+        match self {
+            Place::Path(path) => !matches!(path.try_exists(), Ok(false)),
+            Place::Hub(_) => true,
+        }
+    }
+
     /// # Errors
-    /// When there is certainly nothing. flag: what named it.
-    pub fn check_exists(&self, flag: &str) -> Result<()> {
-        let Place::Path(path) = self else { return Ok(()) };
-        let name = path.display();
+    /// When there is certainly no model. flag: what named it.
+    pub fn check_model(&self, flag: &str) -> Result<()> {
         ensure!(
-            // Whatever else is wrong with it is said when it is opened.
-            !matches!(path.try_exists(), Ok(false)),
-            "checkpoint '{name}' is not there; give a Stable Diffusion 1.x model with {flag} FILE (a .ckpt or \
+            self.may_exist(),
+            "checkpoint '{self}' is not there; give a Stable Diffusion 1.x model with {flag} FILE (a .ckpt or \
              .safetensors file or a diffusers folder), or put one at this path"
         );
         Ok(())

@@ -6,6 +6,7 @@ mod support;
 mod actions;
 mod broken;
 mod preprocessing;
+mod program;
 mod verdicts;
 
 use std::fs;
