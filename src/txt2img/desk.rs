@@ -1,7 +1,7 @@
 //! Where finished pictures are marked, saved and laid aside for the grid, while the next are drawn.
 
-use super::Drawn;
 use super::report::Report;
+use super::run::Drawn;
 use crate::job::{Job, Replay, Settings, Sweep};
 use crate::output::{self, Folder, Format, Picture};
 use crate::progress::Progress;

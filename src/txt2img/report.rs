@@ -1,6 +1,6 @@
 //! `--report`: what became of each picture, as JSON.
 
-use super::Drawn;
+use super::run::Drawn;
 use crate::job::Job;
 use crate::safety::Verdict;
 use anyhow::{Context, Result};
