@@ -63,12 +63,8 @@ fn draw(job: &Job) -> Result<End> {
     let checkpoint = open(job, &progress)?;
     let folder = Folder::open(&job.outdir, job.format)?;
     let report = Report::begin(job)?;
-    let (model, checker) = thread::scope(|scope| {
-        let checker = scope.spawn(|| checker::load(job, &progress));
-        let model = load(&checkpoint, job, job.precision.dtype(), &progress);
-        (model, checker.join().unwrap_or_else(|panic| resume_unwind(panic)))
-    });
-    let (model, checker) = (model?, checker?);
+    let model = load(&checkpoint, job, job.precision.dtype(), &progress)?;
+    let checker = checker::load(job, &progress)?;
     timings.loaded();
     let (drawn, saved) = thread::scope(|scope| {
         let (pictures, waiting) = sync_channel(MOST_WAITING);

@@ -2,6 +2,7 @@
 and a bucket LATENTS.pt*BATCH*SHARE, LATENTS.pt being what encode.py writes."""
 
 import argparse
+import math
 import random
 import time
 
@@ -33,26 +34,34 @@ class Bucket:
         self.latents, self.said = torch.load(path, weights_only=False)
         self.scale_factor, self.batch, self.share = scale_factor, int(batch), float(share)
 
-    def draw(self, rng, words):
+    def draw(self, rng, others):
         picked = [rng.randrange(len(self.said)) for _ in range(self.batch)]
-        captions = [say(rng, *self.said[i], words) for i in picked]
+        captions = [say(rng, *self.said[i], others) for i in picked]
         return self.latents[picked].float() * self.scale_factor, captions
 
 
-def say(rng, descriptions, background, words):
+def words(bpe):
+    """Plain words of CLIP's vocabulary."""
+    ends = (word.removesuffix("</w>") for word in bpe.get_vocab() if word.endswith("</w>"))
+    return sorted(word for word in ends if word.isascii() and word.isalpha() and len(word) > 2)
+
+
+def say(rng, descriptions, background, others):
     """A caption; a tenth of the pictures have none, and some have words that say nothing."""
     if rng.random() < 0.1:
         return ""
     text = caption(rng, descriptions, background)
     if rng.random() < 0.12:
-        text += ", " + " ".join(rng.sample(words, rng.randint(1, 4)))
+        text += ", " + " ".join(rng.sample(others, rng.randint(1, 4)))
     return text
 
 
 def loss_of(model, latents, ids):
     """The error of the predicted noise, weighted by min(SNR, 5)/SNR (arXiv:2303.09556)."""
-    b = len(latents)
-    t = torch.randint(1000, (b,))
+    b, _, h, w = latents.shape
+    # Larger latents take more noise to hide what they show (arXiv:2403.03206, section 5.3.2): more of it is looked at.
+    shift, u = max(math.sqrt(h * w) / 32, 1.0), torch.rand(b)
+    t = (1000 * shift * u / (1 + (shift - 1) * u)).long().clamp(max=999)
     # A little of the noise is the same all over a channel: else the mean would show through all noise.
     eps = torch.randn_like(latents) + 0.08 * torch.randn(b, 4, 1, 1)
     alpha = ALPHAS[t][:, None, None, None]
@@ -70,6 +79,7 @@ def main():
     parser.add_argument("stages", nargs="+")
     parser.add_argument("--scale_factor", type=float, default=0.74, help="1 over the standard deviation of the latents")
     parser.add_argument("--start", help="a file this wrote before, to go on from")
+    parser.add_argument("--text", help="the text encoder train_text.py wrote, to begin with")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--cool", type=float, default=0.4, help="the share of the time in which the rate falls to nothing")
     parser.add_argument("--seed", type=int, default=0)
@@ -77,8 +87,7 @@ def main():
     torch.manual_seed(args.seed)
     rng = random.Random(args.seed)
     bpe = tokenizer()
-    words = [w[:-4] for w in bpe.get_vocab() if w.endswith("</w>") and w[:-4].isascii() and w[:-4].isalpha() and len(w) > 6]
-    words.sort()
+    others = words(bpe)
     model, average = Denoiser(), Denoiser()
     step = 0
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=0.0)
@@ -90,6 +99,9 @@ def main():
         average.load_state_dict(saved["average"])
     else:
         average.load_state_dict(model.state_dict())
+    if args.text:
+        model.text.load_state_dict(torch.load(args.text))
+        average.text.load_state_dict(model.text.state_dict())
     save = lambda: torch.save({"model": model.state_dict(), "average": average.state_dict(), "step": step,
                                "optimizer": optimizer.state_dict(), "scale_factor": args.scale_factor}, args.out)
     stages = []
@@ -106,7 +118,7 @@ def main():
             for group in optimizer.param_groups:
                 group["lr"] = args.rate * min(1, (step - first + 1) / 200) * (0.01 + 0.99 * min(1, left / args.cool))
             bucket = rng.choices(buckets, [b.share for b in buckets])[0]
-            latents, captions = bucket.draw(rng, words)
+            latents, captions = bucket.draw(rng, others)
             loss = loss_of(model, latents, torch.tensor(tokens(bpe, captions)))
             optimizer.zero_grad()
             loss.backward()
