@@ -37,6 +37,14 @@ pub(super) fn lone_model(folder: &Path) -> Result<PathBuf> {
     find(folder, "", TEXT_MODEL).map_err(|e| about(folder, e))
 }
 
+/// The files in a diffusers folder, or in that of one part, that a model is read from: their names within it, sorted.
+pub fn weight_files(folder: &Path) -> Vec<String> {
+    let parts = [("", MODEL), ("", TEXT_MODEL), ("text_encoder/", TEXT_MODEL), ("unet/", MODEL), ("vae/", MODEL)];
+    let exists = |name: &String| folder.join(name).is_file();
+    let file = |(part, files): (_, FileNames)| files.iter().map(|file| format!("{part}{file}")).find(exists);
+    parts.into_iter().filter_map(file).collect()
+}
+
 /// An error if the folder is of another kind.
 fn check(folder: &Path) -> Result<()> {
     let has = |part: &str| folder.join(part).is_dir();

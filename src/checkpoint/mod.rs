@@ -30,6 +30,7 @@ use std::sync::Arc;
 use anyhow::{Context, Error, Result, anyhow, ensure};
 
 use bytes::Bytes;
+pub use folder::weight_files;
 use sniff::Kind;
 pub use tensor::Dtype;
 use tensor::Tensor;

@@ -5,9 +5,12 @@ mod blur;
 mod format;
 mod grid;
 mod haar;
+mod hash;
+mod name;
 mod open;
 mod page;
 mod pixels;
+mod preview;
 mod record;
 mod series;
 mod sheet;
@@ -28,9 +31,12 @@ pub use axis::Axis;
 pub use blur::blur;
 pub use format::{Format, record};
 pub use grid::grid;
+pub use hash::{sha256, sha256_of};
+pub use name::{Named, Pattern};
 pub use open::{decode, open};
 pub use page::page;
 pub use pixels::{picture, rounded};
+pub use preview::preview;
 pub use record::Record;
 pub use sheet::sheet;
 pub use shrink::shrunk;
@@ -53,22 +59,32 @@ pub struct Picture {
 /// OUTDIR and its numbering.
 pub struct Folder {
     samples: Series,
+    /// How samples are named, if not by number.
+    pattern: Option<Pattern>,
     grids: Series,
     sheets: Series,
     pages: Series,
+    intermediates: PathBuf,
 }
 
 /// How the names of a sweep's files begin.
 const SWEEP: &str = "sweep-";
+/// The folder of previews, in OUTDIR.
+const INTERMEDIATES: &str = "intermediates";
 
 impl Folder {
     /// Creates OUTDIR and OUTDIR/samples where missing, and counts what is in them: numbers go on from there.
-    pub fn open(outdir: &Path, format: Format) -> Result<Self> {
+    ///
+    /// format: of samples. pattern: their names; without one they are numbers.
+    ///
+    /// # Errors
+    /// When a folder cannot be created, listed or written to.
+    pub fn open(outdir: &Path, format: Format, pattern: Option<Pattern>) -> Result<Self> {
         let samples = outdir.join("samples");
         create(&samples)?;
         // Not counting `samples` itself.
-        let n_grids = n_entries(outdir)?.saturating_sub(1);
-        let n_samples = n_entries(&samples)?;
+        let n_grids = n_entries(outdir, |name| !is_of_sweep(name) && name != INTERMEDIATES)?.saturating_sub(1);
+        let n_samples = n_entries(&samples, |_| true)?;
         let series = |folder: &Path, prefix, digits, extension, next| Series {
             folder: folder.to_owned(),
             prefix,
@@ -78,15 +94,39 @@ impl Folder {
         };
         Ok(Self {
             samples: series(&samples, "", 5, format.name(), n_samples),
+            pattern,
             grids: series(outdir, "grid-", 4, "png", n_grids),
             sheets: series(outdir, SWEEP, 4, "png", 0),
             pages: series(outdir, SWEEP, 4, "html", 0),
+            intermediates: outdir.join(INTERMEDIATES),
         })
     }
 
-    /// Has the next OUTDIR/samples/NNNNN.EXTENSION written.
-    pub fn save_sample(&mut self, write: impl FnOnce(&mut File) -> Result<()>) -> Result<PathBuf> {
-        self.samples.save_as(write)
+    /// The number of the next sample.
+    pub fn next_index(&self) -> usize {
+        self.samples.next
+    }
+
+    /// Has the next sample written: OUTDIR/samples/NNNNN.EXTENSION, or by the pattern of names, with -2, -3, … added to
+    /// a name that is taken.
+    ///
+    /// # Errors
+    /// When `write` fails or the file cannot be written; none appears then.
+    pub fn save_sample(&mut self, write: impl FnOnce(&mut File) -> Result<()>, named: &Named) -> Result<PathBuf> {
+        match &self.pattern {
+            Some(pattern) => self.samples.save_named(write, pattern, named),
+            None => self.samples.save_as(write),
+        }
+    }
+
+    /// Writes OUTDIR/intermediates/NNNNN-SSS.png, creating the folder where it is missing. index: of the sample it is
+    /// of. step: after which of its steps.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save_preview(&self, index: usize, step: usize, picture: &Picture) -> Result<PathBuf> {
+        create(&self.intermediates)?;
+        series::save_alone(&self.intermediates, &format!("{index:05}-{step:03}"), "png", series::png(picture)?)
     }
 
     /// Writes the next OUTDIR/grid-NNNN.png.
@@ -112,11 +152,11 @@ fn create(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| cannot("create", folder))
 }
 
-/// How many entries are in a folder that can be written, aside from those that only we make.
-fn n_entries(folder: &Path) -> Result<usize> {
+/// How many entries that count are in a folder that can be written.
+fn n_entries(folder: &Path, counts: impl Fn(&OsStr) -> bool) -> Result<usize> {
     series::unfinished(folder).with_context(|| cannot("write to", folder))?;
     let names = names(folder).with_context(|| cannot("list", folder))?;
-    Ok(names.iter().filter(|name| !series::is_unfinished(name) && !is_of_sweep(name)).count())
+    Ok(names.iter().filter(|name| !series::is_unfinished(name) && counts(name)).count())
 }
 
 fn is_of_sweep(name: &OsStr) -> bool {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Named;
 use crate::rng::Origin;
 
 /// Everything that is needed to draw a picture again.
@@ -86,7 +87,7 @@ impl Record {
             ("Seed", self.origin.seed.to_string()),
             ("Size", format!("{}x{}", self.width, self.height)),
         ];
-        settings.extend(self.model_hash.as_ref().map(|hash| ("Model hash", hash.chars().take(10).collect())));
+        settings.extend(self.short_hash().map(|hash| ("Model hash", hash.into())));
         settings.push(("Model", quoted(&self.model)));
         if self.eta != 0. {
             settings.push(("Eta", self.eta.to_string()));
@@ -94,6 +95,24 @@ impl Record {
         settings.push(("Version", format!("txt2img {}", self.version)));
         let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name}: {value}")).collect();
         format!("{text}\n{}", settings.join(", "))
+    }
+
+    /// What its file may be named by.
+    pub fn named(&self) -> Named<'_> {
+        let Self { origin, prompt, sampler, steps, scale, .. } = self;
+        Named {
+            seed: origin.seed,
+            prompt,
+            sampler,
+            steps: *steps,
+            scale: *scale,
+            hash: self.short_hash().unwrap_or(""),
+        }
+    }
+
+    /// The model's hash as the web UI shows it.
+    fn short_hash(&self) -> Option<&str> {
+        self.model_hash.as_ref().map(|hash| hash.get(..10).unwrap_or(hash))
     }
 
     fn sampler_name(&self) -> String {

@@ -1,4 +1,4 @@
-//! Numbered files: none is overwritten, each appears whole or not at all.
+//! Numbered and named files: none is overwritten, each appears whole or not at all.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tempfile::{Builder, NamedTempFile};
 
-use super::{Format, Picture};
+use super::{Format, Named, Pattern, Picture};
 
 /// How the names of unfinished files begin.
 const UNFINISHED: &str = ".txt2img-";
@@ -24,40 +24,75 @@ pub struct Series {
 }
 
 impl Series {
-    /// Writes the picture under the next name that is free.
+    /// Writes the picture under the next number that is free.
     pub fn save(&mut self, picture: &Picture) -> Result<PathBuf> {
-        let png = Format::Png.encode(picture, None)?;
-        self.save_as(|file| Ok(file.write_all(&png)?))
+        self.save_as(png(picture)?)
     }
 
-    /// Has a file written that gets the next name that is free.
+    /// Has a file written that gets the next number that is free.
     pub fn save_as(&mut self, write: impl FnOnce(&mut File) -> Result<()>) -> Result<PathBuf> {
-        let cannot = |path: PathBuf| format!("cannot write '{}'", path.display());
-        let mut file = unfinished(&self.folder).with_context(|| cannot(self.path()))?;
-        write(file.as_file_mut()).with_context(|| cannot(self.path()))?;
-        self.name(file).with_context(|| cannot(self.path()))
+        let &mut Self { ref folder, prefix, digits, extension, next } = self;
+        let name = |n_taken| format!("{prefix}{:0digits$}.{extension}", next + n_taken);
+        let (path, n_taken) = save(folder, name, write)?;
+        self.next += n_taken + 1;
+        Ok(path)
     }
 
-    fn name(&mut self, mut file: NamedTempFile) -> io::Result<PathBuf> {
-        loop {
-            let path = self.path();
-            match file.persist_noclobber(&path) {
-                Ok(_) => {
-                    self.next += 1;
-                    return Ok(path);
-                }
-                Err(taken) if taken.error.kind() == ErrorKind::AlreadyExists => {
-                    self.next += 1;
-                    file = taken.file;
-                }
-                Err(failed) => return Err(failed.error),
-            }
+    /// Has a file written that is named by a pattern.
+    pub fn save_named(
+        &mut self,
+        write: impl FnOnce(&mut File) -> Result<()>,
+        pattern: &Pattern,
+        named: &Named,
+    ) -> Result<PathBuf> {
+        let path = save_alone(&self.folder, &pattern.name(self.next, named), self.extension, write)?;
+        self.next += 1;
+        Ok(path)
+    }
+}
+
+/// Has `FOLDER/NAME.EXTENSION` written, or `FOLDER/NAME-2.EXTENSION` if there is one, or `-3`, …
+pub fn save_alone(
+    folder: &Path,
+    name: &str,
+    extension: &str,
+    write: impl FnOnce(&mut File) -> Result<()>,
+) -> Result<PathBuf> {
+    let name = |n_taken| match n_taken {
+        0 => format!("{name}.{extension}"),
+        _ => format!("{name}-{}.{extension}", n_taken + 1),
+    };
+    Ok(save(folder, name, write)?.0)
+}
+
+/// What writes a picture's bytes.
+pub fn png(picture: &Picture) -> Result<impl FnOnce(&mut File) -> Result<()> + use<>> {
+    let png = Format::Png.encode(picture, None)?;
+    Ok(move |file: &mut File| Ok(file.write_all(&png)?))
+}
+
+/// Has a file written under the first free name, and says how many were taken; `name` is told how many are so far.
+fn save(
+    folder: &Path,
+    name: impl Fn(usize) -> String,
+    write: impl FnOnce(&mut File) -> Result<()>,
+) -> Result<(PathBuf, usize)> {
+    let cannot = || format!("cannot write '{}'", folder.join(name(0)).display());
+    let mut file = unfinished(folder).with_context(cannot)?;
+    write(file.as_file_mut()).with_context(cannot)?;
+    put(file, |n_taken| folder.join(name(n_taken))).with_context(cannot)
+}
+
+fn put(mut file: NamedTempFile, path: impl Fn(usize) -> PathBuf) -> io::Result<(PathBuf, usize)> {
+    let mut n_taken = 0;
+    loop {
+        let path = path(n_taken);
+        match file.persist_noclobber(&path) {
+            Ok(_) => return Ok((path, n_taken)),
+            Err(taken) if taken.error.kind() == ErrorKind::AlreadyExists => file = taken.file,
+            Err(failed) => return Err(failed.error),
         }
-    }
-
-    fn path(&self) -> PathBuf {
-        let Self { folder, prefix, digits, extension, next } = self;
-        folder.join(format!("{prefix}{next:0digits$}.{extension}"))
+        n_taken += 1;
     }
 }
 

@@ -63,7 +63,7 @@ impl<'a> Desk<'a> {
         if self.job.saves_samples {
             let record = self.job.metadata.then_some(&drawn.record);
             let bytes = self.job.format.encode(&drawn.picture, record)?;
-            path = Some(self.folder.save_sample(|file| Ok(file.write_all(&bytes)?))?);
+            path = Some(self.folder.save_sample(|file| Ok(file.write_all(&bytes)?), &drawn.record.named())?);
         }
         self.n_saved += 1;
         self.report.add(&drawn, path.as_deref(), verdict.as_ref())?;

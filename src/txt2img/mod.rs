@@ -61,7 +61,7 @@ fn draw(job: &Job) -> Result<End> {
     job.notes.iter().for_each(|note| progress.note(note));
     let mut timings = Timings::start();
     let checkpoint = open(job, &progress)?;
-    let folder = Folder::open(&job.outdir, job.format)?;
+    let folder = Folder::open(&job.outdir, job.format, None)?;
     let report = Report::begin(job)?;
     let model = load(&checkpoint, job, job.precision.dtype(), &progress)?;
     let checker = checker::load(job, &progress)?;

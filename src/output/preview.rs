@@ -1,0 +1,39 @@
+//! Pictures on their way, without the decoder.
+
+use anyhow::{Result, bail};
+use candle_core::{DType, Device, Tensor};
+
+use super::{Picture, picture};
+
+/// How much of red, green and blue, from -1 to 1, is in each channel of Stable Diffusion 1.x's latents.
+///
+/// Keturn fitted them to what 1.4's decoder makes of pictures: "Decoding latents to RGB without upscaling",
+/// discuss.huggingface.co/t/23204.
+const FACTORS: [[f32; 3]; 4] =
+    [[0.298, 0.207, 0.208], [0.187, 0.286, 0.173], [-0.158, 0.189, 0.264], [-0.184, -0.271, -0.473]];
+
+/// Pixels to a latent, in each direction.
+const SIDE: usize = 8;
+
+/// What latents will about look like. latents: (1, h, w, 4) → 8w×8h pixels, of one colour in each square of 8×8.
+///
+/// # Errors
+/// When they have another shape, or the device fails.
+pub fn preview(latents: &Tensor) -> Result<Picture> {
+    let &[1, h, w, 4] = latents.dims() else {
+        bail!("a preview needs latents of the shape (1, h, w, 4), not {:?}", latents.dims());
+    };
+    let latents = latents.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.reshape((h * w, 4))?;
+    let colours = latents.matmul(&Tensor::new(&FACTORS, &Device::Cpu)?)?; // (h·w, 3)
+    Ok(enlarged(&picture(&colours.flatten_all()?.to_vec1::<f32>()?, w, h)))
+}
+
+/// Every pixel as a square of them.
+fn enlarged(picture: &Picture) -> Picture {
+    let mut rgb = Vec::with_capacity(picture.rgb.len() * SIDE * SIDE);
+    for row in picture.rgb.chunks_exact((3 * picture.width).max(1)) {
+        let wide: Vec<u8> = row.chunks_exact(3).flat_map(|pixel| pixel.repeat(SIDE)).collect();
+        rgb.extend(wide.repeat(SIDE));
+    }
+    Picture { width: SIDE * picture.width, height: SIDE * picture.height, rgb }
+}
