@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tempfile::{Builder, NamedTempFile};
 
-use super::{Picture, png};
+use super::{Picture, names, png};
 
 /// How the names of unfinished files begin.
 const UNFINISHED: &str = ".txt2img-";
@@ -55,9 +55,31 @@ impl Series {
         }
     }
 
+    /// The name that the file after `n` others would get, if nobody else writes any.
+    pub fn nth(&self, n: usize) -> Result<PathBuf> {
+        let mut taken: Vec<usize> = names(&self.folder)?.iter().filter_map(|name| self.number(name)).collect();
+        taken.sort_unstable();
+        let mut number = self.next + n;
+        for taken in taken.into_iter().filter(|&taken| taken >= self.next) {
+            number += usize::from(taken <= number);
+        }
+        Ok(self.numbered(number))
+    }
+
+    /// Of a name of this series.
+    fn number(&self, name: &OsStr) -> Option<usize> {
+        let digits = name.to_str()?.strip_prefix(self.prefix)?.strip_suffix(self.extension)?.strip_suffix('.')?;
+        let number = digits.parse().ok()?;
+        (self.numbered(number).file_name() == Some(name)).then_some(number)
+    }
+
     fn path(&self) -> PathBuf {
-        let Self { folder, prefix, digits, extension, next } = self;
-        folder.join(format!("{prefix}{next:0digits$}.{extension}"))
+        self.numbered(self.next)
+    }
+
+    fn numbered(&self, number: usize) -> PathBuf {
+        let Self { folder, prefix, digits, extension, .. } = self;
+        folder.join(format!("{prefix}{number:0digits$}.{extension}"))
     }
 }
 

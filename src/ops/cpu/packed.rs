@@ -1,6 +1,7 @@
 //! Weights in the order the GEMM kernels read them.
 
 use super::bf16;
+use super::cost::Cost;
 use super::isa::Isa;
 use super::parallel::{Shared, for_each};
 use std::array;
@@ -12,6 +13,21 @@ pub enum Products {
     F32,
     /// Of bf16, where the processor has instructions for it and the numbers come in pairs; elsewhere of f32.
     Bf16,
+}
+
+impl Products {
+    /// What is made where these are wanted and `run` numbers follow each other.
+    fn possible(self, isa: Isa, run: usize) -> Self {
+        if isa == Isa::Avx512Bf16 && run.is_multiple_of(2) { self } else { Self::F32 }
+    }
+
+    /// Slots that K numbers take.
+    fn slots(self, k: usize) -> usize {
+        match self {
+            Self::F32 => k,
+            Self::Bf16 => k / 2,
+        }
+    }
 }
 
 /// A matrix (K, N) cut into panels of columns; in a panel, row follows row.
@@ -42,7 +58,7 @@ impl Packed {
         n: usize,
         at: impl Fn(usize, usize) -> f32 + Sync,
     ) -> Self {
-        let products = if isa == Isa::Avx512Bf16 && (k / taps).is_multiple_of(2) { wanted } else { Products::F32 };
+        let products = wanted.possible(isa, k / taps);
         let [packed] = Self::several(isa, products, k, n, |panel, [slots]| {
             let width = panel.vectors * isa.lanes();
             for (row, slots) in slots.chunks_exact_mut(width).enumerate() {
@@ -85,12 +101,20 @@ impl Packed {
         Self::new(isa, wanted, 1, k, weight.len() / k, |row, column| weight[column * k + row])
     }
 
+    /// What a matrix of this size comes to, without its numbers; for one row of A.
+    pub fn cost(isa: Isa, wanted: Products, taps: usize, k: usize, n: usize) -> Cost {
+        let products = wanted.possible(isa, k / taps);
+        let bytes = 4 * products.slots(k) * n.next_multiple_of(isa.lanes());
+        let multiplications = k as f64 * n as f64;
+        match products {
+            Products::F32 => Cost { bytes, in_f32: multiplications, in_bf16: 0. },
+            Products::Bf16 => Cost { bytes, in_f32: 0., in_bf16: multiplications },
+        }
+    }
+
     /// Slots that K takes.
     pub(super) fn slots(&self) -> usize {
-        match self.products {
-            Products::F32 => self.k,
-            Products::Bf16 => self.k / 2,
-        }
+        self.products.slots(self.k)
     }
 
     pub(super) fn panels(&self) -> Vec<Panel> {
