@@ -100,8 +100,8 @@ impl Layer {
             Op::Conv1x1 { c_in, c_out } | Op::Linear { c_in, c_out, .. } => {
                 Packed::cost(cpu::isa(), products, 1, c_in, c_out).times(rows)
             }
-            Op::Norm { c } => Cost { bytes: 8 * c, ..Cost::default() },
-            Op::Table { n, c } => Cost { bytes: 4 * n * c, ..Cost::default() },
+            Op::Norm { c } => Cost { bytes: 8. * c as f64, ..Cost::default() },
+            Op::Table { n, c } => Cost { bytes: 4. * n as f64 * c as f64, ..Cost::default() },
             // Queries times keys, then weights times values.
             Op::Attention { m, c } => {
                 let multiplications = 2. * rows * m as f64 * c as f64;
@@ -114,14 +114,14 @@ impl Layer {
     }
 
     /// Numbers that it reads and writes, its weights aside.
-    pub fn traffic(&self) -> usize {
-        match self.op {
-            Op::Conv3x3 { c_in, c_out, stride } => self.rows * (c_in * stride * stride + c_out),
-            Op::Conv1x1 { c_in, c_out } | Op::Linear { c_in, c_out, .. } => self.rows * (c_in + c_out),
-            Op::Norm { c } => 2 * self.rows * c,
-            Op::Table { c, .. } => self.rows * c,
-            // Queries, and as much for what they see; keys and values are read again and again, from the cache.
-            Op::Attention { c, .. } => 2 * self.rows * c,
-        }
+    pub fn traffic(&self) -> f64 {
+        self.rows as f64
+            * match self.op {
+                Op::Conv3x3 { c_in, c_out, stride } => (c_in * stride * stride) as f64 + c_out as f64,
+                Op::Conv1x1 { c_in, c_out } | Op::Linear { c_in, c_out, .. } => c_in as f64 + c_out as f64,
+                // Of attention, queries and as much for what they see: keys and values are read from the cache.
+                Op::Norm { c } | Op::Attention { c, .. } => 2. * c as f64,
+                Op::Table { c, .. } => c as f64,
+            }
     }
 }

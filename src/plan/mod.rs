@@ -51,7 +51,7 @@ pub fn plan(job: &Job) -> Result<Plan> {
     let prompts = words::Prompts::read(job)?;
     let estimate = Estimate::new(job, text, &prompts)?;
     let mut rows = weights::rows(job, &checkpoint, &inventory)?;
-    rows.extend(listed("tensor", &misfits));
+    rows.extend(listed("does not fit", &misfits));
     rows.extend(steps::rows(job));
     rows.extend(prompts.rows());
     rows.extend(files::rows(job)?);

@@ -1,5 +1,6 @@
 //! How fast this machine is, by a short measurement.
 
+use crate::ops::layer::Layer;
 use crate::ops::{Linear, Products};
 use candle_core::{DType, Device, Result, Tensor};
 use std::time::{Duration, Instant};
@@ -15,8 +16,8 @@ pub struct Speed {
     pub memory: f64,
 }
 
-/// Each product is repeated for so long.
-const LONG_ENOUGH: Duration = Duration::from_millis(25);
+/// Each product is repeated for so long; a single one takes a millisecond, so that some are not disturbed.
+const LONG_ENOUGH: Duration = Duration::from_millis(40);
 
 impl Speed {
     /// Measured with products of our own: two that calculate, one that reads.
@@ -24,7 +25,7 @@ impl Speed {
     /// # Errors
     /// When the device fails.
     pub fn measure() -> Result<Self> {
-        const ROWS: usize = 1024;
+        const ROWS: usize = 192;
         const SIDE: usize = 640;
         let product = |products| -> Result<f64> { Ok((ROWS * SIDE * SIDE) as f64 / seconds(products, ROWS, SIDE)?) };
         const LARGE: usize = 4096; // 64 MB, more than caches hold
@@ -33,6 +34,16 @@ impl Speed {
             bf16: product(Products::Bf16)?,
             memory: (4 * LARGE * LARGE) as f64 / seconds(Products::F32, 1, LARGE)?,
         })
+    }
+
+    /// Layers, one after the other: what each multiplies or the weights it reads, whichever takes longer, and its maps.
+    pub fn seconds(&self, layers: &[Layer], products: Products) -> f64 {
+        let seconds = |layer: &Layer| {
+            let cost = layer.cost(products);
+            let multiplying = cost.in_f32 / self.f32 + cost.in_bf16 / self.bf16;
+            multiplying.max(cost.bytes / self.memory) + 4. * layer.traffic() / self.memory
+        };
+        layers.iter().map(seconds).sum()
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::units::bytes;
 use super::{Row, sha256};
-use crate::checkpoint::weights::misfit;
-use crate::checkpoint::{Checkpoint, Layout};
+use crate::checkpoint::weights::{misfit, schedule};
+use crate::checkpoint::{Checkpoint, Dtype, Layout};
 use crate::demo;
 use crate::job::{Ckpt, Job};
 use anyhow::{Context, Result};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::path::Path;
@@ -18,7 +19,15 @@ const MOST_GROUPS: usize = 6;
 
 /// What does not fit, a clause each.
 pub fn misfits(checkpoint: &Checkpoint, inventory: &Inventory) -> Vec<String> {
-    inventory.iter().filter_map(|(name, shape)| misfit(checkpoint, name, shape)).collect()
+    let clause = |(name, shape): &(String, Vec<usize>)| {
+        misfit(checkpoint, name, shape).or_else(|| no_numbers(name, checkpoint.dtype(name)?))
+    };
+    inventory.iter().filter_map(clause).collect()
+}
+
+fn no_numbers(name: &str, dtype: Dtype) -> Option<String> {
+    let is_float = matches!(dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64);
+    (!is_float).then(|| format!("'{name}' is stored as {dtype:?}, not as floating point numbers"))
 }
 
 /// Which model it is, and what is in it.
@@ -63,34 +72,42 @@ fn layout(layout: Layout) -> &'static str {
 
 fn parameters(checkpoint: &Checkpoint, inventory: &Inventory) -> String {
     let shapes = inventory.iter().filter_map(|(name, _)| checkpoint.shape(name));
-    let numbers: Vec<usize> = shapes.map(|shape| shape.iter().product()).collect();
-    format!("{} in {} tensors", numbers.iter().sum::<usize>(), numbers.len())
+    // A damaged file may say anything of its shapes.
+    let count = |shape: &[usize]| shape.iter().fold(1, |n: usize, &size| n.saturating_mul(size));
+    let counts: Vec<usize> = shapes.map(count).collect();
+    format!("{} in {} tensors", counts.iter().fold(0, |sum: usize, &n| sum.saturating_add(n)), counts.len())
 }
 
 /// Tensors that drawing does not read: the encoder and what training needs, as a rule.
 fn surplus(checkpoint: &Checkpoint, inventory: &Inventory) -> String {
-    let read: HashSet<&str> = inventory.iter().map(|(name, _)| &**name).collect();
-    let mut groups: BTreeMap<String, usize> = BTreeMap::new();
+    let mut read: HashSet<&str> = inventory.iter().map(|(name, _)| &**name).collect();
+    if schedule(checkpoint).is_some() {
+        read.insert("alphas_cumprod");
+    }
+    let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for name in checkpoint.names().filter(|name| !read.contains(name)) {
-        *groups.entry(group(name)).or_default() += 1;
+        groups.entry(group(name)).or_default().push(name);
     }
-    let count: usize = groups.values().sum();
     let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by_key(|(_, n)| std::cmp::Reverse(*n)); // stable: by name among equals
-    let named =
-        groups.iter().take(MOST_GROUPS).map(|(name, n)| if *n > 1 { format!("{n} of {name}") } else { name.clone() });
-    let mut listed = named.collect::<Vec<_>>().join(", ");
-    if groups.len() > MOST_GROUPS {
-        let others: usize = groups[MOST_GROUPS..].iter().map(|(_, n)| n).sum();
-        listed += &format!(" and {others} more");
+    groups.sort_by_key(|(_, names)| Reverse(names.len())); // stable: by name among equals
+    let n = |groups: &[(&str, Vec<&str>)]| groups.iter().map(|(_, names)| names.len()).sum::<usize>();
+    let (named, others) = groups.split_at(groups.len().min(MOST_GROUPS));
+    let mut said: Vec<String> = named.iter().map(|(group, names)| of_group(group, names)).collect();
+    if !others.is_empty() {
+        said.push(format!("{} more", n(others)));
     }
-    if count == 0 { "0 tensors".into() } else { format!("{count} tensors: {listed}") }
+    let said = said.join(", ");
+    if groups.is_empty() { "0 tensors".into() } else { format!("{} tensors: {said}", n(&groups)) }
 }
 
-/// `first_stage_model.encoder.…` for all that is below.
-fn group(name: &str) -> String {
-    match name.match_indices('.').nth(1) {
-        Some((at, _)) => format!("{}…", &name[..=at]),
-        None => name.to_owned(),
+/// The name down to its second point, that included; all of a name without.
+fn group(name: &str) -> &str {
+    name.match_indices('.').nth(1).map_or(name, |(at, _)| &name[..=at])
+}
+
+fn of_group(group: &str, names: &[&str]) -> String {
+    match names {
+        [name] => name.to_string(),
+        _ => format!("{} of {group}…", names.len()),
     }
 }

@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct Cost {
     /// Of weights, as they are kept.
-    pub bytes: usize,
+    pub bytes: f64,
     /// Multiplications of f32, each with an addition.
     pub in_f32: f64,
     /// Multiplications of bf16, each with an addition.

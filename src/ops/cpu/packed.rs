@@ -104,7 +104,8 @@ impl Packed {
     /// What a matrix of this size comes to, without its numbers; for one row of A.
     pub fn cost(isa: Isa, wanted: Products, taps: usize, k: usize, n: usize) -> Cost {
         let products = wanted.possible(isa, k / taps);
-        let bytes = 4 * products.slots(k) * n.next_multiple_of(isa.lanes());
+        let columns = n.div_ceil(isa.lanes()) as f64 * isa.lanes() as f64;
+        let bytes = 4. * products.slots(k) as f64 * columns;
         let multiplications = k as f64 * n as f64;
         match products {
             Products::F32 => Cost { bytes, in_f32: multiplications, in_bf16: 0. },
@@ -138,4 +139,27 @@ pub fn panels(vectors: usize, lanes: usize) -> Vec<Panel> {
         vector += wide;
     }
     panels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::cpu::{Conv3x3, isa};
+
+    #[test]
+    fn weights_take_the_memory_that_is_foretold() {
+        for products in [Products::F32, Products::Bf16] {
+            for (k, n) in [(64, 320), (5, 3), (30, 100)] {
+                let packed = Packed::new(isa(), products, 1, k, n, |_, _| 0.);
+                assert_eq!(Packed::cost(isa(), products, 1, k, n).bytes, 4. * packed.numbers.len() as f64);
+            }
+            for (c_in, c_out, stride) in [(4, 32, 1), (64, 48, 1), (32, 1280, 1), (32, 64, 2)] {
+                let kept = match Conv3x3::new(products, &vec![0.; 9 * c_in * c_out], c_in, stride) {
+                    Conv3x3::Direct { weight, .. } => weight.numbers.len(),
+                    Conv3x3::Winograd(winograd) => winograd.points().iter().map(|point| point.numbers.len()).sum(),
+                };
+                assert_eq!(Conv3x3::cost(products, c_in, c_out, stride).bytes, 4. * kept as f64);
+            }
+        }
+    }
 }
