@@ -5,7 +5,7 @@ mod sweep;
 
 use crate::device::{self, Precision};
 use crate::diffusion::samplers::{Kind, Spacing};
-use crate::output::Format;
+use crate::output::{Format, Pattern};
 use crate::progress::Watcher;
 use crate::rng::Rng;
 use crate::safety::Action;
@@ -187,6 +187,14 @@ pub struct Args {
     #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "png", value_parser = one_of(Format::ALL))]
     pub format: Format,
 
+    /// Name pictures by a pattern of {seed} {index} {prompt} {sampler} {steps} {scale} {hash} [default: {index}]
+    #[arg(long, value_name = "PATTERN", help_heading = OURS, value_parser = pattern)]
+    pub fname: Option<Pattern>,
+
+    /// Write a small picture every so many steps, to intermediates in OUTDIR
+    #[arg(long = "save_intermediates", value_name = "N", help_heading = OURS, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub save_intermediates: Option<u16>,
+
     /// Write no word in pictures of how they were drawn
     #[arg(long = "no_metadata", help_heading = OURS)]
     pub no_metadata: bool,
@@ -194,6 +202,10 @@ pub struct Args {
     /// Draw this picture of ours again, and say whether it came out equal
     #[arg(long, value_name = "FILE", help_heading = OURS, conflicts_with_all = ["from_file", "sweep"])]
     pub replay: Option<PathBuf>,
+
+    /// Draw nothing: print what would be done, with which model, to which files, and about how long it would take
+    #[arg(long = "dry_run", help_heading = OURS)]
+    pub dry_run: bool,
 
     /// Draw nothing: say which invisible watermark each of these pictures carries, and how sure that is
     #[arg(long = "verify_watermark", value_name = "FILE", help_heading = OURS, num_args = 1..)]
@@ -262,6 +274,10 @@ fn seed(text: &str) -> Result<Seed, String> {
     }
     let number: Option<i128> = text.parse().ok();
     Ok(number.and_then(|number| number.try_into().ok()).map_or(Seed::Random, Seed::Given))
+}
+
+fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::parse(text).map_err(|error| format!("{error:#}"))
 }
 
 fn finite(text: &str) -> Result<f64, String> {

@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 /// What `--ckpt` calls it.
 pub const NAME: &str = "demo";
 
-static WEIGHTS: &[u8] = include_bytes!("../models/demo/demo.safetensors");
+/// Its checkpoint, a `.safetensors` file.
+pub static WEIGHTS: &[u8] = include_bytes!("../models/demo/demo.safetensors");
 const CONFIG: &str = include_str!("../models/demo/demo.yaml");
 
 /// Its shape.

@@ -36,6 +36,8 @@ pub mod job;
 
 pub mod prompts;
 
+pub mod plan;
+
 // How it is drawn: prompt → tokens → context → latents → picture → file.
 pub mod txt2img;
 

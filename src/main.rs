@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use txt2img::args::Args;
 use txt2img::job::Job;
+use txt2img::plan::plan;
 use txt2img::txt2img::{End, run, verify_watermarks};
 
 fn main() -> ExitCode {
@@ -28,5 +29,9 @@ fn txt2img() -> Result<End> {
         return verify_watermarks(&args.verify_watermark);
     }
     let job = Job::from_args(&args)?;
+    if args.dry_run {
+        print!("{}", plan(&job)?);
+        return Ok(End::Finished);
+    }
     run(&job)
 }

@@ -14,6 +14,15 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, IndexOp, Tensor};
 use std::sync::OnceLock;
 
+/// Where a checkpoint has the text encoder.
+pub const TEXT: &str = "cond_stage_model.transformer.text_model";
+
+/// Where it has the denoiser.
+pub const UNET: &str = "model.diffusion_model";
+
+/// Where it has the autoencoder.
+pub const VAE: &str = "first_stage_model";
+
 /// A model, ready to draw.
 pub struct Model {
     tokenizer: Tokenizer,
@@ -38,16 +47,13 @@ impl Model {
         dtype: DType,
         read: &(dyn Fn() + Sync),
     ) -> Result<Self> {
-        const TEXT: &str = "cond_stage_model.transformer.text_model";
-        let text_config =
-            TextConfig::from_shapes(|name| checkpoint.shape(&format!("{TEXT}.{name}")), config.unet.context_dim)
-                .with_context(|| format!("checkpoint '{}'", checkpoint.path().display()))?;
+        let text_config = text_config(checkpoint, config)?;
         let tokenizer = Tokenizer::new()?;
         weights::load(checkpoint, device, read, |vb| {
             Ok(Self {
                 text: TextEncoder::new(text_config, vb.pp(TEXT))?,
-                unet: UNet::new(&config.unet, vb.to_dtype(dtype).pp("model.diffusion_model"))?,
-                decoder: Decoder::new(&config.vae, config.scale_factor, vb.to_dtype(dtype).pp("first_stage_model"))?,
+                unet: UNet::new(&config.unet, vb.to_dtype(dtype).pp(UNET))?,
+                decoder: Decoder::new(&config.vae, config.scale_factor, vb.to_dtype(dtype).pp(VAE))?,
                 schedule: weights::schedule(checkpoint).unwrap_or_else(|| Schedule::new(&config.noise)),
                 tokenizer,
                 uncond: OnceLock::new(),
@@ -171,6 +177,15 @@ impl Model {
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
     }
+}
+
+/// The shape of the checkpoint's text encoder, which configs leave out.
+///
+/// # Errors
+/// When it has none, or one that does not fit the config's UNet.
+pub fn text_config(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<TextConfig> {
+    TextConfig::from_shapes(|name| checkpoint.shape(&format!("{TEXT}.{name}")), config.unet.context_dim)
+        .with_context(|| format!("checkpoint '{}'", checkpoint.path().display()))
 }
 
 /// pixels: (1, 8h, 8w, 3), from −1 to 1. made_by: one of `output`'s ways to make levels of them.

@@ -20,15 +20,18 @@ pub(super) const MODEL: FileNames = [
 pub(super) const TEXT_MODEL: FileNames =
     ["model.safetensors", "pytorch_model.bin", "model.fp16.safetensors", "pytorch_model.fp16.bin"];
 
-/// The tensors of a folder, under LDM's names.
-pub(super) fn read(folder: &Path) -> Result<Tensors> {
+/// The files of a folder: UNet, VAE and text encoder.
+pub(super) fn files(folder: &Path) -> Result<[PathBuf; 3]> {
     check(folder).map_err(|e| about(folder, e))?;
     let file = |part, files| find(folder, part, files).map_err(|e| about(folder, e));
-    let files = [file("unet", MODEL)?, file("vae", MODEL)?, file("text_encoder", TEXT_MODEL)?];
-    let [unet_file, vae_file, text_encoder_file] = files;
-    let mut tensors = unet(read_file(&unet_file)?);
-    tensors.extend(vae(read_file(&vae_file)?));
-    tensors.extend(text_encoder(read_file(&text_encoder_file)?));
+    Ok([file("unet", MODEL)?, file("vae", MODEL)?, file("text_encoder", TEXT_MODEL)?])
+}
+
+/// The tensors of these files, under LDM's names.
+pub(super) fn read([unet_file, vae_file, text_encoder_file]: &[PathBuf; 3]) -> Result<Tensors> {
+    let mut tensors = unet(read_file(unet_file)?);
+    tensors.extend(vae(read_file(vae_file)?));
+    tensors.extend(text_encoder(read_file(text_encoder_file)?));
     Ok(tensors)
 }
 

@@ -31,43 +31,63 @@ use anyhow::{Context, Error, Result, anyhow, ensure};
 
 use bytes::Bytes;
 pub use folder::weight_files;
-use sniff::Kind;
 pub use tensor::Dtype;
 use tensor::Tensor;
 
 type Tensors = BTreeMap<String, Tensor>;
+
+/// How a checkpoint is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Layout {
+    /// One file of torch's.
+    Torch,
+    /// One `.safetensors` file.
+    Safetensors,
+    /// A diffusers folder.
+    Diffusers,
+}
 
 /// A Stable Diffusion 1.x checkpoint.
 pub struct Checkpoint {
     path: PathBuf,
     /// Where the autoencoder is from, if from elsewhere.
     vae: Option<PathBuf>,
+    layout: Layout,
+    /// What it was read from; none if it is a part of the program.
+    files: Vec<PathBuf>,
     tensors: Tensors,
 }
 
 impl Checkpoint {
     /// Opens a `.ckpt` or `.safetensors` file or a diffusers folder.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::new(path, if path.is_dir() { folder::read(path)? } else { read_file(path)? })
+        if path.is_dir() {
+            let files = folder::files(path)?;
+            return Self::new(path, Layout::Diffusers, files.to_vec(), folder::read(&files)?);
+        }
+        let (layout, tensors) = Bytes::map(path).and_then(tensors).map_err(|e| about(path, e))?;
+        Self::new(path, layout, vec![path.to_path_buf()], tensors)
     }
 
     /// Opens a folder as transformers writes it, with `model.safetensors` or `pytorch_model.bin` for a model alone. The
     /// tensors keep the names they have there.
     pub fn open_alone(folder: &Path) -> Result<Self> {
         let path = folder::lone_model(folder)?;
-        Ok(Self { tensors: read_file(&path)?, vae: None, path })
+        let (layout, tensors) = Bytes::map(&path).and_then(tensors).map_err(|e| about(&path, e))?;
+        Ok(Self { vae: None, layout, files: vec![path.clone()], tensors, path })
     }
 
     /// Opens bytes that are a part of the program. path: what to call them.
     pub fn built_in(path: &Path, bytes: &'static [u8]) -> Result<Self> {
-        Self::new(path, tensors(Bytes::BuiltIn(bytes)).map_err(|e| about(path, e))?)
+        let (layout, tensors) = tensors(Bytes::BuiltIn(bytes)).map_err(|e| about(path, e))?;
+        Self::new(path, layout, vec![], tensors)
     }
 
-    fn new(path: &Path, tensors: Tensors) -> Result<Self> {
+    fn new(path: &Path, layout: Layout, files: Vec<PathBuf>, tensors: Tensors) -> Result<Self> {
         let renamed = |(name, tensor): (String, _)| (names::new_text_name(&name), tensor);
         let tensors = tensors.into_iter().map(renamed).collect();
         other_models::refuse(&tensors).map_err(|e| about(path, e))?;
-        Ok(Self { path: path.to_path_buf(), vae: None, tensors })
+        Ok(Self { path: path.to_path_buf(), vae: None, layout, files, tensors })
     }
 
     /// The same with another autoencoder: that of a full checkpoint, one alone (LDM's or diffusers'), or a
@@ -92,6 +112,16 @@ impl Checkpoint {
     pub fn path_of(&self, name: &str) -> &Path {
         let is_vae = name.starts_with(vae::ROOT);
         self.vae.as_deref().filter(|_| is_vae).unwrap_or(&self.path)
+    }
+
+    /// How it is kept.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The files it was read from; none if it is a part of the program.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// The names of all tensors, sorted.
@@ -130,17 +160,16 @@ impl Checkpoint {
 
 /// The tensors of one file, under the names they have there.
 fn read_file(path: &Path) -> Result<Tensors> {
-    Bytes::map(path).and_then(tensors).map_err(|e| about(path, e))
+    let (_, tensors) = Bytes::map(path).and_then(tensors).map_err(|e| about(path, e))?;
+    Ok(tensors)
 }
 
-fn tensors(bytes: Bytes) -> Result<Tensors> {
+fn tensors(bytes: Bytes) -> Result<(Layout, Tensors)> {
     let file = Arc::new(bytes);
-    let tensors = match sniff::kind(&file)? {
-        Kind::Safetensors => safetensors::read(&file)?,
-        Kind::Torch => torch::read(&file)?,
-    };
+    let layout = sniff::layout(&file)?;
+    let tensors = if layout == Layout::Torch { torch::read(&file)? } else { safetensors::read(&file)? };
     ensure!(!tensors.is_empty(), "holds no tensors; is it a Stable Diffusion 1.x checkpoint?");
-    Ok(tensors)
+    Ok((layout, tensors))
 }
 
 /// Errors below this module are what a sentence says of a file; here it gets its subject.

@@ -2,23 +2,19 @@
 
 use anyhow::{Result, bail};
 
-/// The kinds of file that hold tensors.
-#[derive(Debug, PartialEq)]
-pub(super) enum Kind {
-    Safetensors,
-    Torch,
-}
+use super::Layout;
 
 /// torch's magic number, as the pickle that older versions began a file with.
 const OLD_TORCH: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
 
-pub(super) fn kind(file: &[u8]) -> Result<Kind> {
+/// Of one file.
+pub(super) fn layout(file: &[u8]) -> Result<Layout> {
     if file.starts_with(b"PK\x03\x04") {
-        return Ok(Kind::Torch);
+        return Ok(Layout::Torch);
     }
     if is_safetensors(file) {
-        return Ok(Kind::Safetensors);
+        return Ok(Layout::Safetensors);
     }
     if file.starts_with(LFS_POINTER) {
         let size = lfs_size(file).unwrap_or("an unknown number of");

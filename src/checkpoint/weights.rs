@@ -46,6 +46,16 @@ pub fn schedule(checkpoint: &Checkpoint) -> Option<Schedule> {
     is_exact.then(|| checkpoint.read_f32("alphas_cumprod").ok()).flatten().and_then(|a| Schedule::from_buffer(&a))
 }
 
+/// What is wrong with a tensor that should have this shape, a clause; nothing if it can be read.
+pub fn misfit(checkpoint: &Checkpoint, name: &str, shape: &[usize]) -> Option<String> {
+    let Some(found) = checkpoint.shape(name) else {
+        return Some(format!("it has no tensor '{name}'"));
+    };
+    // 1×1 convolutions are linear layers to some writers.
+    let is_fit = without_ones(found) == without_ones(shape);
+    (!is_fit).then(|| format!("'{name}' is {}, not {}", product(found), product(shape)))
+}
+
 /// What is wrong with tensors asked for so far.
 type Unfit = Arc<Mutex<Vec<Misfit>>>;
 
@@ -81,12 +91,7 @@ impl SimpleBackend for Weights<'_> {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
-        let Some(found) = self.checkpoint.shape(name) else {
-            return self.misfit(name, format!("it has no tensor '{name}'"), shape, device);
-        };
-        // 1×1 convolutions are linear layers to some writers.
-        if without_ones(found) != without_ones(shape.dims()) {
-            let clause = format!("'{name}' is {}, not {}", product(found), product(shape.dims()));
+        if let Some(clause) = misfit(self.checkpoint, name, shape.dims()) {
             return self.misfit(name, clause, shape, device);
         }
         let numbers = self.checkpoint.read_f32(name).map_err(|error| Error::Msg(format!("{error:#}")))?;

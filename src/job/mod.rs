@@ -9,7 +9,7 @@ use crate::config::ModelConfig;
 use crate::device;
 use crate::diffusion::samplers::{Kind, Plan};
 use crate::diffusion::schedule::Schedule;
-use crate::output::{Axis, Format};
+use crate::output::{Axis, Format, Pattern};
 use crate::progress::Watcher;
 use crate::prompts::{self, Ask, wildcards};
 use crate::rng::{self, Rng};
@@ -72,6 +72,10 @@ pub struct Job {
     pub safety_ckpt: Option<Place>,
     /// The kind of file that pictures go to.
     pub format: Format,
+    /// What they are called, if not by number.
+    pub fname: Option<Pattern>,
+    /// After how many steps there is a preview, each time.
+    pub preview_steps: Option<usize>,
     /// Whether they say how they were drawn.
     pub metadata: bool,
     /// What is drawn again.
@@ -179,6 +183,8 @@ impl Job {
             safety: args.safety,
             safety_ckpt,
             format: args.format,
+            fname: args.fname.clone(),
+            preview_steps: args.save_intermediates.map(usize::from),
             metadata: !args.no_metadata,
             replay: None,
             watcher: args.progress,

@@ -5,7 +5,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::hub::{Hub, Repo, Report};
 use crate::config::ModelConfig;
 use crate::demo;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -152,6 +152,20 @@ impl Place {
         match self {
             Place::Path(path) => Ok(path.clone()),
             Place::Hub(repo) => Hub::from_env()?.fetch(repo, half, report),
+        }
+    }
+
+    /// The same if it is here, or was fetched before.
+    ///
+    /// # Errors
+    /// When it would have to be fetched.
+    pub fn path_here(&self, half: bool) -> Result<PathBuf> {
+        match self {
+            Place::Path(path) => Ok(path.clone()),
+            Place::Hub(repo) => {
+                let here = Hub { offline: true, ..Hub::from_env()? };
+                here.fetch(repo, half, &mut |_| ()).with_context(|| format!("'{repo}' was not fetched yet"))
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ mod conv2d;
 // Indices name the lane, row or point that a line is about.
 #[allow(unsafe_code, clippy::needless_range_loop)]
 mod cpu;
+pub mod layer;
 mod linear;
 mod norm;
 mod resample;

@@ -21,9 +21,10 @@ mod watermark;
 mod yuv;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
 
@@ -82,8 +83,21 @@ impl Folder {
     pub fn open(outdir: &Path, format: Format, pattern: Option<Pattern>) -> Result<Self> {
         let samples = outdir.join("samples");
         create(&samples)?;
+        check_writable(outdir)?;
+        check_writable(&samples)?;
+        Self::look(outdir, format, pattern)
+    }
+
+    /// The same with nothing created and nothing tried.
+    ///
+    /// # Errors
+    /// When a folder cannot be listed, or is a file.
+    pub fn look(outdir: &Path, format: Format, pattern: Option<Pattern>) -> Result<Self> {
+        let samples = outdir.join("samples");
+        check_no_file(&samples)?;
         // Not counting `samples` itself.
-        let n_grids = n_entries(outdir, |name| !is_of_sweep(name) && name != INTERMEDIATES)?.saturating_sub(1);
+        let count = |name: &OsStr| !is_of_sweep(name) && name != INTERMEDIATES;
+        let n_grids = n_entries(outdir, count)?.saturating_sub(usize::from(samples.exists()));
         let n_samples = n_entries(&samples, |_| true)?;
         let series = |folder: &Path, prefix, digits, extension, next| Series {
             folder: folder.to_owned(),
@@ -105,6 +119,21 @@ impl Folder {
     /// The number of the next sample.
     pub fn next_index(&self) -> usize {
         self.samples.next
+    }
+
+    /// The first and the last file that so many pictures would become.
+    pub fn samples(&self, n: NonZero<usize>) -> Result<(PathBuf, PathBuf)> {
+        Ok((self.samples.nth(0)?, self.samples.nth(n.get() - 1)?))
+    }
+
+    /// The file that the next grid would become.
+    pub fn grid(&self) -> Result<PathBuf> {
+        self.grids.nth(0)
+    }
+
+    /// The files that the next sheet and its page would become.
+    pub fn sheet_and_page(&self) -> Result<(PathBuf, PathBuf)> {
+        Ok((self.sheets.nth(0)?, self.pages.nth(0)?))
     }
 
     /// Has the next sample written: OUTDIR/samples/NNNNN.EXTENSION, or by the pattern of names, with -2, -3, … added to
@@ -146,16 +175,25 @@ impl Folder {
 }
 
 fn create(folder: &Path) -> Result<()> {
-    if let Some(file) = folder.ancestors().find(|path| path.exists() && !path.is_dir()) {
-        bail!("'{}' is a file, not a folder: choose another --outdir", file.display());
-    }
+    check_no_file(folder)?;
     fs::create_dir_all(folder).with_context(|| cannot("create", folder))
 }
 
-/// How many entries that count are in a folder that can be written.
+/// An error if the folder, or one that it is in, is a file.
+fn check_no_file(folder: &Path) -> Result<()> {
+    if let Some(file) = folder.ancestors().find(|path| path.exists() && !path.is_dir()) {
+        bail!("'{}' is a file, not a folder: choose another --outdir", file.display());
+    }
+    Ok(())
+}
+
+fn check_writable(folder: &Path) -> Result<()> {
+    series::unfinished(folder).map(drop).with_context(|| cannot("write to", folder))
+}
+
+/// How many entries that count are in a folder.
 fn n_entries(folder: &Path, counts: impl Fn(&OsStr) -> bool) -> Result<usize> {
-    series::unfinished(folder).with_context(|| cannot("write to", folder))?;
-    let names = names(folder).with_context(|| cannot("list", folder))?;
+    let names = names(folder)?;
     Ok(names.iter().filter(|name| !series::is_unfinished(name) && counts(name)).count())
 }
 
@@ -163,8 +201,13 @@ fn is_of_sweep(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(SWEEP.as_bytes())
 }
 
-fn names(folder: &Path) -> io::Result<Vec<OsString>> {
-    fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
+/// What is in a folder; nothing if there is none.
+fn names(folder: &Path) -> Result<Vec<OsString>> {
+    let names = || -> io::Result<_> { fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect() };
+    match names() {
+        Err(missing) if missing.kind() == ErrorKind::NotFound => Ok(vec![]),
+        names => names.with_context(|| cannot("list", folder)),
+    }
 }
 
 fn cannot(verb: &str, folder: &Path) -> String {

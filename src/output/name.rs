@@ -61,6 +61,11 @@ const KNOWN: &str = "write a name with any of {seed} {index} {prompt} {sampler} 
                      for a brace itself";
 
 impl Pattern {
+    /// Whether names say which model drew.
+    pub fn has_hash(&self) -> bool {
+        self.0.contains(&Part::Value(Field::Hash))
+    }
+
     /// Reads a pattern such as `{index}-{prompt}`.
     ///
     /// # Errors

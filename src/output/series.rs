@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tempfile::{Builder, NamedTempFile};
 
-use super::{Format, Named, Pattern, Picture};
+use super::{Format, Named, Pattern, Picture, names};
 
 /// How the names of unfinished files begin.
 const UNFINISHED: &str = ".txt2img-";
@@ -31,9 +31,7 @@ impl Series {
 
     /// Has a file written that gets the next number that is free.
     pub fn save_as(&mut self, write: impl FnOnce(&mut File) -> Result<()>) -> Result<PathBuf> {
-        let &mut Self { ref folder, prefix, digits, extension, next } = self;
-        let name = |n_taken| format!("{prefix}{:0digits$}.{extension}", next + n_taken);
-        let (path, n_taken) = save(folder, name, write)?;
+        let (path, n_taken) = save(&self.folder, |n_taken| self.numbered(self.next + n_taken), write)?;
         self.next += n_taken + 1;
         Ok(path)
     }
@@ -48,6 +46,29 @@ impl Series {
         let path = save_alone(&self.folder, &pattern.name(self.next, named), self.extension, write)?;
         self.next += 1;
         Ok(path)
+    }
+
+    /// The name that the file after `n` others would get, if nobody else writes any.
+    pub fn nth(&self, n: usize) -> Result<PathBuf> {
+        let mut taken: Vec<usize> = names(&self.folder)?.iter().filter_map(|name| self.number(name)).collect();
+        taken.sort_unstable();
+        let mut number = self.next + n;
+        for taken in taken.into_iter().filter(|&taken| taken >= self.next) {
+            number += usize::from(taken <= number);
+        }
+        Ok(self.folder.join(self.numbered(number)))
+    }
+
+    /// Of a name of this series.
+    fn number(&self, name: &OsStr) -> Option<usize> {
+        let digits = name.to_str()?.strip_prefix(self.prefix)?.strip_suffix(self.extension)?.strip_suffix('.')?;
+        let number = digits.parse().ok()?;
+        (*self.numbered(number) == *name).then_some(number)
+    }
+
+    fn numbered(&self, number: usize) -> String {
+        let Self { prefix, digits, extension, .. } = self;
+        format!("{prefix}{number:0digits$}.{extension}")
     }
 }
 

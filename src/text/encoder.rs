@@ -25,7 +25,7 @@ pub struct TextConfig {
 
 impl TextConfig {
     /// Ids CLIP knows.
-    const VOCABULARY: usize = 49408;
+    pub(super) const VOCABULARY: usize = 49408;
 
     /// CLIP's heads are 64 wide.
     fn heads(&self) -> usize {

@@ -2,6 +2,7 @@
 
 pub mod emphasis;
 mod encoder;
+pub mod layers;
 mod tokenizer;
 mod tokens;
 

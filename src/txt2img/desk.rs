@@ -1,7 +1,8 @@
 //! Where finished pictures are marked, saved and laid aside for the grid, while the next are drawn.
 
+use super::hash::Hash;
 use super::report::Report;
-use super::run::Drawn;
+use super::run::{Drawn, Finished};
 use crate::job::{Job, Replay, Settings, Sweep};
 use crate::output::{self, Folder, Format, Picture};
 use crate::progress::Progress;
@@ -26,22 +27,37 @@ pub struct Desk<'a> {
     shrinking: usize,
     checker: Option<Checker>,
     report: Report,
+    /// The model's hash, on its way.
+    hash: Hash<'a>,
     /// How many were saved, or would have been.
     n_saved: usize,
 }
 
 impl<'a> Desk<'a> {
-    pub fn new(job: &'a Job, folder: Folder, checker: Option<Checker>, report: Report, progress: &'a Progress) -> Self {
+    pub fn new(
+        job: &'a Job,
+        folder: Folder,
+        checker: Option<Checker>,
+        report: Report,
+        hash: Hash<'a>,
+        progress: &'a Progress,
+    ) -> Self {
         let shrinking = shrinking(job);
-        Self { job, progress, folder, pictures: vec![], shrinking, checker, report, n_saved: 0 }
+        Self { job, progress, folder, pictures: vec![], shrinking, checker, report, hash, n_saved: 0 }
     }
 
     /// Saves all that come, then the overview of them; says how many they were.
     ///
     /// # Errors
     /// When one cannot be saved, or is not what it should have come out as.
-    pub fn work(mut self, waiting: Receiver<Drawn>) -> Result<usize> {
-        let saved = waiting.into_iter().try_for_each(|drawn| self.save(drawn));
+    pub fn work(mut self, waiting: Receiver<Finished>) -> Result<usize> {
+        let saved = waiting.into_iter().try_for_each(|finished| match finished {
+            Finished::Picture(drawn) => self.save(*drawn),
+            Finished::Preview { index, step, picture } => {
+                // The pictures before those of this batch are saved, and counted.
+                self.folder.save_preview(self.folder.next_index() + index, step, &picture).map(drop)
+            }
+        });
         // What was done is in the report, whatever came after.
         let overview = saved.and_then(|()| self.save_overview());
         self.report.end()?;
@@ -51,6 +67,7 @@ impl<'a> Desk<'a> {
 
     fn save(&mut self, mut drawn: Drawn) -> Result<()> {
         let verdict = self.check(&mut drawn)?;
+        drawn.record.model_hash = self.hash.get();
         if self.job.sweep.is_some() {
             // A sheet shows pictures as they are saved; a grid is made of unmarked ones, then marked as a whole.
             self.mark(&mut drawn.picture);
@@ -68,7 +85,7 @@ impl<'a> Desk<'a> {
         self.n_saved += 1;
         self.report.add(&drawn, path.as_deref(), verdict.as_ref())?;
         self.tell(&drawn, path.as_deref());
-        self.job.replay.iter().try_for_each(|replay| compare(replay, &drawn.picture, self.progress))
+        self.job.replay.iter().try_for_each(|replay| compare(replay, &drawn, self.progress))
     }
 
     /// What the safety checker says of it, if there is one, and does to it.
@@ -133,10 +150,13 @@ fn shrinking(job: &Job) -> usize {
 }
 
 /// Whether a picture that was drawn again is what it was.
-fn compare(replay: &Replay, again: &Picture, progress: &Progress) -> Result<()> {
+fn compare(replay: &Replay, again: &Drawn, progress: &Progress) -> Result<()> {
     let (name, was) = (replay.path.display(), &replay.picture);
+    if replay.record.model_hash != again.record.model_hash {
+        progress.note(&format!("'{name}' was drawn by another model, or one in another file; --ckpt names it"));
+    }
     // What its format lost, it loses again.
-    let again = output::decode(&Format::of(&replay.path)?.encode(again, None)?)?;
+    let again = output::decode(&Format::of(&replay.path)?.encode(&again.picture, None)?)?;
     let differences =
         was.rgb.iter().zip(&again.rgb).map(|(was, is)| was.abs_diff(*is)).filter(|difference| *difference > 0);
     let (n, most) = differences.fold((0, 0), |(n, most), difference| (n + 1, difference.max(most)));

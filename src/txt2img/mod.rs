@@ -3,6 +3,7 @@
 mod checker;
 mod contexts;
 mod desk;
+mod hash;
 mod report;
 mod run;
 mod verify;
@@ -20,6 +21,7 @@ use crate::timings::Timings;
 use anyhow::{Context, Result};
 use candle_core::DType;
 use desk::Desk;
+use hash::Hash;
 use report::Report;
 use run::Run;
 use std::io::Write;
@@ -61,7 +63,7 @@ fn draw(job: &Job) -> Result<End> {
     job.notes.iter().for_each(|note| progress.note(note));
     let mut timings = Timings::start();
     let checkpoint = open(job, &progress)?;
-    let folder = Folder::open(&job.outdir, job.format, None)?;
+    let folder = Folder::open(&job.outdir, job.format, job.fname.clone())?;
     let report = Report::begin(job)?;
     let model = load(&checkpoint, job, job.precision.dtype(), &progress)?;
     let checker = checker::load(job, &progress)?;
@@ -69,7 +71,8 @@ fn draw(job: &Job) -> Result<End> {
     let (drawn, saved) = thread::scope(|scope| {
         let (pictures, waiting) = sync_channel(MOST_WAITING);
         let is_checked = checker.is_some();
-        let desk = scope.spawn(|| Desk::new(job, folder, checker, report, &progress).work(waiting));
+        let hash = Hash::begin(job, &checkpoint, scope);
+        let desk = scope.spawn(|| Desk::new(job, folder, checker, report, hash, &progress).work(waiting));
         let drawn = Run::new(job, &checkpoint, model, &progress, pictures, is_checked).and_then(Run::draw_all);
         (drawn, desk.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });

@@ -31,6 +31,14 @@ pub struct Drawn {
     pub broken: Option<Stage>,
 }
 
+/// What comes to be saved.
+pub enum Finished {
+    /// A picture.
+    Picture(Box<Drawn>),
+    /// What one will about look like. index: which of its batch it is, from 0. step: after which, from 1.
+    Preview { index: usize, step: usize, picture: Picture },
+}
+
 /// A batch before it is decoded.
 struct Sampled {
     latents: Tensor, // (B, h, w, 4)
@@ -70,7 +78,7 @@ pub struct Run<'a> {
     stream: Box<dyn Generator>,
     /// What every batch of these starts from, if all start alike.
     start: Option<Tensor>, // (longest batch, h, w, 4)
-    pictures: SyncSender<Drawn>,
+    pictures: SyncSender<Finished>,
     /// Whether a safety checker looks at them.
     is_checked: bool,
 }
@@ -81,7 +89,7 @@ impl<'a> Run<'a> {
         checkpoint: &'a Checkpoint,
         model: Model,
         progress: &'a Progress,
-        pictures: SyncSender<Drawn>,
+        pictures: SyncSender<Finished>,
         is_checked: bool,
     ) -> Result<Self> {
         let mut stream = job.rng.noise(u64::from(job.seed));
@@ -114,7 +122,7 @@ impl<'a> Run<'a> {
         }
         for (index, wish) in batch.wishes.iter().enumerate() {
             let drawn = self.decode(&sampled, index, wish, &batch.settings)?;
-            self.pictures.send(drawn).context("nobody saves pictures any more")?;
+            send(&self.pictures, Finished::Picture(Box::new(drawn)))?;
             interrupt::check()?;
         }
         Ok(())
@@ -138,11 +146,17 @@ impl<'a> Run<'a> {
             &mut *self.stream
         };
         let denoiser = self.model.denoiser_of_each(&unconds, &conds, scale)?;
-        let watched = Watched::new(&*denoiser, self.model.schedule(), false);
+        let previews = self.job.preview_steps;
+        let watched = Watched::new(&*denoiser, self.model.schedule(), previews.is_some());
         let sampler = plan.sampler(self.model.schedule());
         let bar = self.progress.steps(sampler.steps());
+        let mut step = 0;
         let mut tick = || {
             bar.tick();
+            step += 1;
+            if previews.is_some_and(|every| step % every == 0) {
+                send_previews(&self.pictures, &watched, step)?;
+            }
             interrupt::check()
         };
         let latents = sampler.sample(&watched, x, noise, &mut tick)?;
@@ -245,6 +259,20 @@ impl<'a> Run<'a> {
         self.contexts.clear();
         Ok(true)
     }
+}
+
+fn send(pictures: &SyncSender<Finished>, finished: Finished) -> Result<()> {
+    pictures.send(finished).context("nobody saves pictures any more")
+}
+
+/// What the batch looks like by now.
+fn send_previews(pictures: &SyncSender<Finished>, watched: &Watched, step: usize) -> Result<()> {
+    let Some(x0) = watched.x0() else { return Ok(()) }; // (B, h, w, 4)
+    for index in 0..x0.dim(0)? {
+        let picture = output::preview(&x0.i(index..=index)?)?;
+        send(pictures, Finished::Preview { index, step, picture })?;
+    }
+    Ok(())
 }
 
 /// Fresh noise to start from: (B, h, w, 4).

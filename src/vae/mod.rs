@@ -1,6 +1,7 @@
 //! The autoencoder's decoder (LDM `AutoencoderKL`): latents to pixels.
 
 mod blocks;
+pub mod layers;
 
 use crate::config::VaeConfig;
 use crate::ops::{Conv2d, GroupNorm, Linear, conv1x1, conv3x3, group_norm, upsample_nearest};

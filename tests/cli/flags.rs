@@ -6,7 +6,7 @@ use txt2img::device::Choice;
 use txt2img::device::Precision;
 use txt2img::diffusion::samplers::Kind;
 use txt2img::diffusion::samplers::Spacing;
-use txt2img::output::Format;
+use txt2img::output::{Format, Pattern};
 use txt2img::progress::Watcher;
 use txt2img::rng::Rng;
 use txt2img::safety::Action;
@@ -67,6 +67,9 @@ fn every_flag_of_ours_is_read() {
         ("--safety blur", |a| a.safety = Some(Action::Blur)),
         ("--safety_ckpt x", |a| a.safety_ckpt = Some("x".into())),
         ("--format webp", |a| a.format = Format::WebP),
+        ("--fname {seed}", |a| a.fname = Some(Pattern::parse("{seed}").unwrap())),
+        ("--save_intermediates 5", |a| a.save_intermediates = Some(5)),
+        ("--dry_run", |a| a.dry_run = true),
         ("--no_metadata", |a| a.no_metadata = true),
         ("--replay x", |a| a.replay = Some("x".into())),
         ("--verify_watermark x y", |a| a.verify_watermark = vec!["x".into(), "y".into()]),

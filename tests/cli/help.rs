@@ -28,7 +28,7 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 22] = [
+const OURS: [&str; 25] = [
     "--negative_prompt",
     "--emphasis",
     "--long_prompt",
@@ -44,8 +44,11 @@ const OURS: [&str; 22] = [
     "--safety",
     "--safety_ckpt",
     "--format",
+    "--fname",
+    "--save_intermediates",
     "--no_metadata",
     "--replay",
+    "--dry_run",
     "--verify_watermark",
     "--progress",
     "--report",

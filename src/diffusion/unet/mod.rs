@@ -2,6 +2,7 @@
 
 mod attention;
 mod blocks;
+pub mod layers;
 mod time;
 
 use crate::config::UNetConfig;

@@ -1,5 +1,6 @@
 //! 3×3 convolutions with padding 1: Winograd's where it pays, else nine matrix products in one.
 
+use super::cost::Cost;
 use super::gemm::{Act, Epilogue, Rows, gemm};
 use super::isa::{Isa, isa};
 use super::packed::{Packed, Products};
@@ -33,22 +34,44 @@ pub enum Conv3x3 {
 /// Layers this wide work on maps so small that reading the weights takes the time: they had better not grow by 4.
 const MANY_CHANNELS: usize = 1280;
 
+/// How a kernel of these channels is applied.
+enum Way {
+    Direct(Products),
+    Winograd(Size),
+}
+
+impl Way {
+    fn new(wanted: Products, c_in: usize, c_out: usize, stride: usize) -> Self {
+        match wanted {
+            _ if stride > 1 => Self::Direct(wanted),
+            // Too few for the transforms, and the less to save.
+            _ if c_in < LANES || c_out < LANES => Self::Direct(Products::F32),
+            Products::Bf16 if c_out >= MANY_CHANNELS && isa() == Isa::Avx512Bf16 => Self::Direct(wanted),
+            // In bf16 the transforms would cost two digits of the three there are.
+            _ if c_out >= MANY_CHANNELS => Self::Winograd(Size::Two),
+            _ => Self::Winograd(Size::Four),
+        }
+    }
+}
+
 impl Conv3x3 {
     /// weight: (C_out, C_in, 3, 3).
     pub fn new(wanted: Products, weight: &[f32], c_in: usize, stride: usize) -> Self {
         let c_out = weight.len() / (9 * c_in);
         let at = |k: usize, o: usize| weight[(o * c_in + k % c_in) * 9 + k / c_in];
-        let direct =
-            |products| Self::Direct { weight: Packed::new(isa(), products, 9, 9 * c_in, c_out, at), c_in, stride };
-        let winograd = |size| Self::Winograd(Winograd::new(isa(), size, weight, c_in, c_out));
-        match wanted {
-            _ if stride > 1 => direct(wanted),
-            // Too few for the transforms, and the less to save.
-            _ if c_in < LANES || c_out < LANES => direct(Products::F32),
-            Products::Bf16 if c_out >= MANY_CHANNELS && isa() == Isa::Avx512Bf16 => direct(wanted),
-            // In bf16 the transforms would cost two digits of the three there are.
-            _ if c_out >= MANY_CHANNELS => winograd(Size::Two),
-            _ => winograd(Size::Four),
+        match Way::new(wanted, c_in, c_out, stride) {
+            Way::Direct(products) => {
+                Self::Direct { weight: Packed::new(isa(), products, 9, 9 * c_in, c_out, at), c_in, stride }
+            }
+            Way::Winograd(size) => Self::Winograd(Winograd::new(isa(), size, weight, c_in, c_out)),
+        }
+    }
+
+    /// What a kernel of these channels comes to, without its weights; for one pixel.
+    pub fn cost(wanted: Products, c_in: usize, c_out: usize, stride: usize) -> Cost {
+        match Way::new(wanted, c_in, c_out, stride) {
+            Way::Direct(products) => Packed::cost(isa(), products, 9, 9 * c_in, c_out),
+            Way::Winograd(size) => Winograd::cost(isa(), size, c_in, c_out),
         }
     }
 

@@ -8,6 +8,7 @@ mod avx2;
 mod avx512;
 mod bf16;
 mod conv;
+mod cost;
 mod gemm;
 mod isa;
 mod kernel;
@@ -22,6 +23,7 @@ mod winograd;
 
 pub use attention::{Shape, attention};
 pub use conv::{Addends, Conv3x3, Map};
+pub use cost::Cost;
 pub use gemm::{Act, Epilogue, Rows, gemm};
 pub use isa::{Isa, isa};
 pub use memory::keep_memory;

@@ -1,6 +1,7 @@
 //! Weights in the order the GEMM kernels read them.
 
 use super::bf16;
+use super::cost::Cost;
 use super::isa::Isa;
 use super::parallel::{Shared, for_each};
 use std::array;
@@ -12,6 +13,21 @@ pub enum Products {
     F32,
     /// Of bf16, where the processor has instructions for it and the numbers come in pairs; elsewhere of f32.
     Bf16,
+}
+
+impl Products {
+    /// What is made where these are wanted and `run` numbers follow each other.
+    fn possible(self, isa: Isa, run: usize) -> Self {
+        if isa == Isa::Avx512Bf16 && run.is_multiple_of(2) { self } else { Self::F32 }
+    }
+
+    /// Slots that K numbers take.
+    fn slots(self, k: usize) -> usize {
+        match self {
+            Self::F32 => k,
+            Self::Bf16 => k / 2,
+        }
+    }
 }
 
 /// A matrix (K, N) cut into panels of columns; in a panel, row follows row.
@@ -42,7 +58,7 @@ impl Packed {
         n: usize,
         at: impl Fn(usize, usize) -> f32 + Sync,
     ) -> Self {
-        let products = if isa == Isa::Avx512Bf16 && (k / taps).is_multiple_of(2) { wanted } else { Products::F32 };
+        let products = wanted.possible(isa, k / taps);
         let [packed] = Self::several(isa, products, k, n, |panel, [slots]| {
             let width = panel.vectors * isa.lanes();
             for (row, slots) in slots.chunks_exact_mut(width).enumerate() {
@@ -85,12 +101,21 @@ impl Packed {
         Self::new(isa, wanted, 1, k, weight.len() / k, |row, column| weight[column * k + row])
     }
 
+    /// What a matrix of this size comes to, without its numbers; for one row of A.
+    pub fn cost(isa: Isa, wanted: Products, taps: usize, k: usize, n: usize) -> Cost {
+        let products = wanted.possible(isa, k / taps);
+        let columns = n.div_ceil(isa.lanes()) as f64 * isa.lanes() as f64;
+        let bytes = 4. * products.slots(k) as f64 * columns;
+        let multiplications = k as f64 * n as f64;
+        match products {
+            Products::F32 => Cost { bytes, in_f32: multiplications, in_bf16: 0. },
+            Products::Bf16 => Cost { bytes, in_f32: 0., in_bf16: multiplications },
+        }
+    }
+
     /// Slots that K takes.
     pub(super) fn slots(&self) -> usize {
-        match self.products {
-            Products::F32 => self.k,
-            Products::Bf16 => self.k / 2,
-        }
+        self.products.slots(self.k)
     }
 
     pub(super) fn panels(&self) -> Vec<Panel> {
@@ -114,4 +139,27 @@ pub fn panels(vectors: usize, lanes: usize) -> Vec<Panel> {
         vector += wide;
     }
     panels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::cpu::{Conv3x3, isa};
+
+    #[test]
+    fn weights_take_the_memory_that_is_foretold() {
+        for products in [Products::F32, Products::Bf16] {
+            for (k, n) in [(64, 320), (5, 3), (30, 100)] {
+                let packed = Packed::new(isa(), products, 1, k, n, |_, _| 0.);
+                assert_eq!(Packed::cost(isa(), products, 1, k, n).bytes, 4. * packed.numbers.len() as f64);
+            }
+            for (c_in, c_out, stride) in [(4, 32, 1), (64, 48, 1), (32, 1280, 1), (32, 64, 2)] {
+                let kept = match Conv3x3::new(products, &vec![0.; 9 * c_in * c_out], c_in, stride) {
+                    Conv3x3::Direct { weight, .. } => weight.numbers.len(),
+                    Conv3x3::Winograd(winograd) => winograd.points().iter().map(|point| point.numbers.len()).sum(),
+                };
+                assert_eq!(Conv3x3::cost(products, c_in, c_out, stride).bytes, 4. * kept as f64);
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! definition takes, 9 an output.
 
 use super::conv::{Addends, Map};
+use super::cost::Cost;
 use super::gemm::{Epilogue, Rows, strip};
 use super::isa::Isa;
 use super::math::for_each_isa;
@@ -50,6 +51,19 @@ impl Winograd {
             Size::Four => pack::<6, 36>(isa, &G4, weight, c_in, c_out).into(),
         };
         Self { size, points }
+    }
+
+    /// A matrix (C_in, C_out) for each point.
+    #[cfg(test)]
+    pub fn points(&self) -> &[Packed] {
+        &self.points
+    }
+
+    /// What a kernel of these channels comes to, without its weights; for one pixel.
+    pub fn cost(isa: Isa, size: Size, c_in: usize, c_out: usize) -> Cost {
+        let Cost { bytes, in_f32, .. } = Packed::cost(isa, Products::F32, 1, c_in, c_out);
+        let (points, outputs) = (size.points() as f64, size.outputs().pow(2) as f64);
+        Cost { bytes: points * bytes, in_f32: points / outputs * in_f32, in_bf16: 0. }
     }
 
     /// x: (B, h, w, C_in) → (B, h, w, C_out).

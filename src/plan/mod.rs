@@ -1,0 +1,109 @@
+//! What a run would do, told without doing it: no weights are loaded, no picture is drawn, nothing is written.
+
+mod estimate;
+mod files;
+mod inventory;
+mod speed;
+mod steps;
+mod units;
+mod weights;
+mod words;
+mod work;
+
+use crate::checkpoint::Checkpoint;
+use crate::demo;
+use crate::device::Precision;
+use crate::job::{Ckpt, Job};
+use crate::model;
+use anyhow::Result;
+use estimate::Estimate;
+use std::fmt::{self, Display};
+
+pub use inventory::inventory;
+
+/// A run, foretold.
+pub struct Plan {
+    rows: Vec<Row>,
+    fits: bool,
+}
+
+/// One line of a plan.
+struct Row {
+    what: &'static str,
+    value: String,
+}
+
+impl Row {
+    fn new(what: &'static str, value: impl Display) -> Self {
+        Self { what, value: value.to_string() }
+    }
+}
+
+/// What the job comes to. The checkpoint's files are read once, for their hash: some 3 s for 4 GB.
+///
+/// # Errors
+/// When the checkpoint cannot be read or lacks its text encoder, or OUTDIR cannot be one. Tensors that do not fit are no
+/// error but lines of the plan.
+pub fn plan(job: &Job) -> Result<Plan> {
+    let checkpoint = checkpoint(job)?;
+    let text = model::text_config(&checkpoint, &job.config)?;
+    let inventory = inventory(&job.config, text);
+    let misfits = weights::misfits(&checkpoint, &inventory);
+    let prompts = words::Prompts::read(job)?;
+    let estimate = Estimate::new(job, text, &prompts)?;
+    let mut rows = weights::rows(job, &checkpoint, &inventory)?;
+    rows.extend(listed("does not fit", &misfits));
+    rows.extend(steps::rows(job));
+    rows.extend(prompts.rows());
+    rows.extend(files::rows(job)?);
+    rows.extend(estimate.rows());
+    Ok(Plan { rows, fits: misfits.is_empty() })
+}
+
+/// What is here; a dry run fetches nothing.
+fn checkpoint(job: &Job) -> Result<Checkpoint> {
+    let half = job.precision == Precision::Autocast;
+    let checkpoint = match &job.ckpt {
+        Ckpt::At(place) => Checkpoint::open(&place.path_here(half)?)?,
+        Ckpt::Demo => demo::checkpoint()?,
+    };
+    match &job.vae {
+        Some(vae) => checkpoint.with_vae(&vae.path_here(half)?),
+        None => Ok(checkpoint),
+    }
+}
+
+impl Plan {
+    /// Whether the checkpoint has all that the model needs.
+    pub fn fits(&self) -> bool {
+        self.fits
+    }
+
+    /// What it says of something, a value for each of its lines.
+    pub fn of(&self, what: &str) -> Vec<&str> {
+        self.rows.iter().filter(|row| row.what == what).map(|row| &*row.value).collect()
+    }
+}
+
+/// `what  value` on each line, values below each other.
+impl Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let width = self.rows.iter().map(|row| row.what.len()).max().unwrap_or(0);
+        for Row { what, value } in &self.rows {
+            // One line, whatever a path or a prompt puts into it.
+            writeln!(f, "{what:width$}  {}", value.replace(char::is_control, " "))?;
+        }
+        Ok(())
+    }
+}
+
+/// Lines of one kind that are written out; the others are counted.
+const MOST_ROWS: usize = 20;
+
+fn listed(what: &'static str, values: &[String]) -> Vec<Row> {
+    let mut rows: Vec<Row> = values.iter().take(MOST_ROWS).map(|value| Row::new(what, value)).collect();
+    if values.len() > MOST_ROWS {
+        rows.push(Row::new(what, format_args!("and {} more", values.len() - MOST_ROWS)));
+    }
+    rows
+}

@@ -1,0 +1,114 @@
+//! The checkpoint, and how it compares with what is read of one.
+
+use super::Row;
+use super::units::bytes;
+use crate::checkpoint::weights::{misfit, schedule};
+use crate::checkpoint::{Checkpoint, Dtype, Layout};
+use crate::demo;
+use crate::interrupt::{self, Interrupted};
+use crate::job::{Ckpt, Job};
+use crate::output::{sha256, sha256_of};
+use anyhow::{Context, Result, bail};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::path::Path;
+
+type Inventory = [(String, Vec<usize>)];
+
+/// Groups of tensors that are not read: so many are named.
+const MOST_GROUPS: usize = 6;
+
+/// What does not fit, a clause each.
+pub fn misfits(checkpoint: &Checkpoint, inventory: &Inventory) -> Vec<String> {
+    let clause = |(name, shape): &(String, Vec<usize>)| {
+        misfit(checkpoint, name, shape).or_else(|| no_numbers(name, checkpoint.dtype(name)?))
+    };
+    inventory.iter().filter_map(clause).collect()
+}
+
+fn no_numbers(name: &str, dtype: Dtype) -> Option<String> {
+    let is_float = matches!(dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64);
+    (!is_float).then(|| format!("'{name}' is stored as {dtype:?}, not as floating point numbers"))
+}
+
+/// Which model it is, and what is in it.
+pub fn rows(job: &Job, checkpoint: &Checkpoint, inventory: &Inventory) -> Result<Vec<Row>> {
+    let mut rows = match &job.ckpt {
+        Ckpt::Demo => vec![
+            Row::new("model", "demo, built in"),
+            Row::new("size", bytes(demo::WEIGHTS.len() as f64)),
+            Row::new("sha256", sha256_of(demo::WEIGHTS)),
+        ],
+        Ckpt::At(_) => of_files(checkpoint.path(), checkpoint)?,
+    };
+    rows.push(Row::new("layout", layout(checkpoint.layout())));
+    rows.push(Row::new("parameters", parameters(checkpoint, inventory)));
+    rows.push(Row::new("not read", surplus(checkpoint, inventory)));
+    Ok(rows)
+}
+
+fn of_files(path: &Path, checkpoint: &Checkpoint) -> Result<Vec<Row>> {
+    let mut rows = vec![Row::new("model", path.display())];
+    for file in checkpoint.files() {
+        let reading = || format!("reading checkpoint '{}'", file.display());
+        let size = fs::metadata(file).with_context(reading)?.len();
+        let Some(hash) = sha256(file, &|| interrupt::check().is_ok())? else { bail!(Interrupted) };
+        // Of a folder, the files' own names; the path is said above.
+        let name = file.strip_prefix(path).ok().filter(|name| *name != Path::new(""));
+        let of = name.map_or(String::new(), |name| format!(" {}", name.display()));
+        rows.push(Row::new("size", bytes(size as f64) + &of));
+        rows.push(Row::new("sha256", hash + &of));
+    }
+    Ok(rows)
+}
+
+fn layout(layout: Layout) -> &'static str {
+    match layout {
+        Layout::Torch => "ckpt",
+        Layout::Safetensors => "safetensors",
+        Layout::Diffusers => "diffusers folder",
+    }
+}
+
+fn parameters(checkpoint: &Checkpoint, inventory: &Inventory) -> String {
+    let shapes = inventory.iter().filter_map(|(name, _)| checkpoint.shape(name));
+    // A damaged file may say anything of its shapes.
+    let count = |shape: &[usize]| shape.iter().fold(1, |n: usize, &size| n.saturating_mul(size));
+    let counts: Vec<usize> = shapes.map(count).collect();
+    format!("{} in {} tensors", counts.iter().fold(0, |sum: usize, &n| sum.saturating_add(n)), counts.len())
+}
+
+/// Tensors that drawing does not read: the encoder and what training needs, as a rule.
+fn surplus(checkpoint: &Checkpoint, inventory: &Inventory) -> String {
+    let mut read: HashSet<&str> = inventory.iter().map(|(name, _)| &**name).collect();
+    if schedule(checkpoint).is_some() {
+        read.insert("alphas_cumprod");
+    }
+    let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for name in checkpoint.names().filter(|name| !read.contains(name)) {
+        groups.entry(group(name)).or_default().push(name);
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, names)| Reverse(names.len())); // stable: by name among equals
+    let n = |groups: &[(&str, Vec<&str>)]| groups.iter().map(|(_, names)| names.len()).sum::<usize>();
+    let (named, others) = groups.split_at(groups.len().min(MOST_GROUPS));
+    let mut said: Vec<String> = named.iter().map(|(group, names)| of_group(group, names)).collect();
+    if !others.is_empty() {
+        said.push(format!("{} more", n(others)));
+    }
+    let said = said.join(", ");
+    if groups.is_empty() { "0 tensors".into() } else { format!("{} tensors: {said}", n(&groups)) }
+}
+
+/// The name down to its second point, that included; all of a name without.
+fn group(name: &str) -> &str {
+    name.match_indices('.').nth(1).map_or(name, |(at, _)| &name[..=at])
+}
+
+fn of_group(group: &str, names: &[&str]) -> String {
+    match names {
+        [name] => name.to_string(),
+        _ => format!("{} of {group}…", names.len()),
+    }
+}

@@ -1,0 +1,42 @@
+//! The hash of a run's model, made on a thread beside the first pictures.
+
+use crate::checkpoint::Checkpoint;
+use crate::demo;
+use crate::interrupt;
+use crate::job::{Ckpt, Job};
+use crate::output::{sha256, sha256_of};
+use std::thread::{Scope, ScopedJoinHandle};
+
+/// A hash that is there, or will be.
+pub enum Hash<'scope> {
+    /// None, if nobody wants it or it could not be made.
+    Known(Option<String>),
+    /// In the making.
+    Coming(ScopedJoinHandle<'scope, Option<String>>),
+}
+
+impl<'scope> Hash<'scope> {
+    /// Begins to read the model's files, if anything will tell of the hash.
+    pub fn begin<'env>(job: &'env Job, checkpoint: &'env Checkpoint, scope: &'scope Scope<'scope, 'env>) -> Self {
+        let is_told = job.metadata && job.saves_samples || job.report.is_some();
+        if !is_told && !job.fname.as_ref().is_some_and(|fname| fname.has_hash()) {
+            return Self::Known(None);
+        }
+        if job.ckpt == Ckpt::Demo {
+            return Self::Known(Some(sha256_of(demo::WEIGHTS)));
+        }
+        let goes_on = || interrupt::check().is_ok();
+        Self::Coming(scope.spawn(move || sha256(checkpoint.path(), &goes_on).ok().flatten()))
+    }
+
+    /// The hash, waited for if need be.
+    pub fn get(&mut self) -> Option<String> {
+        if let Self::Coming(coming) = std::mem::replace(self, Self::Known(None)) {
+            *self = Self::Known(coming.join().unwrap_or(None));
+        }
+        match self {
+            Self::Known(hash) => hash.clone(),
+            Self::Coming(_) => None,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The files a run would write.
+
+use super::support::{TestRun, files_below};
+use super::{demo, job};
+use std::fs::{create_dir_all, write};
+use tempfile::TempDir;
+use txt2img::plan::plan;
+
+#[test]
+fn a_plan_leaves_the_folder_as_it_was() {
+    let folder = TempDir::new().unwrap();
+    demo(folder.path(), ["--n_iter", "1"]);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    let new = folder.path().join("new/folder");
+    demo(&new, ["--n_iter", "1"]);
+    assert!(!folder.path().join("new").exists());
+}
+
+#[test]
+fn numbers_go_on_from_what_is_there_and_skip_what_is_taken() {
+    let folder = TempDir::new().unwrap();
+    let samples = folder.path().join("samples");
+    create_dir_all(&samples).unwrap();
+    for name in ["a.txt", "00003.png", "00004.png", "3.png"] {
+        write(samples.join(name), "").unwrap();
+    }
+    write(folder.path().join("grid-0000.png"), "").unwrap();
+    let before = files_below(folder.path());
+    let plan = demo(folder.path(), ["--n_iter", "1", "--n_samples", "2"]);
+    // Four entries; 00004.png is one of them.
+    assert_eq!(plan.of("first file"), [samples.join("00005.png").to_str().unwrap()]);
+    assert_eq!(plan.of("last file"), [samples.join("00006.png").to_str().unwrap()]);
+    assert_eq!(plan.of("grid"), [folder.path().join("grid-0001.png").to_str().unwrap()]);
+    assert_eq!(files_below(folder.path()), before);
+}
+
+#[test]
+fn a_run_writes_what_its_plan_names() {
+    let run = TestRun::new();
+    let flags = ["--n_iter", "2", "--n_samples", "2", "--H", "64", "--W", "64", "--ddim_steps", "1", "--ckpt", "demo"];
+    for _ in 0..2 {
+        let outdir = run.path("out");
+        let plan = demo(&outdir, flags);
+        let names = ["first file", "last file", "grid"].map(|what| plan.of(what)[0].to_owned());
+        let n_before = run.files().len();
+        run.alone(flags).0.args(["--outdir", "out"]).output().unwrap();
+        assert_eq!(run.files().len(), n_before + 5);
+        for name in names {
+            assert!(std::path::Path::new(&name).exists(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn pictures_batches_and_sizes_are_counted() {
+    let flags = ["--n_iter", "3", "--n_samples", "4", "--H", "128", "--W", "192"];
+    let plan = demo("/nowhere/at/all".as_ref(), flags);
+    assert_eq!(plan.of("pictures"), ["12"]);
+    assert_eq!(plan.of("batches"), ["3, of up to 4 pictures"]);
+    assert_eq!(plan.of("pixels"), ["192x128"]);
+    let plan = demo("/nowhere/at/all".as_ref(), ["--sweep", "W=64,128,128"]);
+    assert_eq!(plan.of("pixels"), ["1 of 64x512, 2 of 128x512"]);
+    assert!(plan.of("sheet")[0].ends_with("sweep-0000.png") && plan.of("page")[0].ends_with("sweep-0000.html"));
+}
+
+#[test]
+fn what_is_not_written_is_not_named() {
+    let plan = demo("/nowhere/at/all".as_ref(), ["--skip_save", "--skip_grid"]);
+    assert!(plan.of("first file").is_empty() && plan.of("grid").is_empty());
+    assert_eq!(plan.of("disk"), ["about 0 bytes, up to 0 bytes"]);
+}
+
+#[test]
+fn an_outdir_that_is_a_file_is_an_error() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    write(&file, "").unwrap();
+    let Err(error) = plan(&job(["--ckpt", "demo", "--outdir", file.to_str().unwrap()])) else { panic!("a plan") };
+    assert!(error.to_string().ends_with("is a file, not a folder: choose another --outdir"), "{error}");
+}

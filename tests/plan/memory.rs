@@ -1,0 +1,57 @@
+//! Estimates: of the right order, and growing with what they depend on.
+
+use super::somewhere;
+use txt2img::config::ModelConfig;
+use txt2img::diffusion::unet::layers::{Pass, layers};
+use txt2img::ops::Products;
+use txt2img::ops::layer::{Layer, Op};
+use txt2img::plan::Plan;
+
+/// Bytes of `about 500 MB, …`.
+fn about(plan: &Plan, what: &str) -> f64 {
+    let words: Vec<&str> = plan.of(what)[0].split([' ', ',']).collect();
+    let unit = match words[2] {
+        "kB" => 1e3,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        other => panic!("{other}"),
+    };
+    words[1].parse::<f64>().unwrap() * unit
+}
+
+#[test]
+fn the_demo_model_takes_as_much_memory_as_was_measured() {
+    // Peaks of real runs of one picture.
+    for (side, measured) in [("256", 205e6), ("512", 454e6), ("1024", 1526e6)] {
+        let plan = somewhere(["--n_iter", "1", "--n_samples", "1", "--H", side, "--W", side]);
+        let ratio = about(&plan, "memory") / measured;
+        assert!((0.75..1.33).contains(&ratio), "{side}: {ratio}");
+    }
+}
+
+#[test]
+fn files_take_disk_by_the_pixel() {
+    let disk = |n| about(&somewhere(["--skip_grid", "--n_iter", n, "--n_samples", "1"]), "disk");
+    assert_eq!((disk("10") / disk("1")).round(), 10.);
+}
+
+#[test]
+fn a_pass_of_stable_diffusion_takes_the_well_known_0_8_teraflops() {
+    let pass = Pass { batch: 1, height: 64, width: 64, contexts: 1, tokens: 77 };
+    let multiplications: f64 = layers(&ModelConfig::v1().unet, pass).iter().map(by_definition).sum();
+    assert!((2. * multiplications / 0.8e12 - 1.).abs() < 0.05, "{multiplications:e}");
+}
+
+/// Multiplications, with none of Winograd's savings.
+fn by_definition(layer: &Layer) -> f64 {
+    match layer.op {
+        Op::Conv3x3 { c_in, c_out, .. } => (layer.rows * 9 * c_in * c_out) as f64,
+        _ => layer.cost(Products::F32).in_f32,
+    }
+}
+
+#[test]
+fn half_precision_halves_no_more_than_it_packs() {
+    let memory = |precision| about(&somewhere(["--precision", precision]), "memory");
+    assert!(memory("autocast") <= memory("full"));
+}
