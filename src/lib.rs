@@ -36,10 +36,10 @@ pub mod job;
 
 pub mod prompts;
 
-pub mod plan;
-
 // How it is drawn: prompt → tokens → context → latents → picture → file.
 pub mod txt2img;
+
+pub mod plan;
 
 pub mod model;
 

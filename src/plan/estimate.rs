@@ -26,7 +26,7 @@ const PROGRAM: f64 = 60e6;
 /// model's peaks at 256×256, 512×512 and 1024×1024, which it meets to 5%; Stable Diffusion 1.5's is 5% less.
 const DECODING: f64 = 2.6;
 
-/// The same of the UNet, skips included. Calibrated by batches of 16 and 24 of the demo model: 1.39 and 1.55 times.
+/// The same of the UNet, skips included. Calibrated by batches of 16 and 24 of the demo model: 1.55 and 1.39.
 const SAMPLING: f64 = 1.5;
 
 /// Bytes of memory for each pixel of a grid: its pictures, itself, and both on their way to the file. Calibrated by 256
@@ -36,8 +36,9 @@ const GRID: f64 = 15.;
 /// Pixels of a sweep's sheet; where there are more, its pictures are kept smaller.
 const MOST_SHEET: f64 = 3e8;
 
-/// How much longer a run takes than its layers at the speed that is measured. Calibrated by the processor time of nine
-/// runs of the demo model, where it was 0.97 to 1.38, and of two with Stable Diffusion 1.5's shape, some 0.8.
+/// How much longer a run takes than its layers at the speed that is measured. Calibrated by the time of both cores in
+/// eight runs of the demo model, where it was 1.03 to 1.39, and by the difference of two runs with Stable Diffusion
+/// 1.5's shape, 0.8.
 const OVERHEAD: f64 = 1.15;
 
 /// Bytes of weights that are read, packed and laid down in a second. Calibrated by Stable Diffusion 1.5's in half

@@ -7,7 +7,7 @@ pub fn bytes(n: f64) -> String {
     let mut unit = units.iter();
     let mut name = unit.next().unwrap_or(&"");
     for next in unit {
-        if n < 999.5 {
+        if n < 995. {
             break;
         }
         (n, name) = (n / 1000., next);

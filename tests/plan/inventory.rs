@@ -45,8 +45,7 @@ fn asked(config: &ModelConfig, text: TextConfig) -> Shapes {
     TextEncoder::new(text, vb.pp(TEXT)).unwrap();
     UNet::new(&config.unet, vb.pp(UNET)).unwrap();
     Decoder::new(&config.vae, config.scale_factor, vb.pp(VAE)).unwrap();
-    let shapes = asked.0.lock().unwrap().clone();
-    shapes
+    asked.0.lock().unwrap().clone()
 }
 
 #[track_caller]
