@@ -1,6 +1,6 @@
 use std::fs;
 
-use crate::outdir::Outdir;
+use crate::outdir::{Outdir, save};
 use crate::{flat, names};
 
 #[test]
@@ -19,7 +19,7 @@ fn a_failed_picture_is_named_and_leaves_nothing() {
     let outdir = Outdir::new();
     let mut folder = outdir.open();
     fs::remove_dir(outdir.path().join("samples")).unwrap();
-    let error = format!("{:#}", folder.save_sample(&flat(8, 8, 1)).unwrap_err());
+    let error = format!("{:#}", save(&mut folder, &flat(8, 8, 1)).unwrap_err());
     let path = outdir.path().join("samples/00000.png");
     assert!(error.starts_with(&format!("cannot write '{}': ", path.display())), "{error}");
     assert!(names(&outdir.path()).is_empty());
@@ -30,7 +30,7 @@ fn a_picture_of_another_length_is_refused() {
     let mut picture = flat(8, 8, 1);
     picture.rgb.pop();
     let outdir = Outdir::new();
-    let error = outdir.open().save_sample(&picture).unwrap_err().to_string();
+    let error = save(&mut outdir.open(), &picture).unwrap_err().to_string();
     assert_eq!(error, "a picture of 8x8 pixels has 191 values");
     assert!(outdir.files().is_empty());
 }
@@ -41,9 +41,8 @@ mod linux {
     use std::path::Path;
     use std::process::Command;
 
-    use txt2img::output::Folder;
-
     use super::*;
+    use crate::outdir::open;
     use crate::waves;
 
     fn mode(path: &Path) -> u32 {
@@ -53,7 +52,7 @@ mod linux {
     #[test]
     fn a_picture_has_the_permissions_of_any_new_file() {
         let outdir = Outdir::with(&["ordinary"]);
-        let path = outdir.open().save_sample(&flat(8, 8, 1)).unwrap();
+        let path = save(&mut outdir.open(), &flat(8, 8, 1)).unwrap();
         assert_eq!(mode(&path), mode(&outdir.path().join("ordinary")));
     }
 
@@ -76,7 +75,7 @@ mod linux {
     fn a_full_disk_is_named_and_leaves_nothing() {
         const OUTDIR: &str = "TXT2IMG_TEST_FULL_OUTDIR";
         if let Some(outdir) = std::env::var_os(OUTDIR) {
-            let error = Folder::open(Path::new(&outdir)).unwrap().save_sample(&waves(512, 512)).unwrap_err();
+            let error = save(&mut open(&outdir).unwrap(), &waves(512, 512)).unwrap_err();
             return println!("refused: {error:#}.");
         }
         let outdir = Outdir::new();

@@ -1,9 +1,12 @@
 //! Pictures, their watermark, the grid, and the files in OUTDIR.
 
 mod failures;
+mod hashes;
+mod named;
 mod numbering;
 mod outdir;
 mod pixels_and_grid;
+mod previews;
 mod watermark;
 
 use std::fs;

@@ -2,13 +2,13 @@ use std::thread;
 
 use txt2img::output::Folder;
 
-use crate::outdir::Outdir;
+use crate::outdir::{Outdir, save};
 use crate::{flat, load, names, waves};
 
 #[test]
 fn a_saved_picture_is_the_picture() {
     let outdir = Outdir::new();
-    let path = outdir.open().save_sample(&waves(61, 47)).unwrap();
+    let path = save(&mut outdir.open(), &waves(61, 47)).unwrap();
     assert_eq!(path, outdir.path().join("samples/00000.png"));
     assert_eq!(load(path), waves(61, 47));
 }
@@ -17,8 +17,8 @@ fn a_saved_picture_is_the_picture() {
 fn the_first_run_counts_from_zero() {
     let outdir = Outdir::new();
     let mut folder = outdir.open();
-    folder.save_sample(&flat(8, 8, 1)).unwrap();
-    folder.save_sample(&flat(8, 8, 2)).unwrap();
+    save(&mut folder, &flat(8, 8, 1)).unwrap();
+    save(&mut folder, &flat(8, 8, 2)).unwrap();
     folder.save_grid(&flat(8, 8, 3)).unwrap();
     assert_eq!(outdir.files(), ["grid-0000.png", "samples/00000.png", "samples/00001.png"]);
 }
@@ -28,7 +28,7 @@ fn the_second_run_continues_the_numbering() {
     let outdir = Outdir::new();
     for _ in 0..2 {
         let mut folder = outdir.open();
-        folder.save_sample(&flat(8, 8, 1)).unwrap();
+        save(&mut folder, &flat(8, 8, 1)).unwrap();
         folder.save_grid(&flat(8, 8, 2)).unwrap();
     }
     assert_eq!(outdir.files(), ["grid-0000.png", "grid-0001.png", "samples/00000.png", "samples/00001.png"]);
@@ -38,7 +38,7 @@ fn the_second_run_continues_the_numbering() {
 fn every_entry_counts() {
     let outdir = Outdir::with(&["notes.txt", ".hidden", "samples/a", "samples/b", "samples/c"]);
     let mut folder = outdir.open();
-    assert!(folder.save_sample(&flat(8, 8, 1)).unwrap().ends_with("samples/00003.png"));
+    assert!(save(&mut folder, &flat(8, 8, 1)).unwrap().ends_with("samples/00003.png"));
     assert!(folder.save_grid(&flat(8, 8, 1)).unwrap().ends_with("grid-0002.png"));
 }
 
@@ -46,7 +46,7 @@ fn every_entry_counts() {
 fn a_deleted_file_never_causes_an_overwrite() {
     let outdir = Outdir::with(&["samples/00000.png", "samples/00002.png", "grid-0001.png"]);
     let mut folder = outdir.open();
-    assert!(folder.save_sample(&flat(8, 8, 1)).unwrap().ends_with("samples/00003.png"));
+    assert!(save(&mut folder, &flat(8, 8, 1)).unwrap().ends_with("samples/00003.png"));
     assert!(folder.save_grid(&flat(8, 8, 1)).unwrap().ends_with("grid-0002.png"));
     assert!(["samples/00002.png", "grid-0001.png"].iter().all(|file| outdir.is_old(file)));
 }
@@ -55,9 +55,9 @@ fn a_deleted_file_never_causes_an_overwrite() {
 fn a_name_taken_meanwhile_is_skipped() {
     let outdir = Outdir::new();
     let (mut ours, mut theirs) = (outdir.open(), outdir.open());
-    assert!(theirs.save_sample(&flat(8, 8, 1)).unwrap().ends_with("samples/00000.png"));
-    assert!(ours.save_sample(&flat(8, 8, 2)).unwrap().ends_with("samples/00001.png"));
-    assert!(theirs.save_sample(&flat(8, 8, 1)).unwrap().ends_with("samples/00002.png"));
+    assert!(save(&mut theirs, &flat(8, 8, 1)).unwrap().ends_with("samples/00000.png"));
+    assert!(save(&mut ours, &flat(8, 8, 2)).unwrap().ends_with("samples/00001.png"));
+    assert!(save(&mut theirs, &flat(8, 8, 1)).unwrap().ends_with("samples/00002.png"));
     assert_eq!(load(outdir.path().join("samples/00000.png")), flat(8, 8, 1));
 }
 
@@ -67,7 +67,7 @@ fn many_writers_never_share_a_name() {
     let mut folders: Vec<Folder> = (0..8).map(|_| outdir.open()).collect();
     thread::scope(|scope| {
         for (level, folder) in folders.iter_mut().enumerate() {
-            scope.spawn(move || (0..10).for_each(|_| drop(folder.save_sample(&flat(8, 8, level as u8)).unwrap())));
+            scope.spawn(move || (0..10).for_each(|_| drop(save(folder, &flat(8, 8, level as u8)).unwrap())));
         }
     });
     let numbered: Vec<String> = (0..80).map(|number| format!("samples/{number:05}.png")).collect();
@@ -78,7 +78,7 @@ fn many_writers_never_share_a_name() {
 fn an_unfinished_file_does_not_count() {
     let outdir = Outdir::with(&[".txt2img-a1b2c3", "samples/.txt2img-d4e5f6"]);
     let mut folder = outdir.open();
-    assert!(folder.save_sample(&flat(8, 8, 1)).unwrap().ends_with("samples/00000.png"));
+    assert!(save(&mut folder, &flat(8, 8, 1)).unwrap().ends_with("samples/00000.png"));
     assert!(folder.save_grid(&flat(8, 8, 1)).unwrap().ends_with("grid-0000.png"));
 }
 

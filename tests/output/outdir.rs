@@ -1,14 +1,31 @@
 //! A folder to write to, and what a test asks about it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use tempfile::TempDir;
-use txt2img::output::Folder;
+use txt2img::output::{Folder, Format, Named, Pattern, Picture};
 
 use crate::names;
 
 const OLD: &str = "old";
+
+/// An OUTDIR whose samples are numbered PNG files.
+pub fn open(outdir: impl AsRef<Path>) -> Result<Folder> {
+    Folder::open(outdir.as_ref(), Format::Png, None)
+}
+
+/// Saves a picture of which nothing is known.
+pub fn save(folder: &mut Folder, picture: &Picture) -> Result<PathBuf> {
+    save_as(folder, picture, &Named::default())
+}
+
+pub fn save_as(folder: &mut Folder, picture: &Picture, named: &Named) -> Result<PathBuf> {
+    let png = Format::Png.encode(picture, None)?;
+    folder.save_sample(|file| Ok(file.write_all(&png)?), named)
+}
 
 /// An OUTDIR of its own, not there yet, removed with the value.
 pub struct Outdir(TempDir);
@@ -31,7 +48,12 @@ impl Outdir {
     }
 
     pub fn open(&self) -> Folder {
-        Folder::open(&self.path()).unwrap()
+        open(self.path()).unwrap()
+    }
+
+    /// Its samples are named by a pattern.
+    pub fn open_named(&self, pattern: &str) -> Folder {
+        Folder::open(&self.path(), Format::Png, Some(Pattern::parse(pattern).unwrap())).unwrap()
     }
 
     pub fn is_old(&self, file: &str) -> bool {
@@ -48,6 +70,6 @@ impl Outdir {
 
     /// Why it cannot be opened.
     pub fn refusal(&self) -> String {
-        format!("{:#}", Folder::open(&self.path()).err().unwrap())
+        format!("{:#}", open(self.path()).err().unwrap())
     }
 }
