@@ -1,6 +1,6 @@
 //! `txt2img`: one command, one picture.
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use std::io::Write;
 use std::process::ExitCode;
 use txt2img::args::Args;
@@ -30,8 +30,17 @@ fn txt2img() -> Result<End> {
     }
     let job = Job::from_args(&args)?;
     if args.dry_run {
-        print!("{}", plan(&job)?);
-        return Ok(End::Finished);
+        return foretell(&job);
     }
     run(&job)
+}
+
+/// `--dry_run`: what the run would be.
+fn foretell(job: &Job) -> Result<End> {
+    let plan = plan(job)?;
+    let notes: String = job.notes.iter().map(|note| format!("Note: {note}\n")).collect();
+    let _ = std::io::stderr().write_all(notes.as_bytes());
+    std::io::stdout().write_all(plan.to_string().as_bytes()).context("writing to standard output")?;
+    ensure!(plan.fits(), "the checkpoint does not fit the model's config; give the config that belongs to it");
+    Ok(End::Finished)
 }

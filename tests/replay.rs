@@ -99,8 +99,8 @@ fn pictures_that_cannot_be_drawn_again_are_refused() {
         (with("/steps", 0.into()), "--ddim_steps 0"),
         (with("/origin/index", 7.into()), "cannot be"),
         (with("/origin/start/position", u64::MAX.into()), "cannot be"),
-        (with("/width", 100_000.into()), "--"),
-        (with("/latent_width", 0.into()), "--"),
+        (with("/width", 100_000.into()), "its size is not that of its latents"),
+        (with("/latent_width", 0.into()), "its size is not that of its latents"),
         (with("/rng", "dice".into()), "'dice' is not a random generator"),
         (with("/scale", Value::Null), "in words that are not this program's"),
     ] {
@@ -147,4 +147,47 @@ fn watermarks_are_verified() {
     let expected = format!("{}: StableDiffusionV1 (sure: 100%)\n{}: no watermark\n", sample(0), sample(1));
     assert_eq!(said, expected);
     run.alone(["--verify_watermark", "nowhere.png"]).fails_with("nowhere.png");
+}
+
+#[test]
+fn names_are_made_by_the_pattern() {
+    let run = TestRun::new();
+    let flags =
+        ["--prompt", "a red/blue cube", "--fname", "{seed}-{prompt}-{sampler}{steps}-{scale}", "--n_samples", "2"];
+    run.quick([&flags[..], &["--skip_grid"]].concat()).ok();
+    run.has_files(["samples/42-a_red_blue_cube-ddim2-7.5-2.png", "samples/42-a_red_blue_cube-ddim2-7.5.png"]);
+    run.misuse(["--fname", "{colour}"]);
+    run.misuse(["--fname", "a/{seed}"]);
+}
+
+#[test]
+fn the_models_hash_is_that_of_its_file() {
+    let run = TestRun::new();
+    run.quick(["--fname", "{hash}", "--skip_grid"]).ok();
+    let hash = output::sha256(&support::fixture("nano.ckpt"), &|| true).unwrap().unwrap();
+    let record = output::record(&run.path(&format!("out/samples/{}.png", &hash[..10]))).unwrap();
+    assert_eq!(record.model_hash, Some(hash));
+}
+
+#[test]
+fn previews_come_every_so_many_steps() {
+    let run = TestRun::new();
+    run.quick(["--save_intermediates", "2", "--ddim_steps", "5", "--n_samples", "2", "--skip_grid"]).ok();
+    let previews = ["00000-002", "00000-004", "00001-002", "00001-004"].map(|name| format!("intermediates/{name}.png"));
+    let files = run.files();
+    assert_eq!(files[..4], previews);
+    assert_eq!(read_png(&run.path(&format!("out/{}", previews[0]))).width, 64);
+    run.quick([] as [&str; 0]).ok();
+    assert!(run.path("out/grid-0000.png").exists());
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_and_writes_nothing() {
+    let run = TestRun::new();
+    let said = support::stdout(&run.quick(["--dry_run", "--n_iter", "3", "--ddim_steps", "30"]).ok());
+    for row in ["last file", "out/samples/00002.png", "31 made", "sha256"] {
+        assert!(said.contains(row), "{row}: {said}");
+    }
+    assert!(!run.path("out").exists());
+    run.alone(["--dry_run", "--ckpt", "someone/model"]).fails_with("'someone/model' was not fetched yet");
 }

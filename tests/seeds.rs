@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{TestRun, read_png};
+use support::{TestRun, read_png, stderr};
 use txt2img::output::Picture;
 
 fn picture(run: &TestRun, i: usize) -> Picture {
@@ -58,6 +58,9 @@ fn json_lines_say_what_the_command_line_does_not() {
     is_picture(&run, 3, &["--prompt", "d", "--seed", "8"]);
     is_picture(&run, 4, &["--prompt", "e", "--seed", "1"]);
     assert_eq!(run.files().len(), 5);
+    let said = stderr(&run.quick(["--from-file", "p.jsonl", "--skip_watermark"]).ok());
+    assert_eq!(said, "Note: pictures of several sizes make no grid\n");
+    assert_eq!(run.files().len(), 10);
 }
 
 #[test]

@@ -154,6 +154,13 @@ impl Job {
         check_batches(args, &lines)?;
         check_fixed_code(args, &lines)?;
         note_steps(&lines, &config, &mut notes);
+        // 0 is the original's spelling of "as many as n_samples".
+        let mut grid_columns =
+            (!args.skip_grid).then_some(if args.n_rows > 0 { args.n_rows as usize } else { n_samples });
+        if args.swept.is_none() && grid_columns.is_some() && !is_one_size(&lines) {
+            notes.push("pictures of several sizes make no grid".into());
+            grid_columns = None;
+        }
         let sweep = args.swept.as_ref().map(|args::Sweep { columns, rows, .. }| Sweep {
             title: args.prompt.clone(),
             columns: columns.clone(),
@@ -177,8 +184,7 @@ impl Job {
             threads: args.threads.map(usize::from),
             outdir: files.outdir.to_owned(),
             saves_samples: !args.skip_save,
-            // 0 is the original's spelling of "as many as n_samples".
-            grid_columns: (!args.skip_grid).then_some(if args.n_rows > 0 { args.n_rows as usize } else { n_samples }),
+            grid_columns,
             watermark: !args.skip_watermark,
             safety: args.safety,
             safety_ckpt,
@@ -311,10 +317,14 @@ fn check_batches(args: &Args, lines: &Lines) -> Result<()> {
     Ok(())
 }
 
-fn check_fixed_code(args: &Args, lines: &Lines) -> Result<()> {
+fn is_one_size(lines: &Lines) -> bool {
     let size = |line: &Line| (line.settings.latent_height, line.settings.latent_width);
+    lines.lines().windows(2).all(|two| size(&two[0]) == size(&two[1]))
+}
+
+fn check_fixed_code(args: &Args, lines: &Lines) -> Result<()> {
     ensure!(
-        !args.fixed_code || args.swept.is_some() || lines.lines().windows(2).all(|two| size(&two[0]) == size(&two[1])),
+        !args.fixed_code || args.swept.is_some() || is_one_size(lines),
         "--fixed_code starts every batch from the same noise, and pictures of several sizes cannot; leave it out"
     );
     Ok(())

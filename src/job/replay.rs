@@ -5,7 +5,7 @@ use crate::args::{Args, Seed};
 use crate::device::Precision;
 use crate::diffusion::samplers::{Kind, Spacing};
 use crate::output::{self, Picture, Record};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 
 /// A picture that is drawn again.
@@ -31,7 +31,12 @@ pub fn job(path: &Path, args: &Args) -> Result<Job> {
 
 /// The command line with what the record says instead.
 fn over(args: &Args, record: &Record) -> Result<Args> {
-    let factor = i64::try_from(record.width / record.latent_width.max(1))?;
+    let factor = record.width / record.latent_width.max(1);
+    let fits = |side: usize, latents: usize| latents.checked_mul(factor) == Some(side);
+    ensure!(
+        fits(record.width, record.latent_width) && fits(record.height, record.latent_height),
+        "its size is not that of its latents"
+    );
     Ok(Args {
         prompt: record.prompt.clone(),
         negative_prompt: record.negative_prompt.clone(),
@@ -46,7 +51,7 @@ fn over(args: &Args, record: &Record) -> Result<Args> {
         scale: record.scale,
         height: i64::try_from(record.height)?,
         width: i64::try_from(record.width)?,
-        factor,
+        factor: i64::try_from(factor)?,
         seed: Seed::Given(record.origin.seed),
         rng: record.rng.parse()?,
         n_iter: 1,
