@@ -1,0 +1,52 @@
+//! EXIF: `UserComment` has the web UI's words, where that has them too; `ImageDescription` has the record.
+
+use std::io::{BufRead, Cursor, Seek};
+
+use anyhow::{Context, Result};
+use exif::experimental::Writer;
+use exif::{Error, Exif, Field, In, Reader, Tag, Value};
+
+use super::Texts;
+
+/// What EXIF calls UTF-16.
+const UNICODE: &[u8] = b"UNICODE\0";
+
+/// None for no texts.
+pub fn encode(texts: Texts) -> Result<Option<Vec<u8>>> {
+    let field = |tag, value| Field { tag, ifd_num: In::PRIMARY, value };
+    let comment = texts.parameters.map(|text| field(Tag::UserComment, Value::Undefined(utf16(&text), 0)));
+    let record = texts.record.map(|json| field(Tag::ImageDescription, Value::Ascii(vec![json.into_bytes()])));
+    let fields: Vec<Field> = comment.into_iter().chain(record).collect();
+    if fields.is_empty() {
+        return Ok(None);
+    }
+    let (mut writer, mut bytes) = (Writer::new(), Cursor::new(vec![]));
+    fields.iter().for_each(|field| writer.push_field(field));
+    writer.write(&mut bytes, false).context("writing EXIF")?;
+    Ok(Some(bytes.into_inner()))
+}
+
+fn utf16(text: &str) -> Vec<u8> {
+    UNICODE.iter().copied().chain(text.encode_utf16().flat_map(u16::to_be_bytes)).collect()
+}
+
+/// What the EXIF in a JPEG or WebP file says.
+pub fn texts(mut file: impl BufRead + Seek) -> Result<Texts> {
+    match Reader::new().read_from_container(&mut file) {
+        Ok(exif) => Ok(Texts { parameters: comment(&exif), record: description(&exif) }),
+        Err(Error::NotFound(_)) => Ok(Texts::default()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn comment(exif: &Exif) -> Option<String> {
+    let Value::Undefined(bytes, _) = &exif.get_field(Tag::UserComment, In::PRIMARY)?.value else { return None };
+    let (units, _) = bytes.strip_prefix(UNICODE)?.as_chunks();
+    let units: Vec<u16> = units.iter().copied().map(u16::from_be_bytes).collect();
+    Some(String::from_utf16_lossy(&units))
+}
+
+fn description(exif: &Exif) -> Option<String> {
+    let Value::Ascii(lines) = &exif.get_field(Tag::ImageDescription, In::PRIMARY)?.value else { return None };
+    Some(String::from_utf8_lossy(lines.first()?).into_owned())
+}

@@ -1,0 +1,76 @@
+//! What picture files remember, in every format, and what is said of files that are damaged or made up.
+
+mod hostile;
+mod parameters;
+mod round_trips;
+
+use std::fs;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+use txt2img::output::{self, Format, Picture, Record};
+use txt2img::rng::Origin;
+
+/// A picture with a different colour at every pixel.
+fn picture() -> Picture {
+    let (width, height) = (24, 16);
+    let pixels = (0..width * height).flat_map(|at| [(at % width * 10) as u8, (at / width * 15) as u8, 100]);
+    Picture { width, height, rgb: pixels.collect() }
+}
+
+fn drawn(prompt: &str) -> Record {
+    Record {
+        version: "0.1.0".into(),
+        prompt: prompt.into(),
+        negative_prompt: String::new(),
+        origin: Origin::alone(42),
+        rng: "cuda".into(),
+        sampler: "euler_a".into(),
+        schedule: "discrete".into(),
+        steps: 20,
+        eta: 0.,
+        scale: 7.5,
+        latent_width: 3,
+        latent_height: 2,
+        width: 24,
+        height: 16,
+        emphasis: false,
+        long_prompt: true,
+        model: "v1-5".into(),
+        model_hash: None,
+        vae: None,
+        config: None,
+        products: "f32".into(),
+        watermark: false,
+    }
+}
+
+/// A picture's file, removed with the value.
+struct PictureFile(TempDir);
+
+impl PictureFile {
+    fn of(bytes: &[u8]) -> Self {
+        let file = Self(TempDir::new().unwrap());
+        fs::write(file.path(), bytes).unwrap();
+        file
+    }
+
+    fn with(format: Format, record: &Record) -> Self {
+        Self::of(&format.encode(&picture(), Some(record)).unwrap())
+    }
+
+    /// The name says nothing: the bytes must.
+    fn path(&self) -> PathBuf {
+        self.0.path().join("picture")
+    }
+
+    fn record(&self) -> Record {
+        output::record(&self.path()).unwrap()
+    }
+
+    /// Why there is no record to be had of it, without its path.
+    fn refusal(&self) -> String {
+        let error = format!("{:#}", output::record(&self.path()).unwrap_err());
+        error.replace(&*self.path().to_string_lossy(), "picture")
+    }
+}
