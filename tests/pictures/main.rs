@@ -51,8 +51,12 @@ struct PictureFile(TempDir);
 impl PictureFile {
     fn of(bytes: &[u8]) -> Self {
         let file = Self(TempDir::new().unwrap());
-        fs::write(file.path(), bytes).unwrap();
+        file.becomes(bytes);
         file
+    }
+
+    fn becomes(&self, bytes: &[u8]) {
+        fs::write(self.path(), bytes).unwrap();
     }
 
     fn with(format: Format, record: &Record) -> Self {
@@ -65,12 +69,17 @@ impl PictureFile {
     }
 
     fn record(&self) -> Record {
-        output::record(&self.path()).unwrap()
+        self.read().unwrap()
     }
 
-    /// Why there is no record to be had of it, without its path.
+    /// Why there is no record to be had of it.
     fn refusal(&self) -> String {
-        let error = format!("{:#}", output::record(&self.path()).unwrap_err());
-        error.replace(&*self.path().to_string_lossy(), "picture")
+        self.read().unwrap_err()
+    }
+
+    /// Errors name it `picture`, wherever it is.
+    fn read(&self) -> Result<Record, String> {
+        let path = self.path();
+        output::record(&path).map_err(|error| format!("{error:#}").replace(&*path.to_string_lossy(), "picture"))
     }
 }

@@ -13,11 +13,12 @@ fn bytes(format: Format, record: &Record) -> Vec<u8> {
     format.encode(&picture(), Some(record)).unwrap()
 }
 
-/// EXIF's `UserComment`.
-fn comment(mut file: impl ImageDecoder) -> Vec<u8> {
+/// Of its EXIF.
+fn value(mut file: impl ImageDecoder, tag: Tag) -> Vec<u8> {
     let exif = exif::Reader::new().read_raw(file.exif_metadata().unwrap().unwrap()).unwrap();
-    match &exif.get_field(Tag::UserComment, In::PRIMARY).unwrap().value {
+    match &exif.get_field(tag, In::PRIMARY).unwrap().value {
         Value::Undefined(bytes, _) => bytes.clone(),
+        Value::Ascii(lines) => lines.concat(),
         other => panic!("{other:?}"),
     }
 }
@@ -81,6 +82,16 @@ fn jpeg_and_webp_keep_it_as_a_comment_in_utf16() {
     let record = drawn("größer 🎲");
     let mut expected = b"UNICODE\0".to_vec();
     expected.extend(record.parameters().encode_utf16().flat_map(u16::to_be_bytes));
-    assert_eq!(comment(JpegDecoder::new(Cursor::new(bytes(Format::Jpg, &record))).unwrap()), expected);
-    assert_eq!(comment(WebPDecoder::new(Cursor::new(bytes(Format::WebP, &record))).unwrap()), expected);
+    let jpg = JpegDecoder::new(Cursor::new(bytes(Format::Jpg, &record))).unwrap();
+    let webp = WebPDecoder::new(Cursor::new(bytes(Format::WebP, &record))).unwrap();
+    assert_eq!(value(jpg, Tag::UserComment), expected);
+    assert_eq!(value(webp, Tag::UserComment), expected);
+}
+
+#[test]
+fn webp_keeps_the_record_in_the_letters_that_exif_allows() {
+    let webp = WebPDecoder::new(Cursor::new(bytes(Format::WebP, &drawn("größer 🎲")))).unwrap();
+    let json = value(webp, Tag::ImageDescription);
+    assert!(json.is_ascii());
+    assert_eq!(serde_json::from_slice::<Record>(&json).unwrap(), drawn("größer 🎲"));
 }

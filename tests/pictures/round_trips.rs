@@ -21,10 +21,12 @@ fn every_record_comes_back_from_every_format() {
 
 #[test]
 fn numbers_come_back_to_the_bit() {
-    for i in 1..2000 {
+    let file = PictureFile::of(b"");
+    for i in 1..200 {
         let scale = 1. / f64::from(i) + 7.1;
         let record = Record { scale, eta: f64::MIN_POSITIVE * scale, ..drawn("a cube") };
-        assert_eq!(PictureFile::with(Format::Png, &record).record(), record);
+        file.becomes(&Format::Png.encode(&picture(), Some(&record)).unwrap());
+        assert_eq!(file.record(), record);
     }
 }
 

@@ -15,7 +15,7 @@ const UNICODE: &[u8] = b"UNICODE\0";
 pub fn encode(texts: Texts) -> Result<Option<Vec<u8>>> {
     let field = |tag, value| Field { tag, ifd_num: In::PRIMARY, value };
     let comment = texts.parameters.map(|text| field(Tag::UserComment, Value::Undefined(utf16(&text), 0)));
-    let record = texts.record.map(|json| field(Tag::ImageDescription, Value::Ascii(vec![json.into_bytes()])));
+    let record = texts.record.map(|json| field(Tag::ImageDescription, Value::Ascii(vec![ascii(&json).into_bytes()])));
     let fields: Vec<Field> = comment.into_iter().chain(record).collect();
     if fields.is_empty() {
         return Ok(None);
@@ -28,6 +28,20 @@ pub fn encode(texts: Texts) -> Result<Option<Vec<u8>>> {
 
 fn utf16(text: &str) -> Vec<u8> {
     UNICODE.iter().copied().chain(text.encode_utf16().flat_map(u16::to_be_bytes)).collect()
+}
+
+/// JSON in the letters that EXIF allows.
+fn ascii(json: &str) -> String {
+    let mut units = [0; 2];
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c.is_ascii() {
+            true => escaped.push(c),
+            // Other letters are always within strings.
+            false => escaped.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}"))),
+        }
+    }
+    escaped
 }
 
 /// What the EXIF in a JPEG or WebP file says.
