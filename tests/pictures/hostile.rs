@@ -87,7 +87,7 @@ fn files_with_a_changed_byte_are_read_or_refused() {
 #[test]
 fn files_with_impossible_lengths_are_read_or_refused() {
     for whole in whole_files() {
-        are_read_or_refused((4..whole.len()).map(|end| {
+        are_read_or_refused((4..whole.len()).step_by(3).map(|end| {
             let mut bytes = whole.clone();
             bytes[end - 4..end].fill(0xff);
             bytes
@@ -123,7 +123,7 @@ fn records_of_wrong_types_are_refused_in_a_sentence() {
 #[test]
 fn a_small_file_is_never_a_large_text() {
     let json = serde_json::to_string(&drawn("a cube")).unwrap();
-    for (n_spaces, fits) in [(1_000, true), (200_000_000, false)] {
+    for (n_spaces, fits) in [(1_000, true), (50_000_000, false)] {
         let mut chunk = ITXtChunk::new("txt2img", json.clone() + &" ".repeat(n_spaces));
         chunk.compress_text().unwrap();
         let file = png_with(chunk);
