@@ -119,7 +119,7 @@ impl Bar {
         match &self.shown {
             Some(bar) => bar.inc(1),
             // Of a thousand tensors, every hundredth of them is enough.
-            None if done == self.of || done % self.of.div_ceil(100).max(1) == 0 => {
+            None if done == self.of || done.is_multiple_of(self.of.div_ceil(100).max(1)) => {
                 tell(&json!({ "event": self.name, "done": done, "of": self.of }));
             }
             None => {}

@@ -86,7 +86,7 @@ fn what_is_wrong_with_a_json_line_is_said_before_anything_loads() {
         (r#"{"prompt": "a", "sampler": "best"}"#, "'best' is not a sampler: use ddim, plms,"),
         (r#"{"prompt": "a", "scale": 1e999}"#, "number out of range"),
     ] {
-        let run = TestRun::new().file("p.jsonl", &format!("{{\"prompt\": \"a\"}}\n{line}\n"));
+        let run = TestRun::new().file("p.jsonl", format!("{{\"prompt\": \"a\"}}\n{line}\n"));
         let said = run.quick(["--from-file", "p.jsonl"]).fails_with(complaint);
         assert!(said.starts_with("Error: prompts file 'p.jsonl', line 2: "), "{line}: {said}");
     }
