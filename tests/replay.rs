@@ -163,10 +163,15 @@ fn names_are_made_by_the_pattern() {
 #[test]
 fn the_models_hash_is_that_of_its_file() {
     let run = TestRun::new();
-    run.quick(["--fname", "{hash}", "--skip_grid"]).ok();
+    run.quick(["--fname", "{hash}", "--n_samples", "2", "--skip_grid"]).ok();
     let hash = output::sha256(&support::fixture("nano.ckpt"), &|| true).unwrap().unwrap();
-    let record = output::record(&run.path(&format!("out/samples/{}.png", &hash[..10]))).unwrap();
-    assert_eq!(record.model_hash, Some(hash));
+    for end in ["", "-2"] {
+        let record = output::record(&run.path(&format!("out/samples/{}{end}.png", &hash[..10]))).unwrap();
+        assert_eq!(record.model_hash, Some(hash.clone()));
+    }
+    run.small(["--ckpt", "demo", "--skip_grid", "--outdir", "demo"]).ok();
+    let record = output::record(&run.path("demo/samples/00000.png")).unwrap();
+    assert_eq!(record.model_hash, Some(output::sha256_of(txt2img::demo::WEIGHTS)));
 }
 
 #[test]

@@ -8,11 +8,12 @@ use crate::output::{sha256, sha256_of};
 use std::thread::{Scope, ScopedJoinHandle};
 
 /// A hash that is there, or will be.
-pub enum Hash<'scope> {
-    /// None, if nobody wants it or it could not be made.
-    Known(Option<String>),
+#[derive(Default)]
+pub struct Hash<'scope> {
     /// In the making.
-    Coming(ScopedJoinHandle<'scope, Option<String>>),
+    coming: Option<ScopedJoinHandle<'scope, Option<String>>>,
+    /// None also if nobody wants it, or it could not be made.
+    known: Option<String>,
 }
 
 impl<'scope> Hash<'scope> {
@@ -20,23 +21,21 @@ impl<'scope> Hash<'scope> {
     pub fn begin<'env>(job: &'env Job, checkpoint: &'env Checkpoint, scope: &'scope Scope<'scope, 'env>) -> Self {
         let is_told = job.metadata && job.saves_samples || job.report.is_some();
         if !is_told && !job.fname.as_ref().is_some_and(|fname| fname.has_hash()) {
-            return Self::Known(None);
+            return Self::default();
         }
         if job.ckpt == Ckpt::Demo {
-            return Self::Known(Some(sha256_of(demo::WEIGHTS)));
+            return Self { coming: None, known: Some(sha256_of(demo::WEIGHTS)) };
         }
         let goes_on = || interrupt::check().is_ok();
-        Self::Coming(scope.spawn(move || sha256(checkpoint.path(), &goes_on).ok().flatten()))
+        let coming = scope.spawn(move || sha256(checkpoint.path(), &goes_on).ok().flatten());
+        Self { coming: Some(coming), known: None }
     }
 
     /// The hash, waited for if need be.
     pub fn get(&mut self) -> Option<String> {
-        if let Self::Coming(coming) = std::mem::replace(self, Self::Known(None)) {
-            *self = Self::Known(coming.join().unwrap_or(None));
+        if let Some(coming) = self.coming.take() {
+            self.known = coming.join().unwrap_or(None);
         }
-        match self {
-            Self::Known(hash) => hash.clone(),
-            Self::Coming(_) => None,
-        }
+        self.known.clone()
     }
 }
