@@ -199,7 +199,7 @@ pub struct Args {
     #[arg(long = "no_metadata", help_heading = OURS)]
     pub no_metadata: bool,
 
-    /// Draw this picture of ours again, and say whether it came out equal
+    /// Draw this picture of ours again, and say whether it came out equal; flags it knows are not asked
     #[arg(long, value_name = "FILE", help_heading = OURS, conflicts_with_all = ["from_file", "sweep"])]
     pub replay: Option<PathBuf>,
 
@@ -215,7 +215,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "bar", value_parser = one_of(WATCHERS))]
     pub progress: Watcher,
 
-    /// Write what became of each picture to this file, as JSON
+    /// Write what became of each picture to this new file, as JSON
     #[arg(long, value_name = "FILE", help_heading = OURS)]
     pub report: Option<PathBuf>,
 

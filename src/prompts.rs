@@ -70,7 +70,8 @@ const LONGEST: usize = 100_000;
 /// Of all prompts together, in bytes; /dev/zero has no end.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// The lines of a file, each a prompt; or each a JSON object, if the first is one with a `prompt`. `-` is standard input.
+/// The lines of a file, each a prompt; or each a JSON object, if the first that is not blank begins like one. `-` is
+/// standard input.
 ///
 /// # Errors
 /// When the file cannot be read, is no UTF-8 text, is empty, or is larger than any list of prompts; and on a line that is
@@ -90,20 +91,24 @@ pub fn from_file(path: &Path) -> Result<Vec<Ask>> {
             i + 1
         );
     }
-    if is_json(lines[0]) {
+    if is_json(&text) {
         return asks(&text, path);
     }
     Ok(lines.into_iter().map(|line| Ask { prompt: line.to_owned(), ..Ask::default() }).collect())
 }
 
-/// Whether it is an object with a prompt: no prompt that anybody writes.
-fn is_json(line: &str) -> bool {
-    serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value["prompt"].is_string())
+/// Whether it begins as JSON objects do: `{"`, with or without a byte order mark, is how no prompt begins.
+fn is_json(text: &str) -> bool {
+    let start = text.trim_start_matches(|c: char| c == BOM || c.is_whitespace());
+    start.strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with('"'))
 }
+
+/// What some editors put at the start of a file.
+const BOM: char = '\u{feff}';
 
 /// JSON objects, one on each line.
 fn asks(text: &str, path: &Path) -> Result<Vec<Ask>> {
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = text.trim_start_matches(BOM).lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let ask = |(i, line): (usize, &str)| {
         let ask: Ask =
             serde_json::from_str(line).with_context(|| format!("prompts file '{}', line {}", path.display(), i + 1))?;

@@ -64,6 +64,7 @@ fn programs_are_told_of_progress_in_json() {
     let steps: Vec<_> = of("step").iter().map(|event| (event["done"].as_u64(), event["of"].as_u64())).collect();
     assert_eq!(steps, [(Some(1), Some(2)), (Some(2), Some(2))].repeat(2));
     assert_eq!(of("batch").last().unwrap()["done"], 2);
+    assert_eq!(events.last().unwrap(), &serde_json::json!({ "event": "end", "finished": true }));
     let loaded = of("loading").last().unwrap()["done"].as_u64();
     assert_eq!(loaded, of("loading").last().unwrap()["of"].as_u64());
 }

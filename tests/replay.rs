@@ -97,6 +97,7 @@ fn pictures_that_cannot_be_drawn_again_are_refused() {
         ("[".to_owned(), "in words that are not this program's"),
         (with("/sampler", "best".into()), "'best' is no sampler"),
         (with("/steps", 0.into()), "--ddim_steps 0"),
+        (with("/vae", "someone/model".into()), "its model 'someone/model' is not here; give it with --vae"),
         (with("/origin/index", 7.into()), "cannot be"),
         (with("/origin/start/position", u64::MAX.into()), "cannot be"),
         (with("/width", 100_000.into()), "its size is not that of its latents"),
@@ -134,7 +135,13 @@ fn the_report_has_a_record_for_each_picture() {
         assert!(picture["seconds"]["decoding"].as_f64().unwrap() > 0.);
         assert!(picture["safety"].is_null() && picture["not_numbers_from"].is_null());
     }
-    run.quick(["--report", "nowhere/report.json"]).fails_with("cannot write the report 'nowhere/report.json'");
+    assert_eq!(report["finished"], true);
+    run.quick(["--report", "nowhere/report.json"]).fails_with("cannot write the report 'nowhere/report.json': ");
+    let before = read(run.path("report.json")).unwrap();
+    for there in ["report.json", "out", &sample(0)] {
+        run.quick(["--report", there]).fails_with("it is there already; name another");
+    }
+    assert_eq!(read(run.path("report.json")).unwrap(), before);
 }
 
 #[test]

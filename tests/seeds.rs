@@ -77,6 +77,7 @@ fn with_seeds_per_image_a_line_does_not_depend_on_the_rest_of_the_file() {
 fn what_is_wrong_with_a_json_line_is_said_before_anything_loads() {
     for (line, complaint) in [
         ("not json", "expected ident"),
+        (r#"{"prompt": "a",}"#, "trailing comma"),
         (r#"{"prompt": "a", "sead": 1}"#, "unknown field `sead`"),
         (r#"{"prompt": 3}"#, "invalid type: integer `3`, expected a string"),
         (r#"{"seed": 3}"#, "missing field `prompt`"),
@@ -96,6 +97,15 @@ fn what_is_wrong_with_a_json_line_is_said_before_anything_loads() {
 fn pictures_of_several_sizes_do_not_start_from_the_same_noise() {
     let run = TestRun::new().file("p.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"a\", \"H\": 72}");
     run.quick(["--from-file", "p.jsonl", "--fixed_code"]).fails_with("pictures of several sizes cannot");
+}
+
+#[test]
+fn json_lines_may_begin_with_a_byte_order_mark_and_blank_lines() {
+    let run = TestRun::new().file("p.jsonl", "\u{feff}\n\r\n{ \"prompt\": \"a\", \"seed\": 5}\r\n");
+    run.quick(["--from-file", "p.jsonl"]).ok();
+    is_picture(&run, 0, &["--prompt", "a", "--seed", "5"]);
+    let run = TestRun::new().file("p.jsonl", "{\"prompt\": 5}\n");
+    run.quick(["--from-file", "p.jsonl"]).fails_with("line 1: invalid type: integer `5`");
 }
 
 #[test]

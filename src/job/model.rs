@@ -5,7 +5,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::hub::{Hub, Repo, Report};
 use crate::config::ModelConfig;
 use crate::demo;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -164,7 +164,10 @@ impl Place {
             Place::Path(path) => Ok(path.clone()),
             Place::Hub(repo) => {
                 let here = Hub { offline: true, ..Hub::from_env()? };
-                here.fetch(repo, half, &mut |_| ()).with_context(|| format!("'{repo}' was not fetched yet"))
+                let path = here.fetch(repo, half, &mut |_| ());
+                path.map_err(|_| {
+                    anyhow!("'{repo}' was not fetched yet, and a dry run fetches nothing; draw with it once")
+                })
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::Job;
 use crate::args::{Args, Seed};
+use crate::demo;
 use crate::device::Precision;
 use crate::diffusion::samplers::{Kind, Spacing};
 use crate::output::{self, Picture, Record};
@@ -37,6 +38,14 @@ fn over(args: &Args, record: &Record) -> Result<Args> {
         fits(record.width, record.latent_width) && fits(record.height, record.latent_height),
         "its size is not that of its latents"
     );
+    let model = |given: &Option<PathBuf>, flag: &str, named: &Option<String>| match (given, named) {
+        (None, Some(named)) if *named != demo::NAME => {
+            // What a stranger's picture names is not fetched.
+            ensure!(Path::new(named).exists(), "its model '{named}' is not here; give it with {flag}");
+            Ok(Some(named.into()))
+        }
+        (given, named) => Ok(given.clone().or_else(|| named.as_ref().map(Into::into))),
+    };
     Ok(Args {
         prompt: record.prompt.clone(),
         negative_prompt: record.negative_prompt.clone(),
@@ -60,9 +69,9 @@ fn over(args: &Args, record: &Record) -> Result<Args> {
         skip_grid: true,
         skip_watermark: !record.watermark,
         precision: if record.products == "f32" { Precision::Full } else { Precision::Autocast },
-        ckpt: args.ckpt.clone().or_else(|| Some(record.model.clone().into())),
+        ckpt: model(&args.ckpt, "--ckpt", &Some(record.model.clone()))?,
         config: args.config.clone().or_else(|| record.config.clone().map(Into::into)),
-        vae: args.vae.clone().or_else(|| record.vae.clone().map(Into::into)),
+        vae: model(&args.vae, "--vae", &record.vae)?,
         from_file: None,
         ..args.clone()
     })

@@ -23,7 +23,9 @@ pub fn rows(job: &Job) -> Result<Vec<Row>> {
     ];
     let folder = Folder::look(&job.outdir, job.format, job.fname.clone())?;
     let mut file = |what, path: std::path::PathBuf| rows.push(Row::new(what, path.display()));
-    if let (true, Some(n)) = (job.saves_samples, NonZero::new(n)) {
+    if job.fname.is_some() && job.saves_samples {
+        file("files named by --fname", job.outdir.join("samples"));
+    } else if let (true, Some(n)) = (job.saves_samples, NonZero::new(n)) {
         let (first, last) = folder.samples(n)?;
         file("first file", first);
         file("last file", last);

@@ -60,7 +60,8 @@ impl<'a> Desk<'a> {
         });
         // What was done is in the report, whatever came after.
         let overview = saved.and_then(|()| self.save_overview());
-        self.report.end()?;
+        let n_asked = self.job.iterations * self.job.lines.lines().len();
+        self.report.end(self.n_saved == n_asked)?;
         overview?;
         Ok(self.n_saved)
     }

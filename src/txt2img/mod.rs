@@ -24,6 +24,7 @@ use desk::Desk;
 use hash::Hash;
 use report::Report;
 use run::Run;
+use serde_json::json;
 use std::io::Write;
 use std::panic::resume_unwind;
 use std::sync::mpsc::sync_channel;
@@ -83,6 +84,7 @@ fn draw(job: &Job) -> Result<End> {
         Err(error) if error.is::<Interrupted>() => End::Interrupted,
         Err(error) => return Err(error),
     };
+    progress.event(&json!({ "event": "end", "finished": end == End::Finished }));
     let mut last_words = String::new();
     if job.timings {
         last_words += &timings.table();

@@ -3,18 +3,19 @@
 use super::run::Drawn;
 use crate::job::Job;
 use crate::safety::Verdict;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
+use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
+use tempfile::{Builder, NamedTempFile};
 
 /// A report that is being written, or none: it appears as a whole, at the end.
 pub struct Report(Option<Open>);
 
 struct Open {
     path: PathBuf,
-    file: BufWriter<NamedTempFile>,
+    file: BufWriter<NamedTempFile<File>>,
     is_first: bool,
 }
 
@@ -23,8 +24,11 @@ impl Report {
     /// When a report is wanted where none can be written.
     pub fn begin(job: &Job) -> Result<Self> {
         let Some(path) = &job.report else { return Ok(Self(None)) };
+        // Whatever it is: a file, a folder, a device.
+        ensure!(fs::symlink_metadata(path).is_err(), "{}: it is there already; name another", cannot(path));
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = NamedTempFile::with_prefix_in(".txt2img-", folder).with_context(|| cannot(path))?;
+        let file = Builder::new().prefix(".txt2img-").make_in(folder, |path| File::create_new(path));
+        let file = file.map_err(|error| anyhow!("{}: {}", cannot(path), error.kind()))?;
         let mut file = BufWriter::new(file);
         file.write_all(b"{\"pictures\": [").with_context(|| cannot(path))?;
         Ok(Self(Some(Open { path: path.clone(), file, is_first: true })))
@@ -39,12 +43,12 @@ impl Report {
         write!(open.file, "{separator}{entry}").with_context(|| cannot(&open.path))
     }
 
-    /// The file gets its name.
-    pub fn end(self) -> Result<()> {
+    /// The file gets its name. is_finished: whether all pictures are in it that were asked for.
+    pub fn end(self, is_finished: bool) -> Result<()> {
         let Some(Open { path, mut file, .. }) = self.0 else { return Ok(()) };
-        file.write_all(b"\n]}\n").with_context(|| cannot(&path))?;
+        writeln!(file, "\n], \"finished\": {is_finished}}}").with_context(|| cannot(&path))?;
         let file = file.into_inner().map_err(|error| error.into_error()).with_context(|| cannot(&path))?;
-        file.persist(&path).with_context(|| cannot(&path))?;
+        file.persist_noclobber(&path).map_err(|error| error.error).with_context(|| cannot(&path))?;
         Ok(())
     }
 }

@@ -215,6 +215,7 @@ fn picture(checkpoint: &Path) -> Vec<u8> {
     let mut txt2img = Command::new(env!("CARGO_BIN_EXE_txt2img"));
     txt2img.arg("--config").arg(nano_path().with_extension("yaml")).arg("--ckpt").arg(checkpoint);
     txt2img.args(["--H", "64", "--W", "64", "--ddim_steps", "2", "--n_samples", "1", "--n_iter", "1"]);
+    txt2img.args(["--no_metadata", "--safety", "off"]);
     let output = txt2img.arg("--outdir").arg(out.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     fs::read(out.path().join("samples/00000.png")).unwrap()
