@@ -201,5 +201,9 @@ fn a_dry_run_says_what_would_be_and_writes_nothing() {
         assert!(said.contains(row), "{row}: {said}");
     }
     assert!(!run.path("out").exists());
+    let named =
+        ["--dry_run", "--n_iter", "2", "--seed_mode", "per_image", "--fname", "{seed}-{prompt}", "--prompt", "a b"];
+    let said = support::stdout(&run.quick(named).ok());
+    assert!(said.contains("out/samples/42-a_b.png") && said.contains("out/samples/43-a_b.png"), "{said}");
     run.alone(["--dry_run", "--ckpt", "someone/model"]).fails_with("'someone/model' was not fetched yet");
 }

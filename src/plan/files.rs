@@ -2,8 +2,8 @@
 
 use super::Row;
 use super::work::{n_pictures, side_factor};
-use crate::job::Job;
-use crate::output::Folder;
+use crate::job::{Batch, Job, Settings, Wish};
+use crate::output::{Folder, Named, Pattern};
 use anyhow::Result;
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -23,8 +23,13 @@ pub fn rows(job: &Job) -> Result<Vec<Row>> {
     ];
     let folder = Folder::look(&job.outdir, job.format, job.fname.clone())?;
     let mut file = |what, path: std::path::PathBuf| rows.push(Row::new(what, path.display()));
-    if job.fname.is_some() && job.saves_samples {
-        file("files named by --fname", job.outdir.join("samples"));
+    if let (true, Some(pattern)) = (job.saves_samples, &job.fname) {
+        let samples = job.outdir.join("samples");
+        let (first, last) = (job.batches().next(), job.batches().last());
+        let first = first.and_then(|batch| named(job, &folder, pattern, &batch, batch.wishes.first()?));
+        let last = last.and_then(|batch| named(job, &folder, pattern, &batch, batch.wishes.last()?));
+        file("first file", samples.join(first.unwrap_or_default()));
+        file("last file", samples.join(last.unwrap_or_default()));
     } else if let (true, Some(n)) = (job.saves_samples, NonZero::new(n)) {
         let (first, last) = folder.samples(n)?;
         file("first file", first);
@@ -40,6 +45,15 @@ pub fn rows(job: &Job) -> Result<Vec<Row>> {
         }
     }
     Ok(rows)
+}
+
+/// What `--fname` makes of a picture; none where the model's hash is in it.
+fn named(job: &Job, folder: &Folder, pattern: &Pattern, batch: &Batch, wish: &Wish) -> Option<String> {
+    let Settings { scale, plan, .. } = batch.settings;
+    let seed = wish.origin.map_or(job.seed, |origin| origin.seed);
+    let named = Named { seed, prompt: &wish.prompt, sampler: plan.kind.name(), steps: plan.steps, scale, hash: "" };
+    (!pattern.has_hash())
+        .then(|| format!("{}.{}", pattern.name(folder.next_index() + wish.number, &named), job.format.name()))
 }
 
 /// `512x512`, and how many of each where there are several.

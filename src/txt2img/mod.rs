@@ -63,11 +63,11 @@ fn draw(job: &Job) -> Result<End> {
     let progress = Progress::new(job.watcher);
     job.notes.iter().for_each(|note| progress.note(note));
     let mut timings = Timings::start();
+    let report = Report::begin(job)?;
     let checkpoint = open(job, &progress)?;
     let folder = Folder::open(&job.outdir, job.format, job.fname.clone())?;
-    let report = Report::begin(job)?;
-    let model = load(&checkpoint, job, job.precision.dtype(), &progress)?;
     let checker = checker::load(job, &progress)?;
+    let model = load(&checkpoint, job, job.precision.dtype(), &progress)?;
     timings.loaded();
     let (drawn, saved) = thread::scope(|scope| {
         let (pictures, waiting) = sync_channel(MOST_WAITING);
