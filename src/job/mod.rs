@@ -201,6 +201,16 @@ impl Job {
         })
     }
 
+    /// How many pictures the run draws.
+    pub fn n_pictures(&self) -> usize {
+        self.iterations * self.lines.lines().len()
+    }
+
+    /// In how many batches.
+    pub fn n_batches(&self) -> usize {
+        self.iterations * self.lines.n_batches()
+    }
+
     /// The batches of the run, in order.
     pub fn batches(&self) -> impl Iterator<Item = Batch<'_>> {
         let batches = self.lines.batches(self.iterations, (self.seed_mode == SeedMode::PerImage).then_some(self.seed));

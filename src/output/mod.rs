@@ -45,6 +45,7 @@ pub use verify::{Mark, verify};
 pub use watermark::{mark, read};
 
 use series::Series;
+pub use series::unfinished;
 
 /// A finished picture: 8-bit RGB, rows top to bottom.
 #[derive(Clone, PartialEq, Debug)]

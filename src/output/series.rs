@@ -118,6 +118,9 @@ fn put(mut file: NamedTempFile, path: impl Fn(usize) -> PathBuf) -> io::Result<(
 }
 
 /// A new file that vanishes unless it is persisted.
+///
+/// # Errors
+/// When none can be made in the folder.
 pub fn unfinished(folder: &Path) -> io::Result<NamedTempFile> {
     // Opened here for the ordinary permissions: tempfile's own are for one user alone.
     Builder::new().prefix(UNFINISHED).make_in(folder, |path| File::create_new(path))

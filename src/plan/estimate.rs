@@ -8,7 +8,7 @@ use super::Row;
 use super::speed::Speed;
 use super::units::{bytes, duration};
 use super::words::Prompts;
-use super::work::{Alike, n_pictures, side_factor, work};
+use super::work::{Alike, side_factor, work};
 use crate::diffusion::unet;
 use crate::job::Job;
 use crate::ops::Products;
@@ -104,7 +104,7 @@ impl Estimate {
         let (has_grid, copies) = (job.grid_columns.is_some(), usize::from(job.saves_samples));
         let kept = if job.sweep.is_some() { pixels.min(MOST_SHEET) } else { pixels };
         // A single picture is its own grid.
-        self.grid = if has_grid && n_pictures(job) > 1 { GRID * kept } else { 0. };
+        self.grid = if has_grid && job.n_pictures() > 1 { GRID * kept } else { 0. };
         self.pixels = (copies + usize::from(has_grid)) as f64 * pixels;
     }
 

@@ -1,7 +1,7 @@
 //! The pictures, and the files they would become.
 
 use super::Row;
-use super::work::{n_pictures, side_factor};
+use super::work::side_factor;
 use crate::job::{Batch, Job, Settings, Wish};
 use crate::output::{Folder, Named, Pattern};
 use anyhow::Result;
@@ -13,8 +13,7 @@ const MOST_SIZES: usize = 6;
 
 /// How many pictures of which sizes, and what they would be called; nothing is created.
 pub fn rows(job: &Job) -> Result<Vec<Row>> {
-    let n = n_pictures(job);
-    let batches = job.iterations * job.lines.n_batches();
+    let (n, batches) = (job.n_pictures(), job.n_batches());
     let mut rows = vec![
         Row::new("pictures", n),
         Row::new("iterations", job.iterations),

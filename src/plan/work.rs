@@ -44,11 +44,6 @@ pub fn work(job: &Job, chunks: usize) -> Vec<Alike> {
     counts.into_iter().map(alike).collect()
 }
 
-/// How many pictures are drawn.
-pub fn n_pictures(job: &Job) -> usize {
-    job.iterations * job.lines.lines().len()
-}
-
 /// Pixels to a latent, along a side.
 pub fn side_factor(config: &ModelConfig) -> usize {
     1 << (config.vae.ch_mult.len() - 1)

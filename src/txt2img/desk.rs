@@ -60,8 +60,7 @@ impl<'a> Desk<'a> {
         });
         // What was done is in the report, whatever came after.
         let overview = saved.and_then(|()| self.save_overview());
-        let n_asked = self.job.iterations * self.job.lines.lines().len();
-        self.report.end(self.n_saved == n_asked)?;
+        self.report.end(self.n_saved == self.job.n_pictures())?;
         overview?;
         Ok(self.n_saved)
     }

@@ -2,20 +2,21 @@
 
 use super::run::Drawn;
 use crate::job::Job;
+use crate::output;
 use crate::safety::Verdict;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use tempfile::{Builder, NamedTempFile};
+use tempfile::NamedTempFile;
 
 /// A report that is being written, or none: it appears as a whole, at the end.
 pub struct Report(Option<Open>);
 
 struct Open {
     path: PathBuf,
-    file: BufWriter<NamedTempFile<File>>,
+    file: BufWriter<NamedTempFile>,
     is_first: bool,
 }
 
@@ -27,8 +28,7 @@ impl Report {
         // Whatever it is: a file, a folder, a device.
         ensure!(fs::symlink_metadata(path).is_err(), "{}: it is there already; name another", cannot(path));
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = Builder::new().prefix(".txt2img-").make_in(folder, |path| File::create_new(path));
-        let file = file.map_err(|error| anyhow!("{}: {}", cannot(path), error.kind()))?;
+        let file = output::unfinished(folder).map_err(|error| anyhow!("{}: {}", cannot(path), error.kind()))?;
         let mut file = BufWriter::new(file);
         file.write_all(b"{\"pictures\": [").with_context(|| cannot(path))?;
         Ok(Self(Some(Open { path: path.clone(), file, is_first: true })))

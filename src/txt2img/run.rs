@@ -102,7 +102,7 @@ impl<'a> Run<'a> {
     }
 
     pub fn draw_all(mut self) -> Result<()> {
-        let bar = self.progress.batches(self.job.iterations * self.job.lines.n_batches());
+        let bar = self.progress.batches(self.job.n_batches());
         for batch in self.job.batches() {
             interrupt::check()?;
             self.draw(&batch)?;
