@@ -89,6 +89,36 @@ fn a_position_is_found_again() {
 }
 
 #[test]
+fn the_position_after_calls_is_found_without_drawing() {
+    for rng in ["cuda", "cuda:1x256", "cuda:3x512", "cpu"].map(|name| name.parse::<Rng>().unwrap()) {
+        for n in (0..=40).chain([255, 1023, 1024, 1025, 4095, 4096, 16384, 1_000_001]) {
+            for before in 0..3 {
+                let mut noise = rng.noise(7);
+                noise.randn(before); // one leaves a spare normal on the CPU
+                let start = noise.position();
+                for calls in 0..6 {
+                    assert_eq!(rng.after(start, n, calls), noise.position(), "{rng}: {before}, then {calls} of {n}");
+                    noise.skip(n);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn positions_past_all_numbers_are_no_failure() {
+    let huge = Rng::Cuda { sms: u32::MAX, threads_per_sm: u32::MAX };
+    for rng in [Rng::default(), Rng::Cpu, huge] {
+        for n in [0, 1, 2, 15, 16, 17, usize::MAX - 1, usize::MAX] {
+            for position in [0, 1, u64::MAX - 1, u64::MAX] {
+                assert_eq!(rng.after(position, n, 0), position, "{rng}, {n}");
+                rng.after(position, n, usize::MAX);
+            }
+        }
+    }
+}
+
+#[test]
 fn of_pictures_with_seeds_of_their_own_each_gets_its_own_numbers() {
     let alone = |seed| Rng::default().noise(seed).randn(100);
     let mut together = Each::new(Rng::default(), &[1, 2].map(Origin::alone));

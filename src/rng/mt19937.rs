@@ -117,6 +117,24 @@ impl Generator for Mt19937 {
     }
 }
 
+/// The position after `calls` calls of `randn(n)` from this one.
+pub fn after(position: u64, n: usize, calls: usize) -> u64 {
+    let calls = calls as u64;
+    if n < BLOCK {
+        return after_normals(position, calls.saturating_mul(n as u64));
+    }
+    let overlap = if n.is_multiple_of(BLOCK) { 0 } else { BLOCK };
+    let words = (n as u64).wrapping_add(overlap as u64);
+    position.wrapping_add(words.wrapping_mul(2).wrapping_mul(calls))
+}
+
+/// The same after normals drawn one by one: pairs of four words, less the one that may wait already.
+fn after_normals(position: u64, n: u64) -> u64 {
+    let (words, spare) = (position - position % 2, position % 2);
+    let pairs = (n - n.min(spare)).div_ceil(2);
+    words.wrapping_add(pairs.wrapping_mul(8)) + (n % 2 ^ spare)
+}
+
 /// Uniform numbers to normal ones: the first half of a block gives the radii, the second the angles.
 fn box_muller(block: &mut [f32; BLOCK]) {
     let (u1, u2) = block.split_at_mut(BLOCK / 2);
