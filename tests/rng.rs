@@ -1,7 +1,8 @@
 //! `--rng` against torch: `fixtures/modules/rng.json` holds `torch.randn` of both generators, call after call.
 
 use serde_json::Value;
-use txt2img::rng::{Each, Noise, Origin, Place, Rng};
+use std::time::{Duration, Instant};
+use txt2img::rng::{Each, Generator, Noise, Origin, Place, Rng};
 
 #[test]
 fn cuda_gives_torchs_numbers_on_an_a100() {
@@ -86,6 +87,59 @@ fn a_position_is_found_again() {
             assert_eq!(fresh.randn(n), expected, "{rng}, {n}");
         }
     }
+}
+
+/// Stepping is seeking on so little that no jump pays.
+fn step(noise: &mut dyn Generator, words: u64) {
+    const STRIDE: u64 = 100_003;
+    let start = noise.position() / 2;
+    let stops = (start..start + words).step_by(STRIDE as usize).skip(1).chain([start + words]);
+    stops.for_each(|words| noise.seek(2 * words));
+}
+
+#[test]
+fn a_jump_ends_where_steps_do() {
+    for (before, words) in [
+        (0, 262_143),
+        (2, 262_144),
+        (623, 262_145),
+        (1, 5_000_000),
+        (623, 10_000_019),
+        (624, 12_345_678),
+        (1001, 100_000_007),
+    ] {
+        let (mut stepped, mut jumped) = (Rng::Cpu.noise(7), Rng::Cpu.noise(7));
+        step(&mut *stepped, before);
+        jumped.seek(2 * before);
+        step(&mut *stepped, words);
+        jumped.seek(2 * (before + words));
+        assert_eq!(stepped.position(), jumped.position());
+        assert_eq!(stepped.randn(2000), jumped.randn(2000), "{before}, then {words}");
+    }
+}
+
+#[test]
+fn the_end_of_a_run_of_a_hundred_thousand_pictures_is_found_at_once() {
+    let (end, begun) = (150_000_000_000, Instant::now());
+    let mut straight = Rng::Cpu.noise(7);
+    straight.seek(end);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let mut by_stops = Rng::Cpu.noise(7);
+    for stop in [20_000_001, 99_999_999_999, 77, 60_000_000_003, end] {
+        by_stops.seek(stop);
+    }
+    assert_eq!(straight.randn(2000), by_stops.randn(2000));
+}
+
+#[test]
+fn a_spare_normal_is_found_far_away_too() {
+    let mut noise = Rng::Cpu.noise(7);
+    noise.seek(80_000_000_000);
+    noise.randn(3);
+    let (position, expected) = (noise.position(), noise.randn(8));
+    let mut fresh = Rng::Cpu.noise(7);
+    fresh.seek(position);
+    assert_eq!((position % 2, fresh.randn(8)), (1, expected));
 }
 
 #[test]
