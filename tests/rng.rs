@@ -201,11 +201,32 @@ fn a_picture_of_a_batch_gets_its_part_of_the_numbers() {
     }
 }
 
+const FURTHEST: u64 = 1 << 62;
+
+#[test]
+fn from_the_furthest_place_numbers_are_drawn_as_from_any() {
+    for rng in [Rng::default(), Rng::Cpu] {
+        let origin = Origin { start: Place { position: FURTHEST, of: 2 }, index: 1, ..Origin::alone(1) };
+        origin.check().unwrap();
+        let mut noise = rng.noise(1);
+        noise.seek(FURTHEST);
+        assert_eq!(Each::new(rng, &[origin]).randn(100), noise.randn(200)[100..]);
+        assert_eq!(noise.position(), rng.after(FURTHEST, 200, 1));
+    }
+}
+
 #[test]
 fn places_that_cannot_be_are_refused() {
     let place = |position, of| Place { position, of };
     let origin = |start, index| Origin { start, index, ..Origin::alone(1) };
-    for origin in [origin(place(u64::MAX, 1), 0), origin(place(0, 3), 3), origin(place(0, usize::MAX), 0)] {
+    let later = Origin { steps: Some(place(FURTHEST + 1, 1)), ..Origin::alone(1) };
+    for origin in [
+        later,
+        origin(place(FURTHEST + 1, 1), 0),
+        origin(place(u64::MAX, 1), 0),
+        origin(place(0, 3), 3),
+        origin(place(0, usize::MAX), 0),
+    ] {
         assert!(origin.check().is_err(), "{origin:?}");
     }
 }
