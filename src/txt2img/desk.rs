@@ -144,8 +144,8 @@ impl<'a> Desk<'a> {
 
 /// How much smaller, in each direction, pictures must be for those of a sweep to fit in memory together.
 fn shrinking(job: &Job) -> usize {
-    let pixels = |settings: Settings| settings.latent_height * settings.latent_width * 64;
-    let largest = job.lines.lines().iter().map(|line| pixels(line.settings)).max().unwrap_or(0);
+    let pixels = |settings: &Settings| settings.latent_height * settings.latent_width * 64;
+    let largest = job.lines.settings().iter().map(pixels).max().unwrap_or(0);
     ((largest * job.lines.lines().len()) as f64 / MOST_PIXELS).sqrt().ceil() as usize
 }
 

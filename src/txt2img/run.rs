@@ -94,7 +94,7 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         let mut stream = job.rng.noise(u64::from(job.seed));
         let start = match job.fixed_code {
-            Some(batch) => Some(start(&mut *stream, batch, job, &job.lines.lines()[0].settings)?),
+            Some(batch) => Some(start(&mut *stream, batch, job, &job.lines.settings_of(0))?),
             None => None,
         };
         let (dtype, contexts) = (job.precision.dtype(), Contexts::new(progress, job.reading));
