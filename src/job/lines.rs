@@ -126,6 +126,12 @@ impl Lines {
         self.kept.settings(self.range(number).start)
     }
 
+    /// Which of the run's pictures a batch has, from 0.
+    pub fn numbers_of(&self, number: usize) -> Range<usize> {
+        let (before, range) = (number / self.n_batches() * self.kept.len(), self.range(number));
+        before + range.start..before + range.end
+    }
+
     /// How many pictures a batch has.
     pub fn len_of(&self, number: usize) -> usize {
         self.range(number).len()

@@ -1,27 +1,30 @@
 //! Args → Job: everything that can be decided without weights, decided.
 
+mod batches;
 mod lines;
 mod model;
+mod overview;
 mod replay;
+mod terms;
 
 use crate::args::{self, Args, Seed, SeedMode};
 use crate::config::ModelConfig;
-use crate::device;
+use crate::device::{self, Unit};
 use crate::diffusion::samplers::{Kind, Plan};
 use crate::diffusion::schedule::Schedule;
-use crate::output::{Axis, Format, Pattern};
+use crate::output::{Axis, Format, Overview, Pattern, Terms};
 use crate::progress::Watcher;
 use crate::prompts::{Ask, Asks, wildcards};
-use crate::rng::{self, Rng};
+use crate::rng::Rng;
 use crate::safety::Action;
+use crate::shard::Shard;
 use crate::text::{Reading, emphasis};
 use anyhow::{Context, Result, ensure};
-use candle_core::Device;
 use model::{DEMO, Files};
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::iter::repeat_n;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use lines::{Batch, Line, Lines, Settings, Wish};
 pub use model::{Ckpt, Place};
@@ -54,8 +57,8 @@ pub struct Job {
     pub ckpt: Ckpt,
     /// Whose autoencoder takes the place of the model's own.
     pub vae: Option<Place>,
-    /// Where to compute.
-    pub device: Device,
+    /// Where to compute; several share the work.
+    pub units: Vec<Unit>,
     /// In which precision.
     pub precision: device::Precision,
     /// With how many threads; one a core if none are named.
@@ -64,8 +67,14 @@ pub struct Job {
     pub outdir: PathBuf,
     /// Whether single pictures are written.
     pub saves_samples: bool,
-    /// Pictures in a row of the grid; none means no grid.
-    pub grid_columns: Option<usize>,
+    /// What shows many of them at once.
+    pub overview: Option<Overview>,
+    /// Whether to go on with what was begun.
+    pub resume: bool,
+    /// The part that this process draws, if it is not all.
+    pub shard: Option<Shard>,
+    /// What a run must have in common with one that it goes on with.
+    pub terms: Terms,
     /// Whether pictures carry the invisible watermark.
     pub watermark: bool,
     /// What becomes of pictures that are flagged, if that is said.
@@ -103,6 +112,11 @@ pub struct Sweep {
     pub columns: Axis,
     /// What changes from top to bottom, if anything does.
     pub rows: Option<Axis>,
+}
+
+/// The folder that these arguments name.
+pub fn outdir(args: &Args) -> &Path {
+    Files::new(args).outdir
 }
 
 /// More pictures than a disk holds, and few enough to count without overflow.
@@ -147,7 +161,8 @@ impl Job {
                 "safety checker '{place}' is not there; give its folder with --safety_ckpt FOLDER, or --safety off"
             );
         }
-        let device = args.device.device()?;
+        let threads = args.threads.map(usize::from);
+        let units = args.device.units(threads)?;
         let seed = seed(args.seed, &mut notes);
         let lines = match &args.swept {
             Some(swept) => Lines::new(cells(swept, args, seed, &mut notes)?.into_iter().map(Ok), 1)?,
@@ -156,20 +171,18 @@ impl Job {
         check_batches(args, &lines)?;
         check_fixed_code(args, &lines)?;
         note_steps(&lines, &config, &mut notes);
-        // 0 is the original's spelling of "as many as n_samples".
-        let mut grid_columns =
-            (!args.skip_grid).then_some(if args.n_rows > 0 { args.n_rows as usize } else { n_samples });
-        if args.swept.is_none() && grid_columns.is_some() && !is_one_size(&lines) {
-            notes.push("pictures of several sizes make no grid".into());
-            grid_columns = None;
-        }
+        let iterations = if args.swept.is_some() { 1 } else { iterations };
+        let overview = overview::overview(args, &lines, iterations * lines.lines().len(), &mut notes)?;
+        let shard = shard(args, &mut notes)?;
+        check_names(args, shard.is_some() || units.len() > 1)?;
         let sweep = args.swept.as_ref().map(|args::Sweep { columns, rows, .. }| Sweep {
             title: args.prompt.clone(),
             columns: columns.clone(),
             rows: rows.clone(),
         });
         Ok(Self {
-            iterations: if sweep.is_some() { 1 } else { iterations },
+            terms: terms::terms(args, seed, &lines, &config),
+            iterations,
             fixed_code: args.fixed_code.then(|| lines.longest()),
             lines,
             rng: args.rng,
@@ -181,12 +194,14 @@ impl Job {
             config_path: files.config.map(PathBuf::from),
             ckpt: files.ckpt,
             vae,
-            device,
+            units,
             precision: args.precision,
-            threads: args.threads.map(usize::from),
+            threads,
             outdir: files.outdir.to_owned(),
             saves_samples: !args.skip_save,
-            grid_columns,
+            overview,
+            resume: args.resume,
+            shard,
             watermark: !args.skip_watermark,
             safety: args.safety,
             safety_ckpt,
@@ -201,42 +216,6 @@ impl Job {
             sweep,
             notes,
         })
-    }
-
-    /// How many pictures the run draws.
-    pub fn n_pictures(&self) -> usize {
-        self.iterations * self.lines.lines().len()
-    }
-
-    /// In how many batches.
-    pub fn n_batches(&self) -> usize {
-        self.iterations * self.lines.n_batches()
-    }
-
-    /// The batches of the run, in order.
-    pub fn batches(&self) -> impl Iterator<Item = Batch<'_>> {
-        let batches = self.lines.batches(self.iterations, (self.seed_mode == SeedMode::PerImage).then_some(self.seed));
-        batches.map(|mut batch| {
-            if let Some(replay) = &self.replay {
-                batch.wishes[0].origin = Some(replay.record.origin);
-            }
-            if self.wildcards {
-                batch.wishes.iter_mut().for_each(|wish| self.choose(wish));
-            }
-            batch
-        })
-    }
-
-    /// Its wording: by its own seed if it has one, and so the same whatever is drawn beside it.
-    fn choose(&self, wish: &mut Wish) {
-        let mut choices = match wish.origin {
-            Some(origin) => rng::choices(u64::from(origin.seed), 0),
-            None => rng::choices(u64::from(self.seed), wish.number as u64),
-        };
-        // Braces that do not match were refused before.
-        if let Ok(prompt) = wildcards::expand(&wish.prompt, &mut choices) {
-            wish.prompt = prompt.into();
-        }
     }
 }
 
@@ -275,12 +254,7 @@ fn line<'a>(args: &'a Args, ask: Ask<'a>) -> Result<Line<'a>> {
 }
 
 /// What draws each picture of a sweep. own: the run's seed, which those take that take any.
-fn cells<'a>(
-    swept: &'a args::Sweep,
-    args: &Args,
-    own: u32,
-    notes: &mut Vec<String>,
-) -> Result<Vec<Line<'a>>> {
+fn cells<'a>(swept: &'a args::Sweep, args: &Args, own: u32, notes: &mut Vec<String>) -> Result<Vec<Line<'a>>> {
     let cell = |(i, cell): (usize, &'a Args)| {
         let is_any = args.seed == Seed::Random && cell.seed == Seed::Random;
         let seed = Some(if is_any { own } else { seed(cell.seed, notes) });
@@ -354,6 +328,27 @@ fn check_fixed_code(args: &Args, lines: &Lines) -> Result<()> {
     ensure!(
         !args.fixed_code || args.swept.is_some() || is_one_size(lines),
         "--fixed_code starts every batch from the same noise, and pictures of several sizes cannot; leave it out"
+    );
+    Ok(())
+}
+
+/// The part to draw: the one that is asked for, or whatever started this process means it to draw.
+fn shard(args: &Args, notes: &mut Vec<String>) -> Result<Option<Shard>> {
+    if args.shard.is_some() || args.replay.is_some() || args.swept.is_some() {
+        return Ok(args.shard.filter(|shard| shard.of > 1));
+    }
+    let found = Shard::from_environment(&|name| std::env::var(name).ok())?;
+    Ok(found.map(|(shard, said)| {
+        notes.push(format!("drawing shard {shard}, as {said}; --shard 0/1 draws everything"));
+        shard
+    }))
+}
+
+/// Names that pictures have in common are told apart in the order in which they are saved.
+fn check_names(args: &Args, has_no_order: bool) -> Result<()> {
+    ensure!(
+        !has_no_order || args.fname.as_ref().is_none_or(Pattern::has_index),
+        "--fname needs {{index}} in it where several devices or shards draw: which is saved first is not known"
     );
     Ok(())
 }
