@@ -275,12 +275,7 @@ fn line<'a>(args: &'a Args, ask: Ask<'a>) -> Result<Line<'a>> {
 }
 
 /// What draws each picture of a sweep. own: the run's seed, which those take that take any.
-fn cells<'a>(
-    swept: &'a args::Sweep,
-    args: &Args,
-    own: u32,
-    notes: &mut Vec<String>,
-) -> Result<Vec<Line<'a>>> {
+fn cells<'a>(swept: &'a args::Sweep, args: &Args, own: u32, notes: &mut Vec<String>) -> Result<Vec<Line<'a>>> {
     let cell = |(i, cell): (usize, &'a Args)| {
         let is_any = args.seed == Seed::Random && cell.seed == Seed::Random;
         let seed = Some(if is_any { own } else { seed(cell.seed, notes) });

@@ -119,6 +119,9 @@ impl<'a> Keeper<'a> {
     }
 
     fn negative(&mut self, text: Cow<'a, str>) -> Result<Place> {
+        if text.is_empty() {
+            return Ok(Place { start: 0, end: 0 });
+        }
         if let Some(last) = self.kept.lines.last()
             && self.kept.text(last.negative) == text
         {
