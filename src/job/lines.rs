@@ -105,7 +105,8 @@ impl Lines {
         (0..self.n_batches()).map(|number| self.len_of(number)).max().unwrap_or(0)
     }
 
-    /// The batches of one iteration after the other; see [`Self::batch`].
+    /// The batches of one iteration after the other. All of them are made: where some are skipped, [`Self::batch`] makes the
+    /// others.
     pub fn batches(&self, iterations: usize, first: Option<u32>) -> impl Iterator<Item = Batch<'_>> {
         (0..iterations * self.n_batches()).map(move |number| self.batch(number, first))
     }

@@ -33,6 +33,10 @@ struct Place {
     end: u32,
 }
 
+impl Place {
+    const EMPTY: Self = Self { start: 0, end: 0 };
+}
+
 impl Kept {
     /// # Errors
     /// The first of the lines', and when they take more than 4 GiB.
@@ -113,12 +117,16 @@ impl<'a> Keeper<'a> {
 
     fn prompt(&mut self, text: &str) -> Result<Place> {
         match self.kept.lines.last() {
+            _ if text.is_empty() => Ok(Place::EMPTY),
             Some(last) if self.kept.text(last.prompt) == text => Ok(last.prompt),
             _ => self.kept.add(text),
         }
     }
 
     fn negative(&mut self, text: Cow<'a, str>) -> Result<Place> {
+        if text.is_empty() {
+            return Ok(Place::EMPTY);
+        }
         if let Some(last) = self.kept.lines.last()
             && self.kept.text(last.negative) == text
         {
@@ -146,7 +154,7 @@ impl<'a> Keeper<'a> {
     }
 }
 
-/// Equal for equal settings, and to be looked up by.
+/// What settings are looked up by: all their bits.
 fn key(settings: Settings) -> [u64; 7] {
     let Settings { latent_height, latent_width, scale, plan } = settings;
     let Plan { kind, steps, eta, spacing } = plan;
