@@ -3,6 +3,7 @@
 mod lines;
 mod model;
 mod replay;
+mod shard;
 
 use crate::args::{self, Args, Seed, SeedMode};
 use crate::config::ModelConfig;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 pub use lines::{Batch, Line, Lines, Settings, Wish};
 pub use model::{Ckpt, Place};
 pub use replay::Replay;
+pub use shard::Shard;
 
 /// What to do, with nothing left to decide.
 #[derive(Debug)]
