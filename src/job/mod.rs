@@ -29,7 +29,6 @@ use std::path::{Path, PathBuf};
 pub use lines::{Batch, Line, Lines, Settings, Wish};
 pub use model::{Ckpt, Place};
 pub use replay::Replay;
-pub use shard::Shard;
 
 /// What to do, with nothing left to decide.
 #[derive(Debug)]
