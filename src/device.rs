@@ -9,11 +9,11 @@ use std::str::FromStr;
 
 /// `--device`: one, or several that share the work.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Choices(Vec<Choice>);
+pub struct Choices(pub Vec<Choice>);
 
 /// One of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Choice {
+pub enum Choice {
     /// The fastest there is.
     Auto,
     /// The processor.

@@ -152,11 +152,6 @@ impl Folder {
         self.journal.unfinished_shards()
     }
 
-    /// The number in the name of the n-th picture.
-    pub fn index(&self, n: usize) -> usize {
-        self.names.index(n)
-    }
-
     /// Saves the n-th picture of the run as OUTDIR/samples/NNNNN.EXTENSION, or by the pattern of names; with -2, -3, …
     /// added to a name that is taken. bytes: the file's.
     ///
