@@ -82,7 +82,7 @@ impl Choice {
     fn unit(self) -> Result<Unit> {
         let cores = match self {
             Self::Auto | Self::Cpu => None,
-            Self::Cores(first, last) => Some(Cores::new(first..=last)?),
+            Self::Cores(first, last) => Some(Cores::new(first..=last).with_context(|| format!("--device {self}"))?),
             Self::Cuda(card) => bail!("--device cuda:{card}: this txt2img was built without CUDA; use --device cpu"),
         };
         Ok(Unit { device: Device::Cpu, name: self.to_string(), cores })
@@ -133,17 +133,16 @@ struct Cores {
 
 impl Cores {
     fn new(cores: RangeInclusive<usize>) -> Result<Self> {
-        let name = format!("cpu:{}-{}", cores.start(), cores.end());
         let allowed = allowed_cores();
         if let Some(core) = cores.clone().find(|core| !allowed.contains(core)) {
-            bail!("--device {name}: there is no core {core} here; there are {}", ranges(&allowed));
+            bail!("there is no core {core} here; there are {}", ranges(&allowed));
         }
         let first = *cores.start();
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(cores.count())
             .start_handler(move |thread| stay_on(first + thread))
             .build();
-        Ok(Self { threads: threads.with_context(|| format!("--device {name}: starting the threads"))? })
+        Ok(Self { threads: threads.context("starting the threads")? })
     }
 }
 

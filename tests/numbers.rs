@@ -46,8 +46,9 @@ fn what_is_not_a_number_is_told_with_its_stage() {
         let lines: Vec<&str> = half.lines().collect();
         assert!(lines.last().unwrap().starts_with(&in_f32), "{half}");
         if let [first, _] = lines[..] {
-            let tried =
-                format!("Note: in half precision {stage} gave values that are not numbers: the run goes on in f32");
+            let tried = format!(
+                "Note: in half precision {stage} gave values that are not numbers: where it does, f32 takes its place"
+            );
             assert_eq!(first, tried);
         }
         assert_eq!(run.files().len(), 6);

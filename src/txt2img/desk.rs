@@ -5,7 +5,7 @@ use super::overview::{mark, save_grid, save_sweep};
 use super::report::Report;
 use super::run::{Drawn, Finished};
 use crate::job::{Job, Replay, Settings};
-use crate::output::{self, Folder, Format, Grids, Overview};
+use crate::output::{self, Folder, Format, Grids, Overview, Picture};
 use crate::progress::Progress;
 use crate::safety::{Action, Checker, Verdict};
 use anyhow::{Result, ensure};
@@ -74,14 +74,15 @@ impl<'a> Desk<'a> {
     fn save(&mut self, mut drawn: Drawn) -> Result<()> {
         let verdict = self.check(&mut drawn)?;
         drawn.record.model_hash = self.hash.get();
-        if self.job.sweep.is_some() {
-            // A sheet shows pictures as they are saved; a grid is made of unmarked ones, then marked as a whole.
+        // A sheet shows pictures as they are saved; a grid is made of unmarked ones, then marked as a whole.
+        let aside = if self.job.sweep.is_some() {
             self.mark(&mut drawn);
-            self.lay_aside(&drawn)?;
+            self.for_overview(&drawn)
         } else {
-            self.lay_aside(&drawn)?;
+            let unmarked = self.for_overview(&drawn);
             self.mark(&mut drawn);
-        }
+            unmarked
+        };
         let mut path = None;
         if self.job.saves_samples {
             let record = self.job.metadata.then_some(&drawn.record);
@@ -90,6 +91,7 @@ impl<'a> Desk<'a> {
         } else {
             self.folder.skip_sample(drawn.number)?;
         }
+        aside.iter().try_for_each(|picture| self.folder.lay_aside(drawn.number, picture))?;
         self.n_saved += 1;
         self.report.add(&drawn, path.as_deref(), verdict.as_ref())?;
         self.tell(&drawn, path.as_deref());
@@ -114,12 +116,10 @@ impl<'a> Desk<'a> {
         self.progress.event(&json!({ "event": "picture", "number": drawn.number, "file": path }));
     }
 
-    /// For the overview, if there will be one.
-    fn lay_aside(&self, drawn: &Drawn) -> Result<()> {
-        if !self.folder.awaits(drawn.number) {
-            return Ok(());
-        }
-        self.folder.lay_aside(drawn.number, &output::shrunk(&drawn.picture, self.shrinking))
+    /// What an overview will show of it, if there is one to come.
+    fn for_overview(&self, drawn: &Drawn) -> Option<Picture> {
+        let awaited = self.folder.awaits(drawn.number);
+        awaited.then(|| output::shrunk(&drawn.picture, self.shrinking).into_owned())
     }
 
     fn mark(&self, drawn: &mut Drawn) {

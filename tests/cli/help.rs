@@ -28,7 +28,7 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 25] = [
+const OURS: [&str; 29] = [
     "--negative_prompt",
     "--emphasis",
     "--long_prompt",
@@ -48,6 +48,10 @@ const OURS: [&str; 25] = [
     "--save_intermediates",
     "--no_metadata",
     "--replay",
+    "--grid_every",
+    "--resume",
+    "--shard",
+    "--collect",
     "--dry_run",
     "--verify_watermark",
     "--progress",

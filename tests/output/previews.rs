@@ -71,6 +71,7 @@ fn previews_have_a_folder_of_their_own_that_does_not_count() {
     assert_eq!(path, outdir.path().join("intermediates/00003-012.png"));
     assert_eq!(load(path), flat(8, 8, 5));
     save(&mut folder, &flat(8, 8, 1)).unwrap();
+    drop(folder);
     let mut next = outdir.open();
     assert!(save(&mut next, &flat(8, 8, 1)).unwrap().ends_with("samples/00001.png"));
     assert!(next.save_grid(&flat(8, 8, 1)).unwrap().ends_with("grid-0000.png"));

@@ -145,10 +145,10 @@ impl TestRun {
         run
     }
 
-    /// Everything below `out`, folders and the run's journal aside.
+    /// Everything below `out` but folders and what the run keeps for itself.
     pub fn files(&self) -> Vec<String> {
         let mut files = files_below(&self.path("out"));
-        files.retain(|file| file != "run.jsonl");
+        files.retain(|file| file != "run.jsonl" && !file.starts_with(".txt2img-aside"));
         files
     }
 

@@ -35,7 +35,7 @@ impl Aside {
         let put = || -> Result<()> {
             fs::create_dir_all(&self.folder)?;
             let mut file = unfinished::unfinished(&self.folder)?;
-            file.write_all(&Format::Png.encode(picture, None)?)?;
+            file.as_file_mut().write_all(&Format::Png.encode(picture, None)?)?;
             file.as_file().sync_data()?;
             Ok(unfinished::replace(file, &path)?)
         };

@@ -1,0 +1,145 @@
+//! Ends that nobody sees coming.
+
+use std::ffi::OsString;
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::support::TestRun;
+use crate::{RICH, are_equal, content, into, journal, start};
+
+/// Some time below this one.
+fn any_time(below: Duration) -> Duration {
+    below.mul_f64((RandomState::new().hash_one(0) % 1000) as f64 / 1000.)
+}
+
+/// Kills the run again and again, `kills` times or more often, until it ends by itself.
+fn break_often(run: &TestRun, outdir: &str, flags: &[&str], kills: usize) {
+    let flags = [flags, &["--resume"]].concat();
+    let begun = Instant::now();
+    into(run, "timed", &flags).ok();
+    let whole = begun.elapsed();
+    let mut n_killed = 0;
+    loop {
+        let mut child = start(into(run, outdir, &flags));
+        sleep(any_time(whole));
+        child.kill().unwrap();
+        match child.wait().unwrap().success() {
+            false => n_killed += 1,
+            true if n_killed >= kills => return,
+            // Once more from the beginning.
+            true => fs::remove_dir_all(run.path(outdir)).unwrap(),
+        }
+    }
+}
+
+#[track_caller]
+fn comes_out_equal(flags: &[&str], kills: usize) {
+    let run = TestRun::new().file("lines.jsonl", LINES).file("lines.txt", "a red ball\na cube\n\na cone\na ring\n");
+    into(&run, "whole", flags).ok();
+    break_often(&run, "broken", flags, kills);
+    are_equal(&run, "whole", "broken");
+}
+
+const LINES: &str = r#"{"prompt": "a ball"}
+{"prompt": "a red ball", "seed": 7}
+{"prompt": "a cube", "H": 128}
+{"prompt": "a {red|blue} cube", "steps": 3, "sampler": "euler_a"}
+{"prompt": "a cone", "sampler": "ddim"}
+"#;
+
+#[test]
+fn a_run_that_is_killed_over_and_over_comes_out_equal() {
+    comes_out_equal(&RICH, 60);
+}
+
+#[test]
+fn so_does_one_of_lines_that_all_differ() {
+    comes_out_equal(&["--from-file", "lines.jsonl", "--n_iter", "3", "--n_samples", "2", "--wildcards"], 40);
+}
+
+#[test]
+fn so_does_one_with_previews_and_names_and_another_generator() {
+    let flags = ["--save_intermediates", "1", "--fname", "{prompt}", "--rng", "cpu", "--format", "webp"];
+    comes_out_equal(&[&flags[..], &["--from-file", "lines.txt", "--n_iter", "3", "--n_samples", "2"]].concat(), 40);
+}
+
+#[test]
+fn so_does_one_with_many_grids_and_nothing_else() {
+    comes_out_equal(&["--skip_save", "--grid_every", "4", "--n_iter", "10", "--n_samples", "2", "--fixed_code"], 40);
+}
+
+#[test]
+fn so_does_a_sweep() {
+    comes_out_equal(&["--sweep", "scale=1,2,5,7.5", "--sweep", "seed=1,2,3"], 30);
+}
+
+#[test]
+fn nothing_is_drawn_twice() {
+    let run = TestRun::new();
+    break_often(&run, "broken", &RICH, 10);
+    let drawn = journal(&run, "broken").iter().filter(|line| line.starts_with(r#"{"done":{"picture""#)).count();
+    assert_eq!(drawn, 12);
+}
+
+#[test]
+fn an_interrupted_run_goes_on() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    loop {
+        let mut child = start(into(&run, "stopped", &RICH));
+        while !run.path("stopped/samples/00004.png").exists() {
+            sleep(Duration::from_millis(1));
+        }
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        if child.wait().unwrap().code() == Some(130) {
+            break;
+        }
+        fs::remove_dir_all(run.path("stopped")).unwrap();
+    }
+    let stopped = content(&run, "stopped");
+    assert!(stopped.contains_key("grid-0000.png") && !stopped.contains_key("samples/00011.png"));
+    into(&run, "stopped", &[&RICH[..], &["--resume"]].concat()).ok();
+    are_equal(&run, "whole", "stopped");
+}
+
+#[test]
+fn a_full_disk_stops_the_run_and_another_goes_on() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    let mut limited = into(&run, "full", &RICH).0;
+    let words: Vec<_> = [limited.get_program()].into_iter().chain(limited.get_args()).map(Into::into).collect();
+    limited = Command::new("sh");
+    let limit = r#"trap "" XFSZ; ulimit -f 5; exec "$@""#;
+    limited.args(["-c", limit, "sh"]).args::<Vec<OsString>, _>(words).current_dir(run.path(""));
+    let output = limited.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("File too large"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+    into(&run, "full", &[&RICH[..], &["--resume"]].concat()).ok();
+    are_equal(&run, "whole", "full");
+}
+
+#[test]
+fn what_was_deleted_is_drawn_again() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    into(&run, "torn", &RICH).ok();
+    fs::remove_file(run.path("torn/samples/00007.png")).unwrap();
+    let said = into(&run, "torn", &["--collect"]).fails_with("1 of 12 pictures are not there: 7");
+    assert!(said.ends_with("--resume draws them\n"), "{said}");
+    into(&run, "torn", &[&RICH[..], &["--resume"]].concat()).ok();
+    are_equal(&run, "whole", "torn");
+    into(&run, "torn", &["--collect"]).ok();
+}
+
+#[test]
+fn what_is_complete_is_left_alone() {
+    let run = TestRun::new();
+    into(&run, "out", &RICH).ok();
+    let before = content(&run, "out");
+    into(&run, "out", &[&RICH[..], &["--resume"]].concat()).ok();
+    assert_eq!(content(&run, "out"), before);
+}

@@ -1,0 +1,115 @@
+//! What is not gone on with.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::support::{TestRun, fixture};
+use crate::{RICH, content, into, start};
+
+/// The same folder with these flags more is refused for this reason, and nothing is touched.
+#[track_caller]
+fn is_refused(run: &TestRun, more: &[&str], reason: &str) {
+    let before = content(run, "out");
+    let flags = [&RICH[..], more].concat();
+    into(run, "out", &[&flags[..], &["--resume"]].concat()).fails_with(reason);
+    assert_eq!(content(run, "out"), before);
+}
+
+#[test]
+fn another_run_is_refused_and_what_differs_is_named() {
+    let run = TestRun::new().with_nano("other.yaml", "other.safetensors");
+    into(&run, "out", &RICH).ok();
+    is_refused(&run, &["--seed", "43"], "--resume: the run in 'out' is another: --seed was 42 and is 43");
+    is_refused(&run, &["--n_iter", "5", "--scale", "3"], "--n_iter was 4 and is 5, --scale was 7.5 and is 3.0");
+    is_refused(&run, &["--prompt", "a cat"], "--prompt was \"a {red|blue|green} {ball|cube}\" and is \"a cat\"");
+    is_refused(&run, &["--precision", "full", "--sampler", "plms", "--skip_watermark"], "--skip_watermark was false");
+    for (more, reason) in [
+        (["--format", "webp"], "--format was \"png\" and is \"webp\""),
+        (["--fname", "{index}"], "--fname"),
+        (["--rng", "cpu"], "--rng was \"cuda\" and is \"cpu\""),
+        (["--n_rows", "2"], "--n_rows was 0 and is 2"),
+        (["--negative_prompt", "dull"], "--negative_prompt was \"\" and is \"dull\""),
+    ] {
+        is_refused(&run, &more, reason);
+    }
+}
+
+#[test]
+fn another_prompts_file_is_refused() {
+    let run = TestRun::new().file("lines.txt", "a ball\na cube\n");
+    into(&run, "out", &["--from-file", "lines.txt"]).ok();
+    fs::write(run.path("lines.txt"), "a ball\na cone\n").unwrap();
+    into(&run, "out", &["--from-file", "lines.txt", "--resume"]).fails_with("is another: --from-file is another");
+    fs::write(run.path("lines.txt"), "a ball\na cube\n").unwrap();
+    into(&run, "out", &["--from-file", "lines.txt", "--resume"]).ok();
+}
+
+#[test]
+fn another_model_is_refused_and_the_same_elsewhere_is_not() {
+    let run = TestRun::new().with_nano("nano.yaml", "moved/nano.ckpt");
+    into(&run, "out", &RICH).ok();
+    into(&run, "out", &[&RICH[..], &["--resume", "--ckpt", "moved/nano.ckpt"]].concat()).ok();
+    let mut bytes = fs::read(fixture("nano.ckpt")).unwrap();
+    // Trained on, all weights would be others.
+    let (start, end) = (bytes.len() / 4, bytes.len() / 4 * 3);
+    bytes[start..end].iter_mut().step_by(64).for_each(|byte| *byte ^= 16);
+    fs::write(run.path("moved/nano.ckpt"), bytes).unwrap();
+    is_refused(&run, &["--ckpt", "moved/nano.ckpt"], "the model is another");
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let run = TestRun::new();
+    let mut child = start(into(&run, "out", &["--n_iter", "100000"]));
+    while !run.path("out/samples/00000.png").exists() {
+        sleep(Duration::from_millis(5));
+    }
+    for more in [&[][..], &["--resume"], &["--shard", "1/2"], &["--collect"]] {
+        into(&run, "out", more).fails_with("another txt2img is drawing into 'out'; wait for it");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    into(&run, "out", &[]).ok();
+}
+
+#[test]
+fn a_journal_that_is_none_is_refused() {
+    for text in ["not json\n", "{}\n", "{\"done\":{\"picture\":3}}\n", "{\"of\":7}\n", "\u{0}\u{0}\n", "[]\n"] {
+        let run = TestRun::new();
+        fs::create_dir(run.path("out")).unwrap();
+        fs::write(run.path("out/run.jsonl"), text).unwrap();
+        into(&run, "out", &[]).fails_with("'out/run.jsonl' is no journal of a run of ours; move it away");
+        assert_eq!(fs::read_to_string(run.path("out/run.jsonl")).unwrap(), text);
+    }
+}
+
+#[test]
+fn a_line_cut_short_is_cut_off() {
+    let run = TestRun::new();
+    into(&run, "out", &RICH).ok();
+    let mut text = fs::read(run.path("out/run.jsonl")).unwrap();
+    text.extend(br#"{"done":{"pic"#);
+    fs::write(run.path("out/run.jsonl"), &text).unwrap();
+    into(&run, "out", &[&RICH[..], &["--resume"]].concat()).ok();
+    into(&run, "out", &["--collect"]).ok();
+}
+
+#[test]
+fn an_earlier_run_is_gone_on_with_after_another() {
+    let run = TestRun::new();
+    into(&run, "out", &["--seed", "1"]).ok();
+    into(&run, "out", &["--seed", "2"]).ok();
+    let before = content(&run, "out");
+    into(&run, "out", &["--seed", "1", "--resume"]).ok();
+    assert_eq!(content(&run, "out"), before);
+    fs::remove_file(run.path("out/samples/00000.png")).unwrap();
+    into(&run, "out", &["--seed", "1", "--resume"]).ok();
+    assert_eq!(content(&run, "out"), before);
+}
+
+#[test]
+fn there_is_nothing_to_collect_where_nothing_was_drawn() {
+    let run = TestRun::new();
+    into(&run, "out", &["--collect"]).fails_with("'out/run.jsonl' is not there: no run has begun in that folder");
+}

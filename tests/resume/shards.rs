@@ -1,0 +1,109 @@
+//! Many processes, one folder.
+
+use std::fs;
+
+use crate::support::{TestRun, stderr};
+use crate::{RICH, are_equal, content, into, start};
+
+#[test]
+fn shards_draw_what_one_process_draws() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    let shard = |i: usize| start(into(&run, "parts", &[&RICH[..], &["--shard", &format!("{i}/3")]].concat()));
+    let children: Vec<_> = (0..3).map(shard).collect();
+    children.into_iter().for_each(|mut child| assert!(child.wait().unwrap().success()));
+    assert!(!run.path("parts/grid-0000.png").exists());
+    into(&run, "parts", &["--collect"]).ok();
+    are_equal(&run, "whole", "parts");
+    into(&run, "parts", &["--collect"]).ok();
+}
+
+#[test]
+fn what_a_shard_has_not_drawn_is_named() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    for i in [0, 2] {
+        into(&run, "parts", &[&RICH[..], &["--shard", &format!("{i}/3")]].concat()).ok();
+    }
+    let reason = "3 of 12 pictures are not there: 3-5; shard 1 of 3 have not ended; --resume draws them";
+    into(&run, "parts", &["--collect"]).fails_with(reason);
+    // One process may do what is left.
+    into(&run, "parts", &[&RICH[..], &["--resume"]].concat()).ok();
+    into(&run, "parts", &["--collect"]).ok();
+    are_equal(&run, "whole", "parts");
+}
+
+#[test]
+fn a_killed_shard_goes_on() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    let flags = |i: usize| [&RICH[..], &["--resume", "--shard", ["0/2", "1/2"][i]]].concat();
+    for i in [0, 1, 0, 1, 0, 1] {
+        let mut child = start(into(&run, "parts", &flags(i)));
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    (0..2).for_each(|i| drop(into(&run, "parts", &flags(i)).ok()));
+    into(&run, "parts", &["--collect"]).ok();
+    are_equal(&run, "whole", "parts");
+}
+
+#[test]
+fn shards_of_different_runs_are_refused() {
+    let run = TestRun::new();
+    into(&run, "out", &["--shard", "0/2", "--n_iter", "2"]).ok();
+    let same = ["--shard", "1/2", "--n_iter", "2"];
+    into(&run, "out", &[&same[..], &["--seed", "1"]].concat()).fails_with("in 'out' --seed was 42 and is 1");
+    into(&run, "out", &["--shard", "1/3", "--n_iter", "2"]).fails_with("'out' has one of 2 shards");
+    into(&run, "out", &["--shard", "0/2", "--n_iter", "2"])
+        .fails_with("shard 0/2 has begun in 'out': --resume goes on");
+    into(&run, "out", &same).ok();
+}
+
+#[test]
+fn what_started_the_process_may_say_which_shard_it_is() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    for i in 0..2 {
+        let mut part = into(&run, "parts", &RICH);
+        part.0.env("RANK", i.to_string()).env("WORLD_SIZE", "2");
+        let said = stderr(&part.ok());
+        assert!(said.contains(&format!("drawing shard {i}/2, as RANK says; --shard 0/1 draws everything")), "{said}");
+    }
+    into(&run, "parts", &["--collect"]).ok();
+    are_equal(&run, "whole", "parts");
+}
+
+#[test]
+fn a_shard_of_one_is_the_whole() {
+    let run = TestRun::new();
+    let mut whole = into(&run, "out", &["--shard", "0/1"]);
+    whole.0.env("RANK", "1").env("WORLD_SIZE", "2");
+    whole.ok();
+    assert!(content(&run, "out").contains_key("grid-0000.png"));
+}
+
+#[test]
+fn picture_ninety_thousand_is_there_at_once() {
+    let run = TestRun::new();
+    for rng in ["cuda", "cpu"] {
+        let flags = ["--n_iter", "90000", "--shard", "89999/90000", "--skip_grid", "--rng", rng, "--ddim_steps", "50"];
+        let begun = std::time::Instant::now();
+        into(&run, rng, &flags).ok();
+        assert!(begun.elapsed().as_secs() < 10);
+        assert_eq!(fs::read_dir(run.path(rng).join("samples")).unwrap().count(), 1);
+        let picture = run.path(rng).join("samples/89999.png");
+        // It says where its noise came from, and comes out equal when it is drawn alone.
+        let picture = picture.to_str().unwrap();
+        into(&run, "again", &["--replay", picture]).ok();
+    }
+}
+
+#[test]
+fn names_without_numbers_are_refused() {
+    let run = TestRun::new();
+    let reason = "--fname needs {index} in it where several devices or shards draw";
+    into(&run, "out", &["--fname", "{prompt}", "--shard", "0/2"]).fails_with(reason);
+    into(&run, "out", &["--fname", "{prompt}-{index}", "--shard", "0/2"]).ok();
+}
