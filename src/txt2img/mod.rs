@@ -76,6 +76,11 @@ fn draw(job: &Job) -> Result<End> {
     Folder::create(&job.outdir)?;
     let checker = checker::load(job, &progress)?;
     let folder = begin(job, &checkpoint, checker.as_ref())?;
+    if folder.leaves_another() {
+        let outdir = job.outdir.display();
+        progress
+            .note(&format!("the run before this one in '{outdir}' has not ended; --resume, with its flags, goes on"));
+    }
     let finished = folder.finished();
     let n_left = Course::new(job, &finished).map(|task| task.wanted.len()).sum();
     let (drawn, saved) = thread::scope(|scope| {
@@ -84,9 +89,11 @@ fn draw(job: &Job) -> Result<End> {
         let hash = Hash::begin(job, &checkpoint, scope);
         let desk = Desk::new(job, folder, &finished, checker, report, hash, &progress);
         let desk = scope.spawn(|| desk.work(waiting, n_left));
-        let drawn = match n_left {
-            0 => Ok(drop(pictures)),
-            _ => draw_all(job, &checkpoint, &finished, &progress, &mut timings, pictures, is_checked),
+        let drawn = if n_left > 0 {
+            draw_all(job, &checkpoint, &finished, &progress, &mut timings, pictures, is_checked)
+        } else {
+            drop(pictures);
+            Ok(())
         };
         (drawn, desk.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });

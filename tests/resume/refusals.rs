@@ -4,7 +4,7 @@ use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::support::{TestRun, fixture};
+use crate::support::{TestRun, fixture, stderr};
 use crate::{RICH, content, into, start};
 
 /// The same folder with these flags more is refused for this reason, and nothing is touched.
@@ -70,7 +70,10 @@ fn a_second_process_is_refused() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    into(&run, "out", &[]).ok();
+    let said = stderr(&into(&run, "out", &[]).ok());
+    assert!(said.contains("Note: the run before this one in 'out' has not ended; --resume"), "{said}");
+    let said = stderr(&into(&run, "out", &[]).ok());
+    assert!(!said.contains("has not ended"), "{said}");
 }
 
 #[test]

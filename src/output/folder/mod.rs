@@ -119,6 +119,11 @@ impl Folder {
         self.journal.begun()
     }
 
+    /// Whether a run is given up for this one that could be gone on with.
+    pub fn leaves_another(&self) -> bool {
+        self.journal.leaves_another()
+    }
+
     /// The pictures that need not be drawn, for they are here, and laid aside where they are still to come on a grid.
     pub fn finished(&self) -> HashSet<usize> {
         let pictures = self.journal.all_kept().filter_map(|(what, _)| match what {

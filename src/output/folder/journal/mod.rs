@@ -42,6 +42,8 @@ pub struct Journal {
     _shared: Option<File>,
     past: Past,
     is_new: bool,
+    /// Whether the run before this one has not ended.
+    leaves_another: bool,
 }
 
 impl Journal {
@@ -72,7 +74,7 @@ impl Journal {
         let file = hold(&path)?;
         let mut runs = past::read(outdir)?;
         let Some(past) = runs.pop() else { bail!("'{}' tells of no run", path.display()) };
-        let mut journal = Self { file, path, shard: None, _shared: None, past, is_new: false };
+        let mut journal = Self { file, path, shard: None, _shared: None, past, is_new: false, leaves_another: false };
         journal.append(&Entry::Of(runs.len()))?;
         Ok(journal)
     }
@@ -91,7 +93,8 @@ impl Journal {
             _ => (Past::new(begun.clone()), Entry::Begun(Box::new(begun))),
         };
         let is_new = matches!(entry, Entry::Begun(_));
-        let mut journal = Self { file, path, shard: None, _shared: None, past, is_new };
+        let leaves_another = is_new && runs.last().is_some_and(|last| !last.has_ended());
+        let mut journal = Self { file, path, shard: None, _shared: None, past, is_new, leaves_another };
         journal.append(&entry)?;
         Ok(journal)
     }
@@ -123,7 +126,8 @@ impl Journal {
             outdir.display()
         );
         let file = hold(&path)?;
-        let mut journal = Self { file, path, shard: Some(shard), _shared: Some(shared), past, is_new };
+        let (shard, _shared) = (Some(shard), Some(shared));
+        let mut journal = Self { file, path, shard, _shared, past, is_new, leaves_another: false };
         journal.append(&Entry::Of(run))?;
         Ok(journal)
     }
@@ -136,6 +140,11 @@ impl Journal {
     /// Whether nobody has drawn anything of it.
     pub fn is_new(&self) -> bool {
         self.is_new
+    }
+
+    /// Whether a run is given up for this one that could be gone on with.
+    pub fn leaves_another(&self) -> bool {
+        self.leaves_another
     }
 
     /// Whether a process draws a part of the run.
@@ -164,12 +173,8 @@ impl Journal {
 
     /// The shards that have not ended.
     pub fn unfinished_shards(&self) -> Vec<usize> {
-        let ended = |shard: &usize| self.past.ended.iter().any(|ended| ended.is_none_or(|ended| ended == *shard));
-        if self.past.begun.shards == 1 {
-            vec![]
-        } else {
-            (0..self.past.begun.shards).filter(|shard| !ended(shard)).collect()
-        }
+        let shards = self.past.begun.shards;
+        if shards == 1 { vec![] } else { (0..shards).filter(|shard| !self.past.has(*shard)).collect() }
     }
 
     /// Settles what the last process did not come to say. is_there: whether a promise was kept.

@@ -89,6 +89,16 @@ impl Past {
         Self { begun, kept: HashMap::new(), promised: HashMap::new(), ended: vec![] }
     }
 
+    /// Whether all was drawn that a shard is to draw.
+    pub fn has(&self, shard: usize) -> bool {
+        self.ended.iter().any(|ended| ended.is_none_or(|ended| ended == shard))
+    }
+
+    /// Whether all was drawn.
+    pub fn has_ended(&self) -> bool {
+        (0..self.begun.shards).all(|shard| self.has(shard))
+    }
+
     pub fn keep(&mut self, what: What) {
         let promise = self.promised.remove(&what);
         self.kept.insert(what, promise);
