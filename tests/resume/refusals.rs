@@ -88,6 +88,39 @@ fn a_journal_that_is_none_is_refused() {
 }
 
 #[test]
+fn a_journal_that_somebody_made_up_does_no_harm() {
+    let run = TestRun::new();
+    into(&run, "out", &RICH).ok();
+    let text = fs::read_to_string(run.path("out/run.jsonl")).unwrap();
+    fs::write(run.path("precious"), "precious").unwrap();
+    let partial = |file: &str| {
+        let sha256 = txt2img::output::sha256_of(b"precious");
+        let promise = format!(r#"{{"what":{{"grid":0}},"file":"{file}","sha256":"{sha256}","partial":true}}"#);
+        format!(
+            "{}{{\"promised\":{promise}}}\n{{\"done\":{{\"grid\":0}}}}\n",
+            text.lines().next().unwrap().to_owned() + "\n"
+        )
+    };
+    let precious = run.path("precious");
+    let huge = text.replacen("\"pictures\":12", "\"pictures\":18446744073709551615", 1);
+    for text in [
+        partial("../precious"),
+        partial(precious.to_str().unwrap()),
+        text.replacen("\"every\":12", "\"every\":0", 1),
+        text.replacen("\"columns\":3", "\"columns\":0", 1),
+        text.replacen("\"shards\":1", "\"shards\":0", 1),
+    ] {
+        fs::write(run.path("out/run.jsonl"), text).unwrap();
+        into(&run, "out", &["--collect"]).fails_with("'out/run.jsonl' is no journal of a run of ours");
+        into(&run, "out", &[&RICH[..], &["--resume"]].concat()).fails_with("'out/run.jsonl' is no journal of a run");
+        assert_eq!(fs::read(&precious).unwrap(), b"precious");
+    }
+    fs::write(run.path("out/run.jsonl"), huge).unwrap();
+    into(&run, "out", &["--collect"])
+        .fails_with("18446744073709551603 of 18446744073709551615 pictures are not there: 12-");
+}
+
+#[test]
 fn a_line_cut_short_is_cut_off() {
     let run = TestRun::new();
     into(&run, "out", &RICH).ok();

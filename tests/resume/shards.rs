@@ -25,7 +25,7 @@ fn what_a_shard_has_not_drawn_is_named() {
     for i in [0, 2] {
         into(&run, "parts", &[&RICH[..], &["--shard", &format!("{i}/3")]].concat()).ok();
     }
-    let reason = "3 of 12 pictures are not there: 3-5; shard 1 of 3 have not ended; --resume draws them";
+    let reason = "3 of 12 pictures are not there: 3-5; shard 1 of 3 did not end; --resume draws them";
     into(&run, "parts", &["--collect"]).fails_with(reason);
     // One process may do what is left.
     into(&run, "parts", &[&RICH[..], &["--resume"]].concat()).ok();

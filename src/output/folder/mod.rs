@@ -142,14 +142,15 @@ impl Folder {
         }
     }
 
-    /// Pictures whose files are not as they were saved, or not there.
-    pub fn missing(&self) -> Vec<usize> {
-        let is_whole = |n: &usize| match self.journal.kept(What::Picture(*n)) {
-            Some(Some(promise)) => is_kept(&self.outdir, promise),
-            Some(None) => true,
-            None => false,
-        };
-        (0..self.run().pictures).filter(|n| !is_whole(n)).collect()
+    /// The pictures whose files are as they were saved.
+    pub fn whole(&self) -> HashSet<usize> {
+        let pictures = self.journal.all_kept().filter_map(|(what, promise)| match what {
+            What::Picture(n) => Some((n, promise)),
+            _ => None,
+        });
+        let is_whole = |promise: Option<&Promise>| promise.is_none_or(|promise| is_kept(&self.outdir, promise));
+        let whole = pictures.filter(|(n, promise)| *n < self.run().pictures && is_whole(*promise));
+        whole.map(|(n, _)| n).collect()
     }
 
     /// Shards that have not drawn all of theirs.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -92,10 +93,25 @@ pub struct Grids {
     pub watermark: bool,
 }
 
+impl Begun {
+    /// Whether it can be: a journal may have been written by anybody.
+    pub fn is_sound(&self) -> bool {
+        let has_pictures = |grids: &Grids| grids.columns > 0 && grids.every > 0;
+        self.shards > 0 && !matches!(&self.overview, Some(Overview::Grids(grids)) if !has_pictures(grids))
+    }
+}
+
+impl Promise {
+    /// Whether its file is within OUTDIR.
+    pub fn is_inside(&self) -> bool {
+        Path::new(&*self.file).components().all(|part| matches!(part, Component::Normal(_)))
+    }
+}
+
 impl Grids {
     /// The pictures on the n-th, of a run of so many.
     pub fn pictures(&self, n: usize, of: usize) -> Range<usize> {
-        let end = (n + 1).saturating_mul(self.every).min(of);
-        (n * self.every).min(end)..end
+        let first = n.saturating_mul(self.every).min(of);
+        first..first.saturating_add(self.every).min(of)
     }
 }

@@ -83,7 +83,8 @@ impl Journal {
         let path = outdir.join(NAME);
         let file = hold(&path)?;
         let (mut runs, begun) = (past::read(outdir)?, begun()?);
-        let same = runs.iter().rposition(|run| run.begun.terms == begun.terms);
+        let is_same = |run: &Past| run.begun.terms == begun.terms && run.begun.pictures == begun.pictures;
+        let same = runs.iter().rposition(|run| is_same(run) && run.begun.overview == begun.overview);
         let (past, entry) = match same {
             Some(run) if resume => (runs.swap_remove(run), Entry::Of(run)),
             None if resume && !runs.is_empty() => {
@@ -231,6 +232,12 @@ fn hold(path: &Path) -> Result<File> {
 }
 
 fn open(path: &Path) -> Result<File> {
+    // A pipe would wait for somebody to write.
+    ensure!(
+        path.is_file() || !path.exists(),
+        "'{}' is no file; move it away or choose another --outdir",
+        path.display()
+    );
     OpenOptions::new().create(true).append(true).read(true).open(path).with_context(|| cannot(path))
 }
 

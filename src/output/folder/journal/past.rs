@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::entry::{Begun, Entry, Promise, Terms, What};
 use super::is_one;
@@ -54,6 +54,7 @@ fn read_one(path: &Path, runs: &mut Vec<Past>) -> Result<()> {
 fn add(entry: Entry, runs: &mut Vec<Past>, current: &mut Option<usize>) -> Result<()> {
     match entry {
         Entry::Begun(begun) => {
+            ensure!(begun.is_sound(), "no run is like that");
             *current = Some(runs.len());
             runs.push(Past::new(*begun));
             return Ok(());
@@ -63,6 +64,7 @@ fn add(entry: Entry, runs: &mut Vec<Past>, current: &mut Option<usize>) -> Resul
     }
     let Some(run) = current.and_then(|current| runs.get_mut(current)) else { bail!("it is of no run") };
     match entry {
+        Entry::Promised(promise) if !promise.is_inside() => bail!("'{}' is somewhere else", promise.file),
         Entry::Promised(promise) => _ = run.promised.insert(promise.what, promise),
         Entry::Done(what) => run.keep(what),
         Entry::Ended(shard) => run.ended.push(shard),
