@@ -9,6 +9,7 @@ use crate::output::{Format, Pattern};
 use crate::progress::Watcher;
 use crate::rng::Rng;
 use crate::safety::Action;
+use crate::shard::Shard;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -156,9 +157,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE", help_heading = OURS)]
     pub vae: Option<PathBuf>,
 
-    /// Where to compute: auto, cpu, cuda or cuda:N
-    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "auto")]
-    pub device: device::Choice,
+    /// Where to compute: auto, cpu, cuda or cuda:N; several share the work, as cuda:0,cuda:1 or, of a processor's cores,
+    /// cpu:0-3,cpu:4-7
+    #[arg(long, value_name = "NAME[,NAME…]", help_heading = OURS, default_value = "auto")]
+    pub device: device::Choices,
 
     /// Threads to compute with [default: one a core]
     #[arg(long, value_name = "N", help_heading = OURS, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -202,6 +204,24 @@ pub struct Args {
     /// Draw this picture of ours again, and say whether it came out equal; flags it knows are not asked
     #[arg(long, value_name = "FILE", help_heading = OURS, conflicts_with_all = ["from_file", "sweep"])]
     pub replay: Option<PathBuf>,
+
+    /// A grid for every so many pictures, as soon as they are drawn [default: one of all, if they are not too many]
+    #[arg(long = "grid_every", value_name = "N", help_heading = OURS, value_parser = clap::value_parser!(u32).range(1..))]
+    pub grid_every: Option<u32>,
+
+    /// Go on with the run that was begun in OUTDIR, of which run.jsonl there tells; begin it if there is none
+    #[arg(long, help_heading = OURS, conflicts_with = "replay")]
+    pub resume: bool,
+
+    /// Draw one part of N of the run, I of 0 to N-1, while other processes draw the others into the same OUTDIR [default:
+    /// as Slurm, Kubernetes or torchrun say, or all]
+    #[arg(long, value_name = "I/N", help_heading = OURS, conflicts_with_all = ["replay", "sweep"])]
+    pub shard: Option<Shard>,
+
+    /// Draw nothing: check that all pictures of the last run in OUTDIR are there as they were saved, name those that are
+    /// not, and write the grid if shards drew them
+    #[arg(long, help_heading = OURS)]
+    pub collect: bool,
 
     /// Draw nothing: print what would be done, with which model, to which files, and about how long it would take
     #[arg(long = "dry_run", help_heading = OURS)]

@@ -1,46 +1,184 @@
 //! Where to compute: `--device`, `--precision`, `--threads`.
 
 use crate::ops;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
+use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// `--device`.
+/// `--device`: one, or several that share the work.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Choices(pub Vec<Choice>);
+
+/// One of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Choice {
     /// The fastest there is.
     Auto,
     /// The processor.
     Cpu,
+    /// These cores of it, first and last.
+    Cores(usize, usize),
     /// The CUDA card of this number.
     Cuda(usize),
 }
 
-impl FromStr for Choice {
+impl FromStr for Choices {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            None if text == "auto" => Ok(Self::Auto),
-            None if text == "cpu" => Ok(Self::Cpu),
-            None if text == "cuda" => Ok(Self::Cuda(0)),
-            Some(("cuda", card)) if card.parse::<u16>().is_ok() => Ok(Self::Cuda(card.parse().unwrap_or(0))),
-            _ => Err("expected auto, cpu, cuda or cuda:N".into()),
+        let choices: Vec<Choice> = text.split(',').map(choice).collect::<Option<_>>().ok_or(EXPECTED)?;
+        if choices.len() > 1 && choices.contains(&Choice::Auto) {
+            return Err("auto is one device; name all that are to share the work".into());
+        }
+        for (i, one) in choices.iter().enumerate() {
+            if let Some(other) = choices[..i].iter().find(|other| other.overlaps(*one)) {
+                return Err(format!("{other} and {one} are not two devices"));
+            }
+        }
+        Ok(Self(choices))
+    }
+}
+
+const EXPECTED: &str = "expected auto, cpu, cuda or cuda:N, or several: cuda:0,cuda:1 or cpu:0-3,cpu:4-7";
+
+fn choice(text: &str) -> Option<Choice> {
+    Some(match text.split_once(':') {
+        None if text == "auto" => Choice::Auto,
+        None if text == "cpu" => Choice::Cpu,
+        None if text == "cuda" => Choice::Cuda(0),
+        Some(("cuda", card)) => Choice::Cuda(card.parse::<u16>().ok()?.into()),
+        Some(("cpu", cores)) => {
+            let (first, last) = cores.split_once('-').unwrap_or((cores, cores));
+            let (first, last) = (first.parse::<u16>().ok()?.into(), last.parse::<u16>().ok()?.into());
+            (first <= last).then_some(Choice::Cores(first, last))?
+        }
+        _ => return None,
+    })
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cores(first, last) if first == last => write!(f, "cpu:{first}"),
+            Self::Cores(first, last) => write!(f, "cpu:{first}-{last}"),
+            Self::Cuda(card) => write!(f, "cuda:{card}"),
         }
     }
 }
 
 impl Choice {
-    /// The device itself.
-    ///
-    /// # Errors
-    /// When this build cannot drive it.
-    pub fn device(self) -> Result<Device> {
-        match self {
-            Self::Auto | Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(card) => bail!("--device cuda:{card}: this txt2img was built without CUDA; use --device cpu"),
+    fn overlaps(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Cores(a, b), Self::Cores(c, d)) => a <= d && c <= b,
+            (Self::Cpu, Self::Cores(..)) | (Self::Cores(..), Self::Cpu) => true,
+            (one, other) => one == other,
         }
     }
+
+    fn unit(self) -> Result<Unit> {
+        let cores = match self {
+            Self::Auto | Self::Cpu => None,
+            Self::Cores(first, last) => Some(Cores::new(first..=last)?),
+            Self::Cuda(card) => bail!("--device cuda:{card}: this txt2img was built without CUDA; use --device cpu"),
+        };
+        Ok(Unit { device: Device::Cpu, name: self.to_string(), cores })
+    }
+}
+
+impl Choices {
+    /// The devices themselves. threads: what `--threads` says.
+    ///
+    /// # Errors
+    /// When this build cannot drive one, or this machine has none such.
+    pub fn units(&self, threads: Option<usize>) -> Result<Vec<Unit>> {
+        let units = self.0.iter().map(|choice| choice.unit()).collect::<Result<Vec<_>>>()?;
+        ensure!(
+            threads.is_none() || units.iter().all(|unit| unit.cores.is_none()),
+            "--threads is for all cores, and --device names some, a thread for each; leave one of the two out"
+        );
+        Ok(units)
+    }
+}
+
+/// A device that draws.
+#[derive(Debug)]
+pub struct Unit {
+    /// Where its tensors are.
+    pub device: Device,
+    /// As `--device` names it.
+    pub name: String,
+    /// The only ones it computes with.
+    cores: Option<Cores>,
+}
+
+impl Unit {
+    /// Does something with the device's own threads, if it has any.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.cores {
+            Some(cores) => cores.threads.install(work),
+            None => work(),
+        }
+    }
+}
+
+/// Some of the processor's cores, a thread on each.
+#[derive(Debug)]
+struct Cores {
+    threads: rayon::ThreadPool,
+}
+
+impl Cores {
+    fn new(cores: RangeInclusive<usize>) -> Result<Self> {
+        let name = format!("cpu:{}-{}", cores.start(), cores.end());
+        let allowed = allowed_cores();
+        if let Some(core) = cores.clone().find(|core| !allowed.contains(core)) {
+            bail!("--device {name}: there is no core {core} here; there are {}", ranges(&allowed));
+        }
+        let first = *cores.start();
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(cores.count())
+            .start_handler(move |thread| stay_on(first + thread))
+            .build();
+        Ok(Self { threads: threads.with_context(|| format!("--device {name}: starting the threads"))? })
+    }
+}
+
+/// The cores this process may use.
+#[cfg(target_os = "linux")]
+fn allowed_cores() -> Vec<usize> {
+    let set = rustix::thread::sched_getaffinity(None).unwrap_or_default();
+    (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect()
+}
+
+/// The same thread stays on the same core.
+#[cfg(target_os = "linux")]
+fn stay_on(core: usize) {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core);
+    // Where that is refused, the thread goes where it likes.
+    let _ = rustix::thread::sched_setaffinity(None, &set);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn allowed_cores() -> Vec<usize> {
+    (0..std::thread::available_parallelism().map_or(1, usize::from)).collect()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stay_on(_: usize) {}
+
+/// `0-3, 6`
+fn ranges(numbers: &[usize]) -> String {
+    let runs = numbers.chunk_by(|a, b| a + 1 == *b);
+    let run = |run: &[usize]| match run {
+        [one] => one.to_string(),
+        _ => format!("{}-{}", run[0], run[run.len() - 1]),
+    };
+    runs.map(run).collect::<Vec<_>>().join(", ")
 }
 
 /// `--precision`.

@@ -56,6 +56,8 @@ pub mod output;
 // Used by the stages above, knowing none of them.
 pub mod rng;
 
+pub mod shard;
+
 pub mod checkpoint;
 
 pub mod config;

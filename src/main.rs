@@ -4,9 +4,9 @@ use anyhow::{Context, Result, ensure};
 use std::io::Write;
 use std::process::ExitCode;
 use txt2img::args::Args;
-use txt2img::job::Job;
+use txt2img::job::{Job, outdir};
 use txt2img::plan::plan;
-use txt2img::txt2img::{End, run, verify_watermarks};
+use txt2img::txt2img::{End, collect, run, verify_watermarks};
 
 fn main() -> ExitCode {
     txt2img::ops::keep_memory(); // before there are threads
@@ -27,6 +27,9 @@ fn txt2img() -> Result<End> {
     let args = Args::from_command_line();
     if !args.verify_watermark.is_empty() {
         return verify_watermarks(&args.verify_watermark);
+    }
+    if args.collect {
+        return collect(outdir(&args), args.progress);
     }
     let job = Job::from_args(&args)?;
     if args.dry_run {

@@ -2,23 +2,25 @@
 
 pub mod wildcards;
 
-use crate::args::Args;
 use crate::diffusion::samplers::Kind;
 use anyhow::{Context, Result, bail, ensure};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Read, stdin};
-use std::path::Path;
+use std::iter;
+use std::path::{Path, PathBuf};
 
 /// What a line of a prompts file asks for. What it leaves open is the command line's.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ask {
+pub struct Ask<'a> {
     /// What the picture shows.
-    pub prompt: String,
+    #[serde(borrow)]
+    pub prompt: Cow<'a, str>,
     /// What it does not.
-    pub negative_prompt: Option<String>,
+    pub negative_prompt: Option<Cow<'a, str>>,
     /// Where its own random numbers start.
     pub seed: Option<u32>,
     /// In pixels.
@@ -45,56 +47,50 @@ fn sampler<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Kind>, D
         .ok_or_else(|| D::Error::custom(format!("'{name}' is not a sampler: use {}", names())))
 }
 
-impl Ask {
-    /// The command line with what this line says instead.
-    pub fn over(&self, args: &Args) -> Args {
-        Args {
-            prompt: self.prompt.clone(),
-            negative_prompt: self.negative_prompt.clone().unwrap_or_else(|| args.negative_prompt.clone()),
-            height: self.height.unwrap_or(args.height),
-            width: self.width.unwrap_or(args.width),
-            ddim_steps: self.steps.unwrap_or(args.ddim_steps),
-            scale: self.scale.unwrap_or(args.scale),
-            sampler: self.sampler.or(args.sampler),
-            ..args.clone()
-        }
-    }
-}
-
-/// More lines than anybody draws, and few enough to hold.
-const MOST_LINES: usize = 1_000_000;
-
 /// A prompt longer than anybody writes: CLIP reads some 400 bytes of it.
 const LONGEST: usize = 100_000;
 
 /// Of all prompts together, in bytes; /dev/zero has no end.
-const MOST_BYTES: u64 = 256 << 20;
+const MOST_BYTES: u64 = 1 << 30;
 
-/// The lines of a file, each a prompt; or each a JSON object, if the first that is not blank begins like one. `-` is
-/// standard input.
-///
-/// # Errors
-/// When the file cannot be read, is no UTF-8 text, is empty, or is larger than any list of prompts; and on a line that is
-/// no JSON object where the first is one.
-pub fn from_file(path: &Path) -> Result<Vec<Ask>> {
-    let name = path.display();
-    let text = read(path)?;
-    let Ok(text) = String::from_utf8(text) else {
-        bail!("prompts file '{name}' is not UTF-8 text; save it as UTF-8");
-    };
-    let lines = split_lines(&text);
-    ensure!(!lines.is_empty(), "prompts file '{name}' is empty; write one prompt on each line");
-    ensure!(lines.len() <= MOST_LINES, "prompts file '{name}' has more than {MOST_LINES} lines; split it");
-    if let Some(i) = lines.iter().position(|line| line.len() > LONGEST) {
-        bail!(
-            "prompts file '{name}' has more than {LONGEST} bytes on line {}; CLIP reads a few hundred of a prompt",
-            i + 1
-        );
+/// A prompts file: each line a prompt; or each a JSON object, if the first that is not blank begins like one.
+pub struct Asks {
+    path: PathBuf,
+    text: String,
+}
+
+impl Asks {
+    /// path: `-` is standard input.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no UTF-8 text, is empty, or is larger than any list of prompts.
+    pub fn read(path: &Path) -> Result<Self> {
+        let name = path.display();
+        let Ok(text) = String::from_utf8(read(path)?) else {
+            bail!("prompts file '{name}' is not UTF-8 text; save it as UTF-8");
+        };
+        ensure!(!text.is_empty(), "prompts file '{name}' is empty; write one prompt on each line");
+        Ok(Self { path: path.to_owned(), text })
     }
-    if is_json(&text) {
-        return asks(&text, path);
+
+    /// What each line comes to; an error says which line it is.
+    ///
+    /// # Errors
+    /// On a line that is longer than any prompt, on one that is no JSON object where the first is one, and where `of`
+    /// fails.
+    pub fn map<'a, T>(&'a self, of: impl Fn(Ask<'a>) -> Result<T>) -> impl Iterator<Item = Result<T>> {
+        let name = self.path.display();
+        let is_json = is_json(&self.text);
+        let lines = if is_json { json_lines(&self.text) } else { Box::new((1..).zip(split_lines(&self.text))) };
+        lines.map(move |(n, line)| {
+            ensure!(
+                line.len() <= LONGEST,
+                "prompts file '{name}' has more than {LONGEST} bytes on line {n}; CLIP reads a few hundred of a prompt"
+            );
+            let ask = if is_json { ask(line) } else { Ok(Ask { prompt: line.into(), ..Ask::default() }) };
+            ask.and_then(&of).with_context(|| format!("prompts file '{name}', line {n}"))
+        })
     }
-    Ok(lines.into_iter().map(|line| Ask { prompt: line.to_owned(), ..Ask::default() }).collect())
 }
 
 /// Whether it begins as JSON objects do: `{"`, with or without a byte order mark, is how no prompt begins.
@@ -106,21 +102,16 @@ fn is_json(text: &str) -> bool {
 /// What some editors put at the start of a file.
 const BOM: char = '\u{feff}';
 
-/// JSON objects, one on each line.
-fn asks(text: &str, path: &Path) -> Result<Vec<Ask>> {
-    let lines = text.trim_start_matches(BOM).lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let ask = |(i, line): (usize, &str)| {
-        let ask: Ask =
-            serde_json::from_str(line).with_context(|| format!("prompts file '{}', line {}", path.display(), i + 1))?;
-        ensure!(
-            ask.scale.is_none_or(f64::is_finite),
-            "prompts file '{}', line {}: the scale is not finite",
-            path.display(),
-            i + 1
-        );
-        Ok(ask)
-    };
-    lines.map(ask).collect()
+/// Those that are not blank, each with its number from 1.
+fn json_lines(text: &str) -> Box<dyn Iterator<Item = (usize, &str)> + '_> {
+    let lines = (1..).zip(text.trim_start_matches(BOM).lines());
+    Box::new(lines.filter(|(_, line)| !line.trim().is_empty()))
+}
+
+fn ask(line: &str) -> Result<Ask<'_>> {
+    let ask: Ask = serde_json::from_str(line)?;
+    ensure!(ask.scale.is_none_or(f64::is_finite), "the scale is not finite");
+    Ok(ask)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -140,17 +131,17 @@ fn read_all(from: impl Read) -> Result<Vec<u8>> {
 }
 
 /// Lines as Python's `str.splitlines` sees them.
-fn split_lines(text: &str) -> Vec<&str> {
-    let mut lines = vec![];
+fn split_lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.find(ends_line).unwrap_or(rest.len());
-        let (line, after) = rest.split_at(end);
-        lines.push(line);
+    iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (line, after) = rest.split_at(rest.find(ends_line).unwrap_or(rest.len()));
         let ending = if after.starts_with("\r\n") { 2 } else { after.chars().next().map_or(0, char::len_utf8) };
         rest = &after[ending..];
-    }
-    lines
+        Some(line)
+    })
 }
 
 fn ends_line(c: char) -> bool {
@@ -165,12 +156,12 @@ mod tests {
     fn lines_end_where_python_ends_them() {
         let text = "a\nb\r\nc\rd\x0be\x0cf\x1cg\x1dh\x1ei\u{85}j\u{2028}k\u{2029}\n\nl\n";
         let lines = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "", "", "l"];
-        assert_eq!(split_lines(text), lines);
+        assert_eq!(split_lines(text).collect::<Vec<_>>(), lines);
     }
 
     #[test]
     fn a_file_without_lines_has_none() {
-        assert_eq!(split_lines(""), Vec::<&str>::new());
-        assert_eq!(split_lines("\n"), [""]);
+        assert_eq!(split_lines("").next(), None);
+        assert_eq!(split_lines("\n").collect::<Vec<_>>(), [""]);
     }
 }

@@ -1,6 +1,6 @@
 //! Shares of a run: as they are written, and as Slurm, Kubernetes and torchrun number their processes.
 
-use txt2img::job::Shard;
+use txt2img::shard::Shard;
 
 /// The share that these variables name, "NAME=VALUE NAME=VALUE …", as "SHARD: SOURCE".
 fn found(variables: &str) -> Result<Option<String>, String> {

@@ -1,7 +1,8 @@
 //! `--rng` against torch: `fixtures/modules/rng.json` holds `torch.randn` of both generators, call after call.
 
 use serde_json::Value;
-use txt2img::rng::{Each, Noise, Origin, Place, Rng};
+use std::time::{Duration, Instant};
+use txt2img::rng::{Each, Generator, Noise, Origin, Place, Rng};
 
 #[test]
 fn cuda_gives_torchs_numbers_on_an_a100() {
@@ -88,6 +89,89 @@ fn a_position_is_found_again() {
     }
 }
 
+/// Stepping is seeking on so little that no jump pays.
+fn step(noise: &mut dyn Generator, words: u64) {
+    const STRIDE: u64 = 100_003;
+    let start = noise.position() / 2;
+    let stops = (start..start + words).step_by(STRIDE as usize).skip(1).chain([start + words]);
+    stops.for_each(|words| noise.seek(2 * words));
+}
+
+#[test]
+fn a_jump_ends_where_steps_do() {
+    for (before, words) in [
+        (0, 262_143),
+        (2, 262_144),
+        (623, 262_145),
+        (1, 5_000_000),
+        (623, 10_000_019),
+        (624, 12_345_678),
+        (1001, 100_000_007),
+    ] {
+        let (mut stepped, mut jumped) = (Rng::Cpu.noise(7), Rng::Cpu.noise(7));
+        step(&mut *stepped, before);
+        jumped.seek(2 * before);
+        step(&mut *stepped, words);
+        jumped.seek(2 * (before + words));
+        assert_eq!(stepped.position(), jumped.position());
+        assert_eq!(stepped.randn(2000), jumped.randn(2000), "{before}, then {words}");
+    }
+}
+
+#[test]
+fn the_end_of_a_run_of_a_hundred_thousand_pictures_is_found_at_once() {
+    let (end, begun) = (150_000_000_000, Instant::now());
+    let mut straight = Rng::Cpu.noise(7);
+    straight.seek(end);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let mut by_stops = Rng::Cpu.noise(7);
+    for stop in [20_000_001, 99_999_999_999, 77, 60_000_000_003, end] {
+        by_stops.seek(stop);
+    }
+    assert_eq!(straight.randn(2000), by_stops.randn(2000));
+}
+
+#[test]
+fn a_spare_normal_is_found_far_away_too() {
+    let mut noise = Rng::Cpu.noise(7);
+    noise.seek(80_000_000_000);
+    noise.randn(3);
+    let (position, expected) = (noise.position(), noise.randn(8));
+    let mut fresh = Rng::Cpu.noise(7);
+    fresh.seek(position);
+    assert_eq!((position % 2, fresh.randn(8)), (1, expected));
+}
+
+#[test]
+fn the_position_after_calls_is_found_without_drawing() {
+    for rng in ["cuda", "cuda:1x256", "cuda:3x512", "cpu"].map(|name| name.parse::<Rng>().unwrap()) {
+        for n in (0..=40).chain([255, 1023, 1024, 1025, 4095, 4096, 16384, 1_000_001]) {
+            for before in 0..3 {
+                let mut noise = rng.noise(7);
+                noise.randn(before); // one leaves a spare normal on the CPU
+                let start = noise.position();
+                for calls in 0..6 {
+                    assert_eq!(rng.after(start, n, calls), noise.position(), "{rng}: {before}, then {calls} of {n}");
+                    noise.skip(n);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn positions_past_all_numbers_are_no_failure() {
+    let huge = Rng::Cuda { sms: u32::MAX, threads_per_sm: u32::MAX };
+    for rng in [Rng::default(), Rng::Cpu, huge] {
+        for n in [0, 1, 2, 15, 16, 17, usize::MAX - 1, usize::MAX] {
+            for position in [0, 1, u64::MAX - 1, u64::MAX] {
+                assert_eq!(rng.after(position, n, 0), position, "{rng}, {n}");
+                rng.after(position, n, usize::MAX);
+            }
+        }
+    }
+}
+
 #[test]
 fn of_pictures_with_seeds_of_their_own_each_gets_its_own_numbers() {
     let alone = |seed| Rng::default().noise(seed).randn(100);
@@ -117,11 +201,32 @@ fn a_picture_of_a_batch_gets_its_part_of_the_numbers() {
     }
 }
 
+const FURTHEST: u64 = 1 << 62;
+
+#[test]
+fn from_the_furthest_place_numbers_are_drawn_as_from_any() {
+    for rng in [Rng::default(), Rng::Cpu] {
+        let origin = Origin { start: Place { position: FURTHEST, of: 2 }, index: 1, ..Origin::alone(1) };
+        origin.check().unwrap();
+        let mut noise = rng.noise(1);
+        noise.seek(FURTHEST);
+        assert_eq!(Each::new(rng, &[origin]).randn(100), noise.randn(200)[100..]);
+        assert_eq!(noise.position(), rng.after(FURTHEST, 200, 1));
+    }
+}
+
 #[test]
 fn places_that_cannot_be_are_refused() {
     let place = |position, of| Place { position, of };
     let origin = |start, index| Origin { start, index, ..Origin::alone(1) };
-    for origin in [origin(place(u64::MAX, 1), 0), origin(place(0, 3), 3), origin(place(0, usize::MAX), 0)] {
+    let later = Origin { steps: Some(place(FURTHEST + 1, 1)), ..Origin::alone(1) };
+    for origin in [
+        later,
+        origin(place(FURTHEST + 1, 1), 0),
+        origin(place(u64::MAX, 1), 0),
+        origin(place(0, 3), 3),
+        origin(place(0, usize::MAX), 0),
+    ] {
         assert!(origin.check().is_err(), "{origin:?}");
     }
 }

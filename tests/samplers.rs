@@ -2,7 +2,7 @@
 
 mod support;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -136,6 +136,37 @@ fn samplers_draw_as_often_as_the_original_and_tick_once_a_step() {
     for (kind, draws) in drawn {
         let (counted, ticks, _) = try_out(plan(kind, 10), |x, _| x.zeros_like().unwrap());
         assert_eq!((counted, ticks), (draws, 10), "{kind:?}");
+    }
+}
+
+#[test]
+fn every_sampler_says_how_often_it_draws() {
+    let x = Tensor::zeros((2, 3, 5, 4), DType::F32, &Device::Cpu).unwrap();
+    let model = Model(|x: &Tensor, _| (x * 0.5).unwrap());
+    for (name, kind) in Kind::ALL {
+        for plan in plans(kind) {
+            let sampler = plan.sampler(&schedule());
+            let mut sizes = Sizes(vec![]);
+            sampler.sample(&model, x.clone(), &mut sizes, &mut || Ok(())).unwrap();
+            assert_eq!(sizes.0, vec![x.elem_count(); sampler.draws()], "{name}: {plan:?}");
+        }
+    }
+}
+
+/// Of few steps and many, spaced in every way there is.
+fn plans(kind: Kind) -> impl Iterator<Item = Plan> {
+    let spaced = Spacing::ALL.map(|(_, spacing)| Plan { spacing, ..plan(kind, 0) });
+    let plans = spaced.into_iter().flat_map(|plan| [1, 2, 3, 10, 30].map(|steps| Plan { steps, ..plan }));
+    plans.filter(|plan| plan.check().is_ok())
+}
+
+/// How much was asked for, call by call.
+struct Sizes(Vec<usize>);
+
+impl Noise for Sizes {
+    fn randn(&mut self, n: usize) -> Vec<f32> {
+        self.0.push(n);
+        vec![0.; n]
     }
 }
 

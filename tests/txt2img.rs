@@ -80,7 +80,7 @@ fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
     let start = |noise: &mut Counting, batch: usize, settings: &Settings| {
         noise.randn_latents((batch, settings.latent_height, settings.latent_width, 4), &Device::Cpu).unwrap()
     };
-    let fixed = job.fixed_code.map(|longest| start(&mut noise, longest, &job.lines.lines()[0].settings));
+    let fixed = job.fixed_code.map(|longest| start(&mut noise, longest, &job.lines.settings_of(0)));
     let (mut latents, mut contexts) = (vec![], vec![]);
     for Batch { settings, wishes } in job.batches() {
         let context = |prompts: &[&str]| {

@@ -115,6 +115,13 @@ impl Tensor {
         Some(Self { dtype, view, count, file: file.clone(), storage })
     }
 
+    /// From both ends of what it lies in: two pages of the file at most.
+    pub fn some_bytes(&self) -> impl Iterator<Item = &[u8]> {
+        let storage = &self.file[self.storage.clone()];
+        let n = storage.len().min(SOME);
+        [&storage[..n], &storage[storage.len() - n..]].into_iter()
+    }
+
     /// The numbers in row-major order; none if they are not floating point numbers.
     pub fn to_f32(&self) -> Option<Vec<f32>> {
         let convert = converter(self.dtype)?;
@@ -142,6 +149,9 @@ fn gathered(storage: &[u8], size: usize, view: &View) -> Vec<u8> {
     }
     places.iter().flat_map(|place| &storage[place * size..][..size]).copied().collect()
 }
+
+/// Bytes that tell a trained tensor from another.
+const SOME: usize = 256;
 
 /// Numbers converted at a time: they stay in the nearest cache.
 const CHUNK: usize = 4096;

@@ -1,17 +1,21 @@
 //! What is to be drawn, picture by picture, and which pictures share a batch.
 
+mod kept;
+
 use crate::diffusion::samplers::Plan;
 use crate::rng::Origin;
+use anyhow::Result;
+use kept::{Kept, small};
 use std::borrow::Cow;
 use std::ops::Range;
 
 /// One picture an iteration.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Line {
+pub struct Line<'a> {
     /// What it shows.
-    pub prompt: String,
+    pub prompt: Cow<'a, str>,
     /// What guidance leads away from.
-    pub negative: String,
+    pub negative: Cow<'a, str>,
     /// Where its own random numbers start; without, it takes part in the run's.
     pub seed: Option<u32>,
     /// What it shares with the pictures of its batch.
@@ -54,65 +58,105 @@ pub struct Batch<'a> {
 }
 
 /// Lines in the batches they are drawn in.
+///
+/// Batches are numbered from 0 over all iterations, one after the other. Every number that is counted here fits a usize
+/// of 64 bits: there are less than 2³² lines, and iterations are at most a million, less than 2²⁰.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Lines {
-    lines: Vec<Line>,
-    batches: Vec<Range<usize>>,
+    kept: Kept,
+    /// The first line of each batch.
+    starts: Vec<u32>,
 }
 
 impl Lines {
     /// Neighbours that fit together share a batch, up to `most` of them.
-    pub fn new(lines: Vec<Line>, most: usize) -> Self {
-        let mut batches: Vec<Range<usize>> = vec![];
-        for (i, line) in lines.iter().enumerate() {
-            match batches.last_mut() {
-                Some(batch) if batch.len() < most && lines[batch.start].goes_with(line) => batch.end = i + 1,
-                _ => batches.push(i..i + 1),
+    ///
+    /// # Errors
+    /// The first of the lines', and when they take more than 4 GiB.
+    pub fn new<'a>(lines: impl IntoIterator<Item = Result<Line<'a>>>, most: usize) -> Result<Self> {
+        let kept = Kept::new(lines)?;
+        let (mut starts, mut start) = (vec![], 0);
+        for i in 0..kept.len() {
+            if i == 0 || i - start >= most || !kept.go_together(start, i) {
+                start = i;
+                starts.push(small(start)?);
             }
         }
-        Self { lines, batches }
+        Ok(Self { kept, starts })
     }
 
     /// Every line.
-    pub fn lines(&self) -> &[Line] {
-        &self.lines
+    pub fn lines(&self) -> impl ExactSizeIterator<Item = Line<'_>> {
+        (0..self.kept.len()).map(|i| self.kept.line(i))
+    }
+
+    /// All settings that lines have, each once.
+    pub fn settings(&self) -> &[Settings] {
+        self.kept.all_settings()
     }
 
     /// How many batches an iteration has.
     pub fn n_batches(&self) -> usize {
-        self.batches.len()
+        self.starts.len()
     }
 
     /// The longest batch has so many pictures.
     pub fn longest(&self) -> usize {
-        self.batches.iter().map(Range::len).max().unwrap_or(0)
+        (0..self.n_batches()).map(|number| self.len_of(number)).max().unwrap_or(0)
     }
 
-    /// The batches of one iteration after the other. first: of pictures that have seeds of their own because the run
-    /// counts seeds up from it.
+    /// The batches of one iteration after the other. All of them are made: where some are skipped, [`Self::batch`] makes the
+    /// others.
     pub fn batches(&self, iterations: usize, first: Option<u32>) -> impl Iterator<Item = Batch<'_>> {
-        (0..iterations).flat_map(move |iteration| {
-            self.batches.iter().map(move |range| Batch {
-                settings: self.lines[range.start].settings,
-                wishes: range.clone().map(|i| self.wish(iteration, i, first)).collect(),
-            })
-        })
+        (0..iterations * self.n_batches()).map(move |number| self.batch(number, first))
+    }
+
+    /// The batch of this number, at no more cost than any other. first: of pictures that have seeds of their own because
+    /// the run counts seeds up from it.
+    ///
+    /// # Panics
+    /// When there are no lines, as do the questions about a batch that follow.
+    pub fn batch(&self, number: usize, first: Option<u32>) -> Batch<'_> {
+        let iteration = number / self.n_batches();
+        let wishes = self.range(number).map(|i| self.wish(iteration, i, first)).collect();
+        Batch { settings: self.settings_of(number), wishes }
+    }
+
+    /// What the pictures of a batch have in common.
+    pub fn settings_of(&self, number: usize) -> Settings {
+        self.kept.settings(self.range(number).start)
+    }
+
+    /// Which of the run's pictures a batch has, from 0.
+    pub fn numbers_of(&self, number: usize) -> Range<usize> {
+        let (before, range) = (number / self.n_batches() * self.kept.len(), self.range(number));
+        before + range.start..before + range.end
+    }
+
+    /// How many pictures a batch has.
+    pub fn len_of(&self, number: usize) -> usize {
+        self.range(number).len()
+    }
+
+    /// Whether the lines of a batch name seeds of their own.
+    pub fn has_own_seeds(&self, number: usize) -> bool {
+        self.kept.seed(self.range(number).start).is_some()
+    }
+
+    /// The lines of a batch.
+    fn range(&self, number: usize) -> Range<usize> {
+        let index = number % self.n_batches();
+        let end = self.starts.get(index + 1).map_or(self.kept.len(), |end| *end as usize);
+        self.starts[index] as usize..end
     }
 
     fn wish(&self, iteration: usize, i: usize, first: Option<u32>) -> Wish<'_> {
-        let Line { prompt, negative, seed, .. } = &self.lines[i];
-        let number = iteration * self.lines.len() + i;
+        let number = iteration * self.kept.len() + i;
         // A line's own seed counts iterations, the run's counts pictures.
-        let own = seed.map(|seed| seed.wrapping_add(iteration as u32));
+        let own = self.kept.seed(i).map(|seed| seed.wrapping_add(iteration as u32));
         let seed = own.or(first.map(|first| first.wrapping_add(number as u32)));
-        Wish { number, prompt: prompt.into(), negative, origin: seed.map(Origin::alone) }
-    }
-}
-
-impl Line {
-    /// Whether both may be in one batch: the run's stream of numbers and one's own do not mix.
-    fn goes_with(&self, other: &Self) -> bool {
-        self.settings == other.settings && self.seed.is_some() == other.seed.is_some()
+        let (prompt, negative) = (self.kept.prompt(i).into(), self.kept.negative(i));
+        Wish { number, prompt, negative, origin: seed.map(Origin::alone) }
     }
 }
 
@@ -121,14 +165,18 @@ mod tests {
     use super::*;
     use crate::diffusion::samplers::{Kind, Spacing};
 
-    fn line(prompt: &str, scale: f64, seed: Option<u32>) -> Line {
+    fn line(prompt: &str, scale: f64, seed: Option<u32>) -> Line<'_> {
         let plan = Plan { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
         let settings = Settings { latent_height: 8, latent_width: 8, scale, plan };
-        Line { prompt: prompt.into(), negative: String::new(), seed, settings }
+        Line { prompt: prompt.into(), negative: "".into(), seed, settings }
     }
 
-    fn prompts(lines: Vec<Line>, most: usize) -> Vec<String> {
-        let lines = Lines::new(lines, most);
+    fn lines(lines: Vec<Line>, most: usize) -> Lines {
+        Lines::new(lines.into_iter().map(Ok), most).unwrap()
+    }
+
+    fn prompts(several: Vec<Line>, most: usize) -> Vec<String> {
+        let lines = lines(several, most);
         let prompt = |batch: Batch| batch.wishes.iter().map(|wish| &*wish.prompt).collect::<String>();
         lines.batches(1, None).map(prompt).collect()
     }
@@ -149,10 +197,30 @@ mod tests {
 
     #[test]
     fn seeds_count_pictures_and_own_seeds_count_iterations() {
-        let lines = Lines::new(vec![line("a", 7.5, None), line("b", 7.5, Some(7)), line("c", 7.5, None)], 1);
+        let lines = lines(vec![line("a", 7.5, None), line("b", 7.5, Some(7)), line("c", 7.5, None)], 1);
         let seed = |batch: Batch| batch.wishes[0].origin.map(|origin| origin.seed);
         let seeds = |first| lines.batches(2, first).map(seed).collect::<Vec<_>>();
         assert_eq!(seeds(Some(u32::MAX)), [Some(u32::MAX), Some(7), Some(1), Some(2), Some(8), Some(4)]);
         assert_eq!(seeds(None), [None, Some(7), None, None, Some(8), None]);
+    }
+
+    #[test]
+    fn a_batch_is_found_by_its_number() {
+        let lines = lines(vec![line("a", 7.5, None), line("b", 7.5, None), line("c", 3., Some(7))], 9);
+        let walked: Vec<_> = lines.batches(1000, Some(1)).collect();
+        assert_eq!(walked.len(), 2000);
+        for number in [0, 1, 2, 1000, 1999] {
+            let batch = lines.batch(number, Some(1));
+            assert_eq!((batch.settings, batch.wishes.len()), (lines.settings_of(number), lines.len_of(number)));
+            assert_eq!(lines.has_own_seeds(number), number % 2 == 1);
+            assert_eq!(batch, walked[number]);
+        }
+        assert_eq!((walked[1999].wishes[0].number, walked[1999].wishes[0].origin), (2999, Some(Origin::alone(1006))));
+    }
+
+    #[test]
+    fn the_last_of_more_batches_than_anybody_draws_is_found() {
+        let lines = lines(vec![line("a", 7.5, None), line("b", 7.5, None)], 1);
+        assert_eq!(lines.batch((2 << 52) - 1, None).wishes[0].number, (2 << 52) - 1);
     }
 }

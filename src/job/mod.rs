@@ -1,31 +1,34 @@
 //! Args → Job: everything that can be decided without weights, decided.
 
+mod batches;
 mod lines;
 mod model;
+mod overview;
 mod replay;
-mod shard;
+mod terms;
 
 use crate::args::{self, Args, Seed, SeedMode};
 use crate::config::ModelConfig;
-use crate::device;
+use crate::device::{self, Unit};
 use crate::diffusion::samplers::{Kind, Plan};
 use crate::diffusion::schedule::Schedule;
-use crate::output::{Axis, Format, Pattern};
+use crate::output::{Axis, Format, Overview, Pattern, Terms};
 use crate::progress::Watcher;
-use crate::prompts::{self, Ask, wildcards};
-use crate::rng::{self, Rng};
+use crate::prompts::{Ask, Asks, wildcards};
+use crate::rng::Rng;
 use crate::safety::Action;
+use crate::shard::Shard;
 use crate::text::{Reading, emphasis};
 use anyhow::{Context, Result, ensure};
-use candle_core::Device;
 use model::{DEMO, Files};
+use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::path::PathBuf;
+use std::iter::repeat_n;
+use std::path::{Path, PathBuf};
 
 pub use lines::{Batch, Line, Lines, Settings, Wish};
 pub use model::{Ckpt, Place};
 pub use replay::Replay;
-pub use shard::Shard;
 
 /// What to do, with nothing left to decide.
 #[derive(Debug)]
@@ -54,8 +57,8 @@ pub struct Job {
     pub ckpt: Ckpt,
     /// Whose autoencoder takes the place of the model's own.
     pub vae: Option<Place>,
-    /// Where to compute.
-    pub device: Device,
+    /// Where to compute; several share the work.
+    pub units: Vec<Unit>,
     /// In which precision.
     pub precision: device::Precision,
     /// With how many threads; one a core if none are named.
@@ -64,8 +67,14 @@ pub struct Job {
     pub outdir: PathBuf,
     /// Whether single pictures are written.
     pub saves_samples: bool,
-    /// Pictures in a row of the grid; none means no grid.
-    pub grid_columns: Option<usize>,
+    /// What shows many of them at once.
+    pub overview: Option<Overview>,
+    /// Whether to go on with what was begun.
+    pub resume: bool,
+    /// The part that this process draws, if it is not all.
+    pub shard: Option<Shard>,
+    /// What a run must have in common with one that it goes on with.
+    pub terms: Terms,
     /// Whether pictures carry the invisible watermark.
     pub watermark: bool,
     /// What becomes of pictures that are flagged, if that is said.
@@ -105,6 +114,11 @@ pub struct Sweep {
     pub rows: Option<Axis>,
 }
 
+/// The folder that these arguments name.
+pub fn outdir(args: &Args) -> &Path {
+    Files::new(args).outdir
+}
+
 /// More pictures than a disk holds, and few enough to count without overflow.
 const MOST: i64 = 1_000_000;
 
@@ -127,7 +141,7 @@ impl Job {
     fn of(args: &Args) -> Result<Self> {
         let n_samples = count("--n_samples", args.n_samples)?;
         let iterations = count("--n_iter", args.n_iter)?;
-        settings(args)?;
+        settings(args, &Ask::default())?;
         let files = Files::new(args);
         let mut notes = vec![];
         if files.ckpt == Ckpt::Demo && args.ckpt.is_none() {
@@ -147,29 +161,28 @@ impl Job {
                 "safety checker '{place}' is not there; give its folder with --safety_ckpt FOLDER, or --safety off"
             );
         }
-        let device = args.device.device()?;
+        let threads = args.threads.map(usize::from);
+        let units = args.device.units(threads)?;
         let seed = seed(args.seed, &mut notes);
         let lines = match &args.swept {
-            Some(swept) => Lines::new(cells(swept, args, seed, &mut notes)?, 1),
-            None => Lines::new(lines(args, n_samples)?, n_samples),
+            Some(swept) => Lines::new(cells(swept, args, seed, &mut notes)?.into_iter().map(Ok), 1)?,
+            None => lines(args, n_samples)?,
         };
         check_batches(args, &lines)?;
         check_fixed_code(args, &lines)?;
         note_steps(&lines, &config, &mut notes);
-        // 0 is the original's spelling of "as many as n_samples".
-        let mut grid_columns =
-            (!args.skip_grid).then_some(if args.n_rows > 0 { args.n_rows as usize } else { n_samples });
-        if args.swept.is_none() && grid_columns.is_some() && !is_one_size(&lines) {
-            notes.push("pictures of several sizes make no grid".into());
-            grid_columns = None;
-        }
+        let iterations = if args.swept.is_some() { 1 } else { iterations };
+        let overview = overview::overview(args, &lines, iterations * lines.lines().len(), &mut notes)?;
+        let shard = shard(args, &mut notes)?;
+        check_names(args, shard.is_some() || units.len() > 1)?;
         let sweep = args.swept.as_ref().map(|args::Sweep { columns, rows, .. }| Sweep {
             title: args.prompt.clone(),
             columns: columns.clone(),
             rows: rows.clone(),
         });
         Ok(Self {
-            iterations: if sweep.is_some() { 1 } else { iterations },
+            terms: terms::terms(args, seed, &lines, &config),
+            iterations,
             fixed_code: args.fixed_code.then(|| lines.longest()),
             lines,
             rng: args.rng,
@@ -181,12 +194,14 @@ impl Job {
             config_path: files.config.map(PathBuf::from),
             ckpt: files.ckpt,
             vae,
-            device,
+            units,
             precision: args.precision,
-            threads: args.threads.map(usize::from),
+            threads,
             outdir: files.outdir.to_owned(),
             saves_samples: !args.skip_save,
-            grid_columns,
+            overview,
+            resume: args.resume,
+            shard,
             watermark: !args.skip_watermark,
             safety: args.safety,
             safety_ckpt,
@@ -202,84 +217,57 @@ impl Job {
             notes,
         })
     }
-
-    /// How many pictures the run draws.
-    pub fn n_pictures(&self) -> usize {
-        self.iterations * self.lines.lines().len()
-    }
-
-    /// In how many batches.
-    pub fn n_batches(&self) -> usize {
-        self.iterations * self.lines.n_batches()
-    }
-
-    /// The batches of the run, in order.
-    pub fn batches(&self) -> impl Iterator<Item = Batch<'_>> {
-        let batches = self.lines.batches(self.iterations, (self.seed_mode == SeedMode::PerImage).then_some(self.seed));
-        batches.map(|mut batch| {
-            if let Some(replay) = &self.replay {
-                batch.wishes[0].origin = Some(replay.record.origin);
-            }
-            if self.wildcards {
-                batch.wishes.iter_mut().for_each(|wish| self.choose(wish));
-            }
-            batch
-        })
-    }
-
-    /// Its wording: by its own seed if it has one, and so the same whatever is drawn beside it.
-    fn choose(&self, wish: &mut Wish) {
-        let mut choices = match wish.origin {
-            Some(origin) => rng::choices(u64::from(origin.seed), 0),
-            None => rng::choices(u64::from(self.seed), wish.number as u64),
-        };
-        // Braces that do not match were refused before.
-        if let Ok(prompt) = wildcards::expand(&wish.prompt, &mut choices) {
-            wish.prompt = prompt.into();
-        }
-    }
 }
 
 /// What `--prompt` or `--from-file` ask for.
-fn lines(args: &Args, n_samples: usize) -> Result<Vec<Line>> {
-    let Some(file) = &args.from_file else {
-        return Ok(vec![line(args)?; n_samples]);
-    };
-    let asks = prompts::from_file(file)?;
-    let line = |(i, ask): (usize, Ask)| {
-        let line = line(&ask.over(args)).with_context(|| format!("prompts file '{}', line {}", file.display(), i + 1));
-        Ok(Line { seed: ask.seed, ..line? })
-    };
-    asks.into_iter().enumerate().map(line).collect()
+fn lines(args: &Args, n_samples: usize) -> Result<Lines> {
+    match &args.from_file {
+        Some(file) => {
+            // Once, not for every line.
+            if args.emphasis {
+                emphasis::parts(&args.negative_prompt)?;
+            }
+            Lines::new(Asks::read(file)?.map(|ask| line(args, ask)), n_samples)
+        }
+        None => Lines::new(repeat_n(line(args, asked(args))?, n_samples).map(Ok), n_samples),
+    }
 }
 
-fn line(args: &Args) -> Result<Line> {
+/// The command line by itself.
+fn asked(args: &Args) -> Ask<'_> {
+    let (prompt, negative) = (&*args.prompt, &*args.negative_prompt);
+    Ask { prompt: prompt.into(), negative_prompt: Some(negative.into()), ..Ask::default() }
+}
+
+/// The command line with what is asked for instead.
+fn line<'a>(args: &'a Args, ask: Ask<'a>) -> Result<Line<'a>> {
+    let settings = settings(args, &ask)?;
     if args.wildcards {
-        wildcards::expand(&args.prompt, &mut |_| 0)?;
+        wildcards::expand(&ask.prompt, &mut |_| 0)?;
     }
     if args.emphasis {
-        emphasis::parts(&args.prompt)?;
-        emphasis::parts(&args.negative_prompt)?;
+        emphasis::parts(&ask.prompt)?;
+        ask.negative_prompt.iter().try_for_each(|negative| emphasis::parts(negative).map(drop))?;
     }
-    let (prompt, negative) = (args.prompt.clone(), args.negative_prompt.clone());
-    Ok(Line { prompt, negative, seed: None, settings: settings(args)? })
+    let negative = ask.negative_prompt.unwrap_or_else(|| (&*args.negative_prompt).into());
+    Ok(Line { prompt: ask.prompt, negative, seed: ask.seed, settings })
 }
 
 /// What draws each picture of a sweep. own: the run's seed, which those take that take any.
-fn cells(swept: &args::Sweep, args: &Args, own: u32, notes: &mut Vec<String>) -> Result<Vec<Line>> {
-    let cell = |(i, cell): (usize, &Args)| {
+fn cells<'a>(swept: &'a args::Sweep, args: &Args, own: u32, notes: &mut Vec<String>) -> Result<Vec<Line<'a>>> {
+    let cell = |(i, cell): (usize, &'a Args)| {
         let is_any = args.seed == Seed::Random && cell.seed == Seed::Random;
         let seed = Some(if is_any { own } else { seed(cell.seed, notes) });
-        let line = line(cell).with_context(|| format!("--sweep {}", swept.label(i)))?;
+        let line = line(cell, asked(cell)).with_context(|| format!("--sweep {}", swept.label(i)))?;
         Ok(Line { seed, ..line })
     };
     swept.cells.iter().enumerate().map(cell).collect()
 }
 
-fn settings(args: &Args) -> Result<Settings> {
-    let plan = plan(args)?;
-    let (latent_height, latent_width) = latent_size(args)?;
-    Ok(Settings { latent_height, latent_width, scale: args.scale, plan })
+fn settings(args: &Args, ask: &Ask) -> Result<Settings> {
+    let plan = plan(args, ask)?;
+    let (latent_height, latent_width) = latent_size(args, ask)?;
+    Ok(Settings { latent_height, latent_width, scale: ask.scale.unwrap_or(args.scale), plan })
 }
 
 fn count(flag: &str, n: i64) -> Result<usize> {
@@ -288,23 +276,25 @@ fn count(flag: &str, n: i64) -> Result<usize> {
     Ok(n as usize)
 }
 
-fn plan(args: &Args) -> Result<Plan> {
-    let steps = count("--ddim_steps", args.ddim_steps)?;
-    let plan = Plan { kind: args.sampler.unwrap_or(Kind::Ddim), steps, eta: args.ddim_eta, spacing: args.schedule };
+fn plan(args: &Args, ask: &Ask) -> Result<Plan> {
+    let steps = count("--ddim_steps", ask.steps.unwrap_or(args.ddim_steps))?;
+    let kind = ask.sampler.or(args.sampler).unwrap_or(Kind::Ddim);
+    let plan = Plan { kind, steps, eta: args.ddim_eta, spacing: args.schedule };
     plan.check()?;
     Ok(plan)
 }
 
 /// (rows, columns) of latents.
-fn latent_size(args: &Args) -> Result<(usize, usize)> {
+fn latent_size(args: &Args, ask: &Ask) -> Result<(usize, usize)> {
     let f = args.factor;
+    let (height, width) = (ask.height.unwrap_or(args.height), ask.width.unwrap_or(args.width));
     ensure!((1..=64).contains(&f), "--f {f} is not between 1 and 64");
-    for (flag, size) in [("--H", args.height), ("--W", args.width)] {
+    for (flag, size) in [("--H", height), ("--W", width)] {
         ensure!((f..=MOST_PIXELS).contains(&size), "{flag} {size} is not between {f} and {MOST_PIXELS}");
         let (below, above) = (size / f * f, (size / f + 1) * f);
         ensure!(size % f == 0, "{flag} {size} is not a multiple of {f}; the nearest are {below} and {above}");
     }
-    Ok(((args.height / f) as usize, (args.width / f) as usize))
+    Ok(((height / f) as usize, (width / f) as usize))
 }
 
 fn check_channels(args: &Args, config: &ModelConfig) -> Result<()> {
@@ -317,11 +307,11 @@ fn check_channels(args: &Args, config: &ModelConfig) -> Result<()> {
 }
 
 fn check_batches(args: &Args, lines: &Lines) -> Result<()> {
-    for Batch { settings, wishes } in lines.batches(1, None) {
-        let most =
-            MOST_BATCH_PIXELS / (settings.latent_height * settings.latent_width * (args.factor * args.factor) as usize);
+    for number in 0..lines.n_batches() {
+        let Settings { latent_height, latent_width, .. } = lines.settings_of(number);
+        let most = MOST_BATCH_PIXELS / (latent_height * latent_width * (args.factor * args.factor) as usize);
         ensure!(
-            wishes.len() <= most,
+            lines.len_of(number) <= most,
             "--n_samples {} is more than the {most} pictures of this size that make a batch; raise --n_iter instead",
             args.n_samples
         );
@@ -330,14 +320,35 @@ fn check_batches(args: &Args, lines: &Lines) -> Result<()> {
 }
 
 fn is_one_size(lines: &Lines) -> bool {
-    let size = |line: &Line| (line.settings.latent_height, line.settings.latent_width);
-    lines.lines().windows(2).all(|two| size(&two[0]) == size(&two[1]))
+    let size = |settings: &Settings| (settings.latent_height, settings.latent_width);
+    lines.settings().windows(2).all(|two| size(&two[0]) == size(&two[1]))
 }
 
 fn check_fixed_code(args: &Args, lines: &Lines) -> Result<()> {
     ensure!(
         !args.fixed_code || args.swept.is_some() || is_one_size(lines),
         "--fixed_code starts every batch from the same noise, and pictures of several sizes cannot; leave it out"
+    );
+    Ok(())
+}
+
+/// The part to draw: the one that is asked for, or whatever started this process means it to draw.
+fn shard(args: &Args, notes: &mut Vec<String>) -> Result<Option<Shard>> {
+    if args.shard.is_some() || args.replay.is_some() || args.swept.is_some() {
+        return Ok(args.shard.filter(|shard| shard.of > 1));
+    }
+    let found = Shard::from_environment(&|name| std::env::var(name).ok())?;
+    Ok(found.map(|(shard, said)| {
+        notes.push(format!("drawing shard {shard}, as {said}; --shard 0/1 draws everything"));
+        shard
+    }))
+}
+
+/// Names that pictures have in common are told apart in the order in which they are saved.
+fn check_names(args: &Args, has_no_order: bool) -> Result<()> {
+    ensure!(
+        !has_no_order || args.fname.as_ref().is_none_or(Pattern::has_index),
+        "--fname needs {{index}} in it where several devices or shards draw: which is saved first is not known"
     );
     Ok(())
 }
@@ -356,10 +367,9 @@ fn seed(seed: Seed, notes: &mut Vec<String>) -> u32 {
 /// What is true of several lines is said once.
 fn note_steps(lines: &Lines, config: &ModelConfig, notes: &mut Vec<String>) {
     let schedule = Schedule::new(&config.noise);
-    let mut seen: Vec<Plan> = vec![];
-    for plan in lines.lines().iter().map(|line| line.settings.plan) {
-        if !seen.contains(&plan) {
-            seen.push(plan);
+    let mut seen = HashSet::new();
+    for plan in lines.settings().iter().map(|settings| settings.plan) {
+        if seen.insert((plan.kind.name(), plan.steps, plan.eta.to_bits(), plan.spacing.name())) {
             let (asked, real) = (plan.steps, plan.sampler(&schedule).steps());
             if real != asked {
                 notes.push(format!("--ddim_steps {asked} means {real} steps with this sampler"));

@@ -61,6 +61,11 @@ const KNOWN: &str = "write a name with any of {seed} {index} {prompt} {sampler} 
                      for a brace itself";
 
 impl Pattern {
+    /// Whether no two pictures of a folder have the same name.
+    pub fn has_index(&self) -> bool {
+        self.0.contains(&Part::Value(Field::Index))
+    }
+
     /// Whether names say which model drew.
     pub fn has_hash(&self) -> bool {
         self.0.contains(&Part::Value(Field::Hash))

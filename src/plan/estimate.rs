@@ -101,7 +101,7 @@ impl Estimate {
     /// The pictures', and as many again for the grid.
     fn count_files(&mut self, job: &Job) {
         let pixels = self.pixels * side_factor(&job.config).pow(2) as f64;
-        let (has_grid, copies) = (job.grid_columns.is_some(), usize::from(job.saves_samples));
+        let (has_grid, copies) = (job.overview.is_some(), usize::from(job.saves_samples));
         let kept = if job.sweep.is_some() { pixels.min(MOST_SHEET) } else { pixels };
         // A single picture is its own grid.
         self.grid = if has_grid && job.n_pictures() > 1 { GRID * kept } else { 0. };

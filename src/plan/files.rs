@@ -3,10 +3,9 @@
 use super::Row;
 use super::work::side_factor;
 use crate::job::{Batch, Job, Settings, Wish};
-use crate::output::{Folder, Named, Pattern};
+use crate::output::{Name, Named, Names, Numbering, Overview, Pattern};
 use anyhow::Result;
 use std::collections::BTreeMap;
-use std::num::NonZero;
 
 /// Sizes that are named.
 const MOST_SIZES: usize = 6;
@@ -20,39 +19,39 @@ pub fn rows(job: &Job) -> Result<Vec<Row>> {
         Row::new("batches", format_args!("{batches}, of up to {} pictures", job.lines.longest())),
         Row::new("pixels", sizes(job)),
     ];
-    let folder = Folder::look(&job.outdir, job.format, job.fname.clone())?;
+    let names = Names::new(Numbering::look(&job.outdir, job.format)?, job.format, job.fname.clone());
+    let path = |name: Name| job.outdir.join(name.after(0));
     let mut file = |what, path: std::path::PathBuf| rows.push(Row::new(what, path.display()));
-    if let (true, Some(pattern)) = (job.saves_samples, &job.fname) {
-        let samples = job.outdir.join("samples");
-        let (first, last) = (job.batches().next(), job.batches().last());
-        let first = first.and_then(|batch| named(job, &folder, pattern, &batch, batch.wishes.first()?));
-        let last = last.and_then(|batch| named(job, &folder, pattern, &batch, batch.wishes.last()?));
-        file("first file", samples.join(first.unwrap_or_default()));
-        file("last file", samples.join(last.unwrap_or_default()));
-    } else if let (true, Some(n)) = (job.saves_samples, NonZero::new(n)) {
-        let (first, last) = folder.samples(n)?;
-        file("first file", first);
-        file("last file", last);
+    let has_hash = job.fname.as_ref().is_some_and(Pattern::has_hash);
+    if job.saves_samples && !has_hash {
+        let (first, last) = (job.batch(0), job.batch(batches - 1));
+        let named =
+            |batch: &Batch, wish: Option<&Wish>| Some(path(names.sample(wish?.number, &named(job, batch, wish?))));
+        named(&first, first.wishes.first()).into_iter().for_each(|first| file("first file", first));
+        named(&last, last.wishes.last()).into_iter().for_each(|last| file("last file", last));
     }
-    match (job.grid_columns, &job.sweep) {
-        (None, _) => (),
-        (_, None) => file("grid", folder.grid()?),
-        (_, Some(_)) => {
-            let (sheet, page) = folder.sheet_and_page()?;
-            file("sheet", sheet);
-            file("page", page);
+    match job.overview {
+        None => (),
+        Some(Overview::Grids(grids)) => {
+            file("grid", path(names.grid(0)));
+            let last = n.div_ceil(grids.every) - 1;
+            if last > 0 {
+                file("last grid", path(names.grid(last)));
+            }
+        }
+        Some(Overview::Sweep) => {
+            file("sheet", path(names.sheet()));
+            file("page", path(names.page()));
         }
     }
     Ok(rows)
 }
 
-/// What `--fname` makes of a picture; none where the model's hash is in it.
-fn named(job: &Job, folder: &Folder, pattern: &Pattern, batch: &Batch, wish: &Wish) -> Option<String> {
+/// What `--fname` may tell of a picture.
+fn named<'a>(job: &Job, batch: &Batch, wish: &'a Wish) -> Named<'a> {
     let Settings { scale, plan, .. } = batch.settings;
     let seed = wish.origin.map_or(job.seed, |origin| origin.seed);
-    let named = Named { seed, prompt: &wish.prompt, sampler: plan.kind.name(), steps: plan.steps, scale, hash: "" };
-    (!pattern.has_hash())
-        .then(|| format!("{}.{}", pattern.name(folder.next_index() + wish.number, &named), job.format.name()))
+    Named { seed, prompt: &wish.prompt, sampler: plan.kind.name(), steps: plan.steps, scale, hash: "" }
 }
 
 /// `512x512`, and how many of each where there are several.

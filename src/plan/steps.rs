@@ -13,8 +13,8 @@ use std::cell::Cell;
 pub fn rows(job: &Job) -> Vec<Row> {
     let schedule = Schedule::new(&job.config.noise);
     let mut plans: Vec<Plan> = vec![];
-    for line in job.lines.lines() {
-        let plan = Plan { eta: 0., ..line.settings.plan };
+    for settings in job.lines.settings() {
+        let plan = Plan { eta: 0., ..settings.plan };
         if !plans.contains(&plan) {
             plans.push(plan);
         }

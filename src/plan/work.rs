@@ -5,7 +5,7 @@ use crate::config::ModelConfig;
 use crate::diffusion::samplers::Plan;
 use crate::diffusion::schedule::Schedule;
 use crate::diffusion::unet::layers::Pass;
-use crate::job::{Batch, Job};
+use crate::job::Job;
 use crate::text::Tokens;
 use std::collections::BTreeMap;
 
@@ -25,7 +25,8 @@ pub fn work(job: &Job, chunks: usize) -> Vec<Alike> {
     let schedule = Schedule::new(&job.config.noise);
     let mut known: Vec<(Plan, usize)> = vec![];
     let mut counts: BTreeMap<_, usize> = BTreeMap::new();
-    for Batch { settings, wishes } in job.lines.batches(1, None) {
+    for number in 0..job.lines.n_batches() {
+        let settings = job.lines.settings_of(number);
         let plan = Plan { eta: 0., ..settings.plan };
         let passes = known.iter().find(|(other, _)| *other == plan).map(|(_, passes)| *passes).unwrap_or_else(|| {
             known.push((plan, passes(&plan, &schedule)));
@@ -33,7 +34,7 @@ pub fn work(job: &Job, chunks: usize) -> Vec<Alike> {
         });
         // At scale 1 what is to be avoided is not looked at.
         let contexts = if settings.scale == 1. { 1 } else { 2 };
-        let key = (wishes.len(), settings.latent_height, settings.latent_width, contexts, passes);
+        let key = (job.lines.len_of(number), settings.latent_height, settings.latent_width, contexts, passes);
         *counts.entry(key).or_default() += job.iterations;
     }
     let tokens = chunks * Tokens::LENGTH;

@@ -82,6 +82,15 @@ impl Rng {
             Rng::Cpu => Box::new(Mt19937::new(seed)),
         }
     }
+
+    /// Where a generator at `position` stands after `calls` calls of `randn(n)`, in the units of
+    /// [`Generator::position`]. Found without drawing, whatever the seed; past the last position it wraps around.
+    pub fn after(&self, position: u64, n: usize, calls: usize) -> u64 {
+        match *self {
+            Rng::Cuda { sms, threads_per_sm } => Philox::new(0, sms, threads_per_sm).after(position, n, calls),
+            Rng::Cpu => mt19937::after(position, n, calls),
+        }
+    }
 }
 
 /// An A100's.

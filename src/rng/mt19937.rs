@@ -1,5 +1,7 @@
 //! `torch.randn` on the CPU: the Mersenne Twister (Matsumoto & Nishimura 1998) and torch's two ways from it to normal numbers.
 
+mod jump;
+
 use std::f32::consts::TAU;
 use std::f64;
 
@@ -7,8 +9,12 @@ use super::{Generator, Noise};
 
 const N: usize = 624;
 const M: usize = 397;
+/// The last row of the twister's matrix.
+const MATRIX: u32 = 0x9908_b0df;
 /// torch transforms this many numbers at a time, and shorter calls one by one.
 const BLOCK: usize = 16;
+/// About as many words as are drawn one by one in the time of a jump.
+const FAR: u64 = 1 << 18;
 
 pub struct Mt19937 {
     seed: u64,
@@ -33,7 +39,8 @@ impl Mt19937 {
 
     fn word(&mut self) -> u32 {
         if self.index == N {
-            self.twist();
+            twist(&mut self.state);
+            self.index = 0;
         }
         let mut word = self.state[self.index];
         self.index += 1;
@@ -44,13 +51,14 @@ impl Mt19937 {
         word ^ (word >> 18)
     }
 
-    fn twist(&mut self) {
-        for i in 0..N {
-            let pair = self.state[i] & 0x8000_0000 | self.state[(i + 1) % N] & 0x7fff_ffff;
-            let odd = (pair & 1) * 0x9908_b0df;
-            self.state[i] = self.state[(i + M) % N] ^ (pair >> 1) ^ odd;
+    /// Leaves out so many words.
+    fn advance(&mut self, words: u64) {
+        if words < FAR {
+            (0..words).for_each(|_| _ = self.word());
+        } else {
+            self.state = jump::ahead(&self.state, words);
+            self.words += words;
         }
-        self.index = 0;
     }
 
     /// 24 bits in 0..1.
@@ -110,11 +118,38 @@ impl Generator for Mt19937 {
             *self = Self::new(self.seed);
         }
         self.spare = None;
-        (self.words..words).for_each(|_| _ = self.word());
+        self.advance(words - self.words);
         if has_spare {
             self.normal();
         }
     }
+}
+
+/// The next words of the sequence.
+fn twist(state: &mut [u32; N]) {
+    for i in 0..N {
+        let pair = state[i] & 0x8000_0000 | state[(i + 1) % N] & 0x7fff_ffff;
+        let odd = (pair & 1) * MATRIX;
+        state[i] = state[(i + M) % N] ^ (pair >> 1) ^ odd;
+    }
+}
+
+/// The position after `calls` calls of `randn(n)` from this one.
+pub fn after(position: u64, n: usize, calls: usize) -> u64 {
+    let calls = calls as u64;
+    if n < BLOCK {
+        return after_normals(position, calls.saturating_mul(n as u64));
+    }
+    let overlap = if n.is_multiple_of(BLOCK) { 0 } else { BLOCK };
+    let words = (n as u64).wrapping_add(overlap as u64);
+    position.wrapping_add(words.wrapping_mul(2).wrapping_mul(calls))
+}
+
+/// The same after normals drawn one by one: pairs of four words, less the one that may wait already.
+fn after_normals(position: u64, n: u64) -> u64 {
+    let (words, spare) = (position - position % 2, position % 2);
+    let pairs = (n - n.min(spare)).div_ceil(2);
+    words.wrapping_add(pairs.wrapping_mul(8)) + ((n ^ spare) % 2)
 }
 
 /// Uniform numbers to normal ones: the first half of a block gives the radii, the second the angles.

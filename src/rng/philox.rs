@@ -27,6 +27,12 @@ impl Philox {
     fn threads(&self, n: usize) -> usize {
         BLOCK * self.max_blocks.min(n.div_ceil(BLOCK)).max(1)
     }
+
+    /// The position after `calls` calls of `randn(n)` from this one.
+    pub fn after(&self, position: u64, n: usize, calls: usize) -> u64 {
+        let rounds = n.div_ceil(self.threads(n).saturating_mul(4)) as u64;
+        position.wrapping_add(rounds.wrapping_mul(calls as u64))
+    }
 }
 
 impl Noise for Philox {
@@ -48,7 +54,7 @@ impl Noise for Philox {
     }
 
     fn skip(&mut self, n: usize) {
-        self.offset = self.offset.wrapping_add(n.div_ceil(4 * self.threads(n)) as u64);
+        self.offset = self.after(self.offset, n, 1);
     }
 }
 

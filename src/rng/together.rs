@@ -27,8 +27,8 @@ pub struct Place {
     pub of: usize,
 }
 
-/// More than any run draws, and few enough to be skipped one by one.
-const MOST_SKIPPED: u64 = 1 << 36;
+/// Further than any run gets, and with room for what is drawn from there before positions overflow.
+const FURTHEST: u64 = 1 << 62;
 
 /// More than any batch has.
 const MOST_TOGETHER: usize = 1 << 20;
@@ -42,8 +42,7 @@ impl Origin {
     /// # Errors
     /// When no run of this program draws from there.
     pub fn check(&self) -> Result<()> {
-        let is_real =
-            |place: &Place| place.position <= MOST_SKIPPED && place.of <= MOST_TOGETHER && self.index < place.of;
+        let is_real = |place: &Place| place.position <= FURTHEST && place.of <= MOST_TOGETHER && self.index < place.of;
         ensure!(
             is_real(&self.start) && self.steps.as_ref().is_none_or(is_real),
             "the place of its noise among the random numbers cannot be"

@@ -6,6 +6,7 @@ use crate::job::{Ckpt, Job, Place};
 use crate::progress::Progress;
 use crate::safety::{Action, Checker};
 use anyhow::{Context, Result};
+use candle_core::Device;
 use std::path::PathBuf;
 
 /// What a checker's repository has.
@@ -20,7 +21,7 @@ pub fn load(job: &Job, progress: &Progress) -> Result<Option<Checker>> {
     if job.safety == Some(Action::Off) || job.ckpt == Ckpt::Demo && !is_wanted {
         return Ok(None);
     }
-    match folder(job, progress).and_then(|folder| Checker::load(&folder, &job.device)) {
+    match folder(job, progress).and_then(|folder| Checker::load(&folder, &Device::Cpu)) {
         Ok(checker) => Ok(Some(checker)),
         Err(error) if error.is::<Interrupted>() => Err(error),
         Err(error) if is_wanted => Err(error).context("--safety: the checker cannot be had"),

@@ -37,11 +37,6 @@ impl<'a> Contexts<'a> {
         Ok(context)
     }
 
-    /// Forgets them all.
-    pub fn clear(&mut self) {
-        self.known.clear();
-    }
-
     fn tell_cut(&self, tokens: &Tokens) {
         if !tokens.cut.is_empty() {
             let room = tokens.chunks() * Tokens::ROOM;

@@ -1,15 +1,16 @@
 //! Where finished pictures are marked, saved and laid aside for the grid, while the next are drawn.
 
 use super::hash::Hash;
+use super::overview::{mark, save_grid, save_sweep};
 use super::report::Report;
 use super::run::{Drawn, Finished};
-use crate::job::{Job, Replay, Settings, Sweep};
-use crate::output::{self, Folder, Format, Picture};
+use crate::job::{Job, Replay, Settings};
+use crate::output::{self, Folder, Format, Grids, Overview};
 use crate::progress::Progress;
 use crate::safety::{Action, Checker, Verdict};
 use anyhow::{Result, ensure};
 use serde_json::json;
-use std::io::{BufWriter, Write};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::mpsc::Receiver;
 
@@ -21,8 +22,10 @@ pub struct Desk<'a> {
     job: &'a Job,
     progress: &'a Progress,
     folder: Folder,
-    /// What the grid, or the sweep's sheet, will show.
-    pictures: Vec<Picture>,
+    /// The pictures that will not come, for they are here.
+    finished: &'a HashSet<usize>,
+    /// How many pictures each grid lacks that is under way.
+    lacking: HashMap<usize, usize>,
     /// How much smaller, in each direction, a sweep's pictures are kept.
     shrinking: usize,
     checker: Option<Checker>,
@@ -37,31 +40,34 @@ impl<'a> Desk<'a> {
     pub fn new(
         job: &'a Job,
         folder: Folder,
+        finished: &'a HashSet<usize>,
         checker: Option<Checker>,
         report: Report,
         hash: Hash<'a>,
         progress: &'a Progress,
     ) -> Self {
-        let shrinking = shrinking(job);
-        Self { job, progress, folder, pictures: vec![], shrinking, checker, report, hash, n_saved: 0 }
+        let (lacking, shrinking) = (HashMap::new(), shrinking(job));
+        Self { job, progress, folder, finished, lacking, shrinking, checker, report, hash, n_saved: 0 }
     }
 
-    /// Saves all that come, then the overview of them; says how many they were.
+    /// Saves all that come, then the overview of them; says how many they were. n: how many there should be.
     ///
     /// # Errors
     /// When one cannot be saved, or is not what it should have come out as.
-    pub fn work(mut self, waiting: Receiver<Finished>) -> Result<usize> {
+    pub fn work(mut self, waiting: Receiver<Finished>, n: usize) -> Result<usize> {
+        self.save_grids_left()?;
         let saved = waiting.into_iter().try_for_each(|finished| match finished {
             Finished::Picture(drawn) => self.save(*drawn),
-            Finished::Preview { index, step, picture } => {
-                // The pictures before those of this batch are saved, and counted.
-                self.folder.save_preview(self.folder.next_index() + index, step, &picture).map(drop)
-            }
+            Finished::Preview { number, step, picture } => self.folder.save_preview(number, step, &picture).map(drop),
         });
+        let is_finished = self.n_saved == n;
         // What was done is in the report, whatever came after.
-        let overview = saved.and_then(|()| self.save_overview());
-        self.report.end(self.n_saved == self.job.n_pictures())?;
+        let overview = saved.and_then(|()| self.save_overviews());
+        self.report.end(is_finished)?;
         overview?;
+        if is_finished {
+            self.folder.end()?;
+        }
         Ok(self.n_saved)
     }
 
@@ -70,22 +76,25 @@ impl<'a> Desk<'a> {
         drawn.record.model_hash = self.hash.get();
         if self.job.sweep.is_some() {
             // A sheet shows pictures as they are saved; a grid is made of unmarked ones, then marked as a whole.
-            self.mark(&mut drawn.picture);
-            self.keep(|shrinking| output::shrunk(&drawn.picture, shrinking).into_owned());
+            self.mark(&mut drawn);
+            self.lay_aside(&drawn)?;
         } else {
-            self.keep(|_| drawn.picture.clone());
-            self.mark(&mut drawn.picture);
+            self.lay_aside(&drawn)?;
+            self.mark(&mut drawn);
         }
         let mut path = None;
         if self.job.saves_samples {
             let record = self.job.metadata.then_some(&drawn.record);
             let bytes = self.job.format.encode(&drawn.picture, record)?;
-            path = Some(self.folder.save_sample(|file| Ok(file.write_all(&bytes)?), &drawn.record.named())?);
+            path = Some(self.folder.save_sample(drawn.number, &bytes, &drawn.record.named())?);
+        } else {
+            self.folder.skip_sample(drawn.number)?;
         }
         self.n_saved += 1;
         self.report.add(&drawn, path.as_deref(), verdict.as_ref())?;
         self.tell(&drawn, path.as_deref());
-        self.job.replay.iter().try_for_each(|replay| compare(replay, &drawn, self.progress))
+        self.job.replay.iter().try_for_each(|replay| compare(replay, &drawn, self.progress))?;
+        self.save_grid_of(drawn.number)
     }
 
     /// What the safety checker says of it, if there is one, and does to it.
@@ -106,37 +115,68 @@ impl<'a> Desk<'a> {
     }
 
     /// For the overview, if there will be one.
-    fn keep(&mut self, picture: impl FnOnce(usize) -> Picture) {
-        if self.job.grid_columns.is_some() {
-            self.pictures.push(picture(self.shrinking));
-        }
-    }
-
-    /// The watermark, if it is wanted and there is room for it.
-    fn mark(&mut self, picture: &mut Picture) {
-        if self.job.watermark && !output::mark(picture) {
-            self.progress.note("pictures of less than 256·256 pixels have no room for the invisible watermark");
-        }
-    }
-
-    /// All pictures on one: the grid, or the sheet of a sweep and its page.
-    fn save_overview(&mut self) -> Result<()> {
-        let (Some(columns), false) = (self.job.grid_columns, self.pictures.is_empty()) else { return Ok(()) };
-        let Some(Sweep { title, columns, rows }) = &self.job.sweep else {
-            let mut grid = output::grid(&self.pictures, columns)?;
-            self.mark(&mut grid);
-            self.folder.save_grid(&grid)?;
+    fn lay_aside(&self, drawn: &Drawn) -> Result<()> {
+        if !self.folder.awaits(drawn.number) {
             return Ok(());
-        };
-        // What an interrupted sweep has not drawn is grey.
-        self.pictures.resize(self.job.lines.lines().len(), Picture { width: 1, height: 1, rgb: vec![128; 3] });
-        let (rows, pictures) = (rows.as_ref(), &self.pictures);
-        self.folder.save_page(|file| output::page(&mut BufWriter::new(file), title, columns, rows, pictures))?;
-        match output::sheet(title, columns, rows, pictures) {
-            Ok(sheet) => {
-                self.folder.save_sheet(&sheet)?;
+        }
+        self.folder.lay_aside(drawn.number, &output::shrunk(&drawn.picture, self.shrinking))
+    }
+
+    fn mark(&self, drawn: &mut Drawn) {
+        if self.job.watermark {
+            mark(&mut drawn.picture, self.progress);
+        }
+    }
+
+    /// The grids that this process makes. Of what shards draw, nobody sees all before they have ended.
+    fn grids(&self) -> Option<Grids> {
+        match (self.job.overview, self.job.shard) {
+            (Some(Overview::Grids(grids)), None) => Some(grids),
+            _ => None,
+        }
+    }
+
+    /// Those whose pictures are all here, when the last process did not come to make them.
+    fn save_grids_left(&mut self) -> Result<()> {
+        let Some(grids) = self.grids().filter(|_| !self.finished.is_empty()) else { return Ok(()) };
+        for n in 0..self.job.n_pictures().div_ceil(grids.every) {
+            if !self.folder.has_grid(n) && self.n_lacking(grids, n) == 0 {
+                save_grid(&mut self.folder, grids, n, self.progress)?;
             }
-            Err(too_large) => self.progress.note(&format!("there is a page of this sweep, but no sheet: {too_large}")),
+        }
+        Ok(())
+    }
+
+    /// How many pictures of a grid are to come.
+    fn n_lacking(&self, grids: Grids, n: usize) -> usize {
+        grids.pictures(n, self.job.n_pictures()).filter(|n| !self.finished.contains(n)).count()
+    }
+
+    /// The grid that a picture is on, if it was the last one missing.
+    fn save_grid_of(&mut self, picture: usize) -> Result<()> {
+        let Some(grids) = self.grids() else { return Ok(()) };
+        let n = picture / grids.every;
+        let lacking = self.lacking.get(&n).copied().unwrap_or_else(|| self.n_lacking(grids, n)) - 1;
+        if lacking > 0 || self.folder.has_grid(n) {
+            self.lacking.insert(n, lacking);
+            return Ok(());
+        }
+        self.lacking.remove(&n);
+        save_grid(&mut self.folder, grids, n, self.progress)
+    }
+
+    /// What shows all pictures, or those that were drawn before the run was stopped.
+    fn save_overviews(&mut self) -> Result<()> {
+        if let Some(sweep) = &self.job.sweep
+            && self.job.overview.is_some()
+        {
+            return save_sweep(&mut self.folder, sweep, self.progress);
+        }
+        let Some(grids) = self.grids() else { return Ok(()) };
+        for n in std::mem::take(&mut self.lacking).into_keys() {
+            if !self.folder.has_grid(n) {
+                save_grid(&mut self.folder, grids, n, self.progress)?;
+            }
         }
         Ok(())
     }
@@ -144,8 +184,11 @@ impl<'a> Desk<'a> {
 
 /// How much smaller, in each direction, pictures must be for those of a sweep to fit in memory together.
 fn shrinking(job: &Job) -> usize {
-    let pixels = |settings: Settings| settings.latent_height * settings.latent_width * 64;
-    let largest = job.lines.lines().iter().map(|line| pixels(line.settings)).max().unwrap_or(0);
+    if job.sweep.is_none() {
+        return 1;
+    }
+    let pixels = |settings: &Settings| settings.latent_height * settings.latent_width * 64;
+    let largest = job.lines.settings().iter().map(pixels).max().unwrap_or(0);
     ((largest * job.lines.lines().len()) as f64 / MOST_PIXELS).sqrt().ceil() as usize
 }
 

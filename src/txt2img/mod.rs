@@ -1,9 +1,13 @@
 //! The main loop: for each batch: encode → sample → decode, and on a thread beside it: mark → save.
 
 mod checker;
+mod collect;
 mod contexts;
+mod course;
+mod crew;
 mod desk;
 mod hash;
+mod overview;
 mod report;
 mod run;
 mod verify;
@@ -15,21 +19,25 @@ use crate::device::{self, Precision};
 use crate::interrupt::{self, Interrupted};
 use crate::job::Job;
 use crate::model::Model;
-use crate::output::Folder;
-use crate::progress::Progress;
+use crate::output::{Folder, Opening};
+use crate::progress::{Bar, Progress};
+use crate::safety::{Action, Checker};
 use crate::timings::Timings;
-use anyhow::{Context, Result};
-use candle_core::DType;
+use anyhow::{Context, Error, Result, ensure};
+use candle_core::{DType, Device};
+use course::{Course, Task};
 use desk::Desk;
 use hash::Hash;
 use report::Report;
-use run::Run;
+use run::{Finished, Run, Unsaved, products};
 use serde_json::json;
+use std::collections::HashSet;
 use std::io::Write;
 use std::panic::resume_unwind;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
+pub use collect::collect;
 pub use verify::verify_watermarks;
 
 /// How a run that did not fail ended.
@@ -65,16 +73,21 @@ fn draw(job: &Job) -> Result<End> {
     let mut timings = Timings::start();
     let report = Report::begin(job)?;
     let checkpoint = open(job, &progress)?;
-    let folder = Folder::open(&job.outdir, job.format, job.fname.clone())?;
+    Folder::create(&job.outdir)?;
     let checker = checker::load(job, &progress)?;
-    let model = load(&checkpoint, job, job.precision.dtype(), &progress)?;
-    timings.loaded();
+    let folder = begin(job, &checkpoint, checker.as_ref())?;
+    let finished = folder.finished();
+    let n_left = Course::new(job, &finished).map(|task| task.wanted.len()).sum();
     let (drawn, saved) = thread::scope(|scope| {
         let (pictures, waiting) = sync_channel(MOST_WAITING);
         let is_checked = checker.is_some();
         let hash = Hash::begin(job, &checkpoint, scope);
-        let desk = scope.spawn(|| Desk::new(job, folder, checker, report, hash, &progress).work(waiting));
-        let drawn = Run::new(job, &checkpoint, model, &progress, pictures, is_checked).and_then(Run::draw_all);
+        let desk = Desk::new(job, folder, &finished, checker, report, hash, &progress);
+        let desk = scope.spawn(|| desk.work(waiting, n_left));
+        let drawn = match n_left {
+            0 => Ok(drop(pictures)),
+            _ => draw_all(job, &checkpoint, &finished, &progress, &mut timings, pictures, is_checked),
+        };
         (drawn, desk.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     // Where saving failed, drawing only stopped for it.
@@ -96,6 +109,66 @@ fn draw(job: &Job) -> Result<End> {
     Ok(end)
 }
 
+/// OUTDIR for this run, or as the one left it that is gone on with.
+fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>) -> Result<Folder> {
+    let mut terms = job.terms.clone();
+    let safety = checker.map_or(Action::Off, |_| job.safety.unwrap_or(Action::Replace));
+    terms.insert("--safety".into(), safety.name().into());
+    terms.insert("the model".into(), checkpoint.fingerprint().into());
+    terms.insert("what is multiplied".into(), products(job.precision.dtype()).into());
+    Folder::open(Opening {
+        outdir: &job.outdir,
+        format: job.format,
+        pattern: job.fname.clone(),
+        shard: job.shard,
+        resume: job.resume,
+        terms,
+        pictures: job.n_pictures(),
+        overview: job.overview,
+    })
+}
+
+/// Every device draws its share of what is not finished.
+fn draw_all(
+    job: &Job,
+    checkpoint: &Checkpoint,
+    finished: &HashSet<usize>,
+    progress: &Progress,
+    timings: &mut Timings,
+    pictures: SyncSender<Finished>,
+    is_checked: bool,
+) -> Result<()> {
+    let mut runs = vec![];
+    for unit in &job.units {
+        let load = || Run::new(job, checkpoint, unit, progress, pictures.clone(), is_checked);
+        match unit.run(load) {
+            Err(error) if job.units.len() > 1 && !stops(&error) => tell_failed(&unit.name, &error, progress),
+            run => runs.push(run?),
+        }
+    }
+    drop(pictures);
+    ensure!(!runs.is_empty(), "no device can draw");
+    timings.loaded();
+    let names: Vec<&str> = runs.iter().map(|run| &*run.unit.name).collect();
+    let bar = progress.batches(Course::new(job, finished).count());
+    let workers = runs.into_iter().map(|run| worker(run, &bar)).collect();
+    crew::share(Course::new(job, finished), workers, stops, |i, error| tell_failed(names[i], error, progress))
+}
+
+/// What a device does with each batch.
+fn worker<'a>(mut run: Run<'a>, bar: &'a Bar) -> impl FnMut(&mut Task<'a>) -> Result<()> + Send + 'a {
+    move |task| run.unit.run(|| run.draw(task)).inspect(|()| bar.tick())
+}
+
+/// Whether an error is no fault of the device that came upon it.
+fn stops(error: &Error) -> bool {
+    error.is::<Interrupted>() || error.is::<Unsaved>()
+}
+
+fn tell_failed(device: &str, error: &Error, progress: &Progress) {
+    progress.note(&format!("{device} draws no more ({error:#}); the other devices do its work"));
+}
+
 /// The model's files, fetched where they must be.
 fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
     let half = job.precision == Precision::Autocast;
@@ -108,11 +181,11 @@ fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
     }
 }
 
-fn load(checkpoint: &Checkpoint, job: &Job, dtype: DType, progress: &Progress) -> Result<Model> {
+fn load(checkpoint: &Checkpoint, job: &Job, device: &Device, dtype: DType, progress: &Progress) -> Result<Model> {
     let parts =
         ["model.diffusion_model.", "cond_stage_model.", "first_stage_model.decoder.", "first_stage_model.post_quant"];
     let is_read = |name: &&str| parts.iter().any(|part| name.starts_with(part)) && !name.ends_with("position_ids");
     let tensors = checkpoint.names().filter(is_read).count();
     let bar = progress.loading(tensors);
-    Model::load(checkpoint, &job.config, &job.device, dtype, &|| bar.tick())
+    Model::load(checkpoint, &job.config, device, dtype, &|| bar.tick())
 }

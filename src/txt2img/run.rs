@@ -1,16 +1,18 @@
-//! The batches of a run, one after the other: encode → sample → decode.
+//! One device at work on the batches of a run: encode → sample → decode.
 
 use super::contexts::Contexts;
+use super::course::Task;
 use super::load;
 use super::watch::{Watched, is_finite};
 use crate::checkpoint::Checkpoint;
+use crate::device::Unit;
 use crate::interrupt;
-use crate::job::{Batch, Job, Settings, Wish};
+use crate::job::{Batch, Job, Settings};
 use crate::model::{self, Model};
 use crate::output::{self, Picture, Record};
 use crate::progress::Progress;
 use crate::rng::{Each, Generator, Noise, Origin, Place};
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use candle_core::{DType, IndexOp, Tensor};
 use std::fmt;
 use std::sync::mpsc::SyncSender;
@@ -35,15 +37,28 @@ pub struct Drawn {
 pub enum Finished {
     /// A picture.
     Picture(Box<Drawn>),
-    /// What one will about look like. index: which of its batch it is, from 0. step: after which, from 1.
-    Preview { index: usize, step: usize, picture: Picture },
+    /// What one will about look like. number: which of the run's it is, from 0. step: after which, from 1.
+    Preview { number: usize, step: usize, picture: Picture },
 }
+
+/// The error of drawing on when saving has failed, which has an error of its own.
+#[derive(Debug)]
+pub struct Unsaved;
+
+impl fmt::Display for Unsaved {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("nobody saves pictures any more")
+    }
+}
+
+impl std::error::Error for Unsaved {}
 
 /// A batch before it is decoded.
 struct Sampled {
     latents: Tensor, // (B, h, w, 4)
     origins: Vec<Origin>,
     seconds: f64,
+    products: DType,
     broken: Option<Stage>,
 }
 
@@ -65,15 +80,14 @@ impl fmt::Display for Stage {
     }
 }
 
-/// A run under way.
+/// A run under way, as far as one device draws it.
 pub struct Run<'a> {
     job: &'a Job,
     checkpoint: &'a Checkpoint,
-    model: Model,
-    /// What the model multiplies.
-    dtype: DType,
+    pub unit: &'a Unit,
     progress: &'a Progress,
-    contexts: Contexts<'a>,
+    /// The model; behind it the same in f32, once that was needed.
+    engines: Vec<Engine<'a>>,
     /// The numbers of all pictures that have none of their own.
     stream: Box<dyn Generator>,
     /// What every batch of these starts from, if all start alike.
@@ -83,79 +97,88 @@ pub struct Run<'a> {
     is_checked: bool,
 }
 
+/// A model, and what it made of prompts.
+struct Engine<'a> {
+    model: Model,
+    /// What it multiplies.
+    products: DType,
+    contexts: Contexts<'a>,
+}
+
 impl<'a> Run<'a> {
+    /// The model is loaded here.
     pub fn new(
         job: &'a Job,
         checkpoint: &'a Checkpoint,
-        model: Model,
+        unit: &'a Unit,
         progress: &'a Progress,
         pictures: SyncSender<Finished>,
         is_checked: bool,
     ) -> Result<Self> {
         let mut stream = job.rng.noise(u64::from(job.seed));
         let start = match job.fixed_code {
-            Some(batch) => Some(start(&mut *stream, batch, job, &job.lines.lines()[0].settings)?),
+            Some(batch) => Some(start(&mut *stream, batch, job, unit, &job.lines.settings_of(0))?),
             None => None,
         };
-        let (dtype, contexts) = (job.precision.dtype(), Contexts::new(progress, job.reading));
-        Ok(Self { job, checkpoint, model, dtype, progress, contexts, stream, start, pictures, is_checked })
+        let mut run = Self { job, checkpoint, unit, progress, engines: vec![], stream, start, pictures, is_checked };
+        run.add_engine(job.precision.dtype())?;
+        Ok(run)
     }
 
-    pub fn draw_all(mut self) -> Result<()> {
-        let bar = self.progress.batches(self.job.n_batches());
-        for batch in self.job.batches() {
-            interrupt::check()?;
-            self.draw(&batch)?;
-            bar.tick();
-        }
-        Ok(())
-    }
-
-    fn draw(&mut self, batch: &Batch) -> Result<()> {
-        let before = self.stream.position();
-        let mut sampled = self.sample(batch)?;
+    /// Draws what is wanted of a batch; of the task there stays what was not sent to be saved.
+    pub fn draw(&mut self, task: &mut Task) -> Result<()> {
+        interrupt::check()?;
+        let mut sampled = self.sample(task, 0)?;
         if let Some(stage) = sampled.broken
             && self.turns_to_f32(stage)?
         {
-            self.stream.seek(before);
-            sampled = self.sample(batch)?;
+            sampled = self.sample(task, 1)?;
         }
-        for (index, wish) in batch.wishes.iter().enumerate() {
-            let drawn = self.decode(&sampled, index, wish, &batch.settings)?;
+        while let Some(&index) = task.wanted.first() {
+            let drawn = self.decode(&sampled, index, &task.batch)?;
             send(&self.pictures, Finished::Picture(Box::new(drawn)))?;
+            task.wanted.remove(0);
             interrupt::check()?;
         }
         Ok(())
     }
 
-    fn sample(&mut self, batch: &Batch) -> Result<Sampled> {
+    /// engine: which of them.
+    fn sample(&mut self, task: &Task, engine: usize) -> Result<Sampled> {
         let begun = Instant::now();
+        let batch = &task.batch;
         let Settings { scale, plan, .. } = batch.settings;
-        let mut context = |prompt: &str| self.contexts.of(prompt, &self.model);
+        let Engine { model, contexts, products } = &mut self.engines[engine];
+        let mut context = |prompt: &str| contexts.of(prompt, model);
         let conds = batch.wishes.iter().map(|wish| context(&wish.prompt)).collect::<Result<Vec<_>>>()?; // B of (1, M, C)
         let unconds = batch.wishes.iter().map(|wish| context(wish.negative)).collect::<Result<Vec<_>>>()?;
-        let origins = self.origins(batch);
+        let origins = origins(self.job, task);
+        let n = batch.wishes.len();
         let (x, mut own); // (B, h, w, 4)
         let noise: &mut dyn Noise = if batch.wishes[0].origin.is_some() {
             own = Each::new(self.job.rng, &origins);
-            x = start(&mut own, origins.len(), self.job, &batch.settings)?;
+            x = start(&mut own, n, self.job, self.unit, &batch.settings)?;
             own.go_to_steps(&origins);
             &mut own
         } else {
-            x = self.start(batch)?;
+            self.stream.seek(task.position);
+            x = match &self.start {
+                Some(start) => start.narrow(0, 0, n)?,
+                None => start(&mut *self.stream, n, self.job, self.unit, &batch.settings)?,
+            };
             &mut *self.stream
         };
-        let denoiser = self.model.denoiser_of_each(&unconds, &conds, scale)?;
+        let denoiser = model.denoiser_of_each(&unconds, &conds, scale)?;
         let previews = self.job.preview_steps;
-        let watched = Watched::new(&*denoiser, self.model.schedule(), previews.is_some());
-        let sampler = plan.sampler(self.model.schedule());
+        let watched = Watched::new(&*denoiser, model.schedule(), previews.is_some());
+        let sampler = plan.sampler(model.schedule());
         let bar = self.progress.steps(sampler.steps());
         let mut step = 0;
         let mut tick = || {
             bar.tick();
             step += 1;
             if previews.is_some_and(|every| step % every == 0) {
-                send_previews(&self.pictures, &watched, step)?;
+                send_previews(&self.pictures, &watched, task, step)?;
             }
             interrupt::check()
         };
@@ -166,38 +189,18 @@ impl<'a> Run<'a> {
                 broken = Some(Stage::Text);
             }
         }
-        Ok(Sampled { latents, origins, seconds: begun.elapsed().as_secs_f64(), broken })
-    }
-
-    /// Where the noise of each picture comes from.
-    fn origins(&self, batch: &Batch) -> Vec<Origin> {
-        let here = Place { position: self.stream.position(), of: batch.wishes.len() };
-        let (start, steps) = match self.job.fixed_code {
-            Some(of) => (Place { position: 0, of }, Some(here)),
-            None => (here, None),
-        };
-        let of_stream = |index| Origin { seed: self.job.seed, start, steps, index };
-        let wishes = batch.wishes.iter().enumerate();
-        wishes.map(|(index, wish)| wish.origin.unwrap_or_else(|| of_stream(index))).collect()
-    }
-
-    /// What a batch of the stream's starts from: (B, h, w, 4).
-    fn start(&mut self, batch: &Batch) -> Result<Tensor> {
-        match &self.start {
-            Some(start) => Ok(start.narrow(0, 0, batch.wishes.len())?),
-            None => start(&mut *self.stream, batch.wishes.len(), self.job, &batch.settings),
-        }
+        Ok(Sampled { latents, origins, seconds: begun.elapsed().as_secs_f64(), products: *products, broken })
     }
 
     /// The index-th picture of a batch.
-    fn decode(&mut self, sampled: &Sampled, index: usize, wish: &Wish, settings: &Settings) -> Result<Drawn> {
+    fn decode(&mut self, sampled: &Sampled, index: usize, batch: &Batch) -> Result<Drawn> {
         let begun = Instant::now();
         let latents = sampled.latents.i(index..=index)?; // (1, h, w, 4)
-        let mut pixels = self.model.pixels(&latents)?; // (1, 8h, 8w, 3)
+        let mut pixels = self.engines[0].model.pixels(&latents)?; // (1, 8h, 8w, 3)
         let mut broken = sampled.broken;
         if broken.is_none() && !is_finite(&pixels)? {
             if self.turns_to_f32(Stage::Decode)? {
-                pixels = self.model.pixels(&latents)?;
+                pixels = self.engines[1].model.pixels(&latents)?;
             }
             broken = (!is_finite(&pixels)?).then_some(Stage::Decode);
         }
@@ -210,22 +213,22 @@ impl<'a> Run<'a> {
         let picture = model::picture(&pixels, output::picture)?;
         Ok(Drawn {
             seen: self.is_checked.then(|| model::picture(&pixels, output::rounded)).transpose()?,
-            record: self.record(wish, sampled.origins[index], settings, &picture),
+            record: self.record(sampled, index, batch, &picture),
             picture,
-            number: wish.number,
+            number: batch.wishes[index].number,
             seconds: [sampled.seconds, begun.elapsed().as_secs_f64()],
             broken,
         })
     }
 
-    fn record(&self, wish: &Wish, origin: Origin, settings: &Settings, picture: &Picture) -> Record {
-        let Settings { latent_height, latent_width, scale, plan } = *settings;
-        let job = self.job;
+    fn record(&self, sampled: &Sampled, index: usize, batch: &Batch, picture: &Picture) -> Record {
+        let Settings { latent_height, latent_width, scale, plan } = batch.settings;
+        let (job, wish) = (self.job, &batch.wishes[index]);
         Record {
             version: env!("CARGO_PKG_VERSION").into(),
             prompt: wish.prompt.to_string(),
             negative_prompt: wish.negative.into(),
-            origin,
+            origin: sampled.origins[index],
             rng: job.rng.to_string(),
             sampler: plan.kind.name().into(),
             schedule: plan.spacing.name().into(),
@@ -242,41 +245,66 @@ impl<'a> Run<'a> {
             model_hash: None,
             vae: job.vae.as_ref().map(ToString::to_string),
             config: job.config_path.as_ref().map(|path| path.display().to_string()),
-            products: if self.dtype == DType::F32 { "f32" } else { "bf16" }.into(),
+            products: products(sampled.products).into(),
             watermark: job.watermark,
         }
     }
 
-    /// Whether the model multiplied in half precision till now, and does not any more.
+    /// Whether the model multiplies in half precision, and there is one now that does not. Each batch is tried in half
+    /// precision first: what it comes out as depends on no other.
     fn turns_to_f32(&mut self, stage: Stage) -> Result<bool> {
-        if self.dtype == DType::F32 {
+        if self.engines[0].products == DType::F32 {
             return Ok(false);
         }
-        self.progress
-            .note(&format!("in half precision {stage} gave values that are not numbers: the run goes on in f32"));
-        self.dtype = DType::F32;
-        self.model = load(self.checkpoint, self.job, self.dtype, self.progress)?;
-        self.contexts.clear();
+        self.progress.note(&format!(
+            "in half precision {stage} gave values that are not numbers: where it does, f32 takes its place"
+        ));
+        if self.engines.len() == 1 {
+            self.add_engine(DType::F32)?;
+        }
         Ok(true)
+    }
+
+    fn add_engine(&mut self, products: DType) -> Result<()> {
+        let model = load(self.checkpoint, self.job, &self.unit.device, products, self.progress)?;
+        self.engines.push(Engine { model, products, contexts: Contexts::new(self.progress, self.job.reading) });
+        Ok(())
     }
 }
 
+/// What is multiplied, by its name.
+pub fn products(dtype: DType) -> &'static str {
+    if dtype == DType::F32 { "f32" } else { "bf16" }
+}
+
+/// Where the noise of each picture comes from.
+fn origins(job: &Job, task: &Task) -> Vec<Origin> {
+    let here = Place { position: task.position, of: task.batch.wishes.len() };
+    let (start, steps) = match job.fixed_code {
+        Some(of) => (Place { position: 0, of }, Some(here)),
+        None => (here, None),
+    };
+    let of_stream = |index| Origin { seed: job.seed, start, steps, index };
+    let wishes = task.batch.wishes.iter().enumerate();
+    wishes.map(|(index, wish)| wish.origin.unwrap_or_else(|| of_stream(index))).collect()
+}
+
 fn send(pictures: &SyncSender<Finished>, finished: Finished) -> Result<()> {
-    pictures.send(finished).context("nobody saves pictures any more")
+    pictures.send(finished).map_err(|_| anyhow!(Unsaved))
 }
 
 /// What the batch looks like by now.
-fn send_previews(pictures: &SyncSender<Finished>, watched: &Watched, step: usize) -> Result<()> {
+fn send_previews(pictures: &SyncSender<Finished>, watched: &Watched, task: &Task, step: usize) -> Result<()> {
     let Some(x0) = watched.x0() else { return Ok(()) }; // (B, h, w, 4)
-    for index in 0..x0.dim(0)? {
+    for &index in &task.wanted {
         let picture = output::preview(&x0.i(index..=index)?)?;
-        send(pictures, Finished::Preview { index, step, picture })?;
+        send(pictures, Finished::Preview { number: task.batch.wishes[index].number, step, picture })?;
     }
     Ok(())
 }
 
 /// Fresh noise to start from: (B, h, w, 4).
-fn start(noise: &mut dyn Noise, batch: usize, job: &Job, settings: &Settings) -> Result<Tensor> {
+fn start(noise: &mut dyn Noise, batch: usize, job: &Job, unit: &Unit, settings: &Settings) -> Result<Tensor> {
     let shape = (batch, settings.latent_height, settings.latent_width, job.config.unet.in_channels);
-    Ok(noise.randn_latents(shape, &job.device)?)
+    Ok(noise.randn_latents(shape, &unit.device)?)
 }

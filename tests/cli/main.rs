@@ -10,8 +10,8 @@ mod support;
 mod words;
 
 use txt2img::args::{Args, Seed, SeedMode};
-use txt2img::device::Choice;
 use txt2img::device::Precision;
+use txt2img::device::{Choice, Choices};
 use txt2img::diffusion::samplers::Spacing;
 use txt2img::output::Format;
 use txt2img::progress::Watcher;
@@ -71,7 +71,7 @@ fn defaults() -> Args {
         rng: Rng::Cuda { sms: 108, threads_per_sm: 2048 },
         seed_mode: SeedMode::Stream,
         vae: None,
-        device: Choice::Auto,
+        device: Choices(vec![Choice::Auto]),
         threads: None,
         sweep: vec![],
         swept: None,
@@ -82,6 +82,10 @@ fn defaults() -> Args {
         save_intermediates: None,
         no_metadata: false,
         replay: None,
+        grid_every: None,
+        resume: false,
+        shard: None,
+        collect: false,
         dry_run: false,
         verify_watermark: vec![],
         progress: Watcher::Bar,

@@ -1,7 +1,7 @@
 use serde_json::json;
 use txt2img::output::{Named, Pattern, Record};
 
-use crate::outdir::{Outdir, save_as};
+use crate::outdir::{Outdir, save, save_as};
 use crate::{flat, load};
 
 const CUBE: Named =
@@ -146,7 +146,6 @@ fn a_record_names_its_picture() {
 fn samples_are_named_by_the_pattern() {
     let outdir = Outdir::with(&["samples/00000.png", "samples/notes"]);
     let mut folder = outdir.open_named("{index}-{prompt}");
-    assert_eq!(folder.next_index(), 2);
     save_as(&mut folder, &flat(8, 8, 1), &CUBE).unwrap();
     save_as(&mut folder, &flat(8, 8, 2), &Named { prompt: "a red cone", ..CUBE }).unwrap();
     folder.save_grid(&flat(8, 8, 3)).unwrap();
@@ -171,7 +170,7 @@ fn a_sample_named_like_a_sweep_counts() {
     let outdir = Outdir::new();
     let sweeper = Named { prompt: "sweep-0001", ..CUBE };
     save_as(&mut outdir.open_named("{prompt}"), &flat(8, 8, 1), &sweeper).unwrap();
-    assert_eq!(outdir.open().next_index(), 1);
+    assert!(save(&mut outdir.open(), &flat(8, 8, 1)).unwrap().ends_with("samples/00001.png"));
 }
 
 #[test]

@@ -1,6 +1,4 @@
-use std::thread;
-
-use txt2img::output::Folder;
+use std::fs;
 
 use crate::outdir::{Outdir, save};
 use crate::{flat, load, names, waves};
@@ -52,26 +50,23 @@ fn a_deleted_file_never_causes_an_overwrite() {
 }
 
 #[test]
-fn a_name_taken_meanwhile_is_skipped() {
+fn a_name_taken_meanwhile_is_added_to() {
     let outdir = Outdir::new();
-    let (mut ours, mut theirs) = (outdir.open(), outdir.open());
-    assert!(save(&mut theirs, &flat(8, 8, 1)).unwrap().ends_with("samples/00000.png"));
-    assert!(save(&mut ours, &flat(8, 8, 2)).unwrap().ends_with("samples/00001.png"));
-    assert!(save(&mut theirs, &flat(8, 8, 1)).unwrap().ends_with("samples/00002.png"));
-    assert_eq!(load(outdir.path().join("samples/00000.png")), flat(8, 8, 1));
+    let mut ours = outdir.open();
+    fs::write(outdir.path().join("samples/00000.png"), "theirs").unwrap();
+    assert!(save(&mut ours, &flat(8, 8, 2)).unwrap().ends_with("samples/00000-2.png"));
+    assert!(save(&mut ours, &flat(8, 8, 1)).unwrap().ends_with("samples/00001.png"));
+    assert_eq!(fs::read(outdir.path().join("samples/00000.png")).unwrap(), b"theirs");
 }
 
 #[test]
-fn many_writers_never_share_a_name() {
+fn another_run_is_refused_while_one_goes_on() {
     let outdir = Outdir::new();
-    let mut folders: Vec<Folder> = (0..8).map(|_| outdir.open()).collect();
-    thread::scope(|scope| {
-        for (level, folder) in folders.iter_mut().enumerate() {
-            scope.spawn(move || (0..10).for_each(|_| drop(save(folder, &flat(8, 8, level as u8)).unwrap())));
-        }
-    });
-    let numbered: Vec<String> = (0..80).map(|number| format!("samples/{number:05}.png")).collect();
-    assert_eq!(outdir.files(), numbered);
+    let ours = outdir.open();
+    let expected = format!("another txt2img is drawing into '{}'; wait for it", outdir.path().display());
+    assert!(outdir.refusal().starts_with(&expected), "{}", outdir.refusal());
+    drop(ours);
+    outdir.open();
 }
 
 #[test]
@@ -86,6 +81,6 @@ fn an_unfinished_file_does_not_count() {
 fn opening_leaves_nothing_but_the_folders() {
     let outdir = Outdir::new();
     outdir.open();
-    assert_eq!(names(&outdir.path()), ["samples"]);
+    assert_eq!(names(&outdir.path()), ["run.jsonl", "samples"]);
     assert!(outdir.files().is_empty());
 }

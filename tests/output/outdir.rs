@@ -1,30 +1,55 @@
 //! A folder to write to, and what a test asks about it.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use tempfile::TempDir;
-use txt2img::output::{Folder, Format, Named, Pattern, Picture};
+use txt2img::output::{Folder, Format, Named, Opening, Pattern, Picture, Terms};
 
 use crate::names;
 
 const OLD: &str = "old";
 
-/// An OUTDIR whose samples are numbered PNG files.
-pub fn open(outdir: impl AsRef<Path>) -> Result<Folder> {
-    Folder::open(outdir.as_ref(), Format::Png, None)
+/// A run into OUTDIR.
+pub struct Run {
+    pub folder: Folder,
+    samples: usize,
+    grids: usize,
 }
 
-/// Saves a picture of which nothing is known.
-pub fn save(folder: &mut Folder, picture: &Picture) -> Result<PathBuf> {
-    save_as(folder, picture, &Named::default())
+/// One whose samples are numbered PNG files.
+pub fn open(outdir: impl AsRef<Path>) -> Result<Run> {
+    open_as(opening(outdir.as_ref()))
 }
 
-pub fn save_as(folder: &mut Folder, picture: &Picture, named: &Named) -> Result<PathBuf> {
+pub fn open_as(opening: Opening) -> Result<Run> {
+    Folder::create(opening.outdir)?;
+    Ok(Run { folder: Folder::open(opening)?, samples: 0, grids: 0 })
+}
+
+/// Of a run of a thousand pictures that has no terms and no grid.
+pub fn opening(outdir: &Path) -> Opening<'_> {
+    let (format, terms) = (Format::Png, Terms::new());
+    Opening { outdir, format, pattern: None, shard: None, resume: false, terms, pictures: 1000, overview: None }
+}
+
+/// Saves the run's next picture, of which nothing is known.
+pub fn save(run: &mut Run, picture: &Picture) -> Result<PathBuf> {
+    save_as(run, picture, &Named::default())
+}
+
+pub fn save_as(run: &mut Run, picture: &Picture, named: &Named) -> Result<PathBuf> {
     let png = Format::Png.encode(picture, None)?;
-    folder.save_sample(|file| Ok(file.write_all(&png)?), named)
+    run.samples += 1;
+    run.folder.save_sample(run.samples - 1, &png, named)
+}
+
+impl Run {
+    pub fn save_grid(&mut self, picture: &Picture) -> Result<PathBuf> {
+        self.grids += 1;
+        self.folder.save_grid(self.grids - 1, picture, false)
+    }
 }
 
 /// An OUTDIR of its own, not there yet, removed with the value.
@@ -47,23 +72,23 @@ impl Outdir {
         self.0.path().join("out")
     }
 
-    pub fn open(&self) -> Folder {
+    pub fn open(&self) -> Run {
         open(self.path()).unwrap()
     }
 
     /// Its samples are named by a pattern.
-    pub fn open_named(&self, pattern: &str) -> Folder {
-        Folder::open(&self.path(), Format::Png, Some(Pattern::parse(pattern).unwrap())).unwrap()
+    pub fn open_named(&self, pattern: &str) -> Run {
+        open_as(Opening { pattern: Some(Pattern::parse(pattern).unwrap()), ..opening(&self.path()) }).unwrap()
     }
 
     pub fn is_old(&self, file: &str) -> bool {
         fs::read(self.path().join(file)).unwrap() == OLD.as_bytes()
     }
 
-    /// All files in it, sorted: its own, then those of `samples`.
+    /// All files in it but its journal, sorted: its own, then those of `samples`.
     pub fn files(&self) -> Vec<String> {
         let mut files = names(&self.path());
-        files.retain(|name| name != "samples");
+        files.retain(|name| name != "samples" && name != "run.jsonl");
         files.extend(names(&self.path().join("samples")).into_iter().map(|name| format!("samples/{name}")));
         files
     }

@@ -67,7 +67,7 @@ fn previews_have_a_folder_of_their_own_that_does_not_count() {
     let outdir = Outdir::new();
     let mut folder = outdir.open();
     assert!(!outdir.path().join("intermediates").exists());
-    let path = folder.save_preview(3, 12, &flat(8, 8, 5)).unwrap();
+    let path = folder.folder.save_preview(3, 12, &flat(8, 8, 5)).unwrap();
     assert_eq!(path, outdir.path().join("intermediates/00003-012.png"));
     assert_eq!(load(path), flat(8, 8, 5));
     save(&mut folder, &flat(8, 8, 1)).unwrap();
@@ -79,8 +79,9 @@ fn previews_have_a_folder_of_their_own_that_does_not_count() {
 #[test]
 fn a_preview_overwrites_nothing() {
     let outdir = Outdir::new();
-    let folder = outdir.open();
-    (1..4).for_each(|level| drop(folder.save_preview(0, 1, &flat(8, 8, level)).unwrap()));
+    for level in 1..4 {
+        outdir.open().folder.save_preview(0, 1, &flat(8, 8, level)).unwrap();
+    }
     let previews = outdir.path().join("intermediates");
     assert_eq!(names(&previews), ["00000-001-2.png", "00000-001-3.png", "00000-001.png"]);
     assert_eq!(load(previews.join("00000-001.png")), flat(8, 8, 1));
@@ -89,9 +90,9 @@ fn a_preview_overwrites_nothing() {
 #[test]
 fn a_file_in_the_way_of_previews_is_named() {
     let outdir = Outdir::new();
-    let folder = outdir.open();
+    let mut folder = outdir.open();
     let file = outdir.path().join("intermediates");
     fs::write(&file, "in the way").unwrap();
-    let error = folder.save_preview(0, 1, &flat(8, 8, 1)).unwrap_err().to_string();
+    let error = folder.folder.save_preview(0, 1, &flat(8, 8, 1)).unwrap_err().to_string();
     assert_eq!(error, format!("'{}' is a file, not a folder: choose another --outdir", file.display()));
 }

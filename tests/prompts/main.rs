@@ -3,6 +3,7 @@
 mod contexts;
 mod denoisers;
 mod emphasis;
+mod lines;
 mod long;
 #[path = "../support/mod.rs"]
 mod support;

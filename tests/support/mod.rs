@@ -145,9 +145,11 @@ impl TestRun {
         run
     }
 
-    /// Everything below `out`, folders aside.
+    /// Everything below `out`, folders and the run's journal aside.
     pub fn files(&self) -> Vec<String> {
-        files_below(&self.path("out"))
+        let mut files = files_below(&self.path("out"));
+        files.retain(|file| file != "run.jsonl");
+        files
     }
 
     #[track_caller]

@@ -63,6 +63,10 @@ impl Sampler for Ddim {
         self.steps.len()
     }
 
+    fn draws(&self) -> usize {
+        self.steps.len()
+    }
+
     fn sample(
         &self,
         model: &dyn EpsModel,

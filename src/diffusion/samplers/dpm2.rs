@@ -23,6 +23,10 @@ impl Sampler for Dpm2 {
         self.sigmas.len()
     }
 
+    fn draws(&self) -> usize {
+        self.sigmas.len()
+    }
+
     fn sample(
         &self,
         model: &dyn EpsModel,

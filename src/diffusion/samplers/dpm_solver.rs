@@ -58,6 +58,10 @@ impl Sampler for DpmSolver {
         self.points.len() - 1
     }
 
+    fn draws(&self) -> usize {
+        0
+    }
+
     fn sample(
         &self,
         model: &dyn EpsModel,

@@ -23,6 +23,10 @@ impl Sampler for DpmPp2m {
         self.sigmas.len()
     }
 
+    fn draws(&self) -> usize {
+        0
+    }
+
     fn sample(
         &self,
         model: &dyn EpsModel,

@@ -23,6 +23,10 @@ impl Sampler for EulerAncestral {
         self.sigmas.len()
     }
 
+    fn draws(&self) -> usize {
+        self.sigmas.pairs().filter(|&(_, next)| next > 0.).count()
+    }
+
     fn sample(
         &self,
         model: &dyn EpsModel,

@@ -26,6 +26,10 @@ impl Sampler for Lms {
         self.sigmas.len()
     }
 
+    fn draws(&self) -> usize {
+        0
+    }
+
     fn sample(
         &self,
         model: &dyn EpsModel,

@@ -33,6 +33,9 @@ pub trait Sampler: Send + Sync {
     /// How many times `sample` ticks.
     fn steps(&self) -> usize;
 
+    /// How many times `sample` calls for noise, each time of x's size.
+    fn draws(&self) -> usize;
+
     /// x: (B, h, w, C) standard normal noise → latents of the same shape.
     ///
     /// Draws from `noise` exactly as often as the original does, needed or not: the next batch starts where this one

@@ -29,6 +29,10 @@ impl Sampler for Plms {
         self.steps.len()
     }
 
+    fn draws(&self) -> usize {
+        self.steps.len() + 1 // the first step is two
+    }
+
     fn sample(
         &self,
         model: &dyn EpsModel,

@@ -1,0 +1,193 @@
+//! Lines, laid down so that a million of them take little memory: what several have in common is there once.
+
+use super::{Line, Settings};
+use crate::diffusion::samplers::Plan;
+use anyhow::{Context, Result};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// Every line, in order.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Kept {
+    /// All prompts, and what to avoid, one after the other.
+    texts: String,
+    /// Different ones.
+    settings: Vec<Settings>,
+    lines: Vec<Entry>,
+}
+
+/// One line, in 28 bytes.
+#[derive(Clone, PartialEq, Debug)]
+struct Entry {
+    prompt: Place,
+    negative: Place,
+    seed: Option<u32>,
+    /// Which.
+    settings: u32,
+}
+
+/// Where a text is, in bytes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Place {
+    start: u32,
+    end: u32,
+}
+
+impl Place {
+    const EMPTY: Self = Self { start: 0, end: 0 };
+}
+
+impl Kept {
+    /// # Errors
+    /// The first of the lines', and when they take more than 4 GiB.
+    pub fn new<'a>(lines: impl IntoIterator<Item = Result<Line<'a>>>) -> Result<Self> {
+        let mut keeper = Keeper::default();
+        lines.into_iter().try_for_each(|line| keeper.keep(line?))?;
+        Ok(keeper.kept)
+    }
+
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    pub fn line(&self, i: usize) -> Line<'_> {
+        let (prompt, negative) = (self.prompt(i).into(), self.negative(i).into());
+        Line { prompt, negative, seed: self.seed(i), settings: self.settings(i) }
+    }
+
+    pub fn prompt(&self, i: usize) -> &str {
+        self.text(self.lines[i].prompt)
+    }
+
+    pub fn negative(&self, i: usize) -> &str {
+        self.text(self.lines[i].negative)
+    }
+
+    pub fn seed(&self, i: usize) -> Option<u32> {
+        self.lines[i].seed
+    }
+
+    pub fn settings(&self, i: usize) -> Settings {
+        self.settings[self.lines[i].settings as usize]
+    }
+
+    /// Each once.
+    pub fn all_settings(&self) -> &[Settings] {
+        &self.settings
+    }
+
+    /// Whether both may be in one batch: the run's stream of numbers and one's own do not mix.
+    pub fn go_together(&self, i: usize, j: usize) -> bool {
+        self.seed(i).is_some() == self.seed(j).is_some() && self.settings(i) == self.settings(j)
+    }
+
+    fn text(&self, place: Place) -> &str {
+        &self.texts[place.start as usize..place.end as usize]
+    }
+
+    fn add(&mut self, text: &str) -> Result<Place> {
+        let (start, end) = (small(self.texts.len())?, small(self.texts.len() + text.len())?);
+        self.texts.push_str(text);
+        Ok(Place { start, end })
+    }
+}
+
+/// # Errors
+/// On numbers that only lines without end come to.
+pub fn small(n: usize) -> Result<u32> {
+    u32::try_from(n).context("the prompts take more than 4 GiB together; draw some of them at a time")
+}
+
+/// Kept lines, and what is known of them while more come.
+#[derive(Default)]
+struct Keeper<'a> {
+    kept: Kept,
+    negatives: HashMap<Cow<'a, str>, Place>,
+    settings: HashMap<[u64; 7], u32>,
+}
+
+impl<'a> Keeper<'a> {
+    fn keep(&mut self, line: Line<'a>) -> Result<()> {
+        let prompt = self.prompt(&line.prompt)?;
+        let negative = self.negative(line.negative)?;
+        let settings = self.settings(line.settings)?;
+        self.kept.lines.push(Entry { prompt, negative, seed: line.seed, settings });
+        Ok(())
+    }
+
+    fn prompt(&mut self, text: &str) -> Result<Place> {
+        match self.kept.lines.last() {
+            _ if text.is_empty() => Ok(Place::EMPTY),
+            Some(last) if self.kept.text(last.prompt) == text => Ok(last.prompt),
+            _ => self.kept.add(text),
+        }
+    }
+
+    fn negative(&mut self, text: Cow<'a, str>) -> Result<Place> {
+        if text.is_empty() {
+            return Ok(Place::EMPTY);
+        }
+        if let Some(last) = self.kept.lines.last()
+            && self.kept.text(last.negative) == text
+        {
+            return Ok(last.negative);
+        }
+        if let Some(&place) = self.negatives.get(&text) {
+            return Ok(place);
+        }
+        let place = self.kept.add(&text)?;
+        self.negatives.insert(text, place);
+        Ok(place)
+    }
+
+    fn settings(&mut self, settings: Settings) -> Result<u32> {
+        if let Some(last) = self.kept.lines.last()
+            && self.kept.settings[last.settings as usize] == settings
+        {
+            return Ok(last.settings);
+        }
+        let next = small(self.kept.settings.len())?;
+        Ok(*self.settings.entry(key(settings)).or_insert_with(|| {
+            self.kept.settings.push(settings);
+            next
+        }))
+    }
+}
+
+/// What settings are looked up by: all their bits.
+fn key(settings: Settings) -> [u64; 7] {
+    let Settings { latent_height, latent_width, scale, plan } = settings;
+    let Plan { kind, steps, eta, spacing } = plan;
+    let size = [latent_height as u64, latent_width as u64];
+    [size[0], size[1], scale.to_bits(), kind as u64, steps as u64, eta.to_bits(), spacing as u64]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diffusion::samplers::{Kind, Spacing};
+
+    fn settings(scale: f64) -> Settings {
+        let plan = Plan { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
+        Settings { latent_height: 8, latent_width: 8, scale, plan }
+    }
+
+    #[test]
+    fn lines_come_out_as_they_went_in_and_share_what_they_can() {
+        let line = |i: usize| Line {
+            prompt: ["a cube", "a cube", "ü"][i % 3].into(),
+            negative: ["", "fog"][i % 2].into(),
+            seed: (i == 4).then_some(7),
+            settings: settings([3., 7.5][i / 3 % 2]),
+        };
+        let kept = Kept::new((0..12).map(line).map(Ok)).unwrap();
+        assert_eq!((0..kept.len()).map(|i| kept.line(i)).collect::<Vec<_>>(), (0..12).map(line).collect::<Vec<_>>());
+        assert_eq!(kept.all_settings(), [settings(3.), settings(7.5)]);
+        assert_eq!(kept.texts.len(), 4 * "a cubeü".len() + "fog".len());
+    }
+
+    #[test]
+    fn a_line_takes_few_bytes_beside_its_text() {
+        assert!(size_of::<Entry>() <= 28);
+    }
+}

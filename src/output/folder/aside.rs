@@ -1,0 +1,67 @@
+//! Pictures that are laid aside for an overview of many: on disk, for they may be many, and the run may end early.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::{list, unfinished};
+use crate::output::{Format, Picture, open};
+
+/// `OUTDIR/.txt2img-aside/N.png`
+pub struct Aside {
+    folder: PathBuf,
+    /// Those that were there before this process.
+    found: HashSet<usize>,
+}
+
+impl Aside {
+    pub fn new(outdir: &Path) -> Result<Self> {
+        let folder = outdir.join(format!("{}aside", unfinished::UNFINISHED));
+        let number = |name: std::ffi::OsString| name.to_str()?.strip_suffix(".png")?.parse().ok();
+        let found = list(&folder)?.into_iter().filter_map(number).collect();
+        Ok(Self { folder, found })
+    }
+
+    /// Whether the n-th was there before this process.
+    pub fn had(&self, n: usize) -> bool {
+        self.found.contains(&n)
+    }
+
+    pub fn put(&self, n: usize, picture: &Picture) -> Result<()> {
+        let path = self.path(n);
+        let put = || -> Result<()> {
+            fs::create_dir_all(&self.folder)?;
+            let mut file = unfinished::unfinished(&self.folder)?;
+            file.write_all(&Format::Png.encode(picture, None)?)?;
+            file.as_file().sync_data()?;
+            Ok(unfinished::replace(file, &path)?)
+        };
+        put().with_context(|| format!("cannot write '{}'", path.display()))
+    }
+
+    /// The n-th, if it is there.
+    pub fn get(&self, n: usize) -> Result<Option<Picture>> {
+        let path = self.path(n);
+        path.exists().then(|| open(&path)).transpose()
+    }
+
+    /// Those that are not needed any more.
+    pub fn remove(&self, numbers: impl Iterator<Item = usize>) {
+        // What stays is in nobody's way.
+        numbers.for_each(|n| drop(fs::remove_file(self.path(n))));
+        let _ = fs::remove_dir(&self.folder);
+    }
+
+    /// All of them.
+    pub fn clear(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+        self.found.clear();
+    }
+
+    fn path(&self, n: usize) -> PathBuf {
+        self.folder.join(format!("{n}.png"))
+    }
+}

@@ -1,0 +1,54 @@
+//! One process at a time.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// How a file is held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Held {
+    /// By this process alone.
+    Alone,
+    /// With others that share it too.
+    Shared,
+}
+
+/// How long others are waited for that hold a file for a moment only.
+const PATIENCE: usize = 50;
+const MOMENT: Duration = Duration::from_millis(100);
+
+/// Whether nobody else holds it.
+pub fn alone(file: &File) -> io::Result<bool> {
+    held(file.try_lock())
+}
+
+/// Alone, if that can be, or else with those that share it; none if another holds it alone, and goes on to.
+pub fn alone_or_shared(file: &File) -> io::Result<Option<Held>> {
+    for _ in 0..PATIENCE {
+        if alone(file)? {
+            return Ok(Some(Held::Alone));
+        }
+        if held(file.try_lock_shared())? {
+            return Ok(Some(Held::Shared));
+        }
+        sleep(MOMENT);
+    }
+    Ok(None)
+}
+
+/// From held alone to shared.
+pub fn share(file: &File) -> io::Result<()> {
+    file.unlock()?;
+    file.lock_shared()
+}
+
+fn held(lock: Result<(), TryLockError>) -> io::Result<bool> {
+    match lock {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        // A file system without locks has nobody to ask.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}

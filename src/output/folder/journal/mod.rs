@@ -1,0 +1,243 @@
+//! `OUTDIR/run.jsonl`: what was begun and what of it is done, so that it can be gone on with after any end.
+//!
+//! A file is promised, with its hash, before it gets its name, and done after: whatever happens in between, the next
+//! process knows whether it is there. Shards have journals of their own, `run-I-of-N.jsonl`, and share the run's.
+
+mod entry;
+mod lock;
+mod past;
+
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use entry::Entry;
+pub use entry::{Begun, Grids, Overview, Promise, Terms, What};
+use lock::Held;
+use past::{Past, differences};
+
+use crate::shard::Shard;
+
+const NAME: &str = "run.jsonl";
+
+/// Whether a file of OUTDIR is a journal.
+pub fn is_one(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    let shard = |name: &str| {
+        let (index, of) = name.strip_prefix("run-")?.strip_suffix(".jsonl")?.split_once("-of-")?;
+        Some(index.parse::<usize>().is_ok() && of.parse::<usize>().is_ok())
+    };
+    name == NAME || shard(name).unwrap_or(false)
+}
+
+/// A run's journal, held so that no other process draws the same.
+pub struct Journal {
+    file: File,
+    path: PathBuf,
+    shard: Option<Shard>,
+    /// The run's own, where `file` is a shard's.
+    _shared: Option<File>,
+    past: Past,
+    is_new: bool,
+}
+
+impl Journal {
+    /// Begins a run, or goes on with one. begun: what is to be drawn, asked for once nobody else may draw.
+    ///
+    /// # Errors
+    /// When another process draws here, when the journals are not ours, or when what is to be gone on with is another
+    /// run.
+    pub fn open(
+        outdir: &Path,
+        shard: Option<Shard>,
+        resume: bool,
+        begun: impl FnOnce() -> Result<Begun>,
+    ) -> Result<Self> {
+        match shard {
+            None => Self::whole(outdir, resume, begun),
+            Some(shard) => Self::part(outdir, shard, resume, begun),
+        }
+    }
+
+    /// The last run, to be looked at.
+    ///
+    /// # Errors
+    /// When there is none, or it is being drawn.
+    pub fn last(outdir: &Path) -> Result<Self> {
+        let path = outdir.join(NAME);
+        ensure!(path.exists(), "'{}' is not there: no run has begun in that folder", path.display());
+        let file = hold(&path)?;
+        let mut runs = past::read(outdir)?;
+        let Some(past) = runs.pop() else { bail!("'{}' tells of no run", path.display()) };
+        let mut journal = Self { file, path, shard: None, _shared: None, past, is_new: false };
+        journal.append(&Entry::Of(runs.len()))?;
+        Ok(journal)
+    }
+
+    fn whole(outdir: &Path, resume: bool, begun: impl FnOnce() -> Result<Begun>) -> Result<Self> {
+        let path = outdir.join(NAME);
+        let file = hold(&path)?;
+        let (mut runs, begun) = (past::read(outdir)?, begun()?);
+        let same = runs.iter().rposition(|run| run.begun.terms == begun.terms);
+        let (past, entry) = match same {
+            Some(run) if resume => (runs.swap_remove(run), Entry::Of(run)),
+            None if resume && !runs.is_empty() => {
+                let then = &runs[runs.len() - 1].begun.terms;
+                bail!("--resume: the run in '{}' is another: {}", outdir.display(), differences(then, &begun.terms))
+            }
+            _ => (Past::new(begun.clone()), Entry::Begun(Box::new(begun))),
+        };
+        let is_new = matches!(entry, Entry::Begun(_));
+        let mut journal = Self { file, path, shard: None, _shared: None, past, is_new };
+        journal.append(&entry)?;
+        Ok(journal)
+    }
+
+    fn part(outdir: &Path, shard: Shard, resume: bool, begun: impl FnOnce() -> Result<Begun>) -> Result<Self> {
+        let path = outdir.join(NAME);
+        let mut shared = open(&path)?;
+        let held = lock::alone_or_shared(&shared).with_context(|| cannot(&path))?;
+        let Some(held) = held else { bail!(is_busy(&path)) };
+        let (mut runs, begun) = (past::read(outdir)?, begun()?);
+        let is_new = runs.is_empty();
+        if is_new {
+            ensure!(held == Held::Alone, "'{}' is empty, and held by others", path.display());
+            past::mend(&mut shared).with_context(|| cannot(&path))?;
+            append(&mut shared, &Entry::Begun(Box::new(begun.clone()))).with_context(|| cannot(&path))?;
+            runs.push(Past::new(begun.clone()));
+        }
+        lock::share(&shared).with_context(|| cannot(&path))?;
+        let run = runs.len() - 1;
+        let past = runs.swap_remove(run);
+        let (then, now) = (&past.begun, &begun);
+        let of = "shards need an OUTDIR that has no other run in it";
+        ensure!(then.terms == now.terms, "{of}: in '{}' {}", outdir.display(), differences(&then.terms, &now.terms));
+        ensure!(then.shards == now.shards, "{of}: '{}' has one of {}", outdir.display(), n_shards(then.shards));
+        let path = outdir.join(format!("run-{}-of-{}.jsonl", shard.index, shard.of));
+        ensure!(
+            resume || !path.exists(),
+            "shard {shard} has begun in '{}': --resume goes on with it",
+            outdir.display()
+        );
+        let file = hold(&path)?;
+        let mut journal = Self { file, path, shard: Some(shard), _shared: Some(shared), past, is_new };
+        journal.append(&Entry::Of(run))?;
+        Ok(journal)
+    }
+
+    /// What is drawn.
+    pub fn begun(&self) -> &Begun {
+        &self.past.begun
+    }
+
+    /// Whether nobody has drawn anything of it.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Whether a process draws a part of the run.
+    pub fn is_part(&self) -> bool {
+        self.shard.is_some()
+    }
+
+    /// What was done before this process, with its file if it has one.
+    pub fn kept(&self, what: What) -> Option<Option<&Promise>> {
+        let kept = self.past.kept.get(&what)?;
+        match kept {
+            Some(promise) if promise.partial => None,
+            kept => Some(kept.as_ref()),
+        }
+    }
+
+    /// All of that.
+    pub fn all_kept(&self) -> impl Iterator<Item = (What, Option<&Promise>)> {
+        self.past.kept.iter().map(|(what, promise)| (*what, promise.as_ref()))
+    }
+
+    /// What was written of something when the run was stopped.
+    pub fn partial(&self, what: What) -> Option<&Promise> {
+        self.past.kept.get(&what)?.as_ref().filter(|promise| promise.partial)
+    }
+
+    /// The shards that have not ended.
+    pub fn unfinished_shards(&self) -> Vec<usize> {
+        let ended = |shard: &usize| self.past.ended.iter().any(|ended| ended.is_none_or(|ended| ended == *shard));
+        if self.past.begun.shards == 1 {
+            vec![]
+        } else {
+            (0..self.past.begun.shards).filter(|shard| !ended(shard)).collect()
+        }
+    }
+
+    /// Settles what the last process did not come to say. is_there: whether a promise was kept.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub fn settle(&mut self, is_there: impl Fn(&Promise) -> bool) -> Result<()> {
+        let there = self.past.promised.values().filter(|promise| is_there(promise)).map(|promise| promise.what);
+        for what in there.collect::<Vec<_>>() {
+            self.append(&Entry::Done(what))?;
+            self.past.keep(what);
+        }
+        Ok(())
+    }
+
+    /// Forgets what is not there any more.
+    pub fn forget(&mut self, is_gone: impl Fn(&Promise) -> bool) {
+        self.past.kept.retain(|_, promise| !promise.as_ref().is_some_and(&is_gone));
+    }
+
+    /// A file will get its name.
+    pub fn promise(&mut self, promise: Promise) -> Result<()> {
+        self.append(&Entry::Promised(promise))
+    }
+
+    /// It has it.
+    pub fn done(&mut self, what: What) -> Result<()> {
+        self.append(&Entry::Done(what))
+    }
+
+    /// All is done.
+    pub fn end(&mut self) -> Result<()> {
+        self.append(&Entry::Ended(self.shard.map(|shard| shard.index)))
+    }
+
+    fn append(&mut self, entry: &Entry) -> Result<()> {
+        append(&mut self.file, entry).with_context(|| cannot(&self.path))
+    }
+}
+
+fn append(file: &mut File, entry: &Entry) -> Result<()> {
+    let mut line = serde_json::to_string(entry)?;
+    line.push('\n');
+    file.write_all(line.as_bytes())?;
+    Ok(file.sync_data()?)
+}
+
+/// The journal, held alone, its lines whole.
+fn hold(path: &Path) -> Result<File> {
+    let mut file = open(path)?;
+    ensure!(lock::alone(&file).with_context(|| cannot(path))?, is_busy(path));
+    past::mend(&mut file).with_context(|| cannot(path))?;
+    Ok(file)
+}
+
+fn open(path: &Path) -> Result<File> {
+    OpenOptions::new().create(true).append(true).read(true).open(path).with_context(|| cannot(path))
+}
+
+fn n_shards(n: usize) -> String {
+    if n == 1 { "one process".into() } else { format!("{n} shards") }
+}
+
+fn is_busy(path: &Path) -> String {
+    let outdir = path.parent().unwrap_or(Path::new("")).display();
+    format!("another txt2img is drawing into '{outdir}'; wait for it, or choose another --outdir")
+}
+
+fn cannot(path: &Path) -> String {
+    format!("cannot write '{}'", path.display())
+}

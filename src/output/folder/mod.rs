@@ -1,0 +1,317 @@
+//! OUTDIR: its names, its files, and the journal of what was begun and done there.
+
+mod aside;
+mod journal;
+mod names;
+mod series;
+mod unfinished;
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::{Format, Named, Pattern, Picture, sha256};
+use crate::shard::Shard;
+use aside::Aside;
+use journal::{Journal, Promise, What};
+use names::{INTERMEDIATES, SAMPLES};
+
+pub use journal::{Begun, Grids, Overview, Terms};
+pub use names::{Name, Names, Numbering};
+pub use unfinished::unfinished;
+
+/// OUTDIR while a run is drawn into it.
+pub struct Folder {
+    outdir: PathBuf,
+    names: Names,
+    journal: Journal,
+    aside: Aside,
+}
+
+/// What a run will write.
+pub struct Opening<'a> {
+    /// The folder.
+    pub outdir: &'a Path,
+    /// Of samples.
+    pub format: Format,
+    /// Names of samples; without one they are numbers.
+    pub pattern: Option<Pattern>,
+    /// The part that this process draws, if it is not all.
+    pub shard: Option<Shard>,
+    /// Whether to go on with what was begun.
+    pub resume: bool,
+    /// All that decides how pictures come out.
+    pub terms: Terms,
+    /// How many there are.
+    pub pictures: usize,
+    /// What shows many of them at once.
+    pub overview: Option<Overview>,
+}
+
+impl Folder {
+    /// Creates OUTDIR and OUTDIR/samples where they are missing.
+    ///
+    /// # Errors
+    /// When they cannot be created or written to.
+    pub fn create(outdir: &Path) -> Result<()> {
+        let samples = outdir.join(SAMPLES);
+        create(&samples)?;
+        check_writable(outdir)?;
+        check_writable(&samples)
+    }
+
+    /// Begins a run in OUTDIR, which is there, or goes on with one.
+    ///
+    /// # Errors
+    /// When another process draws there, or what is to be gone on with is another run.
+    pub fn open(opening: Opening) -> Result<Self> {
+        let Opening { outdir, format, pattern, shard, resume, terms, pictures, overview } = opening;
+        let begun = || {
+            let numbering = Numbering::look(outdir, format)?;
+            Ok(Begun { terms, pictures, shards: shard.map_or(1, |shard| shard.of), overview, numbering })
+        };
+        let journal = Journal::open(outdir, shard, resume, begun)?;
+        let folder = Self::new(outdir, journal, format, pattern)?;
+        if !folder.journal.is_part() {
+            folder.tidy()?;
+        }
+        Ok(folder)
+    }
+
+    /// OUTDIR as the last run left it.
+    ///
+    /// # Errors
+    /// When there was none, or it goes on.
+    pub fn reopen(outdir: &Path) -> Result<Self> {
+        let folder = Self::new(outdir, Journal::last(outdir)?, Format::Png, None)?;
+        folder.tidy()?;
+        Ok(folder)
+    }
+
+    fn new(outdir: &Path, mut journal: Journal, format: Format, pattern: Option<Pattern>) -> Result<Self> {
+        journal.settle(|promise| is_kept(outdir, promise))?;
+        journal.forget(|promise| matches!(promise.what, What::Picture(_)) && !outdir.join(&*promise.file).exists());
+        let names = Names::new(journal.begun().numbering.clone(), format, pattern);
+        let mut aside = Aside::new(outdir)?;
+        if journal.is_new() {
+            aside.clear();
+        }
+        Ok(Self { outdir: outdir.to_owned(), names, journal, aside })
+    }
+
+    /// Removes what a process left unfinished that was ended; nobody else is at work here.
+    fn tidy(&self) -> Result<()> {
+        for folder in [self.outdir.clone(), self.outdir.join(SAMPLES), self.outdir.join(INTERMEDIATES)] {
+            for name in list(&folder)?.into_iter().filter(|name| unfinished::is_unfinished(name)) {
+                // The folder of pictures laid aside is no file.
+                let _ = fs::remove_file(folder.join(name));
+            }
+        }
+        Ok(())
+    }
+
+    /// The run.
+    pub fn run(&self) -> &Begun {
+        self.journal.begun()
+    }
+
+    /// The pictures that need not be drawn, for they are here, and laid aside where they are still to come on a grid.
+    pub fn finished(&self) -> HashSet<usize> {
+        let pictures = self.journal.all_kept().filter_map(|(what, _)| match what {
+            What::Picture(n) => Some(n),
+            _ => None,
+        });
+        pictures.filter(|n| !self.awaits(*n) || self.aside.had(*n)).collect()
+    }
+
+    /// Whether the n-th is still to come on a grid, a sheet or a page.
+    pub fn awaits(&self, n: usize) -> bool {
+        match self.run().overview {
+            Some(Overview::Grids(grids)) => !self.has_grid(n / grids.every),
+            Some(Overview::Sweep) => self.journal.kept(What::Page).is_none(),
+            None => false,
+        }
+    }
+
+    /// Pictures whose files are not as they were saved, or not there.
+    pub fn missing(&self) -> Vec<usize> {
+        let is_whole = |n: &usize| match self.journal.kept(What::Picture(*n)) {
+            Some(Some(promise)) => is_kept(&self.outdir, promise),
+            Some(None) => true,
+            None => false,
+        };
+        (0..self.run().pictures).filter(|n| !is_whole(n)).collect()
+    }
+
+    /// Shards that have not drawn all of theirs.
+    pub fn unfinished_shards(&self) -> Vec<usize> {
+        self.journal.unfinished_shards()
+    }
+
+    /// Saves the n-th picture of the run as OUTDIR/samples/NNNNN.EXTENSION, or by the pattern of names; with -2, -3, …
+    /// added to a name that is taken. bytes: the file's.
+    ///
+    /// # Errors
+    /// When the file cannot be written; none appears then.
+    pub fn save_sample(&mut self, n: usize, bytes: &[u8], named: &Named) -> Result<PathBuf> {
+        let name = self.names.sample(n, named);
+        self.save(What::Picture(n), &name, false, |file| Ok(file.write_all(bytes)?))
+    }
+
+    /// The n-th picture is drawn, and not to be saved.
+    pub fn skip_sample(&mut self, n: usize) -> Result<()> {
+        self.journal.done(What::Picture(n))
+    }
+
+    /// Writes OUTDIR/intermediates/NNNNN-SSS.png of the n-th picture, creating the folder where it is missing. step:
+    /// after which of its steps.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save_preview(&mut self, n: usize, step: usize, picture: &Picture) -> Result<PathBuf> {
+        create(&self.outdir.join(INTERMEDIATES))?;
+        let png = Format::Png.encode(picture, None)?;
+        let name = self.names.preview(n, step);
+        self.save(What::Preview(n, step), &name, false, |file| Ok(file.write_all(&png)?))
+    }
+
+    /// Writes the run's n-th grid, OUTDIR/grid-NNNN.png. partial: whether it is to be replaced when there are more
+    /// pictures.
+    pub fn save_grid(&mut self, n: usize, picture: &Picture, partial: bool) -> Result<PathBuf> {
+        let png = Format::Png.encode(picture, None)?;
+        let name = self.names.grid(n);
+        self.save(What::Grid(n), &name, partial, |file| Ok(file.write_all(&png)?))
+    }
+
+    /// Writes OUTDIR/sweep-NNNN.png.
+    pub fn save_sheet(&mut self, picture: &Picture, partial: bool) -> Result<PathBuf> {
+        let png = Format::Png.encode(picture, None)?;
+        let name = self.names.sheet();
+        self.save(What::Sheet, &name, partial, |file| Ok(file.write_all(&png)?))
+    }
+
+    /// Has OUTDIR/sweep-NNNN.html written.
+    pub fn save_page(&mut self, partial: bool, write: impl FnOnce(&mut File) -> Result<()>) -> Result<PathBuf> {
+        let name = self.names.page();
+        self.save(What::Page, &name, partial, write)
+    }
+
+    /// Whether the run has its n-th grid.
+    pub fn has_grid(&self, n: usize) -> bool {
+        self.journal.kept(What::Grid(n)).is_some()
+    }
+
+    /// Lays the n-th picture aside, to be had again by whoever goes on with the run.
+    pub fn lay_aside(&self, n: usize, picture: &Picture) -> Result<()> {
+        self.aside.put(n, picture)
+    }
+
+    /// The n-th, if it was laid aside.
+    pub fn aside(&self, n: usize) -> Result<Option<Picture>> {
+        self.aside.get(n)
+    }
+
+    /// Those that are on their grid by now.
+    pub fn remove_aside(&self, numbers: impl Iterator<Item = usize>) {
+        self.aside.remove(numbers);
+    }
+
+    /// All is drawn.
+    pub fn end(&mut self) -> Result<()> {
+        self.journal.end()
+    }
+
+    /// Has a file written and gives it its name, or finds it done.
+    fn save(
+        &mut self,
+        what: What,
+        name: &Name,
+        partial: bool,
+        write: impl FnOnce(&mut File) -> Result<()>,
+    ) -> Result<PathBuf> {
+        if let Some(Some(promise)) = self.journal.kept(what) {
+            return Ok(self.outdir.join(&*promise.file));
+        }
+        let path = self.outdir.join(name.after(0));
+        let folder = path.parent().unwrap_or(&self.outdir);
+        let cannot = || format!("cannot write '{}'", path.display());
+        let mut file = unfinished(folder).with_context(cannot)?;
+        write(file.as_file_mut()).with_context(cannot)?;
+        file.as_file().sync_data().with_context(cannot)?;
+        let sha256 = sha256(file.path(), &|| true)?.unwrap_or_default();
+        let promise = |file: &str| Promise { what, file: file.into(), sha256: sha256.as_str().into(), partial };
+        let saved = match self.journal.partial(what).filter(|promise| is_kept(&self.outdir, promise)).cloned() {
+            Some(stopped) => {
+                self.journal.promise(promise(&stopped.file))?;
+                let path = self.outdir.join(&*stopped.file);
+                unfinished::replace(file, &path).with_context(cannot)?;
+                path
+            }
+            None => self.put(file, name, promise).with_context(cannot)?,
+        };
+        self.journal.done(what)?;
+        Ok(saved)
+    }
+
+    /// Gives a file the first of its names that is free.
+    fn put(
+        &mut self,
+        mut file: tempfile::NamedTempFile,
+        name: &Name,
+        promise: impl Fn(&str) -> Promise,
+    ) -> Result<PathBuf> {
+        for n_taken in 0.. {
+            let name = name.after(n_taken);
+            let path = self.outdir.join(&name);
+            if path.symlink_metadata().is_ok() {
+                continue;
+            }
+            self.journal.promise(promise(&name))?;
+            match unfinished::put(file, &path)? {
+                None => return Ok(path),
+                Some(taken) => file = taken,
+            }
+        }
+        bail!("every name is taken")
+    }
+}
+
+/// Whether the file is there as it was promised.
+fn is_kept(outdir: &Path, promise: &Promise) -> bool {
+    let sum = sha256(&outdir.join(&*promise.file), &|| true);
+    sum.is_ok_and(|sum| sum.as_deref() == Some(&*promise.sha256))
+}
+
+fn create(folder: &Path) -> Result<()> {
+    check_no_file(folder)?;
+    fs::create_dir_all(folder).with_context(|| cannot("create", folder))
+}
+
+/// An error if the folder, or one that it is in, is a file.
+fn check_no_file(folder: &Path) -> Result<()> {
+    if let Some(file) = folder.ancestors().find(|path| path.exists() && !path.is_dir()) {
+        bail!("'{}' is a file, not a folder: choose another --outdir", file.display());
+    }
+    Ok(())
+}
+
+fn check_writable(folder: &Path) -> Result<()> {
+    unfinished(folder).map(drop).with_context(|| cannot("write to", folder))
+}
+
+/// What is in a folder; nothing if there is none.
+fn list(folder: &Path) -> Result<Vec<OsString>> {
+    let names = || -> io::Result<_> { fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect() };
+    match names() {
+        Err(missing) if missing.kind() == ErrorKind::NotFound => Ok(vec![]),
+        names => names.with_context(|| cannot("list", folder)),
+    }
+}
+
+fn cannot(verb: &str, folder: &Path) -> String {
+    format!("cannot {verb} the folder '{}', choose another --outdir", folder.display())
+}

@@ -1,0 +1,50 @@
+//! Files that appear whole or not at all, and stay through a power cut.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use tempfile::{Builder, NamedTempFile};
+
+/// How the names of unfinished files begin, and of what else is gone when a run has ended.
+pub const UNFINISHED: &str = ".txt2img-";
+
+/// A new file that vanishes unless it is persisted.
+///
+/// # Errors
+/// When none can be made in the folder.
+pub fn unfinished(folder: &Path) -> io::Result<NamedTempFile> {
+    // Opened here for the ordinary permissions: tempfile's own are for one user alone.
+    Builder::new().prefix(UNFINISHED).make_in(folder, |path| File::create_new(path))
+}
+
+pub fn is_unfinished(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
+}
+
+/// Gives a file its name, unless that is taken: then it comes back.
+pub fn put(file: NamedTempFile, path: &Path) -> io::Result<Option<NamedTempFile>> {
+    match file.persist_noclobber(path) {
+        Ok(_) => sync_folder(path).map(|()| None),
+        Err(taken) if taken.error.kind() == ErrorKind::AlreadyExists => Ok(Some(taken.file)),
+        Err(failed) => Err(failed.error),
+    }
+}
+
+/// Gives a file its name, in place of the one that had it.
+pub fn replace(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.persist(path).map_err(|failed| failed.error)?;
+    sync_folder(path)
+}
+
+/// What was renamed in the folder of this file stays renamed.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().map(PathBuf::from).unwrap_or_default();
+    match File::open(&folder).and_then(|folder| folder.sync_all()) {
+        // Some file systems have no such thing, and it is no reason to fail.
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        Err(error) if cfg!(not(unix)) && error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
+}

@@ -1,0 +1,84 @@
+//! The batches of a run, each with all that must be known to draw it apart from the others.
+
+use crate::diffusion::samplers::Plan;
+use crate::diffusion::schedule::Schedule;
+use crate::job::{Batch, Job, Settings};
+use std::collections::HashSet;
+
+/// A batch that is to be drawn.
+pub struct Task<'a> {
+    pub batch: Batch<'a>,
+    /// Where the run's noise stands before it.
+    pub position: u64,
+    /// Which of its pictures are wanted, by index: the others are here.
+    pub wanted: Vec<usize>,
+}
+
+/// The tasks of this process, in order. The noise between them is counted, not drawn.
+pub struct Course<'a> {
+    job: &'a Job,
+    finished: &'a HashSet<usize>,
+    schedule: Schedule,
+    next: usize,
+    position: u64,
+    /// How often the last plan asks for noise.
+    draws: Option<(Plan, usize)>,
+}
+
+impl<'a> Course<'a> {
+    /// finished: the pictures that are not wanted.
+    pub fn new(job: &'a Job, finished: &'a HashSet<usize>) -> Self {
+        let schedule = Schedule::new(&job.config.noise);
+        let mut course = Self { job, finished, schedule, next: 0, position: 0, draws: None };
+        if let Some(batch) = job.fixed_code {
+            course.position = job.rng.after(0, course.size(job.lines.settings_of(0), batch), 1);
+        }
+        course
+    }
+
+    /// Where the noise stands after this batch.
+    fn after(&mut self, number: usize) -> u64 {
+        if self.job.has_own_seeds(number) {
+            return self.position;
+        }
+        let settings = self.job.lines.settings_of(number);
+        let start = usize::from(self.job.fixed_code.is_none());
+        let calls = start + self.draws(settings.plan);
+        self.job.rng.after(self.position, self.size(settings, self.job.lines.len_of(number)), calls)
+    }
+
+    /// How many numbers make the latents of a batch.
+    fn size(&self, settings: Settings, batch: usize) -> usize {
+        batch * settings.latent_height * settings.latent_width * self.job.config.unet.in_channels
+    }
+
+    fn draws(&mut self, plan: Plan) -> usize {
+        match self.draws {
+            Some((last, draws)) if last == plan => draws,
+            _ => {
+                let draws = plan.sampler(&self.schedule).draws();
+                self.draws = Some((plan, draws));
+                draws
+            }
+        }
+    }
+}
+
+impl<'a> Iterator for Course<'a> {
+    type Item = Task<'a>;
+
+    fn next(&mut self) -> Option<Task<'a>> {
+        while self.next < self.job.n_batches() {
+            let (number, position) = (self.next, self.position);
+            self.next += 1;
+            self.position = self.after(number);
+            let pictures = self.job.lines.numbers_of(number);
+            let first = pictures.start;
+            let wanted: Vec<usize> = pictures.filter(|n| !self.finished.contains(n)).map(|n| n - first).collect();
+            if self.job.shard.is_none_or(|shard| shard.owns(number)) && !wanted.is_empty() {
+                return Some(Task { batch: self.job.batch(number), position, wanted });
+            }
+        }
+        None
+    }
+}
