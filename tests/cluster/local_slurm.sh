@@ -3,16 +3,25 @@
 # It has one node of 4 processors, whatever the machine has. Nothing is left running, and a Slurm that is already
 # there is not touched.
 
+PATH=$PATH:/usr/sbin
+
 # The packages are installed where that is harmless: as root in a container, where nothing starts their daemons.
 install_slurm() {
-    local commands=(slurmctld slurmd sbatch munged)
-    command -v "${commands[@]}" >/dev/null && return
+    has_slurm && return
     [[ $EUID == 0 && ! -d /run/systemd/system ]] && command -v apt-get >/dev/null || return
     {
         apt-get update
-        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge
-    } >/dev/null 2>&1
-    command -v "${commands[@]}" >/dev/null
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge \
+            procps
+    } &>/dev/null
+    has_slurm
+}
+
+has_slurm() {
+    local command
+    for command in slurmctld slurmd sbatch munged ps; do
+        command -v "$command" >/dev/null || return
+    done
 }
 
 start_slurm() {
@@ -69,7 +78,7 @@ task_process() {
 
 # until_true WHAT COMMAND...: waits, not forever.
 until_true() {
-    local what=$1 end=$((SECONDS + 120))
+    local what=$1 end=$((SECONDS + 300))
     shift
     until "$@" &>/dev/null; do
         if ((SECONDS > end)); then

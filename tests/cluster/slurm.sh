@@ -23,46 +23,41 @@ trap 'stop_slurm; rm -rf "$own"' EXIT
 start_slurm "$own/slurm"
 
 for i in {1..64}; do echo "a photo of cube number $i"; done >"$own/prompts.txt"
-flags=(--from-file "$own/prompts.txt" --n_samples 2 --n_iter 1 --H 64 --W 64 --ddim_steps 100 --safety off
+flags=(--from-file "$own/prompts.txt" --n_samples 2 --n_iter 1 --H 64 --W 64 --ddim_steps 100 --threads 1 --safety off
     --config tests/fixtures/nano.yaml --ckpt tests/fixtures/nano.ckpt)
-
-collect() {
-    "$TXT2IMG" --outdir "$own/shared" --collect
-}
 
 has_picture() {
     [[ -e $own/shared/samples/$1.png ]]
 }
 
-has_ended() {
-    [[ -z $(squeue --noheader --jobs "$1") ]]
-}
-
-failed() {
-    [[ $(scontrol show job "$1") == *JobState=FAILED* ]]
+# is STATE JOB
+is() {
+    [[ $(scontrol show job "$2") == *JobState=$1\ * ]]
 }
 
 "$TXT2IMG" "${flags[@]}" --outdir "$own/one"
 
-array=$(sbatch --parsable --cpus-per-task=1 --output="$own/task-%a.out" deploy/slurm.sbatch "${flags[@]}" \
+array=$(sbatch --parsable --cpus-per-task=1 --output="$slurm/task-%a.out" deploy/slurm.sbatch "${flags[@]}" \
     --outdir "$own/shared")
 
 # Task 2 has batch 2, of pictures 4 and 5, and every eighth after it.
 until_true 'task 2 draws' has_picture 00004
 kill -9 "$(task_process "$array" 2)"
-until_true 'task 2 has failed' failed "${array}_2"
-if collect; then
-    echo "a run that lacks pictures was called complete" >&2
-    exit 1
-fi
+until_true 'task 2 has failed' is FAILED "${array}_2"
 scontrol requeue "${array}_2"
 
 until_true 'task 5 draws' has_picture 00010
 crash_node
+if "$TXT2IMG" --outdir "$own/shared" --collect; then
+    echo "a run that lacks pictures was called complete" >&2
+    exit 1
+fi
 start_node
 
-until_true 'all have ended' has_ended "$array"
-collect
+collect=$(sbatch --parsable --dependency="afterany:$array" --output="$slurm/collect.out" \
+    --wrap "$TXT2IMG --outdir $own/shared --collect")
+until_true 'all is drawn and collected' is COMPLETED "$collect"
+cat "$slurm/collect.out"
 restarted=$(scontrol show job "$array" | grep -c 'Restarts=[1-9]')
 echo "$restarted of 8 tasks were started again"
 ((restarted > 1))
