@@ -1,0 +1,135 @@
+# A Slurm cluster of this machine alone, with daemons, ports and files of its own: `start_slurm FOLDER` and `stop_slurm`.
+#
+# It has one node of 4 processors, whatever the machine has. Nothing is left running, and a Slurm that is already
+# there is not touched.
+
+PATH=$PATH:/usr/sbin
+
+# The packages are installed where that is harmless: as root in a container, where nothing starts their daemons.
+install_slurm() {
+    has_slurm && return
+    [[ $EUID == 0 && ! -d /run/systemd/system ]] && command -v apt-get >/dev/null || return
+    {
+        apt-get update
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge \
+            procps
+    } &>/dev/null
+    has_slurm
+}
+
+has_slurm() {
+    local command
+    for command in slurmctld slurmd sbatch munged ps; do
+        command -v "$command" >/dev/null || return
+    done
+}
+
+start_slurm() {
+    slurm=$1
+    export SLURM_CONF=$slurm/slurm.conf
+    mkdir -p "$slurm"/{state,spool}
+    (umask 077 && head -c 1024 /dev/urandom >"$slurm/munge.key")
+    slurm_conf >"$SLURM_CONF"
+    munged --foreground --key-file="$slurm/munge.key" --socket="$slurm/munge.socket" --pid-file="$slurm/munged.pid" \
+        --seed-file="$slurm/munged.seed" --log-file="$slurm/munged.log" &>"$slurm/munged.out" &
+    munged=$!
+    until_true 'munge answers' munge --socket="$slurm/munge.socket" --no-input
+    slurmctld -D &>"$slurm/slurmctld.out" &
+    slurmctld=$!
+    start_node
+}
+
+start_node() {
+    slurmd -D &>>"$slurm/slurmd.out" &
+    slurmd=$!
+    until_true 'the node is there' eval '[[ $(sinfo --noheader --format=%t) == @(idle|mix|alloc) ]]'
+}
+
+# As when the power fails: the node's daemon goes, with the tasks and all that watched over them.
+crash_node() {
+    end $slurmd $(task_processes)
+    # A task begun within BatchStartTimeout and ten seconds before the node comes back counts as still to come.
+    sleep 12
+}
+
+stop_slurm() {
+    end ${slurmd-} $(task_processes) ${slurmctld-} ${munged-}
+}
+
+end() {
+    kill -9 "$@" || true
+    wait "$@" || true
+} 2>/dev/null
+
+# The processes of the node's tasks, each after its parent, which is Slurm's own for the first of a task. What watches
+# must go before what it watches, or it tells of the end.
+task_processes() {
+    local tasks
+    tasks=$(scontrol listpids 2>/dev/null | awk '$1 ~ /^[0-9]+$/ { print $1 }') || true
+    if [[ $tasks ]]; then
+        ps -o ppid=,pid= -p "${tasks//$'\n'/,}"
+    fi
+}
+
+# The first process of task $2 of the array $1.
+task_process() {
+    scontrol listpids "$(squeue --noheader --array --jobs "$1_$2" --format %A)" | awk '$5 == 0 { print $1 }'
+}
+
+# until_true WHAT COMMAND...: waits, not forever.
+until_true() {
+    local what=$1 end=$((SECONDS + 300))
+    shift
+    until "$@" &>/dev/null; do
+        if ((SECONDS > end)); then
+            echo "waited in vain until $what" >&2
+            tail -n 20 "$slurm"/*.out >&2
+            exit 1
+        fi
+        sleep 0.1
+    done
+}
+
+free_port() {
+    local port=$1
+    while (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
+    echo "$port"
+}
+
+slurm_conf() {
+    local host port
+    host=$(hostname -s)
+    port=$(free_port $((20000 + RANDOM % 10000)))
+    cat <<CONF
+ClusterName=test
+SlurmctldHost=$host(127.0.0.1)
+SlurmctldPort=$port
+SlurmdPort=$(free_port $((port + 1)))
+SlurmUser=$(id -un)
+SlurmdUser=$(id -un)
+AuthType=auth/munge
+# A task that starts again waits until what it was started with has expired: not for two minutes, but for five seconds.
+AuthInfo=socket=$slurm/munge.socket,cred_expire=5
+SchedulerParameters=sched_interval=1
+StateSaveLocation=$slurm/state
+SlurmdSpoolDir=$slurm/spool
+SlurmctldPidFile=$slurm/slurmctld.pid
+SlurmdPidFile=$slurm/slurmd.pid
+MailProg=/bin/true
+# No cgroups, which containers seldom have.
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+# So many processors although the machine may have fewer.
+SlurmdParameters=config_overrides
+NodeName=$host NodeAddr=127.0.0.1 CPUs=4
+PartitionName=all Nodes=$host Default=YES
+# A node that comes back is used again, and what was on it starts again.
+ReturnToService=2
+JobRequeue=1
+BatchStartTimeout=1
+CONF
+}
