@@ -1,0 +1,113 @@
+//! Every file of a run: promised, written beside, given its name, done.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use tempfile::NamedTempFile;
+
+use super::journal::{Promise, What};
+use super::names::{INTERMEDIATES, Name};
+use super::unfinished::{self, unfinished};
+use super::{Folder, create, is_kept};
+use crate::output::{Format, Named, Picture, sha256};
+
+impl Folder {
+    /// Saves the n-th picture of the run as OUTDIR/samples/NNNNN.EXTENSION, or by the pattern of names; with -2, -3, …
+    /// added to a name that is taken. bytes: the file's.
+    ///
+    /// # Errors
+    /// When the file cannot be written; none appears then.
+    pub fn save_sample(&mut self, n: usize, bytes: &[u8], named: &Named) -> Result<PathBuf> {
+        let name = self.names.sample(n, named);
+        self.save(What::Picture(n), &name, false, |file| Ok(file.write_all(bytes)?))
+    }
+
+    /// The n-th picture is drawn, and not to be saved.
+    pub fn skip_sample(&mut self, n: usize) -> Result<()> {
+        self.journal.done(What::Picture(n))
+    }
+
+    /// Writes OUTDIR/intermediates/NNNNN-SSS.png of the n-th picture, creating the folder where it is missing. step:
+    /// after which of its steps.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save_preview(&mut self, n: usize, step: usize, picture: &Picture) -> Result<PathBuf> {
+        create(&self.outdir.join(INTERMEDIATES))?;
+        let png = Format::Png.encode(picture, None)?;
+        let name = self.names.preview(n, step);
+        self.save(What::Preview(n, step), &name, false, |file| Ok(file.write_all(&png)?))
+    }
+
+    /// Writes the run's n-th grid, OUTDIR/grid-NNNN.png. partial: whether it is to be replaced when there are more
+    /// pictures.
+    pub fn save_grid(&mut self, n: usize, picture: &Picture, partial: bool) -> Result<PathBuf> {
+        let png = Format::Png.encode(picture, None)?;
+        let name = self.names.grid(n);
+        self.save(What::Grid(n), &name, partial, |file| Ok(file.write_all(&png)?))
+    }
+
+    /// Writes OUTDIR/sweep-NNNN.png.
+    pub fn save_sheet(&mut self, picture: &Picture, partial: bool) -> Result<PathBuf> {
+        let png = Format::Png.encode(picture, None)?;
+        let name = self.names.sheet();
+        self.save(What::Sheet, &name, partial, |file| Ok(file.write_all(&png)?))
+    }
+
+    /// Has OUTDIR/sweep-NNNN.html written.
+    pub fn save_page(&mut self, partial: bool, write: impl FnOnce(&mut File) -> Result<()>) -> Result<PathBuf> {
+        let name = self.names.page();
+        self.save(What::Page, &name, partial, write)
+    }
+
+    /// Has a file written and gives it its name, or finds it done.
+    fn save(
+        &mut self,
+        what: What,
+        name: &Name,
+        partial: bool,
+        write: impl FnOnce(&mut File) -> Result<()>,
+    ) -> Result<PathBuf> {
+        if let Some(Some(promise)) = self.journal.kept(what) {
+            return Ok(self.outdir.join(&*promise.file));
+        }
+        let path = self.outdir.join(name.after(0));
+        let folder = path.parent().unwrap_or(&self.outdir);
+        let cannot = || format!("cannot write '{}'", path.display());
+        let mut file = unfinished(folder).with_context(cannot)?;
+        write(file.as_file_mut()).with_context(cannot)?;
+        file.as_file().sync_data().with_context(cannot)?;
+        let sha256 = sha256(file.path(), &|| true)?.unwrap_or_default();
+        let promise = |file: &str| Promise { what, file: file.into(), sha256: sha256.as_str().into(), partial };
+        let saved = match self.journal.partial(what).filter(|promise| is_kept(&self.outdir, promise)).cloned() {
+            Some(stopped) => {
+                self.journal.promise(promise(&stopped.file))?;
+                let path = self.outdir.join(&*stopped.file);
+                unfinished::replace(file, &path).with_context(cannot)?;
+                path
+            }
+            None => self.put(file, name, promise).with_context(cannot)?,
+        };
+        self.journal.done(what)?;
+        Ok(saved)
+    }
+
+    /// Gives a file the first of its names that is free.
+    fn put(&mut self, mut file: NamedTempFile, name: &Name, promise: impl Fn(&str) -> Promise) -> Result<PathBuf> {
+        for n_taken in 0.. {
+            let name = name.after(n_taken);
+            let path = self.outdir.join(&name);
+            if path.symlink_metadata().is_ok() {
+                continue;
+            }
+            self.journal.promise(promise(&name))?;
+            match unfinished::put(file, &path)? {
+                None => return Ok(path),
+                Some(taken) => file = taken,
+            }
+        }
+        bail!("every name is taken")
+    }
+}
