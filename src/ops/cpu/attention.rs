@@ -1,10 +1,10 @@
 //! Attention without the N×M matrix (Dao et al. 2022, arXiv 2205.14135): a block of queries meets the keys block by block.
 
-use super::bf16::{pair_up, pairs};
+use super::bf16::{pair, pairs};
 use super::gemm::{MOST_PRODUCTS, kernel};
 use super::isa::isa;
 use super::kernel::Tile;
-use super::math::{exp, for_each_isa};
+use super::math::{EXACT, ROUGH, exp2, for_each_isa};
 use super::packed::{Packed, Products};
 use super::parallel::{Shared, for_each, written};
 use rayon::prelude::*;
@@ -35,7 +35,9 @@ pub fn attention(wanted: Products, q: &[f32], k: &[f32], v: &[f32], shape: Shape
         let offset = (i / h * m + first) * c + i % h * d;
         let (k, v) = (&k[offset..], &v[offset..]);
         let keys = Packed::new(isa, wanted, 1, d, count, |row, column| k[column * c + row]);
-        (keys, Packed::new(isa, wanted, 1, count, d, |row, column| v[row * c + column]))
+        let are_pairs = wanted.possible(isa, count) == Products::Bf16;
+        let place = |row| if are_pairs { paired(row, count) } else { row };
+        (keys, Packed::new(isa, wanted, 1, count, d, |row, column| v[place(row) * c + column]))
     };
     let heads: Vec<Vec<(Packed, Packed)>> =
         (0..b * h).into_par_iter().map(|i| (0..m).step_by(KEYS).map(|first| pack(i, first)).collect()).collect();
@@ -58,17 +60,28 @@ pub fn attention(wanted: Products, q: &[f32], k: &[f32], v: &[f32], shape: Shape
     unsafe { written(q.len(), attend) }
 }
 
+/// Keys whose weights are made at once; of them, each is in a slot with the one half as many later.
+const GROUP: usize = 32;
+
+/// The key that is in this place where `count` of them share slots two by two: in a whole group, the first half of it with
+/// the second, for whole vectors to meet; neighbours in what is left.
+fn paired(place: usize, count: usize) -> usize {
+    let within = place % GROUP;
+    let group = place - within;
+    if group + GROUP > count { place } else { group + within / 2 + GROUP / 2 * (within % 2) }
+}
+
 /// Some queries, and what they have gathered so far.
 struct Block {
     rows: Vec<usize>,   // where each query begins
     queries: Vec<f32>,  // (rows, D) in the keys' slots, scaled
     scores: Vec<f32>,   // (QUERIES, stride)
-    pairs: Vec<f32>,    // (QUERIES, stride / 2): the same in bf16, if the values are
+    pairs: Vec<f32>,    // (QUERIES, stride / 2): their weights in bf16, if the values are
     stride: usize,      // keys of a block, rounded up to whole vectors
     gathered: Vec<f32>, // (QUERIES, width)
     width: usize,       // D, rounded up to whole vectors
     largest: Vec<f32>,  // of each query's scores
-    weight: Vec<f32>,   // Σ exp(score − largest)
+    weight: Vec<f32>,   // Σ 2^(score − largest)
 }
 
 impl Block {
@@ -76,7 +89,8 @@ impl Block {
     fn new((keys, values): &(Packed, Packed), queries: &[&[f32]]) -> Self {
         let lanes = isa().lanes();
         let (stride, width) = (keys.n.next_multiple_of(lanes), values.n.next_multiple_of(lanes));
-        let scale = (keys.k as f32).sqrt().recip();
+        // Weights are powers of two.
+        let scale = std::f32::consts::LOG2_E / (keys.k as f32).sqrt();
         let mut scaled = Vec::with_capacity(queries.len() * keys.k);
         queries.iter().for_each(|query| scaled.extend(query.iter().map(|x| x * scale)));
         let slots = if values.products == Products::Bf16 { QUERIES * stride / 2 } else { 0 };
@@ -98,11 +112,12 @@ impl Block {
         self.score(keys);
         for row in 0..self.rows.len() {
             let scores = &mut self.scores[row * self.stride..][..keys.n];
+            let slots = match values.products {
+                Products::F32 => &mut [][..],
+                Products::Bf16 => &mut self.pairs[row * (self.stride / 2)..][..keys.n / 2],
+            };
             let gathered = &mut self.gathered[row * self.width..][..self.width];
-            softmax_step(scores, &mut self.largest[row], &mut self.weight[row], gathered);
-            if values.products == Products::Bf16 {
-                pair_up(scores, &mut self.pairs[row * (self.stride / 2)..]);
-            }
+            softmax_step(scores, slots, &mut self.largest[row], &mut self.weight[row], gathered);
         }
         self.gather(values);
     }
@@ -168,36 +183,72 @@ impl Block {
 }
 
 for_each_isa! {
-    /// Scores to weights exp(score − largest); what was gathered under a smaller `largest` is scaled down.
-    fn softmax_step(scores: &mut [f32], largest: &mut f32, weight: &mut f32, gathered: &mut [f32]) {
+    /// Scores to weights 2^(score − largest), in their place or, where there are any, in slots of bf16; what was gathered
+    /// under a smaller `largest` is scaled down.
+    fn softmax_step(scores: &mut [f32], slots: &mut [f32], largest: &mut f32, weight: &mut f32, gathered: &mut [f32]) {
         let before = *largest;
-        let mut most = [before; 16];
-        let (vectors, rest) = scores.as_chunks::<16>();
-        for vector in vectors {
-            for (most, &x) in most.iter_mut().zip(vector) {
-                *most = if x > *most { x } else { *most };
-            }
-        }
-        let now = most.iter().chain(rest).fold(before, |most, &x| if x > most { x } else { most });
-        let mut sums = [0f32; 16];
-        let (vectors, rest) = scores.as_chunks_mut::<16>();
-        for vector in vectors {
-            for (sum, x) in sums.iter_mut().zip(vector) {
-                *x = exp::<FMA>(*x - now);
-                *sum += *x;
-            }
-        }
-        let mut sum = sums.iter().sum::<f32>();
-        for x in rest {
-            *x = exp::<FMA>(*x - now);
-            sum += *x;
-        }
+        let now = largest_of(scores, before);
+        let sum = if slots.is_empty() { weights::<FMA>(scores, now) } else { weight_pairs::<FMA>(scores, slots, now) };
         if now > before {
-            let shrink = exp::<FMA>(before - now);
+            let shrink = exp2::<FMA, _>(before - now, EXACT);
             *weight *= shrink;
             gathered.iter_mut().for_each(|x| *x *= shrink);
             *largest = now;
         }
         *weight += sum;
     }
+}
+
+/// The largest of the scores, and of those before.
+#[inline(always)]
+fn largest_of(scores: &[f32], before: f32) -> f32 {
+    let mut most = [before; 16];
+    let (vectors, rest) = scores.as_chunks::<16>();
+    for vector in vectors {
+        for (most, &x) in most.iter_mut().zip(vector) {
+            *most = if x > *most { x } else { *most };
+        }
+    }
+    most.iter().chain(rest).fold(before, |most, &x| if x > most { x } else { most })
+}
+
+/// Scores to weights in their place; their sum.
+#[inline(always)]
+fn weights<const FMA: bool>(scores: &mut [f32], largest: f32) -> f32 {
+    let mut sums = [0f32; 16];
+    let (vectors, rest) = scores.as_chunks_mut::<16>();
+    for vector in vectors {
+        for (sum, x) in sums.iter_mut().zip(vector) {
+            *x = exp2::<FMA, _>(*x - largest, EXACT);
+            *sum += *x;
+        }
+    }
+    for (sum, x) in sums.iter_mut().zip(rest) {
+        *x = exp2::<FMA, _>(*x - largest, EXACT);
+        *sum += *x;
+    }
+    sums.iter().sum()
+}
+
+/// Scores to weights in slots of two, as `paired` has them; their sum.
+#[inline(always)]
+fn weight_pairs<const FMA: bool>(scores: &[f32], slots: &mut [f32], largest: f32) -> f32 {
+    const HALF: usize = GROUP / 2;
+    let mut sums = [0f32; HALF];
+    let (groups, rest) = scores.as_chunks::<GROUP>();
+    let (vectors, slots_left) = slots.as_chunks_mut::<HALF>();
+    let weigh = |x: f32| exp2::<FMA, _>(x - largest, ROUGH);
+    for (group, vector) in groups.iter().zip(vectors) {
+        for lane in 0..HALF {
+            let (low, high) = (weigh(group[lane]), weigh(group[lane + HALF]));
+            sums[lane] += low + high;
+            vector[lane] = pair(low, high);
+        }
+    }
+    for ((slot, &[low, high]), sum) in slots_left.iter_mut().zip(rest.as_chunks().0).zip(&mut sums) {
+        let (low, high) = (weigh(low), weigh(high));
+        *sum += low + high;
+        *slot = pair(low, high);
+    }
+    sums.iter().sum()
 }

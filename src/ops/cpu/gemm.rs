@@ -2,7 +2,7 @@
 
 use super::bf16;
 use super::isa::Isa;
-use super::kernel::Tile;
+use super::kernel::{Tile, prefetch};
 use super::math::{self, for_each_isa};
 use super::packed::{Packed, Panel, Products};
 use super::parallel::{Shared, for_each, written};
@@ -34,6 +34,15 @@ pub struct Epilogue<'a> {
 impl Epilogue<'_> {
     fn is_none(&self) -> bool {
         self.bias.is_none() && self.residual.is_none() && self.act == Act::None
+    }
+
+    /// Asks for what a row of a panel will be added to, and for where it will be stored.
+    fn fetch(&self, row: usize, column: usize, width: usize, n: usize, out: &Shared) {
+        if self.act == Act::None {
+            let (offset, width) = (row * n + column, width.min(n - column));
+            prefetch(out.at(offset, width), width);
+            self.residual.iter().for_each(|residual| prefetch(residual[offset..].as_ptr(), width));
+        }
     }
 }
 
@@ -121,6 +130,10 @@ pub unsafe fn strip(a: Rows, b: &Packed, panel: Panel, epilogue: Epilogue, first
             unsafe { kernel(&tile) };
             continue;
         }
+        // What the tile is finished with comes while the kernel works.
+        for row in row..row + rows.len() {
+            epilogue.fetch(row, panel.column, width, b.n, out);
+        }
         // SAFETY: as above; `products` has room for the largest tile.
         unsafe { kernel(&tile) };
         finish(&products[..rows.len() * width], width, panel.column, b.n, epilogue, row, out);
@@ -176,24 +189,36 @@ for_each_isa! {
             let out = unsafe { out.part(offset, columns) };
             let bias = epilogue.bias.map(|bias| &bias[column..]);
             match epilogue.act {
-                Act::None => finish_row(products, bias, epilogue.residual.map(|residual| &residual[offset..]), out),
-                Act::Geglu => finish_geglu::<FMA>(products, bias.unwrap_or(&[]), out),
+                Act::None => {
+                    let residual = epilogue.residual.map(|residual| &residual[offset..]);
+                    match width % WIDE {
+                        0 => finish_row::<WIDE>(products, bias, residual, out),
+                        _ => finish_row::<NARROW>(products, bias, residual, out),
+                    }
+                }
+                Act::Geglu => match columns % WIDE {
+                    0 => finish_geglu::<FMA, WIDE>(products, bias.unwrap_or(&[]), out),
+                    _ => finish_geglu::<FMA, NARROW>(products, bias.unwrap_or(&[]), out),
+                },
             }
         }
     }
 }
 
 /// Numbers finished at a time: every panel is a multiple of it wide.
-const STEP: usize = 8;
+const NARROW: usize = 8;
+
+/// The same where vectors are that wide.
+const WIDE: usize = 16;
 
 #[inline(always)]
-fn finish_row(products: &[f32], bias: Option<&[f32]>, residual: Option<&[f32]>, out: &mut [f32]) {
+fn finish_row<const STEP: usize>(products: &[f32], bias: Option<&[f32]>, residual: Option<&[f32]>, out: &mut [f32]) {
     let width = out.len();
     let (steps, rest) = out.as_chunks_mut::<STEP>();
     for (i, y) in steps.iter_mut().enumerate() {
         *y = step(products, i);
         for addend in [bias, residual].into_iter().flatten() {
-            let addend = step(addend, i);
+            let addend = step::<STEP>(addend, i);
             (0..STEP).for_each(|lane| y[lane] += addend[lane]);
         }
     }
@@ -203,11 +228,11 @@ fn finish_row(products: &[f32], bias: Option<&[f32]>, residual: Option<&[f32]>, 
 }
 
 #[inline(always)]
-fn finish_geglu<const FMA: bool>(products: &[f32], bias: &[f32], out: &mut [f32]) {
+fn finish_geglu<const FMA: bool, const STEP: usize>(products: &[f32], bias: &[f32], out: &mut [f32]) {
     let (values, gates) = products.split_at(out.len());
     let (value_bias, gate_bias) = bias.split_at(out.len());
     for (i, y) in out.as_chunks_mut::<STEP>().0.iter_mut().enumerate() {
-        let [value, gate, value_bias, gate_bias] = [values, gates, value_bias, gate_bias].map(|x| step(x, i));
+        let [value, gate, value_bias, gate_bias] = [values, gates, value_bias, gate_bias].map(|x| step::<STEP>(x, i));
         for lane in 0..STEP {
             y[lane] = (value[lane] + value_bias[lane]) * math::gelu::<FMA>(gate[lane] + gate_bias[lane]);
         }
@@ -216,6 +241,6 @@ fn finish_geglu<const FMA: bool>(products: &[f32], bias: &[f32], out: &mut [f32]
 
 /// The `i`th step of a row.
 #[inline(always)]
-fn step(x: &[f32], i: usize) -> [f32; STEP] {
+fn step<const STEP: usize>(x: &[f32], i: usize) -> [f32; STEP] {
     *x[i * STEP..].first_chunk().expect("a row as long as the output")
 }

@@ -19,6 +19,20 @@ pub struct Tile<'a> {
     pub stride: usize,
 }
 
+/// Asks for so many numbers to be brought near, where the processor can be asked.
+#[inline(always)]
+pub fn prefetch(start: *const f32, count: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // One line more: the first may begin anywhere in its own.
+    for line in (0..count + 15).step_by(16) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which reads nothing and may point anywhere.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, count);
+}
+
 /// Defines `kernel::<MR, NV>`: `MR` rows of A times a panel `NV` vectors wide, sums kept in registers.
 macro_rules! kernel {
     (

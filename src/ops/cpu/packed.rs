@@ -17,7 +17,7 @@ pub enum Products {
 
 impl Products {
     /// What is made where these are wanted and `run` numbers follow each other.
-    fn possible(self, isa: Isa, run: usize) -> Self {
+    pub(super) fn possible(self, isa: Isa, run: usize) -> Self {
         if isa == Isa::Avx512Bf16 && run.is_multiple_of(2) { self } else { Self::F32 }
     }
 
