@@ -14,6 +14,9 @@ pub struct Shard {
 }
 
 impl Shard {
+    /// As many as a run may have.
+    pub const MOST: usize = 1_000_000;
+
     /// Whether the batch of this number, from 0, is in the share.
     pub fn owns(&self, batch: usize) -> bool {
         batch.checked_rem(self.of) == Some(self.index)
@@ -57,6 +60,7 @@ impl FromStr for Shard {
             bail!("'{text}' is not a shard: use I/N, such as 0/8 for the first of eight");
         };
         ensure!(of > 0, "'{text}' is a shard of none: N is at least 1");
+        ensure!(of <= Self::MOST, "'{text}' is one of more than {} shards", Self::MOST);
         ensure!(index < of, "'{text}' is not one of {of} shards: their numbers are 0 to {}", of - 1);
         Ok(Self { index, of })
     }

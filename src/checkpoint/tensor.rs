@@ -115,11 +115,11 @@ impl Tensor {
         Some(Self { dtype, view, count, file: file.clone(), storage })
     }
 
-    /// From both ends of what it lies in: two pages of the file at most.
+    /// Some from all over what it lies in, and its end.
     pub fn some_bytes(&self) -> impl Iterator<Item = &[u8]> {
         let storage = &self.file[self.storage.clone()];
-        let n = storage.len().min(SOME);
-        [&storage[..n], &storage[storage.len() - n..]].into_iter()
+        let piece = move |start: usize| &storage[start..storage.len().min(start + SOME)];
+        (0..PIECES).map(move |i| piece(storage.len() / PIECES * i)).chain([piece(storage.len().saturating_sub(SOME))])
     }
 
     /// The numbers in row-major order; none if they are not floating point numbers.
@@ -150,8 +150,9 @@ fn gathered(storage: &[u8], size: usize, view: &View) -> Vec<u8> {
     places.iter().flat_map(|place| &storage[place * size..][..size]).copied().collect()
 }
 
-/// Bytes that tell a trained tensor from another.
+/// Bytes that tell a trained tensor from another, and in how many places they are looked at.
 const SOME: usize = 256;
+const PIECES: usize = 16;
 
 /// Numbers converted at a time: they stay in the nearest cache.
 const CHUNK: usize = 4096;

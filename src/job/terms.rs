@@ -1,10 +1,11 @@
 //! What a run must have in common with one that it goes on with.
 
-use super::Lines;
+use super::{Line, Lines};
 use crate::args::Args;
 use crate::config::ModelConfig;
 use crate::output::{Terms, sha256_of};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 /// All that decides how pictures come out and what is written of them, but for the model. seed: the one taken.
 pub fn terms(args: &Args, seed: u32, lines: &Lines, config: &ModelConfig) -> Terms {
@@ -50,7 +51,15 @@ fn prompts(args: &Args, lines: &Lines) -> (&'static str, Value) {
     if args.from_file.is_none() {
         return ("--prompt", json!(args.prompt));
     }
-    let mut text = String::new();
-    lines.lines().for_each(|line| text += &format!("{line:?}\n"));
-    ("--from-file", json!(sha256_of(text.as_bytes())))
+    let mut hash = Sha256::new();
+    let mut last = None;
+    for Line { prompt, negative, seed, settings } in lines.lines() {
+        hash.update(format!("{}\n{prompt}\n{}\n{negative}\n{seed:?}\n", prompt.len(), negative.len()));
+        // Most lines have those of the line before.
+        if last != Some(settings) {
+            hash.update(format!("{settings:?}\n"));
+            last = Some(settings);
+        }
+    }
+    ("--from-file", json!(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
 }

@@ -4,7 +4,7 @@ use super::End;
 use super::overview::save_grid;
 use crate::output::{Folder, Overview};
 use crate::progress::{Progress, Watcher};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashSet;
 use std::io::Write;
 use std::ops::RangeInclusive;
@@ -23,35 +23,48 @@ const MOST_LOOKED_AT: usize = 1_000_000;
 pub fn collect(outdir: &Path, watcher: Watcher) -> Result<End> {
     let progress = Progress::new(watcher);
     let mut folder = Folder::reopen(outdir)?;
-    let (n, whole) = (folder.run().pictures, folder.whole());
-    ensure!(whole.len() == n, "{}", what_is_missing(&folder, &whole));
+    let n = folder.run().pictures;
+    let (whole, changed) = folder.judged();
+    ensure!(whole.len() == n, "{}", what_is_missing(&folder, &whole, &changed));
+    let is_swept = folder.run().overview == Some(Overview::Sweep);
+    ensure!(!is_swept || folder.has_page(), "all {n} pictures are there, but not the page; --resume writes it");
     if let Some(Overview::Grids(grids)) = folder.run().overview {
         for grid in (0..n.div_ceil(grids.every)).filter(|grid| !folder.has_grid(*grid)).collect::<Vec<_>>() {
             let lost = grids.pictures(grid, n).find(|n| folder.aside(*n).is_ok_and(|picture| picture.is_none()));
             if let Some(lost) = lost {
-                ensure!(
-                    false,
-                    "all {n} pictures are there, but for the grid number {lost} was laid aside and is gone; \
-                     --resume, with the run's flags, draws what the grid needs"
+                bail!(
+                    "all {n} pictures are there, but a grid is not, and what it shows of picture {lost} is gone; \
+                     --resume draws what it needs"
                 );
             }
             save_grid(&mut folder, grids, grid, &progress)?;
         }
     }
+    folder.end()?;
     let words = format!("All {n} pictures are there, as they were saved:\n{}\n", outdir.display());
     std::io::stdout().write_all(words.as_bytes()).context("writing to standard output")?;
     Ok(End::Finished)
 }
 
-fn what_is_missing(folder: &Folder, whole: &HashSet<usize>) -> String {
+fn what_is_missing(folder: &Folder, whole: &HashSet<usize>, changed: &[usize]) -> String {
     let (n, shards) = (folder.run().pictures, folder.unfinished_shards());
-    let missing = (0..n).filter(|n| !whole.contains(n));
-    let mut sentence = format!("{} of {n} pictures are not there: {}", n - whole.len(), runs(missing));
+    let mut sentences = vec![];
+    let n_missing = n - whole.len() - changed.len();
+    if n_missing > 0 {
+        let missing = (0..n).filter(|n| !whole.contains(n) && changed.binary_search(n).is_err());
+        sentences.push(format!("{n_missing} of {n} pictures are not there: {}", runs(missing)));
+    }
     if !shards.is_empty() {
         let (has, of) = (if shards.len() == 1 { "shard" } else { "shards" }, folder.run().shards);
-        sentence += &format!("; {has} {} of {of} did not end", runs(shards.into_iter()));
+        sentences.push(format!("{has} {} of {of} did not end", runs(shards.into_iter())));
     }
-    sentence + "; --resume draws them"
+    if changed.is_empty() {
+        return sentences.join("; ") + "; --resume draws them";
+    }
+    let changed =
+        format!("{} of {n} pictures are not as they were saved: {}", changed.len(), runs(changed.iter().copied()));
+    sentences.push(changed);
+    sentences.join("; ") + "; where their files are removed, --resume draws them"
 }
 
 /// `1-3, 7, …`

@@ -72,13 +72,38 @@ impl<'a> Iterator for Course<'a> {
             let (number, position) = (self.next, self.position);
             self.next += 1;
             self.position = self.after(number);
-            let pictures = self.job.lines.numbers_of(number);
-            let first = pictures.start;
-            let wanted: Vec<usize> = pictures.filter(|n| !self.finished.contains(n)).map(|n| n - first).collect();
-            if self.job.shard.is_none_or(|shard| shard.owns(number)) && !wanted.is_empty() {
+            let wanted = wanted(self.job, self.finished, number);
+            if !wanted.is_empty() {
                 return Some(Task { batch: self.job.batch(number), position, wanted });
             }
         }
         None
     }
+}
+
+/// How many tasks there are, and of how many pictures.
+pub fn count(job: &Job, finished: &HashSet<usize>) -> (usize, usize) {
+    let wanted = (0..job.n_batches()).map(|number| n_wanted(job, finished, number)).filter(|n| *n > 0);
+    wanted.fold((0, 0), |(tasks, pictures), n| (tasks + 1, pictures + n))
+}
+
+fn n_wanted(job: &Job, finished: &HashSet<usize>, number: usize) -> usize {
+    match finished.is_empty() {
+        true if is_ours(job, number) => job.lines.len_of(number),
+        true => 0,
+        false => wanted(job, finished, number).len(),
+    }
+}
+
+/// Which pictures of a batch are to be drawn here, by index.
+fn wanted(job: &Job, finished: &HashSet<usize>, number: usize) -> Vec<usize> {
+    if !is_ours(job, number) {
+        return vec![];
+    }
+    let pictures = job.lines.numbers_of(number);
+    pictures.enumerate().filter(|(_, n)| !finished.contains(n)).map(|(index, _)| index).collect()
+}
+
+fn is_ours(job: &Job, number: usize) -> bool {
+    job.shard.is_none_or(|shard| shard.owns(number))
 }

@@ -56,6 +56,19 @@ pub fn share<T: Send>(
     }
 }
 
+/// Counts a task until it is dropped: a worker that panics leaves nobody waiting.
+struct UnderWay<'a, T, I: Iterator<Item = T>>(&'a Queue<T, I>);
+
+impl<T, I: Iterator<Item = T>> Drop for UnderWay<'_, T, I> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.under_way -= 1;
+        state.is_stopped |= thread::panicking();
+        drop(state);
+        self.0.changed.notify_all();
+    }
+}
+
 impl<T, I: Iterator<Item = T>> Queue<T, I> {
     fn new(tasks: I) -> Self {
         let state = State { tasks, returned: vec![], under_way: 0, is_stopped: false };
@@ -64,15 +77,14 @@ impl<T, I: Iterator<Item = T>> Queue<T, I> {
 
     fn work(&self, worker: &mut impl FnMut(&mut T) -> Result<()>, stops: impl Fn(&Error) -> bool) -> Result<()> {
         while let Some(mut task) = self.next() {
+            let under_way = UnderWay(self);
             let done = worker(&mut task);
-            let mut state = self.lock();
-            state.under_way -= 1;
             if let Err(error) = &done {
+                let mut state = self.lock();
                 state.is_stopped |= stops(error);
                 state.returned.push(task);
             }
-            drop(state);
-            self.changed.notify_all();
+            drop(under_way);
             done?;
         }
         Ok(())
@@ -180,6 +192,13 @@ mod tests {
         assert!(end.unwrap_err().to_string().ends_with("broke"));
         assert_eq!((done.len(), failures.len()), (5, 2));
         assert_eq!(shared(50, &[2]).0.unwrap_err().to_string(), "worker 0 broke");
+    }
+
+    #[test]
+    #[should_panic(expected = "the worst")]
+    fn a_panic_leaves_nobody_waiting() {
+        let worker = |_| -> Worker { Box::new(|task| if *task == 3 { panic!("the worst") } else { Ok(()) }) };
+        let _ = share(0..10, (0..3).map(worker).collect(), |_| false, |_, _| ());
     }
 
     #[test]

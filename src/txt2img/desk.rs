@@ -62,12 +62,12 @@ impl<'a> Desk<'a> {
         });
         let is_finished = self.n_saved == n;
         // What was done is in the report, whatever came after.
-        let overview = saved.and_then(|()| self.save_overviews());
-        self.report.end(is_finished)?;
-        overview?;
-        if is_finished {
-            self.folder.end()?;
-        }
+        let done = saved.and_then(|()| self.save_overviews()).and_then(|()| match is_finished {
+            true => self.folder.end(),
+            false => Ok(()),
+        });
+        let reported = self.report.end(is_finished);
+        done.and(reported)?;
         Ok(self.n_saved)
     }
 

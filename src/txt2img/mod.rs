@@ -71,7 +71,7 @@ fn draw(job: &Job) -> Result<End> {
     let progress = Progress::new(job.watcher);
     job.notes.iter().for_each(|note| progress.note(note));
     let mut timings = Timings::start();
-    let report = Report::begin(job)?;
+    Report::check(job)?;
     let checkpoint = open(job, &progress)?;
     Folder::create(&job.outdir)?;
     let checker = checker::load(job, &progress)?;
@@ -81,8 +81,10 @@ fn draw(job: &Job) -> Result<End> {
         progress
             .note(&format!("the run before this one in '{outdir}' has not ended; --resume, with its flags, goes on"));
     }
+    // Only now: a run that begins removes what others left unfinished.
+    let report = Report::begin(job)?;
     let finished = folder.finished();
-    let n_left = Course::new(job, &finished).map(|task| task.wanted.len()).sum();
+    let (_, n_left) = course::count(job, &finished);
     let (drawn, saved) = thread::scope(|scope| {
         let (pictures, waiting) = sync_channel(MOST_WAITING);
         let is_checked = checker.is_some();
@@ -122,6 +124,13 @@ fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>) -> Resul
     let safety = checker.map_or(Action::Off, |_| job.safety.unwrap_or(Action::Replace));
     terms.insert("--safety".into(), safety.name().into());
     terms.insert("the model".into(), checkpoint.fingerprint().into());
+    if job.metadata && job.saves_samples {
+        // Pictures say what it was called.
+        terms.insert("--ckpt".into(), job.ckpt.to_string().into());
+        terms.insert("--vae".into(), job.vae.as_ref().map(ToString::to_string).into());
+        terms
+            .insert("the config's name".into(), job.config_path.as_ref().map(|path| path.display().to_string()).into());
+    }
     terms.insert("what is multiplied".into(), products(job.precision.dtype()).into());
     Folder::open(Opening {
         outdir: &job.outdir,
@@ -157,7 +166,8 @@ fn draw_all(
     ensure!(!runs.is_empty(), "no device can draw");
     timings.loaded();
     let names: Vec<&str> = runs.iter().map(|run| &*run.unit.name).collect();
-    let bar = progress.batches(Course::new(job, finished).count());
+    let (n_tasks, _) = course::count(job, finished);
+    let bar = progress.batches(n_tasks);
     let workers = runs.into_iter().map(|run| worker(run, &bar)).collect();
     crew::share(Course::new(job, finished), workers, stops, |i, error| tell_failed(names[i], error, progress))
 }

@@ -18,38 +18,76 @@ struct Open {
     path: PathBuf,
     file: BufWriter<NamedTempFile>,
     is_first: bool,
+    /// Whether it takes the place of the last one.
+    replaces: bool,
 }
 
 impl Report {
     /// # Errors
+    /// When a report is wanted where there is something that it must not replace.
+    pub fn check(job: &Job) -> Result<()> {
+        let Some(path) = &job.report else { return Ok(()) };
+        // Whatever it is: a file, a folder, a device.
+        let is_free = fs::symlink_metadata(path).is_err() || job.resume && pictures(path).is_some();
+        ensure!(is_free, "{}: it is there already; name another", cannot(path));
+        unfinished(path).map(drop)
+    }
+
+    /// Of a run that goes on, it says also what the last one said.
+    ///
+    /// # Errors
     /// When a report is wanted where none can be written.
     pub fn begin(job: &Job) -> Result<Self> {
         let Some(path) = &job.report else { return Ok(Self(None)) };
-        // Whatever it is: a file, a folder, a device.
-        ensure!(fs::symlink_metadata(path).is_err(), "{}: it is there already; name another", cannot(path));
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = output::unfinished(folder).map_err(|error| anyhow!("{}: {}", cannot(path), error.kind()))?;
-        let mut file = BufWriter::new(file);
+        let mut file = BufWriter::new(unfinished(path)?);
         file.write_all(b"{\"pictures\": [").with_context(|| cannot(path))?;
-        Ok(Self(Some(Open { path: path.clone(), file, is_first: true })))
+        let mut open = Open { path: path.clone(), file, is_first: true, replaces: false };
+        for picture in pictures(path).filter(|_| job.resume).unwrap_or_default() {
+            open.replaces = true;
+            open.add(&picture)?;
+        }
+        Ok(Self(Some(open)))
     }
 
     /// Adds a picture. file: where it is, if it was saved.
     pub fn add(&mut self, drawn: &Drawn, file: Option<&Path>, verdict: Option<&Verdict>) -> Result<()> {
-        let Some(open) = &mut self.0 else { return Ok(()) };
-        let separator = if open.is_first { "\n" } else { ",\n" };
-        open.is_first = false;
-        let entry = entry(drawn, file, verdict);
-        write!(open.file, "{separator}{entry}").with_context(|| cannot(&open.path))
+        match &mut self.0 {
+            Some(open) => open.add(&entry(drawn, file, verdict)),
+            None => Ok(()),
+        }
     }
 
     /// The file gets its name. is_finished: whether all pictures are in it that were asked for.
     pub fn end(self, is_finished: bool) -> Result<()> {
-        let Some(Open { path, mut file, .. }) = self.0 else { return Ok(()) };
+        let Some(Open { path, mut file, replaces, .. }) = self.0 else { return Ok(()) };
         writeln!(file, "\n], \"finished\": {is_finished}}}").with_context(|| cannot(&path))?;
         let file = file.into_inner().map_err(|error| error.into_error()).with_context(|| cannot(&path))?;
-        file.persist_noclobber(&path).map_err(|error| error.error).with_context(|| cannot(&path))?;
-        Ok(())
+        let put = if replaces { file.persist(&path) } else { file.persist_noclobber(&path) };
+        put.map(drop).map_err(|error| error.error).with_context(|| cannot(&path))
+    }
+}
+
+impl Open {
+    fn add(&mut self, picture: &Value) -> Result<()> {
+        let separator = if self.is_first { "\n" } else { ",\n" };
+        self.is_first = false;
+        write!(self.file, "{separator}{picture}").with_context(|| cannot(&self.path))
+    }
+}
+
+fn unfinished(path: &Path) -> Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    output::unfinished(folder).map_err(|error| anyhow!("{}: {}", cannot(path), error.kind()))
+}
+
+/// What a report of ours says, if the file is one.
+fn pictures(path: &Path) -> Option<Vec<Value>> {
+    let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+    let mut report: Value = serde_json::from_slice(&is_file.then(|| fs::read(path))?.ok()?).ok()?;
+    report.get("finished")?.as_bool()?;
+    match report.get_mut("pictures")?.take() {
+        Value::Array(pictures) => Some(pictures),
+        _ => None,
     }
 }
 

@@ -136,6 +136,81 @@ fn what_was_deleted_is_drawn_again() {
 }
 
 #[test]
+fn what_was_changed_is_told_of_and_not_touched() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    into(&run, "torn", &RICH).ok();
+    fs::write(run.path("torn/samples/00003.png"), "retouched").unwrap();
+    fs::remove_file(run.path("torn/samples/00004.png")).unwrap();
+    let reason = "1 of 12 pictures are not there: 4; 1 of 12 pictures are not as they were saved: 3; where their files \
+                  are removed, --resume draws them";
+    into(&run, "torn", &["--collect"]).fails_with(reason);
+    into(&run, "torn", &[&RICH[..], &["--resume"]].concat()).ok();
+    assert_eq!(fs::read(run.path("torn/samples/00003.png")).unwrap(), b"retouched");
+    fs::remove_file(run.path("torn/samples/00003.png")).unwrap();
+    into(&run, "torn", &[&RICH[..], &["--resume"]].concat()).ok();
+    into(&run, "torn", &["--collect"]).ok();
+    are_equal(&run, "whole", "torn");
+}
+
+#[test]
+fn a_grid_that_was_deleted_is_made_again() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    into(&run, "torn", &RICH).ok();
+    fs::remove_file(run.path("torn/grid-0000.png")).unwrap();
+    into(&run, "torn", &["--collect"]).fails_with("all 12 pictures are there, but a grid is not");
+    into(&run, "torn", &[&RICH[..], &["--resume"]].concat()).ok();
+    are_equal(&run, "whole", "torn");
+}
+
+#[test]
+fn runs_that_were_left_do_not_get_into_each_others_grids() {
+    let run = TestRun::new();
+    into(&run, "whole", &[&RICH[..], &["--n_iter", "40", "--seed", "1"]].concat()).ok();
+    let stop_at = |flags: &[&str], file: &str| {
+        let mut child = start(into(&run, "out", flags));
+        while !run.path(file).exists() {
+            sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    let first = [&RICH[..], &["--n_iter", "40", "--seed", "1"]].concat();
+    stop_at(&first, "out/samples/00020.png");
+    stop_at(&[&RICH[..], &["--n_iter", "40", "--H", "128"]].concat(), "out/samples/00050.png");
+    into(&run, "out", &[&first[..], &["--resume"]].concat()).ok();
+    let grid = |outdir: &str| fs::read(run.path(outdir).join("grid-0000.png")).unwrap();
+    assert_eq!(grid("whole"), grid("out"));
+}
+
+#[test]
+fn a_report_goes_on_too() {
+    let run = TestRun::new();
+    let flags = [&RICH[..], &["--report", "out/report.json", "--ddim_steps", "20"]].concat();
+    fs::create_dir(run.path("out")).unwrap();
+    let mut child = start(into(&run, "out", &flags));
+    while !run.path("out/samples/00002.png").exists() {
+        sleep(Duration::from_millis(1));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    child.wait().unwrap();
+    let report =
+        || -> serde_json::Value { serde_json::from_slice(&fs::read(run.path("out/report.json")).unwrap()).unwrap() };
+    let before = report()["pictures"].as_array().unwrap().len();
+    assert!((3..=12).contains(&before) && report()["finished"] == (before == 12));
+    into(&run, "out", &flags).fails_with("it is there already; name another");
+    into(&run, "out", &[&flags[..], &["--resume"]].concat()).ok();
+    assert_eq!(report()["finished"], true);
+    let numbers: Vec<_> =
+        report()["pictures"].as_array().unwrap().iter().map(|p| p["number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (0..12).collect::<Vec<_>>());
+    fs::write(run.path("notes"), "mine").unwrap();
+    let notes = [&RICH[..], &["--report", "notes", "--resume"]].concat();
+    into(&run, "out", &notes).fails_with("it is there already; name another");
+}
+
+#[test]
 fn what_is_complete_is_left_alone() {
     let run = TestRun::new();
     into(&run, "out", &RICH).ok();

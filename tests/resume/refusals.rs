@@ -46,16 +46,20 @@ fn another_prompts_file_is_refused() {
 }
 
 #[test]
-fn another_model_is_refused_and_the_same_elsewhere_is_not() {
+fn another_model_is_refused_and_the_same_elsewhere_if_pictures_name_it() {
     let run = TestRun::new().with_nano("nano.yaml", "moved/nano.ckpt");
     into(&run, "out", &RICH).ok();
-    into(&run, "out", &[&RICH[..], &["--resume", "--ckpt", "moved/nano.ckpt"]].concat()).ok();
+    is_refused(&run, &["--ckpt", "moved/nano.ckpt"], "the run in 'out' is another: --ckpt");
+    fs::remove_dir_all(run.path("out")).unwrap();
+    into(&run, "out", &[&RICH[..], &["--no_metadata"]].concat()).ok();
+    let moved = ["--no_metadata", "--ckpt", "moved/nano.ckpt"];
+    into(&run, "out", &[&RICH[..], &moved, &["--resume"]].concat()).ok();
     let mut bytes = fs::read(fixture("nano.ckpt")).unwrap();
     // Trained on, all weights would be others.
     let (start, end) = (bytes.len() / 4, bytes.len() / 4 * 3);
     bytes[start..end].iter_mut().step_by(64).for_each(|byte| *byte ^= 16);
     fs::write(run.path("moved/nano.ckpt"), bytes).unwrap();
-    is_refused(&run, &["--ckpt", "moved/nano.ckpt"], "the model is another");
+    is_refused(&run, &moved, "the model is another");
 }
 
 #[test]
@@ -109,6 +113,9 @@ fn a_journal_that_somebody_made_up_does_no_harm() {
         text.replacen("\"every\":12", "\"every\":0", 1),
         text.replacen("\"columns\":3", "\"columns\":0", 1),
         text.replacen("\"shards\":1", "\"shards\":0", 1),
+        text.replacen("\"shards\":1", "\"shards\":18446744073709551615", 1),
+        text.replacen("\"first\":0,\"taken\":[]", "\"first\":18446744073709551615,\"taken\":[0]", 1),
+        text.replacen("\"id\":\"", "\"id\":\"../", 1),
     ] {
         fs::write(run.path("out/run.jsonl"), text).unwrap();
         into(&run, "out", &["--collect"]).fails_with("'out/run.jsonl' is no journal of a run of ours");
@@ -118,6 +125,29 @@ fn a_journal_that_somebody_made_up_does_no_harm() {
     fs::write(run.path("out/run.jsonl"), huge).unwrap();
     into(&run, "out", &["--collect"])
         .fails_with("18446744073709551603 of 18446744073709551615 pictures are not there: 12-");
+}
+
+#[test]
+fn what_is_not_ours_is_left_as_it_is() {
+    let run = TestRun::new();
+    fs::create_dir(run.path("out")).unwrap();
+    for text in ["precious, no newline", "{\"foreign\":1}\n{\"foreign\":2}", "{\"x", "x\n{\"done"] {
+        fs::write(run.path("out/run.jsonl"), text).unwrap();
+        into(&run, "out", &[]).fails_with("'out/run.jsonl' is no journal of a run of ours");
+        into(&run, "out", &["--shard", "0/2"]).fails_with("'out/run.jsonl' is no journal of a run of ours");
+        assert_eq!(fs::read_to_string(run.path("out/run.jsonl")).unwrap(), text);
+    }
+    fs::remove_file(run.path("out/run.jsonl")).unwrap();
+    for target in ["precious", "nothing"] {
+        fs::write(run.path("precious"), "").unwrap();
+        std::os::unix::fs::symlink(run.path(target), run.path("out/run.jsonl")).unwrap();
+        into(&run, "out", &[]).fails_with("'out/run.jsonl' is no file; move it away");
+        assert_eq!(fs::read(run.path("precious")).unwrap(), b"");
+        assert!(!run.path("nothing").exists());
+        fs::remove_file(run.path("out/run.jsonl")).unwrap();
+    }
+    assert!(std::process::Command::new("mkfifo").arg(run.path("out/run.jsonl")).status().unwrap().success());
+    into(&run, "out", &[]).fails_with("'out/run.jsonl' is no file; move it away");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Functions over slices, written so that the compiler makes vectors of them, and compiled for each instruction set.
 
+use std::f32::consts::{FRAC_1_SQRT_2, LN_2, LOG2_E};
+
 /// Compiles a function for each instruction set and picks one when called.
 ///
 /// Inlining carries what is written once into functions that may use wider vectors. In the function, `FMA` says whether
@@ -44,7 +46,7 @@ fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 pub fn exp<const FMA: bool>(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.; // 1.5 · 2²³: adding it rounds to a whole number
     let x = x.max(-87.);
-    let shifted = multiply_add::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
+    let shifted = multiply_add::<FMA>(x, LOG2_E, ROUND);
     let n = shifted - ROUND;
     let r = multiply_add::<FMA>(n, -0.693_359_4, x);
     let r = multiply_add::<FMA>(n, 2.121_944_4e-4, r);
@@ -60,7 +62,7 @@ pub fn exp<const FMA: bool>(x: f32) -> f32 {
 }
 
 /// 2ʳ between −½ and ½, to a unit in the last place: the polynomial whose largest relative error is least.
-pub const EXACT: [f32; 7] = [1.534_581e-4, 1.339_993_1e-3, 9.618_489e-3, 5.550_328_6e-2, 0.240_226_46, 0.693_147_2, 1.];
+pub const EXACT: [f32; 7] = [1.534_581e-4, 1.339_993_1e-3, 9.618_489e-3, 5.550_328_6e-2, 0.240_226_46, LN_2, 1.];
 
 /// The same to 3·10⁻⁶, a thousandth of what bf16 leaves of it.
 pub const ROUGH: [f32; 5] = [0.009_570_101, 0.055_917_86, 0.240_247_44, 0.693_121_8, 0.999_999_3];
@@ -89,7 +91,7 @@ pub fn silu<const FMA: bool>(x: f32) -> f32 {
 /// x · Φ(x), with erf to 1.5e-7 (Abramowitz & Stegun 7.1.26).
 #[inline(always)]
 pub fn gelu<const FMA: bool>(x: f32) -> f32 {
-    let magnitude = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
+    let magnitude = x.abs() * FRAC_1_SQRT_2;
     let t = 1. / multiply_add::<FMA>(0.327_591_1, magnitude, 1.);
     let p = multiply_add::<FMA>(1.061_405_4, t, -1.453_152_1);
     let p = multiply_add::<FMA>(p, t, 1.421_413_8);

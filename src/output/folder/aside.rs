@@ -10,7 +10,10 @@ use anyhow::{Context, Result};
 use super::{list, unfinished};
 use crate::output::{Format, Picture, open};
 
-/// `OUTDIR/.txt2img-aside/N.png`
+/// How the names of their folders begin: as those of unfinished files.
+const ASIDE: &str = ".txt2img-aside-";
+
+/// `OUTDIR/.txt2img-aside-RUN/N.png`
 pub struct Aside {
     folder: PathBuf,
     /// Those that were there before this process.
@@ -18,8 +21,9 @@ pub struct Aside {
 }
 
 impl Aside {
-    pub fn new(outdir: &Path) -> Result<Self> {
-        let folder = outdir.join(format!("{}aside", unfinished::UNFINISHED));
+    /// Of the run with this id.
+    pub fn new(outdir: &Path, id: &str) -> Result<Self> {
+        let folder = outdir.join(format!("{ASIDE}{id}"));
         let number = |name: std::ffi::OsString| name.to_str()?.strip_suffix(".png")?.parse().ok();
         let found = list(&folder)?.into_iter().filter_map(number).collect();
         Ok(Self { folder, found })
@@ -56,9 +60,19 @@ impl Aside {
     }
 
     /// All of them.
-    pub fn clear(&mut self) {
+    pub fn clear(&self) {
         let _ = fs::remove_dir_all(&self.folder);
-        self.found.clear();
+    }
+
+    /// Those of other runs: one that is gone on with draws again what a grid of its lacks.
+    pub fn clear_others(&self, outdir: &Path) -> Result<()> {
+        for name in list(outdir)? {
+            let folder = outdir.join(&name);
+            if name.as_encoded_bytes().starts_with(ASIDE.as_bytes()) && folder != self.folder {
+                let _ = fs::remove_dir_all(folder);
+            }
+        }
+        Ok(())
     }
 
     fn path(&self, n: usize) -> PathBuf {

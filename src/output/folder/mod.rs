@@ -7,9 +7,10 @@ mod saving;
 mod series;
 mod unfinished;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,8 @@ pub struct Folder {
     names: Names,
     journal: Journal,
     aside: Aside,
+    /// How many names are taken of those that many have.
+    crowded: HashMap<String, usize>,
 }
 
 /// What a run will write.
@@ -62,7 +65,8 @@ impl Folder {
         let samples = outdir.join(SAMPLES);
         create(&samples)?;
         check_writable(outdir)?;
-        check_writable(&samples)
+        check_writable(&samples)?;
+        unfinished::sync_folder(&samples).with_context(|| cannot("write to", outdir))
     }
 
     /// Begins a run in OUTDIR, which is there, or goes on with one.
@@ -72,8 +76,9 @@ impl Folder {
     pub fn open(opening: Opening) -> Result<Self> {
         let Opening { outdir, format, pattern, shard, resume, terms, pictures, overview } = opening;
         let begun = || {
-            let numbering = Numbering::look(outdir, format)?;
-            Ok(Begun { terms, pictures, shards: shard.map_or(1, |shard| shard.of), overview, numbering })
+            let (id, numbering) =
+                (format!("{:016x}", RandomState::new().hash_one(0)), Numbering::look(outdir, format)?);
+            Ok(Begun { id, terms, pictures, shards: shard.map_or(1, |shard| shard.of), overview, numbering })
         };
         let journal = Journal::open(outdir, shard, resume, begun)?;
         let folder = Self::new(outdir, journal, format, pattern)?;
@@ -95,13 +100,10 @@ impl Folder {
 
     fn new(outdir: &Path, mut journal: Journal, format: Format, pattern: Option<Pattern>) -> Result<Self> {
         journal.settle(|promise| is_kept(outdir, promise))?;
-        journal.forget(|promise| matches!(promise.what, What::Picture(_)) && !outdir.join(&*promise.file).exists());
-        let names = Names::new(journal.begun().numbering.clone(), format, pattern);
-        let mut aside = Aside::new(outdir)?;
-        if journal.is_new() {
-            aside.clear();
-        }
-        Ok(Self { outdir: outdir.to_owned(), names, journal, aside })
+        journal.forget(|promise| !outdir.join(&*promise.file).exists());
+        let Begun { id, numbering, .. } = journal.begun();
+        let (names, aside) = (Names::new(numbering.clone(), format, pattern), Aside::new(outdir, id)?);
+        Ok(Self { outdir: outdir.to_owned(), names, journal, aside, crowded: HashMap::new() })
     }
 
     /// Removes what a process left unfinished that was ended; nobody else is at work here.
@@ -112,7 +114,7 @@ impl Folder {
                 let _ = fs::remove_file(folder.join(name));
             }
         }
-        Ok(())
+        self.aside.clear_others(&self.outdir)
     }
 
     /// The run.
@@ -138,20 +140,25 @@ impl Folder {
     pub fn awaits(&self, n: usize) -> bool {
         match self.run().overview {
             Some(Overview::Grids(grids)) => !self.has_grid(n / grids.every),
-            Some(Overview::Sweep) => self.journal.kept(What::Page).is_none(),
+            Some(Overview::Sweep) => !self.has_page(),
             None => false,
         }
     }
 
-    /// The pictures whose files are as they were saved.
-    pub fn whole(&self) -> HashSet<usize> {
-        let pictures = self.journal.all_kept().filter_map(|(what, promise)| match what {
-            What::Picture(n) => Some((n, promise)),
-            _ => None,
-        });
+    /// The pictures whose files are as they were saved, and those whose files are not.
+    pub fn judged(&self) -> (HashSet<usize>, Vec<usize>) {
         let is_whole = |promise: Option<&Promise>| promise.is_none_or(|promise| is_kept(&self.outdir, promise));
-        let whole = pictures.filter(|(n, promise)| *n < self.run().pictures && is_whole(*promise));
-        whole.map(|(n, _)| n).collect()
+        let (mut whole, mut changed) = (HashSet::new(), vec![]);
+        for (what, promise) in self.journal.all_kept() {
+            match what {
+                What::Picture(n) if n >= self.run().pictures => {}
+                What::Picture(n) if is_whole(promise) => _ = whole.insert(n),
+                What::Picture(n) => changed.push(n),
+                _ => {}
+            }
+        }
+        changed.sort_unstable();
+        (whole, changed)
     }
 
     /// Shards that have not drawn all of theirs.
@@ -162,6 +169,11 @@ impl Folder {
     /// Whether the run has its n-th grid.
     pub fn has_grid(&self, n: usize) -> bool {
         self.journal.kept(What::Grid(n)).is_some()
+    }
+
+    /// Whether a sweep has its page, which is written last.
+    pub fn has_page(&self) -> bool {
+        self.journal.kept(What::Page).is_some()
     }
 
     /// Lays the n-th picture aside, to be had again by whoever goes on with the run.
@@ -179,16 +191,20 @@ impl Folder {
         self.aside.remove(numbers);
     }
 
-    /// All is drawn.
+    /// All is drawn, and of the pictures laid aside none is needed any more, unless other shards have some.
     pub fn end(&mut self) -> Result<()> {
+        if !self.journal.is_part() {
+            self.aside.clear();
+        }
         self.journal.end()
     }
 }
 
 /// Whether the file is there as it was promised.
 fn is_kept(outdir: &Path, promise: &Promise) -> bool {
-    let sum = sha256(&outdir.join(&*promise.file), &|| true);
-    sum.is_ok_and(|sum| sum.as_deref() == Some(&*promise.sha256))
+    let path = outdir.join(&*promise.file);
+    // A pipe has no end.
+    path.is_file() && sha256(&path, &|| true).is_ok_and(|sum| sum.as_deref() == Some(&*promise.sha256))
 }
 
 fn create(folder: &Path) -> Result<()> {

@@ -46,6 +46,11 @@ pub struct Name {
 }
 
 impl Numbering {
+    /// Whether it can be.
+    pub fn is_sound(&self) -> bool {
+        [&self.samples, &self.grids, &self.sheets, &self.pages].into_iter().all(Numbers::is_sound)
+    }
+
     /// Counts what is in OUTDIR: numbers go on from there. Nothing is created.
     ///
     /// # Errors

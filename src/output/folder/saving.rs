@@ -96,18 +96,32 @@ impl Folder {
 
     /// Gives a file the first of its names that is free.
     fn put(&mut self, mut file: NamedTempFile, name: &Name, promise: impl Fn(&str) -> Promise) -> Result<PathBuf> {
-        for n_taken in 0.. {
+        let first = name.after(0);
+        for n_taken in self.crowded.get(&first).copied().unwrap_or(0).. {
             let name = name.after(n_taken);
             let path = self.outdir.join(&name);
+            let promise = promise(&name);
             if path.symlink_metadata().is_ok() {
+                // A device that failed may have come as far.
+                if matches!(promise.what, What::Preview(..)) && is_kept(&self.outdir, &promise) {
+                    return Ok(path);
+                }
                 continue;
             }
-            self.journal.promise(promise(&name))?;
+            self.journal.promise(promise)?;
             match unfinished::put(file, &path)? {
-                None => return Ok(path),
+                None => {
+                    if n_taken >= CROWDED {
+                        self.crowded.insert(first, n_taken + 1);
+                    }
+                    return Ok(path);
+                }
                 Some(taken) => file = taken,
             }
         }
         bail!("every name is taken")
     }
 }
+
+/// From so many on, names that are taken are not tried again.
+const CROWDED: usize = 8;

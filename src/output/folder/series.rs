@@ -12,6 +12,9 @@ pub struct Series {
     pub extension: &'static str,
 }
 
+/// More than any folder has.
+const MOST: usize = 1 << 48;
+
 /// The numbers that files of a run get: all from the first on, but for those that were taken when it began.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Numbers {
@@ -32,6 +35,7 @@ impl Series {
         let taken = files.iter().filter_map(|name| self.number(name.to_str()?)).filter(|number| *number >= first);
         let mut taken: Vec<usize> = taken.collect();
         taken.sort_unstable();
+        taken.dedup();
         Numbers { first, taken }
     }
 
@@ -44,6 +48,12 @@ impl Series {
 }
 
 impl Numbers {
+    /// Whether they can be counted.
+    pub fn is_sound(&self) -> bool {
+        let ascend = self.taken.windows(2).all(|two| two[0] < two[1]);
+        self.first <= MOST && ascend && self.taken.first().is_none_or(|taken| *taken >= self.first)
+    }
+
     /// That of the n-th file, from 0.
     pub fn nth(&self, n: usize) -> usize {
         let skips = |number: usize, taken: &usize| number + usize::from(*taken <= number);

@@ -39,7 +39,7 @@ pub fn replace(file: NamedTempFile, path: &Path) -> io::Result<()> {
 }
 
 /// What was renamed in the folder of this file stays renamed.
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().map(PathBuf::from).unwrap_or_default();
     match File::open(&folder).and_then(|folder| folder.sync_all()) {
         // Some file systems have no such thing, and it is no reason to fail.

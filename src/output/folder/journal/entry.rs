@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::output::folder::names::Numbering;
+use crate::shard::Shard;
 
 /// One line.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -57,6 +58,8 @@ pub struct Promise {
 /// A run, as far as its folder must know it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Begun {
+    /// Of this run alone: some letters and digits.
+    pub id: String,
     /// All that decides how pictures come out and what is written of them, by the flag that says it.
     pub terms: Terms,
     /// How many it draws.
@@ -96,15 +99,21 @@ pub struct Grids {
 impl Begun {
     /// Whether it can be: a journal may have been written by anybody.
     pub fn is_sound(&self) -> bool {
-        let has_pictures = |grids: &Grids| grids.columns > 0 && grids.every > 0;
-        self.shards > 0 && !matches!(&self.overview, Some(Overview::Grids(grids)) if !has_pictures(grids))
+        let has_id = (1..=32).contains(&self.id.len()) && self.id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let has_pictures = match &self.overview {
+            Some(Overview::Grids(grids)) => grids.columns > 0 && grids.every > 0,
+            _ => true,
+        };
+        has_id && has_pictures && (1..=Shard::MOST).contains(&self.shards) && self.numbering.is_sound()
     }
 }
 
 impl Promise {
-    /// Whether its file is within OUTDIR.
+    /// Whether its file is where a run has files: in OUTDIR, or in a folder there.
     pub fn is_inside(&self) -> bool {
-        Path::new(&*self.file).components().all(|part| matches!(part, Component::Normal(_)))
+        let mut parts = Path::new(&*self.file).components();
+        let is_name = |part| matches!(part, Component::Normal(_));
+        parts.clone().all(is_name) && (1..=2).contains(&parts.by_ref().count())
     }
 }
 

@@ -15,7 +15,7 @@ pub enum Held {
 }
 
 /// How long others are waited for that hold a file for a moment only.
-const PATIENCE: usize = 50;
+const PATIENCE: usize = 100;
 const MOMENT: Duration = Duration::from_millis(100);
 
 /// Whether nobody else holds it.
@@ -37,10 +37,16 @@ pub fn alone_or_shared(file: &File) -> io::Result<Option<Held>> {
     Ok(None)
 }
 
-/// From held alone to shared.
-pub fn share(file: &File) -> io::Result<()> {
+/// From held alone to shared; false if another took it in between, and keeps it.
+pub fn share(file: &File) -> io::Result<bool> {
     file.unlock()?;
-    file.lock_shared()
+    for _ in 0..PATIENCE {
+        if held(file.try_lock_shared())? {
+            return Ok(true);
+        }
+        sleep(MOMENT);
+    }
+    Ok(false)
 }
 
 fn held(lock: Result<(), TryLockError>) -> io::Result<bool> {

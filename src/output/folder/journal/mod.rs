@@ -19,18 +19,21 @@ pub use entry::{Begun, Grids, Overview, Promise, Terms, What};
 use lock::Held;
 use past::{Past, differences};
 
+use super::unfinished::sync_folder;
 use crate::shard::Shard;
 
 const NAME: &str = "run.jsonl";
 
 /// Whether a file of OUTDIR is a journal.
 pub fn is_one(name: &OsStr) -> bool {
-    let Some(name) = name.to_str() else { return false };
-    let shard = |name: &str| {
-        let (index, of) = name.strip_prefix("run-")?.strip_suffix(".jsonl")?.split_once("-of-")?;
-        Some(index.parse::<usize>().is_ok() && of.parse::<usize>().is_ok())
-    };
-    name == NAME || shard(name).unwrap_or(false)
+    name == NAME || shard_of(name).is_some()
+}
+
+/// Whose journal a file is.
+fn shard_of(name: &OsStr) -> Option<usize> {
+    let (index, of) = name.to_str()?.strip_prefix("run-")?.strip_suffix(".jsonl")?.split_once("-of-")?;
+    of.parse::<usize>().ok()?;
+    index.parse().ok()
 }
 
 /// A run's journal, held so that no other process draws the same.
@@ -41,7 +44,6 @@ pub struct Journal {
     /// The run's own, where `file` is a shard's.
     _shared: Option<File>,
     past: Past,
-    is_new: bool,
     /// Whether the run before this one has not ended.
     leaves_another: bool,
 }
@@ -74,7 +76,7 @@ impl Journal {
         let file = hold(&path)?;
         let mut runs = past::read(outdir)?;
         let Some(past) = runs.pop() else { bail!("'{}' tells of no run", path.display()) };
-        let mut journal = Self { file, path, shard: None, _shared: None, past, is_new: false, leaves_another: false };
+        let mut journal = Self { file, path, shard: None, _shared: None, past, leaves_another: false };
         journal.append(&Entry::Of(runs.len()))?;
         Ok(journal)
     }
@@ -95,40 +97,24 @@ impl Journal {
         };
         let is_new = matches!(entry, Entry::Begun(_));
         let leaves_another = is_new && runs.last().is_some_and(|last| !last.has_ended());
-        let mut journal = Self { file, path, shard: None, _shared: None, past, is_new, leaves_another };
+        let mut journal = Self { file, path, shard: None, _shared: None, past, leaves_another };
         journal.append(&entry)?;
         Ok(journal)
     }
 
     fn part(outdir: &Path, shard: Shard, resume: bool, begun: impl FnOnce() -> Result<Begun>) -> Result<Self> {
-        let path = outdir.join(NAME);
-        let mut shared = open(&path)?;
-        let held = lock::alone_or_shared(&shared).with_context(|| cannot(&path))?;
-        let Some(held) = held else { bail!(is_busy(&path)) };
-        let (mut runs, begun) = (past::read(outdir)?, begun()?);
-        let is_new = runs.is_empty();
-        if is_new {
-            ensure!(held == Held::Alone, "'{}' is empty, and held by others", path.display());
-            past::mend(&mut shared).with_context(|| cannot(&path))?;
-            append(&mut shared, &Entry::Begun(Box::new(begun.clone()))).with_context(|| cannot(&path))?;
-            runs.push(Past::new(begun.clone()));
-        }
-        lock::share(&shared).with_context(|| cannot(&path))?;
-        let run = runs.len() - 1;
-        let past = runs.swap_remove(run);
-        let (then, now) = (&past.begun, &begun);
-        let of = "shards need an OUTDIR that has no other run in it";
-        ensure!(then.terms == now.terms, "{of}: in '{}' {}", outdir.display(), differences(&then.terms, &now.terms));
-        ensure!(then.shards == now.shards, "{of}: '{}' has one of {}", outdir.display(), n_shards(then.shards));
+        let (shared, begun) = join(&outdir.join(NAME), begun)?;
         let path = outdir.join(format!("run-{}-of-{}.jsonl", shard.index, shard.of));
-        ensure!(
-            resume || !path.exists(),
-            "shard {shard} has begun in '{}': --resume goes on with it",
-            outdir.display()
-        );
+        let has_begun = path.exists();
         let file = hold(&path)?;
+        ensure!(resume || !has_begun, "shard {shard} has begun in '{}': --resume goes on with it", outdir.display());
+        // Read only now: nobody else writes any more what this shard draws.
+        let mut runs = past::read(outdir)?;
+        let run = runs.len().saturating_sub(1);
+        let Some(past) = runs.pop() else { bail!("'{}' tells of no run", outdir.join(NAME).display()) };
+        ensure_same(outdir, &past.begun, &begun)?;
         let (shard, _shared) = (Some(shard), Some(shared));
-        let mut journal = Self { file, path, shard, _shared, past, is_new, leaves_another: false };
+        let mut journal = Self { file, path, shard, _shared, past, leaves_another: false };
         journal.append(&Entry::Of(run))?;
         Ok(journal)
     }
@@ -136,11 +122,6 @@ impl Journal {
     /// What is drawn.
     pub fn begun(&self) -> &Begun {
         &self.past.begun
-    }
-
-    /// Whether nobody has drawn anything of it.
-    pub fn is_new(&self) -> bool {
-        self.is_new
     }
 
     /// Whether a run is given up for this one that could be gone on with.
@@ -183,8 +164,12 @@ impl Journal {
     /// # Errors
     /// When the journal cannot be written.
     pub fn settle(&mut self, is_there: impl Fn(&Promise) -> bool) -> Result<()> {
-        let there = self.past.promised.values().filter(|promise| is_there(promise)).map(|promise| promise.what);
-        for what in there.collect::<Vec<_>>() {
+        // Other shards may be about to keep theirs.
+        let is_ours = |by: &Option<usize>| self.shard.is_none_or(|shard| by.is_none_or(|by| by == shard.index));
+        let promises = self.past.promised.values().filter(|(by, promise)| is_ours(by) && is_there(promise));
+        for promise in promises.map(|(_, promise)| promise.clone()).collect::<Vec<_>>() {
+            let what = promise.what;
+            self.append(&Entry::Promised(promise))?;
             self.append(&Entry::Done(what))?;
             self.past.keep(what);
         }
@@ -225,20 +210,45 @@ fn append(file: &mut File, entry: &Entry) -> Result<()> {
 
 /// The journal, held alone, its lines whole.
 fn hold(path: &Path) -> Result<File> {
-    let mut file = open(path)?;
+    let file = open(path)?;
     ensure!(lock::alone(&file).with_context(|| cannot(path))?, is_busy(path));
-    past::mend(&mut file).with_context(|| cannot(path))?;
+    past::mend(path, &file)?;
     Ok(file)
 }
 
+/// The run's journal, shared with the other shards; whoever comes first begins the run.
+fn join(path: &Path, begun: impl FnOnce() -> Result<Begun>) -> Result<(File, Begun)> {
+    let mut shared = open(path)?;
+    let Some(held) = lock::alone_or_shared(&shared).with_context(|| cannot(path))? else { bail!(is_busy(path)) };
+    let (begun, then) = (begun()?, past::last_begun(path)?);
+    if held == Held::Alone {
+        past::mend(path, &shared)?;
+        if then.is_none() {
+            append(&mut shared, &Entry::Begun(Box::new(begun.clone()))).with_context(|| cannot(path))?;
+        }
+        ensure!(lock::share(&shared).with_context(|| cannot(path))?, is_busy(path));
+    }
+    let outdir = path.parent().unwrap_or(Path::new(""));
+    then.iter().try_for_each(|then| ensure_same(outdir, then, &begun))?;
+    Ok((shared, begun))
+}
+
+/// Whether both are one run, and divided alike.
+fn ensure_same(outdir: &Path, then: &Begun, now: &Begun) -> Result<()> {
+    let (outdir, of) = (outdir.display(), "shards need an OUTDIR that has no other run in it");
+    ensure!(then.terms == now.terms, "{of}: in '{outdir}' {}", differences(&then.terms, &now.terms));
+    ensure!(then.shards == now.shards, "{of}: '{outdir}' has one of {}", n_shards(then.shards));
+    Ok(())
+}
+
+/// A file to add lines to.
 fn open(path: &Path) -> Result<File> {
-    // A pipe would wait for somebody to write.
-    ensure!(
-        path.is_file() || !path.exists(),
-        "'{}' is no file; move it away or choose another --outdir",
-        path.display()
-    );
-    OpenOptions::new().create(true).append(true).read(true).open(path).with_context(|| cannot(path))
+    // A pipe would wait for somebody to write, and a link may lead anywhere.
+    let is_file = path.symlink_metadata().map_or(true, |metadata| metadata.is_file());
+    ensure!(is_file, "'{}' is no file; move it away or choose another --outdir", path.display());
+    let file = OpenOptions::new().create(true).append(true).read(true).open(path).with_context(|| cannot(path))?;
+    sync_folder(path).with_context(|| cannot(path))?;
+    Ok(file)
 }
 
 fn n_shards(n: usize) -> String {

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::entry::{Begun, Entry, Promise, Terms, What};
-use super::is_one;
+use super::{NAME, shard_of};
 use crate::output::folder::list;
 
 /// One run, so far.
@@ -16,28 +16,37 @@ pub struct Past {
     pub begun: Begun,
     /// What there is, with its file if it has one.
     pub kept: HashMap<What, Option<Promise>>,
-    /// What there may be.
-    pub promised: HashMap<What, Promise>,
+    /// What there may be, and by which shard.
+    pub promised: HashMap<What, (Option<usize>, Promise)>,
     /// The shards that have drawn all of theirs.
     pub ended: Vec<Option<usize>>,
 }
 
 /// All runs of a folder, the first of them first.
 pub fn read(outdir: &Path) -> Result<Vec<Past>> {
-    // The run's own comes first: "run.jsonl" sorts behind "run-0-of-8.jsonl".
-    let mut journals: Vec<_> = list(outdir)?.into_iter().filter(|name| is_one(name)).collect();
-    journals.sort_by_key(|name| (name.len(), name.clone()));
+    let shards = list(outdir)?.into_iter().filter_map(|name| Some((name.clone(), shard_of(&name)?)));
+    let mut journals: Vec<_> = shards.map(|(name, shard)| (outdir.join(name), Some(shard))).collect();
+    journals.insert(0, (outdir.join(NAME), None));
     let mut runs = vec![];
-    for name in journals {
-        let path = outdir.join(name);
-        read_one(&path, &mut runs).with_context(|| {
-            format!("'{}' is no journal of a run of ours; move it away or choose another --outdir", path.display())
-        })?;
+    for (path, shard) in journals {
+        read_one(&path, shard, &mut runs).with_context(|| no_journal(&path))?;
     }
     Ok(runs)
 }
 
-fn read_one(path: &Path, runs: &mut Vec<Past>) -> Result<()> {
+/// The last run that a folder's own journal tells of.
+pub fn last_begun(path: &Path) -> Result<Option<Begun>> {
+    let mut runs = vec![];
+    read_one(path, None, &mut runs).with_context(|| no_journal(path))?;
+    Ok(runs.pop().map(|past| past.begun))
+}
+
+fn no_journal(path: &Path) -> String {
+    format!("'{}' is no journal of a run of ours; move it away or choose another --outdir", path.display())
+}
+
+/// shard: whose it is, if it is not the run's.
+fn read_one(path: &Path, shard: Option<usize>, runs: &mut Vec<Past>) -> Result<()> {
     let text = match fs::read(path) {
         Err(missing) if missing.kind() == ErrorKind::NotFound => return Ok(()),
         text => text?,
@@ -45,13 +54,13 @@ fn read_one(path: &Path, runs: &mut Vec<Past>) -> Result<()> {
     let mut current = None;
     for (i, line) in text[..whole_lines(&text)].split_inclusive(|byte| *byte == b'\n').enumerate() {
         let entry = serde_json::from_slice(line).with_context(|| format!("line {}", i + 1))?;
-        add(entry, runs, &mut current).with_context(|| format!("line {}", i + 1))?;
+        add(entry, shard, runs, &mut current).with_context(|| format!("line {}", i + 1))?;
     }
     Ok(())
 }
 
 /// current: the run that is spoken of.
-fn add(entry: Entry, runs: &mut Vec<Past>, current: &mut Option<usize>) -> Result<()> {
+fn add(entry: Entry, shard: Option<usize>, runs: &mut Vec<Past>, current: &mut Option<usize>) -> Result<()> {
     match entry {
         Entry::Begun(begun) => {
             ensure!(begun.is_sound(), "no run is like that");
@@ -65,7 +74,7 @@ fn add(entry: Entry, runs: &mut Vec<Past>, current: &mut Option<usize>) -> Resul
     let Some(run) = current.and_then(|current| runs.get_mut(current)) else { bail!("it is of no run") };
     match entry {
         Entry::Promised(promise) if !promise.is_inside() => bail!("'{}' is somewhere else", promise.file),
-        Entry::Promised(promise) => _ = run.promised.insert(promise.what, promise),
+        Entry::Promised(promise) => _ = run.promised.insert(promise.what, (shard, promise)),
         Entry::Done(what) => run.keep(what),
         Entry::Ended(shard) => run.ended.push(shard),
         Entry::Begun(_) | Entry::Of(_) => {}
@@ -78,13 +87,23 @@ fn whole_lines(text: &[u8]) -> usize {
     text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1)
 }
 
-/// Cuts off a line that was not written to its end.
-pub fn mend(file: &mut File) -> std::io::Result<()> {
-    let mut text = vec![];
-    file.read_to_end(&mut text)?;
-    let whole = whole_lines(&text);
-    if whole < text.len() { file.set_len(whole as u64) } else { Ok(()) }
+/// Cuts off a line that was not written to its end, if all others are ours, and it is as ours begin.
+pub fn mend(path: &Path, file: &File) -> Result<()> {
+    let text = fs::read(path)?;
+    let (lines, rest) = text.split_at(whole_lines(&text));
+    if rest.is_empty() {
+        return Ok(());
+    }
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        serde_json::from_slice::<Entry>(line).with_context(|| no_journal(path))?;
+    }
+    let begins_as_ours = BEGINNINGS.iter().any(|ours| rest.starts_with(ours) || ours.starts_with(rest));
+    ensure!(begins_as_ours, "{}", no_journal(path));
+    Ok(file.set_len(lines.len() as u64)?)
 }
+
+/// How lines begin.
+const BEGINNINGS: [&[u8]; 5] = [br#"{"begun":"#, br#"{"of":"#, br#"{"promised":"#, br#"{"done":"#, br#"{"ended":"#];
 
 impl Past {
     pub fn new(begun: Begun) -> Self {
@@ -102,7 +121,7 @@ impl Past {
     }
 
     pub fn keep(&mut self, what: What) {
-        let promise = self.promised.remove(&what);
+        let promise = self.promised.remove(&what).map(|(_, promise)| promise);
         self.kept.insert(what, promise);
     }
 }
