@@ -174,6 +174,10 @@ impl Job {
         let iterations = if args.swept.is_some() { 1 } else { iterations };
         let overview = overview::overview(args, &lines, iterations * lines.lines().len(), &mut notes)?;
         let shard = shard(args, &mut notes)?;
+        ensure!(
+            shard.is_none() || args.seed != Seed::Random,
+            "shards draw one run, and a seed that is any number would be another in each; give a seed from 0 on"
+        );
         check_names(args, shard.is_some() || units.len() > 1)?;
         let sweep = args.swept.as_ref().map(|args::Sweep { columns, rows, .. }| Sweep {
             title: args.prompt.clone(),

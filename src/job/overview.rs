@@ -38,7 +38,10 @@ fn every(args: &Args, lines: &Lines, pictures: usize, columns: usize) -> Result<
     let most = (MOST_PIXELS / (settings.latent_height * settings.latent_width * 64)).max(1);
     if let Some(every) = args.grid_every {
         let every = every as usize;
-        ensure!(every.min(pictures) <= most, "--grid_every {every}: {most} pictures of this size fit on a grid");
+        ensure!(
+            every.min(pictures) <= most,
+            "--grid_every {every} is more than the {most} pictures of this size that fit on a grid; give at most {most}"
+        );
         return Ok(every);
     }
     Ok(if pictures <= most { pictures } else { (most / columns * columns).max(columns.min(most)) })

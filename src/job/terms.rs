@@ -48,7 +48,7 @@ pub fn terms(args: &Args, seed: u32, lines: &Lines, config: &ModelConfig) -> Ter
 
 /// The prompt; of a file of them the hash, with all that its lines ask for.
 fn prompts(args: &Args, lines: &Lines) -> (&'static str, Value) {
-    if args.from_file.is_none() {
+    if args.from_file.is_none() && args.swept.is_none() {
         return ("--prompt", json!(args.prompt));
     }
     let mut hash = Sha256::new();
@@ -61,5 +61,8 @@ fn prompts(args: &Args, lines: &Lines) -> (&'static str, Value) {
             last = Some(settings);
         }
     }
-    ("--from-file", json!(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+    (
+        if args.swept.is_some() { "what is swept" } else { "--from-file" },
+        json!(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+    )
 }

@@ -30,7 +30,7 @@ pub fn collect(outdir: &Path, watcher: Watcher) -> Result<End> {
     ensure!(!is_swept || folder.has_page(), "all {n} pictures are there, but not the page; --resume writes it");
     if let Some(Overview::Grids(grids)) = folder.run().overview {
         for grid in (0..n.div_ceil(grids.every)).filter(|grid| !folder.has_grid(*grid)).collect::<Vec<_>>() {
-            let lost = grids.pictures(grid, n).find(|n| folder.aside(*n).is_ok_and(|picture| picture.is_none()));
+            let lost = grids.pictures(grid, n).find(|n| !folder.had_aside(*n));
             if let Some(lost) = lost {
                 bail!(
                     "all {n} pictures are there, but a grid is not, and what it shows of picture {lost} is gone; \

@@ -23,13 +23,19 @@ pub struct Course<'a> {
     position: u64,
     /// How often the last plan asks for noise.
     draws: Option<(Plan, usize)>,
+    /// How many tasks there are.
+    pub n_tasks: usize,
+    /// Of how many pictures.
+    pub n_pictures: usize,
 }
 
 impl<'a> Course<'a> {
     /// finished: the pictures that are not wanted.
     pub fn new(job: &'a Job, finished: &'a HashSet<usize>) -> Self {
         let schedule = Schedule::new(&job.config.noise);
-        let mut course = Self { job, finished, schedule, next: 0, position: 0, draws: None };
+        let wanted = (0..job.n_batches()).map(|number| n_wanted(job, finished, number)).filter(|n| *n > 0);
+        let (n_tasks, n_pictures) = wanted.fold((0, 0), |(tasks, pictures), n| (tasks + 1, pictures + n));
+        let mut course = Self { job, finished, schedule, next: 0, position: 0, draws: None, n_tasks, n_pictures };
         if let Some(batch) = job.fixed_code {
             course.position = job.rng.after(0, course.size(job.lines.settings_of(0), batch), 1);
         }
@@ -79,12 +85,6 @@ impl<'a> Iterator for Course<'a> {
         }
         None
     }
-}
-
-/// How many tasks there are, and of how many pictures.
-pub fn count(job: &Job, finished: &HashSet<usize>) -> (usize, usize) {
-    let wanted = (0..job.n_batches()).map(|number| n_wanted(job, finished, number)).filter(|n| *n > 0);
-    wanted.fold((0, 0), |(tasks, pictures), n| (tasks + 1, pictures + n))
 }
 
 fn n_wanted(job: &Job, finished: &HashSet<usize>, number: usize) -> usize {

@@ -83,6 +83,7 @@ impl<'a> Desk<'a> {
             self.mark(&mut drawn);
             unmarked
         };
+        aside.iter().try_for_each(|picture| self.folder.lay_aside(drawn.number, picture))?;
         let mut path = None;
         if self.job.saves_samples {
             let record = self.job.metadata.then_some(&drawn.record);
@@ -91,7 +92,6 @@ impl<'a> Desk<'a> {
         } else {
             self.folder.skip_sample(drawn.number)?;
         }
-        aside.iter().try_for_each(|picture| self.folder.lay_aside(drawn.number, picture))?;
         self.n_saved += 1;
         self.report.add(&drawn, path.as_deref(), verdict.as_ref())?;
         self.tell(&drawn, path.as_deref());
@@ -148,21 +148,23 @@ impl<'a> Desk<'a> {
     }
 
     /// How many pictures of a grid are to come.
-    fn n_lacking(&self, grids: Grids, n: usize) -> usize {
-        grids.pictures(n, self.job.n_pictures()).filter(|n| !self.finished.contains(n)).count()
+    fn n_lacking(&self, grids: Grids, grid: usize) -> usize {
+        grids.pictures(grid, self.job.n_pictures()).filter(|n| !self.finished.contains(n)).count()
     }
 
     /// The grid that a picture is on, if it was the last one missing.
     fn save_grid_of(&mut self, picture: usize) -> Result<()> {
         let Some(grids) = self.grids() else { return Ok(()) };
-        let n = picture / grids.every;
-        let lacking = self.lacking.get(&n).copied().unwrap_or_else(|| self.n_lacking(grids, n)) - 1;
-        if lacking > 0 || self.folder.has_grid(n) {
-            self.lacking.insert(n, lacking);
+        let grid = picture / grids.every;
+        if self.folder.has_grid(grid) {
             return Ok(());
         }
-        self.lacking.remove(&n);
-        save_grid(&mut self.folder, grids, n, self.progress)
+        let lacking = self.lacking.remove(&grid).unwrap_or_else(|| self.n_lacking(grids, grid)) - 1;
+        if lacking == 0 {
+            return save_grid(&mut self.folder, grids, grid, self.progress);
+        }
+        self.lacking.insert(grid, lacking);
+        Ok(())
     }
 
     /// What shows all pictures, or those that were drawn before the run was stopped.
@@ -174,9 +176,7 @@ impl<'a> Desk<'a> {
         }
         let Some(grids) = self.grids() else { return Ok(()) };
         for n in std::mem::take(&mut self.lacking).into_keys() {
-            if !self.folder.has_grid(n) {
-                save_grid(&mut self.folder, grids, n, self.progress)?;
-            }
+            save_grid(&mut self.folder, grids, n, self.progress)?;
         }
         Ok(())
     }

@@ -31,7 +31,6 @@ use hash::Hash;
 use report::Report;
 use run::{Finished, Run, Unsaved, products};
 use serde_json::json;
-use std::collections::HashSet;
 use std::io::Write;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -82,17 +81,18 @@ fn draw(job: &Job) -> Result<End> {
             .note(&format!("the run before this one in '{outdir}' has not ended; --resume, with its flags, goes on"));
     }
     // Only now: a run that begins removes what others left unfinished.
-    let report = Report::begin(job)?;
     let finished = folder.finished();
-    let (_, n_left) = course::count(job, &finished);
+    let report = Report::begin(job, &finished)?;
+    let course = Course::new(job, &finished);
+    let n_left = course.n_pictures;
     let (drawn, saved) = thread::scope(|scope| {
         let (pictures, waiting) = sync_channel(MOST_WAITING);
         let is_checked = checker.is_some();
-        let hash = Hash::begin(job, &checkpoint, scope);
+        let hash = if n_left > 0 { Hash::begin(job, &checkpoint, scope) } else { Hash::default() };
         let desk = Desk::new(job, folder, &finished, checker, report, hash, &progress);
         let desk = scope.spawn(|| desk.work(waiting, n_left));
         let drawn = if n_left > 0 {
-            draw_all(job, &checkpoint, &finished, &progress, &mut timings, pictures, is_checked)
+            draw_all(job, &checkpoint, course, &progress, &mut timings, pictures, is_checked)
         } else {
             drop(pictures);
             Ok(())
@@ -100,10 +100,12 @@ fn draw(job: &Job) -> Result<End> {
         (drawn, desk.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     // Where saving failed, drawing only stopped for it.
-    timings.drawn(saved?);
+    let n_saved = saved?;
+    timings.drawn(n_saved);
     let end = match drawn {
         Ok(()) => End::Finished,
-        Err(error) if error.is::<Interrupted>() => End::Interrupted,
+        Err(error) if error.is::<Interrupted>() && n_saved < n_left => End::Interrupted,
+        Err(error) if error.is::<Interrupted>() => End::Finished,
         Err(error) => return Err(error),
     };
     progress.event(&json!({ "event": "end", "finished": end == End::Finished }));
@@ -144,11 +146,11 @@ fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>) -> Resul
     })
 }
 
-/// Every device draws its share of what is not finished.
-fn draw_all(
-    job: &Job,
-    checkpoint: &Checkpoint,
-    finished: &HashSet<usize>,
+/// Every device draws its share of the tasks.
+fn draw_all<'a>(
+    job: &'a Job,
+    checkpoint: &'a Checkpoint,
+    course: Course<'a>,
     progress: &Progress,
     timings: &mut Timings,
     pictures: SyncSender<Finished>,
@@ -163,13 +165,12 @@ fn draw_all(
         }
     }
     drop(pictures);
-    ensure!(!runs.is_empty(), "no device can draw");
+    ensure!(!runs.is_empty(), "no device of --device can draw; the notes say why");
     timings.loaded();
     let names: Vec<&str> = runs.iter().map(|run| &*run.unit.name).collect();
-    let (n_tasks, _) = course::count(job, finished);
-    let bar = progress.batches(n_tasks);
+    let bar = progress.batches(course.n_tasks);
     let workers = runs.into_iter().map(|run| worker(run, &bar)).collect();
-    crew::share(Course::new(job, finished), workers, stops, |i, error| tell_failed(names[i], error, progress))
+    crew::share(course, workers, stops, |i, error| tell_failed(names[i], error, progress))
 }
 
 /// What a device does with each batch.
@@ -183,7 +184,7 @@ fn stops(error: &Error) -> bool {
 }
 
 fn tell_failed(device: &str, error: &Error, progress: &Progress) {
-    progress.note(&format!("{device} draws no more ({error:#}); the other devices do its work"));
+    progress.note(&format!("{device} draws no more: {error:#}"));
 }
 
 /// The model's files, fetched where they must be.

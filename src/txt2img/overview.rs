@@ -4,7 +4,7 @@ use crate::job::Sweep;
 use crate::output::{self, Folder, Grids, Picture};
 use crate::progress::Progress;
 use anyhow::Result;
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 
 /// Writes the n-th grid, of those of its pictures that there are; they are needed no more once it shows them all.
 pub fn save_grid(folder: &mut Folder, grids: Grids, n: usize, progress: &Progress) -> Result<()> {
@@ -40,8 +40,11 @@ pub fn save_sweep(folder: &mut Folder, sweep: &Sweep, progress: &Progress) -> Re
         Ok(sheet) => _ = folder.save_sheet(&sheet, partial)?,
         Err(too_large) => progress.note(&format!("there is a page of this sweep, but no sheet: {too_large}")),
     }
-    folder
-        .save_page(partial, |file| output::page(&mut BufWriter::new(file), title, columns, rows.as_ref(), &pictures))?;
+    folder.save_page(partial, |file| {
+        let mut out = BufWriter::new(file);
+        output::page(&mut out, title, columns, rows.as_ref(), &pictures)?;
+        Ok(out.flush()?)
+    })?;
     if !partial {
         folder.remove_aside(0..n);
     }

@@ -6,6 +6,7 @@ use crate::output;
 use crate::safety::Verdict;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ struct Open {
     is_first: bool,
     /// Whether it takes the place of the last one.
     replaces: bool,
+    /// Whether there are pictures that it does not know.
+    lacks_some: bool,
 }
 
 impl Report {
@@ -33,19 +36,24 @@ impl Report {
         unfinished(path).map(drop)
     }
 
-    /// Of a run that goes on, it says also what the last one said.
+    /// Of a run that goes on, it says also what the last report said of pictures that are `finished`.
     ///
     /// # Errors
     /// When a report is wanted where none can be written.
-    pub fn begin(job: &Job) -> Result<Self> {
+    pub fn begin(job: &Job, finished: &HashSet<usize>) -> Result<Self> {
         let Some(path) = &job.report else { return Ok(Self(None)) };
+        let last = pictures(path).filter(|_| job.resume);
         let mut file = BufWriter::new(unfinished(path)?);
         file.write_all(b"{\"pictures\": [").with_context(|| cannot(path))?;
-        let mut open = Open { path: path.clone(), file, is_first: true, replaces: false };
-        for picture in pictures(path).filter(|_| job.resume).unwrap_or_default() {
-            open.replaces = true;
-            open.add(&picture)?;
-        }
+        let replaces = last.is_some();
+        let number = |picture: &Value| picture["number"].as_u64().map(|number| number as usize);
+        // What is drawn again is told of again.
+        let mut kept = last.unwrap_or_default();
+        kept.retain(|picture| number(picture).is_some_and(|number| finished.contains(&number)));
+        // After some ends there is no last report.
+        let lacks_some = job.shard.is_none() && kept.len() < finished.len();
+        let mut open = Open { path: path.clone(), file, is_first: true, replaces, lacks_some };
+        kept.iter().try_for_each(|picture| open.add(picture))?;
         Ok(Self(Some(open)))
     }
 
@@ -57,11 +65,12 @@ impl Report {
         }
     }
 
-    /// The file gets its name. is_finished: whether all pictures are in it that were asked for.
+    /// The file gets its name. is_finished: whether all pictures were drawn that were asked for.
     pub fn end(self, is_finished: bool) -> Result<()> {
-        let Some(Open { path, mut file, replaces, .. }) = self.0 else { return Ok(()) };
-        writeln!(file, "\n], \"finished\": {is_finished}}}").with_context(|| cannot(&path))?;
+        let Some(Open { path, mut file, replaces, lacks_some, .. }) = self.0 else { return Ok(()) };
+        writeln!(file, "\n], \"finished\": {}}}", is_finished && !lacks_some).with_context(|| cannot(&path))?;
         let file = file.into_inner().map_err(|error| error.into_error()).with_context(|| cannot(&path))?;
+        file.as_file().sync_data().with_context(|| cannot(&path))?;
         let put = if replaces { file.persist(&path) } else { file.persist_noclobber(&path) };
         put.map(drop).map_err(|error| error.error).with_context(|| cannot(&path))
     }

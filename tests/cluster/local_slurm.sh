@@ -67,7 +67,8 @@ task_processes() {
     local tasks
     tasks=$(scontrol listpids 2>/dev/null | awk '$1 ~ /^[0-9]+$/ { print $1 }') || true
     if [[ $tasks ]]; then
-        ps -o ppid=,pid= -p "${tasks//$'\n'/,}"
+        # One that lost its parent has the first of all processes.
+        ps -o ppid=,pid= -p "${tasks//$'\n'/,}" | awk '{ if ($1 > 1) print $1; print $2 }'
     fi
 }
 

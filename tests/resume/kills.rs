@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -26,11 +27,13 @@ fn break_often(run: &TestRun, outdir: &str, flags: &[&str], kills: usize) {
         let mut child = start(into(run, outdir, &flags));
         sleep(any_time(whole));
         child.kill().unwrap();
-        match child.wait().unwrap().success() {
-            false => n_killed += 1,
-            true if n_killed >= kills => return,
+        let status = child.wait().unwrap();
+        match status.signal() {
+            Some(_) => n_killed += 1,
+            None if !status.success() => panic!("{status}"),
+            None if n_killed >= kills => return,
             // Once more from the beginning.
-            true => fs::remove_dir_all(run.path(outdir)).unwrap(),
+            None => fs::remove_dir_all(run.path(outdir)).unwrap(),
         }
     }
 }
@@ -77,7 +80,7 @@ fn so_does_a_sweep() {
 }
 
 #[test]
-fn nothing_is_drawn_twice() {
+fn nothing_is_saved_twice() {
     let run = TestRun::new();
     break_often(&run, "broken", &RICH, 10);
     let drawn = journal(&run, "broken").iter().filter(|line| line.starts_with(r#"{"done":{"picture""#)).count();

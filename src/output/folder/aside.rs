@@ -64,11 +64,15 @@ impl Aside {
         let _ = fs::remove_dir_all(&self.folder);
     }
 
-    /// Those of other runs: one that is gone on with draws again what a grid of its lacks.
-    pub fn clear_others(&self, outdir: &Path) -> Result<()> {
+    /// Those of other runs, but for one: a run that is gone on with draws again what a grid of its lacks.
+    pub fn clear_others(&self, outdir: &Path, spared: Option<&str>) -> Result<()> {
+        let spared = spared.map(|id| outdir.join(format!("{ASIDE}{id}")));
         for name in list(outdir)? {
             let folder = outdir.join(&name);
-            if name.as_encoded_bytes().starts_with(ASIDE.as_bytes()) && folder != self.folder {
+            if name.as_encoded_bytes().starts_with(ASIDE.as_bytes())
+                && folder != self.folder
+                && Some(&folder) != spared.as_ref()
+            {
                 let _ = fs::remove_dir_all(folder);
             }
         }

@@ -76,8 +76,8 @@ impl Folder {
     pub fn open(opening: Opening) -> Result<Self> {
         let Opening { outdir, format, pattern, shard, resume, terms, pictures, overview } = opening;
         let begun = || {
-            let (id, numbering) =
-                (format!("{:016x}", RandomState::new().hash_one(0)), Numbering::look(outdir, format)?);
+            let id = format!("{:016x}", RandomState::new().hash_one(0));
+            let numbering = Numbering::look(outdir, format)?;
             Ok(Begun { id, terms, pictures, shards: shard.map_or(1, |shard| shard.of), overview, numbering })
         };
         let journal = Journal::open(outdir, shard, resume, begun)?;
@@ -100,7 +100,8 @@ impl Folder {
 
     fn new(outdir: &Path, mut journal: Journal, format: Format, pattern: Option<Pattern>) -> Result<Self> {
         journal.settle(|promise| is_kept(outdir, promise))?;
-        journal.forget(|promise| !outdir.join(&*promise.file).exists());
+        let there = files(outdir)?;
+        journal.forget(|promise| !there.contains(&*promise.file));
         let Begun { id, numbering, .. } = journal.begun();
         let (names, aside) = (Names::new(numbering.clone(), format, pattern), Aside::new(outdir, id)?);
         Ok(Self { outdir: outdir.to_owned(), names, journal, aside, crowded: HashMap::new() })
@@ -114,7 +115,7 @@ impl Folder {
                 let _ = fs::remove_file(folder.join(name));
             }
         }
-        self.aside.clear_others(&self.outdir)
+        self.aside.clear_others(&self.outdir, self.journal.open_run())
     }
 
     /// The run.
@@ -176,6 +177,11 @@ impl Folder {
         self.journal.kept(What::Page).is_some()
     }
 
+    /// Whether the n-th was laid aside before this process.
+    pub fn had_aside(&self, n: usize) -> bool {
+        self.aside.had(n)
+    }
+
     /// Lays the n-th picture aside, to be had again by whoever goes on with the run.
     pub fn lay_aside(&self, n: usize, picture: &Picture) -> Result<()> {
         self.aside.put(n, picture)
@@ -209,7 +215,21 @@ fn is_kept(outdir: &Path, promise: &Promise) -> bool {
 
 fn create(folder: &Path) -> Result<()> {
     check_no_file(folder)?;
-    fs::create_dir_all(folder).with_context(|| cannot("create", folder))
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let create = || fs::create_dir_all(folder).and_then(|()| unfinished::sync_folder(folder));
+    create().with_context(|| cannot("create", folder))
+}
+
+/// The names of all files that a run may have, within OUTDIR: listed, for there may be many.
+fn files(outdir: &Path) -> Result<HashSet<String>> {
+    let mut files = HashSet::new();
+    for folder in ["", SAMPLES, INTERMEDIATES] {
+        let within = |name: OsString| Some(Path::new(folder).join(name).to_str()?.to_owned());
+        files.extend(list(&outdir.join(folder))?.into_iter().filter_map(within));
+    }
+    Ok(files)
 }
 
 /// An error if the folder, or one that it is in, is a file.

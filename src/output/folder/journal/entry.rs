@@ -75,7 +75,7 @@ pub struct Begun {
 /// By flag, or by what else it is.
 pub type Terms = BTreeMap<String, Value>;
 
-/// Pictures on one.
+/// What shows many pictures at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overview {
@@ -111,9 +111,8 @@ impl Begun {
 impl Promise {
     /// Whether its file is where a run has files: in OUTDIR, or in a folder there.
     pub fn is_inside(&self) -> bool {
-        let mut parts = Path::new(&*self.file).components();
-        let is_name = |part| matches!(part, Component::Normal(_));
-        parts.clone().all(is_name) && (1..=2).contains(&parts.by_ref().count())
+        let parts = Path::new(&*self.file).components();
+        parts.clone().all(|part| matches!(part, Component::Normal(_))) && (1..=2).contains(&parts.count())
     }
 }
 

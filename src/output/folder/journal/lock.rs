@@ -25,6 +25,11 @@ pub fn alone(file: &File) -> io::Result<bool> {
 
 /// Alone, if that can be, or else with those that share it; none if another holds it alone, and goes on to.
 pub fn alone_or_shared(file: &File) -> io::Result<Option<Held>> {
+    // Many can do without locks only if nobody else is there.
+    if let Err(TryLockError::Error(error)) = file.try_lock_shared() {
+        return Err(error);
+    }
+    file.unlock()?;
     for _ in 0..PATIENCE {
         if alone(file)? {
             return Ok(Some(Held::Alone));

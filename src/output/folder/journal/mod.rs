@@ -19,6 +19,7 @@ pub use entry::{Begun, Grids, Overview, Promise, Terms, What};
 use lock::Held;
 use past::{Past, differences};
 
+use super::list;
 use super::unfinished::sync_folder;
 use crate::shard::Shard;
 
@@ -46,6 +47,8 @@ pub struct Journal {
     past: Past,
     /// Whether the run before this one has not ended.
     leaves_another: bool,
+    /// The last other run that has not ended.
+    open: Option<String>,
 }
 
 impl Journal {
@@ -66,7 +69,7 @@ impl Journal {
         }
     }
 
-    /// The last run, to be looked at.
+    /// The run begun last, to be checked and completed.
     ///
     /// # Errors
     /// When there is none, or it is being drawn.
@@ -76,7 +79,8 @@ impl Journal {
         let file = hold(&path)?;
         let mut runs = past::read(outdir)?;
         let Some(past) = runs.pop() else { bail!("'{}' tells of no run", path.display()) };
-        let mut journal = Self { file, path, shard: None, _shared: None, past, leaves_another: false };
+        let open = last_open(&runs, &past);
+        let mut journal = Self { file, path, shard: None, _shared: None, past, leaves_another: false, open };
         journal.append(&Entry::Of(runs.len()))?;
         Ok(journal)
     }
@@ -97,7 +101,8 @@ impl Journal {
         };
         let is_new = matches!(entry, Entry::Begun(_));
         let leaves_another = is_new && runs.last().is_some_and(|last| !last.has_ended());
-        let mut journal = Self { file, path, shard: None, _shared: None, past, leaves_another };
+        let open = last_open(&runs, &past);
+        let mut journal = Self { file, path, shard: None, _shared: None, past, leaves_another, open };
         journal.append(&entry)?;
         Ok(journal)
     }
@@ -114,7 +119,7 @@ impl Journal {
         let Some(past) = runs.pop() else { bail!("'{}' tells of no run", outdir.join(NAME).display()) };
         ensure_same(outdir, &past.begun, &begun)?;
         let (shard, _shared) = (Some(shard), Some(shared));
-        let mut journal = Self { file, path, shard, _shared, past, leaves_another: false };
+        let mut journal = Self { file, path, shard, _shared, past, leaves_another: false, open: None };
         journal.append(&Entry::Of(run))?;
         Ok(journal)
     }
@@ -127,6 +132,11 @@ impl Journal {
     /// Whether a run is given up for this one that could be gone on with.
     pub fn leaves_another(&self) -> bool {
         self.leaves_another
+    }
+
+    /// The id of the last other run that has not ended.
+    pub fn open_run(&self) -> Option<&str> {
+        self.open.as_deref()
     }
 
     /// Whether a process draws a part of the run.
@@ -156,7 +166,7 @@ impl Journal {
     /// The shards that have not ended.
     pub fn unfinished_shards(&self) -> Vec<usize> {
         let shards = self.past.begun.shards;
-        if shards == 1 { vec![] } else { (0..shards).filter(|shard| !self.past.has(*shard)).collect() }
+        if shards == 1 { vec![] } else { (0..shards).filter(|shard| !self.past.has_drawn(*shard)).collect() }
     }
 
     /// Settles what the last process did not come to say. is_there: whether a promise was kept.
@@ -201,6 +211,12 @@ impl Journal {
     }
 }
 
+/// The id of the last run that has not ended, but for this one.
+fn last_open(runs: &[Past], this: &Past) -> Option<String> {
+    let others = runs.iter().filter(|run| run.begun.id != this.begun.id);
+    others.filter(|run| !run.has_ended()).map(|run| run.begun.id.clone()).next_back()
+}
+
 fn append(file: &mut File, entry: &Entry) -> Result<()> {
     let mut line = serde_json::to_string(entry)?;
     line.push('\n');
@@ -219,25 +235,29 @@ fn hold(path: &Path) -> Result<File> {
 /// The run's journal, shared with the other shards; whoever comes first begins the run.
 fn join(path: &Path, begun: impl FnOnce() -> Result<Begun>) -> Result<(File, Begun)> {
     let mut shared = open(path)?;
-    let Some(held) = lock::alone_or_shared(&shared).with_context(|| cannot(path))? else { bail!(is_busy(path)) };
+    let held =
+        lock::alone_or_shared(&shared).with_context(|| format!("locking '{}', as shards must", path.display()))?;
+    let Some(held) = held else { bail!(is_busy(path)) };
+    let outdir = path.parent().unwrap_or(Path::new(""));
     let (begun, then) = (begun()?, past::last_begun(path)?);
     if held == Held::Alone {
         past::mend(path, &shared)?;
         if then.is_none() {
+            let stale = list(outdir)?.into_iter().any(|name| shard_of(&name).is_some());
+            ensure!(!stale, "'{}' has journals of shards and none of their run; move them away", outdir.display());
             append(&mut shared, &Entry::Begun(Box::new(begun.clone()))).with_context(|| cannot(path))?;
         }
         ensure!(lock::share(&shared).with_context(|| cannot(path))?, is_busy(path));
     }
-    let outdir = path.parent().unwrap_or(Path::new(""));
     then.iter().try_for_each(|then| ensure_same(outdir, then, &begun))?;
     Ok((shared, begun))
 }
 
 /// Whether both are one run, and divided alike.
 fn ensure_same(outdir: &Path, then: &Begun, now: &Begun) -> Result<()> {
-    let (outdir, of) = (outdir.display(), "shards need an OUTDIR that has no other run in it");
-    ensure!(then.terms == now.terms, "{of}: in '{outdir}' {}", differences(&then.terms, &now.terms));
-    ensure!(then.shards == now.shards, "{of}: '{outdir}' has one of {}", n_shards(then.shards));
+    let (outdir, needed) = (outdir.display(), "shards need an OUTDIR that has no other run in it");
+    ensure!(then.terms == now.terms, "{needed}: in '{outdir}' {}", differences(&then.terms, &now.terms));
+    ensure!(then.shards == now.shards, "{needed}: '{outdir}' has one of {}", n_shards(then.shards));
     Ok(())
 }
 

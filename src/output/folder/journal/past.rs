@@ -18,7 +18,7 @@ pub struct Past {
     pub kept: HashMap<What, Option<Promise>>,
     /// What there may be, and by which shard.
     pub promised: HashMap<What, (Option<usize>, Promise)>,
-    /// The shards that have drawn all of theirs.
+    /// Shards that have drawn all of theirs; none of them is who drew all there was.
     pub ended: Vec<Option<usize>>,
 }
 
@@ -98,7 +98,9 @@ pub fn mend(path: &Path, file: &File) -> Result<()> {
         serde_json::from_slice::<Entry>(line).with_context(|| no_journal(path))?;
     }
     let begins_as_ours = BEGINNINGS.iter().any(|ours| rest.starts_with(ours) || ours.starts_with(rest));
-    ensure!(begins_as_ours, "{}", no_journal(path));
+    // What a power cut leaves unwritten may read as zeros.
+    let is_blank = rest.iter().all(|byte| *byte == 0);
+    ensure!(is_blank || begins_as_ours, "{}", no_journal(path));
     Ok(file.set_len(lines.len() as u64)?)
 }
 
@@ -111,13 +113,13 @@ impl Past {
     }
 
     /// Whether all was drawn that a shard is to draw.
-    pub fn has(&self, shard: usize) -> bool {
+    pub fn has_drawn(&self, shard: usize) -> bool {
         self.ended.iter().any(|ended| ended.is_none_or(|ended| ended == shard))
     }
 
     /// Whether all was drawn.
     pub fn has_ended(&self) -> bool {
-        (0..self.begun.shards).all(|shard| self.has(shard))
+        (0..self.begun.shards).all(|shard| self.has_drawn(shard))
     }
 
     pub fn keep(&mut self, what: What) {
