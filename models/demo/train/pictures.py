@@ -11,14 +11,14 @@ from scenes import random_scene
 
 
 def draw(job):
-    seed, height, width = job
-    scene, descriptions, background = random_scene(random.Random(seed))
+    seed, height, width, counts = job
+    scene, descriptions, background = random_scene(random.Random(seed), *counts)
     return render(scene, height, width), (descriptions, background)
 
 
-def pictures(count, height, width, seed, workers=2):
+def pictures(count, height, width, seed, *counts, workers=2):
     """(pictures (N, H, W, 3) uint8, what is in each)."""
-    jobs = [(seed * 10_000_000 + i, height, width) for i in range(count)]
+    jobs = [(seed * 10_000_000 + i, height, width, counts) for i in range(count)]
     with multiprocessing.Pool(workers) as pool:
         drawn = pool.map(draw, jobs, chunksize=16)
     return np.stack([picture for picture, _ in drawn]), [said for _, said in drawn]
@@ -33,7 +33,7 @@ if __name__ == "__main__":
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     height, width = map(int, args.size.split("x"))
-    drawn, said = pictures(args.count, height, width, args.seed, args.workers)
+    drawn, said = pictures(args.count, height, width, args.seed, workers=args.workers)
     np.save(args.out + ".npy", drawn)
     with open(args.out + ".pkl", "wb") as file:
         pickle.dump(said, file)
