@@ -2,9 +2,9 @@
 
     python check_original.py PATH/TO/txt2img [--ckpt demo.safetensors]
 
-Needs: pip install torch diffusers transformers safetensors pillow omegaconf einops 'setuptools<75' torchvision
-'pytorch-lightning<2' open_clip_torch, and `ldm`, the original's code, on the path: its repository, or the package
-stable-diffusion-sdkit, that has it with little changed. Where there is no `ldm`, diffusers is asked alone.
+Needs Python 3.11 with: pip install torch torchvision 'diffusers<0.36' 'transformers<5' safetensors pillow omegaconf einops
+'pytorch-lightning<2' 'setuptools<75' open_clip_torch taming-transformers-rom1504; and on its path `ldm`, the original's code:
+its repository, or pip install --no-deps stable-diffusion-sdkit. Without `ldm`, diffusers is asked alone.
 """
 
 import argparse

@@ -1,7 +1,9 @@
-"""Draws pictures and keeps their latents: python encode.py VAE.pt OUT.pt --count N --size HxW --seed S [--counts A,B,C]."""
+"""Draws pictures and keeps their latents:
+python encode.py VAE.pt OUT.pt --count N --size HxW --seed S [--counts A,B,C]."""
 
 import argparse
 
+import pace
 import torch
 from layout import Autoencoder
 from pictures import pictures
@@ -12,7 +14,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("vae")
     parser.add_argument("out")
-    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--count", type=pace.count, required=True)
     parser.add_argument("--size", default="256x256")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--counts", help="how often one, two and three solids, instead of what scenes.py says")

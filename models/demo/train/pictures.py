@@ -6,6 +6,7 @@ import pickle
 import random
 
 import numpy as np
+import pace
 from render import render
 from scenes import random_scene
 
@@ -27,7 +28,7 @@ def pictures(count, height, width, seed, *counts, workers=2):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("out")
-    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--count", type=pace.count, required=True)
     parser.add_argument("--size", default="256x256")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
