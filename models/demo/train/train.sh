@@ -39,4 +39,13 @@ py train_diffusion d4.pt --scale_factor 0.77 '36:l256.pt*32*4,m512.pt*8*3,wide.p
 py train_diffusion d5.pt --scale_factor 0.77 '36:m512.pt*8*6,l256.pt*32*2.5,wide.pt*20*0.5,tall.pt*20*0.5' \
     --start d4.pt --rate 0.0009 --cool 0.6 --seed 5
 
-py export vae.pt d5.pt "$out"
+# By then one solid is right and two often have one colour. Most of these pictures show several, and some are 768×768.
+py encode vae.pt s128.pt --count 3072 --size 128x128 --seed 46 --counts 0.1,0.6,0.3
+py encode vae.pt s256.pt --count 4096 --size 256x256 --seed 41 --counts 0.15,0.5,0.35
+py encode vae.pt swide.pt --count 512 --size 256x384 --seed 44 --counts 0.4,0.4,0.2
+py encode vae.pt m768.pt --count 192 --size 768x768 --seed 34 --counts 0.5,0.3,0.2
+py train_diffusion d6.pt --scale_factor 0.77 '8:s256.pt*32*3,l256.pt*32*1' '15:s128.pt*48*4,s256.pt*32*2' \
+    '19:s256.pt*32*4,l256.pt*32*1.5,m512.pt*8*0.8,m768.pt*4*0.6,swide.pt*20*0.7,tall.pt*20*0.7' \
+    --start d5.pt --rate 0.0008 --cool 0.6 --seed 8
+
+py export vae.pt d6.pt "$out"

@@ -81,7 +81,6 @@ def main():
     parser.add_argument("--scale_factor", type=float, default=0.74, help="1 over the standard deviation of the latents")
     parser.add_argument("--start", help="a file this wrote before, to go on from")
     parser.add_argument("--text", help="the text encoder train_text.py wrote, to begin with")
-    parser.add_argument("--keep_text", action="store_true", help="train the UNet alone")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--cool", type=float, default=0.4, help="the share of the time in which the rate falls to nothing")
     parser.add_argument("--seed", type=int, default=0)
@@ -104,7 +103,6 @@ def main():
     if args.text:
         model.text.load_state_dict(torch.load(args.text))
         average.text.load_state_dict(model.text.state_dict())
-    model.text.requires_grad_(not args.keep_text)
     save = lambda: torch.save({"model": model.state_dict(), "average": average.state_dict(), "step": step,
                                "optimizer": optimizer.state_dict(), "scale_factor": args.scale_factor}, args.out)
     stages = []

@@ -47,13 +47,11 @@ def main():
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--start", help="what train_diffusion.py wrote, to take its text encoder")
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--counts", help="how often one, two and three solids, instead of what scenes.py says")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     rng, bpe = random.Random(args.seed), tokenizer()
     others = words(bpe)
-    counts = [tuple(map(float, args.counts.split(",")))] if args.counts else []
     text, reader = TextEncoder(), Reader()
     if args.start:
         saved = torch.load(args.start)["average"]
@@ -62,7 +60,7 @@ def main():
     started, step, right, n = time.time(), 0, 0, 0
     while (left := 1 - (time.time() - started) / pace.seconds(args.minutes)) > 0:
         optimizer.param_groups[0]["lr"] = args.rate * min(1, (step + 1) / 100) * (0.02 + 0.98 * min(1, left / 0.6))
-        scenes = [random_scene(rng, *counts)[1:] for _ in range(192)]
+        scenes = [random_scene(rng)[1:] for _ in range(192)]
         ids = torch.tensor(tokens(bpe, [say(rng, *scene, others) for scene in scenes]))
         context = text(ids)
         # Anywhere from the end of the text on.
