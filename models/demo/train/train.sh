@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes models/demo/demo.safetensors, or OUT, from nothing: `./train.sh FOLDER [OUT]`. Two cores of an AMD EPYC (family 26)
 # take about five hours; stages are so many minutes long, so a faster machine makes a better model in the same time.
-# `SHARE=0.002 ./train.sh FOLDER OUT` is a rehearsal: every step, with that share of the minutes and the pictures.
+# `SHARE=0.001 ./train.sh FOLDER OUT` is a rehearsal of a few minutes: every step, with that share of time and pictures.
 #
 # Needs Python 3.11 with: pip install numpy numba torch safetensors tokenizers pillow
 set -euo pipefail
@@ -47,5 +47,9 @@ py encode vae.pt m768.pt --count 192 --size 768x768 --seed 34 --counts 0.5,0.3,0
 py train_diffusion d6.pt --scale_factor 0.77 '8:s256.pt*32*3,l256.pt*32*1' '15:s128.pt*48*4,s256.pt*32*2' \
     '19:s256.pt*32*4,l256.pt*32*1.5,m512.pt*8*0.8,m768.pt*4*0.6,swide.pt*20*0.7,tall.pt*20*0.7' \
     --start d5.pt --rate 0.0008 --cool 0.6 --seed 8
+py train_diffusion d7.pt --scale_factor 0.77 \
+    '15:s256.pt*32*4,l256.pt*32*1,m512.pt*8*0.8,m768.pt*4*0.5,swide.pt*20*0.7,tall.pt*20*0.7' \
+    --start d6.pt --rate 0.0006 --cool 0.85 --seed 9
 
-py export vae.pt d6.pt "$out"
+py export vae.pt d7.pt "$out"
+chmod 644 "$out"
