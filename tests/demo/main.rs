@@ -105,7 +105,7 @@ fn two_solids_have_their_own_colours() {
     let wishes: Vec<_> = pairs.iter().map(|(solids, _)| *solids).collect();
     let [solid, colour] = drawing::shares(&judge_pairs(&pictures, &wishes));
     println!("solid {solid:.3}, colour {colour:.3}");
-    assert!(solid >= 0.8 && colour >= 0.6, "{solid} {colour}");
+    assert!(solid >= 0.9 && colour >= 0.8, "{solid} {colour}");
 }
 
 #[test]
