@@ -20,6 +20,7 @@ py train_vae vae2.pt v128.npy:8:8 v256.npy:2:4 --start vae1.pt --rate 0.0008
 py train_vae vae.pt v128.npy:8:9 v256.npy:2:3 --start vae2.pt --rate 0.0005 --seed 6
 
 # The denoiser and the text encoder, on latents: the small ones first, where steps are quick, then all sizes.
+# (Up to d5.pt each start warmed up for 200 steps, and averages went on through the starts; it is 50 now, and they begin anew.)
 py encode vae.pt l128.pt --count 6144 --size 128x128 --seed 21
 py encode vae.pt l256.pt --count 4096 --size 256x256 --seed 22
 py encode vae.pt l512.pt --count 160 --size 512x512 --seed 23
