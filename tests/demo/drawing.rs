@@ -100,7 +100,7 @@ pub fn judge(pictures: &[Picture], wishes: &[Wish]) -> Vec<[bool; 3]> {
 }
 
 /// For each solid of each pair, whether it and its colour are those wished for; what is not is printed.
-pub fn judge_pairs<'a>(pictures: &[Picture], pairs: &[[[&'a str; 2]; 2]]) -> Vec<[bool; 2]> {
+pub fn judge_pairs(pictures: &[Picture], pairs: &[[[&str; 2]; 2]]) -> Vec<[bool; 2]> {
     let matcher = Matcher::new();
     let judged = pictures.par_iter().zip(pairs).flat_map_iter(|(picture, wish)| {
         let seen = matcher.look_at_two(picture);
