@@ -27,8 +27,27 @@ pub fn every_wish() -> Vec<Wish> {
 }
 
 pub fn prompt([solid, colour, background]: &Wish) -> String {
-    let article = if colour.starts_with('o') { "an" } else { "a" };
-    format!("a photo of {article} {colour} {solid}, {background} background")
+    format!("a photo of {} {colour} {solid}, {background} background", article(colour))
+}
+
+/// Two solids, left and right, each with its colour; and the background.
+pub type Pair = ([[&'static str; 2]; 2], &'static str);
+
+/// Each colour with some other, each solid with some other.
+pub fn pairs() -> Vec<Pair> {
+    let colour = |i: usize| COLOURS[i % COLOURS.len()].0;
+    let solid = |i: usize| SOLIDS[i % SOLIDS.len()];
+    let pair = |i| ([[solid(i), colour(i)], [solid(i + 1 + i / 6), colour(7 * i + 5)]], BACKGROUNDS[i / 6]);
+    (0..24).map(pair).collect()
+}
+
+pub fn prompt_for_two((solids, background): &Pair) -> String {
+    let [left, right] = solids.map(|[solid, colour]| format!("{} {colour} {solid}", article(colour)));
+    format!("a photo of {left} and {right}, {background} background")
+}
+
+fn article(word: &str) -> &'static str {
+    if word.starts_with('o') { "an" } else { "a" }
 }
 
 pub fn model() -> Model {
@@ -80,7 +99,20 @@ pub fn judge(pictures: &[Picture], wishes: &[Wish]) -> Vec<[bool; 3]> {
     judged.collect()
 }
 
+/// For each solid of each pair, whether it and its colour are those wished for; what is not is printed.
+pub fn judge_pairs(pictures: &[Picture], pairs: &[[[&str; 2]; 2]]) -> Vec<[bool; 2]> {
+    let matcher = Matcher::new();
+    let judged = pictures.par_iter().zip(pairs).flat_map_iter(|(picture, wish)| {
+        let seen = matcher.look_at_two(picture);
+        if seen != *wish {
+            println!("{} is seen as {}", wish.concat().join(" "), seen.concat().join(" "));
+        }
+        [0, 1].map(|i| [0, 1].map(|j| seen[i][j] == wish[i][j]))
+    });
+    judged.collect()
+}
+
 /// The shares of right solids, colours and backgrounds.
-pub fn shares(judged: &[[bool; 3]]) -> [f64; 3] {
-    [0, 1, 2].map(|i| judged.iter().filter(|right| right[i]).count() as f64 / judged.len() as f64)
+pub fn shares<const N: usize>(judged: &[[bool; N]]) -> [f64; N] {
+    std::array::from_fn(|i| judged.iter().filter(|right| right[i]).count() as f64 / judged.len() as f64)
 }

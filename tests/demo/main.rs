@@ -6,7 +6,7 @@ mod matcher;
 use std::fs::read;
 
 use candle_core::DType;
-use drawing::{Way, every_wish, judge, model, model_in, prompt};
+use drawing::{Way, every_wish, judge, judge_pairs, model, model_in, pairs, prompt, prompt_for_two};
 use matcher::{Matcher, Seen, file, tiles};
 use rayon::prelude::*;
 use txt2img::diffusion::samplers::Kind;
@@ -65,6 +65,14 @@ fn the_matcher_knows_rough_renders() {
 }
 
 #[test]
+fn the_matcher_knows_two_solids() {
+    let said: Vec<[[String; 2]; 2]> = serde_json::from_slice(&read(file("pairs.json")).unwrap()).unwrap();
+    let said: Vec<_> = said.iter().map(|pair| pair.each_ref().map(|one| one.each_ref().map(String::as_str))).collect();
+    let [solid, colour] = drawing::shares(&judge_pairs(&tiles("pairs.png", 6), &said));
+    assert!(solid >= 0.95 && colour >= 0.95, "{solid} {colour}");
+}
+
+#[test]
 fn the_matcher_knows_that_there_is_nothing() {
     let rgb = rough(&Picture { width: 64, height: 64, rgb: vec![128; 3 * 64 * 64] }, &mut *Rng::Cpu.noise(42));
     let seen = Matcher::new().look(&rgb);
@@ -87,6 +95,17 @@ fn the_demo_draws_what_it_is_asked_for() {
     let [solid, colour, background] = drawing::shares(&judge(&way.draw(&model(), &prompts), &wishes));
     println!("solid {solid:.3}, colour {colour:.3}, background {background:.3}");
     assert!(solid >= 0.85 && colour >= 0.95 && background >= 0.97, "{solid} {colour} {background}");
+}
+
+#[test]
+fn two_solids_have_their_own_colours() {
+    let pairs = pairs();
+    let prompts: Vec<_> = pairs.iter().map(prompt_for_two).collect();
+    let pictures = Way { kind: Kind::DpmSolver, steps: 20, scale: 5., seed: 42 }.draw(&model(), &prompts);
+    let wishes: Vec<_> = pairs.iter().map(|(solids, _)| *solids).collect();
+    let [solid, colour] = drawing::shares(&judge_pairs(&pictures, &wishes));
+    println!("solid {solid:.3}, colour {colour:.3}");
+    assert!(solid >= 0.9 && colour >= 0.8, "{solid} {colour}");
 }
 
 #[test]

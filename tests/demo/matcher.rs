@@ -90,8 +90,7 @@ impl Matcher {
     /// The best explanation of a square picture.
     pub fn look(&self, picture: &Picture) -> Seen {
         let view = View::new(picture);
-        let fits = self.templates.iter().map(|templates| view.best(templates));
-        let (solid, best) = SOLIDS.iter().zip(fits).min_by(|a, b| a.1.error.total_cmp(&b.1.error)).expect("six solids");
+        let (solid, best) = self.nearest(&view, Place::HOME);
         let empty = view.fit(&Template::empty(), Place::HOME);
         Seen {
             solid,
@@ -99,6 +98,19 @@ impl Matcher {
             background: name(view.border().map(srgb)),
             misfit: best.error / empty.error,
         }
+    }
+
+    /// Solid and colour of the left and of the right one of two in a square picture.
+    pub fn look_at_two(&self, picture: &Picture) -> [[&'static str; 2]; 2] {
+        [Place::LEFT, Place::RIGHT].map(|place| {
+            let (solid, best) = self.nearest(&View::new(picture).half(place), place);
+            [solid, name(best.colour.map(srgb))]
+        })
+    }
+
+    fn nearest(&self, view: &View, home: Place) -> (&'static str, Fit) {
+        let fits = self.templates.iter().map(|templates| view.best(templates, home));
+        SOLIDS.into_iter().zip(fits).min_by(|a, b| a.1.error.total_cmp(&b.1.error)).expect("six solids")
     }
 }
 
@@ -134,6 +146,9 @@ impl Template {
 
 impl Place {
     const HOME: Self = Self([0., 0., 1.]);
+    /// Where render.py puts two.
+    const LEFT: Self = Self([-7., 0., 0.76]);
+    const RIGHT: Self = Self([7., 0., 0.76]);
 
     /// One step along each axis, both ways.
     fn around(self, step: f32) -> impl Iterator<Item = Self> {
@@ -154,15 +169,25 @@ impl View {
         Self { light, weights }
     }
 
+    /// Blind to the other half.
+    fn half(mut self, Place([right, ..]): Place) -> Self {
+        for (at, weight) in self.weights.iter_mut().enumerate() {
+            if (at % SIDE >= SIDE / 2) != (right > 0.) {
+                *weight = 0.;
+            }
+        }
+        self
+    }
+
     /// Of the views of one solid.
-    fn best(&self, templates: &[Template]) -> Fit {
+    fn best(&self, templates: &[Template], home: Place) -> Fit {
         let nearest = |place| {
             let fits = templates.iter().map(|template| self.fit(template, place)).zip(templates);
             let (fit, template) = fits.min_by(|a, b| a.0.error.total_cmp(&b.0.error)).expect("a view of each solid");
             self.moved(template, fit)
         };
         // Where the solid is and which way it is turned, again with the one better known.
-        nearest(nearest(Place::HOME).place)
+        nearest(nearest(home).place)
     }
 
     /// From `best` on downhill.

@@ -6,19 +6,20 @@ import pickle
 import random
 
 import numpy as np
+import pace
 from render import render
 from scenes import random_scene
 
 
 def draw(job):
-    seed, height, width = job
-    scene, descriptions, background = random_scene(random.Random(seed))
+    seed, height, width, counts = job
+    scene, descriptions, background = random_scene(random.Random(seed), *counts)
     return render(scene, height, width), (descriptions, background)
 
 
-def pictures(count, height, width, seed, workers=2):
+def pictures(count, height, width, seed, *counts, workers=2):
     """(pictures (N, H, W, 3) uint8, what is in each)."""
-    jobs = [(seed * 10_000_000 + i, height, width) for i in range(count)]
+    jobs = [(seed * 10_000_000 + i, height, width, counts) for i in range(count)]
     with multiprocessing.Pool(workers) as pool:
         drawn = pool.map(draw, jobs, chunksize=16)
     return np.stack([picture for picture, _ in drawn]), [said for _, said in drawn]
@@ -27,13 +28,13 @@ def pictures(count, height, width, seed, workers=2):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("out")
-    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--count", type=pace.count, required=True)
     parser.add_argument("--size", default="256x256")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     height, width = map(int, args.size.split("x"))
-    drawn, said = pictures(args.count, height, width, args.seed, args.workers)
+    drawn, said = pictures(args.count, height, width, args.seed, workers=args.workers)
     np.save(args.out + ".npy", drawn)
     with open(args.out + ".pkl", "wb") as file:
         pickle.dump(said, file)

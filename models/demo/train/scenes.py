@@ -46,9 +46,9 @@ class Description:
     place: str = ""
 
 
-def random_scene(rng: random.Random):
-    """(scene, descriptions from left to right, the background's colour)."""
-    count = rng.choices([1, 2, 3], [0.68, 0.22, 0.10])[0]
+def random_scene(rng: random.Random, counts=(0.68, 0.22, 0.10)):
+    """(scene, descriptions from left to right, the background's colour); `counts`: how often one, two, three solids."""
+    count = rng.choices([1, 2, 3], counts)[0]
     background = rng.choice(list(COLOURS) + ["black", "white", "grey"] * 4)
     descriptions = [random_description(rng, count) for _ in range(count)]
     if count == 1 and rng.random() < 0.12:

@@ -4,6 +4,7 @@ templates.png: the light of each solid (rows, as in SOLIDS) in some views (colum
 light, its colour times one map, plus its shine times another, plus the background's colour times a third. The three are
 in red, green and blue; the first two at half strength, for white is lit to more than 1.
 renders.png, renders.json: pictures in rows, with everything at random that is at random in training; what they are of.
+pairs.png, pairs.json: the same of two solids.
 """
 
 import itertools
@@ -30,7 +31,11 @@ def main(folder):
     said = list(itertools.product(SOLIDS, COLOURS, BACKGROUNDS))
     renders = [light(place(rng, [Description(solid, colour)], ground)) for solid, colour, ground in said]
     save(renders, ROWS, folder / "renders.png")
-    (folder / "renders.json").write_text("[\n" + ",\n".join(map(json.dumps, said)) + "\n]\n")
+    write(said, folder / "renders.json")
+    pairs = [[[rng.choice(SOLIDS), rng.choice(list(COLOURS))] for _ in range(2)] for _ in range(48)]
+    renders = [light(place(rng, [Description(*one) for one in pair], rng.choice(BACKGROUNDS))) for pair in pairs]
+    save(renders, 6, folder / "pairs.png")
+    write(pairs, folder / "pairs.json")
 
 
 def template(solid, view):
@@ -53,6 +58,10 @@ def light(scene):
     """(h, w, 3), linear."""
     light = (render(scene, DRAWN, DRAWN) / 255) ** GAMMA
     return light.reshape(KEPT, DRAWN // KEPT, KEPT, DRAWN // KEPT, 3).mean((1, 3))
+
+
+def write(said, path):
+    path.write_text("[\n" + ",\n".join(map(json.dumps, said)) + "\n]\n")
 
 
 def save(tiles, rows, path):

@@ -6,6 +6,7 @@ import math
 import random
 import time
 
+import pace
 import torch
 from layout import TextEncoder, UNet
 from scenes import caption
@@ -107,7 +108,8 @@ def main():
     stages = []
     for stage in args.stages:
         minutes, buckets = stage.split(":")
-        stages.append((60 * float(minutes), buckets.split(",")))
+        stages.append((pace.seconds(minutes), buckets.split(",")))
+    warm = 50 if args.start else 200
     total, started = sum(seconds for seconds, _ in stages), time.time()
     end, saved_at, sums, n, first = started, started, 0.0, 0, step
     for seconds, names in stages:
@@ -116,7 +118,7 @@ def main():
         while time.time() < end:
             left = 1 - min((time.time() - started) / total, 1.0)
             for group in optimizer.param_groups:
-                group["lr"] = args.rate * min(1, (step - first + 1) / 200) * (0.01 + 0.99 * min(1, left / args.cool))
+                group["lr"] = args.rate * min(1, (step - first + 1) / warm) * (0.01 + 0.99 * min(1, left / args.cool))
             bucket = rng.choices(buckets, [b.share for b in buckets])[0]
             latents, captions = bucket.draw(rng, others)
             loss = loss_of(model, latents, torch.tensor(tokens(bpe, captions)))
@@ -124,7 +126,7 @@ def main():
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            keep = min(0.9985, (1 + step) / (10 + step))
+            keep = min(0.9985, (1 + step - first) / (10 + step - first))
             with torch.no_grad():
                 torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - keep)
             step, sums, n = step + 1, sums + loss.item(), n + 1

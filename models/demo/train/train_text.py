@@ -5,6 +5,7 @@ import argparse
 import random
 import time
 
+import pace
 import torch
 import torch.nn.functional as F
 from layout import TEXT, TextEncoder
@@ -57,7 +58,7 @@ def main():
         text.load_state_dict({name[5:]: value for name, value in saved.items() if name.startswith("text.")})
     optimizer = torch.optim.AdamW([*text.parameters(), *reader.parameters()], lr=args.rate, betas=(0.9, 0.99), weight_decay=0.0)
     started, step, right, n = time.time(), 0, 0, 0
-    while (left := 1 - (time.time() - started) / (60 * args.minutes)) > 0:
+    while (left := 1 - (time.time() - started) / pace.seconds(args.minutes)) > 0:
         optimizer.param_groups[0]["lr"] = args.rate * min(1, (step + 1) / 100) * (0.02 + 0.98 * min(1, left / 0.6))
         scenes = [random_scene(rng)[1:] for _ in range(192)]
         ids = torch.tensor(tokens(bpe, [say(rng, *scene, others) for scene in scenes]))

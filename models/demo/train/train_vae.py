@@ -4,6 +4,7 @@ import argparse
 import time
 
 import numpy as np
+import pace
 import torch
 from layout import Autoencoder
 
@@ -34,7 +35,7 @@ def main():
         model.load_state_dict(torch.load(args.start))
     average = {name: p.clone() for name, p in model.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=0.0)
-    stages = [(path, int(batch), 60 * float(minutes)) for path, batch, minutes in (s.split(":") for s in args.stages)]
+    stages = [(path, int(batch), pace.seconds(minutes)) for path, batch, minutes in (s.split(":") for s in args.stages)]
     total, started, step = sum(seconds for _, _, seconds in stages), time.time(), 0
     end = started
     for path, batch, seconds in stages:
