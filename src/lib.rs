@@ -58,6 +58,10 @@ pub mod rng;
 
 pub mod shard;
 
+pub mod hexadecimal;
+
+pub mod ranges;
+
 pub mod checkpoint;
 
 pub mod config;

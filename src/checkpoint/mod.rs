@@ -30,6 +30,7 @@ use std::sync::Arc;
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use sha2::{Digest, Sha256};
 
+use crate::hexadecimal::hexadecimal;
 use bytes::Bytes;
 pub use folder::weight_files;
 pub use tensor::Dtype;
@@ -148,7 +149,7 @@ impl Checkpoint {
             hash.update(format!("{name} {:?} {:?}\n", tensor.dtype, tensor.view.shape));
             tensor.some_bytes().for_each(|bytes| hash.update(bytes));
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hexadecimal(hash)
     }
 
     /// Whether there is a tensor of that name.

@@ -1,5 +1,6 @@
 //! Cores of the processor that are told apart.
 
+use crate::ranges::ranges;
 use anyhow::{Context, Result, bail};
 use std::ops::RangeInclusive;
 
@@ -17,7 +18,7 @@ impl Cores {
     pub fn new(cores: RangeInclusive<usize>) -> Result<Self> {
         let allowed = allowed_cores();
         if let Some(core) = cores.clone().find(|core| !allowed.contains(core)) {
-            bail!("there is no core {core} here; there are {}", ranges(&allowed));
+            bail!("there is no core {core} here; there are {}", ranges(allowed.iter().copied()));
         }
         let first = *cores.start();
         let threads = rayon::ThreadPoolBuilder::new()
@@ -56,13 +57,3 @@ fn allowed_cores() -> Vec<usize> {
 
 #[cfg(not(target_os = "linux"))]
 fn stay_on(_: usize) {}
-
-/// `0-3, 6`
-fn ranges(numbers: &[usize]) -> String {
-    let runs = numbers.chunk_by(|a, b| a + 1 == *b);
-    let run = |run: &[usize]| match run {
-        [one] => one.to_string(),
-        _ => format!("{}-{}", run[0], run[run.len() - 1]),
-    };
-    runs.map(run).collect::<Vec<_>>().join(", ")
-}

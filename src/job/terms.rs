@@ -3,16 +3,16 @@
 use super::{Line, Lines};
 use crate::args::Args;
 use crate::config::ModelConfig;
+use crate::hexadecimal::hexadecimal;
 use crate::output::{Terms, sha256_of};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// All that decides how pictures come out and what is written of them, but for the model. seed: the one taken.
 pub fn terms(args: &Args, seed: u32, lines: &Lines, config: &ModelConfig) -> Terms {
-    let [version, what] = [("version", json!(env!("CARGO_PKG_VERSION"))), prompts(args, lines)];
     let terms = [
-        version,
-        what,
+        ("version", json!(env!("CARGO_PKG_VERSION"))),
+        prompts(args, lines),
         ("--n_iter", json!(args.n_iter)),
         ("--n_samples", json!(args.n_samples)),
         ("--ddim_steps", json!(args.ddim_steps)),
@@ -61,8 +61,5 @@ fn prompts(args: &Args, lines: &Lines) -> (&'static str, Value) {
             last = Some(settings);
         }
     }
-    (
-        if args.swept.is_some() { "what is swept" } else { "--from-file" },
-        json!(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
-    )
+    (if args.swept.is_some() { "what is swept" } else { "--from-file" }, json!(hexadecimal(hash)))
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint;
+use crate::hexadecimal::hexadecimal;
 
 /// Bytes read at a time.
 const PIECE: usize = 1 << 20;
@@ -49,8 +50,4 @@ fn of_file(path: &Path, goes_on: &dyn Fn() -> bool) -> Result<Option<String>> {
         }
     }
     Ok(None)
-}
-
-fn hexadecimal(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,17 +4,11 @@ use super::End;
 use super::overview::save_grid;
 use crate::output::{Folder, Overview};
 use crate::progress::{Progress, Watcher};
+use crate::ranges::ranges;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashSet;
 use std::io::Write;
-use std::ops::RangeInclusive;
 use std::path::Path;
-
-/// Of missing pictures, so many runs of numbers are named.
-const MOST_NAMED: usize = 20;
-
-/// The others are counted.
-const MOST_LOOKED_AT: usize = 1_000_000;
 
 /// Checks every picture of the last run in OUTDIR against what was saved, and writes the grids that are missing.
 ///
@@ -52,41 +46,17 @@ fn what_is_missing(folder: &Folder, whole: &HashSet<usize>, changed: &[usize]) -
     let n_missing = n - whole.len() - changed.len();
     if n_missing > 0 {
         let missing = (0..n).filter(|n| !whole.contains(n) && changed.binary_search(n).is_err());
-        sentences.push(format!("{n_missing} of {n} pictures are not there: {}", runs(missing)));
+        sentences.push(format!("{n_missing} of {n} pictures are not there: {}", ranges(missing)));
     }
     if !shards.is_empty() {
         let (has, of) = (if shards.len() == 1 { "shard" } else { "shards" }, folder.run().shards);
-        sentences.push(format!("{has} {} of {of} did not end", runs(shards.into_iter())));
+        sentences.push(format!("{has} {} of {of} did not end", ranges(shards.into_iter())));
     }
     if changed.is_empty() {
         return sentences.join("; ") + "; --resume draws them";
     }
     let changed =
-        format!("{} of {n} pictures are not as they were saved: {}", changed.len(), runs(changed.iter().copied()));
+        format!("{} of {n} pictures are not as they were saved: {}", changed.len(), ranges(changed.iter().copied()));
     sentences.push(changed);
     sentences.join("; ") + "; where their files are removed, --resume draws them"
-}
-
-/// `1-3, 7, …`
-fn runs(mut numbers: impl Iterator<Item = usize>) -> String {
-    let (mut runs, mut more): (Vec<RangeInclusive<usize>>, bool) = (vec![], false);
-    for n in numbers.by_ref().take(MOST_LOOKED_AT) {
-        match runs.pop() {
-            Some(last) if last.end() + 1 == n => runs.push(*last.start()..=n),
-            last => {
-                runs.extend(last);
-                if runs.len() == MOST_NAMED {
-                    more = true;
-                    break;
-                }
-                runs.push(n..=n);
-            }
-        }
-    }
-    let run = |run: &RangeInclusive<usize>| match (run.start(), run.end()) {
-        (first, last) if first == last => first.to_string(),
-        (first, last) => format!("{first}-{last}"),
-    };
-    let named = runs.iter().map(run).collect::<Vec<_>>().join(", ");
-    if more || numbers.next().is_some() { named + ", …" } else { named }
 }

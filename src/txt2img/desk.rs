@@ -169,9 +169,7 @@ impl<'a> Desk<'a> {
 
     /// What shows all pictures, or those that were drawn before the run was stopped.
     fn save_overviews(&mut self) -> Result<()> {
-        if let Some(sweep) = &self.job.sweep
-            && self.job.overview.is_some()
-        {
+        if let (Some(Overview::Sweep), Some(sweep)) = (self.job.overview, &self.job.sweep) {
             return save_sweep(&mut self.folder, sweep, self.progress);
         }
         let Some(grids) = self.grids() else { return Ok(()) };

@@ -19,7 +19,7 @@ use crate::device::{self, Precision};
 use crate::interrupt::{self, Interrupted};
 use crate::job::Job;
 use crate::model::Model;
-use crate::output::{Folder, Opening};
+use crate::output::{Folder, Opening, Terms};
 use crate::progress::{Bar, Progress};
 use crate::safety::{Action, Checker};
 use crate::timings::Timings;
@@ -122,6 +122,20 @@ fn draw(job: &Job) -> Result<End> {
 
 /// OUTDIR for this run, or as the one left it that is gone on with.
 fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>) -> Result<Folder> {
+    Folder::open(Opening {
+        outdir: &job.outdir,
+        format: job.format,
+        pattern: job.fname.clone(),
+        shard: job.shard,
+        resume: job.resume,
+        terms: terms(job, checkpoint, checker),
+        pictures: job.n_pictures(),
+        overview: job.overview,
+    })
+}
+
+/// What the run must have in common with one that it goes on with.
+fn terms(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>) -> Terms {
     let mut terms = job.terms.clone();
     let safety = checker.map_or(Action::Off, |_| job.safety.unwrap_or(Action::Replace));
     terms.insert("--safety".into(), safety.name().into());
@@ -134,16 +148,7 @@ fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>) -> Resul
             .insert("the config's name".into(), job.config_path.as_ref().map(|path| path.display().to_string()).into());
     }
     terms.insert("what is multiplied".into(), products(job.precision.dtype()).into());
-    Folder::open(Opening {
-        outdir: &job.outdir,
-        format: job.format,
-        pattern: job.fname.clone(),
-        shard: job.shard,
-        resume: job.resume,
-        terms,
-        pictures: job.n_pictures(),
-        overview: job.overview,
-    })
+    terms
 }
 
 /// Every device draws its share of the tasks.

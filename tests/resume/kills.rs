@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::support::TestRun;
-use crate::{RICH, are_equal, content, into, journal, start};
+use crate::{RICH, are_equal, content, into, journal, kill, resume, start, wait_for};
 
 /// Some time below this one.
 fn any_time(below: Duration) -> Duration {
@@ -93,9 +93,7 @@ fn an_interrupted_run_goes_on() {
     into(&run, "whole", &RICH).ok();
     loop {
         let mut child = start(into(&run, "stopped", &RICH));
-        while !run.path("stopped/samples/00004.png").exists() {
-            sleep(Duration::from_millis(1));
-        }
+        wait_for(&run, "stopped/samples/00004.png");
         Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
         if child.wait().unwrap().code() == Some(130) {
             break;
@@ -104,7 +102,7 @@ fn an_interrupted_run_goes_on() {
     }
     let stopped = content(&run, "stopped");
     assert!(stopped.contains_key("grid-0000.png") && !stopped.contains_key("samples/00011.png"));
-    into(&run, "stopped", &[&RICH[..], &["--resume"]].concat()).ok();
+    resume(&run, "stopped", &RICH).ok();
     are_equal(&run, "whole", "stopped");
 }
 
@@ -121,7 +119,7 @@ fn a_full_disk_stops_the_run_and_another_goes_on() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("File too large"), "{said}");
     assert_eq!(output.status.code(), Some(1));
-    into(&run, "full", &[&RICH[..], &["--resume"]].concat()).ok();
+    resume(&run, "full", &RICH).ok();
     are_equal(&run, "whole", "full");
 }
 
@@ -133,7 +131,7 @@ fn what_was_deleted_is_drawn_again() {
     fs::remove_file(run.path("torn/samples/00007.png")).unwrap();
     let said = into(&run, "torn", &["--collect"]).fails_with("1 of 12 pictures are not there: 7");
     assert!(said.ends_with("--resume draws them\n"), "{said}");
-    into(&run, "torn", &[&RICH[..], &["--resume"]].concat()).ok();
+    resume(&run, "torn", &RICH).ok();
     are_equal(&run, "whole", "torn");
     into(&run, "torn", &["--collect"]).ok();
 }
@@ -148,10 +146,10 @@ fn what_was_changed_is_told_of_and_not_touched() {
     let reason = "1 of 12 pictures are not there: 4; 1 of 12 pictures are not as they were saved: 3; where their files \
                   are removed, --resume draws them";
     into(&run, "torn", &["--collect"]).fails_with(reason);
-    into(&run, "torn", &[&RICH[..], &["--resume"]].concat()).ok();
+    resume(&run, "torn", &RICH).ok();
     assert_eq!(fs::read(run.path("torn/samples/00003.png")).unwrap(), b"retouched");
     fs::remove_file(run.path("torn/samples/00003.png")).unwrap();
-    into(&run, "torn", &[&RICH[..], &["--resume"]].concat()).ok();
+    resume(&run, "torn", &RICH).ok();
     into(&run, "torn", &["--collect"]).ok();
     are_equal(&run, "whole", "torn");
 }
@@ -163,7 +161,7 @@ fn a_grid_that_was_deleted_is_made_again() {
     into(&run, "torn", &RICH).ok();
     fs::remove_file(run.path("torn/grid-0000.png")).unwrap();
     into(&run, "torn", &["--collect"]).fails_with("all 12 pictures are there, but a grid is not");
-    into(&run, "torn", &[&RICH[..], &["--resume"]].concat()).ok();
+    resume(&run, "torn", &RICH).ok();
     are_equal(&run, "whole", "torn");
 }
 
@@ -172,17 +170,14 @@ fn runs_that_were_left_do_not_get_into_each_others_grids() {
     let run = TestRun::new();
     into(&run, "whole", &[&RICH[..], &["--n_iter", "40", "--seed", "1"]].concat()).ok();
     let stop_at = |flags: &[&str], file: &str| {
-        let mut child = start(into(&run, "out", flags));
-        while !run.path(file).exists() {
-            sleep(Duration::from_millis(1));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let child = start(into(&run, "out", flags));
+        wait_for(&run, file);
+        kill(child);
     };
     let first = [&RICH[..], &["--n_iter", "40", "--seed", "1"]].concat();
     stop_at(&first, "out/samples/00020.png");
     stop_at(&[&RICH[..], &["--n_iter", "40", "--H", "128"]].concat(), "out/samples/00050.png");
-    into(&run, "out", &[&first[..], &["--resume"]].concat()).ok();
+    resume(&run, "out", &first).ok();
     let grid = |outdir: &str| fs::read(run.path(outdir).join("grid-0000.png")).unwrap();
     assert_eq!(grid("whole"), grid("out"));
 }
@@ -193,9 +188,7 @@ fn a_report_goes_on_too() {
     let flags = [&RICH[..], &["--report", "out/report.json", "--ddim_steps", "20"]].concat();
     fs::create_dir(run.path("out")).unwrap();
     let mut child = start(into(&run, "out", &flags));
-    while !run.path("out/samples/00002.png").exists() {
-        sleep(Duration::from_millis(1));
-    }
+    wait_for(&run, "out/samples/00002.png");
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     child.wait().unwrap();
     let report =
@@ -203,7 +196,7 @@ fn a_report_goes_on_too() {
     let before = report()["pictures"].as_array().unwrap().len();
     assert!((3..=12).contains(&before) && report()["finished"] == (before == 12));
     into(&run, "out", &flags).fails_with("it is there already; name another");
-    into(&run, "out", &[&flags[..], &["--resume"]].concat()).ok();
+    resume(&run, "out", &flags).ok();
     assert_eq!(report()["finished"], true);
     let numbers: Vec<_> =
         report()["pictures"].as_array().unwrap().iter().map(|p| p["number"].as_u64().unwrap()).collect();
@@ -218,6 +211,6 @@ fn what_is_complete_is_left_alone() {
     let run = TestRun::new();
     into(&run, "out", &RICH).ok();
     let before = content(&run, "out");
-    into(&run, "out", &[&RICH[..], &["--resume"]].concat()).ok();
+    resume(&run, "out", &RICH).ok();
     assert_eq!(content(&run, "out"), before);
 }

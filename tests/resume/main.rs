@@ -12,6 +12,8 @@ mod shards;
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 use support::{Run, TestRun, files_below};
 
 /// Flags of a run that has something of everything.
@@ -43,6 +45,22 @@ fn into(run: &TestRun, outdir: &str, flags: &[&str]) -> Run {
 
 fn start(mut run: Run) -> Child {
     run.0.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Goes on with it.
+fn resume(run: &TestRun, outdir: &str, flags: &[&str]) -> Run {
+    into(run, outdir, &[flags, &["--resume"]].concat())
+}
+
+fn wait_for(run: &TestRun, file: &str) {
+    while !run.path(file).exists() {
+        sleep(Duration::from_millis(1));
+    }
+}
+
+fn kill(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// The journal of a folder, line by line.

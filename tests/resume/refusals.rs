@@ -1,18 +1,16 @@
 //! What is not gone on with.
 
 use std::fs;
-use std::thread::sleep;
-use std::time::Duration;
 
 use crate::support::{TestRun, fixture, stderr};
-use crate::{RICH, content, into, start};
+use crate::{RICH, content, into, kill, resume, start, wait_for};
 
 /// The same folder with these flags more is refused for this reason, and nothing is touched.
 #[track_caller]
 fn is_refused(run: &TestRun, more: &[&str], reason: &str) {
     let before = content(run, "out");
     let flags = [&RICH[..], more].concat();
-    into(run, "out", &[&flags[..], &["--resume"]].concat()).fails_with(reason);
+    resume(run, "out", &flags).fails_with(reason);
     assert_eq!(content(run, "out"), before);
 }
 
@@ -65,15 +63,12 @@ fn another_model_is_refused_and_the_same_elsewhere_if_pictures_name_it() {
 #[test]
 fn a_second_process_is_refused() {
     let run = TestRun::new();
-    let mut child = start(into(&run, "out", &["--n_iter", "100000"]));
-    while !run.path("out/samples/00000.png").exists() {
-        sleep(Duration::from_millis(5));
-    }
+    let child = start(into(&run, "out", &["--n_iter", "100000"]));
+    wait_for(&run, "out/samples/00000.png");
     for more in [&[][..], &["--resume"], &["--shard", "1/2"], &["--collect"]] {
         into(&run, "out", more).fails_with("another txt2img is drawing into 'out'; wait for it");
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    kill(child);
     let said = stderr(&into(&run, "out", &[]).ok());
     assert!(said.contains("Note: the run before this one in 'out' has not ended; --resume"), "{said}");
     let said = stderr(&into(&run, "out", &[]).ok());
@@ -119,7 +114,7 @@ fn a_journal_that_somebody_made_up_does_no_harm() {
     ] {
         fs::write(run.path("out/run.jsonl"), text).unwrap();
         into(&run, "out", &["--collect"]).fails_with("'out/run.jsonl' is no journal of a run of ours");
-        into(&run, "out", &[&RICH[..], &["--resume"]].concat()).fails_with("'out/run.jsonl' is no journal of a run");
+        resume(&run, "out", &RICH).fails_with("'out/run.jsonl' is no journal of a run");
         assert_eq!(fs::read(&precious).unwrap(), b"precious");
     }
     fs::write(run.path("out/run.jsonl"), huge).unwrap();
@@ -157,7 +152,7 @@ fn a_line_cut_short_is_cut_off() {
     let mut text = fs::read(run.path("out/run.jsonl")).unwrap();
     text.extend(br#"{"done":{"pic"#);
     fs::write(run.path("out/run.jsonl"), &text).unwrap();
-    into(&run, "out", &[&RICH[..], &["--resume"]].concat()).ok();
+    resume(&run, "out", &RICH).ok();
     into(&run, "out", &["--collect"]).ok();
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::support::{TestRun, stderr};
-use crate::{RICH, are_equal, content, into, start};
+use crate::{RICH, are_equal, content, into, kill, resume, start};
 
 #[test]
 fn shards_draw_what_one_process_draws() {
@@ -28,7 +28,7 @@ fn what_a_shard_has_not_drawn_is_named() {
     let reason = "3 of 12 pictures are not there: 3-5; shard 1 of 3 did not end; --resume draws them";
     into(&run, "parts", &["--collect"]).fails_with(reason);
     // One process may do what is left.
-    into(&run, "parts", &[&RICH[..], &["--resume"]].concat()).ok();
+    resume(&run, "parts", &RICH).ok();
     into(&run, "parts", &["--collect"]).ok();
     are_equal(&run, "whole", "parts");
 }
@@ -39,10 +39,9 @@ fn a_killed_shard_goes_on() {
     into(&run, "whole", &RICH).ok();
     let flags = |i: usize| [&RICH[..], &["--resume", "--shard", ["0/2", "1/2"][i]]].concat();
     for i in [0, 1, 0, 1, 0, 1] {
-        let mut child = start(into(&run, "parts", &flags(i)));
+        let child = start(into(&run, "parts", &flags(i)));
         std::thread::sleep(std::time::Duration::from_millis(150));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill(child);
     }
     (0..2).for_each(|i| drop(into(&run, "parts", &flags(i)).ok()));
     into(&run, "parts", &["--collect"]).ok();

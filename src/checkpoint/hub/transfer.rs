@@ -14,6 +14,7 @@ use ureq::http::{Response, StatusCode};
 use super::client::{About, Client};
 use super::shelf::cannot_write;
 use super::trouble::Trouble;
+use crate::hexadecimal::hexadecimal;
 use crate::interrupt;
 
 /// Tries in a row that bring nothing.
@@ -166,7 +167,7 @@ fn sha256(path: &Path) -> Result<String> {
     loop {
         interrupt::check()?;
         match file.read(&mut piece).with_context(|| cannot_write(path))? {
-            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            0 => return Ok(hexadecimal(hash)),
             n => hash.update(&piece[..n]),
         }
     }

@@ -38,9 +38,8 @@ impl Aside {
         let path = self.path(n);
         let put = || -> Result<()> {
             fs::create_dir_all(&self.folder)?;
-            let mut file = unfinished::unfinished(&self.folder)?;
-            file.as_file_mut().write_all(&Format::Png.encode(picture, None)?)?;
-            file.as_file().sync_data()?;
+            let png = Format::Png.encode(picture, None)?;
+            let file = unfinished::written(&self.folder, |file| Ok(file.write_all(&png)?))?;
             Ok(unfinished::replace(file, &path)?)
         };
         put().with_context(|| format!("cannot write '{}'", path.display()))

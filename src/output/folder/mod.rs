@@ -65,8 +65,7 @@ impl Folder {
         let samples = outdir.join(SAMPLES);
         create(&samples)?;
         check_writable(outdir)?;
-        check_writable(&samples)?;
-        unfinished::sync_folder(&samples).with_context(|| cannot("write to", outdir))
+        check_writable(&samples)
     }
 
     /// Begins a run in OUTDIR, which is there, or goes on with one.
@@ -100,8 +99,10 @@ impl Folder {
 
     fn new(outdir: &Path, mut journal: Journal, format: Format, pattern: Option<Pattern>) -> Result<Self> {
         journal.settle(|promise| is_kept(outdir, promise))?;
-        let there = files(outdir)?;
-        journal.forget(|promise| !there.contains(&*promise.file));
+        if journal.all_kept().next().is_some() {
+            let there = files(outdir)?;
+            journal.forget(|promise| !there.contains(&*promise.file));
+        }
         let Begun { id, numbering, .. } = journal.begun();
         let (names, aside) = (Names::new(numbering.clone(), format, pattern), Aside::new(outdir, id)?);
         Ok(Self { outdir: outdir.to_owned(), names, journal, aside, crowded: HashMap::new() })

@@ -9,8 +9,7 @@ use tempfile::NamedTempFile;
 
 use super::journal::{Promise, What};
 use super::names::{INTERMEDIATES, Name};
-use super::unfinished::{self, unfinished};
-use super::{Folder, create, is_kept};
+use super::{Folder, create, is_kept, unfinished};
 use crate::output::{Format, Named, Picture, sha256};
 
 impl Folder {
@@ -36,30 +35,32 @@ impl Folder {
     /// When the file cannot be written.
     pub fn save_preview(&mut self, n: usize, step: usize, picture: &Picture) -> Result<PathBuf> {
         create(&self.outdir.join(INTERMEDIATES))?;
-        let png = Format::Png.encode(picture, None)?;
         let name = self.names.preview(n, step);
-        self.save(What::Preview(n, step), &name, false, |file| Ok(file.write_all(&png)?))
+        self.save_png(What::Preview(n, step), &name, false, picture)
     }
 
     /// Writes the run's n-th grid, OUTDIR/grid-NNNN.png. partial: whether it is to be replaced when there are more
     /// pictures.
     pub fn save_grid(&mut self, n: usize, picture: &Picture, partial: bool) -> Result<PathBuf> {
-        let png = Format::Png.encode(picture, None)?;
         let name = self.names.grid(n);
-        self.save(What::Grid(n), &name, partial, |file| Ok(file.write_all(&png)?))
+        self.save_png(What::Grid(n), &name, partial, picture)
     }
 
     /// Writes OUTDIR/sweep-NNNN.png.
     pub fn save_sheet(&mut self, picture: &Picture, partial: bool) -> Result<PathBuf> {
-        let png = Format::Png.encode(picture, None)?;
         let name = self.names.sheet();
-        self.save(What::Sheet, &name, partial, |file| Ok(file.write_all(&png)?))
+        self.save_png(What::Sheet, &name, partial, picture)
     }
 
     /// Has OUTDIR/sweep-NNNN.html written.
     pub fn save_page(&mut self, partial: bool, write: impl FnOnce(&mut File) -> Result<()>) -> Result<PathBuf> {
         let name = self.names.page();
         self.save(What::Page, &name, partial, write)
+    }
+
+    fn save_png(&mut self, what: What, name: &Name, partial: bool, picture: &Picture) -> Result<PathBuf> {
+        let png = Format::Png.encode(picture, None)?;
+        self.save(what, name, partial, |file| Ok(file.write_all(&png)?))
     }
 
     /// Has a file written and gives it its name, or finds it done.
@@ -76,9 +77,7 @@ impl Folder {
         let path = self.outdir.join(name.after(0));
         let folder = path.parent().unwrap_or(&self.outdir);
         let cannot = || format!("cannot write '{}'", path.display());
-        let mut file = unfinished(folder).with_context(cannot)?;
-        write(file.as_file_mut()).with_context(cannot)?;
-        file.as_file().sync_data().with_context(cannot)?;
+        let file = unfinished::written(folder, write).with_context(cannot)?;
         let sha256 = sha256(file.path(), &|| true)?.unwrap_or_default();
         let promise = |file: &str| Promise { what, file: file.into(), sha256: sha256.as_str().into(), partial };
         let saved = match self.journal.partial(what).filter(|promise| is_kept(&self.outdir, promise)).cloned() {

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use tempfile::{Builder, NamedTempFile};
 
 /// How the names of unfinished files begin, and of what else is gone when a run has ended.
@@ -17,6 +18,14 @@ pub const UNFINISHED: &str = ".txt2img-";
 pub fn unfinished(folder: &Path) -> io::Result<NamedTempFile> {
     // Opened here for the ordinary permissions: tempfile's own are for one user alone.
     Builder::new().prefix(UNFINISHED).make_in(folder, |path| File::create_new(path))
+}
+
+/// The same with something in it that stays through a power cut.
+pub fn written(folder: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<NamedTempFile> {
+    let mut file = unfinished(folder)?;
+    write(file.as_file_mut())?;
+    file.as_file().sync_data()?;
+    Ok(file)
 }
 
 pub fn is_unfinished(name: &OsStr) -> bool {

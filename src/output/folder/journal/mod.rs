@@ -115,12 +115,11 @@ impl Journal {
         ensure!(resume || !has_begun, "shard {shard} has begun in '{}': --resume goes on with it", outdir.display());
         // Read only now: nobody else writes any more what this shard draws.
         let mut runs = past::read(outdir)?;
-        let run = runs.len().saturating_sub(1);
         let Some(past) = runs.pop() else { bail!("'{}' tells of no run", outdir.join(NAME).display()) };
         ensure_same(outdir, &past.begun, &begun)?;
         let (shard, _shared) = (Some(shard), Some(shared));
         let mut journal = Self { file, path, shard, _shared, past, leaves_another: false, open: None };
-        journal.append(&Entry::Of(run))?;
+        journal.append(&Entry::Of(runs.len()))?;
         Ok(journal)
     }
 
