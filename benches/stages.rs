@@ -1,7 +1,8 @@
 //! The stages of one picture with Stable Diffusion 1.5's sizes and made-up weights, no file needed: text, one guided step,
 //! decoding, at 512×512.
 //!
-//! `cargo bench --bench stages [-- bf16] [BATCH]`: with products of bf16; pictures in a batch, 1 unless given.
+//! `cargo bench --bench stages [-- bf16] [BATCH] [STAGE]`: with products of bf16; pictures in a batch, 1 unless given; only
+//! the stage text, step or decode, more often.
 
 mod support;
 
@@ -19,8 +20,12 @@ use txt2img::vae::Decoder;
 
 fn main() -> anyhow::Result<()> {
     ops::keep_memory();
-    let batch = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(1);
-    let dtype = if std::env::args().any(|arg| arg == "bf16") { DType::BF16 } else { DType::F32 };
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let batch = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1);
+    let dtype = if words.iter().any(|word| word == "bf16") { DType::BF16 } else { DType::F32 };
+    let only = words.iter().find(|word| ["text", "step", "decode"].contains(&word.as_str()));
+    let calls = if only.is_some() { 9 } else { 3 };
+    let wants = |stage: &str| only.is_none_or(|only| only == stage);
     let config = ModelConfig::v1();
     let vb = VarBuilder::from_backend(Box::new(MadeUp), DType::F32, Device::Cpu);
     println!(
@@ -31,16 +36,20 @@ fn main() -> anyhow::Result<()> {
     let text = TextEncoder::new(TextConfig { width: 768, intermediate: 3072, layers: 12 }, vb.pp("text"))?;
     let tokens = [Tokenizer::new()?.encode("a photograph of an astronaut riding a horse")?];
     let context = text.encode(&tokens)?; // (1, 77, 768)
-    println!("| text | {:.3} |", median(3, || Ok(text.encode(&tokens).expect("tokens are encoded")))?);
-
-    let unet = UNet::new(&config.unet, vb.to_dtype(dtype).pp("unet"))?;
-    let guided = Guided::new(&unet, &context, &context.repeat((batch, 1, 1))?, 7.5)?;
-    let x = random(&[batch, 64, 64, 4])?;
-    println!("| step | {:.3} |", median(3, || guided.eps(&x, 500.))?);
-
-    let decoder = Decoder::new(&config.vae, config.scale_factor, vb.to_dtype(dtype).pp("vae"))?;
-    let latents = random(&[1, 64, 64, 4])?;
-    println!("| decode | {:.3} |", median(3, || decoder.forward(&latents))?);
+    if wants("text") {
+        println!("| text | {:.3} |", median(calls, || Ok(text.encode(&tokens).expect("tokens are encoded")))?);
+    }
+    if wants("step") {
+        let unet = UNet::new(&config.unet, vb.to_dtype(dtype).pp("unet"))?;
+        let guided = Guided::new(&unet, &context, &context.repeat((batch, 1, 1))?, 7.5)?;
+        let x = random(&[batch, 64, 64, 4])?;
+        println!("| step | {:.3} |", median(calls, || guided.eps(&x, 500.))?);
+    }
+    if wants("decode") {
+        let decoder = Decoder::new(&config.vae, config.scale_factor, vb.to_dtype(dtype).pp("vae"))?;
+        let latents = random(&[1, 64, 64, 4])?;
+        println!("| decode | {:.3} |", median(calls, || decoder.forward(&latents))?);
+    }
     Ok(())
 }
 

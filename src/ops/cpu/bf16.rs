@@ -1,5 +1,7 @@
 //! f32 to bf16, two to a slot.
 
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use super::math::for_each_isa;
 use super::parallel::{Shared, for_each, written};
 
@@ -24,10 +26,24 @@ pub fn pairs(x: &[f32]) -> Vec<f32> {
 for_each_isa! {
     /// The same for a slice that is at hand.
     pub fn pair_up(x: &[f32], slots: &mut [f32]) {
-        for (slot, &[low, high]) in slots.iter_mut().zip(x.as_chunks().0) {
+        let (vectors, rest) = x.as_chunks::<32>();
+        let (wide, narrow) = slots.as_chunks_mut::<16>();
+        wide.iter_mut().zip(vectors).for_each(|(slots, x)| *slots = pair_vector::<BF16>(x));
+        for (slot, &[low, high]) in narrow.iter_mut().zip(rest.as_chunks().0) {
             *slot = pair(low, high);
         }
     }
+}
+
+/// 32 numbers in 16 slots; `BF16` says that there are instructions for it.
+#[inline(always)]
+pub fn pair_vector<const BF16: bool>(x: &[f32; 32]) -> [f32; 16] {
+    #[cfg(target_arch = "x86_64")]
+    if BF16 {
+        // SAFETY: the caller's word.
+        return unsafe { avx512::pair_vector(x) };
+    }
+    std::array::from_fn(|i| pair(x[2 * i], x[2 * i + 1]))
 }
 
 /// One slot.

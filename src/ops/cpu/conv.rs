@@ -2,7 +2,7 @@
 
 use super::cost::Cost;
 use super::gemm::{Act, Epilogue, Rows, gemm};
-use super::isa::{Isa, isa};
+use super::isa::isa;
 use super::packed::{Packed, Products};
 use super::winograd::{LANES, Size, Winograd};
 
@@ -34,22 +34,25 @@ pub enum Conv3x3 {
 /// Layers this wide work on maps so small that reading the weights takes the time: they had better not grow by 4.
 const MANY_CHANNELS: usize = 1280;
 
+/// With so many the products take longer than the transforms, of which there are more for the smaller tile.
+const ENOUGH_CHANNELS: usize = 320;
+
 /// How a kernel of these channels is applied.
 enum Way {
     Direct(Products),
-    Winograd(Size),
+    Winograd(Size, Products),
 }
 
 impl Way {
     fn new(wanted: Products, c_in: usize, c_out: usize, stride: usize) -> Self {
-        match wanted {
+        match wanted.possible(isa(), c_in) {
             _ if stride > 1 => Self::Direct(wanted),
             // Too few for the transforms, and the less to save.
             _ if c_in < LANES || c_out < LANES => Self::Direct(Products::F32),
-            Products::Bf16 if c_out >= MANY_CHANNELS && isa() == Isa::Avx512Bf16 => Self::Direct(wanted),
-            // In bf16 the transforms would cost two digits of the three there are.
-            _ if c_out >= MANY_CHANNELS => Self::Winograd(Size::Two),
-            _ => Self::Winograd(Size::Four),
+            // The smaller tile: the larger one's transforms would cost two digits of the three there are.
+            Products::Bf16 if c_in.min(c_out) >= ENOUGH_CHANNELS => Self::Winograd(Size::Two, Products::Bf16),
+            _ if c_out >= MANY_CHANNELS => Self::Winograd(Size::Two, Products::F32),
+            _ => Self::Winograd(Size::Four, Products::F32),
         }
     }
 }
@@ -63,7 +66,9 @@ impl Conv3x3 {
             Way::Direct(products) => {
                 Self::Direct { weight: Packed::new(isa(), products, 9, 9 * c_in, c_out, at), c_in, stride }
             }
-            Way::Winograd(size) => Self::Winograd(Winograd::new(isa(), size, weight, c_in, c_out)),
+            Way::Winograd(size, products) => {
+                Self::Winograd(Winograd::new(isa(), products, size, weight, c_in, c_out))
+            }
         }
     }
 
@@ -71,7 +76,7 @@ impl Conv3x3 {
     pub fn cost(wanted: Products, c_in: usize, c_out: usize, stride: usize) -> Cost {
         match Way::new(wanted, c_in, c_out, stride) {
             Way::Direct(products) => Packed::cost(isa(), products, 9, 9 * c_in, c_out),
-            Way::Winograd(size) => Winograd::cost(isa(), size, c_in, c_out),
+            Way::Winograd(size, products) => Winograd::cost(isa(), products, size, c_in, c_out),
         }
     }
 

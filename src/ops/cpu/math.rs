@@ -5,27 +5,33 @@ use std::f32::consts::{FRAC_1_SQRT_2, LN_2, LOG2_E};
 /// Compiles a function for each instruction set and picks one when called.
 ///
 /// Inlining carries what is written once into functions that may use wider vectors. In the function, `FMA` says whether
-/// there are instructions that multiply and add at once.
+/// there are instructions that multiply and add at once, `BF16` whether there are those of AVX-512 BF16.
 macro_rules! for_each_isa {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$doc])*
         $vis fn $name($($arg: $type),*) $(-> $ret)? {
             #[inline(always)]
-            fn body<const FMA: bool>($($arg: $type),*) $(-> $ret)? $body
+            fn body<const FMA: bool, const BF16: bool>($($arg: $type),*) $(-> $ret)? $body
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+            fn avx512bf16($($arg: $type),*) $(-> $ret)? { body::<true, true>($($arg),*) }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-            fn avx512($($arg: $type),*) $(-> $ret)? { body::<true>($($arg),*) }
+            fn avx512($($arg: $type),*) $(-> $ret)? { body::<true, false>($($arg),*) }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn avx2($($arg: $type),*) $(-> $ret)? { body::<true>($($arg),*) }
+            fn avx2($($arg: $type),*) $(-> $ret)? { body::<true, false>($($arg),*) }
             match $crate::ops::cpu::isa() {
                 // SAFETY: `isa` says that the processor has these instructions.
                 #[cfg(target_arch = "x86_64")]
-                $crate::ops::cpu::Isa::Avx512 | $crate::ops::cpu::Isa::Avx512Bf16 => unsafe { avx512($($arg),*) },
+                $crate::ops::cpu::Isa::Avx512Bf16 => unsafe { avx512bf16($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::ops::cpu::Isa::Avx512 => unsafe { avx512($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::ops::cpu::Isa::Avx2 => unsafe { avx2($($arg),*) },
-                _ => body::<false>($($arg),*),
+                _ => body::<false, false>($($arg),*),
             }
         }
     };

@@ -22,7 +22,7 @@ impl Products {
     }
 
     /// Slots that K numbers take.
-    fn slots(self, k: usize) -> usize {
+    pub(super) fn slots(self, k: usize) -> usize {
         match self {
             Self::F32 => k,
             Self::Bf16 => k / 2,

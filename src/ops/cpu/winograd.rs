@@ -1,6 +1,7 @@
 //! 3×3 convolutions by Winograd's minimal filtering (Lavin & Gray 2015, arXiv 1509.09308): fewer products than the
 //! definition takes, 9 an output.
 
+use super::bf16::{pair, pair_vector};
 use super::conv::{Addends, Map};
 use super::cost::Cost;
 use super::gemm::{Epilogue, Rows, strip};
@@ -45,10 +46,11 @@ pub struct Winograd {
 
 impl Winograd {
     /// weight: (C_out, C_in, 3, 3).
-    pub fn new(isa: Isa, size: Size, weight: &[f32], c_in: usize, c_out: usize) -> Self {
+    pub fn new(isa: Isa, wanted: Products, size: Size, weight: &[f32], c_in: usize, c_out: usize) -> Self {
+        let products = wanted.possible(isa, c_in);
         let points = match size {
-            Size::Two => pack::<4, 16>(isa, &G2, weight, c_in, c_out).into(),
-            Size::Four => pack::<6, 36>(isa, &G4, weight, c_in, c_out).into(),
+            Size::Two => pack::<4, 16>(isa, products, &G2, weight, c_in, c_out).into(),
+            Size::Four => pack::<6, 36>(isa, products, &G4, weight, c_in, c_out).into(),
         };
         Self { size, points }
     }
@@ -60,25 +62,25 @@ impl Winograd {
     }
 
     /// What a kernel of these channels comes to, without its weights; for one pixel.
-    pub fn cost(isa: Isa, size: Size, c_in: usize, c_out: usize) -> Cost {
-        let Cost { bytes, in_f32, .. } = Packed::cost(isa, Products::F32, 1, c_in, c_out);
+    pub fn cost(isa: Isa, wanted: Products, size: Size, c_in: usize, c_out: usize) -> Cost {
+        let Cost { bytes, in_f32, in_bf16 } = Packed::cost(isa, wanted, 1, c_in, c_out);
         let (points, outputs) = (size.points() as f64, size.outputs().pow(2) as f64);
-        Cost { bytes: points * bytes, in_f32: points / outputs * in_f32, in_bf16: 0. }
+        Cost { bytes: points * bytes, in_f32: points / outputs * in_f32, in_bf16: points / outputs * in_bf16 }
     }
 
     /// x: (B, h, w, C_in) → (B, h, w, C_out).
     pub fn forward(&self, x: &[f32], map: Map, addends: Addends) -> Vec<f32> {
-        let (c_in, c_out) = (self.points[0].k, self.points[0].n);
-        let (points, outputs) = (self.size.points(), self.size.outputs());
+        let Packed { products, k: c_in, n: c_out, .. } = self.points[0];
+        let (points, outputs, slots) = (self.size.points(), self.size.outputs(), self.points[0].slots());
         let tiles = map.b * map.h.div_ceil(outputs) * map.w.div_ceil(outputs);
-        let at_once = (CACHED / (4 * points * (c_in + c_out))).next_multiple_of(12).max(12).min(tiles);
+        let at_once = (CACHED / (4 * points * (slots + c_out))).next_multiple_of(12).max(12).min(tiles);
         let convolve = |out: &Shared| {
             for first in (0..tiles).step_by(at_once) {
                 let tiles = Tiles { size: self.size, map, first, count: at_once.min(tiles - first) };
                 let transform =
-                    |inputs: &Shared| for_each(tiles.count, |tile| input_tile(tiles, tile, x, c_in, inputs));
+                    |inputs: &Shared| for_each(tiles.count, |tile| input_tile(tiles, tile, x, c_in, products, inputs));
                 // SAFETY: every tile has a row at each point.
-                let inputs = unsafe { written(points * tiles.count * c_in, transform) };
+                let inputs = unsafe { written(points * tiles.count * slots, transform) };
                 let products = self.multiply(&inputs, tiles.count);
                 for_each(tiles.count, |tile| output_tile(tiles, tile, &products, addends, out));
             }
@@ -87,16 +89,16 @@ impl Winograd {
         unsafe { written(map.b * map.h * map.w * c_out, convolve) }
     }
 
-    /// inputs · weights at each point — inputs: (points, count, C_in) → (points, count, C_out).
+    /// inputs · weights at each point — inputs: (points, count, C_in) in the weights' slots → (points, count, C_out).
     fn multiply(&self, inputs: &[f32], count: usize) -> Vec<f32> {
-        let (c_in, c_out) = (self.points[0].k, self.points[0].n);
-        let rows: Vec<usize> = (0..count).map(|row| row * c_in).collect();
+        let (slots, c_out) = (self.points[0].slots(), self.points[0].n);
+        let rows: Vec<usize> = (0..count).map(|row| row * slots).collect();
         let panels = self.points[0].panels();
         let multiply = |out: &Shared| {
             for_each(self.points.len() * panels.len(), |task| {
                 let (point, panel) = (task / panels.len(), panels[task % panels.len()]);
-                let a = Rows { numbers: &inputs[point * count * c_in..][..count * c_in], rows: &rows, taps: &[0] };
-                // SAFETY: A is `count` rows of C_in numbers. Each task has a panel of its own, whose rows at this point
+                let a = Rows { numbers: &inputs[point * count * slots..][..count * slots], rows: &rows, taps: &[0] };
+                // SAFETY: A is `count` rows of all of K. Each task has a panel of its own, whose rows at this point
                 // follow those of the point before.
                 unsafe { strip(a, &self.points[point], panel, Epilogue::default(), point * count, out) };
             });
@@ -122,22 +124,30 @@ const G4: [[f32; 3]; 6] = [
 /// G·w·Gᵀ of every kernel in weight (C_out, C_in, 3, 3), packed point by point.
 fn pack<const IN: usize, const POINTS: usize>(
     isa: Isa,
+    products: Products,
     g: &[[f32; 3]; IN],
     weight: &[f32],
     c_in: usize,
     c_out: usize,
 ) -> [Packed; POINTS] {
-    Packed::several(isa, Products::F32, c_in, c_out, |panel, mut points| {
+    let transform = |o: usize, i: usize| -> [f32; POINTS] {
+        let kernel = &weight[(o * c_in + i) * 9..][..9];
+        let columns: [[f32; 3]; IN] =
+            array::from_fn(|p| array::from_fn(|x| (0..3).map(|y| g[p][y] * kernel[3 * y + x]).sum()));
+        array::from_fn(|point| (0..3).map(|x| g[point % IN][x] * columns[point / IN][x]).sum())
+    };
+    Packed::several(isa, products, c_in, c_out, |panel, mut points| {
         let width = panel.vectors * isa.lanes();
-        for i in 0..c_in {
+        for slot in 0..products.slots(c_in) {
             for (lane, o) in (panel.column..c_out.min(panel.column + width)).enumerate() {
-                let kernel = &weight[(o * c_in + i) * 9..][..9];
-                let columns: [[f32; 3]; IN] =
-                    array::from_fn(|p| array::from_fn(|x| (0..3).map(|y| g[p][y] * kernel[3 * y + x]).sum()));
-                for (point, numbers) in points.iter_mut().enumerate() {
-                    let (column, row) = (&columns[point / IN], &g[point % IN]);
-                    numbers[i * width + lane] = (0..3).map(|x| row[x] * column[x]).sum();
-                }
+                let slots = match products {
+                    Products::F32 => transform(o, slot),
+                    Products::Bf16 => {
+                        let (low, high) = (transform(o, 2 * slot), transform(o, 2 * slot + 1));
+                        array::from_fn(|point| pair(low[point], high[point]))
+                    }
+                };
+                points.iter_mut().zip(slots).for_each(|(numbers, x)| numbers[slot * width + lane] = x);
             }
         }
     })
@@ -216,9 +226,9 @@ fn load(x: &[f32], offset: usize) -> Lanes {
 /// # Safety
 /// No other thread may touch them meanwhile.
 #[inline(always)]
-unsafe fn store(lanes: &Lanes, out: &Shared, offset: usize) {
+unsafe fn store<const N: usize>(lanes: &[f32; N], out: &Shared, offset: usize) {
     // SAFETY: `at` checked that there is room, and the caller says it is ours.
-    unsafe { *out.at(offset, LANES).cast::<Lanes>() = *lanes };
+    unsafe { *out.at(offset, N).cast::<[f32; N]>() = *lanes };
 }
 
 /// y = the transform of x, lane by lane.
@@ -237,22 +247,23 @@ fn transform_lanes<const A: usize, const B: usize>(
 }
 
 for_each_isa! {
-    /// The `tile`th of `tiles` of x (B, h, w, C), transformed, to (points, count, C).
-    fn input_tile(tiles: Tiles, tile: usize, x: &[f32], c: usize, out: &Shared) {
+    /// The `tile`th of `tiles` of x (B, h, w, C), transformed, to (points, count, C) in slots for these products.
+    fn input_tile(tiles: Tiles, tile: usize, x: &[f32], c: usize, products: Products, out: &Shared) {
         match tiles.size {
-            Size::Two => transform_input(input_transform_two, tiles, tile, x, c, out),
-            Size::Four => transform_input(input_transform_four, tiles, tile, x, c, out),
+            Size::Two => transform_input::<BF16, 4>(input_transform_two, tiles, tile, x, c, products, out),
+            Size::Four => transform_input::<BF16, 6>(input_transform_four, tiles, tile, x, c, products, out),
         }
     }
 }
 
 #[inline(always)]
-fn transform_input<const IN: usize>(
+fn transform_input<const BF16: bool, const IN: usize>(
     transform: impl Fn([f32; IN]) -> [f32; IN],
     tiles: Tiles,
     tile: usize,
     x: &[f32],
     c: usize,
+    products: Products,
     out: &Shared,
 ) {
     let (map, (image, top, left)) = (tiles.map, tiles.place(tile));
@@ -275,7 +286,10 @@ fn transform_input<const IN: usize>(
             for j in 0..IN {
                 let offset = ((i * IN + j) * tiles.count + tile) * c + channel;
                 // SAFETY: each tile has a row of its own at every point.
-                unsafe { store(&line[j], out, offset) };
+                match products {
+                    Products::F32 => unsafe { store(&line[j], out, offset) },
+                    Products::Bf16 => unsafe { store(&pair_vector::<BF16>(&line[j]), out, offset / 2) },
+                }
             }
         }
     }
