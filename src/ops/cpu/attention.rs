@@ -1,16 +1,18 @@
 //! Attention without the N×M matrix (Dao et al. 2022, arXiv 2205.14135): a block of queries meets the keys block by block.
 
-use super::bf16::{pair, pairs};
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
+use super::bf16::{pair_up, pairs};
 use super::gemm::{MOST_PRODUCTS, kernel};
 use super::isa::isa;
 use super::kernel::Tile;
-use super::math::{EXACT, ROUGH, exp2, for_each_isa};
+use super::math::{EXACT, exp2, for_each_isa};
 use super::packed::{Packed, Products};
 use super::parallel::{Shared, for_each, written};
 use rayon::prelude::*;
 
 /// Queries to a task; every kernel's rows divide it.
-const QUERIES: usize = 96;
+const QUERIES: usize = 192;
 
 /// Keys at a time: scores of one block stay in the second-level cache.
 const KEYS: usize = 256;
@@ -28,31 +30,28 @@ pub struct Shape {
 /// softmax(q·kᵀ / √D)·v — q: (B, N, H·D), k, v: (B, M, H·D) → (B, N, H·D).
 pub fn attention(wanted: Products, q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec<f32> {
     let Shape { b, n, m, h, d } = shape;
-    let (isa, c) = (isa(), h * d);
-    // For each head of each image, block by block, (keys as a (D, KEYS) matrix, values as (KEYS, D)).
-    let pack = |i: usize, first: usize| {
-        let count = KEYS.min(m - first);
-        let offset = (i / h * m + first) * c + i % h * d;
-        let (k, v) = (&k[offset..], &v[offset..]);
-        let keys = Packed::new(isa, wanted, 1, d, count, |row, column| k[column * c + row]);
-        let are_pairs = wanted.possible(isa, count) == Products::Bf16;
-        let place = |row| if are_pairs { paired(row, count) } else { row };
-        (keys, Packed::new(isa, wanted, 1, count, d, |row, column| v[place(row) * c + column]))
-    };
-    let heads: Vec<Vec<(Packed, Packed)>> =
-        (0..b * h).into_par_iter().map(|i| (0..m).step_by(KEYS).map(|first| pack(i, first)).collect()).collect();
+    let c = h * d;
+    let at = |x: usize, rows: usize, i: usize, first: usize| (i / h * rows + first) * c + i % h * d + x * c;
+    let heads: Vec<Vec<Seen>> = (0..b * h)
+        .into_par_iter()
+        .map(|i| {
+            let seen = |first| {
+                Seen::new(wanted, &k[at(0, m, i, first)..], &v[at(0, m, i, first)..], c, d, KEYS.min(m - first))
+            };
+            (0..m).step_by(KEYS).map(seen).collect()
+        })
+        .collect();
     let blocks = n.div_ceil(QUERIES);
     let attend = |out: &Shared| {
         for_each(b * h * blocks, |task| {
             let (i, first) = (task / blocks, task % blocks * QUERIES);
             let rows = QUERIES.min(n - first);
-            let offset = (i / h * n + first) * c + i % h * d;
-            let queries: Vec<&[f32]> = (0..rows).map(|row| &q[offset + row * c..][..d]).collect();
-            let mut block = Block::new(&heads[i][0], &queries);
-            heads[i].iter().for_each(|(keys, values)| block.attend(keys, values));
+            let queries: Vec<&[f32]> = (0..rows).map(|row| &q[at(row, n, i, first)..][..d]).collect();
+            let mut block = Block::new(&heads[i], &queries);
+            heads[i].iter().for_each(|seen| block.attend(seen));
             for row in 0..rows {
                 // SAFETY: each head of each query is one task's alone.
-                block.finish(row, unsafe { out.part(offset + row * c, d) });
+                block.finish(row, unsafe { out.part(at(row, n, i, first), d) });
             }
         });
     };
@@ -60,66 +59,126 @@ pub fn attention(wanted: Products, q: &[f32], k: &[f32], v: &[f32], shape: Shape
     unsafe { written(q.len(), attend) }
 }
 
-/// Keys whose weights are made at once; of them, each is in a slot with the one half as many later.
-const GROUP: usize = 32;
-
-/// The key that is in this place where `count` of them share slots two by two: in a whole group, the first half of it with
-/// the second, for whole vectors to meet; neighbours in what is left.
-fn paired(place: usize, count: usize) -> usize {
-    let within = place % GROUP;
-    let group = place - within;
-    if group + GROUP > count { place } else { group + within / 2 + GROUP / 2 * (within % 2) }
+/// A block of keys and their values, of one head.
+struct Seen {
+    keys: Packed,   // (D, count)
+    values: Packed, // (count, D)
+    count: usize,   // of keys; the matrices have more where whole panels need them
+    longest: f32,   // of the keys: its length
 }
+
+impl Seen {
+    /// From rows that are `c` apart, of which the first `d` numbers are ours.
+    fn new(wanted: Products, k: &[f32], v: &[f32], c: usize, d: usize, count: usize) -> Self {
+        let isa = isa();
+        // Only where both products can be of bf16 they are.
+        let products = wanted.possible(isa, d);
+        let padded = if products == Products::Bf16 { count.next_multiple_of(2 * isa.lanes()) } else { count };
+        let at = |x: &[f32], row: usize, column: usize| if row < count { x[row * c + column] } else { 0. };
+        let length = |row: usize| k[row * c..][..d].iter().map(|x| x * x).sum::<f32>();
+        Self {
+            keys: Packed::new(isa, products, 1, d, padded, |row, column| at(k, column, row)),
+            values: Packed::new(isa, products, 1, padded, d, |row, column| at(v, row, column)),
+            count,
+            longest: (0..count).map(length).fold(0., f32::max).sqrt(),
+        }
+    }
+}
+
+/// Scores that are powers of two at once, whatever the largest of them is: far from where f32 ends, even when as many as
+/// can be are added up and multiplied by values.
+const TAME: f32 = 90.;
 
 /// Some queries, and what they have gathered so far.
 struct Block {
-    rows: Vec<usize>,   // where each query begins
-    queries: Vec<f32>,  // (rows, D) in the keys' slots, scaled
-    scores: Vec<f32>,   // (QUERIES, stride)
-    pairs: Vec<f32>,    // (QUERIES, stride / 2): their weights in bf16, if the values are
-    stride: usize,      // keys of a block, rounded up to whole vectors
-    gathered: Vec<f32>, // (QUERIES, width)
-    width: usize,       // D, rounded up to whole vectors
-    largest: Vec<f32>,  // of each query's scores
-    weight: Vec<f32>,   // Σ 2^(score − largest)
+    rows: Vec<usize>,       // where each query begins
+    queries: Vec<f32>,      // (rows, D) in the keys' slots, scaled
+    are_tame: bool,         // no score can be far from 0
+    scores: Vec<f32>,       // (QUERIES, stride), unless they are tame
+    pairs: Vec<f32>,        // (QUERIES, stride / 2): their weights in bf16, if the values are
+    stride: usize,          // keys of a block, rounded up to whole panels
+    gathered: Vec<f32>,     // (QUERIES, width)
+    width: usize,           // D, rounded up to whole vectors
+    largest: Vec<f32>,      // of each query's scores
+    weight: Vec<[f32; 16]>, // Σ 2^(score − largest), in sixteen parts
 }
 
 impl Block {
-    /// The block of keys and values is the first, than which none is larger.
-    fn new((keys, values): &(Packed, Packed), queries: &[&[f32]]) -> Self {
+    /// The first block of what is seen is not smaller than any other.
+    fn new(seen: &[Seen], queries: &[&[f32]]) -> Self {
         let lanes = isa().lanes();
+        let Seen { keys, values, .. } = &seen[0];
         let (stride, width) = (keys.n.next_multiple_of(lanes), values.n.next_multiple_of(lanes));
         // Weights are powers of two.
         let scale = std::f32::consts::LOG2_E / (keys.k as f32).sqrt();
         let mut scaled = Vec::with_capacity(queries.len() * keys.k);
         queries.iter().for_each(|query| scaled.extend(query.iter().map(|x| x * scale)));
-        let slots = if values.products == Products::Bf16 { QUERIES * stride / 2 } else { 0 };
+        let of_bf16 = keys.products == Products::Bf16;
+        // Cauchy and Schwarz: no score is larger than this.
+        let length = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>();
+        let bound = scaled.chunks(keys.k).map(length).fold(0., f32::max).sqrt()
+            * seen.iter().map(|seen| seen.longest).fold(0., f32::max);
+        let are_tame = of_bf16 && bound < TAME;
         Self {
             rows: (0..queries.len()).map(|row| row * keys.slots()).collect(),
-            queries: if keys.products == Products::Bf16 { pairs(&scaled) } else { scaled },
-            scores: vec![0.; QUERIES * stride],
-            pairs: vec![0.; slots],
+            queries: if of_bf16 { pairs(&scaled) } else { scaled },
+            are_tame,
+            scores: vec![0.; if are_tame { 0 } else { QUERIES * stride }],
+            pairs: vec![0.; if of_bf16 { QUERIES * stride / 2 } else { 0 }],
             stride,
             gathered: vec![0.; QUERIES * width],
             width,
             largest: vec![f32::NEG_INFINITY; queries.len()],
-            weight: vec![0.; queries.len()],
+            weight: vec![[0.; 16]; QUERIES],
         }
     }
 
     /// Looks at one block of keys and gathers its values.
-    fn attend(&mut self, keys: &Packed, values: &Packed) {
-        self.score(keys);
-        for row in 0..self.rows.len() {
-            let scores = &mut self.scores[row * self.stride..][..keys.n];
-            let slots = match values.products {
-                Products::F32 => &mut [][..],
-                Products::Bf16 => &mut self.pairs[row * (self.stride / 2)..][..keys.n / 2],
-            };
-            let gathered = &mut self.gathered[row * self.width..][..self.width];
-            softmax_step(scores, slots, &mut self.largest[row], &mut self.weight[row], gathered);
+    fn attend(&mut self, seen: &Seen) {
+        if self.are_tame {
+            self.weigh(seen);
+        } else {
+            self.score(&seen.keys);
+            for row in 0..self.rows.len() {
+                let scores = &mut self.scores[row * self.stride..][..self.stride];
+                // What fills up the last panel has no weight.
+                scores[seen.count..].fill(f32::NEG_INFINITY);
+                let slots = match self.pairs.is_empty() {
+                    true => &mut [][..],
+                    false => &mut self.pairs[row * (self.stride / 2)..][..self.stride / 2],
+                };
+                let gathered = &mut self.gathered[row * self.width..][..self.width];
+                softmax_step(scores, slots, &mut self.largest[row], &mut self.weight[row], gathered);
+            }
         }
-        self.gather(values);
+        self.gather(&seen.values);
+    }
+
+    /// pairs = 2^(queries · keys), never stored as scores.
+    fn weigh(&mut self, Seen { keys, count, .. }: &Seen) {
+        #[cfg(target_arch = "x86_64")]
+        for panel in keys.panels() {
+            let keys_here = count.saturating_sub(panel.column).min(32);
+            for (i, rows) in self.rows.chunks(12).enumerate() {
+                let offset = 12 * i * (self.stride / 2) + panel.column / 2;
+                assert!(offset + 11 * (self.stride / 2) + 16 <= self.pairs.len());
+                let tile = Tile {
+                    a: self.queries.as_ptr(),
+                    rows,
+                    taps: &[0],
+                    depth: keys.slots(),
+                    panel: keys.panel(panel).as_ptr(),
+                    out: self.pairs[offset..].as_mut_ptr(),
+                    stride: self.stride / 2,
+                };
+                let sums = self.weight[12 * i..].first_chunk_mut().expect("a multiple of 12 queries");
+                // SAFETY: keys are bf16 only where there are instructions for it; the queries have all rows, the panel all
+                // of D, and the pairs room for the tile, as asserted; no score is larger than `TAME`.
+                unsafe { avx512::weigh_bf16::<12>(&tile, keys_here, sums) };
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        unreachable!("products of bf16: {count} keys of {}", keys.k);
     }
 
     /// scores = queries · keys.
@@ -177,7 +236,7 @@ impl Block {
     }
 
     fn finish(&self, row: usize, out: &mut [f32]) {
-        let inverse = 1. / self.weight[row];
+        let inverse = 1. / self.weight[row].iter().sum::<f32>();
         out.iter_mut().zip(&self.gathered[row * self.width..]).for_each(|(y, x)| *y = x * inverse);
     }
 }
@@ -185,17 +244,24 @@ impl Block {
 for_each_isa! {
     /// Scores to weights 2^(score − largest), in their place or, where there are any, in slots of bf16; what was gathered
     /// under a smaller `largest` is scaled down.
-    fn softmax_step(scores: &mut [f32], slots: &mut [f32], largest: &mut f32, weight: &mut f32, gathered: &mut [f32]) {
+    fn softmax_step(
+        scores: &mut [f32],
+        slots: &mut [f32],
+        largest: &mut f32,
+        weight: &mut [f32; 16],
+        gathered: &mut [f32],
+    ) {
         let before = *largest;
         let now = largest_of(scores, before);
-        let sum = if slots.is_empty() { weights::<FMA>(scores, now) } else { weight_pairs::<FMA>(scores, slots, now) };
         if now > before {
             let shrink = exp2::<FMA, _>(before - now, EXACT);
-            *weight *= shrink;
-            gathered.iter_mut().for_each(|x| *x *= shrink);
+            weight.iter_mut().chain(gathered).for_each(|x| *x *= shrink);
             *largest = now;
         }
-        *weight += sum;
+        weigh::<FMA>(scores, now, weight);
+        if !slots.is_empty() {
+            pair_up(scores, slots);
+        }
     }
 }
 
@@ -212,10 +278,9 @@ fn largest_of(scores: &[f32], before: f32) -> f32 {
     most.iter().chain(rest).fold(before, |most, &x| if x > most { x } else { most })
 }
 
-/// Scores to weights in their place; their sum.
+/// Scores to weights in their place; they are added to `sums`.
 #[inline(always)]
-fn weights<const FMA: bool>(scores: &mut [f32], largest: f32) -> f32 {
-    let mut sums = [0f32; 16];
+fn weigh<const FMA: bool>(scores: &mut [f32], largest: f32, sums: &mut [f32; 16]) {
     let (vectors, rest) = scores.as_chunks_mut::<16>();
     for vector in vectors {
         for (sum, x) in sums.iter_mut().zip(vector) {
@@ -227,28 +292,4 @@ fn weights<const FMA: bool>(scores: &mut [f32], largest: f32) -> f32 {
         *x = exp2::<FMA, _>(*x - largest, EXACT);
         *sum += *x;
     }
-    sums.iter().sum()
-}
-
-/// Scores to weights in slots of two, as `paired` has them; their sum.
-#[inline(always)]
-fn weight_pairs<const FMA: bool>(scores: &[f32], slots: &mut [f32], largest: f32) -> f32 {
-    const HALF: usize = GROUP / 2;
-    let mut sums = [0f32; HALF];
-    let (groups, rest) = scores.as_chunks::<GROUP>();
-    let (vectors, slots_left) = slots.as_chunks_mut::<HALF>();
-    let weigh = |x: f32| exp2::<FMA, _>(x - largest, ROUGH);
-    for (group, vector) in groups.iter().zip(vectors) {
-        for lane in 0..HALF {
-            let (low, high) = (weigh(group[lane]), weigh(group[lane + HALF]));
-            sums[lane] += low + high;
-            vector[lane] = pair(low, high);
-        }
-    }
-    for ((slot, &[low, high]), sum) in slots_left.iter_mut().zip(rest.as_chunks().0).zip(&mut sums) {
-        let (low, high) = (weigh(low), weigh(high));
-        *sum += low + high;
-        *slot = pair(low, high);
-    }
-    sums.iter().sum()
 }

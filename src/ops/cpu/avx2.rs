@@ -1,6 +1,6 @@
 //! AVX2 and FMA: vectors of 8.
 
-use super::kernel::{Tile, kernel};
+use super::kernel::{Tile, kernel, products};
 use std::arch::x86_64::*;
 
 kernel! {

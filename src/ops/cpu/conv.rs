@@ -66,9 +66,7 @@ impl Conv3x3 {
             Way::Direct(products) => {
                 Self::Direct { weight: Packed::new(isa(), products, 9, 9 * c_in, c_out, at), c_in, stride }
             }
-            Way::Winograd(size, products) => {
-                Self::Winograd(Winograd::new(isa(), products, size, weight, c_in, c_out))
-            }
+            Way::Winograd(size, products) => Self::Winograd(Winograd::new(isa(), products, size, weight, c_in, c_out)),
         }
     }
 

@@ -33,7 +33,45 @@ pub fn prefetch(start: *const f32, count: usize) {
     let _ = (start, count);
 }
 
-/// Defines `kernel::<MR, NV>`: `MR` rows of A times a panel `NV` vectors wide, sums kept in registers.
+/// The products of a tile's rows and its panel, `MR` by `NV` vectors that stay in registers. Unsafe, as `kernel!` says.
+macro_rules! products {
+    (
+        $tile:expr, $rows:ident, $vectors:ident, $vector:ty, lanes: $lanes:literal, zero: $zero:expr, load: $load:expr,
+        splat: $splat:expr, multiply_add: $multiply_add:expr $(,)?
+    ) => {{
+        let tile: &Tile = $tile;
+        let mut sums: [[$vector; $vectors]; $rows] = [[$zero; $vectors]; $rows];
+        let mut b = tile.panel;
+        let last = tile.rows.len() - 1;
+        for &tap in tile.taps {
+            let mut a = [tile.a; $rows];
+            for r in 0..$rows {
+                // SAFETY: the row and tap are A's. Rows that are not there are the last one again.
+                a[r] = unsafe { tile.a.add(tile.rows[r.min(last)] + tap) };
+            }
+            for k in 0..tile.depth {
+                let mut columns: [$vector; $vectors] = [$zero; $vectors];
+                for v in 0..$vectors {
+                    // SAFETY: the panel has this row.
+                    columns[v] = unsafe { $load(b.add($lanes * v)) };
+                }
+                for r in 0..$rows {
+                    // SAFETY: k is below depth.
+                    let x = $splat(unsafe { *a[r].add(k) });
+                    for v in 0..$vectors {
+                        sums[r][v] = $multiply_add(x, columns[v], sums[r][v]);
+                    }
+                }
+                // SAFETY: at most one past the panel's end.
+                b = unsafe { b.add($lanes * $vectors) };
+            }
+        }
+        sums
+    }};
+}
+pub(super) use products;
+
+/// Defines `kernel::<MR, NV>`: `MR` rows of A times a panel `NV` vectors wide.
 macro_rules! kernel {
     (
         $(#[$attribute:meta])*
@@ -47,32 +85,10 @@ macro_rules! kernel {
         /// its numbers say: for every row and tap `depth` slots of A, for the panel's rows, and for `MR` rows of output.
         $(#[$attribute])*
         pub unsafe fn $name<const MR: usize, const NV: usize>(tile: &Tile) {
-            let mut sums: [[$vector; NV]; MR] = [[$zero; NV]; MR];
-            let mut b = tile.panel;
-            let last = tile.rows.len() - 1;
-            for &tap in tile.taps {
-                let mut a = [tile.a; MR];
-                for r in 0..MR {
-                    // SAFETY: the row and tap are A's. Rows that are not there are the last one again.
-                    a[r] = unsafe { tile.a.add(tile.rows[r.min(last)] + tap) };
-                }
-                for k in 0..tile.depth {
-                    let mut columns: [$vector; NV] = [$zero; NV];
-                    for v in 0..NV {
-                        // SAFETY: the panel has this row.
-                        columns[v] = unsafe { $load(b.add($lanes * v)) };
-                    }
-                    for r in 0..MR {
-                        // SAFETY: k is below depth.
-                        let x = $splat(unsafe { *a[r].add(k) });
-                        for v in 0..NV {
-                            sums[r][v] = $multiply_add(x, columns[v], sums[r][v]);
-                        }
-                    }
-                    // SAFETY: at most one past the panel's end.
-                    b = unsafe { b.add($lanes * NV) };
-                }
-            }
+            let sums = products! {
+                tile, MR, NV, $vector, lanes: $lanes, zero: $zero, load: $load, splat: $splat,
+                multiply_add: $multiply_add,
+            };
             for r in 0..MR {
                 for v in 0..NV {
                     // SAFETY: the output has MR rows.

@@ -46,11 +46,13 @@ fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
+/// 1.5 · 2²³: adding it rounds to a whole number, which is then in the sum's low bits.
+pub const ROUND: f32 = 12_582_912.;
+
 /// eˣ to about two units in the last place, from e⁻⁸⁷ up; x may not be above 88 (Cody & Waite's reduction, Cephes'
 /// polynomial).
 #[inline(always)]
 pub fn exp<const FMA: bool>(x: f32) -> f32 {
-    const ROUND: f32 = 12_582_912.; // 1.5 · 2²³: adding it rounds to a whole number
     let x = x.max(-87.);
     let shifted = multiply_add::<FMA>(x, LOG2_E, ROUND);
     let n = shifted - ROUND;
@@ -62,7 +64,6 @@ pub fn exp<const FMA: bool>(x: f32) -> f32 {
     let p = multiply_add::<FMA>(p, r, 1.666_666_5e-1);
     let p = multiply_add::<FMA>(p, r, 5.000_000_3e-1);
     let p = multiply_add::<FMA>(p, r * r, r) + 1.;
-    // The whole number is in the low bits of `shifted`.
     let power = f32::from_bits(shifted.to_bits().wrapping_shl(23).wrapping_add(0x3f80_0000));
     p * power
 }
@@ -70,13 +71,12 @@ pub fn exp<const FMA: bool>(x: f32) -> f32 {
 /// 2ʳ between −½ and ½, to a unit in the last place: the polynomial whose largest relative error is least.
 pub const EXACT: [f32; 7] = [1.534_581e-4, 1.339_993_1e-3, 9.618_489e-3, 5.550_328_6e-2, 0.240_226_46, LN_2, 1.];
 
-/// The same to 3·10⁻⁶, a thousandth of what bf16 leaves of it.
-pub const ROUGH: [f32; 5] = [0.009_570_101, 0.055_917_86, 0.240_247_44, 0.693_121_8, 0.999_999_3];
+/// The same to 7·10⁻⁵, a fiftieth of what bf16 leaves of it.
+pub const ROUGH: [f32; 4] = [0.055_171_67, 0.242_611_12, 0.693_260_99, 0.999_928_07];
 
 /// 2ˣ from 2⁻¹²⁶ up, by one of these polynomials; x may not be above 127.
 #[inline(always)]
 pub fn exp2<const FMA: bool, const N: usize>(x: f32, polynomial: [f32; N]) -> f32 {
-    const ROUND: f32 = 12_582_912.; // as above
     let shifted = x.max(-126.) + ROUND;
     let r = x.max(-126.) - (shifted - ROUND);
     let mut p = polynomial[0];

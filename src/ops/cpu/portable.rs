@@ -1,6 +1,6 @@
 //! Plain Rust, for every processor, and what the others are held against: vectors of 8.
 
-use super::kernel::{Tile, kernel};
+use super::kernel::{Tile, kernel, products};
 
 type Vector = [f32; 8];
 
