@@ -116,13 +116,13 @@ fn main() -> Result<()> {
     for (b, side, c) in NORMS {
         let (weight, bias) = (random(&[c])?, random(&[c])?);
         table.line(&format!("group norm, silu {b}×{side}²×{c}"), 1, 10. * (b * side * side * c) as f64, || {
-            let norm = GroupNorm::new(&weight, &bias, 1e-5)?;
+            let norm = GroupNorm::new(products, &weight, &bias, 1e-5)?;
             let plain = move |x: &Tensor| ops::group_norm_plain(x, &weight, &bias, 1e-5)?.silu();
             Ok((move |x: &Tensor| norm.forward_silu(x), random(&[b, side, side, c])?, plain))
         })?;
         let (weight, bias) = (random(&[c])?, random(&[c])?);
         table.line(&format!("layer norm {b}×{side}²×{c}"), 1, 8. * (b * side * side * c) as f64, || {
-            let norm = LayerNorm::new(&weight, &bias)?;
+            let norm = LayerNorm::new(products, &weight, &bias)?;
             let plain = move |x: &Tensor| ops::layer_norm_plain(x, &weight, &bias);
             Ok((move |x: &Tensor| norm.forward(x), random(&[b, side * side, c])?, plain))
         })?;

@@ -12,6 +12,9 @@ const EXACT: f64 = 2e-6;
 /// F(4×4)'s transforms cost a digit.
 const WINOGRAD: f64 = 1e-5;
 
+/// What is rounded once to bf16.
+const BF16: f64 = 2e-3;
+
 fn random(shape: &[usize], seed: u64) -> Tensor {
     let n = shape.iter().product();
     Tensor::from_vec(Rng::default().noise(seed).randn(n), shape, &Device::Cpu).unwrap()
@@ -87,11 +90,11 @@ fn norms_equal_their_plain_twins() {
         // In f64: the plain sums would lose more than ours.
         let [x64, weight64, bias64] = [&x, &weight, &bias].map(|tensor| tensor.to_dtype(DType::F64).unwrap());
         let plain = ops::group_norm_plain(&x64, &weight64, &bias64, 1e-5).unwrap().to_dtype(DType::F32).unwrap();
-        let norm = GroupNorm::new(&weight, &bias, 1e-5).unwrap();
+        let norm = GroupNorm::new(Products::F32, &weight, &bias, 1e-5).unwrap();
         assert_close("group norm", &norm.forward(&x).unwrap(), &plain, 5e-6);
         assert_close("group norm, silu", &norm.forward_silu(&x).unwrap(), &plain.silu().unwrap(), 5e-6);
         let x = random(&[b, h * w, c], 4);
-        let ours = LayerNorm::new(&weight, &bias).unwrap().forward(&x).unwrap();
+        let ours = LayerNorm::new(Products::F32, &weight, &bias).unwrap().forward(&x).unwrap();
         assert_close("layer norm", &ours, &ops::layer_norm_plain(&x, &weight, &bias).unwrap(), EXACT);
     }
 }
@@ -119,27 +122,47 @@ fn attention_equals_its_plain_twin() {
     }
 }
 
+#[test]
+fn norms_are_rounded_to_bf16_where_products_take_it() -> Result<()> {
+    let (x, weight, bias) = (random(&[2, 7, 5, 96], 1), random(&[96], 2), random(&[96], 3));
+    let norm = GroupNorm::new(Products::Bf16, &weight, &bias, 1e-5)?;
+    let plain = ops::group_norm_plain(&x, &weight, &bias, 1e-5)?;
+    assert_close("group norm", &norm.forward(&x)?, &plain, BF16);
+    assert_close("group norm, silu", &norm.forward_silu(&x)?, &plain.silu()?, 5e-6);
+    let ours = LayerNorm::new(Products::Bf16, &weight, &bias)?.forward(&x)?;
+    assert_close("layer norm", &ours, &ops::layer_norm_plain(&x, &weight, &bias)?, BF16);
+    Ok(())
+}
+
 /// Products of bf16 keep three digits, wherever the sums are kept in f32; without the instructions they are f32's.
 #[test]
 fn bf16_products_keep_three_digits() -> Result<()> {
     const LIMIT: f64 = 4e-3;
     for [n, c_in, c_out] in [[13, 320, 48], [97, 33, 47], [200, 1280, 320]] {
         let (x, w) = (random(&[n, c_in], 1), weight(&[c_out, c_in], 2));
-        let ours = Linear::new(Products::Bf16, &w, None)?.forward(&x)?;
-        assert_close("linear", &ours, &ops::linear_plain(&x, &w, None)?, LIMIT);
+        let linear = Linear::new(Products::Bf16, &w, None)?;
+        let plain = ops::linear_plain(&x, &w, None)?;
+        assert_close("linear", &linear.forward(&x)?, &plain, LIMIT);
+        assert_close("linear, operand", &linear.forward_operand(&x)?, &plain, LIMIT);
     }
     let (x, w, b) = (random(&[1, 50, 320], 1), weight(&[256, 320], 2), random(&[256], 3));
     let ours = Geglu::from_tensors(Products::Bf16, &w, &b)?.forward(&x)?;
     assert_close("geglu", &ours, &ops::geglu_plain(&x, &w, &b)?, LIMIT);
-    for (c_out, stride) in [(1280, 1), (64, 1), (64, 2)] {
-        let (x, k, b) = (random(&[2, 5, 7, 64], 1), weight(&[c_out, 64, 3, 3], 2), random(&[c_out], 3));
+    for (c_in, c_out, stride) in [(320, 330, 1), (64, 1280, 1), (64, 64, 1), (64, 64, 2), (321, 320, 1)] {
+        let (x, k, b) = (random(&[2, 5, 7, c_in], 1), weight(&[c_out, c_in, 3, 3], 2), random(&[c_out], 3));
         let ours = Conv2d::new(Products::Bf16, &k, &b, stride)?.forward(&x)?;
         assert_close("convolution", &ours, &ops::conv3x3_plain(&x, &k, &b, stride)?, LIMIT);
     }
-    for [n, m, heads, d] in [[300, 300, 8, 40], [100, 77, 2, 80], [97, 513, 1, 160], [5, 9, 1, 3]] {
-        let [q, k, v] = [n, m, m].map(|rows| random(&[2, rows, heads * d], rows as u64));
-        let ours = ops::attention(Products::Bf16, &q, &k, &v, heads)?;
-        assert_close("attention", &ours, &ops::attention_plain(&q, &k, &v, heads)?, 2. * LIMIT);
+    // Operands that are bf16 already, so that scores are exact: small ones, and some far beyond what 2ˣ can be.
+    for scale in [1., 50.] {
+        for [n, m, heads, d] in [[300, 300, 8, 40], [100, 77, 2, 80], [97, 513, 1, 160], [5, 9, 1, 4], [5, 9, 1, 3]] {
+            let [q, k, v] = [n, m, m].map(|rows| random(&[2, rows, heads * d], rows as u64).to_dtype(DType::BF16));
+            let (q, k, v) = ((q? * scale)?, k?, v?);
+            let ours = ops::attention(Products::Bf16, &q, &k, &v, heads)?;
+            let [q, k, v] = [q, k, v].map(|x| x.to_dtype(DType::F32));
+            let plain = ops::attention_plain(&q?, &k?, &v?, heads)?;
+            assert_close(&format!("attention {n}×{m}, {heads} heads of {d}, {scale}"), &ours, &plain, LIMIT);
+        }
     }
     Ok(())
 }
@@ -162,6 +185,16 @@ fn upsampling_equals_its_plain_twin() {
 }
 
 #[test]
+fn channels_put_together_equal_their_plain_twin() {
+    let x = random(&[4, 3, 5, 7], 1);
+    for b in [1, 2, 4] {
+        let skip = random(&[b, 3, 5, 3], 2);
+        let plain = ops::concat_plain(&x, &skip).unwrap();
+        assert_close("concat", &ops::concat(&x, &skip).unwrap(), &plain, 0.);
+    }
+}
+
+#[test]
 fn shapes_that_do_not_fit_are_errors() -> Result<()> {
     let linear = Linear::new(Products::F32, &weight(&[4, 3], 1), None)?;
     assert!(linear.forward(&random(&[2, 4], 1)).is_err());
@@ -169,8 +202,10 @@ fn shapes_that_do_not_fit_are_errors() -> Result<()> {
     let conv = Conv2d::new(Products::F32, &weight(&[32, 32, 3, 3], 1), &random(&[32], 1), 1)?;
     assert!(conv.forward(&random(&[1, 4, 4, 16], 1)).is_err());
     assert!(conv.forward_add(&random(&[1, 4, 4, 32], 1), &random(&[1, 2, 4, 32], 1)).is_err());
-    let norm = GroupNorm::new(&random(&[32], 1), &random(&[32], 1), 1e-5)?;
+    let norm = GroupNorm::new(Products::F32, &random(&[32], 1), &random(&[32], 1), 1e-5)?;
     assert!(norm.forward(&random(&[1, 4, 4, 64], 1)).is_err());
+    assert!(ops::concat(&random(&[3, 4, 4, 2], 1), &random(&[2, 4, 4, 2], 1)).is_err());
+    assert!(ops::concat(&random(&[1, 4, 4, 2], 1), &random(&[1, 4, 5, 2], 1)).is_err());
     let q = random(&[1, 4, 32], 1);
     assert!(ops::attention(Products::F32, &q, &random(&[1, 4, 16], 1), &q, 2).is_err());
     Ok(())

@@ -1,7 +1,7 @@
 //! What the benches share.
 #![allow(dead_code)] // not every bench needs all of it
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use std::time::Instant;
 use txt2img::rng::Rng;
 
@@ -33,5 +33,5 @@ pub fn median<T>(calls: usize, f: impl Fn() -> Result<T>) -> Result<f64> {
 /// Root mean square of the difference, relative to the expected.
 pub fn relative_rms(ours: &Tensor, expected: &Tensor) -> Result<f64> {
     let power = |x: &Tensor| Ok::<_, candle_core::Error>(f64::from(x.sqr()?.mean_all()?.to_scalar::<f32>()?));
-    Ok((power(&(ours - expected)?)? / power(expected)?).sqrt())
+    Ok((power(&(ours.to_dtype(DType::F32)? - expected)?)? / power(expected)?).sqrt())
 }

@@ -5,7 +5,7 @@ use super::cpu::{self, Shape};
 use candle_core::{D, Result, Tensor, bail};
 use candle_nn::ops::softmax_last_dim;
 
-/// softmax(q·kᵀ / √D)·v — q: (B, N, H·D), k, v: (B, M, H·D) → (B, N, H·D).
+/// softmax(q·kᵀ / √D)·v — q: (B, N, H·D), k, v: (B, M, H·D) → (B, N, H·D), an operand of the same products.
 pub fn attention(products: Products, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
     let (b, n, c) = q.dims3()?;
     let m = k.dim(1)?;
@@ -14,7 +14,7 @@ pub fn attention(products: Products, q: &Tensor, k: &Tensor, v: &Tensor, heads: 
     }
     let shape = Shape { b, n, m, h: heads, d: c / heads };
     let y =
-        cpu::numbers(q, |q| cpu::numbers(k, |k| cpu::numbers(v, |v| Ok(cpu::attention(products, q, k, v, shape)))))?;
+        cpu::operand(q, |q| cpu::operand(k, |k| cpu::operand(v, |v| Ok(cpu::attention(products, q, k, v, shape)))))?;
     cpu::tensor(y, (b, n, c))
 }
 

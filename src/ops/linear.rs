@@ -1,12 +1,13 @@
 //! y = x·Wᵀ + b over the last dimension, alone or with what follows it.
 
 use super::Products;
-use super::cpu::{self, Act, Epilogue, Packed, Rows};
+use super::cpu::{self, Act, Epilogue, Packed, Places};
 use candle_core::{D, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
 /// A linear layer, its weight packed once, at load.
 pub struct Linear {
+    products: Products,
     weight: Packed, // (C_in, C_out)
     bias: Option<Vec<f32>>,
     c_in: usize,
@@ -30,35 +31,41 @@ impl Linear {
     pub fn new(products: Products, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
         let (c_out, c_in) = weight.dims2()?;
         let packed = cpu::numbers(weight, |weight| Ok(Packed::from_rows(cpu::isa(), products, weight, c_in)))?;
-        Ok(Self { weight: packed, bias: bias.map(Tensor::to_vec1).transpose()?, c_in, c_out })
+        Ok(Self { products, weight: packed, bias: bias.map(Tensor::to_vec1).transpose()?, c_in, c_out })
     }
 
     /// x: (…, C_in) → (…, C_out).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.apply(x, None, Act::None)
+        self.apply(x, Epilogue::default())
+    }
+
+    /// The same, as an operand of the same products.
+    pub fn forward_operand(&self, x: &Tensor) -> Result<Tensor> {
+        self.apply(x, Epilogue { made_for: self.products.possible(cpu::isa(), self.c_out), ..Epilogue::default() })
     }
 
     /// The same, with a residual (…, C_out) added.
     pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
-        cpu::numbers(residual, |residual| self.apply(x, Some(residual), Act::None))
+        cpu::numbers(residual, |residual| self.apply(x, Epilogue { residual: Some(residual), ..Epilogue::default() }))
     }
 
-    fn apply(&self, x: &Tensor, residual: Option<&[f32]>, act: Act) -> Result<Tensor> {
-        let width = if act == Act::Geglu { self.c_out / 2 } else { self.c_out };
+    fn apply<'a>(&'a self, x: &Tensor, mut epilogue: Epilogue<'a>) -> Result<Tensor> {
+        epilogue.bias = self.bias.as_deref();
+        let width = if epilogue.act == Act::Geglu { self.c_out / 2 } else { self.c_out };
         let mut shape = x.dims().to_vec();
         if shape.pop() != Some(self.c_in) {
             bail!("a linear layer takes {} channels, not {:?}", self.c_in, x.dims());
         }
         let n: usize = shape.iter().product();
         shape.push(width);
-        if residual.is_some_and(|residual| residual.len() != n * width) {
-            bail!("a residual of {:?} numbers does not fit {shape:?}", residual.map(<[f32]>::len));
+        if let Some(residual) = epilogue.residual
+            && residual.len() != n * width
+        {
+            bail!("a residual of {} numbers does not fit {shape:?}", residual.len());
         }
         let rows: Vec<usize> = (0..n).map(|row| row * self.c_in).collect();
-        let epilogue = Epilogue { bias: self.bias.as_deref(), residual, act };
-        let multiply =
-            |numbers: &[f32]| Ok(cpu::gemm(Rows { numbers, rows: &rows, taps: &[0] }, &self.weight, epilogue));
-        cpu::tensor(cpu::numbers(x, multiply)?, shape)
+        let places = Places { rows: &rows, taps: &[0] };
+        cpu::tensor(cpu::operand(x, |x| Ok(cpu::gemm(x, places, &self.weight, epilogue)))?, shape)
     }
 }
 
@@ -88,9 +95,10 @@ impl Geglu {
         Ok(Self(Linear::new(products, &weight.index_select(&order, 0)?, Some(&bias.index_select(&order, 0)?))?))
     }
 
-    /// x: (…, C_in) → (…, C_out).
+    /// x: (…, C_in) → (…, C_out), an operand of the same products.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.0.apply(x, None, Act::Geglu)
+        let made_for = self.0.products.possible(cpu::isa(), self.0.c_out / 2);
+        self.0.apply(x, Epilogue { act: Act::Geglu, made_for, ..Epilogue::default() })
     }
 }
 

@@ -61,8 +61,8 @@ impl AttnBlock {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (b, h, w, c) = x.dims4()?;
         let tokens = self.norm.forward(x)?.reshape((b, h * w, c))?; // (B, N, C)
-        let (q, k, v) = (self.q.forward(&tokens)?, self.k.forward(&tokens)?, self.v.forward(&tokens)?);
-        let seen = ops::attention(self.products, &q, &k, &v, 1)?; // (B, N, C)
+        let [q, k, v] = [&self.q, &self.k, &self.v].map(|layer| layer.forward_operand(&tokens));
+        let seen = ops::attention(self.products, &q?, &k?, &v?, 1)?; // (B, N, C)
         self.proj_out.forward_add(&seen, x)?.reshape((b, h, w, c))
     }
 }

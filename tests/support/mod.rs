@@ -46,10 +46,9 @@ pub fn channels_last(x: &Tensor) -> Tensor {
 /// Root mean square of the difference, relative to the expected.
 pub fn relative_rms(ours: &Tensor, expected: &Tensor) -> f64 {
     assert_eq!(ours.dims(), expected.dims());
-    let power = |x: &Tensor| {
-        f64::from(x.to_dtype(DType::F32).unwrap().sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap())
-    };
-    (power(&(ours - expected).unwrap()) / power(expected)).sqrt()
+    let [ours, expected] = [ours, expected].map(|x| x.to_dtype(DType::F32).unwrap());
+    let power = |x: &Tensor| f64::from(x.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap());
+    (power(&(&ours - &expected).unwrap()) / power(&expected)).sqrt()
 }
 
 #[track_caller]

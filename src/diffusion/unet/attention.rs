@@ -109,12 +109,12 @@ impl Attention {
 
     /// context: (B, M, C_context).
     fn read(&self, context: &Tensor) -> Result<KeysValues> {
-        Ok(KeysValues { k: self.to_k.forward(context)?, v: self.to_v.forward(context)? })
+        Ok(KeysValues { k: self.to_k.forward_operand(context)?, v: self.to_v.forward_operand(context)? })
     }
 
     /// x, residual: (B, N, C) → (B, N, C).
     fn forward_add(&self, x: &Tensor, seen: &KeysValues, residual: &Tensor) -> Result<Tensor> {
-        let q = self.to_q.forward(x)?; // (B, N, C)
+        let q = self.to_q.forward_operand(x)?; // (B, N, C)
         self.to_out.forward_add(&ops::attention(self.products, &q, &seen.k, &seen.v, self.heads)?, residual)
     }
 }

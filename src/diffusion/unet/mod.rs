@@ -6,10 +6,10 @@ pub mod layers;
 mod time;
 
 use crate::config::UNetConfig;
-use crate::ops::{Conv2d, GroupNorm, conv3x3, group_norm};
+use crate::ops::{Conv2d, GroupNorm, concat, conv3x3, group_norm};
 use attention::{KeysValues, SpatialTransformer};
 use blocks::{Block, ResBlock, input_shapes, output_shapes};
-use candle_core::{D, Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use rayon::prelude::*;
 use time::TimeEmbedding;
@@ -83,8 +83,7 @@ impl UNet {
         for block in &self.output_blocks {
             let skip = skips.pop().expect("as many skips as output blocks");
             let (_, h, w, _) = skips.last().unwrap_or(&skip).dims4()?;
-            let both = Tensor::cat(&[&x, &repeated(&skip, x.dim(0)?)?], D::Minus1)?;
-            x = block.forward(&both, &t, prompts, (h, w))?;
+            x = block.forward(&concat(&x, &skip)?, &t, prompts, (h, w))?;
         }
         self.out_conv.forward(&self.out_norm.forward_silu(&x)?)
     }

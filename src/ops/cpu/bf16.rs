@@ -26,13 +26,39 @@ pub fn pairs(x: &[f32]) -> Vec<f32> {
 for_each_isa! {
     /// The same for a slice that is at hand.
     pub fn pair_up(x: &[f32], slots: &mut [f32]) {
-        let (vectors, rest) = x.as_chunks::<32>();
-        let (wide, narrow) = slots.as_chunks_mut::<16>();
-        wide.iter_mut().zip(vectors).for_each(|(slots, x)| *slots = pair_vector::<BF16>(x));
-        for (slot, &[low, high]) in narrow.iter_mut().zip(rest.as_chunks().0) {
-            *slot = pair(low, high);
-        }
+        store_pairs::<BF16>(x, slots);
     }
+}
+
+/// The same; `BF16` says that there are instructions for it.
+#[inline(always)]
+pub fn store_pairs<const BF16: bool>(x: &[f32], slots: &mut [f32]) {
+    let (vectors, rest) = x.as_chunks::<32>();
+    let (wide, slots) = slots.split_at_mut(16 * vectors.len());
+    wide.as_chunks_mut().0.iter_mut().zip(vectors).for_each(|(slots, x)| *slots = pair_vector::<BF16>(x));
+    let (halves, rest) = rest.as_chunks::<16>();
+    let (narrow, slots) = slots.split_at_mut(8 * halves.len());
+    narrow.as_chunks_mut().0.iter_mut().zip(halves).for_each(|(slots, x)| *slots = pair_half::<BF16>(x));
+    for (slot, &[low, high]) in slots.iter_mut().zip(rest.as_chunks().0) {
+        *slot = pair(low, high);
+    }
+}
+
+/// The numbers of all slots.
+pub fn singles(slots: &[f32]) -> Vec<f32> {
+    slots.iter().flat_map(|&slot| halves(slot)).collect()
+}
+
+/// The two numbers of a slot.
+#[inline(always)]
+pub fn halves(slot: f32) -> [f32; 2] {
+    [slot.to_bits() << 16, slot.to_bits() & 0xffff_0000].map(f32::from_bits)
+}
+
+/// The slot of two numbers that are bf16 already.
+#[inline(always)]
+pub fn join(low: f32, high: f32) -> f32 {
+    f32::from_bits(low.to_bits() >> 16 | high.to_bits())
 }
 
 /// 32 numbers in 16 slots; `BF16` says that there are instructions for it.
@@ -42,6 +68,17 @@ pub fn pair_vector<const BF16: bool>(x: &[f32; 32]) -> [f32; 16] {
     if BF16 {
         // SAFETY: the caller's word.
         return unsafe { avx512::pair_vector(x) };
+    }
+    std::array::from_fn(|i| pair(x[2 * i], x[2 * i + 1]))
+}
+
+/// 16 numbers in 8 slots, likewise.
+#[inline(always)]
+fn pair_half<const BF16: bool>(x: &[f32; 16]) -> [f32; 8] {
+    #[cfg(target_arch = "x86_64")]
+    if BF16 {
+        // SAFETY: the caller's word.
+        return unsafe { avx512::pair_half(x) };
     }
     std::array::from_fn(|i| pair(x[2 * i], x[2 * i + 1]))
 }

@@ -1,8 +1,9 @@
 //! 3×3 convolutions with padding 1: Winograd's where it pays, else nine matrix products in one.
 
 use super::cost::Cost;
-use super::gemm::{Act, Epilogue, Rows, gemm};
+use super::gemm::{Epilogue, Places, gemm};
 use super::isa::isa;
+use super::operand::Made;
 use super::packed::{Packed, Products};
 use super::winograd::{LANES, Size, Winograd};
 
@@ -79,23 +80,23 @@ impl Conv3x3 {
     }
 
     /// x: (B, h, w, C_in) → (B, ⌈h/stride⌉, ⌈w/stride⌉, C_out).
-    pub fn forward(&self, x: &[f32], map: Map, addends: Addends) -> Vec<f32> {
+    pub fn forward(&self, x: &[f32], map: Map, addends: Addends) -> Made {
         match self {
-            Self::Winograd(winograd) => winograd.forward(x, map, addends),
+            Self::Winograd(winograd) => Made::F32(winograd.forward(x, map, addends)),
             Self::Direct { weight, c_in, stride } => direct(x, map, weight, *c_in, *stride, addends),
         }
     }
 }
 
-fn direct(x: &[f32], map: Map, weight: &Packed, c: usize, stride: usize, addends: Addends) -> Vec<f32> {
+fn direct(x: &[f32], map: Map, weight: &Packed, c: usize, stride: usize, addends: Addends) -> Made {
     let (width, padded) = (map.w + 2, pad(x, map, c));
     let taps: Vec<usize> = (0..9).map(|tap| (tap / 3 * width + tap % 3) * c).collect();
     let (h, w) = (map.h.div_ceil(stride), map.w.div_ceil(stride));
     let rows: Vec<usize> = (0..map.b * h * w)
         .map(|i| ((i / (h * w) * (map.h + 2) + i / w % h * stride) * width + i % w * stride) * c)
         .collect();
-    let epilogue = Epilogue { bias: Some(addends.bias), residual: addends.residual, act: Act::None };
-    gemm(Rows { numbers: &padded, rows: &rows, taps: &taps }, weight, epilogue)
+    let epilogue = Epilogue { bias: Some(addends.bias), residual: addends.residual, ..Epilogue::default() };
+    gemm(padded[..].into(), Places { rows: &rows, taps: &taps }, weight, epilogue)
 }
 
 /// A pixel of zeros around each map.

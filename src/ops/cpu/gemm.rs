@@ -1,18 +1,17 @@
 //! C = A·B, where B is packed weights and the rows of A may lie anywhere.
 
-use super::bf16;
+use super::bf16::{pair, store_pairs};
 use super::isa::Isa;
 use super::kernel::{Tile, prefetch};
 use super::math::{self, for_each_isa};
+use super::operand::{Made, Operand};
 use super::packed::{Packed, Panel, Products};
-use super::parallel::{Shared, for_each, written};
+use super::parallel::{Shared, for_each};
 use super::portable;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 
-/// Where the rows of A are: row r of tap t begins at `rows[r] + taps[t]`, and B's K is all taps after one another.
-///
-/// One tap is a matrix product; nine are a 3×3 convolution without a copy of its input for each tap.
+/// Rows of A, made of B's slots: row r of tap t begins at slot `rows[r] + taps[t]`.
 #[derive(Clone, Copy)]
 pub struct Rows<'a> {
     pub numbers: &'a [f32],
@@ -29,18 +28,21 @@ pub struct Epilogue<'a> {
     pub residual: Option<&'a [f32]>,
     /// Then applied.
     pub act: Act,
+    /// What C is made of: numbers for such products.
+    pub made_for: Products,
 }
 
 impl Epilogue<'_> {
     fn is_none(&self) -> bool {
-        self.bias.is_none() && self.residual.is_none() && self.act == Act::None
+        self.bias.is_none() && self.residual.is_none() && self.act == Act::None && self.made_for == Products::F32
     }
 
     /// Asks for what a row of a panel will be added to, and for where it will be stored.
     fn fetch(&self, row: usize, column: usize, width: usize, n: usize, out: &Shared) {
         if self.act == Act::None {
             let (offset, width) = (row * n + column, width.min(n - column));
-            prefetch(out.at(offset, width), width);
+            let slots = self.made_for.slots(width);
+            prefetch(out.at(self.made_for.slots(offset), slots), slots);
             self.residual.iter().for_each(|residual| prefetch(residual[offset..].as_ptr(), width));
         }
     }
@@ -62,30 +64,33 @@ const CACHED: usize = 640 << 10;
 /// Rows of A to a task.
 const TASK_ROWS: usize = 96;
 
-/// epilogue(A·B): (rows, N), or (rows, N / 2) with `Act::Geglu`.
-pub fn gemm(a: Rows, b: &Packed, epilogue: Epilogue) -> Vec<f32> {
-    let depth = b.k / a.taps.len();
-    let last = a.rows.iter().max().unwrap_or(&0) + a.taps.iter().max().unwrap_or(&0) + depth;
-    assert!(last <= a.numbers.len() && b.k == depth * a.taps.len(), "A does not fit B");
-    assert!(
-        b.products == Products::F32 || a.rows.iter().chain(a.taps).all(|offset| offset % 2 == 0),
-        "pairs are split"
-    );
-    let length = a.rows.len() * if epilogue.act == Act::Geglu { b.n / 2 } else { b.n };
-    assert!(epilogue.bias.is_none_or(|bias| bias.len() == b.n), "the bias does not fit B");
-    assert!(epilogue.residual.is_none_or(|residual| residual.len() == length), "the residual does not fit");
-    if b.products == Products::Bf16 {
-        let half = |offsets: &[usize]| offsets.iter().map(|offset| offset / 2).collect::<Vec<_>>();
-        let (slots, rows, taps) = (bf16::pairs(a.numbers), half(a.rows), half(a.taps));
-        let a = Rows { numbers: &slots, rows: &rows, taps: &taps };
-        // SAFETY: `multiply` writes every row of every panel.
-        return unsafe { written(length, |out| multiply(a, b, epilogue, out)) };
-    }
-    // SAFETY: as above.
-    unsafe { written(length, |out| multiply(a, b, epilogue, out)) }
+/// Where the rows of A are: row r of tap t begins at number `rows[r] + taps[t]`, and B's K is all taps after one another.
+///
+/// One tap is a matrix product; nine are a 3×3 convolution without a copy of its input for each tap.
+#[derive(Clone, Copy)]
+pub struct Places<'a> {
+    pub rows: &'a [usize],
+    pub taps: &'a [usize],
 }
 
-/// The same for an A that is made of B's slots.
+/// epilogue(A·B): (rows, N), or (rows, N / 2) with `Act::Geglu`.
+pub fn gemm(a: Operand, places: Places, b: &Packed, epilogue: Epilogue) -> Made {
+    let Places { rows, taps } = places;
+    let depth = b.k / taps.len();
+    let last = rows.iter().max().unwrap_or(&0) + taps.iter().max().unwrap_or(&0) + depth;
+    assert!(last <= a.len() && b.k == depth * taps.len(), "A does not fit B");
+    assert!(b.products == Products::F32 || rows.iter().chain(taps).all(|offset| offset % 2 == 0), "pairs are split");
+    let length = rows.len() * if epilogue.act == Act::Geglu { b.n / 2 } else { b.n };
+    assert!(epilogue.bias.is_none_or(|bias| bias.len() == b.n), "the bias does not fit B");
+    assert!(epilogue.residual.is_none_or(|residual| residual.len() == length), "the residual does not fit");
+    let to_slots = |offsets: &[usize]| offsets.iter().map(|&offset| b.products.slots(offset)).collect::<Vec<_>>();
+    let (rows, taps) = (to_slots(rows), to_slots(taps));
+    let a = Rows { numbers: &a.slots(b.products), rows: &rows, taps: &taps };
+    // SAFETY: `multiply` writes every row of every panel.
+    unsafe { Made::new(epilogue.made_for, length, |out| multiply(a, b, epilogue, out)) }
+}
+
+/// The same, slots into `out`.
 fn multiply(a: Rows, b: &Packed, epilogue: Epilogue, out: &Shared) {
     let panels = b.panels();
     let most = (CACHED / (8 * b.isa.lanes() * b.slots())).clamp(1, panels.len());
@@ -179,68 +184,92 @@ pub fn kernel(b: &Packed, vectors: usize) -> Kernel {
 for_each_isa! {
     /// Bias, residual and activation, and the results to their place.
     fn finish(products: &[f32], width: usize, column: usize, n: usize, epilogue: Epilogue, row: usize, out: &Shared) {
+        let Epilogue { bias, residual, act, made_for } = epilogue;
+        let bias = bias.map(|bias| &bias[column..]);
         let columns = width.min(n - column);
         for (row, products) in (row..).zip(products.chunks_exact(width)) {
-            let (offset, columns) = match epilogue.act {
+            let (offset, columns) = match act {
                 Act::None => (row * n + column, columns),
                 Act::Geglu => (row * (n / 2) + column / 2, columns / 2),
             };
             // SAFETY: every row and panel is one task's alone.
-            let out = unsafe { out.part(offset, columns) };
-            let bias = epilogue.bias.map(|bias| &bias[column..]);
-            match epilogue.act {
-                Act::None => {
-                    let residual = epilogue.residual.map(|residual| &residual[offset..]);
-                    match width % WIDE {
-                        0 => finish_row::<WIDE>(products, bias, residual, out),
-                        _ => finish_row::<NARROW>(products, bias, residual, out),
-                    }
-                }
-                Act::Geglu => match columns % WIDE {
-                    0 => finish_geglu::<FMA, WIDE>(products, bias.unwrap_or(&[]), out),
-                    _ => finish_geglu::<FMA, NARROW>(products, bias.unwrap_or(&[]), out),
-                },
+            let out = unsafe { out.part(made_for.slots(offset), made_for.slots(columns)) };
+            let residual = residual.map(|residual| &residual[offset..]);
+            let step = if act == Act::Geglu { columns } else { width };
+            match (act, step % WIDE) {
+                (Act::None, 0) => add::<BF16, WIDE>(products, bias, residual, columns, made_for, out),
+                (Act::None, _) => add::<BF16, NARROW>(products, bias, residual, columns, made_for, out),
+                (Act::Geglu, 0) => geglu::<FMA, BF16, WIDE>(products, bias.unwrap_or(&[]), made_for, out),
+                (Act::Geglu, _) => geglu::<FMA, BF16, NARROW>(products, bias.unwrap_or(&[]), made_for, out),
             }
         }
     }
 }
 
-/// Numbers finished at a time: every panel is a multiple of it wide.
+/// Numbers finished at a time: vectors are as wide.
+const WIDE: usize = 16;
 const NARROW: usize = 8;
 
-/// The same where vectors are that wide.
-const WIDE: usize = 16;
-
+/// y = products + bias + residual.
 #[inline(always)]
-fn finish_row<const STEP: usize>(products: &[f32], bias: Option<&[f32]>, residual: Option<&[f32]>, out: &mut [f32]) {
-    let width = out.len();
-    let (steps, rest) = out.as_chunks_mut::<STEP>();
-    for (i, y) in steps.iter_mut().enumerate() {
-        *y = step(products, i);
-        for addend in [bias, residual].into_iter().flatten() {
-            let addend = step::<STEP>(addend, i);
-            (0..STEP).for_each(|lane| y[lane] += addend[lane]);
+fn add<const BF16: bool, const STEP: usize>(
+    products: &[f32],
+    bias: Option<&[f32]>,
+    residual: Option<&[f32]>,
+    columns: usize,
+    made_for: Products,
+    out: &mut [f32],
+) {
+    let steps = columns / STEP;
+    for i in 0..steps {
+        // Numbers by lane, and never arrays as a whole: the compiler would copy these in pieces, and then wait for them.
+        let mut y = [0.; STEP];
+        for x in [Some(products), bias, residual].into_iter().flatten() {
+            let x: &[f32; STEP] = x[i * STEP..].first_chunk().expect("as long as the output");
+            for lane in 0..STEP {
+                y[lane] += x[lane];
+            }
         }
+        store::<BF16, STEP>(&y, made_for, out, i);
     }
-    for (i, y) in (width - rest.len()..).zip(rest) {
-        *y = products[i] + bias.map_or(0., |bias| bias[i]) + residual.map_or(0., |residual| residual[i]);
+    let y = |i: usize| products[i] + bias.map_or(0., |bias| bias[i]) + residual.map_or(0., |residual| residual[i]);
+    for i in steps * STEP..columns {
+        match made_for {
+            Products::F32 => out[i] = y(i),
+            Products::Bf16 if i % 2 == 0 => out[i / 2] = pair(y(i), y(i + 1)),
+            Products::Bf16 => (),
+        }
     }
 }
 
+/// y = value · gelu(gate), vectors of both by turns.
 #[inline(always)]
-fn finish_geglu<const FMA: bool, const STEP: usize>(products: &[f32], bias: &[f32], out: &mut [f32]) {
-    let (values, gates) = products.split_at(out.len());
-    let (value_bias, gate_bias) = bias.split_at(out.len());
-    for (i, y) in out.as_chunks_mut::<STEP>().0.iter_mut().enumerate() {
-        let [value, gate, value_bias, gate_bias] = [values, gates, value_bias, gate_bias].map(|x| step::<STEP>(x, i));
+fn geglu<const FMA: bool, const BF16: bool, const STEP: usize>(
+    products: &[f32],
+    bias: &[f32],
+    made_for: Products,
+    out: &mut [f32],
+) {
+    let (products, bias) = (products.as_chunks::<STEP>().0, bias.as_chunks::<STEP>().0);
+    for (i, (products, bias)) in products.chunks_exact(2).zip(bias.chunks_exact(2)).enumerate() {
+        let mut y = [0.; STEP];
         for lane in 0..STEP {
-            y[lane] = (value[lane] + value_bias[lane]) * math::gelu::<FMA>(gate[lane] + gate_bias[lane]);
+            let (value, gate) = (products[0][lane] + bias[0][lane], products[1][lane] + bias[1][lane]);
+            y[lane] = value
+                * match made_for {
+                    Products::F32 => math::gelu::<FMA>(gate),
+                    Products::Bf16 => math::gelu_rough::<FMA>(gate),
+                };
         }
+        store::<BF16, STEP>(&y, made_for, out, i);
     }
 }
 
-/// The `i`th step of a row.
+/// The `i`th step of a row of slots.
 #[inline(always)]
-fn step<const STEP: usize>(x: &[f32], i: usize) -> [f32; STEP] {
-    *x[i * STEP..].first_chunk().expect("a row as long as the output")
+fn store<const BF16: bool, const STEP: usize>(y: &[f32; STEP], made_for: Products, out: &mut [f32], i: usize) {
+    match made_for {
+        Products::F32 => out[i * STEP..][..STEP].copy_from_slice(y),
+        Products::Bf16 => store_pairs::<BF16>(y, &mut out[i * STEP / 2..][..STEP / 2]),
+    }
 }

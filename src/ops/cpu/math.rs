@@ -106,3 +106,14 @@ pub fn gelu<const FMA: bool>(x: f32) -> f32 {
     let tail = 0.5 * p * exp::<FMA>(-magnitude * magnitude); // 1 - Φ(|x|)
     x * if x < 0. { tail } else { 1. - tail }
 }
+
+/// The same to a quarter of what bf16 leaves of it, and to 8·10⁻⁵ where it is nearly 0: Φ(x) as 1 / (1 + 2⁻ˡ), where l / x is
+/// a polynomial of x².
+#[inline(always)]
+pub fn gelu_rough<const FMA: bool>(x: f32) -> f32 {
+    let inner = x.clamp(-5., 5.); // Φ is 0 or 1 beyond
+    let square = inner * inner;
+    let p = multiply_add::<FMA>(-1.140_178e-3, square, 0.107_740_66);
+    let p = multiply_add::<FMA>(p, square, 2.299_818);
+    x / (1. + exp2::<FMA, _>(-inner * p, ROUGH))
+}

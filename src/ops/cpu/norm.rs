@@ -1,7 +1,10 @@
 //! Group and layer normalisation.
 
+use super::bf16::store_pairs;
 use super::math::{for_each_isa, silu};
-use super::parallel::{Shared, for_each, written};
+use super::operand::Made;
+use super::packed::Products;
+use super::parallel::{Shared, for_each};
 
 /// Pixels to a task.
 const CHUNK: usize = 256;
@@ -15,10 +18,12 @@ pub struct Norm<'a> {
     pub weight: &'a [f32],
     pub bias: &'a [f32],
     pub silu: bool,
+    /// What comes out is made for such products.
+    pub made_for: Products,
 }
 
 /// x: (B, pixels, C) → the same shape.
-pub fn group_norm(x: &[f32], pixels: usize, norm: Norm) -> Vec<f32> {
+pub fn group_norm(x: &[f32], pixels: usize, norm: Norm) -> Made {
     let c = norm.channels;
     let chunks = pixels.div_ceil(CHUNK);
     let images = x.len() / (pixels * c);
@@ -40,12 +45,12 @@ pub fn group_norm(x: &[f32], pixels: usize, norm: Norm) -> Vec<f32> {
         for_each(images * chunks, |i| {
             let (offset, length) = place(i);
             // SAFETY: chunks do not overlap.
-            let y = unsafe { out.part(offset, length) };
-            scale_chunk(&x[offset..offset + length], &scales[i / chunks], norm.silu, y);
+            let y = unsafe { out.part(norm.made_for.slots(offset), norm.made_for.slots(length)) };
+            scale_chunk(&x[offset..offset + length], &scales[i / chunks], norm.silu, norm.made_for, y);
         });
     };
     // SAFETY: the chunks cover all of x.
-    unsafe { written(x.len(), scale) }
+    unsafe { Made::new(norm.made_for, x.len(), scale) }
 }
 
 for_each_isa! {
@@ -101,49 +106,79 @@ fn scales(chunks: &[f32], pixels: usize, norm: Norm) -> Vec<f32> {
 }
 
 for_each_isa! {
-    fn scale_chunk(x: &[f32], scales: &[f32], with_silu: bool, y: &mut [f32]) {
-        let (scale, shift) = scales.split_at(scales.len() / 2);
-        for (y, x) in y.chunks_exact_mut(scale.len()).zip(x.chunks_exact(scale.len())) {
-            if with_silu {
-                for (((y, x), a), b) in y.iter_mut().zip(x).zip(scale).zip(shift) {
-                    *y = silu::<FMA>(x * a + b);
-                }
-            } else {
-                for (((y, x), a), b) in y.iter_mut().zip(x).zip(scale).zip(shift) {
-                    *y = x * a + b;
+    fn scale_chunk(x: &[f32], scales: &[f32], with_silu: bool, made_for: Products, y: &mut [f32]) {
+        let c = scales.len() / 2;
+        match made_for {
+            Products::F32 => {
+                x.chunks_exact(c).zip(y.chunks_exact_mut(c)).for_each(|(x, y)| scale_row::<FMA>(x, scales, with_silu, y));
+            }
+            Products::Bf16 => {
+                let mut row = vec![0.; c];
+                for (x, slots) in x.chunks_exact(c).zip(y.chunks_exact_mut(c / 2)) {
+                    scale_row::<FMA>(x, scales, with_silu, &mut row);
+                    store_pairs::<BF16>(&row, slots);
                 }
             }
         }
     }
 }
 
+#[inline(always)]
+fn scale_row<const FMA: bool>(x: &[f32], scales: &[f32], with_silu: bool, y: &mut [f32]) {
+    let (scale, shift) = scales.split_at(x.len());
+    if with_silu {
+        for (((y, x), a), b) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+            *y = silu::<FMA>(x * a + b);
+        }
+    } else {
+        for (((y, x), a), b) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+            *y = x * a + b;
+        }
+    }
+}
+
 /// x: (N, C) → the same shape, each row on its own.
-pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> Vec<f32> {
+pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, made_for: Products) -> Made {
     let c = weight.len();
     let normalise = |out: &Shared| {
         for_each(x.len().div_ceil(CHUNK * c), |i| {
             let offset = i * CHUNK * c;
             let x = &x[offset..x.len().min(offset + CHUNK * c)];
             // SAFETY: chunks do not overlap.
-            let y = unsafe { out.part(offset, x.len()) };
-            normal_rows(x, weight, bias, eps, y);
+            let y = unsafe { out.part(made_for.slots(offset), made_for.slots(x.len())) };
+            normal_rows(x, weight, bias, eps, made_for, y);
         });
     };
     // SAFETY: the chunks cover all of x.
-    unsafe { written(x.len(), normalise) }
+    unsafe { Made::new(made_for, x.len(), normalise) }
 }
 
 for_each_isa! {
-    fn normal_rows(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
+    fn normal_rows(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, made_for: Products, y: &mut [f32]) {
         let c = weight.len();
-        for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
-            let mean = sum(x, |x| x) / c as f32;
-            let variance = sum(x, |x| (x - mean) * (x - mean)) / c as f32;
-            let inverse = 1. / (variance + eps).sqrt();
-            for (((y, x), a), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
-                *y = (x - mean) * inverse * a + b;
+        match made_for {
+            Products::F32 => {
+                x.chunks_exact(c).zip(y.chunks_exact_mut(c)).for_each(|(x, y)| normal_row(x, weight, bias, eps, y));
+            }
+            Products::Bf16 => {
+                let mut row = vec![0.; c];
+                for (x, slots) in x.chunks_exact(c).zip(y.chunks_exact_mut(c / 2)) {
+                    normal_row(x, weight, bias, eps, &mut row);
+                    store_pairs::<BF16>(&row, slots);
+                }
             }
         }
+    }
+}
+
+#[inline(always)]
+fn normal_row(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
+    let c = x.len() as f32;
+    let mean = sum(x, |x| x) / c;
+    let variance = sum(x, |x| (x - mean) * (x - mean)) / c;
+    let inverse = 1. / (variance + eps).sqrt();
+    for (((y, x), a), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+        *y = (x - mean) * inverse * a + b;
     }
 }
 

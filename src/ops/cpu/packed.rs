@@ -7,17 +7,18 @@ use super::parallel::{Shared, for_each};
 use std::array;
 
 /// How products are made; they are summed in f32 either way.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Products {
     /// Of f32.
+    #[default]
     F32,
     /// Of bf16, where the processor has instructions for it and the numbers come in pairs; elsewhere of f32.
     Bf16,
 }
 
 impl Products {
-    /// What is made where these are wanted and `run` numbers follow each other.
-    pub(super) fn possible(self, isa: Isa, run: usize) -> Self {
+    /// What can be made where these are wanted and `run` numbers follow each other.
+    pub fn possible(self, isa: Isa, run: usize) -> Self {
         if isa == Isa::Avx512Bf16 && run.is_multiple_of(2) { self } else { Self::F32 }
     }
 

@@ -20,6 +20,14 @@ impl<'a> Shared<'a> {
         Self { start: slice.as_mut_ptr(), length: slice.len(), borrow: PhantomData }
     }
 
+    /// Of memory that nobody has written to yet.
+    ///
+    /// # Safety
+    /// There is room for `length` numbers from `start` on, for whoever uses this alone, as long as they do.
+    pub unsafe fn uninitialised(start: *mut f32, length: usize) -> Self {
+        Self { start, length, borrow: PhantomData }
+    }
+
     /// The place of the number at `offset`, of which `length` are there.
     pub fn at(&self, offset: usize, length: usize) -> *mut f32 {
         let fits = offset.checked_add(length).is_some_and(|end| end <= self.length);
@@ -52,7 +60,8 @@ pub fn for_each(n: usize, f: impl Fn(usize) + Sync) {
 /// `f` writes all of them, and reads none that it has not written.
 pub unsafe fn written(length: usize, f: impl FnOnce(&Shared)) -> Vec<f32> {
     let mut numbers: Vec<f32> = Vec::with_capacity(length);
-    f(&Shared { start: numbers.as_mut_ptr(), length, borrow: PhantomData });
+    // SAFETY: the capacity is there.
+    f(&unsafe { Shared::uninitialised(numbers.as_mut_ptr(), length) });
     // SAFETY: the capacity is there, and the caller says that all is written.
     unsafe { numbers.set_len(length) };
     numbers

@@ -1,140 +1,67 @@
-//! Attention without the N×M matrix (Dao et al. 2022, arXiv 2205.14135): a block of queries meets the keys block by block.
+//! What queries see of the keys, block by block.
 
+use super::QUERIES;
+use super::seen::{Seen, longest};
 #[cfg(target_arch = "x86_64")]
-use super::avx512;
-use super::bf16::{pair_up, pairs};
-use super::gemm::{MOST_PRODUCTS, kernel};
-use super::isa::isa;
-use super::kernel::Tile;
-use super::math::{EXACT, exp2, for_each_isa};
-use super::packed::{Packed, Products};
-use super::parallel::{Shared, for_each, written};
-use rayon::prelude::*;
-
-/// Queries to a task; every kernel's rows divide it.
-const QUERIES: usize = 192;
-
-/// Keys at a time: scores of one block stay in the second-level cache.
-const KEYS: usize = 256;
-
-/// The sizes of one call: B images, N queries, M keys, H heads, D numbers a head.
-#[derive(Clone, Copy)]
-pub struct Shape {
-    pub b: usize,
-    pub n: usize,
-    pub m: usize,
-    pub h: usize,
-    pub d: usize,
-}
-
-/// softmax(q·kᵀ / √D)·v — q: (B, N, H·D), k, v: (B, M, H·D) → (B, N, H·D).
-pub fn attention(wanted: Products, q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec<f32> {
-    let Shape { b, n, m, h, d } = shape;
-    let c = h * d;
-    let at = |x: usize, rows: usize, i: usize, first: usize| (i / h * rows + first) * c + i % h * d + x * c;
-    let heads: Vec<Vec<Seen>> = (0..b * h)
-        .into_par_iter()
-        .map(|i| {
-            let seen = |first| {
-                Seen::new(wanted, &k[at(0, m, i, first)..], &v[at(0, m, i, first)..], c, d, KEYS.min(m - first))
-            };
-            (0..m).step_by(KEYS).map(seen).collect()
-        })
-        .collect();
-    let blocks = n.div_ceil(QUERIES);
-    let attend = |out: &Shared| {
-        for_each(b * h * blocks, |task| {
-            let (i, first) = (task / blocks, task % blocks * QUERIES);
-            let rows = QUERIES.min(n - first);
-            let queries: Vec<&[f32]> = (0..rows).map(|row| &q[at(row, n, i, first)..][..d]).collect();
-            let mut block = Block::new(&heads[i], &queries);
-            heads[i].iter().for_each(|seen| block.attend(seen));
-            for row in 0..rows {
-                // SAFETY: each head of each query is one task's alone.
-                block.finish(row, unsafe { out.part(at(row, n, i, first), d) });
-            }
-        });
-    };
-    // SAFETY: every head of every query is some task's.
-    unsafe { written(q.len(), attend) }
-}
-
-/// A block of keys and their values, of one head.
-struct Seen {
-    keys: Packed,   // (D, count)
-    values: Packed, // (count, D)
-    count: usize,   // of keys; the matrices have more where whole panels need them
-    longest: f32,   // of the keys: its length
-}
-
-impl Seen {
-    /// From rows that are `c` apart, of which the first `d` numbers are ours.
-    fn new(wanted: Products, k: &[f32], v: &[f32], c: usize, d: usize, count: usize) -> Self {
-        let isa = isa();
-        // Only where both products can be of bf16 they are.
-        let products = wanted.possible(isa, d);
-        let padded = if products == Products::Bf16 { count.next_multiple_of(2 * isa.lanes()) } else { count };
-        let at = |x: &[f32], row: usize, column: usize| if row < count { x[row * c + column] } else { 0. };
-        let length = |row: usize| k[row * c..][..d].iter().map(|x| x * x).sum::<f32>();
-        Self {
-            keys: Packed::new(isa, products, 1, d, padded, |row, column| at(k, column, row)),
-            values: Packed::new(isa, products, 1, padded, d, |row, column| at(v, row, column)),
-            count,
-            longest: (0..count).map(length).fold(0., f32::max).sqrt(),
-        }
-    }
-}
+use crate::ops::cpu::avx512;
+use crate::ops::cpu::bf16::pair_up;
+use crate::ops::cpu::gemm::{MOST_PRODUCTS, kernel};
+use crate::ops::cpu::isa::isa;
+use crate::ops::cpu::kernel::Tile;
+use crate::ops::cpu::math::{EXACT, exp2, for_each_isa};
+use crate::ops::cpu::packed::{Packed, Products};
 
 /// Scores that are powers of two at once, whatever the largest of them is: far from where f32 ends, even when as many as
 /// can be are added up and multiplied by values.
 const TAME: f32 = 90.;
 
 /// Some queries, and what they have gathered so far.
-struct Block {
-    rows: Vec<usize>,       // where each query begins
-    queries: Vec<f32>,      // (rows, D) in the keys' slots, scaled
+pub struct Block<'a> {
+    queries: &'a [f32],     // slots, those of other heads among them
+    rows: &'a [usize],      // where each query begins
+    products: Products,     // of queries and keys, and of weights and values
+    scale: f32,             // of scores, for their weights to be powers of two
     are_tame: bool,         // no score can be far from 0
     scores: Vec<f32>,       // (QUERIES, stride), unless they are tame
-    pairs: Vec<f32>,        // (QUERIES, stride / 2): their weights in bf16, if the values are
+    pairs: Vec<f32>,        // (QUERIES, stride / 2): their weights, if these are of bf16
     stride: usize,          // keys of a block, rounded up to whole panels
     gathered: Vec<f32>,     // (QUERIES, width)
     width: usize,           // D, rounded up to whole vectors
-    largest: Vec<f32>,      // of each query's scores
+    largest: Vec<f32>,      // of each query's scaled scores
     weight: Vec<[f32; 16]>, // Σ 2^(score − largest), in sixteen parts
 }
 
-impl Block {
+impl<'a> Block<'a> {
     /// The first block of what is seen is not smaller than any other.
-    fn new(seen: &[Seen], queries: &[&[f32]]) -> Self {
+    pub fn new(seen: &[Seen], queries: &'a [f32], rows: &'a [usize]) -> Self {
         let lanes = isa().lanes();
         let Seen { keys, values, .. } = &seen[0];
+        let products = keys.products;
         let (stride, width) = (keys.n.next_multiple_of(lanes), values.n.next_multiple_of(lanes));
-        // Weights are powers of two.
         let scale = std::f32::consts::LOG2_E / (keys.k as f32).sqrt();
-        let mut scaled = Vec::with_capacity(queries.len() * keys.k);
-        queries.iter().for_each(|query| scaled.extend(query.iter().map(|x| x * scale)));
-        let of_bf16 = keys.products == Products::Bf16;
         // Cauchy and Schwarz: no score is larger than this.
-        let length = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>();
-        let bound = scaled.chunks(keys.k).map(length).fold(0., f32::max).sqrt()
-            * seen.iter().map(|seen| seen.longest).fold(0., f32::max);
-        let are_tame = of_bf16 && bound < TAME;
+        let bound =
+            longest(queries, rows, keys.slots(), products) * seen.iter().map(|seen| seen.longest).fold(0., f32::max);
+        let are_pairs = products == Products::Bf16;
+        let are_tame = are_pairs && scale * bound < TAME;
         Self {
-            rows: (0..queries.len()).map(|row| row * keys.slots()).collect(),
-            queries: if of_bf16 { pairs(&scaled) } else { scaled },
+            queries,
+            rows,
+            products,
+            scale,
             are_tame,
             scores: vec![0.; if are_tame { 0 } else { QUERIES * stride }],
-            pairs: vec![0.; if of_bf16 { QUERIES * stride / 2 } else { 0 }],
+            pairs: vec![0.; if are_pairs { QUERIES * stride / 2 } else { 0 }],
             stride,
             gathered: vec![0.; QUERIES * width],
             width,
-            largest: vec![f32::NEG_INFINITY; queries.len()],
+            largest: vec![f32::NEG_INFINITY; rows.len()],
             weight: vec![[0.; 16]; QUERIES],
         }
     }
 
     /// Looks at one block of keys and gathers its values.
-    fn attend(&mut self, seen: &Seen) {
+    pub fn attend(&mut self, seen: &Seen) {
         if self.are_tame {
             self.weigh(seen);
         } else {
@@ -143,18 +70,17 @@ impl Block {
                 let scores = &mut self.scores[row * self.stride..][..self.stride];
                 // What fills up the last panel has no weight.
                 scores[seen.count..].fill(f32::NEG_INFINITY);
-                let slots = match self.pairs.is_empty() {
-                    true => &mut [][..],
-                    false => &mut self.pairs[row * (self.stride / 2)..][..self.stride / 2],
-                };
                 let gathered = &mut self.gathered[row * self.width..][..self.width];
-                softmax_step(scores, slots, &mut self.largest[row], &mut self.weight[row], gathered);
+                softmax_step(scores, self.scale, &mut self.largest[row], &mut self.weight[row], gathered);
+                if self.products == Products::Bf16 {
+                    pair_up(scores, &mut self.pairs[row * (self.stride / 2)..][..self.stride / 2]);
+                }
             }
         }
         self.gather(&seen.values);
     }
 
-    /// pairs = 2^(queries · keys), never stored as scores.
+    /// pairs = 2^(scale · queries · keys), never stored as scores.
     fn weigh(&mut self, Seen { keys, count, .. }: &Seen) {
         #[cfg(target_arch = "x86_64")]
         for panel in keys.panels() {
@@ -174,7 +100,7 @@ impl Block {
                 let sums = self.weight[12 * i..].first_chunk_mut().expect("a multiple of 12 queries");
                 // SAFETY: keys are bf16 only where there are instructions for it; the queries have all rows, the panel all
                 // of D, and the pairs room for the tile, as asserted; no score is larger than `TAME`.
-                unsafe { avx512::weigh_bf16::<12>(&tile, keys_here, sums) };
+                unsafe { avx512::weigh_bf16::<12>(&tile, self.scale, keys_here, sums) };
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -235,23 +161,30 @@ impl Block {
         }
     }
 
-    fn finish(&self, row: usize, out: &mut [f32]) {
+    /// What a query has gathered, in slots for the same products.
+    pub fn finish(&mut self, row: usize, out: &mut [f32]) {
         let inverse = 1. / self.weight[row].iter().sum::<f32>();
-        out.iter_mut().zip(&self.gathered[row * self.width..]).for_each(|(y, x)| *y = x * inverse);
+        let gathered = &mut self.gathered[row * self.width..][..self.width];
+        gathered.iter_mut().for_each(|x| *x *= inverse);
+        match self.products {
+            Products::F32 => out.copy_from_slice(&gathered[..out.len()]),
+            Products::Bf16 => pair_up(&gathered[..2 * out.len()], out),
+        }
     }
 }
 
 for_each_isa! {
-    /// Scores to weights 2^(score − largest), in their place or, where there are any, in slots of bf16; what was gathered
-    /// under a smaller `largest` is scaled down.
+    /// Scores to weights 2^(scale · score − largest), in their place; what was gathered under a smaller `largest` is scaled
+    /// down.
     fn softmax_step(
         scores: &mut [f32],
-        slots: &mut [f32],
+        scale: f32,
         largest: &mut f32,
         weight: &mut [f32; 16],
         gathered: &mut [f32],
     ) {
         let before = *largest;
+        scores.iter_mut().for_each(|x| *x *= scale);
         let now = largest_of(scores, before);
         if now > before {
             let shrink = exp2::<FMA, _>(before - now, EXACT);
@@ -259,9 +192,6 @@ for_each_isa! {
             *largest = now;
         }
         weigh::<FMA>(scores, now, weight);
-        if !slots.is_empty() {
-            pair_up(scores, slots);
-        }
     }
 }
 
