@@ -3,6 +3,7 @@
 use super::bf16;
 use super::cost::Cost;
 use super::isa::Isa;
+use super::memory::in_large_pages;
 use super::parallel::{Shared, for_each};
 use std::array;
 
@@ -85,7 +86,13 @@ impl Packed {
         let vectors = n.div_ceil(isa.lanes());
         let new = |numbers| Self { isa, products, k, n, numbers };
         let slots = new(vec![]).slots();
-        let mut packed: [Self; N] = array::from_fn(|_| new(vec![0.; slots * vectors * isa.lanes()]));
+        let zeros = || {
+            let mut numbers = Vec::with_capacity(slots * vectors * isa.lanes());
+            in_large_pages(numbers.as_ptr(), numbers.capacity());
+            numbers.resize(numbers.capacity(), 0.);
+            numbers
+        };
+        let mut packed: [Self; N] = array::from_fn(|_| new(zeros()));
         let shared = packed.each_mut().map(|packed| Shared::new(&mut packed.numbers));
         let panels = panels(vectors, isa.lanes());
         for_each(panels.len(), |i| {

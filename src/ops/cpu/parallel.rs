@@ -1,5 +1,6 @@
 //! Work spread over threads that write to different parts of one slice.
 
+use super::memory::in_large_pages;
 use rayon::prelude::*;
 use std::marker::PhantomData;
 
@@ -60,6 +61,7 @@ pub fn for_each(n: usize, f: impl Fn(usize) + Sync) {
 /// `f` writes all of them, and reads none that it has not written.
 pub unsafe fn written(length: usize, f: impl FnOnce(&Shared)) -> Vec<f32> {
     let mut numbers: Vec<f32> = Vec::with_capacity(length);
+    in_large_pages(numbers.as_ptr(), length);
     // SAFETY: the capacity is there.
     f(&unsafe { Shared::uninitialised(numbers.as_mut_ptr(), length) });
     // SAFETY: the capacity is there, and the caller says that all is written.
