@@ -5,7 +5,7 @@
 
 mod support;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use support::{median, random, relative_rms, weight};
 use txt2img::ops::{self, Conv2d, Geglu, GroupNorm, LayerNorm, Linear, Products};
 
@@ -88,28 +88,32 @@ fn main() -> Result<()> {
     for (calls, n, c_in, c_out) in LINEARS {
         let name = format!("linear {n}×{c_in} → {c_out}");
         table.line(&name, calls, 2. * (n * c_in * c_out) as f64, || {
-            let (x, w, bias) = (random(&[n, c_in])?, weight(&[c_out, c_in])?, random(&[c_out])?);
+            let (x, w, bias) = (operand(products, &[n, c_in])?, weight(&[c_out, c_in])?, random(&[c_out])?);
             let linear = Linear::new(products, &w, Some(&bias))?;
-            Ok((move |x: &Tensor| linear.forward(x), x, move |x: &Tensor| ops::linear_plain(x, &w, Some(&bias))))
+            Ok((
+                move |x: &Tensor| linear.forward(x),
+                x,
+                move |x: &Tensor| ops::linear_plain(&plain(x)?, &w, Some(&bias)),
+            ))
         })?;
     }
     for (calls, n, c) in GEGLUS {
         let name = format!("geglu {n}×{c} → {}", 4 * c);
         table.line(&name, calls, 16. * (n * c * c) as f64, || {
-            let (x, w, bias) = (random(&[n, c])?, weight(&[8 * c, c])?, random(&[8 * c])?);
+            let (x, w, bias) = (operand(products, &[n, c])?, weight(&[8 * c, c])?, random(&[8 * c])?);
             let geglu = Geglu::from_tensors(products, &w, &bias)?;
-            Ok((move |x: &Tensor| geglu.forward(x), x, move |x: &Tensor| ops::geglu_plain(x, &w, &bias)))
+            Ok((move |x: &Tensor| geglu.forward(x), x, move |x: &Tensor| ops::geglu_plain(&plain(x)?, &w, &bias)))
         })?;
     }
     for (calls, b, n, m, h, d) in ATTENTIONS {
         let name = format!("attention {b}×{n}×{m}, {h} heads of {d}");
         table.line(&name, calls, 4. * (b * n * m * h * d) as f64, || {
-            let (q, k) = (random(&[b, n, h * d])?, random(&[b, m, h * d])?);
-            let keys = k.clone();
+            let (q, k) = (operand(products, &[b, n, h * d])?, operand(products, &[b, m, h * d])?);
+            let keys = plain(&k)?;
             Ok((
                 move |q: &Tensor| ops::attention(products, q, &k, &k, h),
                 q,
-                move |q: &Tensor| ops::attention_plain(q, &keys, &keys, h),
+                move |q: &Tensor| ops::attention_plain(&plain(q)?, &keys, &keys, h),
             ))
         })?;
     }
@@ -130,10 +134,21 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Random numbers, as the layer before would give them.
+fn operand(products: Products, shape: &[usize]) -> Result<Tensor> {
+    let is_bf16 = products == Products::Bf16 && ops::has_bf16();
+    random(shape)?.to_dtype(if is_bf16 { DType::BF16 } else { DType::F32 })
+}
+
+/// The same for candle.
+fn plain(x: &Tensor) -> Result<Tensor> {
+    x.to_dtype(DType::F32)
+}
+
 /// The best rate of a product whose operands stay in the caches.
 fn peak(products: Products) -> Result<f64> {
     let (n, c) = (1536, 512);
-    let (x, linear) = (random(&[n, c])?, Linear::new(products, &weight(&[c, c])?, None)?);
+    let (x, linear) = (operand(products, &[n, c])?, Linear::new(products, &weight(&[c, c])?, None)?);
     Ok(2. * (n * c * c) as f64 / median(50, || linear.forward(&x))? / 1e9)
 }
 

@@ -1,6 +1,6 @@
 """OpenVINO at the guided step of `cargo bench --bench stages`: prints a `step SECONDS` line.
 
-openvino_stages.py float32|bfloat16
+openvino_stages.py float32|bfloat16 [BATCH]
 """
 import sys
 
@@ -20,7 +20,8 @@ class Eps(torch.nn.Module):
 
 def main():
     precision = {"float32": "f32", "bfloat16": "bf16"}[sys.argv[1]]
-    inputs = torch.randn(2, 4, 64, 64), torch.tensor(500.0), torch.randn(2, 77, 768)
+    batch = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    inputs = torch.randn(2 * batch, 4, 64, 64), torch.tensor(500.0), torch.randn(2 * batch, 77, 768)
     model = openvino.convert_model(Eps(), example_input=inputs, input=[tuple(x.shape) for x in inputs])
     hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     request = openvino.Core().compile_model(model, "CPU", hints).create_infer_request()

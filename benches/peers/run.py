@@ -1,7 +1,9 @@
 """Ours and the peers in one sitting, one after another, round after round: prints a Markdown table of medians and ratios.
 
     python -m venv peers && peers/bin/pip install torch diffusers transformers openvino
-    peers/bin/python benches/peers/run.py [ROUNDS]
+    peers/bin/python benches/peers/run.py [ROUNDS] [BATCH]
+
+ROUNDS: 3 unless given; BATCH: pictures a step, 1 unless given.
 """
 import pathlib
 import statistics
@@ -12,16 +14,16 @@ HERE = pathlib.Path(__file__).parent
 OURS = ["cargo", "bench", "--quiet", "--bench", "stages", "--"]
 
 
-def ours(dtype):
+def ours(dtype, batch):
     words = ["bf16"] if dtype == "bfloat16" else []
-    lines = output(OURS + words, HERE.parent.parent)
+    lines = output(OURS + words + [str(batch)], HERE.parent.parent)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     return {cell[0]: float(cell[1]) for cell in cells if cell[0] in ("step", "decode")}
 
 
 def peer(script):
-    def run(dtype):
-        lines = output([sys.executable, HERE / script, dtype], HERE)
+    def run(dtype, batch):
+        lines = output([sys.executable, HERE / script, dtype, str(batch)], HERE)
         words = [line.split() for line in lines]
         return {word[0]: float(word[1]) for word in words if len(word) == 2 and word[0] in ("step", "decode")}
 
@@ -34,13 +36,13 @@ def output(command, folder):
 
 
 def main():
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    rounds, batch = [int(word) for word in sys.argv[1:]] + [3, 1][len(sys.argv) - 1 :]
     programs = {"txt2img": ours, "PyTorch": peer("torch_stages.py"), "OpenVINO": peer("openvino_stages.py")}
     times = {}
     for _ in range(rounds):
         for dtype in ("float32", "bfloat16"):
             for name, run in programs.items():
-                for stage, seconds in run(dtype).items():
+                for stage, seconds in run(dtype, batch).items():
                     times.setdefault((stage, dtype), {}).setdefault(name, []).append(seconds)
     print("| stage | products | " + " | ".join(f"{name}, s" for name in programs) + " | to PyTorch | to OpenVINO |")
     print("| --- | --- |" + " ---: |" * (len(programs) + 2))

@@ -1,6 +1,6 @@
 """PyTorch and diffusers at the work of `cargo bench --bench stages`: prints `STAGE SECONDS` lines.
 
-torch_stages.py float32|bfloat16
+torch_stages.py float32|bfloat16 [BATCH]
 """
 import statistics
 import sys
@@ -45,10 +45,11 @@ def seconds(call, calls=3):
 
 
 def main():
-    dtype = getattr(torch, sys.argv[1])
+    dtype, batch = getattr(torch, sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
     with torch.inference_mode():
         model = unet().to(dtype)
-        x, context = torch.randn(2, 4, 64, 64, dtype=dtype), torch.randn(2, 77, 768, dtype=dtype)
+        x = torch.randn(2 * batch, 4, 64, 64, dtype=dtype)
+        context = torch.randn(2 * batch, 77, 768, dtype=dtype)
         print("step", seconds(lambda: model(x, 500, context)), flush=True)
         del model
         model = decoder().to(dtype)
