@@ -175,6 +175,31 @@ fn attention_survives_scores_of_any_size() {
     assert!(y.iter().all(|y| y.is_finite()));
 }
 
+/// A batch whose numbers overflowed is drawn anew, if it is noticed.
+#[test]
+fn attention_hides_no_nan() -> Result<()> {
+    let one_nan = |rows: usize, scale: f64| -> Result<Tensor> {
+        let mut numbers: Vec<f32> = (random(&[rows, 16], 1) * scale)?.flatten_all()?.to_vec1()?;
+        numbers[16 * 3 + 5] = f32::NAN; // in row 3
+        Tensor::from_vec(numbers, (1, rows, 16), &Device::Cpu)
+    };
+    let nan_rows = |y: Tensor| -> Result<Vec<bool>> {
+        let rows: Vec<Vec<f32>> = y.to_dtype(DType::F32)?.squeeze(0)?.to_vec2()?;
+        Ok(rows.iter().map(|row| row.iter().all(|y| y.is_nan())).collect())
+    };
+    for products in [Products::F32, Products::Bf16] {
+        for scale in [1., 100.] {
+            let [q, k] = [20, 70].map(|rows| random(&[1, rows, 16], 2) * scale);
+            let (q, k) = (q?, k?);
+            let of_query = ops::attention(products, &one_nan(20, scale)?, &k, &k, 1)?;
+            assert_eq!(nan_rows(of_query)?, (0..20).map(|row| row == 3).collect::<Vec<_>>(), "{products:?}, {scale}");
+            let of_key = ops::attention(products, &q, &one_nan(70, scale)?, &k, 1)?;
+            assert!(nan_rows(of_key)?.iter().all(|&is_nan| is_nan), "{products:?}, {scale}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn upsampling_equals_its_plain_twin() {
     let x = random(&[2, 3, 5, 7], 1);

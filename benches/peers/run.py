@@ -42,7 +42,12 @@ def main():
     for _ in range(rounds):
         for dtype in ("float32", "bfloat16"):
             for name, run in programs.items():
-                for stage, seconds in run(dtype, batch).items():
+                try:
+                    stages = run(dtype, batch)
+                except subprocess.CalledProcessError as error:
+                    print(f"{name} in {dtype} is left out: {error}", file=sys.stderr)
+                    continue
+                for stage, seconds in stages.items():
                     times.setdefault((stage, dtype), {}).setdefault(name, []).append(seconds)
     print("| stage | products | " + " | ".join(f"{name}, s" for name in programs) + " | to PyTorch | to OpenVINO |")
     print("| --- | --- |" + " ---: |" * (len(programs) + 2))

@@ -10,8 +10,8 @@ mod conv2d;
 mod cpu;
 pub mod layer;
 mod linear;
+mod maps;
 mod norm;
-mod resample;
 
 use candle_core::DType;
 use candle_nn::VarBuilder;
@@ -20,8 +20,8 @@ pub use attention::{attention, attention_plain};
 pub use conv2d::{Conv2d, conv1x1, conv3x3, conv3x3_plain, conv3x3_stride2};
 pub use cpu::{Products, keep_memory};
 pub use linear::{Geglu, Linear, geglu_plain, linear, linear_no_bias, linear_plain};
+pub use maps::{concat, concat_plain, upsample_nearest, upsample_nearest_plain};
 pub use norm::{GroupNorm, LayerNorm, group_norm, group_norm_plain, layer_norm, layer_norm_plain};
-pub use resample::{concat, concat_plain, upsample_nearest, upsample_nearest_plain};
 
 /// Whether this processor multiplies bf16 faster than f32.
 pub fn has_bf16() -> bool {

@@ -25,8 +25,8 @@ fn dot_pairs(a: __m512, b: __m512, sum: __m512) -> __m512 {
     _mm512_dpbf16_ps(sum, pairs(a), pairs(b))
 }
 
-/// Rows · panel as weights: 2 to the power of each product times `scale`, for a panel of 32 keys of which the first `keys` count. The
-/// output's rows are 16 slots of bf16 each; the weights' sums are added to `sums`, `MR` vectors of them.
+/// Rows · panel as weights: 2 to the power of each product times `scale`, for a panel of 32 keys of which the first `keys`
+/// count. The output's rows are 16 slots of bf16 each; the weights' sums are added to `sums`, `MR` vectors of them.
 ///
 /// # Safety
 /// As for `kernel_bf16`; and no power is beyond ±126.

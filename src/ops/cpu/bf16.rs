@@ -26,19 +26,29 @@ pub fn pairs(x: &[f32]) -> Vec<f32> {
 for_each_isa! {
     /// The same for a slice that is at hand.
     pub fn pair_up(x: &[f32], slots: &mut [f32]) {
-        store_pairs::<BF16>(x, slots);
+        // SAFETY: `BF16` comes from `for_each_isa`.
+        unsafe { store_pairs::<BF16>(x, slots) };
     }
 }
 
-/// The same; `BF16` says that there are instructions for it.
+/// The same.
+///
+/// # Safety
+/// `BF16` is true only where there are instructions for it.
 #[inline(always)]
-pub fn store_pairs<const BF16: bool>(x: &[f32], slots: &mut [f32]) {
+pub unsafe fn store_pairs<const BF16: bool>(x: &[f32], slots: &mut [f32]) {
     let (vectors, rest) = x.as_chunks::<32>();
     let (wide, slots) = slots.split_at_mut(16 * vectors.len());
-    wide.as_chunks_mut().0.iter_mut().zip(vectors).for_each(|(slots, x)| *slots = pair_vector::<BF16>(x));
+    for (slots, x) in wide.as_chunks_mut().0.iter_mut().zip(vectors) {
+        // SAFETY: the caller's word.
+        *slots = unsafe { pair_vector::<BF16>(x) };
+    }
     let (halves, rest) = rest.as_chunks::<16>();
     let (narrow, slots) = slots.split_at_mut(8 * halves.len());
-    narrow.as_chunks_mut().0.iter_mut().zip(halves).for_each(|(slots, x)| *slots = pair_half::<BF16>(x));
+    for (slots, x) in narrow.as_chunks_mut().0.iter_mut().zip(halves) {
+        // SAFETY: the caller's word.
+        *slots = unsafe { pair_half::<BF16>(x) };
+    }
     for (slot, &[low, high]) in slots.iter_mut().zip(rest.as_chunks().0) {
         *slot = pair(low, high);
     }
@@ -61,9 +71,12 @@ pub fn join(low: f32, high: f32) -> f32 {
     f32::from_bits(low.to_bits() >> 16 | high.to_bits())
 }
 
-/// 32 numbers in 16 slots; `BF16` says that there are instructions for it.
+/// 32 numbers in 16 slots.
+///
+/// # Safety
+/// As above.
 #[inline(always)]
-pub fn pair_vector<const BF16: bool>(x: &[f32; 32]) -> [f32; 16] {
+pub unsafe fn pair_vector<const BF16: bool>(x: &[f32; 32]) -> [f32; 16] {
     #[cfg(target_arch = "x86_64")]
     if BF16 {
         // SAFETY: the caller's word.
@@ -72,9 +85,12 @@ pub fn pair_vector<const BF16: bool>(x: &[f32; 32]) -> [f32; 16] {
     std::array::from_fn(|i| pair(x[2 * i], x[2 * i + 1]))
 }
 
-/// 16 numbers in 8 slots, likewise.
+/// 16 numbers in 8 slots.
+///
+/// # Safety
+/// As above.
 #[inline(always)]
-fn pair_half<const BF16: bool>(x: &[f32; 16]) -> [f32; 8] {
+unsafe fn pair_half<const BF16: bool>(x: &[f32; 16]) -> [f32; 8] {
     #[cfg(target_arch = "x86_64")]
     if BF16 {
         // SAFETY: the caller's word.
@@ -89,9 +105,9 @@ pub fn pair(low: f32, high: f32) -> f32 {
     f32::from_bits(upper_half(low) >> 16 | upper_half(high) & 0xffff_0000)
 }
 
-/// The bits of x rounded to bf16, to the nearest and to even; what is below them is left there.
+/// The bits of x rounded to bf16, to the nearest and to even; what is below them is left there. NaN stays NaN.
 #[inline(always)]
 fn upper_half(x: f32) -> u32 {
     let bits = x.to_bits();
-    bits.wrapping_add(0x7fff + (bits >> 16 & 1))
+    if x.is_nan() { bits | 0x40_0000 } else { bits + (0x7fff + (bits >> 16 & 1)) }
 }

@@ -73,12 +73,14 @@ pub struct Places<'a> {
     pub taps: &'a [usize],
 }
 
-/// epilogue(A·B): (rows, N), or (rows, N / 2) with `Act::Geglu`.
+/// epilogue(A·B): (rows, N), or (rows, N / 2) with `Act::Geglu`; of bf16, an even number in each row.
 pub fn gemm(a: Operand, places: Places, b: &Packed, epilogue: Epilogue) -> Made {
     let Places { rows, taps } = places;
     let depth = b.k / taps.len();
     let last = rows.iter().max().unwrap_or(&0) + taps.iter().max().unwrap_or(&0) + depth;
     assert!(last <= a.len() && b.k == depth * taps.len(), "A does not fit B");
+    let are_whole = b.n.is_multiple_of(2 * b.isa.lanes());
+    assert!(epilogue.act == Act::None || epilogue.bias.is_some() && are_whole, "GEGLU without a bias or whole vectors");
     assert!(b.products == Products::F32 || rows.iter().chain(taps).all(|offset| offset % 2 == 0), "pairs are split");
     let length = rows.len() * if epilogue.act == Act::Geglu { b.n / 2 } else { b.n };
     assert!(epilogue.bias.is_none_or(|bias| bias.len() == b.n), "the bias does not fit B");
@@ -270,6 +272,7 @@ fn geglu<const FMA: bool, const BF16: bool, const STEP: usize>(
 fn store<const BF16: bool, const STEP: usize>(y: &[f32; STEP], made_for: Products, out: &mut [f32], i: usize) {
     match made_for {
         Products::F32 => out[i * STEP..][..STEP].copy_from_slice(y),
-        Products::Bf16 => store_pairs::<BF16>(y, &mut out[i * STEP / 2..][..STEP / 2]),
+        // SAFETY: `BF16` comes from `for_each_isa`.
+        Products::Bf16 => unsafe { store_pairs::<BF16>(y, &mut out[i * STEP / 2..][..STEP / 2]) },
     }
 }

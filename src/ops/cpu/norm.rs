@@ -105,21 +105,33 @@ fn scales(chunks: &[f32], pixels: usize, norm: Norm) -> Vec<f32> {
     scales
 }
 
-for_each_isa! {
-    fn scale_chunk(x: &[f32], scales: &[f32], with_silu: bool, made_for: Products, y: &mut [f32]) {
-        let c = scales.len() / 2;
-        match made_for {
+/// Rows of `y`, in slots for `made_for`, from rows of `x`: what is said of one row of each. A macro, as a closure would be
+/// compiled without the instructions that its caller may use.
+macro_rules! each_row {
+    ($x:ident, $c:ident, $made_for:ident, $y:ident, $bf16:ident, |$row:ident, $out:ident| $finish:expr) => {
+        match $made_for {
             Products::F32 => {
-                x.chunks_exact(c).zip(y.chunks_exact_mut(c)).for_each(|(x, y)| scale_row::<FMA>(x, scales, with_silu, y));
+                for ($row, $out) in $x.chunks_exact($c).zip($y.chunks_exact_mut($c)) {
+                    $finish;
+                }
             }
             Products::Bf16 => {
-                let mut row = vec![0.; c];
-                for (x, slots) in x.chunks_exact(c).zip(y.chunks_exact_mut(c / 2)) {
-                    scale_row::<FMA>(x, scales, with_silu, &mut row);
-                    store_pairs::<BF16>(&row, slots);
+                let mut numbers = vec![0.; $c];
+                for ($row, slots) in $x.chunks_exact($c).zip($y.chunks_exact_mut($c / 2)) {
+                    let $out = &mut numbers[..];
+                    $finish;
+                    // SAFETY: `for_each_isa` says what it has instructions for.
+                    unsafe { store_pairs::<$bf16>(&numbers, slots) };
                 }
             }
         }
+    };
+}
+
+for_each_isa! {
+    fn scale_chunk(x: &[f32], scales: &[f32], with_silu: bool, made_for: Products, y: &mut [f32]) {
+        let c = scales.len() / 2;
+        each_row!(x, c, made_for, y, BF16, |x, y| scale_row::<FMA>(x, scales, with_silu, y));
     }
 }
 
@@ -156,18 +168,7 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, made_for: P
 for_each_isa! {
     fn normal_rows(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, made_for: Products, y: &mut [f32]) {
         let c = weight.len();
-        match made_for {
-            Products::F32 => {
-                x.chunks_exact(c).zip(y.chunks_exact_mut(c)).for_each(|(x, y)| normal_row(x, weight, bias, eps, y));
-            }
-            Products::Bf16 => {
-                let mut row = vec![0.; c];
-                for (x, slots) in x.chunks_exact(c).zip(y.chunks_exact_mut(c / 2)) {
-                    normal_row(x, weight, bias, eps, &mut row);
-                    store_pairs::<BF16>(&row, slots);
-                }
-            }
-        }
+        each_row!(x, c, made_for, y, BF16, |x, y| normal_row(x, weight, bias, eps, y));
     }
 }
 

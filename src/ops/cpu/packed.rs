@@ -83,13 +83,15 @@ impl Packed {
         n: usize,
         fill: impl Fn(Panel, [&mut [f32]; N]) + Sync,
     ) -> [Self; N] {
+        assert!(products == Products::F32 || isa == Isa::Avx512Bf16, "{products:?} without instructions for it");
         let vectors = n.div_ceil(isa.lanes());
         let new = |numbers| Self { isa, products, k, n, numbers };
         let slots = new(vec![]).slots();
         let zeros = || {
-            let mut numbers = Vec::with_capacity(slots * vectors * isa.lanes());
-            in_large_pages(numbers.as_ptr(), numbers.capacity());
-            numbers.resize(numbers.capacity(), 0.);
+            let length = slots * vectors * isa.lanes();
+            let mut numbers = Vec::with_capacity(length);
+            in_large_pages(numbers.as_ptr(), length);
+            numbers.resize(length, 0.);
             numbers
         };
         let mut packed: [Self; N] = array::from_fn(|_| new(zeros()));
@@ -161,7 +163,7 @@ mod tests {
                 let packed = Packed::new(isa(), products, 1, k, n, |_, _| 0.);
                 assert_eq!(Packed::cost(isa(), products, 1, k, n).bytes, 4. * packed.numbers.len() as f64);
             }
-            for (c_in, c_out, stride) in [(4, 32, 1), (64, 48, 1), (32, 1280, 1), (32, 64, 2)] {
+            for (c_in, c_out, stride) in [(4, 32, 1), (64, 48, 1), (32, 1280, 1), (320, 330, 1), (32, 64, 2)] {
                 let kept = match Conv3x3::new(products, &vec![0.; 9 * c_in * c_out], c_in, stride) {
                     Conv3x3::Direct { weight, .. } => weight.numbers.len(),
                     Conv3x3::Winograd(winograd) => winograd.points().iter().map(|point| point.numbers.len()).sum(),

@@ -81,8 +81,8 @@ impl Winograd {
                     |inputs: &Shared| for_each(tiles.count, |tile| input_tile(tiles, tile, x, c_in, products, inputs));
                 // SAFETY: every tile has a row at each point.
                 let inputs = unsafe { written(points * tiles.count * slots, transform) };
-                let products = self.multiply(&inputs, tiles.count);
-                for_each(tiles.count, |tile| output_tile(tiles, tile, &products, addends, out));
+                let outputs = self.multiply(&inputs, tiles.count);
+                for_each(tiles.count, |tile| output_tile(tiles, tile, &outputs, addends, out));
             }
         };
         // SAFETY: the tiles cover all of y.
@@ -285,9 +285,10 @@ fn transform_input<const BF16: bool, const IN: usize>(
             transform_lanes(&transform, columns.each_ref().map(|column| &column[i]), &mut line);
             for j in 0..IN {
                 let offset = ((i * IN + j) * tiles.count + tile) * c + channel;
-                // SAFETY: each tile has a row of its own at every point.
                 match products {
+                    // SAFETY: each tile has a row of its own at every point.
                     Products::F32 => unsafe { store(&line[j], out, offset) },
+                    // SAFETY: as above; `BF16` comes from `for_each_isa`.
                     Products::Bf16 => unsafe { store(&pair_vector::<BF16>(&line[j]), out, offset / 2) },
                 }
             }

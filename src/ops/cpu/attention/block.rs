@@ -11,8 +11,8 @@ use crate::ops::cpu::kernel::Tile;
 use crate::ops::cpu::math::{EXACT, exp2, for_each_isa};
 use crate::ops::cpu::packed::{Packed, Products};
 
-/// Scores that are powers of two at once, whatever the largest of them is: far from where f32 ends, even when as many as
-/// can be are added up and multiplied by values.
+/// Scores below this become powers of two as they are, whatever the largest of them is: no power is then too large or too
+/// small for f32, nor is a sum of as many as there can be, nor that times values up to 2²⁰.
 const TAME: f32 = 90.;
 
 /// Some queries, and what they have gathered so far.
@@ -24,11 +24,11 @@ pub struct Block<'a> {
     are_tame: bool,         // no score can be far from 0
     scores: Vec<f32>,       // (QUERIES, stride), unless they are tame
     pairs: Vec<f32>,        // (QUERIES, stride / 2): their weights, if these are of bf16
-    stride: usize,          // keys of a block, rounded up to whole panels
+    stride: usize,          // keys of a block, rounded up to whole vectors
     gathered: Vec<f32>,     // (QUERIES, width)
     width: usize,           // D, rounded up to whole vectors
     largest: Vec<f32>,      // of each query's scaled scores
-    weight: Vec<[f32; 16]>, // Σ 2^(score − largest), in sixteen parts
+    weight: Vec<[f32; 16]>, // Σ 2^(score − largest), or Σ 2^score of tame ones, in sixteen parts
 }
 
 impl<'a> Block<'a> {
@@ -68,7 +68,7 @@ impl<'a> Block<'a> {
             self.score(&seen.keys);
             for row in 0..self.rows.len() {
                 let scores = &mut self.scores[row * self.stride..][..self.stride];
-                // What fills up the last panel has no weight.
+                // What fills up the last vector has next to no weight, and its values are zeros.
                 scores[seen.count..].fill(f32::NEG_INFINITY);
                 let gathered = &mut self.gathered[row * self.width..][..self.width];
                 softmax_step(scores, self.scale, &mut self.largest[row], &mut self.weight[row], gathered);
@@ -84,6 +84,7 @@ impl<'a> Block<'a> {
     fn weigh(&mut self, Seen { keys, count, .. }: &Seen) {
         #[cfg(target_arch = "x86_64")]
         for panel in keys.panels() {
+            assert_eq!(panel.vectors, 2, "keys in pairs of vectors");
             let keys_here = count.saturating_sub(panel.column).min(32);
             for (i, rows) in self.rows.chunks(12).enumerate() {
                 let offset = 12 * i * (self.stride / 2) + panel.column / 2;
@@ -98,8 +99,8 @@ impl<'a> Block<'a> {
                     stride: self.stride / 2,
                 };
                 let sums = self.weight[12 * i..].first_chunk_mut().expect("a multiple of 12 queries");
-                // SAFETY: keys are bf16 only where there are instructions for it; the queries have all rows, the panel all
-                // of D, and the pairs room for the tile, as asserted; no score is larger than `TAME`.
+                // SAFETY: keys are bf16 only where there are instructions for it; the queries have all rows, the panel two
+                // vectors for all of D, and the pairs room for the tile, as asserted; no score is larger than `TAME`.
                 unsafe { avx512::weigh_bf16::<12>(&tile, self.scale, keys_here, sums) };
             }
         }
@@ -191,7 +192,7 @@ for_each_isa! {
             weight.iter_mut().chain(gathered).for_each(|x| *x *= shrink);
             *largest = now;
         }
-        weigh::<FMA>(scores, now, weight);
+        to_weights::<FMA>(scores, now, weight);
     }
 }
 
@@ -210,7 +211,7 @@ fn largest_of(scores: &[f32], before: f32) -> f32 {
 
 /// Scores to weights in their place; they are added to `sums`.
 #[inline(always)]
-fn weigh<const FMA: bool>(scores: &mut [f32], largest: f32, sums: &mut [f32; 16]) {
+fn to_weights<const FMA: bool>(scores: &mut [f32], largest: f32, sums: &mut [f32; 16]) {
     let (vectors, rest) = scores.as_chunks_mut::<16>();
     for vector in vectors {
         for (sum, x) in sums.iter_mut().zip(vector) {

@@ -23,7 +23,8 @@ pub fn upsample_nearest_plain(x: &Tensor, height: usize, width: usize) -> Result
     x.narrow(1, 0, height)?.narrow(2, 0, width)?.contiguous()
 }
 
-/// Maps with the channels of both: x: (R·B, h, w, C_x), skip: (B, h, w, C_skip) again and again → (R·B, h, w, C_x + C_skip).
+/// Maps with the channels of both — x: (R·B, h, w, C_x), skip: (B, h, w, C_skip), again and again → (R·B, h, w,
+/// C_x + C_skip).
 pub fn concat(x: &Tensor, skip: &Tensor) -> Result<Tensor> {
     let ((b, h, w, c_x), (b_skip, h_skip, w_skip, c_skip)) = (x.dims4()?, skip.dims4()?);
     if (h, w) != (h_skip, w_skip) || b_skip == 0 || b % b_skip != 0 {
