@@ -39,11 +39,13 @@ impl<'a> Block<'a> {
         let products = keys.products;
         let (stride, width) = (keys.n.next_multiple_of(lanes), values.n.next_multiple_of(lanes));
         let scale = std::f32::consts::LOG2_E / (keys.k as f32).sqrt();
-        // Cauchy and Schwarz: no score is larger than this.
-        let bound =
-            longest(queries, rows, keys.slots(), products) * seen.iter().map(|seen| seen.longest).fold(0., f32::max);
         let are_pairs = products == Products::Bf16;
-        let are_tame = are_pairs && scale * bound < TAME;
+        // Cauchy and Schwarz: no score is larger than this.
+        let bound = || {
+            let longest_seen = seen.iter().map(|seen| seen.longest).fold(0., f32::max);
+            longest(queries, rows, keys.slots(), products) * longest_seen
+        };
+        let are_tame = are_pairs && scale * bound() < TAME;
         Self {
             queries,
             rows,
