@@ -7,7 +7,7 @@ use candle_nn::VarBuilder;
 
 /// Group normalisation over maps (B, h, w, C) (Wu & He 2018, arXiv 1803.08494).
 pub struct GroupNorm {
-    products: Products,
+    made_for: Products,
     weight: Vec<f32>, // (C)
     bias: Vec<f32>,   // (C)
     eps: f64,
@@ -25,12 +25,13 @@ pub fn group_norm(channels: usize, eps: f64, vb: VarBuilder) -> Result<GroupNorm
 impl GroupNorm {
     /// products: of what it is followed by; weight, bias: (C), a multiple of 32.
     pub fn new(products: Products, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Self> {
-        Ok(Self { products, weight: weight.to_vec1()?, bias: bias.to_vec1()?, eps })
+        let made_for = products.possible(cpu::isa(), weight.elem_count());
+        Ok(Self { made_for, weight: weight.to_vec1()?, bias: bias.to_vec1()?, eps })
     }
 
     /// x: (B, h, w, C), the same shape comes out, as an operand of what follows.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.apply(x, false, self.products.possible(cpu::isa(), self.weight.len()))
+        self.apply(x, false, self.made_for)
     }
 
     /// silu(group_norm(x)), in f32: a 3×3 convolution follows, which transforms it first.
@@ -63,7 +64,7 @@ pub fn group_norm_plain(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) ->
 
 /// Layer normalisation over the last dimension (Ba et al. 2016, arXiv 1607.06450).
 pub struct LayerNorm {
-    products: Products,
+    made_for: Products,
     weight: Vec<f32>, // (C)
     bias: Vec<f32>,   // (C)
 }
@@ -80,7 +81,8 @@ const LAYER_NORM_EPS: f64 = 1e-5;
 impl LayerNorm {
     /// products: of what it is followed by; weight, bias: (C).
     pub fn new(products: Products, weight: &Tensor, bias: &Tensor) -> Result<Self> {
-        Ok(Self { products, weight: weight.to_vec1()?, bias: bias.to_vec1()? })
+        let made_for = products.possible(cpu::isa(), weight.elem_count());
+        Ok(Self { made_for, weight: weight.to_vec1()?, bias: bias.to_vec1()? })
     }
 
     /// x: (…, C), the same shape comes out, as an operand of what follows.
@@ -88,8 +90,8 @@ impl LayerNorm {
         if x.dim(D::Minus1)? != self.weight.len() {
             bail!("a layer norm of {} channels does not fit {:?}", self.weight.len(), x.dims());
         }
-        let made_for = self.products.possible(cpu::isa(), self.weight.len());
-        let normalise = |x: &[f32]| Ok(cpu::layer_norm(x, &self.weight, &self.bias, LAYER_NORM_EPS as f32, made_for));
+        let normalise =
+            |x: &[f32]| Ok(cpu::layer_norm(x, &self.weight, &self.bias, LAYER_NORM_EPS as f32, self.made_for));
         let y = cpu::numbers(x, normalise)?;
         cpu::tensor(y, x.shape())
     }

@@ -19,6 +19,14 @@ pub struct Rows<'a> {
     pub taps: &'a [usize],
 }
 
+impl<'a> Rows<'a> {
+    /// These times a panel of B, to rows of `out`, `stride` apart.
+    pub fn tile(self, b: &Packed, panel: Panel, out: *mut f32, stride: usize) -> Tile<'a> {
+        let (a, depth) = (self.numbers.as_ptr(), b.slots() / self.taps.len());
+        Tile { a, rows: self.rows, taps: self.taps, depth, panel: b.panel(panel).as_ptr(), out, stride }
+    }
+}
+
 /// What happens to a product before it is stored.
 #[derive(Clone, Copy, Default)]
 pub struct Epilogue<'a> {
@@ -122,15 +130,7 @@ pub unsafe fn strip(a: Rows, b: &Packed, panel: Panel, epilogue: Epilogue, first
     let mut products = [0.; MOST_PRODUCTS];
     for (i, rows) in a.rows.chunks(at_once).enumerate() {
         let row = first + i * at_once;
-        let mut tile = Tile {
-            a: a.numbers.as_ptr(),
-            rows,
-            taps: a.taps,
-            depth: b.slots() / a.taps.len(),
-            panel: b.panel(panel).as_ptr(),
-            out: products.as_mut_ptr(),
-            stride: width,
-        };
+        let mut tile = Rows { rows, ..a }.tile(b, panel, products.as_mut_ptr(), width);
         if is_final && rows.len() == at_once {
             (tile.out, tile.stride) = (out.at(row * b.n + panel.column, (at_once - 1) * b.n + width), b.n);
             // SAFETY: the caller's word on A and the rows; the panel has all of K; `at` checked that there is room.

@@ -1,7 +1,6 @@
 //! What products are made of, and what is made for them: numbers in slots of 32 bits.
 
 use super::bf16::{pairs, singles};
-use super::memory::in_large_pages;
 use super::packed::Products;
 use super::parallel::{Shared, written};
 use half::bf16;
@@ -52,20 +51,10 @@ impl Made {
     /// `f` writes all slots, and reads none that it has not written.
     pub unsafe fn new(products: Products, length: usize, f: impl FnOnce(&Shared)) -> Self {
         match products {
-            // SAFETY: every slot is a number, and the caller says that all are written.
+            // SAFETY: the caller's word.
             Products::F32 => Self::F32(unsafe { written(length, f) }),
-            Products::Bf16 if length == 0 => Self::Bf16(vec![]),
-            Products::Bf16 => {
-                let mut numbers: Vec<bf16> = Vec::with_capacity(length);
-                let slots = numbers.as_mut_ptr().cast::<f32>();
-                assert!(length.is_multiple_of(2) && slots.is_aligned(), "{length} numbers of bf16 are no slots");
-                in_large_pages(slots, length / 2);
-                // SAFETY: there is room for half as many slots, for `f` alone.
-                f(&unsafe { Shared::uninitialised(slots, length / 2) });
-                // SAFETY: the capacity is there, and every pattern of 16 bits is a bf16.
-                unsafe { numbers.set_len(length) };
-                Self::Bf16(numbers)
-            }
+            // SAFETY: as above.
+            Products::Bf16 => Self::Bf16(unsafe { written(length, f) }),
         }
     }
 }

@@ -21,14 +21,6 @@ impl<'a> Shared<'a> {
         Self { start: slice.as_mut_ptr(), length: slice.len(), borrow: PhantomData }
     }
 
-    /// Of memory that nobody has written to yet.
-    ///
-    /// # Safety
-    /// There is room for `length` numbers from `start` on, for whoever uses this alone, as long as they do.
-    pub unsafe fn uninitialised(start: *mut f32, length: usize) -> Self {
-        Self { start, length, borrow: PhantomData }
-    }
-
     /// The place of the number at `offset`, of which `length` are there.
     pub fn at(&self, offset: usize, length: usize) -> *mut f32 {
         let fits = offset.checked_add(length).is_some_and(|end| end <= self.length);
@@ -55,16 +47,24 @@ pub fn for_each(n: usize, f: impl Fn(usize) + Sync) {
     (0..n).into_par_iter().for_each(&f);
 }
 
-/// `length` numbers that `f` writes; zeros first would cost as much as many a kernel.
+/// `length` numbers that `f` writes, of f32 or, an even number of them, of bf16, two to a slot; zeros first would cost as
+/// much as many a kernel.
 ///
 /// # Safety
-/// `f` writes all of them, and reads none that it has not written.
-pub unsafe fn written(length: usize, f: impl FnOnce(&Shared)) -> Vec<f32> {
-    let mut numbers: Vec<f32> = Vec::with_capacity(length);
-    in_large_pages(numbers.as_ptr(), length);
-    // SAFETY: the capacity is there.
-    f(&unsafe { Shared::uninitialised(numbers.as_mut_ptr(), length) });
-    // SAFETY: the capacity is there, and the caller says that all is written.
+/// N is one of these two. `f` writes all slots, and reads none that it has not written.
+pub unsafe fn written<N>(length: usize, f: impl FnOnce(&Shared)) -> Vec<N> {
+    let mut numbers: Vec<N> = Vec::with_capacity(length);
+    if length > 0 {
+        let start = numbers.as_mut_ptr().cast::<f32>();
+        let slots = length * size_of::<N>() / size_of::<f32>();
+        assert!(
+            slots * size_of::<f32>() == length * size_of::<N>() && start.is_aligned(),
+            "{length} numbers in no slots"
+        );
+        in_large_pages(start, slots);
+        f(&Shared { start, length: slots, borrow: PhantomData });
+    }
+    // SAFETY: the capacity is there, the caller says that all is written, and every pattern of bits is a number.
     unsafe { numbers.set_len(length) };
     numbers
 }

@@ -5,9 +5,8 @@ use super::seen::{Seen, longest};
 #[cfg(target_arch = "x86_64")]
 use crate::ops::cpu::avx512;
 use crate::ops::cpu::bf16::pair_up;
-use crate::ops::cpu::gemm::{MOST_PRODUCTS, kernel};
+use crate::ops::cpu::gemm::{MOST_PRODUCTS, Rows, kernel};
 use crate::ops::cpu::isa::isa;
-use crate::ops::cpu::kernel::Tile;
 use crate::ops::cpu::math::{EXACT, exp2, for_each_isa};
 use crate::ops::cpu::packed::{Packed, Products};
 
@@ -91,15 +90,8 @@ impl<'a> Block<'a> {
             for (i, rows) in self.rows.chunks(12).enumerate() {
                 let offset = 12 * i * (self.stride / 2) + panel.column / 2;
                 assert!(offset + 11 * (self.stride / 2) + 16 <= self.pairs.len());
-                let tile = Tile {
-                    a: self.queries.as_ptr(),
-                    rows,
-                    taps: &[0],
-                    depth: keys.slots(),
-                    panel: keys.panel(panel).as_ptr(),
-                    out: self.pairs[offset..].as_mut_ptr(),
-                    stride: self.stride / 2,
-                };
+                let queries = Rows { numbers: self.queries, rows, taps: &[0] };
+                let tile = queries.tile(keys, panel, self.pairs[offset..].as_mut_ptr(), self.stride / 2);
                 let sums = self.weight[12 * i..].first_chunk_mut().expect("a multiple of 12 queries");
                 // SAFETY: keys are bf16 only where there are instructions for it; the queries have all rows, the panel two
                 // vectors for all of D, and the pairs room for the tile, as asserted; no score is larger than `TAME`.
@@ -118,15 +110,8 @@ impl<'a> Block<'a> {
             for (i, rows) in self.rows.chunks(at_once).enumerate() {
                 let offset = i * at_once * self.stride + panel.column;
                 assert!(offset + (at_once - 1) * self.stride + width <= self.scores.len());
-                let tile = Tile {
-                    a: self.queries.as_ptr(),
-                    rows,
-                    taps: &[0],
-                    depth: keys.slots(),
-                    panel: keys.panel(panel).as_ptr(),
-                    out: self.scores[offset..].as_mut_ptr(),
-                    stride: self.stride,
-                };
+                let queries = Rows { numbers: self.queries, rows, taps: &[0] };
+                let tile = queries.tile(keys, panel, self.scores[offset..].as_mut_ptr(), self.stride);
                 // SAFETY: the queries have all rows, the panel all of D, and the scores room for the tile, as asserted.
                 unsafe { kernel(&tile) };
             }
@@ -145,15 +130,8 @@ impl<'a> Block<'a> {
             let (kernel, at_once) = kernel(values, panel.vectors);
             let width = panel.vectors * values.isa.lanes();
             for (i, rows) in rows.chunks(at_once).enumerate() {
-                let tile = Tile {
-                    a: scores.as_ptr(),
-                    rows,
-                    taps: &[0],
-                    depth: values.slots(),
-                    panel: values.panel(panel).as_ptr(),
-                    out: products.as_mut_ptr(),
-                    stride: width,
-                };
+                let scores = Rows { numbers: scores, rows, taps: &[0] };
+                let tile = scores.tile(values, panel, products.as_mut_ptr(), width);
                 // SAFETY: the scores have all rows, the panel a row for each key, `products` room for the tile.
                 unsafe { kernel(&tile) };
                 for (row, products) in products.chunks_exact(width).take(rows.len()).enumerate() {
