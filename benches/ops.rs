@@ -71,7 +71,7 @@ const NORMS: [(usize, usize, usize); 5] = [(2, 64, 320), (2, 32, 640), (2, 16, 1
 fn main() -> Result<()> {
     ops::keep_memory();
     let mut words: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    let products = if words.iter().any(|word| word == "bf16") { Products::Bf16 } else { Products::F32 };
+    let products = if words.iter().any(|word| word == "bf16") { Products::Half } else { Products::F32 };
     words.retain(|word| word != "bf16");
     let mut table = Table { products, peak: peak(products)?, word: words.pop().unwrap_or_default() };
     println!("{products:?}, best product: {:.0} GFLOP/s on {} threads", table.peak, rayon::current_num_threads());
@@ -136,7 +136,7 @@ fn main() -> Result<()> {
 
 /// Random numbers, as the layer before would give them.
 fn operand(products: Products, shape: &[usize]) -> Result<Tensor> {
-    let is_bf16 = products == Products::Bf16 && ops::has_bf16();
+    let is_bf16 = products == Products::Half && ops::has_bf16();
     random(shape)?.to_dtype(if is_bf16 { DType::BF16 } else { DType::F32 })
 }
 
@@ -176,7 +176,7 @@ impl Table {
         }
         let (kernel, x, plain) = case()?;
         let error = relative_rms(&kernel(&x)?, &plain(&x)?)?;
-        let limit = if self.products == Products::Bf16 { 1e-2 } else { 1e-5 };
+        let limit = if self.products == Products::Half { 1e-2 } else { 1e-5 };
         assert!(error < limit, "{name}: relative RMS error {error:.1e}");
         let seconds = median(5, || kernel(&x))?;
         let rate = flop / seconds / 1e9;

@@ -125,11 +125,11 @@ fn attention_equals_its_plain_twin() {
 #[test]
 fn norms_are_rounded_to_bf16_where_products_take_it() -> Result<()> {
     let (x, weight, bias) = (random(&[2, 7, 5, 96], 1), random(&[96], 2), random(&[96], 3));
-    let norm = GroupNorm::new(Products::Bf16, &weight, &bias, 1e-5)?;
+    let norm = GroupNorm::new(Products::Half, &weight, &bias, 1e-5)?;
     let plain = ops::group_norm_plain(&x, &weight, &bias, 1e-5)?;
     assert_close("group norm", &norm.forward(&x)?, &plain, BF16);
     assert_close("group norm, silu", &norm.forward_silu(&x)?, &plain.silu()?, 5e-6);
-    let ours = LayerNorm::new(Products::Bf16, &weight, &bias)?.forward(&x)?;
+    let ours = LayerNorm::new(Products::Half, &weight, &bias)?.forward(&x)?;
     assert_close("layer norm", &ours, &ops::layer_norm_plain(&x, &weight, &bias)?, BF16);
     Ok(())
 }
@@ -140,17 +140,17 @@ fn bf16_products_keep_three_digits() -> Result<()> {
     const LIMIT: f64 = 4e-3;
     for [n, c_in, c_out] in [[13, 320, 48], [97, 33, 47], [200, 1280, 320]] {
         let (x, w) = (random(&[n, c_in], 1), weight(&[c_out, c_in], 2));
-        let linear = Linear::new(Products::Bf16, &w, None)?;
+        let linear = Linear::new(Products::Half, &w, None)?;
         let plain = ops::linear_plain(&x, &w, None)?;
         assert_close("linear", &linear.forward(&x)?, &plain, LIMIT);
         assert_close("linear, operand", &linear.forward_operand(&x)?, &plain, LIMIT);
     }
     let (x, w, b) = (random(&[1, 50, 320], 1), weight(&[256, 320], 2), random(&[256], 3));
-    let ours = Geglu::from_tensors(Products::Bf16, &w, &b)?.forward(&x)?;
+    let ours = Geglu::from_tensors(Products::Half, &w, &b)?.forward(&x)?;
     assert_close("geglu", &ours, &ops::geglu_plain(&x, &w, &b)?, LIMIT);
     for (c_in, c_out, stride) in [(320, 330, 1), (64, 1280, 1), (64, 64, 1), (64, 64, 2), (321, 320, 1)] {
         let (x, k, b) = (random(&[2, 5, 7, c_in], 1), weight(&[c_out, c_in, 3, 3], 2), random(&[c_out], 3));
-        let ours = Conv2d::new(Products::Bf16, &k, &b, stride)?.forward(&x)?;
+        let ours = Conv2d::new(Products::Half, &k, &b, stride)?.forward(&x)?;
         assert_close("convolution", &ours, &ops::conv3x3_plain(&x, &k, &b, stride)?, LIMIT);
     }
     // Operands that are bf16 already, so that scores are exact: small ones, and some far beyond what 2ˣ can be.
@@ -158,7 +158,7 @@ fn bf16_products_keep_three_digits() -> Result<()> {
         for [n, m, heads, d] in [[300, 300, 8, 40], [100, 77, 2, 80], [97, 513, 1, 160], [5, 9, 1, 4], [5, 9, 1, 3]] {
             let [q, k, v] = [n, m, m].map(|rows| random(&[2, rows, heads * d], rows as u64).to_dtype(DType::BF16));
             let (q, k, v) = ((q? * scale)?, k?, v?);
-            let ours = ops::attention(Products::Bf16, &q, &k, &v, heads)?;
+            let ours = ops::attention(Products::Half, &q, &k, &v, heads)?;
             let [q, k, v] = [q, k, v].map(|x| x.to_dtype(DType::F32));
             let plain = ops::attention_plain(&q?, &k?, &v?, heads)?;
             assert_close(&format!("attention {n}×{m}, {heads} heads of {d}, {scale}"), &ours, &plain, LIMIT);
@@ -187,7 +187,7 @@ fn attention_hides_no_nan() -> Result<()> {
         let rows: Vec<Vec<f32>> = y.to_dtype(DType::F32)?.squeeze(0)?.to_vec2()?;
         Ok(rows.iter().map(|row| row.iter().all(|y| y.is_nan())).collect())
     };
-    for products in [Products::F32, Products::Bf16] {
+    for products in [Products::F32, Products::Half] {
         for scale in [1., 100.] {
             let [q, k] = [20, 70].map(|rows| random(&[1, rows, 16], 2) * scale);
             let (q, k) = (q?, k?);

@@ -3,7 +3,9 @@
 mod cores;
 
 use crate::ops;
-use anyhow::{Context, Result, bail, ensure};
+#[cfg(not(feature = "cuda"))]
+use anyhow::bail;
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
 use cores::Cores;
 use std::fmt;
@@ -82,13 +84,39 @@ impl Choice {
     }
 
     fn unit(self) -> Result<Unit> {
-        let cores = match self {
-            Self::Auto | Self::Cpu => None,
-            Self::Cores(first, last) => Some(Cores::new(first..=last).with_context(|| format!("--device {self}"))?),
-            Self::Cuda(card) => bail!("--device cuda:{card}: this txt2img was built without CUDA; use --device cpu"),
+        let (device, cores) = match self {
+            Self::Auto if cards() > 0 => return Self::Cuda(0).unit(),
+            Self::Auto | Self::Cpu => (Device::Cpu, None),
+            Self::Cores(first, last) => {
+                let cores = Cores::new(first..=last).with_context(|| format!("--device {self}"))?;
+                (Device::Cpu, Some(cores))
+            }
+            Self::Cuda(card) => (open(card).with_context(|| format!("--device {self}"))?, None),
         };
-        Ok(Unit { device: Device::Cpu, name: self.to_string(), cores })
+        Ok(Unit { device, name: self.to_string(), cores })
     }
+}
+
+/// How many cards there are, to a program that can use them.
+#[cfg(feature = "cuda")]
+fn cards() -> usize {
+    ops::cards()
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cards() -> usize {
+    0
+}
+
+#[cfg(feature = "cuda")]
+fn open(card: usize) -> Result<Device> {
+    ensure!(card < cards(), "there is no such card; there are {}", cards());
+    Ok(ops::open_card(card)?)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open(_card: usize) -> Result<Device> {
+    bail!("this txt2img was built without CUDA; use --device cpu")
 }
 
 impl Choices {
@@ -118,6 +146,15 @@ pub struct Unit {
 }
 
 impl Unit {
+    /// What the networks multiply here: in autocast f16 as the original, but on processors bf16, if they have it.
+    pub fn dtype(&self, precision: Precision) -> DType {
+        match precision {
+            Precision::Autocast if self.device.is_cuda() => DType::F16,
+            Precision::Autocast if ops::has_bf16() => DType::BF16,
+            Precision::Full | Precision::Autocast => DType::F32,
+        }
+    }
+
     /// Does something with the device's own threads, if it has any.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         match &self.cores {
@@ -134,16 +171,6 @@ pub enum Precision {
     Full,
     /// Half precision where the original has it.
     Autocast,
-}
-
-impl Precision {
-    /// What the networks multiply: in autocast bf16, on processors that have it, where the original has f16.
-    pub fn dtype(self) -> DType {
-        match self {
-            Self::Autocast if ops::has_bf16() => DType::BF16,
-            Self::Full | Self::Autocast => DType::F32,
-        }
-    }
 }
 
 /// How many threads compute; before any of them has started.

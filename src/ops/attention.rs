@@ -2,6 +2,8 @@
 
 use super::Products;
 use super::cpu::{self, Shape};
+#[cfg(feature = "cuda")]
+use super::cuda;
 use candle_core::{D, Result, Tensor, bail};
 use candle_nn::ops::softmax_last_dim;
 
@@ -11,6 +13,10 @@ pub fn attention(products: Products, q: &Tensor, k: &Tensor, v: &Tensor, heads: 
     let m = k.dim(1)?;
     if k.dims() != [b, m, c] || v.dims() != [b, m, c] || m == 0 || c % heads != 0 {
         bail!("attention of {:?} to {:?} and {:?} in {heads} heads", q.dims(), k.dims(), v.dims());
+    }
+    #[cfg(feature = "cuda")]
+    if q.device().is_cuda() {
+        return cuda::attention(q, k, v, heads);
     }
     let shape = Shape { b, n, m, h: heads, d: c / heads };
     let y =

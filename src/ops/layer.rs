@@ -107,7 +107,7 @@ impl Layer {
                 let multiplications = 2. * rows * m as f64 * c as f64;
                 match products {
                     Products::F32 => Cost { in_f32: multiplications, ..Cost::default() },
-                    Products::Bf16 => Cost { in_bf16: multiplications, ..Cost::default() },
+                    Products::Half => Cost { in_bf16: multiplications, ..Cost::default() },
                 }
             }
         }

@@ -2,14 +2,15 @@
 
 use super::Products;
 use super::cpu::{self, Act, Epilogue, Packed, Places};
-use candle_core::{D, Result, Tensor, bail};
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::products::{Added, Product, no_kernels};
+use candle_core::{D, Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
-/// A linear layer, its weight packed once, at load.
+/// A linear layer, its weight packed once, at load, for the device that it came on.
 pub struct Linear {
-    products: Products,
-    weight: Packed, // (C_in, C_out)
-    bias: Option<Vec<f32>>,
+    product: Box<dyn Product>,
     c_in: usize,
     c_out: usize,
 }
@@ -30,42 +31,40 @@ impl Linear {
     /// weight: (C_out, C_in), bias: (C_out).
     pub fn new(products: Products, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
         let (c_out, c_in) = weight.dims2()?;
-        let packed = cpu::numbers(weight, |weight| Ok(Packed::from_rows(cpu::isa(), products, weight, c_in)))?;
-        Ok(Self { products, weight: packed, bias: bias.map(Tensor::to_vec1).transpose()?, c_in, c_out })
+        let product: Box<dyn Product> = match weight.device() {
+            Device::Cpu => Box::new(OnProcessor::new(products, weight, bias, Act::None)?),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => Box::new(cuda::Product::linear(products, weight, bias)?),
+            device => no_kernels(device)?,
+        };
+        Ok(Self { product, c_in, c_out })
     }
 
     /// x: (…, C_in) → (…, C_out).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.apply(x, Epilogue::default())
+        self.apply(x, Added::default(), false)
     }
 
     /// The same, as an operand of the same products.
     pub fn forward_operand(&self, x: &Tensor) -> Result<Tensor> {
-        self.apply(x, Epilogue { made_for: self.products.possible(cpu::isa(), self.c_out), ..Epilogue::default() })
+        self.apply(x, Added::default(), true)
     }
 
     /// The same, with a residual (…, C_out) added.
     pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
-        cpu::numbers(residual, |residual| self.apply(x, Epilogue { residual: Some(residual), ..Epilogue::default() }))
+        self.apply(x, Added { residual: Some(residual), ..Added::default() }, false)
     }
 
-    fn apply<'a>(&'a self, x: &Tensor, mut epilogue: Epilogue<'a>) -> Result<Tensor> {
-        epilogue.bias = self.bias.as_deref();
-        let width = if epilogue.act == Act::Geglu { self.c_out / 2 } else { self.c_out };
-        let mut shape = x.dims().to_vec();
-        if shape.pop() != Some(self.c_in) {
+    fn apply(&self, x: &Tensor, added: Added, operand: bool) -> Result<Tensor> {
+        if x.dims().last() != Some(&self.c_in) {
             bail!("a linear layer takes {} channels, not {:?}", self.c_in, x.dims());
         }
-        let n: usize = shape.iter().product();
-        shape.push(width);
-        if let Some(residual) = epilogue.residual
-            && residual.len() != n * width
+        if let Some(residual) = added.residual
+            && residual.elem_count() != x.elem_count() / self.c_in * self.c_out
         {
-            bail!("a residual of {} numbers does not fit {shape:?}", residual.len());
+            bail!("a residual {:?} does not fit {:?} times {} channels", residual.dims(), x.dims(), self.c_out);
         }
-        let rows: Vec<usize> = (0..n).map(|row| row * self.c_in).collect();
-        let places = Places { rows: &rows, taps: &[0] };
-        cpu::tensor(cpu::operand(x, |x| Ok(cpu::gemm(x, places, &self.weight, epilogue)))?, shape)
+        self.product.apply(x, added, operand)
     }
 }
 
@@ -81,24 +80,80 @@ impl Geglu {
 
     /// weight: (2C_out, C_in), bias: (2C_out).
     pub fn from_tensors(products: Products, weight: &Tensor, bias: &Tensor) -> Result<Self> {
-        let (c_out, lanes) = (weight.dim(0)? / 2, cpu::isa().lanes());
-        if c_out % lanes != 0 {
-            bail!("GEGLU takes a multiple of {lanes} channels, not {c_out}");
-        }
-        // A vector of values, a vector of gates, and so on.
-        let order: Vec<u32> = (0..c_out)
-            .step_by(lanes)
-            .flat_map(|first| (first..first + lanes).chain(c_out + first..c_out + first + lanes))
-            .map(|row| row as u32)
-            .collect();
-        let order = Tensor::new(order, weight.device())?;
-        Ok(Self(Linear::new(products, &weight.index_select(&order, 0)?, Some(&bias.index_select(&order, 0)?))?))
+        let (c_out, c_in) = (weight.dim(0)? / 2, weight.dim(1)?);
+        let product: Box<dyn Product> = match weight.device() {
+            Device::Cpu => {
+                let [weight, bias] = interleaved([weight, bias], cpu::isa().lanes())?;
+                Box::new(OnProcessor::new(products, &weight, Some(&bias), Act::Geglu)?)
+            }
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => {
+                let [weight, bias] = interleaved([weight, bias], cuda::GEGLU_RUN)?;
+                Box::new(cuda::Product::geglu(products, &weight, &bias)?)
+            }
+            device => no_kernels(device)?,
+        };
+        Ok(Self(Linear { product, c_in, c_out }))
     }
 
     /// x: (…, C_in) → (…, C_out), an operand of the same products.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let made_for = self.0.products.possible(cpu::isa(), self.0.c_out / 2);
-        self.0.apply(x, Epilogue { act: Act::Geglu, made_for, ..Epilogue::default() })
+        self.0.forward_operand(x)
+    }
+}
+
+/// Rows, values first and then gates, in another order: `run` values, `run` gates, and so on.
+fn interleaved(rows: [&Tensor; 2], run: usize) -> Result<[Tensor; 2]> {
+    let c_out = rows[0].dim(0)? / 2;
+    if c_out % run != 0 {
+        bail!("GEGLU takes a multiple of {run} channels, not {c_out}");
+    }
+    let order: Vec<u32> = (0..c_out)
+        .step_by(run)
+        .flat_map(|first| (first..first + run).chain(c_out + first..c_out + first + run))
+        .map(|row| row as u32)
+        .collect();
+    let order = Tensor::new(order, rows[0].device())?;
+    Ok([rows[0].index_select(&order, 0)?, rows[1].index_select(&order, 0)?])
+}
+
+/// A linear layer for the kernels of ops/cpu.
+struct OnProcessor {
+    products: Products,
+    weight: Packed, // (C_in, C_out)
+    bias: Option<Vec<f32>>,
+    act: Act,
+    c_in: usize,
+    width: usize,
+}
+
+impl OnProcessor {
+    fn new(products: Products, weight: &Tensor, bias: Option<&Tensor>, act: Act) -> Result<Self> {
+        let (rows, c_in) = weight.dims2()?;
+        let packed = cpu::numbers(weight, |weight| Ok(Packed::from_rows(cpu::isa(), products, weight, c_in)))?;
+        let width = if act == Act::Geglu { rows / 2 } else { rows };
+        Ok(Self { products, weight: packed, bias: bias.map(Tensor::to_vec1).transpose()?, act, c_in, width })
+    }
+
+    fn multiply(&self, x: &Tensor, residual: Option<&[f32]>, operand: bool) -> Result<Tensor> {
+        let made_for = if operand { self.products.possible(cpu::isa(), self.width) } else { Products::F32 };
+        let epilogue = Epilogue { bias: self.bias.as_deref(), act: self.act, made_for, residual };
+        let mut shape = x.dims().to_vec();
+        shape.pop();
+        let n: usize = shape.iter().product();
+        shape.push(self.width);
+        let rows: Vec<usize> = (0..n).map(|row| row * self.c_in).collect();
+        let places = Places { rows: &rows, taps: &[0] };
+        cpu::tensor(cpu::operand(x, |x| Ok(cpu::gemm(x, places, &self.weight, epilogue)))?, shape)
+    }
+}
+
+impl Product for OnProcessor {
+    fn apply(&self, x: &Tensor, added: Added, operand: bool) -> Result<Tensor> {
+        match added.residual {
+            Some(residual) => cpu::numbers(residual, |residual| self.multiply(x, Some(residual), operand)),
+            None => self.multiply(x, None, operand),
+        }
     }
 }
 

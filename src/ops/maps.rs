@@ -1,12 +1,21 @@
 //! Maps made of others: larger, or of more channels.
 
 use super::cpu;
+#[cfg(feature = "cuda")]
+use super::cuda;
 use candle_core::{D, Result, Tensor, bail};
 
 /// Every pixel four times, then cut to (height, width): (B, h, w, C) → (B, height, width, C), where
 /// `height` is 2h or 2h - 1 and `width` 2w or 2w - 1.
 pub fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
     let (b, h, w, c) = x.dims4()?;
+    if height.div_ceil(2) != h || width.div_ceil(2) != w {
+        bail!("{:?} does not double to {height}×{width}", x.dims());
+    }
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return cuda::upsample_nearest(x, height, width);
+    }
     let pixel = |i: usize| {
         let (line, column) = (i / width, i % width);
         (line / height * h + line % height / 2) * w + column / 2
@@ -29,6 +38,10 @@ pub fn concat(x: &Tensor, skip: &Tensor) -> Result<Tensor> {
     let ((b, h, w, c_x), (b_skip, h_skip, w_skip, c_skip)) = (x.dims4()?, skip.dims4()?);
     if (h, w) != (h_skip, w_skip) || b_skip == 0 || b % b_skip != 0 {
         bail!("{:?} and {:?} do not go together", x.dims(), skip.dims());
+    }
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return cuda::concat(x, skip);
     }
     let (pixels, pixels_skip, c) = (b * h * w, b_skip * h * w, c_x + c_skip);
     let copy = |x: &[f32], skip: &[f32]| {

@@ -8,30 +8,28 @@ mod conv2d;
 // Indices name the lane, row or point that a line is about.
 #[allow(unsafe_code, clippy::needless_range_loop)]
 mod cpu;
+#[cfg(feature = "cuda")]
+#[allow(unsafe_code)]
+mod cuda;
 pub mod layer;
 mod linear;
 mod maps;
 mod norm;
-
-use candle_core::DType;
-use candle_nn::VarBuilder;
+mod products;
+mod replay;
 
 pub use attention::{attention, attention_plain};
 pub use conv2d::{Conv2d, conv1x1, conv3x3, conv3x3_plain, conv3x3_stride2};
-pub use cpu::{Products, keep_memory};
+pub use cpu::keep_memory;
+#[cfg(feature = "cuda")]
+pub use cuda::{count as cards, open as open_card, out_of_memory};
 pub use linear::{Geglu, Linear, geglu_plain, linear, linear_no_bias, linear_plain};
 pub use maps::{concat, concat_plain, upsample_nearest, upsample_nearest_plain};
 pub use norm::{GroupNorm, LayerNorm, group_norm, group_norm_plain, layer_norm, layer_norm_plain};
+pub use products::Products;
+pub use replay::Replay;
 
 /// Whether this processor multiplies bf16 faster than f32.
 pub fn has_bf16() -> bool {
     cpu::isa() == cpu::Isa::Avx512Bf16
-}
-
-impl Products {
-    /// What a network that is built with this dtype multiplies: bf16 for bf16, else f32. Its weights come as f32 either way.
-    pub fn of(vb: VarBuilder) -> (Self, VarBuilder) {
-        let products = if vb.dtype() == DType::BF16 { Self::Bf16 } else { Self::F32 };
-        (products, vb.to_dtype(DType::F32))
-    }
 }

@@ -55,6 +55,8 @@ const MOST_PNG: f64 = 3.1;
 /// What a run takes: memory at its worst moment, time, disk.
 #[derive(Default)]
 pub struct Estimate {
+    /// Of which nothing is known.
+    on_cards: bool,
     /// Bytes, for good.
     weights: f64,
     /// Bytes, of maps under way.
@@ -72,9 +74,14 @@ impl Estimate {
     /// # Errors
     /// When the threads that the job names cannot be started, or the device fails.
     pub fn new(job: &Job, text: TextConfig, prompts: &Prompts) -> Result<Self> {
-        let products = if job.precision.dtype() == DType::BF16 { Products::Bf16 } else { Products::F32 };
+        let is_half = job.units.iter().any(|unit| unit.dtype(job.precision) != DType::F32);
+        let products = if is_half { Products::Half } else { Products::F32 };
         let (speed, text) = (measured(job)?, text::layers::layers(text, prompts.chunks));
-        let mut estimate = Self { weights: weights(job, &text, products), ..Self::default() };
+        let mut estimate = Self {
+            on_cards: job.units.iter().any(|unit| unit.device.is_cuda()),
+            weights: weights(job, &text, products),
+            ..Self::default()
+        };
         estimate.seconds = prompts.different as f64 * speed.seconds(&text, Products::F32);
         for alike in work(job, prompts.chunks) {
             estimate.add(job, alike, products, &speed);
@@ -110,13 +117,17 @@ impl Estimate {
 
     /// A line for each.
     pub fn rows(&self) -> Vec<Row> {
-        let Self { weights, activations, grid, seconds, pixels } = *self;
+        let Self { on_cards, weights, activations, grid, seconds, pixels } = *self;
         let memory = bytes(PROGRAM + weights + activations + grid);
         let (disk, most) = (bytes(PNG * pixels), bytes(MOST_PNG * pixels));
+        let disk = Row::new("disk", format_args!("about {disk}, up to {most}"));
+        if on_cards {
+            return vec![Row::new("time", "not known on cards"), disk];
+        }
         vec![
             Row::new("memory", format_args!("about {memory}, {} of them weights", bytes(weights))),
             Row::new("time", format_args!("about {}, if nothing else runs", duration(seconds))),
-            Row::new("disk", format_args!("about {disk}, up to {most}")),
+            disk,
         ]
     }
 }

@@ -31,7 +31,7 @@ impl Speed {
         const LARGE: usize = 4096; // 64 MB, more than caches hold
         Ok(Self {
             f32: product(Products::F32)?,
-            bf16: product(Products::Bf16)?,
+            bf16: product(Products::Half)?,
             memory: (4 * LARGE * LARGE) as f64 / seconds(Products::F32, 1, LARGE)?,
         })
     }

@@ -31,7 +31,7 @@ pub trait Noise {
     fn randn_latents(&mut self, shape: (usize, usize, usize, usize), device: &Device) -> candle_core::Result<Tensor> {
         let (b, h, w, c) = shape;
         let numbers = self.randn(b * h * w * c);
-        Tensor::from_vec(numbers, (b, c, h, w), device)?.permute((0, 2, 3, 1))?.contiguous()
+        Tensor::from_vec(numbers, (b, c, h, w), &Device::Cpu)?.permute((0, 2, 3, 1))?.contiguous()?.to_device(device)
     }
 
     /// The same in the shape of x.

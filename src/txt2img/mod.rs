@@ -147,8 +147,16 @@ fn terms(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>) -> Terms
         terms
             .insert("the config's name".into(), job.config_path.as_ref().map(|path| path.display().to_string()).into());
     }
-    terms.insert("what is multiplied".into(), products(job.precision.dtype()).into());
+    terms.insert("what is multiplied".into(), multiplied(job).into());
     terms
+}
+
+/// What the devices multiply: pictures may differ by which of them drew one.
+fn multiplied(job: &Job) -> String {
+    let mut names: Vec<_> = job.units.iter().map(|unit| products(unit.dtype(job.precision))).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join(", ")
 }
 
 /// Every device draws its share of the tasks.

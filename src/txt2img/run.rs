@@ -121,7 +121,7 @@ impl<'a> Run<'a> {
             None => None,
         };
         let mut run = Self { job, checkpoint, unit, progress, engines: vec![], stream, start, pictures, is_checked };
-        run.add_engine(job.precision.dtype())?;
+        run.add_engine(unit.dtype(job.precision))?;
         Ok(run)
     }
 
@@ -183,7 +183,7 @@ impl<'a> Run<'a> {
             interrupt::check()
         };
         let latents = sampler.sample(&watched, x, noise, &mut tick)?;
-        let mut broken = (!watched.is_finite()).then_some(Stage::Step);
+        let mut broken = (!watched.is_finite()?).then_some(Stage::Step);
         for context in conds.iter().chain(&unconds) {
             if !is_finite(context)? {
                 broken = Some(Stage::Text);
@@ -274,7 +274,7 @@ impl<'a> Run<'a> {
 
 /// What is multiplied, by its name.
 pub fn products(dtype: DType) -> &'static str {
-    if dtype == DType::F32 { "f32" } else { "bf16" }
+    dtype.as_str()
 }
 
 /// Where the noise of each picture comes from.

@@ -6,7 +6,7 @@ pub mod layers;
 use crate::config::VaeConfig;
 use crate::ops::{Conv2d, GroupNorm, Linear, conv1x1, conv3x3, group_norm, upsample_nearest};
 use blocks::{AttnBlock, ResnetBlock};
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use rayon::prelude::*;
 
@@ -63,7 +63,7 @@ impl Decoder {
         for level in &self.up {
             x = level.forward(&x)?;
         }
-        self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
+        self.conv_out.forward(&self.norm_out.forward_silu(&x)?)?.to_dtype(DType::F32)
     }
 }
 

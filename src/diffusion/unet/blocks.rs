@@ -29,9 +29,9 @@ impl ResBlock {
         })
     }
 
-    /// x: (B, h, w, C_in), t: (1, C_time) → (B, h, w, C_out).
+    /// x: (B, h, w, C_in), t: (1, C_time), activated → (B, h, w, C_out).
     pub fn forward(&self, x: &Tensor, t: &Tensor) -> Result<Tensor> {
-        let time = self.emb.forward(&t.silu()?)?; // (1, C_out)
+        let time = self.emb.forward(t)?; // (1, C_out)
         let y = self.in_conv.forward_shift(&self.in_norm.forward_silu(x)?, &time)?; // (B, h, w, C_out)
         let y = self.out_norm.forward_silu(&y)?;
         match &self.skip {

@@ -6,16 +6,20 @@ pub mod layers;
 mod time;
 
 use crate::config::UNetConfig;
-use crate::ops::{Conv2d, GroupNorm, concat, conv3x3, group_norm};
+use crate::ops::{Conv2d, GroupNorm, Replay, concat, conv3x3, group_norm};
 use attention::{KeysValues, SpatialTransformer};
 use blocks::{Block, ResBlock, input_shapes, output_shapes};
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use rayon::prelude::*;
 use time::TimeEmbedding;
 
 /// A prompt, as each transformer of a UNet reads it.
-pub struct Prompt(Vec<Vec<KeysValues>>);
+pub struct Prompt {
+    transformers: Vec<Vec<KeysValues>>,
+    /// Of the steps that it is looked at in.
+    replay: Replay,
+}
 
 /// Field names are those of the checkpoint's `model.diffusion_model`.
 pub struct UNet {
@@ -63,27 +67,33 @@ impl UNet {
         let (input, output) = (self.input_blocks.iter(), self.output_blocks.iter());
         let transformers =
             input.filter_map(transformer).chain([&self.middle_block.1]).chain(output.filter_map(transformer));
-        Ok(Prompt(transformers.map(|transformer| transformer.read(context)).collect::<Result<_>>()?))
+        let transformers = transformers.map(|transformer| transformer.read(context)).collect::<Result<_>>()?;
+        Ok(Prompt { transformers, replay: Replay::default() })
     }
 
     /// x: (B, h, w, 4) latents, t: the timestep of all of them, prompt: of R·B contexts, R for each of the latents →
     /// eps (R·B, h, w, 4). What comes before the first look at the contexts is computed once for all R.
     pub fn forward(&self, x: &Tensor, t: f64, prompt: &Prompt) -> Result<Tensor> {
         let t = self.time_embed.forward(t, x.device())?; // (1, C_time)
-        let prompts = &mut prompt.0.iter();
+        let eps = prompt.replay.run([x, &t], |[x, t]| self.blocks(x, t, &prompt.transformers))?;
+        eps.to_dtype(DType::F32)
+    }
+
+    fn blocks(&self, x: &Tensor, t: &Tensor, prompts: &[Vec<KeysValues>]) -> Result<Tensor> {
+        let prompts = &mut prompts.iter();
         let mut x = self.conv_in.forward(x)?;
         let mut skips = vec![x.clone()];
         for block in &self.input_blocks {
-            x = block.forward(&x, &t, prompts, (0, 0))?;
+            x = block.forward(&x, t, prompts, (0, 0))?;
             skips.push(x.clone());
         }
         let (first, transformer, last) = &self.middle_block;
-        x = transformer.forward(&first.forward(&x, &t)?, prompts.next().expect("one for each transformer"))?;
-        x = last.forward(&x, &t)?; // (R·B, h', w', C)
+        x = transformer.forward(&first.forward(&x, t)?, prompts.next().expect("one for each transformer"))?;
+        x = last.forward(&x, t)?; // (R·B, h', w', C)
         for block in &self.output_blocks {
             let skip = skips.pop().expect("as many skips as output blocks");
             let (_, h, w, _) = skips.last().unwrap_or(&skip).dims4()?;
-            x = block.forward(&concat(&x, &skip)?, &t, prompts, (h, w))?;
+            x = block.forward(&concat(&x, &skip)?, t, prompts, (h, w))?;
         }
         self.out_conv.forward(&self.out_norm.forward_silu(&x)?)
     }

@@ -4,8 +4,9 @@ use super::cost::Cost;
 use super::gemm::{Epilogue, Places, gemm};
 use super::isa::isa;
 use super::operand::Made;
-use super::packed::{Packed, Products};
+use super::packed::Packed;
 use super::winograd::{LANES, Size, Winograd};
+use crate::ops::Products;
 
 /// The size of an input: B maps of h·w pixels.
 #[derive(Clone, Copy)]
@@ -51,7 +52,7 @@ impl Way {
             // Too few for the transforms, and the less to save.
             _ if c_in < LANES || c_out < LANES => Self::Direct(Products::F32),
             // The smaller tile: the larger one's transforms would cost two digits of the three there are.
-            Products::Bf16 if c_in.min(c_out) >= ENOUGH_CHANNELS => Self::Winograd(Size::Two, Products::Bf16),
+            Products::Half if c_in.min(c_out) >= ENOUGH_CHANNELS => Self::Winograd(Size::Two, Products::Half),
             _ if c_out >= MANY_CHANNELS => Self::Winograd(Size::Two, Products::F32),
             _ => Self::Winograd(Size::Four, Products::F32),
         }

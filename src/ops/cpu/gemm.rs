@@ -5,11 +5,12 @@ use super::isa::Isa;
 use super::kernel::{Tile, prefetch};
 use super::math::{self, for_each_isa};
 use super::operand::{Made, Operand};
-use super::packed::{Packed, Panel, Products};
+use super::packed::{Packed, Panel};
 use super::parallel::{Shared, for_each};
 use super::portable;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
+use crate::ops::Products;
 
 /// Rows of A, made of B's slots: row r of tap t begins at slot `rows[r] + taps[t]`.
 #[derive(Clone, Copy)]
@@ -160,11 +161,11 @@ pub type Kernel = (unsafe fn(&Tile), usize);
 pub fn kernel(b: &Packed, vectors: usize) -> Kernel {
     match (b.isa, b.products, vectors) {
         #[cfg(target_arch = "x86_64")]
-        (_, Products::Bf16, 1) => (avx512::kernel_bf16::<12, 1>, 12),
+        (_, Products::Half, 1) => (avx512::kernel_bf16::<12, 1>, 12),
         #[cfg(target_arch = "x86_64")]
-        (_, Products::Bf16, 2) => (avx512::kernel_bf16::<12, 2>, 12),
+        (_, Products::Half, 2) => (avx512::kernel_bf16::<12, 2>, 12),
         #[cfg(target_arch = "x86_64")]
-        (_, Products::Bf16, _) => (avx512::kernel_bf16::<8, 3>, 8),
+        (_, Products::Half, _) => (avx512::kernel_bf16::<8, 3>, 8),
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx512 | Isa::Avx512Bf16, _, 1) => (avx512::kernel::<12, 1>, 12),
         #[cfg(target_arch = "x86_64")]
@@ -238,8 +239,8 @@ fn add<const BF16: bool, const STEP: usize>(
     for i in steps * STEP..columns {
         match made_for {
             Products::F32 => out[i] = y(i),
-            Products::Bf16 if i % 2 == 0 => out[i / 2] = pair(y(i), y(i + 1)),
-            Products::Bf16 => (),
+            Products::Half if i % 2 == 0 => out[i / 2] = pair(y(i), y(i + 1)),
+            Products::Half => (),
         }
     }
 }
@@ -260,7 +261,7 @@ fn geglu<const FMA: bool, const BF16: bool, const STEP: usize>(
             y[lane] = value
                 * match made_for {
                     Products::F32 => math::gelu::<FMA>(gate),
-                    Products::Bf16 => math::gelu_rough::<FMA>(gate),
+                    Products::Half => math::gelu_rough::<FMA>(gate),
                 };
         }
         store::<BF16, STEP>(&y, made_for, out, i);
@@ -273,6 +274,6 @@ fn store<const BF16: bool, const STEP: usize>(y: &[f32; STEP], made_for: Product
     match made_for {
         Products::F32 => out[i * STEP..][..STEP].copy_from_slice(y),
         // SAFETY: `BF16` comes from `for_each_isa`.
-        Products::Bf16 => unsafe { store_pairs::<BF16>(y, &mut out[i * STEP / 2..][..STEP / 2]) },
+        Products::Half => unsafe { store_pairs::<BF16>(y, &mut out[i * STEP / 2..][..STEP / 2]) },
     }
 }

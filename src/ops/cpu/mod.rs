@@ -32,5 +32,5 @@ pub use isa::{Isa, isa};
 pub use memory::keep_memory;
 pub use norm::{Norm, group_norm, layer_norm};
 pub use operand::Made;
-pub use packed::{Packed, Products};
+pub use packed::Packed;
 pub use tensor::{numbers, operand, tensor};

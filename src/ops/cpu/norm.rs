@@ -3,8 +3,8 @@
 use super::bf16::store_pairs;
 use super::math::{for_each_isa, silu};
 use super::operand::Made;
-use super::packed::Products;
 use super::parallel::{Shared, for_each};
+use crate::ops::Products;
 
 /// Pixels to a task.
 const CHUNK: usize = 256;
@@ -115,7 +115,7 @@ macro_rules! each_row {
                     $finish;
                 }
             }
-            Products::Bf16 => {
+            Products::Half => {
                 let mut numbers = vec![0.; $c];
                 for ($row, slots) in $x.chunks_exact($c).zip($y.chunks_exact_mut($c / 2)) {
                     let $out = &mut numbers[..];

@@ -1,8 +1,8 @@
 //! What products are made of, and what is made for them: numbers in slots of 32 bits.
 
 use super::bf16::{pairs, singles};
-use super::packed::Products;
 use super::parallel::{Shared, written};
+use crate::ops::Products;
 use half::bf16;
 use std::borrow::Cow;
 
@@ -18,15 +18,15 @@ impl<'a> Operand<'a> {
     pub fn len(self) -> usize {
         match self.products {
             Products::F32 => self.slots.len(),
-            Products::Bf16 => 2 * self.slots.len(),
+            Products::Half => 2 * self.slots.len(),
         }
     }
 
     /// Slots for these products.
     pub fn slots(self, products: Products) -> Cow<'a, [f32]> {
         match (self.products, products) {
-            (Products::F32, Products::Bf16) => pairs(self.slots).into(),
-            (Products::Bf16, Products::F32) => singles(self.slots).into(),
+            (Products::F32, Products::Half) => pairs(self.slots).into(),
+            (Products::Half, Products::F32) => singles(self.slots).into(),
             _ => self.slots.into(),
         }
     }
@@ -54,7 +54,7 @@ impl Made {
             // SAFETY: the caller's word.
             Products::F32 => Self::F32(unsafe { written(length, f) }),
             // SAFETY: as above.
-            Products::Bf16 => Self::Bf16(unsafe { written(length, f) }),
+            Products::Half => Self::Bf16(unsafe { written(length, f) }),
         }
     }
 }

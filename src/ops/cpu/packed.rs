@@ -5,20 +5,11 @@ use super::cost::Cost;
 use super::isa::Isa;
 use super::memory::in_large_pages;
 use super::parallel::{Shared, for_each};
+use crate::ops::Products;
 use std::array;
 
-/// How products are made; they are summed in f32 either way.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Products {
-    /// Of f32.
-    #[default]
-    F32,
-    /// Of bf16, where the processor has instructions for it and the numbers come in pairs; elsewhere of f32.
-    Bf16,
-}
-
 impl Products {
-    /// What can be made where these are wanted and `run` numbers follow each other.
+    /// What a processor can make where these are wanted and `run` numbers follow each other.
     pub fn possible(self, isa: Isa, run: usize) -> Self {
         if isa == Isa::Avx512Bf16 && run.is_multiple_of(2) { self } else { Self::F32 }
     }
@@ -27,7 +18,7 @@ impl Products {
     pub(super) fn slots(self, k: usize) -> usize {
         match self {
             Self::F32 => k,
-            Self::Bf16 => k / 2,
+            Self::Half => k / 2,
         }
     }
 }
@@ -67,7 +58,7 @@ impl Packed {
                 for (slot, column) in slots.iter_mut().zip(panel.column..n) {
                     *slot = match products {
                         Products::F32 => at(row, column),
-                        Products::Bf16 => bf16::pair(at(2 * row, column), at(2 * row + 1, column)),
+                        Products::Half => bf16::pair(at(2 * row, column), at(2 * row + 1, column)),
                     };
                 }
             }
@@ -119,7 +110,7 @@ impl Packed {
         let multiplications = k as f64 * n as f64;
         match products {
             Products::F32 => Cost { bytes, in_f32: multiplications, in_bf16: 0. },
-            Products::Bf16 => Cost { bytes, in_f32: 0., in_bf16: multiplications },
+            Products::Half => Cost { bytes, in_f32: 0., in_bf16: multiplications },
         }
     }
 
@@ -158,7 +149,7 @@ mod tests {
 
     #[test]
     fn weights_take_the_memory_that_is_foretold() {
-        for products in [Products::F32, Products::Bf16] {
+        for products in [Products::F32, Products::Half] {
             for (k, n) in [(64, 320), (5, 3), (30, 100)] {
                 let packed = Packed::new(isa(), products, 1, k, n, |_, _| 0.);
                 assert_eq!(Packed::cost(isa(), products, 1, k, n).bytes, 4. * packed.numbers.len() as f64);

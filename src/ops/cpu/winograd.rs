@@ -7,8 +7,9 @@ use super::cost::Cost;
 use super::gemm::{Epilogue, Rows, strip};
 use super::isa::Isa;
 use super::math::for_each_isa;
-use super::packed::{Packed, Products};
+use super::packed::Packed;
 use super::parallel::{Shared, for_each, written};
+use crate::ops::Products;
 use std::array;
 
 /// How large a tile is.
@@ -142,7 +143,7 @@ fn pack<const IN: usize, const POINTS: usize>(
             for (lane, o) in (panel.column..c_out.min(panel.column + width)).enumerate() {
                 let slots = match products {
                     Products::F32 => transform(o, slot),
-                    Products::Bf16 => {
+                    Products::Half => {
                         let (low, high) = (transform(o, 2 * slot), transform(o, 2 * slot + 1));
                         array::from_fn(|point| pair(low[point], high[point]))
                     }
@@ -289,7 +290,7 @@ fn transform_input<const BF16: bool, const IN: usize>(
                     // SAFETY: each tile has a row of its own at every point.
                     Products::F32 => unsafe { store(&line[j], out, offset) },
                     // SAFETY: as above; `BF16` comes from `for_each_isa`.
-                    Products::Bf16 => unsafe { store(&pair_vector::<BF16>(&line[j]), out, offset / 2) },
+                    Products::Half => unsafe { store(&pair_vector::<BF16>(&line[j]), out, offset / 2) },
                 }
             }
         }

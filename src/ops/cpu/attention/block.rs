@@ -2,13 +2,14 @@
 
 use super::QUERIES;
 use super::seen::{Seen, longest};
+use crate::ops::Products;
 #[cfg(target_arch = "x86_64")]
 use crate::ops::cpu::avx512;
 use crate::ops::cpu::bf16::pair_up;
 use crate::ops::cpu::gemm::{MOST_PRODUCTS, Rows, kernel};
 use crate::ops::cpu::isa::isa;
 use crate::ops::cpu::math::{EXACT, exp2, for_each_isa};
-use crate::ops::cpu::packed::{Packed, Products};
+use crate::ops::cpu::packed::Packed;
 
 /// Scores below this become powers of two as they are, whatever the largest of them is: no power is then too large or too
 /// small for f32, nor is a sum of as many as there can be, nor that times values up to 2²⁰.
@@ -38,7 +39,7 @@ impl<'a> Block<'a> {
         let products = keys.products;
         let (stride, width) = (keys.n.next_multiple_of(lanes), values.n.next_multiple_of(lanes));
         let scale = std::f32::consts::LOG2_E / (keys.k as f32).sqrt();
-        let are_pairs = products == Products::Bf16;
+        let are_pairs = products == Products::Half;
         // Cauchy and Schwarz: no score is larger than this.
         let bound = || {
             let longest_seen = seen.iter().map(|seen| seen.longest).fold(0., f32::max);
@@ -73,7 +74,7 @@ impl<'a> Block<'a> {
                 scores[seen.count..].fill(f32::NEG_INFINITY);
                 let gathered = &mut self.gathered[row * self.width..][..self.width];
                 softmax_step(scores, self.scale, &mut self.largest[row], &mut self.weight[row], gathered);
-                if self.products == Products::Bf16 {
+                if self.products == Products::Half {
                     pair_up(scores, &mut self.pairs[row * (self.stride / 2)..][..self.stride / 2]);
                 }
             }
@@ -122,7 +123,7 @@ impl<'a> Block<'a> {
     fn gather(&mut self, values: &Packed) {
         let (scores, stride) = match values.products {
             Products::F32 => (&self.scores, self.stride),
-            Products::Bf16 => (&self.pairs, self.stride / 2),
+            Products::Half => (&self.pairs, self.stride / 2),
         };
         let rows: Vec<usize> = (0..self.rows.len()).map(|row| row * stride).collect();
         let mut products = [0.; MOST_PRODUCTS];
@@ -149,7 +150,7 @@ impl<'a> Block<'a> {
         gathered.iter_mut().for_each(|x| *x *= inverse);
         match self.products {
             Products::F32 => out.copy_from_slice(&gathered[..out.len()]),
-            Products::Bf16 => pair_up(&gathered[..2 * out.len()], out),
+            Products::Half => pair_up(&gathered[..2 * out.len()], out),
         }
     }
 }

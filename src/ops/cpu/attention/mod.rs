@@ -5,8 +5,8 @@ mod seen;
 
 use super::isa::isa;
 use super::operand::{Made, Operand};
-use super::packed::Products;
 use super::parallel::{Shared, for_each};
+use crate::ops::Products;
 use block::Block;
 use rayon::prelude::*;
 use seen::Seen;

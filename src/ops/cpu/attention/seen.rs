@@ -1,9 +1,10 @@
 //! What queries look at, packed.
 
+use crate::ops::Products;
 use crate::ops::cpu::bf16::{halves, join};
 use crate::ops::cpu::isa::isa;
 use crate::ops::cpu::math::for_each_isa;
-use crate::ops::cpu::packed::{Packed, Products};
+use crate::ops::cpu::packed::Packed;
 
 /// A block of keys and their values, of one head.
 pub struct Seen {
@@ -20,7 +21,7 @@ impl Seen {
         let [key, value] = [k, v].map(|x| move |i: usize| &x[rows[i]..][..products.slots(d)]);
         let padded = match products {
             Products::F32 => count,
-            Products::Bf16 => count.next_multiple_of(2 * isa.lanes()),
+            Products::Half => count.next_multiple_of(2 * isa.lanes()),
         };
         let [keys] = Packed::several(isa, products, d, padded, |panel, [slots]| {
             let width = panel.vectors * isa.lanes();
@@ -38,7 +39,7 @@ impl Seen {
                 Products::F32 => (0..count).zip(rows).for_each(|(i, row)| {
                     row[..columns.len()].copy_from_slice(&value(i)[columns.clone()]);
                 }),
-                Products::Bf16 => (0..count).step_by(2).zip(rows).for_each(|(i, row)| {
+                Products::Half => (0..count).step_by(2).zip(rows).for_each(|(i, row)| {
                     let columns = columns.start / 2..columns.end / 2;
                     // An odd key at the end shares its slots with itself, of which one has no weight.
                     weave(&value(i)[columns.clone()], &value((i + 1).min(count - 1))[columns], row);
@@ -87,7 +88,7 @@ fn square(row: &[f32], products: Products) -> f32 {
 fn square_of_slot(slot: f32, products: Products) -> f32 {
     match products {
         Products::F32 => slot * slot,
-        Products::Bf16 => {
+        Products::Half => {
             let [low, high] = halves(slot);
             low * low + high * high
         }

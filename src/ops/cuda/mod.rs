@@ -1,0 +1,17 @@
+//! Kernels for NVIDIA cards, written in CUDA C++ (`kernels`) and compiled when the program is built.
+//!
+//! In half precision maps are f16 from the first layer to the last, channels last, and sums f32; else everything is f32.
+
+mod attention;
+mod card;
+mod graph;
+mod maps;
+mod norm;
+mod product;
+
+pub use attention::attention;
+pub use card::{count, open, out_of_memory};
+pub use graph::Graph;
+pub use maps::{concat, upsample_nearest};
+pub use norm::{GroupNorm, LayerNorm};
+pub use product::{GEGLU_RUN, Product};

@@ -1,0 +1,163 @@
+//! Group and layer normalisation.
+
+use super::card::{Card, EIGHT, Grid, LANES, address, as_numbers, launch, name_of, unwritten};
+use super::product::dtype_of;
+use crate::ops::norm::Norm;
+use crate::ops::{self, Products};
+use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
+use candle_core::{DType, Result, Tensor};
+
+const GROUPS: usize = 32;
+
+/// Channels times pixels that a block has in hand at once; more channels are left to candle's operations.
+const IN_HAND: usize = 4096;
+
+/// Threads of a block at most.
+const MOST_THREADS: usize = 512;
+
+/// Parts that a map's pixels are cut into at most.
+const MOST_PARTS: usize = 256;
+
+/// Steps that a thread takes through its part at least.
+const STEPS: usize = 4;
+
+/// Bytes of a part's moments of a group.
+const MOMENTS: usize = 3;
+
+/// A group norm on a card.
+pub struct GroupNorm {
+    dtype: DType,
+    weight: Tensor, // (C) in f32
+    bias: Tensor,   // (C) in f32
+    eps: f64,
+}
+
+/// `GroupNorm` of kernels/norm.cu.
+#[repr(C)]
+struct Groups {
+    x: u64,
+    weight: u64,
+    bias: u64,
+    moments: u64,
+    y: u64,
+    parts: i32,
+    pixels: i32,
+    c: i32,
+    eps: f32,
+    silu: i32,
+}
+
+// SAFETY: the kernels' struct has the same fields in the same order, all of them plain numbers.
+unsafe impl DeviceRepr for Groups {}
+
+impl GroupNorm {
+    /// weight, bias: (C).
+    pub fn new(products: Products, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Self> {
+        let [weight, bias] = [weight, bias].map(|x| as_numbers(x, DType::F32));
+        Ok(Self { dtype: dtype_of(products), weight: weight?, bias: bias?, eps })
+    }
+}
+
+impl Norm for GroupNorm {
+    fn apply(&self, x: &Tensor, silu: bool) -> Result<Tensor> {
+        let (b, h, w, c) = x.dims4()?;
+        if c > IN_HAND {
+            let x = as_numbers(x, DType::F32)?;
+            let y = ops::group_norm_plain(&x, &self.weight, &self.bias, self.eps)?;
+            return (if silu { y.silu()? } else { y }).to_dtype(self.dtype);
+        }
+        let x = as_numbers(x, self.dtype)?;
+        let device = x.device().as_cuda_device()?;
+        let (across, pixels) = (c / EIGHT, h * w);
+        let down = (IN_HAND / c).min(MOST_THREADS / across).clamp(1, pixels.max(LANES.div_ceil(across)));
+        let wanted = (2 * Card::of(device)?.multiprocessors).div_ceil(b);
+        let parts = pixels.div_ceil(STEPS * down).min(wanted).clamp(1, MOST_PARTS);
+        // SAFETY: the first kernel writes all moments, the second all of y.
+        let (moments, y) = unsafe {
+            let moments = unwritten(device, DType::F32, (b, parts, GROUPS, MOMENTS))?;
+            (moments, unwritten(device, self.dtype, x.shape())?)
+        };
+        let parameters = Groups {
+            x: address(&x)?,
+            weight: address(&self.weight)?,
+            bias: address(&self.bias)?,
+            moments: address(&moments)?,
+            y: address(&y)?,
+            parts: parts as i32,
+            pixels: pixels as i32,
+            c: c as i32,
+            eps: self.eps as f32,
+            silu: silu.into(),
+        };
+        let numbers = name_of(self.dtype);
+        let grid = |shared| Grid { blocks: [parts, b, 1], threads: [across, down], shared };
+        // SAFETY: the addresses are those of tensors of these shapes.
+        unsafe {
+            launch(device, &format!("group_moments_{numbers}"), grid(down * c * MOMENTS * 4), &parameters)?;
+            launch(device, &format!("group_norm_{numbers}"), grid(0), &parameters)?;
+        }
+        Ok(y)
+    }
+}
+
+/// A layer norm on a card.
+pub struct LayerNorm {
+    dtype: DType,
+    weight: Tensor, // (C) in f32
+    bias: Tensor,   // (C) in f32
+    eps: f64,
+}
+
+/// `LayerNorm` of kernels/norm.cu.
+#[repr(C)]
+struct Rows {
+    x: u64,
+    weight: u64,
+    bias: u64,
+    y: u64,
+    rows: i32,
+    c: i32,
+    eps: f32,
+}
+
+// SAFETY: the kernels' struct has the same fields in the same order, all of them plain numbers.
+unsafe impl DeviceRepr for Rows {}
+
+/// Rows to a block: a warp for each.
+const ROWS: usize = 4;
+
+impl LayerNorm {
+    /// weight, bias: (C).
+    pub fn new(products: Products, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Self> {
+        let [weight, bias] = [weight, bias].map(|x| as_numbers(x, DType::F32));
+        Ok(Self { dtype: dtype_of(products), weight: weight?, bias: bias?, eps })
+    }
+}
+
+impl Norm for LayerNorm {
+    fn apply(&self, x: &Tensor, _silu: bool) -> Result<Tensor> {
+        let c = self.weight.elem_count();
+        if c % EIGHT != 0 {
+            let x = as_numbers(x, DType::F32)?;
+            return ops::layer_norm_plain(&x, &self.weight, &self.bias)?.to_dtype(self.dtype);
+        }
+        let x = as_numbers(x, self.dtype)?;
+        let device = x.device().as_cuda_device()?;
+        let rows = x.elem_count() / c;
+        // SAFETY: the kernel writes all of it.
+        let y = unsafe { unwritten(device, self.dtype, x.shape())? };
+        let parameters = Rows {
+            x: address(&x)?,
+            weight: address(&self.weight)?,
+            bias: address(&self.bias)?,
+            y: address(&y)?,
+            rows: rows as i32,
+            c: c as i32,
+            eps: self.eps as f32,
+        };
+        let grid = Grid { blocks: [rows.div_ceil(ROWS), 1, 1], threads: [ROWS * LANES, 1], shared: 0 };
+        // SAFETY: the addresses are those of tensors of these shapes.
+        unsafe { launch(device, &format!("layer_norm_{}", name_of(self.dtype)), grid, &parameters)? };
+        Ok(y)
+    }
+}

@@ -1,0 +1,237 @@
+//! Linear layers and convolutions.
+
+use super::card::{Card, EIGHT, Grid, LANES, address, as_numbers, launch, name_of, unwritten};
+use super::maps::widened;
+use crate::ops::Products;
+use crate::ops::products::{Added, Product as OnDevice};
+use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
+use candle_core::{CudaDevice, DType, Result, Tensor};
+
+/// Values that stand side by side in GEGLU's weight, then as many gates.
+pub const GEGLU_RUN: usize = EIGHT / 2;
+
+/// Rows that are so few that the weight is read once for all of them.
+const FEW: usize = 4;
+
+/// Channels that are multiplied at a time.
+const STRETCH: usize = 32;
+
+/// A weight on a card, and how it is multiplied.
+pub struct Product {
+    dtype: DType,
+    weight: Tensor,       // (N, window, window, C), C filled up with zeros to a multiple of 8
+    bias: Option<Tensor>, // (N) in f32
+    n: usize,
+    c: usize,
+    window: usize,
+    stride: usize,
+    geglu: bool,
+}
+
+/// `Product` of kernels/product.cu.
+#[repr(C)]
+struct Parameters {
+    x: u64,
+    weight: u64,
+    bias: u64,
+    shift: u64,
+    residual: u64,
+    y: u64,
+    sums: u64,
+    slices: i32,
+    m: i32,
+    n: i32,
+    c: i32,
+    h: i32,
+    w: i32,
+    h_out: i32,
+    w_out: i32,
+    window: i32,
+    stride: i32,
+    residual_rows: i32,
+    geglu: i32,
+}
+
+// SAFETY: the kernels' struct has the same fields in the same order, all of them plain numbers.
+unsafe impl DeviceRepr for Parameters {}
+
+impl Product {
+    /// weight: (C_out, C_in), bias: (C_out).
+    pub fn linear(products: Products, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
+        let (n, c) = weight.dims2()?;
+        Self::new(products, &weight.reshape((n, 1, 1, c))?, bias, 1)
+    }
+
+    /// weight: (2C_out, C_in), bias: (2C_out): `GEGLU_RUN` values, as many gates, and so on.
+    pub fn geglu(products: Products, weight: &Tensor, bias: &Tensor) -> Result<Self> {
+        Ok(Self { geglu: true, ..Self::linear(products, weight, Some(bias))? })
+    }
+
+    /// weight: (C_out, C_in, 3, 3), bias: (C_out).
+    pub fn conv3x3(products: Products, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Self> {
+        Self::new(products, &weight.permute((0, 2, 3, 1))?, Some(bias), stride)
+    }
+
+    /// weight: (N, window, window, C).
+    fn new(products: Products, weight: &Tensor, bias: Option<&Tensor>, stride: usize) -> Result<Self> {
+        let (n, window, _, c) = weight.dims4()?;
+        let dtype = dtype_of(products);
+        let weight = widened(&weight.contiguous()?, c.next_multiple_of(EIGHT), dtype)?;
+        let bias = bias.map(|bias| as_numbers(bias, DType::F32)).transpose()?;
+        Ok(Self { dtype, weight, bias, n, c, window, stride, geglu: false })
+    }
+}
+
+impl OnDevice for Product {
+    fn apply(&self, x: &Tensor, added: Added, _operand: bool) -> Result<Tensor> {
+        let mut shape = x.dims().to_vec();
+        let width = if self.geglu { self.n / 2 } else { self.n };
+        // To a window of one point all pixels are one line.
+        let (h, w) = if self.window == 1 { (1, x.elem_count() / self.c) } else { (shape[1], shape[2]) };
+        let (h_out, w_out) = (h.div_ceil(self.stride), w.div_ceil(self.stride));
+        let maps = if self.window == 1 { 1 } else { shape[0] };
+        if self.window > 1 {
+            (shape[1], shape[2]) = (h_out, w_out);
+        }
+        if let Some(channels) = shape.last_mut() {
+            *channels = width;
+        }
+        let c = self.c.next_multiple_of(EIGHT);
+        let x = &widened(x, c, self.dtype)?;
+        let [shift, residual] = [added.shift, added.residual].map(|x| x.map(|x| as_numbers(x, self.dtype)).transpose());
+        let (shift, residual) = (shift?, residual?);
+        let m = maps * h_out * w_out;
+        let device = x.device().as_cuda_device()?;
+        let slices = if m <= FEW || self.geglu { 1 } else { 0 };
+        let way = Way::fastest(self.dtype, m, self.n, self.window * self.window * c.div_ceil(STRETCH), slices, device)?;
+        let at = |x: &Option<Tensor>| x.as_ref().map_or(Ok(0), address);
+        // SAFETY: the kernels write all of both.
+        let (y, sums) = unsafe {
+            let sums =
+                if way.slices > 1 { Some(unwritten(device, DType::F32, (way.slices, m, self.n))?) } else { None };
+            (unwritten(device, self.dtype, shape)?, sums)
+        };
+        let parameters = Parameters {
+            x: address(x)?,
+            weight: address(&self.weight)?,
+            bias: at(&self.bias)?,
+            shift: at(&shift)?,
+            residual: at(&residual)?,
+            y: address(&y)?,
+            sums: at(&sums)?,
+            slices: way.slices as i32,
+            m: m as i32,
+            n: self.n as i32,
+            c: c as i32,
+            h: h as i32,
+            w: w as i32,
+            h_out: h_out as i32,
+            w_out: w_out as i32,
+            window: self.window as i32,
+            stride: self.stride as i32,
+            residual_rows: m as i32,
+            geglu: self.geglu.into(),
+        };
+        let numbers = name_of(self.dtype);
+        // SAFETY: the addresses are those of tensors of these shapes.
+        unsafe {
+            if m <= FEW && self.window == 1 && !self.geglu {
+                let grid = Grid::of(self.n * LANES);
+                launch(device, &format!("product_rows_{numbers}"), grid, &parameters)?;
+            } else {
+                launch(device, way.tile.kernel, way.grid(m, self.n), &parameters)?;
+                if way.slices > 1 {
+                    let grid = Grid::of(m * self.n.div_ceil(EIGHT));
+                    launch(device, &format!("add_slices_{numbers}"), grid, &parameters)?;
+                }
+            }
+        }
+        Ok(y)
+    }
+}
+
+/// What is multiplied on cards.
+pub fn dtype_of(products: Products) -> DType {
+    match products {
+        Products::F32 => DType::F32,
+        Products::Half => DType::F16,
+    }
+}
+
+/// What a block of threads makes of y.
+#[derive(Clone, Copy)]
+struct Tile {
+    kernel: &'static str,
+    m: usize,
+    n: usize,
+    threads: usize,
+    /// Stretches of both sides under way in shared memory, in bytes.
+    shared: usize,
+    /// Products a multiprocessor makes in a clock where there is enough to do.
+    speed: f64,
+}
+
+const fn f16(kernel: &'static str, m: usize, n: usize, speed: f64) -> Tile {
+    Tile { kernel, m, n, threads: 128, shared: 4 * (m + n) * STRETCH * 2, speed }
+}
+
+/// Speeds are guesses: not measured.
+const F16: [Tile; 5] = [
+    f16("product_f16_128x160", 128, 160, 900.),
+    f16("product_f16_64x160", 64, 160, 850.),
+    f16("product_f16_128x128", 128, 128, 880.),
+    f16("product_f16_128x64", 128, 64, 760.),
+    f16("product_f16_64x64", 64, 64, 600.),
+];
+
+const F32: [Tile; 2] = [
+    Tile { kernel: "product_f32_128x128", m: 128, n: 128, threads: 256, shared: 0, speed: 90. },
+    Tile { kernel: "product_f32_64x64", m: 64, n: 64, threads: 64, shared: 0, speed: 60. },
+];
+
+/// A tile, and into how many parts the sums over k are cut, so that there is work for the whole card.
+#[derive(Clone, Copy)]
+struct Way {
+    tile: Tile,
+    slices: usize,
+}
+
+/// Blocks that a multiprocessor has at once.
+const AT_ONCE: usize = 2;
+
+/// Clocks until a block's first stretch is there and after its last.
+const START: f64 = 2000.;
+
+/// Clocks that another kernel costs, and bytes that all of the card reads or writes in one.
+const KERNEL: f64 = 4000.;
+const BYTES: f64 = 1500.;
+
+impl Way {
+    /// stretches: of k. slices: how many there must be, or 0.
+    fn fastest(dtype: DType, m: usize, n: usize, stretches: usize, slices: usize, device: &CudaDevice) -> Result<Self> {
+        let multiprocessors = Card::of(device)?.multiprocessors;
+        let tiles: &[Tile] = if dtype == DType::F16 { &F16 } else { &F32 };
+        let cuts: &[usize] = if slices > 0 { &[slices] } else { &[1, 2, 3, 4, 6, 8, 12, 16] };
+        let ways = tiles.iter().flat_map(|&tile| cuts.iter().map(move |&slices| Self { tile, slices }));
+        let clocks = |way: &Self| way.clocks(m, n, stretches, multiprocessors);
+        let fastest = ways.filter(|way| way.slices <= stretches).min_by(|a, b| clocks(a).total_cmp(&clocks(b)));
+        Ok(fastest.unwrap_or(Self { tile: tiles[0], slices: 1 }))
+    }
+
+    fn clocks(&self, m: usize, n: usize, stretches: usize, multiprocessors: usize) -> f64 {
+        let Self { tile, slices } = self;
+        let blocks = m.div_ceil(tile.m) * n.div_ceil(tile.n) * slices;
+        let block = (tile.m * tile.n * STRETCH * stretches.div_ceil(*slices)) as f64 / tile.speed + START;
+        // A block alone on its multiprocessor has it wait for memory now and then.
+        let alone = if blocks <= multiprocessors { 1.3 } else { 1. };
+        let rounds =
+            blocks.div_ceil(multiprocessors).next_multiple_of(if blocks > multiprocessors { AT_ONCE } else { 1 });
+        let adding = if *slices > 1 { KERNEL + (2 * 4 * slices * m * n) as f64 / BYTES } else { 0. };
+        rounds as f64 * block * alone + adding
+    }
+
+    fn grid(&self, m: usize, n: usize) -> Grid {
+        let Tile { threads, shared, .. } = self.tile;
+        Grid { blocks: [m.div_ceil(self.tile.m), n.div_ceil(self.tile.n), self.slices], threads: [threads, 1], shared }
+    }
+}
