@@ -2,8 +2,7 @@
 
 mod support;
 
-use candle_core::Device;
-use support::{assert_close, channels_last, nano, nano_config, tensors};
+use support::{assert_close, channels_last, device, nano, nano_config, tensors};
 use txt2img::diffusion::schedule::Schedule;
 
 /// The original against itself with another convolution library is at 3e-6.
@@ -61,7 +60,7 @@ fn every_size_of_latents_goes_through_the_unet() {
     let (model, context) = (nano(), tensors("modules/modules.safetensors")["context"].clone());
     let prompt = model.unet().read(&context).unwrap();
     for (h, w) in [(1, 1), (3, 5), (7, 2), (9, 16)] {
-        let x = candle_core::Tensor::ones((2, h, w, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let x = candle_core::Tensor::ones((2, h, w, 4), candle_core::DType::F32, &device()).unwrap();
         assert_eq!(model.unet().forward(&x, 1., &prompt).unwrap().dims(), [2, h, w, 4]);
     }
 }
@@ -105,4 +104,9 @@ fn a_rounded_or_broken_schedule_is_not_taken() {
 #[test]
 fn every_instruction_set_passes_these_tests() {
     support::pass_with_every_instruction_set();
+}
+
+#[test]
+fn a_card_passes_these_tests() {
+    support::pass_on_a_card();
 }

@@ -2,11 +2,12 @@
 
 mod support;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use serde_json::Value;
 use std::collections::HashMap;
 use support::{
-    Counting, TestRun, assert_close, assert_same_picture, channels_last, files_below, fixture, nano, read_png, tensors,
+    Counting, TestRun, assert_close, assert_same_picture, channels_last, device, files_below, fixture, nano, read_png,
+    tensors,
 };
 use txt2img::args::Args;
 use txt2img::job::{Batch, Job, Settings};
@@ -78,7 +79,7 @@ fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
     let model = nano();
     let mut noise = Counting::new(job.rng.noise(u64::from(job.seed)));
     let start = |noise: &mut Counting, batch: usize, settings: &Settings| {
-        noise.randn_latents((batch, settings.latent_height, settings.latent_width, 4), &Device::Cpu).unwrap()
+        noise.randn_latents((batch, settings.latent_height, settings.latent_width, 4), &device()).unwrap()
     };
     let fixed = job.fixed_code.map(|longest| start(&mut noise, longest, &job.lines.settings_of(0)));
     let (mut latents, mut contexts) = (vec![], vec![]);
@@ -118,4 +119,9 @@ fn no_case_is_left_out() {
     names.sort();
     listed.sort();
     assert_eq!(names, listed);
+}
+
+#[test]
+fn a_card_passes_these_tests() {
+    support::pass_on_a_card();
 }

@@ -16,7 +16,7 @@ pub fn attention(products: Products, q: &Tensor, k: &Tensor, v: &Tensor, heads: 
     }
     #[cfg(feature = "cuda")]
     if q.device().is_cuda() {
-        return cuda::attention(q, k, v, heads);
+        return cuda::attention(products, q, k, v, heads);
     }
     let shape = Shape { b, n, m, h: heads, d: c / heads };
     let y =

@@ -33,7 +33,7 @@ impl GroupNorm {
     /// products: of what it is followed by; weight, bias: (C), a multiple of 32.
     pub fn new(products: Products, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Self> {
         let channels = weight.elem_count();
-        if channels == 0 || channels % GROUPS != 0 {
+        if channels == 0 || !channels.is_multiple_of(GROUPS) {
             bail!("a group norm takes a multiple of {GROUPS} channels, not {channels}");
         }
         let norm: Box<dyn Norm> = match weight.device() {

@@ -7,9 +7,11 @@ use std::ffi::OsStr;
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 use tempfile::TempDir;
 use txt2img::checkpoint::Checkpoint;
 use txt2img::config::ModelConfig;
+use txt2img::device::Choices;
 use txt2img::model::Model;
 use txt2img::output::Picture;
 use txt2img::rng::{Generator, Noise};
@@ -18,10 +20,26 @@ pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
+/// Where the tests of this process compute, as `--device` names it.
+fn device_name() -> Option<String> {
+    std::env::var("TXT2IMG_TEST_DEVICE").ok()
+}
+
+/// The same device: the processor, unless the tests are done again on a card.
+pub fn device() -> Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    let open = || device_name().map_or(Device::Cpu, |name| device_of(&name).unwrap());
+    DEVICE.get_or_init(open).clone()
+}
+
+fn device_of(name: &str) -> anyhow::Result<Device> {
+    Ok(name.parse::<Choices>().unwrap().units(None)?.swap_remove(0).device)
+}
+
 /// Every tensor of a file, in f32.
 pub fn tensors(name: &str) -> HashMap<String, Tensor> {
     let file = fixture(name);
-    let tensors = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+    let tensors = candle_core::safetensors::load(file, &device()).unwrap();
     tensors.into_iter().map(|(name, tensor)| (name, tensor.to_dtype(DType::F32).unwrap())).collect()
 }
 
@@ -35,7 +53,7 @@ pub fn nano() -> Model {
 
 pub fn nano_from(checkpoint: &Path) -> Model {
     let checkpoint = Checkpoint::open(checkpoint).unwrap();
-    Model::load(&checkpoint, &nano_config(), &Device::Cpu, DType::F32, &|| ()).unwrap()
+    Model::load(&checkpoint, &nano_config(), &device(), DType::F32, &|| ()).unwrap()
 }
 
 /// (B, C, h, w), as torch has maps → (B, h, w, C), as we do.
@@ -46,7 +64,7 @@ pub fn channels_last(x: &Tensor) -> Tensor {
 /// Root mean square of the difference, relative to the expected.
 pub fn relative_rms(ours: &Tensor, expected: &Tensor) -> f64 {
     assert_eq!(ours.dims(), expected.dims());
-    let [ours, expected] = [ours, expected].map(|x| x.to_dtype(DType::F32).unwrap());
+    let [ours, expected] = [ours, expected].map(|x| x.to_device(&Device::Cpu).unwrap().to_dtype(DType::F32).unwrap());
     let power = |x: &Tensor| f64::from(x.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap());
     (power(&(&ours - &expected).unwrap()) / power(&expected)).sqrt()
 }
@@ -123,10 +141,14 @@ impl TestRun {
         self.alone(args).is_misuse("error: ")
     }
 
-    /// The program with the small model and OUTDIR `out`.
+    /// The program with the small model and OUTDIR `out`, where these tests compute.
     pub fn args<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
         let mut command = self.bare(["--outdir", "out", "--safety", "off"]);
-        command.arg("--config").arg(fixture("nano.yaml")).arg("--ckpt").arg(fixture("nano.ckpt")).args(args);
+        command.arg("--config").arg(fixture("nano.yaml")).arg("--ckpt").arg(fixture("nano.ckpt"));
+        if let Some(device) = device_name() {
+            command.args(["--device", &device]);
+        }
+        command.args(args);
         Run(command)
     }
 
@@ -249,13 +271,31 @@ impl Noise for Counting {
     }
 }
 
+/// The other tests of the file again, in a process that computes on a card, if there is one.
+///
+/// The test that calls this is named `a_card…`.
+#[allow(clippy::explicit_write)] // what `eprintln` says is not shown where tests pass
+pub fn pass_on_a_card() {
+    const CARD: &str = "cuda";
+    if let Err(error) = device_of(CARD) {
+        writeln!(std::io::stderr(), "skipped: {error:#}").unwrap();
+        return;
+    }
+    let mut tests = Command::new(std::env::current_exe().unwrap());
+    tests.args(["--skip", "every_instruction_set", "--skip", "a_card"]).env("TXT2IMG_TEST_DEVICE", CARD);
+    // What is recorded on a card is all that is asked of it meanwhile.
+    tests.args(["--test-threads", "1"]);
+    let output = tests.output().unwrap();
+    assert!(output.status.success(), "{}", stdout(&output));
+}
+
 /// The other tests of the file again, each time in a process that is told which instructions to use.
 ///
 /// The test that calls this is named `every_instruction_set…`.
 pub fn pass_with_every_instruction_set() {
     for isa in ["portable", "avx2", "avx512", "avx512bf16"] {
         let mut tests = Command::new(std::env::current_exe().unwrap());
-        tests.args(["--skip", "every_instruction_set"]).env("TXT2IMG_ISA", isa);
+        tests.args(["--skip", "every_instruction_set", "--skip", "a_card"]).env("TXT2IMG_ISA", isa);
         let output = tests.output().unwrap();
         assert!(output.status.success(), "{isa}:\n{}", stdout(&output));
     }

@@ -1,7 +1,8 @@
 //! Scaled dot-product attention.
 
 use super::card::{EIGHT, Grid, LANES, address, as_numbers, launch, name_of, unwritten};
-use crate::ops;
+use super::product::dtype_of;
+use crate::ops::{self, Products};
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Result, Tensor};
 use std::f32::consts::LOG2_E;
@@ -56,9 +57,9 @@ const ANY_QUERIES: usize = 16;
 const WARPS: usize = 4;
 
 /// q: (B, N, H·D), k, v: (B, M, H·D) → (B, N, H·D). Rows may lie apart, as parts of longer ones do.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
+pub fn attention(products: Products, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
     let (b, n, c) = q.dims3()?;
-    let (m, d, dtype) = (k.dim(1)?, c / heads, q.dtype());
+    let (m, d, dtype) = (k.dim(1)?, c / heads, dtype_of(products));
     let Some((_, columns)) = ANY.iter().find(|(width, _)| d <= *width) else {
         let [q, k, v] = [q, k, v].map(|x| as_numbers(x, DType::F32));
         return ops::attention_plain(&q?, &k?, &v?, heads)?.to_dtype(dtype);
