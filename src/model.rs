@@ -129,16 +129,24 @@ impl Model {
     }
 
     /// The same for prompts of any lengths: a context (1, M, C) with an M of its own for each picture of the batch, or one
-    /// `uncond` for all. Only neighbours of the same lengths are evaluated together: no picture depends on the others.
+    /// `uncond` for all. Only neighbours of the same lengths are evaluated together, `most` of them at once: no picture
+    /// depends on the others.
     ///
     /// # Errors
     /// When there are no prompts or not as many to avoid, or the device fails.
-    pub fn denoiser_of_each(&self, unconds: &[Tensor], conds: &[Tensor], scale: f64) -> Result<Box<dyn EpsModel + '_>> {
+    pub fn denoiser_of_each(
+        &self,
+        unconds: &[Tensor],
+        conds: &[Tensor],
+        scale: f64,
+        most: usize,
+    ) -> Result<Box<dyn EpsModel + '_>> {
         let (n, n_uncond) = (conds.len(), unconds.len());
         ensure!(n > 0 && (n_uncond == 1 || n_uncond == n), "{n} prompts cannot be told to avoid {n_uncond}");
         let pairs: Vec<_> = unconds.iter().cycle().zip(conds).collect();
         let denoisers = pairs
             .chunk_by(|(uncond, cond), next| uncond.dims() == next.0.dims() && cond.dims() == next.1.dims())
+            .flat_map(|alike| alike.chunks(most.max(1)))
             .map(|alike| {
                 let (unconds, conds): (Vec<_>, Vec<_>) = alike.iter().copied().unzip();
                 let (uncond, cond) = (Tensor::cat(&unconds, 0)?, Tensor::cat(&conds, 0)?); // (B', M', C), (B', M, C)
@@ -171,6 +179,14 @@ impl Model {
     /// When the device fails.
     pub fn pixels(&self, latents: &Tensor) -> Result<Tensor> {
         Ok(self.decoder.forward(latents)?)
+    }
+
+    /// The same in pieces, in less memory; near the whole one's, not equal.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn pixels_in_tiles(&self, latents: &Tensor) -> Result<Tensor> {
+        Ok(self.decoder.forward_in_tiles(latents)?)
     }
 
     /// The decoder.

@@ -4,6 +4,7 @@ mod support;
 
 use support::{assert_close, channels_last, device, nano, nano_config, tensors};
 use txt2img::diffusion::schedule::Schedule;
+use txt2img::rng::Rng;
 
 /// The original against itself with another convolution library is at 3e-6.
 const LIMIT: f64 = 2e-5;
@@ -53,6 +54,16 @@ fn the_decoder_gives_the_original_pixels() {
     let z = channels_last(&expected["vae.z"]);
     let pixels = model.decoder().forward(&z).unwrap();
     assert_close("image", &pixels, &channels_last(&expected["vae.image"]), LIMIT);
+}
+
+#[test]
+fn pieces_of_a_picture_come_out_near_the_whole() {
+    let model = nano();
+    let latents = Rng::default().noise(1).randn_latents((1, 70, 100, 4), &device()).unwrap();
+    let [whole, pieces] = [model.pixels(&latents), model.pixels_in_tiles(&latents)].map(Result::unwrap);
+    assert_close("in pieces", &pieces, &whole, 0.03);
+    let small = latents.narrow(1, 3, 9).unwrap().narrow(2, 5, 64).unwrap().contiguous().unwrap();
+    assert_close("one piece", &model.pixels_in_tiles(&small).unwrap(), &model.pixels(&small).unwrap(), 0.);
 }
 
 #[test]

@@ -27,7 +27,8 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Error, Result, anyhow, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use candle_core::{DType, Device};
 use sha2::{Digest, Sha256};
 
 use crate::hexadecimal::hexadecimal;
@@ -159,15 +160,34 @@ impl Checkpoint {
 
     /// A tensor's numbers, row by row, whatever floating point type they are stored in.
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
-        let path = self.path_of(name).display();
-        let tensor = self
-            .tensors
-            .get(name)
-            .with_context(|| format!("'{path}' has no tensor '{name}'; is it a Stable Diffusion 1.x checkpoint?"))?;
-        tensor.to_f32().with_context(|| {
-            let dtype = tensor.dtype;
-            format!("'{path}' holds '{name}' as {dtype:?}, not as floating point numbers")
+        let tensor = self.tensor(name)?;
+        tensor.to_f32().with_context(|| self.no_numbers(name, tensor.dtype))
+    }
+
+    /// The same on a device, where they become f32 if they are not: as few bytes go there as the file has.
+    pub fn read_to(&self, name: &str, shape: &[usize], device: &Device) -> Result<candle_core::Tensor> {
+        let tensor = self.tensor(name)?;
+        let dtype = match tensor.dtype {
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            Dtype::F32 => DType::F32,
+            Dtype::F64 => DType::F64,
+            other => bail!(self.no_numbers(name, other)),
+        };
+        let bytes = tensor.row_major().with_context(|| self.no_numbers(name, tensor.dtype))?;
+        let stored = candle_core::Tensor::from_raw_buffer(&bytes, dtype, shape, device)?;
+        Ok(stored.to_dtype(DType::F32)?)
+    }
+
+    fn tensor(&self, name: &str) -> Result<&Tensor> {
+        self.tensors.get(name).with_context(|| {
+            let path = self.path_of(name).display();
+            format!("'{path}' has no tensor '{name}'; is it a Stable Diffusion 1.x checkpoint?")
         })
+    }
+
+    fn no_numbers(&self, name: &str, dtype: Dtype) -> String {
+        format!("'{}' holds '{name}' as {dtype:?}, not as floating point numbers", self.path_of(name).display())
     }
 }
 

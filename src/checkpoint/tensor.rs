@@ -1,5 +1,6 @@
 //! A tensor that lies in a checkpoint's bytes.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -125,18 +126,22 @@ impl Tensor {
     /// The numbers in row-major order; none if they are not floating point numbers.
     pub fn to_f32(&self) -> Option<Vec<f32>> {
         let convert = converter(self.dtype)?;
-        let size = self.dtype.size()?;
-        let storage = &self.file[self.storage.clone()];
-        if self.count == 0 {
-            return Some(vec![]);
-        }
-        let numbers = if self.view.is_contiguous() {
-            converted(&storage[self.view.offset * size..][..self.count * size], size, convert)
-        } else {
-            converted(&gathered(storage, size, &self.view), size, convert)
-        };
+        let numbers = converted(&self.row_major()?, self.dtype.size()?, convert);
         self.file.release(self.storage.clone());
         Some(numbers)
+    }
+
+    /// The bytes of its numbers in row-major order; none if they are of no type that is known.
+    pub fn row_major(&self) -> Option<Cow<'_, [u8]>> {
+        let size = self.dtype.size()?;
+        let storage = &self.file[self.storage.clone()];
+        Some(if self.count == 0 {
+            Cow::Borrowed(&[])
+        } else if self.view.is_contiguous() {
+            Cow::Borrowed(&storage[self.view.offset * size..][..self.count * size])
+        } else {
+            Cow::Owned(gathered(storage, size, &self.view))
+        })
     }
 }
 

@@ -71,6 +71,13 @@ struct Weights<'a> {
 }
 
 impl Weights<'_> {
+    fn read(&self, name: &str, shape: &Shape, device: &Device) -> Result<Tensor> {
+        if device.is_cpu() {
+            return Ok(Tensor::from_vec(self.checkpoint.read_f32(name)?, shape, device)?);
+        }
+        self.checkpoint.read_to(name, shape.dims(), device)
+    }
+
     /// Notes the misfit and goes on with zeros, so that one error can name several.
     fn misfit(&self, name: &str, clause: String, shape: Shape, device: &Device) -> candle_core::Result<Tensor> {
         let mut unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,9 +101,9 @@ impl SimpleBackend for Weights<'_> {
         if let Some(clause) = misfit(self.checkpoint, name, shape.dims()) {
             return self.misfit(name, clause, shape, device);
         }
-        let numbers = self.checkpoint.read_f32(name).map_err(|error| Error::Msg(format!("{error:#}")))?;
+        let tensor = self.read(name, &shape, device).map_err(|error| Error::Msg(format!("{error:#}")))?;
         (self.read)();
-        Tensor::from_vec(numbers, shape, device)?.to_dtype(dtype)
+        tensor.to_dtype(dtype)
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {

@@ -76,6 +76,13 @@ pub struct VaeConfig {
     pub resolution: usize,
 }
 
+impl VaeConfig {
+    /// Pixels to a latent, along a side.
+    pub fn side_factor(&self) -> usize {
+        1 << (self.ch_mult.len() - 1)
+    }
+}
+
 /// The noise schedule: β from `linear_start` to `linear_end`, evenly spaced in √β.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct NoiseConfig {

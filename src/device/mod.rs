@@ -5,7 +5,7 @@ mod cores;
 use crate::ops;
 #[cfg(not(feature = "cuda"))]
 use anyhow::bail;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use candle_core::{DType, Device};
 use cores::Cores;
 use std::fmt;
@@ -119,6 +119,18 @@ fn open(_card: usize) -> Result<Device> {
     bail!("this txt2img was built without CUDA; use --device cpu")
 }
 
+#[cfg(feature = "cuda")]
+use ops::{out_of_memory, release_memory};
+
+/// Processors end the program.
+#[cfg(not(feature = "cuda"))]
+fn out_of_memory(_: &candle_core::Error) -> bool {
+    false
+}
+
+#[cfg(not(feature = "cuda"))]
+fn release_memory(_: &Device) {}
+
 impl Choices {
     /// The devices themselves. threads: what `--threads` says.
     ///
@@ -153,6 +165,15 @@ impl Unit {
             Precision::Autocast if ops::has_bf16() => DType::BF16,
             Precision::Full | Precision::Autocast => DType::F32,
         }
+    }
+
+    /// Whether it is this error that comes of having no memory left; what is kept for later use is given back then.
+    pub fn is_out_of_memory(&self, error: &Error) -> bool {
+        let is_one = error.chain().filter_map(|cause| cause.downcast_ref()).any(out_of_memory);
+        if is_one {
+            release_memory(&self.device);
+        }
+        is_one
     }
 
     /// Does something with the device's own threads, if it has any.

@@ -68,6 +68,45 @@ impl Linear {
     }
 }
 
+/// Several linear layers of the same input, as wide as each other.
+pub enum Linears<const N: usize> {
+    /// Each by itself.
+    Apart([Linear; N]),
+    /// Their rows one below the other: on cards one large product is quicker than some small ones.
+    Together(Linear),
+}
+
+/// Reads each layer's `weight` (C_out, C_in).
+pub fn linears_no_bias<const N: usize>(c_in: usize, c_out: usize, vbs: [VarBuilder; N]) -> Result<Linears<N>> {
+    let products = vbs.first().map_or(Products::F32, |vb| Products::of(vb.clone()).0);
+    let layers = vbs.map(|vb| Ok((Products::of(vb).1.get((c_out, c_in), "weight")?, None)));
+    Linears::new(products, layers.into_iter().collect::<Result<_>>()?)
+}
+
+impl<const N: usize> Linears<N> {
+    /// N weights (C_out, C_in), and their biases (C_out) if they have any.
+    pub(super) fn new(products: Products, layers: Vec<(Tensor, Option<Tensor>)>) -> Result<Self> {
+        if layers.iter().any(|(weight, _)| weight.device().is_cuda()) {
+            let (weights, biases): (Vec<_>, Vec<_>) = layers.into_iter().unzip();
+            let biases: Option<Vec<_>> = biases.into_iter().collect();
+            let bias = biases.map(|biases| Tensor::cat(&biases, 0)).transpose()?; // (N·C_out)
+            return Ok(Self::Together(Linear::new(products, &Tensor::cat(&weights, 0)?, bias.as_ref())?));
+        }
+        let layers = layers.iter().map(|(weight, bias)| Linear::new(products, weight, bias.as_ref()));
+        let layers = <[Linear; N]>::try_from(layers.collect::<Result<Vec<_>>>()?);
+        layers.map(Self::Apart).or_else(|layers| bail!("{} layers are not {N}", layers.len()))
+    }
+
+    /// x: (…, C_in) → (…, C_out) of each, operands of the same products. They may be parts of longer rows.
+    pub fn forward_operands(&self, x: &Tensor) -> Result<[Tensor; N]> {
+        let ys = match self {
+            Self::Apart(layers) => layers.iter().map(|layer| layer.forward_operand(x)).collect::<Result<Vec<_>>>()?,
+            Self::Together(layer) => layer.forward_operand(x)?.chunk(N, D::Minus1)?,
+        };
+        <[Tensor; N]>::try_from(ys).or_else(|ys| bail!("{} results are not {N}", ys.len()))
+    }
+}
+
 /// Linear, then the gated activation of Shazeer 2020 (arXiv 2002.05202): value · gelu(gate), never stored apart.
 pub struct Geglu(Linear);
 

@@ -8,7 +8,7 @@ use super::Row;
 use super::speed::Speed;
 use super::units::{bytes, duration};
 use super::words::Prompts;
-use super::work::{Alike, side_factor, work};
+use super::work::{Alike, work};
 use crate::diffusion::unet;
 use crate::job::Job;
 use crate::ops::Products;
@@ -107,7 +107,7 @@ impl Estimate {
 
     /// The pictures', and as many again for the grid.
     fn count_files(&mut self, job: &Job) {
-        let pixels = self.pixels * side_factor(&job.config).pow(2) as f64;
+        let pixels = self.pixels * job.config.vae.side_factor().pow(2) as f64;
         let (has_grid, copies) = (job.overview.is_some(), usize::from(job.saves_samples));
         let kept = if job.sweep.is_some() { pixels.min(MOST_SHEET) } else { pixels };
         // A single picture is its own grid.

@@ -1,7 +1,6 @@
 //! The pictures, and the files they would become.
 
 use super::Row;
-use super::work::side_factor;
 use crate::job::{Batch, Job, Settings, Wish};
 use crate::output::{Name, Named, Names, Numbering, Overview, Pattern};
 use anyhow::Result;
@@ -60,7 +59,7 @@ fn sizes(job: &Job) -> String {
     for line in job.lines.lines() {
         *sizes.entry((line.settings.latent_width, line.settings.latent_height)).or_default() += job.iterations;
     }
-    let factor = side_factor(&job.config);
+    let factor = job.config.vae.side_factor();
     let size = |&(w, h): &(usize, usize)| format!("{}x{}", factor * w, factor * h);
     if sizes.len() == 1 {
         return sizes.keys().map(size).collect();

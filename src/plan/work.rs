@@ -1,7 +1,6 @@
 //! What is computed, and how often.
 
 use super::steps::passes;
-use crate::config::ModelConfig;
 use crate::diffusion::samplers::Plan;
 use crate::diffusion::schedule::Schedule;
 use crate::diffusion::unet::layers::Pass;
@@ -43,9 +42,4 @@ pub fn work(job: &Job, chunks: usize) -> Vec<Alike> {
         Alike { pass, passes, batches }
     };
     counts.into_iter().map(alike).collect()
-}
-
-/// Pixels to a latent, along a side.
-pub fn side_factor(config: &ModelConfig) -> usize {
-    1 << (config.vae.ch_mult.len() - 1)
 }

@@ -12,7 +12,7 @@ use crate::model::{self, Model};
 use crate::output::{self, Picture, Record};
 use crate::progress::Progress;
 use crate::rng::{Each, Generator, Noise, Origin, Place};
-use anyhow::{Result, anyhow};
+use anyhow::{Error, Result, anyhow};
 use candle_core::{DType, IndexOp, Tensor};
 use std::fmt;
 use std::sync::mpsc::SyncSender;
@@ -90,6 +90,9 @@ pub struct Run<'a> {
     engines: Vec<Engine<'a>>,
     /// The numbers of all pictures that have none of their own.
     stream: Box<dyn Generator>,
+    /// Pictures of a batch that are computed at once, and whether each is decoded in pieces: as memory allows.
+    most: usize,
+    in_tiles: bool,
     /// What every batch of these starts from, if all start alike.
     start: Option<Tensor>, // (longest batch, h, w, 4)
     pictures: SyncSender<Finished>,
@@ -120,7 +123,9 @@ impl<'a> Run<'a> {
             Some(batch) => Some(start(&mut *stream, batch, job, unit, &job.lines.settings_of(0))?),
             None => None,
         };
-        let mut run = Self { job, checkpoint, unit, progress, engines: vec![], stream, start, pictures, is_checked };
+        let (engines, most, in_tiles) = (vec![], usize::MAX, false);
+        let mut run =
+            Self { job, checkpoint, unit, progress, engines, stream, most, in_tiles, start, pictures, is_checked };
         run.add_engine(unit.dtype(job.precision))?;
         Ok(run)
     }
@@ -128,11 +133,11 @@ impl<'a> Run<'a> {
     /// Draws what is wanted of a batch; of the task there stays what was not sent to be saved.
     pub fn draw(&mut self, task: &mut Task) -> Result<()> {
         interrupt::check()?;
-        let mut sampled = self.sample(task, 0)?;
+        let mut sampled = self.sample_within_memory(task, 0)?;
         if let Some(stage) = sampled.broken
             && self.turns_to_f32(stage)?
         {
-            sampled = self.sample(task, 1)?;
+            sampled = self.sample_within_memory(task, 1)?;
         }
         while let Some(&index) = task.wanted.first() {
             let drawn = self.decode(&sampled, index, &task.batch)?;
@@ -141,6 +146,36 @@ impl<'a> Run<'a> {
             interrupt::check()?;
         }
         Ok(())
+    }
+
+    /// engine: which of them. Fewer pictures at once where all of the batch are too many.
+    fn sample_within_memory(&mut self, task: &Task, engine: usize) -> Result<Sampled> {
+        loop {
+            let error = match self.sample(task, engine) {
+                Err(error) if self.unit.is_out_of_memory(&error) => error,
+                sampled => return sampled,
+            };
+            let at_once = self.most.min(task.batch.wishes.len());
+            if at_once == 1 {
+                return Err(self.too_large(error, &task.batch));
+            }
+            self.most = at_once.div_ceil(2);
+            self.progress.note(&format!(
+                "{}'s memory does not suffice for {at_once} pictures at once; from now on {} are computed at once",
+                self.unit.name, self.most
+            ));
+        }
+    }
+
+    fn too_large(&self, error: Error, batch: &Batch) -> Error {
+        let Settings { latent_height, latent_width, .. } = batch.settings;
+        let side = self.job.config.vae.side_factor();
+        error.context(format!(
+            "{}'s memory does not suffice for a picture of {}·{} pixels; a smaller --H or --W takes less,              --precision autocast half as much as full",
+            self.unit.name,
+            latent_width * side,
+            latent_height * side
+        ))
     }
 
     /// engine: which of them.
@@ -168,7 +203,7 @@ impl<'a> Run<'a> {
             };
             &mut *self.stream
         };
-        let denoiser = model.denoiser_of_each(&unconds, &conds, scale)?;
+        let denoiser = model.denoiser_of_each(&unconds, &conds, scale, self.most)?;
         let previews = self.job.preview_steps;
         let watched = Watched::new(&*denoiser, model.schedule(), previews.is_some());
         let sampler = plan.sampler(model.schedule());
@@ -196,11 +231,11 @@ impl<'a> Run<'a> {
     fn decode(&mut self, sampled: &Sampled, index: usize, batch: &Batch) -> Result<Drawn> {
         let begun = Instant::now();
         let latents = sampled.latents.i(index..=index)?; // (1, h, w, 4)
-        let mut pixels = self.engines[0].model.pixels(&latents)?; // (1, 8h, 8w, 3)
+        let mut pixels = self.pixels(0, &latents, batch)?; // (1, 8h, 8w, 3)
         let mut broken = sampled.broken;
         if broken.is_none() && !is_finite(&pixels)? {
             if self.turns_to_f32(Stage::Decode)? {
-                pixels = self.engines[1].model.pixels(&latents)?;
+                pixels = self.pixels(1, &latents, batch)?;
             }
             broken = (!is_finite(&pixels)?).then_some(Stage::Decode);
         }
@@ -218,6 +253,26 @@ impl<'a> Run<'a> {
             number: batch.wishes[index].number,
             seconds: [sampled.seconds, begun.elapsed().as_secs_f64()],
             broken,
+        })
+    }
+
+    /// latents: (1, h, w, 4) → (1, 8h, 8w, 3).
+    fn pixels(&mut self, engine: usize, latents: &Tensor, batch: &Batch) -> Result<Tensor> {
+        let model = &self.engines[engine].model;
+        if !self.in_tiles {
+            match model.pixels(latents) {
+                Err(error) if self.unit.is_out_of_memory(&error) => self.in_tiles = true,
+                pixels => return pixels,
+            }
+            self.progress.note(&format!(
+                "{}'s memory does not suffice to decode a picture as a whole; from now on they are decoded in pieces, \
+                 which differ a little",
+                self.unit.name
+            ));
+        }
+        model.pixels_in_tiles(latents).map_err(|error| match self.unit.is_out_of_memory(&error) {
+            true => self.too_large(error, batch),
+            false => error,
         })
     }
 

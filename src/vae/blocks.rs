@@ -1,6 +1,6 @@
 //! The parts of the decoder.
 
-use crate::ops::{self, Conv2d, GroupNorm, Linear, Products, conv1x1, conv3x3, group_norm};
+use crate::ops::{self, Conv2d, GroupNorm, Linear, Linears, Products, conv1x1, conv1x1s, conv3x3, group_norm};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
@@ -39,9 +39,7 @@ impl ResnetBlock {
 pub struct AttnBlock {
     products: Products,
     norm: GroupNorm,
-    q: Linear,
-    k: Linear,
-    v: Linear,
+    qkv: Linears<3>,
     proj_out: Linear,
 }
 
@@ -50,9 +48,7 @@ impl AttnBlock {
         Ok(Self {
             products: Products::of(vb.clone()).0,
             norm: group_norm(c, 1e-6, vb.pp("norm"))?,
-            q: conv1x1(c, c, vb.pp("q"))?,
-            k: conv1x1(c, c, vb.pp("k"))?,
-            v: conv1x1(c, c, vb.pp("v"))?,
+            qkv: conv1x1s(c, c, ["q", "k", "v"].map(|part| vb.pp(part)))?,
             proj_out: conv1x1(c, c, vb.pp("proj_out"))?,
         })
     }
@@ -61,8 +57,8 @@ impl AttnBlock {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (b, h, w, c) = x.dims4()?;
         let tokens = self.norm.forward(x)?.reshape((b, h * w, c))?; // (B, N, C)
-        let [q, k, v] = [&self.q, &self.k, &self.v].map(|layer| layer.forward_operand(&tokens));
-        let seen = ops::attention(self.products, &q?, &k?, &v?, 1)?; // (B, N, C)
+        let [q, k, v] = self.qkv.forward_operands(&tokens)?;
+        let seen = ops::attention(self.products, &q, &k, &v, 1)?; // (B, N, C)
         self.proj_out.forward_add(&seen, x)?.reshape((b, h, w, c))
     }
 }

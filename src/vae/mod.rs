@@ -2,6 +2,7 @@
 
 mod blocks;
 pub mod layers;
+mod tiles;
 
 use crate::config::VaeConfig;
 use crate::ops::{Conv2d, GroupNorm, Linear, conv1x1, conv3x3, group_norm, upsample_nearest};

@@ -2,7 +2,8 @@
 
 use super::repeated;
 use crate::ops::{
-    self, Geglu, GroupNorm, LayerNorm, Linear, Products, conv1x1, group_norm, layer_norm, linear, linear_no_bias,
+    self, Geglu, GroupNorm, LayerNorm, Linear, Linears, Products, conv1x1, group_norm, layer_norm, linear,
+    linear_no_bias, linears_no_bias,
 };
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
@@ -49,9 +50,9 @@ impl SpatialTransformer {
 /// Self-attention, cross-attention, feed-forward, each after a LayerNorm and added (LDM `BasicTransformerBlock`).
 struct TransformerBlock {
     norm1: LayerNorm,
-    attn1: Attention,
+    attn1: SelfAttention,
     norm2: LayerNorm,
-    attn2: Attention,
+    attn2: CrossAttention,
     norm3: LayerNorm,
     ff: FeedForward,
 }
@@ -60,9 +61,9 @@ impl TransformerBlock {
     fn new(c: usize, heads: usize, c_context: usize, vb: VarBuilder) -> Result<Self> {
         Ok(Self {
             norm1: layer_norm(c, vb.pp("norm1"))?,
-            attn1: Attention::new(c, c, heads, vb.pp("attn1"))?,
+            attn1: SelfAttention::new(c, heads, vb.pp("attn1"))?,
             norm2: layer_norm(c, vb.pp("norm2"))?,
-            attn2: Attention::new(c, c_context, heads, vb.pp("attn2"))?,
+            attn2: CrossAttention::new(c, c_context, heads, vb.pp("attn2"))?,
             norm3: layer_norm(c, vb.pp("norm3"))?,
             ff: FeedForward::new(c, vb.pp("ff"))?,
         })
@@ -70,8 +71,7 @@ impl TransformerBlock {
 
     /// x: (B, N, C), prompt: of R·B contexts → (R·B, N, C).
     fn forward(&self, x: &Tensor, prompt: &KeysValues) -> Result<Tensor> {
-        let normal = self.norm1.forward(x)?;
-        let x = self.attn1.forward_add(&normal, &self.attn1.read(&normal)?, x)?;
+        let x = self.attn1.forward_add(&self.norm1.forward(x)?, x)?;
         // Until here nothing depends on the prompt.
         let x = repeated(&x, prompt.k.dim(0)?)?;
         let x = self.attn2.forward_add(&self.norm2.forward(&x)?, prompt, &x)?;
@@ -79,14 +79,51 @@ impl TransformerBlock {
     }
 }
 
-/// Multi-head attention (LDM `CrossAttention`).
-struct Attention {
-    products: Products,
-    heads: usize,
+/// Multi-head attention of image tokens to each other (LDM `CrossAttention` without a context).
+struct SelfAttention {
+    to_qkv: Linears<3>,
+    heads: Heads,
+}
+
+impl SelfAttention {
+    fn new(c: usize, heads: usize, vb: VarBuilder) -> Result<Self> {
+        let parts = ["to_q", "to_k", "to_v"].map(|part| vb.pp(part));
+        Ok(Self { to_qkv: linears_no_bias(c, c, parts)?, heads: Heads::new(c, heads, vb)? })
+    }
+
+    /// x, residual: (B, N, C) → (B, N, C).
+    fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        let [q, k, v] = self.to_qkv.forward_operands(x)?; // (B, N, C) each
+        self.heads.forward_add(&q, &KeysValues { k, v }, residual)
+    }
+}
+
+/// Multi-head attention of image tokens to a prompt (LDM `CrossAttention`).
+struct CrossAttention {
     to_q: Linear,
-    to_k: Linear,
-    to_v: Linear,
-    to_out: Linear,
+    to_kv: Linears<2>,
+    heads: Heads,
+}
+
+impl CrossAttention {
+    fn new(c: usize, c_context: usize, heads: usize, vb: VarBuilder) -> Result<Self> {
+        Ok(Self {
+            to_q: linear_no_bias(c, c, vb.pp("to_q"))?,
+            to_kv: linears_no_bias(c_context, c, ["to_k", "to_v"].map(|part| vb.pp(part)))?,
+            heads: Heads::new(c, heads, vb)?,
+        })
+    }
+
+    /// context: (B, M, C_context).
+    fn read(&self, context: &Tensor) -> Result<KeysValues> {
+        let [k, v] = self.to_kv.forward_operands(context)?;
+        Ok(KeysValues { k, v })
+    }
+
+    /// x, residual: (B, N, C) → (B, N, C).
+    fn forward_add(&self, x: &Tensor, seen: &KeysValues, residual: &Tensor) -> Result<Tensor> {
+        self.heads.forward_add(&self.to_q.forward_operand(x)?, seen, residual)
+    }
 }
 
 /// What attention looks at, and what it sees there: (B, M, C) each.
@@ -95,27 +132,21 @@ pub struct KeysValues {
     v: Tensor,
 }
 
-impl Attention {
-    fn new(c: usize, c_context: usize, heads: usize, vb: VarBuilder) -> Result<Self> {
-        Ok(Self {
-            products: Products::of(vb.clone()).0,
-            heads,
-            to_q: linear_no_bias(c, c, vb.pp("to_q"))?,
-            to_k: linear_no_bias(c_context, c, vb.pp("to_k"))?,
-            to_v: linear_no_bias(c_context, c, vb.pp("to_v"))?,
-            to_out: linear(c, c, vb.pp("to_out.0"))?,
-        })
+/// What both kinds of attention end in.
+struct Heads {
+    products: Products,
+    count: usize,
+    to_out: Linear,
+}
+
+impl Heads {
+    fn new(c: usize, count: usize, vb: VarBuilder) -> Result<Self> {
+        Ok(Self { products: Products::of(vb.clone()).0, count, to_out: linear(c, c, vb.pp("to_out.0"))? })
     }
 
-    /// context: (B, M, C_context).
-    fn read(&self, context: &Tensor) -> Result<KeysValues> {
-        Ok(KeysValues { k: self.to_k.forward_operand(context)?, v: self.to_v.forward_operand(context)? })
-    }
-
-    /// x, residual: (B, N, C) → (B, N, C).
-    fn forward_add(&self, x: &Tensor, seen: &KeysValues, residual: &Tensor) -> Result<Tensor> {
-        let q = self.to_q.forward_operand(x)?; // (B, N, C)
-        self.to_out.forward_add(&ops::attention(self.products, &q, &seen.k, &seen.v, self.heads)?, residual)
+    /// q, residual: (B, N, C) → (B, N, C).
+    fn forward_add(&self, q: &Tensor, seen: &KeysValues, residual: &Tensor) -> Result<Tensor> {
+        self.to_out.forward_add(&ops::attention(self.products, q, &seen.k, &seen.v, self.count)?, residual)
     }
 }
 

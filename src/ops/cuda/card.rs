@@ -57,6 +57,22 @@ fn keep_memory(device: &CudaDevice) -> Result<()> {
     }
 }
 
+/// Gives memory back that was freed; it helps or it does not.
+pub fn release_memory(device: &Device) {
+    let Device::Cuda(device) = device else { return };
+    let stream = device.cuda_stream();
+    let cu_device = stream.context().cu_device();
+    // Work under way may hold some.
+    let _ = stream.synchronize();
+    // SAFETY: the device is the context's, and the pool is its own.
+    unsafe {
+        if let Ok(pool) = result::device::get_default_mem_pool(cu_device) {
+            let _ = result::mem_pool::trim_to(pool, 0);
+        }
+        let _ = sys::cuDeviceGraphMemTrim(cu_device);
+    }
+}
+
 /// Whether an error is that of a card without memory left.
 pub fn out_of_memory(error: &Error) -> bool {
     match error {
