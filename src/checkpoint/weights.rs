@@ -101,7 +101,7 @@ impl SimpleBackend for Weights<'_> {
         if let Some(clause) = misfit(self.checkpoint, name, shape.dims()) {
             return self.misfit(name, clause, shape, device);
         }
-        let tensor = self.read(name, &shape, device).map_err(|error| Error::Msg(format!("{error:#}")))?;
+        let tensor = self.read(name, &shape, device).map_err(of_candle)?;
         (self.read)();
         tensor.to_dtype(dtype)
     }
@@ -114,6 +114,11 @@ impl SimpleBackend for Weights<'_> {
     fn contains_tensor(&self, name: &str) -> bool {
         self.checkpoint.contains(name)
     }
+}
+
+/// The device's error as it is, and others in their words.
+fn of_candle(error: anyhow::Error) -> Error {
+    error.downcast().unwrap_or_else(|error| Error::Msg(format!("{error:#}")))
 }
 
 /// The shape without the 1s at its end.

@@ -120,7 +120,7 @@ fn open(_card: usize) -> Result<Device> {
 }
 
 #[cfg(feature = "cuda")]
-use ops::{out_of_memory, release_memory};
+use ops::{card_memory as memory, out_of_memory, release_memory};
 
 /// Processors end the program.
 #[cfg(not(feature = "cuda"))]
@@ -130,6 +130,11 @@ fn out_of_memory(_: &candle_core::Error) -> bool {
 
 #[cfg(not(feature = "cuda"))]
 fn release_memory(_: &Device) {}
+
+#[cfg(not(feature = "cuda"))]
+fn memory(_: &Device) -> Option<usize> {
+    None
+}
 
 impl Choices {
     /// The devices themselves. threads: what `--threads` says.
@@ -174,6 +179,14 @@ impl Unit {
             release_memory(&self.device);
         }
         is_one
+    }
+
+    /// The device's memory, in words.
+    pub fn memory(&self) -> String {
+        match memory(&self.device) {
+            Some(bytes) => format!("{}'s memory of {:.1} GB", self.name, bytes as f64 / 1e9),
+            None => format!("{}'s memory", self.name),
+        }
     }
 
     /// Does something with the device's own threads, if it has any.

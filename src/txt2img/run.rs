@@ -151,31 +151,34 @@ impl<'a> Run<'a> {
     /// engine: which of them. Fewer pictures at once where all of the batch are too many.
     fn sample_within_memory(&mut self, task: &Task, engine: usize) -> Result<Sampled> {
         loop {
-            let error = match self.sample(task, engine) {
-                Err(error) if self.unit.is_out_of_memory(&error) => error,
+            match self.sample(task, engine) {
+                Err(error) if self.unit.is_out_of_memory(&error) => (),
                 sampled => return sampled,
-            };
+            }
             let at_once = self.most.min(task.batch.wishes.len());
             if at_once == 1 {
-                return Err(self.too_large(error, &task.batch));
+                return Err(self.too_large(&task.batch));
             }
             self.most = at_once.div_ceil(2);
             self.progress.note(&format!(
-                "{}'s memory does not suffice for {at_once} pictures at once; from now on {} are computed at once",
-                self.unit.name, self.most
+                "{} does not suffice for {at_once} pictures at once; from now on it is at most {}",
+                self.unit.memory(),
+                self.most
             ));
         }
     }
 
-    fn too_large(&self, error: Error, batch: &Batch) -> Error {
+    /// The error of a picture that even alone is too much.
+    fn too_large(&self, batch: &Batch) -> Error {
         let Settings { latent_height, latent_width, .. } = batch.settings;
         let side = self.job.config.vae.side_factor();
-        error.context(format!(
-            "{}'s memory does not suffice for a picture of {}·{} pixels; a smaller --H or --W takes less,              --precision autocast half as much as full",
-            self.unit.name,
+        anyhow!(
+            "{} does not suffice for a picture of {}·{} pixels; a smaller --H or --W takes less, and so does \
+             --precision autocast",
+            self.unit.memory(),
             latent_width * side,
             latent_height * side
-        ))
+        )
     }
 
     /// engine: which of them.
@@ -265,13 +268,13 @@ impl<'a> Run<'a> {
                 pixels => return pixels,
             }
             self.progress.note(&format!(
-                "{}'s memory does not suffice to decode a picture as a whole; from now on they are decoded in pieces, \
-                 which differ a little",
-                self.unit.name
+                "{} does not suffice to decode a picture as a whole; from now on they are decoded in pieces, which \
+                 differ a little",
+                self.unit.memory()
             ));
         }
         model.pixels_in_tiles(latents).map_err(|error| match self.unit.is_out_of_memory(&error) {
-            true => self.too_large(error, batch),
+            true => self.too_large(batch),
             false => error,
         })
     }
@@ -321,7 +324,11 @@ impl<'a> Run<'a> {
     }
 
     fn add_engine(&mut self, products: DType) -> Result<()> {
-        let model = load(self.checkpoint, self.job, &self.unit.device, products, self.progress)?;
+        let model = load(self.checkpoint, self.job, &self.unit.device, products, self.progress);
+        let model = model.map_err(|error| match self.unit.is_out_of_memory(&error) {
+            true => anyhow!("{} does not suffice for the model in {}", self.unit.memory(), products.as_str()),
+            false => error,
+        })?;
         self.engines.push(Engine { model, products, contexts: Contexts::new(self.progress, self.job.reading) });
         Ok(())
     }

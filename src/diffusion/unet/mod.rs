@@ -74,12 +74,25 @@ impl UNet {
     /// x: (B, h, w, 4) latents, t: the timestep of all of them, prompt: of R·B contexts, R for each of the latents →
     /// eps (R·B, h, w, 4). What comes before the first look at the contexts is computed once for all R.
     pub fn forward(&self, x: &Tensor, t: f64, prompt: &Prompt) -> Result<Tensor> {
-        let t = self.time_embed.forward(t, x.device())?; // (1, C_time)
-        let eps = prompt.replay.run([x, &t], |[x, t]| self.blocks(x, t, &prompt.transformers))?;
-        eps.to_dtype(DType::F32)
+        self.forward_then(x, t, prompt, Ok)
     }
 
+    /// The same, and what follows it; to one prompt always the same follows.
+    pub fn forward_then(
+        &self,
+        x: &Tensor,
+        t: f64,
+        prompt: &Prompt,
+        then: impl Fn(Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let t = self.time_embed.sinusoids(t, x.device())?; // (1, C)
+        let work = |[x, t]: [&Tensor; 2]| then(self.blocks(x, t, &prompt.transformers)?.to_dtype(DType::F32)?);
+        prompt.replay.run([x, &t], work)
+    }
+
+    /// t: its sinusoids.
     fn blocks(&self, x: &Tensor, t: &Tensor, prompts: &[Vec<KeysValues>]) -> Result<Tensor> {
+        let t = &self.time_embed.forward(t)?; // (1, C_time)
         let prompts = &mut prompts.iter();
         let mut x = self.conv_in.forward(x)?;
         let mut skips = vec![x.clone()];

@@ -21,18 +21,18 @@ impl TimeEmbedding {
         })
     }
 
-    /// t in 0..1000, fractions allowed → (1, 4·channels).
-    pub fn forward(&self, t: f64, device: &Device) -> Result<Tensor> {
-        let t = sinusoids(t, self.channels)?.to_device(device)?; // (1, C)
-        self.second.forward(&self.first.forward(&t)?.silu()?)?.silu()
+    /// Half cosines, half sines, of frequencies from 1 down to 1/10000 (Vaswani et al. 2017); t in 0..1000, fractions
+    /// allowed → (1, channels).
+    pub fn sinusoids(&self, t: f64, device: &Device) -> Result<Tensor> {
+        let half = self.channels / 2;
+        // In f32, as LDM's `timestep_embedding`: at t near 1000 the rounding of the angle shows.
+        let angles = (0..half).map(|i| t as f32 * (-(10000f32.ln()) * i as f32 / half as f32).exp());
+        let angles = Tensor::from_iter(angles, &Device::Cpu)?;
+        Tensor::cat(&[angles.cos()?, angles.sin()?], 0)?.unsqueeze(0)?.to_device(device)
     }
-}
 
-/// Half cosines, half sines, of frequencies from 1 down to 1/10000 (Vaswani et al. 2017) → (1, channels).
-fn sinusoids(t: f64, channels: usize) -> Result<Tensor> {
-    let half = channels / 2;
-    // In f32, as LDM's `timestep_embedding`: at t near 1000 the rounding of the angle shows.
-    let angles = (0..half).map(|i| t as f32 * (-(10000f32.ln()) * i as f32 / half as f32).exp());
-    let angles = Tensor::from_iter(angles, &Device::Cpu)?;
-    Tensor::cat(&[angles.cos()?, angles.sin()?], 0)?.unsqueeze(0)
+    /// t: sinusoids (1, channels) → (1, 4·channels).
+    pub fn forward(&self, t: &Tensor) -> Result<Tensor> {
+        self.second.forward(&self.first.forward(t)?.silu()?)?.silu()
+    }
 }

@@ -57,6 +57,12 @@ fn keep_memory(device: &CudaDevice) -> Result<()> {
     }
 }
 
+/// How many bytes a card has.
+pub fn memory(device: &Device) -> Option<usize> {
+    let context = device.as_cuda_device().ok()?.cuda_stream().context().clone();
+    context.mem_get_info().ok().map(|(_, total)| total)
+}
+
 /// Gives memory back that was freed; it helps or it does not.
 pub fn release_memory(device: &Device) {
     let Device::Cuda(device) = device else { return };

@@ -10,7 +10,7 @@ mod norm;
 mod product;
 
 pub use attention::attention;
-pub use card::{count, open, out_of_memory, release_memory};
+pub use card::{count, memory, open, out_of_memory, release_memory};
 pub use graph::Graph;
 pub use maps::{concat, upsample_nearest};
 pub use norm::{GroupNorm, LayerNorm};
