@@ -1,12 +1,13 @@
 //! Each operation at each shape that Stable Diffusion 1.5 has at 512×512 with guidance: checked against its plain twin,
 //! timed, and divided by the best rate that a matrix product reaches here.
 //!
-//! `cargo bench --bench ops [-- bf16] [WORD]`: with products of bf16; only the operations whose line contains WORD.
+//! `cargo bench --bench ops [-- half] [cuda] [WORD]`: with products in half precision, bf16 or on cards f16; on a card;
+//! only the operations whose line contains WORD.
 
 mod support;
 
 use candle_core::{DType, Result, Tensor};
-use support::{median, random, relative_rms, weight};
+use support::{device, median, random, relative_rms, take, weight};
 use txt2img::ops::{self, Conv2d, Geglu, GroupNorm, LayerNorm, Linear, Products};
 
 /// 3×3 convolutions: (calls a step, B, side, C_in, C_out); the last four are the decoder's, for one picture.
@@ -68,13 +69,14 @@ const ATTENTIONS: [(usize, usize, usize, usize, usize, usize); 9] = [
 /// Norms: (B, side, C).
 const NORMS: [(usize, usize, usize); 5] = [(2, 64, 320), (2, 32, 640), (2, 16, 1280), (2, 8, 2560), (1, 256, 256)];
 
-fn main() -> Result<()> {
+fn main() -> anyhow::Result<()> {
     ops::keep_memory();
     let mut words: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    let products = if words.iter().any(|word| word == "bf16") { Products::Half } else { Products::F32 };
-    words.retain(|word| word != "bf16");
+    let products = if take(&mut words, "half") { Products::Half } else { Products::F32 };
+    let device = device(&mut words)?;
     let mut table = Table { products, peak: peak(products)?, word: words.pop().unwrap_or_default() };
-    println!("{products:?}, best product: {:.0} GFLOP/s on {} threads", table.peak, rayon::current_num_threads());
+    let place = if device.is_cuda() { "a card".into() } else { format!("{} threads", rayon::current_num_threads()) };
+    println!("{products:?}, best product: {:.0} GFLOP/s on {place}", table.peak);
     println!("| operation | calls | ms | GFLOP/s | of the best | error |\n| --- | ---: | ---: | ---: | ---: | ---: |");
     for (calls, b, side, c_in, c_out) in CONVOLUTIONS {
         let name = format!("conv 3×3 {b}×{side}²×{c_in} → {c_out}");
@@ -136,8 +138,12 @@ fn main() -> Result<()> {
 
 /// Random numbers, as the layer before would give them.
 fn operand(products: Products, shape: &[usize]) -> Result<Tensor> {
-    let is_bf16 = products == Products::Half && ops::has_bf16();
-    random(shape)?.to_dtype(if is_bf16 { DType::BF16 } else { DType::F32 })
+    let x = random(shape)?;
+    x.to_dtype(match products {
+        Products::Half if x.device().is_cuda() => DType::F16,
+        Products::Half if ops::has_bf16() => DType::BF16,
+        _ => DType::F32,
+    })
 }
 
 /// The same for candle.
@@ -145,9 +151,9 @@ fn plain(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(DType::F32)
 }
 
-/// The best rate of a product whose operands stay in the caches.
+/// The best rate of a product: on processors one whose operands stay in the caches, on cards one that has work for all.
 fn peak(products: Products) -> Result<f64> {
-    let (n, c) = (1536, 512);
+    let (n, c) = if random(&[1])?.device().is_cuda() { (8192, 4096) } else { (1536, 512) };
     let (x, linear) = (operand(products, &[n, c])?, Linear::new(products, &weight(&[c, c])?, None)?);
     Ok(2. * (n * c * c) as f64 / median(50, || linear.forward(&x))? / 1e9)
 }
@@ -181,7 +187,7 @@ impl Table {
         let seconds = median(5, || kernel(&x))?;
         let rate = flop / seconds / 1e9;
         let share = 100. * rate / self.peak;
-        println!("| {name} | {calls} | {:.2} | {rate:.0} | {share:.0}% | {error:.0e} |", 1e3 * seconds);
+        println!("| {name} | {calls} | {:.3} | {rate:.0} | {share:.0}% | {error:.0e} |", 1e3 * seconds);
         Ok(())
     }
 }

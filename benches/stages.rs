@@ -1,15 +1,15 @@
 //! The stages of one picture with Stable Diffusion 1.5's sizes and made-up weights, no file needed: text, one guided step,
 //! decoding, at 512×512.
 //!
-//! `cargo bench --bench stages [-- bf16] [BATCH] [STAGE]`: with products of bf16; pictures in a batch, 1 unless given; only
-//! the stage text, step or decode, more often.
+//! `cargo bench --bench stages [-- half] [cuda] [BATCH] [STAGE]`: with products in half precision, bf16 or on cards f16; on
+//! a card; pictures in a batch, 1 unless given; only the stage text, step or decode, more often.
 
 mod support;
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
-use support::{median, random};
+use support::{device, median, random, take};
 use txt2img::config::ModelConfig;
 use txt2img::diffusion::EpsModel;
 use txt2img::diffusion::guidance::Guided;
@@ -20,35 +20,35 @@ use txt2img::vae::Decoder;
 
 fn main() -> anyhow::Result<()> {
     ops::keep_memory();
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let device = device(&mut words)?;
+    let half = if device.is_cuda() { DType::F16 } else { DType::BF16 };
+    let dtype = if take(&mut words, "half") { half } else { DType::F32 };
     let batch = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1);
-    let dtype = if words.iter().any(|word| word == "bf16") { DType::BF16 } else { DType::F32 };
     let only = words.iter().find(|word| ["text", "step", "decode"].contains(&word.as_str()));
     let calls = if only.is_some() { 9 } else { 3 };
     let wants = |stage: &str| only.is_none_or(|only| only == stage);
     let config = ModelConfig::v1();
-    let vb = VarBuilder::from_backend(Box::new(MadeUp), DType::F32, Device::Cpu);
-    println!(
-        "512×512, batch of {batch}, {} threads\n\n| stage | seconds |\n| --- | ---: |",
-        rayon::current_num_threads()
-    );
+    let vb = VarBuilder::from_backend(Box::new(MadeUp), DType::F32, device.clone());
+    let place = if device.is_cuda() { "a card".into() } else { format!("{} threads", rayon::current_num_threads()) };
+    println!("512×512, batch of {batch}, {place}\n\n| stage | seconds |\n| --- | ---: |");
 
     let text = TextEncoder::new(TextConfig { width: 768, intermediate: 3072, layers: 12 }, vb.pp("text"))?;
     let tokens = [Tokenizer::new()?.encode("a photograph of an astronaut riding a horse")?];
     let context = text.encode(&tokens)?; // (1, 77, 768)
     if wants("text") {
-        println!("| text | {:.3} |", median(calls, || Ok(text.encode(&tokens).expect("tokens are encoded")))?);
+        println!("| text | {:.4} |", median(calls, || Ok(text.encode(&tokens).expect("tokens are encoded")))?);
     }
     if wants("step") {
         let unet = UNet::new(&config.unet, vb.to_dtype(dtype).pp("unet"))?;
         let guided = Guided::new(&unet, &context, &context.repeat((batch, 1, 1))?, 7.5)?;
         let x = random(&[batch, 64, 64, 4])?;
-        println!("| step | {:.3} |", median(calls, || guided.eps(&x, 500.))?);
+        println!("| step | {:.4} |", median(calls, || guided.eps(&x, 500.))?);
     }
     if wants("decode") {
         let decoder = Decoder::new(&config.vae, config.scale_factor, vb.to_dtype(dtype).pp("vae"))?;
         let latents = random(&[1, 64, 64, 4])?;
-        println!("| decode | {:.3} |", median(calls, || decoder.forward(&latents))?);
+        println!("| decode | {:.4} |", median(calls, || decoder.forward(&latents))?);
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ OURS = ["cargo", "bench", "--quiet", "--bench", "stages", "--"]
 
 
 def ours(dtype, batch):
-    words = ["bf16"] if dtype == "bfloat16" else []
+    words = ["half"] if dtype == "bfloat16" else []
     lines = output(OURS + words + [str(batch)], HERE.parent.parent)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     return {cell[0]: float(cell[1]) for cell in cells if cell[0] in ("step", "decode")}

@@ -1,6 +1,8 @@
 """PyTorch and diffusers at the work of `cargo bench --bench stages`: prints `STAGE SECONDS` lines.
 
-torch_stages.py float32|bfloat16 [BATCH]
+torch_stages.py float32|bfloat16|float16 [BATCH] [cuda] [compile]
+
+cuda: on a card, channels last but in float32; compile: by torch.compile with mode="max-autotune".
 """
 import statistics
 import sys
@@ -34,27 +36,53 @@ def decoder():
     ).eval()
 
 
-def seconds(call, calls=3):
-    call()
+def seconds(call, device):
+    calls, warm = (20, 4) if device == "cuda" else (3, 1)
+    for _ in range(warm):
+        call()
     times = []
     for _ in range(calls):
+        wait(device)
         start = time.perf_counter()
         call()
+        wait(device)
         times.append(time.perf_counter() - start)
     return statistics.median(times)
 
 
+def wait(device):
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
 def main():
-    dtype, batch = getattr(torch, sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    words = sys.argv[2:]
+    dtype, batch = getattr(torch, sys.argv[1]), next((int(word) for word in words if word.isdigit()), 1)
+    device = "cuda" if "cuda" in words else "cpu"
+    is_channels_last = device == "cuda" and dtype != torch.float32
+    layout = torch.channels_last if is_channels_last else torch.contiguous_format
+    torch.backends.cudnn.benchmark = True
+
+    def there(model):
+        return model.to(device, dtype).to(memory_format=layout)
+
+    def compiled(function):
+        return torch.compile(function, mode="max-autotune") if "compile" in words else function
+
+    def random(*shape):
+        return torch.randn(*shape, dtype=dtype, device=device)
+
     with torch.inference_mode():
-        model = unet().to(dtype)
-        x = torch.randn(2 * batch, 4, 64, 64, dtype=dtype)
-        context = torch.randn(2 * batch, 77, 768, dtype=dtype)
-        print("step", seconds(lambda: model(x, 500, context)), flush=True)
-        del model
-        model = decoder().to(dtype)
-        z = torch.randn(1, 4, 64, 64, dtype=dtype)
-        print("decode", seconds(lambda: model.decode(z)), flush=True)
+        model = there(unet())
+        run = compiled(model)
+        x, context = random(2 * batch, 4, 64, 64).to(memory_format=layout), random(2 * batch, 77, 768)
+        t = torch.tensor(500, device=device)
+        print("step", seconds(lambda: run(x, t, context), device), flush=True)
+        del model, run
+        model = there(decoder())
+        run = compiled(model.decode)
+        z = random(1, 4, 64, 64).to(memory_format=layout)
+        print("decode", seconds(lambda: run(z), device), flush=True)
 
 
 if __name__ == "__main__":

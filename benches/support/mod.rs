@@ -2,12 +2,40 @@
 #![allow(dead_code)] // not every bench needs all of it
 
 use candle_core::{DType, Device, Result, Tensor};
+use std::sync::OnceLock;
 use std::time::Instant;
+use txt2img::device::Choices;
 use txt2img::rng::Rng;
+
+/// The words of the command line: whether `word` is among them, which then is taken out.
+pub fn take(words: &mut Vec<String>, word: &str) -> bool {
+    let count = words.len();
+    words.retain(|other| other != word);
+    words.len() < count
+}
+
+/// Where the bench computes: on a card if the words say `cuda`, else on the processor.
+///
+/// # Errors
+/// When there is no card, or this build cannot use it.
+pub fn device(words: &mut Vec<String>) -> anyhow::Result<&'static Device> {
+    let name = if take(words, "cuda") { "cuda" } else { "cpu" };
+    let choices: Choices = name.parse().map_err(anyhow::Error::msg)?;
+    Ok(DEVICE.get_or_init({
+        let device = choices.units(None)?.swap_remove(0).device;
+        || device
+    }))
+}
+
+static DEVICE: OnceLock<Device> = OnceLock::new();
+
+fn chosen() -> &'static Device {
+    DEVICE.get_or_init(|| Device::Cpu)
+}
 
 /// Standard normal numbers.
 pub fn random(shape: &[usize]) -> Result<Tensor> {
-    Tensor::from_vec(Rng::default().noise(0).randn(shape.iter().product()), shape, &Device::Cpu)
+    Tensor::from_vec(Rng::default().noise(0).randn(shape.iter().product()), shape, chosen())
 }
 
 /// Small enough that sums stay near 1.
@@ -16,16 +44,21 @@ pub fn weight(shape: &[usize]) -> Result<Tensor> {
     random(shape)? * (inputs as f64).powf(-0.5)
 }
 
-/// Median seconds of a few calls, after one to warm up.
+/// Median seconds of a few calls, after some to warm up. A card is given several calls at a time, as in a run: what it
+/// takes to ask for one goes on beside them.
 pub fn median<T>(calls: usize, f: impl Fn() -> Result<T>) -> Result<f64> {
-    f()?;
-    let mut seconds = (0..calls)
-        .map(|_| {
-            let start = Instant::now();
+    let device = chosen();
+    let at_a_time = if device.is_cuda() { 10 } else { 1 };
+    let round = || -> Result<f64> {
+        let start = Instant::now();
+        for _ in 0..at_a_time {
             f()?;
-            Ok(start.elapsed().as_secs_f64())
-        })
-        .collect::<Result<Vec<_>>>()?;
+        }
+        device.synchronize()?;
+        Ok(start.elapsed().as_secs_f64() / f64::from(at_a_time))
+    };
+    round()?;
+    let mut seconds = (0..calls).map(|_| round()).collect::<Result<Vec<_>>>()?;
     seconds.sort_by(f64::total_cmp);
     Ok(seconds[calls / 2])
 }

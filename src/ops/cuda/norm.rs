@@ -137,7 +137,7 @@ impl LayerNorm {
 impl Norm for LayerNorm {
     fn apply(&self, x: &Tensor, _silu: bool) -> Result<Tensor> {
         let c = self.weight.elem_count();
-        if c % EIGHT != 0 {
+        if !c.is_multiple_of(EIGHT) {
             let x = as_numbers(x, DType::F32)?;
             return ops::layer_norm_plain(&x, &self.weight, &self.bias)?.to_dtype(self.dtype);
         }

@@ -6,6 +6,8 @@ use crate::ops::Products;
 use crate::ops::products::{Added, Product as OnDevice};
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{CudaDevice, DType, Result, Tensor};
+use std::env;
+use std::sync::OnceLock;
 
 /// Values that stand side by side in GEGLU's weight, then as many gates.
 pub const GEGLU_RUN: usize = EIGHT / 2;
@@ -206,15 +208,34 @@ const START: f64 = 2000.;
 const KERNEL: f64 = 4000.;
 const BYTES: f64 = 1500.;
 
+/// The kernel and slices that `TXT2IMG_WAY` names.
+fn wished() -> Option<&'static (String, usize)> {
+    static WISHED: OnceLock<Option<(String, usize)>> = OnceLock::new();
+    let read = || {
+        let way = env::var("TXT2IMG_WAY").ok()?;
+        let (kernel, slices) = way.split_once(':')?;
+        Some((kernel.into(), slices.parse().ok()?))
+    };
+    WISHED.get_or_init(read).as_ref()
+}
+
 impl Way {
-    /// stretches: of k. slices: how many there must be, or 0.
+    /// stretches: of k. slices: how many there must be, or 0. What `TXT2IMG_WAY` names, as in `product_f16_64x64:4`, is
+    /// taken where it can be: benches compare ways like that.
     fn fastest(dtype: DType, m: usize, n: usize, stretches: usize, slices: usize, device: &CudaDevice) -> Result<Self> {
         let multiprocessors = Card::of(device)?.multiprocessors;
         let tiles: &[Tile] = if dtype == DType::F16 { &F16 } else { &F32 };
         let cuts: &[usize] = if slices > 0 { &[slices] } else { &[1, 2, 3, 4, 6, 8, 12, 16] };
         let ways = tiles.iter().flat_map(|&tile| cuts.iter().map(move |&slices| Self { tile, slices }));
+        let ways = ways.filter(|way| way.slices <= stretches);
+        if let Some((kernel, slices)) = wished() {
+            let mut wished = ways.clone().filter(|way| way.tile.kernel == kernel);
+            if let Some(way) = wished.find(|way| way.slices == *slices || cuts.len() == 1) {
+                return Ok(way);
+            }
+        }
         let clocks = |way: &Self| way.clocks(m, n, stretches, multiprocessors);
-        let fastest = ways.filter(|way| way.slices <= stretches).min_by(|a, b| clocks(a).total_cmp(&clocks(b)));
+        let fastest = ways.min_by(|a, b| clocks(a).total_cmp(&clocks(b)));
         Ok(fastest.unwrap_or(Self { tile: tiles[0], slices: 1 }))
     }
 
