@@ -50,10 +50,19 @@ impl Model {
         let text_config = text_config(checkpoint, config)?;
         let tokenizer = Tokenizer::new()?;
         weights::load(checkpoint, device, read, |vb| {
+            let (unet, (text, decoder)) = rayon::join(
+                || UNet::new(&config.unet, vb.to_dtype(dtype).pp(UNET)),
+                || {
+                    rayon::join(
+                        || TextEncoder::new(text_config, vb.pp(TEXT)),
+                        || Decoder::new(&config.vae, config.scale_factor, vb.to_dtype(dtype).pp(VAE)),
+                    )
+                },
+            );
             Ok(Self {
-                text: TextEncoder::new(text_config, vb.pp(TEXT))?,
-                unet: UNet::new(&config.unet, vb.to_dtype(dtype).pp(UNET))?,
-                decoder: Decoder::new(&config.vae, config.scale_factor, vb.to_dtype(dtype).pp(VAE))?,
+                text: text?,
+                unet: unet?,
+                decoder: decoder?,
                 schedule: weights::schedule(checkpoint).unwrap_or_else(|| Schedule::new(&config.noise)),
                 tokenizer,
                 uncond: OnceLock::new(),

@@ -116,6 +116,8 @@ fn copy(device: &CudaDevice, from: &Tensor, to: &Tensor) -> Result<()> {
     if !from.is_contiguous() || from.shape() != to.shape() || from.dtype() != to.dtype() {
         candle_core::bail!("{:?} is not copied to {:?}", from.shape(), to.shape());
     }
+    let stream = device.cuda_stream();
+    stream.context().bind_to_thread().w()?;
     // SAFETY: both are as many bytes, and nobody else writes them.
-    unsafe { result::memcpy_dtod_async(address(to)?, address(from)?, bytes, device.cuda_stream().cu_stream()) }.w()
+    unsafe { result::memcpy_dtod_async(address(to)?, address(from)?, bytes, stream.cu_stream()) }.w()
 }

@@ -99,7 +99,7 @@ __device__ __forceinline__ void attention_f16(const Attention& p) {
                 for (int j = 0; j < KEYS / 8; j++) now = fmaxf(now, fmaxf(s[mt][j][2 * half], s[mt][j][2 * half + 1]));
                 now = fmaxf(now, __shfl_xor_sync(ALL_LANES, now, 1));
                 now = fmaxf(now, __shfl_xor_sync(ALL_LANES, now, 2));
-                const float less = exp2f((most[mt][half] - now) * p.scale), top = now * p.scale;
+                const float less = card::power_of_2((most[mt][half] - now) * p.scale), top = now * p.scale;
                 most[mt][half] = now, sum[mt][half] *= less;
 #pragma unroll
                 for (int j = 0; j < D / 8; j++) y[mt][j][2 * half] *= less, y[mt][j][2 * half + 1] *= less;
@@ -107,7 +107,7 @@ __device__ __forceinline__ void attention_f16(const Attention& p) {
                 for (int j = 0; j < KEYS / 8; j++)
 #pragma unroll
                     for (int i = 2 * half; i < 2 * half + 2; i++) {
-                        s[mt][j][i] = exp2f(fmaf(s[mt][j][i], p.scale, -top));
+                        s[mt][j][i] = card::power_of_2(fmaf(s[mt][j][i], p.scale, -top));
                         sum[mt][half] += s[mt][j][i];
                     }
             }

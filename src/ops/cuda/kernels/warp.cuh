@@ -1,5 +1,5 @@
 // What a warp does together: tensor cores, and copies that go on beside the arithmetic (PTX ISA 8, "mma", "ldmatrix",
-// "cp.async"). Compiled for a processor instead of a card, `card` has the same (tests/kernels/card.hpp).
+// "cp.async"). Compiled for a processor instead of a card, `card` has the same (tests/card/card.hpp).
 #pragma once
 
 #ifdef __CUDACC__
@@ -45,11 +45,26 @@ __device__ __forceinline__ void cp_async_wait() {
     asm volatile("cp.async.wait_group %0;" :: "n"(N) : "memory");
 }
 
+// 2ˣ to two units in the last place.
+__device__ __forceinline__ float power_of_2(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 template <class T>
 __device__ __forceinline__ T* dynamic_shared() {
     extern __shared__ __align__(128) unsigned char memory[];
     return reinterpret_cast<T*>(memory);
 }
+
+}  // namespace card
+
+#else
+
+namespace card {
+
+inline float power_of_2(float x) { return exp2f(x); }
 
 }  // namespace card
 
