@@ -110,7 +110,8 @@ fn cards() -> usize {
 
 #[cfg(feature = "cuda")]
 fn open(card: usize) -> Result<Device> {
-    ensure!(card < cards(), "there is no such card; there are {}", cards());
+    let count = cards();
+    ensure!(card < count, "there is no such card; there {} {count}", if count == 1 { "is" } else { "are" });
     Ok(ops::open_card(card)?)
 }
 
