@@ -21,15 +21,14 @@ pub fn fixture(name: &str) -> PathBuf {
 }
 
 /// Where the tests of this process compute, as `--device` names it.
-fn device_name() -> Option<String> {
-    std::env::var("TXT2IMG_TEST_DEVICE").ok()
+fn device_name() -> String {
+    std::env::var("TXT2IMG_TEST_DEVICE").unwrap_or("cpu".into())
 }
 
 /// The same device: the processor, unless the tests are done again on a card.
 pub fn device() -> Device {
     static DEVICE: OnceLock<Device> = OnceLock::new();
-    let open = || device_name().map_or(Device::Cpu, |name| device_of(&name).unwrap());
-    DEVICE.get_or_init(open).clone()
+    DEVICE.get_or_init(|| device_of(&device_name()).unwrap()).clone()
 }
 
 fn device_of(name: &str) -> anyhow::Result<Device> {
@@ -145,10 +144,7 @@ impl TestRun {
     pub fn args<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
         let mut command = self.bare(["--outdir", "out", "--safety", "off"]);
         command.arg("--config").arg(fixture("nano.yaml")).arg("--ckpt").arg(fixture("nano.ckpt"));
-        if let Some(device) = device_name() {
-            command.args(["--device", &device]);
-        }
-        command.args(args);
+        command.args(["--device", &device_name()]).args(args);
         Run(command)
     }
 

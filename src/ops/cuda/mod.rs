@@ -8,6 +8,7 @@ mod graph;
 mod maps;
 mod norm;
 mod product;
+mod way;
 
 pub use attention::attention;
 pub use card::{count, memory, open, out_of_memory, release_memory};

@@ -13,7 +13,14 @@ namespace card {
 struct Parameter {
     size_t size;
     bool pointer;
+    void (*clear_padding)(void*);
 };
+
+// What lies between the fields of a struct may look like anything.
+template <class P>
+void clear_padding(void* parameter) {
+    if constexpr (std::is_class<P>::value) __builtin_clear_padding(static_cast<P*>(parameter));
+}
 
 struct Kernel {
     std::string name;
@@ -39,7 +46,7 @@ void launch_unpacked(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
 template <class... P>
 bool add_kernel(const char* name, void (*kernel)(P...)) {
     kernels()[name] = {name,
-                       {{sizeof(P), std::is_pointer<P>::value}...},
+                       {{sizeof(P), std::is_pointer<P>::value, clear_padding<std::decay_t<P>>}...},
                        [kernel](dim3 grid, dim3 block, size_t shared, void** parameters) {
                            launch_unpacked(kernel, grid, block, shared, parameters, std::index_sequence_for<P...>());
                        }};

@@ -253,9 +253,12 @@ void run_kernel(card::Kernel& kernel, dim3 grid, dim3 block, size_t shared, void
     static const bool trace = setting("EMU_TRACE"), guard = setting("EMU_GUARD");
     for (size_t i = 0; i < kernel.parameters.size(); i++) {
         if (!kernel.parameters[i].pointer) {  // perhaps a struct with pointers
-            for (size_t at = 0; at + 8 <= kernel.parameters[i].size; at += 8) {
+            const char* from = static_cast<char*>(parameters[i]);
+            std::vector<char> copy(from, from + kernel.parameters[i].size);
+            kernel.parameters[i].clear_padding(copy.data());
+            for (size_t at = 0; at + 8 <= copy.size(); at += 8) {
                 uintptr_t word;
-                memcpy(&word, static_cast<char*>(parameters[i]) + at, 8);
+                memcpy(&word, &copy[at], 8);
                 if (in_freed_memory(word))
                     die("%s: byte %zu of parameter %zu points to 0x%zx, which has been freed", kernel.name.c_str(), at, i, size_t(word));
             }
