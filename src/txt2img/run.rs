@@ -263,10 +263,14 @@ impl<'a> Run<'a> {
     fn pixels(&mut self, engine: usize, latents: &Tensor, batch: &Batch) -> Result<Tensor> {
         let model = &self.engines[engine].model;
         if !self.in_tiles {
-            match model.pixels(latents) {
-                Err(error) if self.unit.is_out_of_memory(&error) => self.in_tiles = true,
-                pixels => return pixels,
+            // What sampling left is given back with the first failure.
+            for _ in 0..2 {
+                match model.pixels(latents) {
+                    Err(error) if self.unit.is_out_of_memory(&error) => (),
+                    pixels => return pixels,
+                }
             }
+            self.in_tiles = true;
             self.progress.note(&format!(
                 "{} does not suffice to decode a picture as a whole; from now on they are decoded in pieces, which \
                  differ a little",

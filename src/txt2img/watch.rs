@@ -58,7 +58,8 @@ pub fn is_finite(x: &Tensor) -> Result<bool> {
 
 /// NaN and infinities survive a sum, and a sum of finite f32 is finite in f64.
 fn sum(x: &Tensor) -> Result<Tensor> {
-    x.to_dtype(DType::F64)?.sum_all()
+    // Row by row: cards add up rows beside each other.
+    x.to_dtype(DType::F64)?.flatten_to(1)?.flatten_from(1)?.sum(1)?.sum_all()
 }
 
 fn is_number(sum: &Tensor) -> Result<bool> {

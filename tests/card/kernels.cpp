@@ -86,17 +86,16 @@ void test_products() {
                           {1, 3, 3, 8, 3, 3, 1, 4, true, false, false}, {2, 5, 6, 96, 32, 3, 2, 2, false, false, false}}) {
         const int h_out = (o.h + o.stride - 1) / o.stride, w_out = (o.w + o.stride - 1) / o.stride;
         const int m = o.b * h_out * w_out, k = o.window * o.window * o.c, width = o.geglu ? o.n / 2 : o.n;
-        const int residual_rows = m % 2 ? m : m / 2;
         Memory<T> x(random(size_t(o.b) * o.h * o.w * o.c, 1)), weight(random(size_t(o.n) * k, 2, 1 / sqrt(float(k))));
-        Memory<T> shift(random(o.n, 4)), residual(random(size_t(residual_rows) * o.n, 5));
+        Memory<T> shift(random(o.n, 4)), residual(random(size_t(m) * o.n, 5));
         Memory<float> bias(random(o.n, 3)), sums_of_slices(size_t(o.slices) * m * o.n);
         Product p = {x.at, weight.at, bias.at, o.shift ? shift.at : nullptr, o.residual ? residual.at : nullptr, nullptr,
-                     o.slices > 1 ? sums_of_slices.at : nullptr, o.slices, m, o.n, o.c, o.h, o.w, h_out, w_out, o.window, o.stride, residual_rows, o.geglu};
+                     o.slices > 1 ? sums_of_slices.at : nullptr, o.slices, m, o.n, o.c, o.h, o.w, h_out, w_out, o.window, o.stride, o.geglu};
 
         vector<double> sums(size_t(m) * o.n), plain(size_t(m) * width);
         for (int i = 0; i < m; i++)
             for (int n = 0; n < o.n; n++) {
-                double sum = bias.at[n] + (o.shift ? float(shift.at[n]) : 0) + (o.residual ? float(residual.at[i % residual_rows * o.n + n]) : 0);
+                double sum = bias.at[n] + (o.shift ? float(shift.at[n]) : 0) + (o.residual ? float(residual.at[i * o.n + n]) : 0);
                 const int b = i / (h_out * w_out), y = i / w_out % h_out * o.stride, column = i % w_out * o.stride;
                 for (int r = 0; r < o.window; r++)
                     for (int s = 0; s < o.window; s++) {

@@ -41,13 +41,19 @@ impl Step {
         table
     }
 
-    /// One step from x along eps, with fresh noise z: all (B, h, w, C).
-    pub fn apply(&self, x: &Tensor, eps: &Tensor, z: &Tensor) -> candle_core::Result<Tensor> {
+    /// One step from x along eps: all (B, h, w, C). Fresh noise is passed over even where none is wanted, as the original
+    /// draws it: the next batch starts where this one stops.
+    pub fn apply(&self, x: &Tensor, eps: &Tensor, noise: &mut dyn Noise) -> candle_core::Result<Tensor> {
         let Step { a, a_prev, sigma, .. } = *self;
         let x0 = ((x - (eps * (1. - a).sqrt())?)? / a.sqrt())?;
         // Never negative but by rounding, or for an eta above 1.
         let direction = (eps * (1. - a_prev - sigma * sigma).max(0.).sqrt())?;
-        ((x0 * a_prev.sqrt())? + direction)? + (z * sigma)?
+        let x = ((x0 * a_prev.sqrt())? + direction)?;
+        if sigma == 0. {
+            noise.skip(x.elem_count());
+            return Ok(x);
+        }
+        &x + (noise.randn_like(&x)? * sigma)?
     }
 }
 
@@ -76,9 +82,7 @@ impl Sampler for Ddim {
     ) -> Result<Tensor> {
         for step in &self.steps {
             let eps = model.eps(&x, step.t as f64)?;
-            // Drawn even when eta is 0, as the original does: the next batch starts where this one stops.
-            let z = noise.randn_like(&x)?;
-            x = step.apply(&x, &eps, &z)?;
+            x = step.apply(&x, &eps, noise)?;
             tick()?;
         }
         Ok(x)

@@ -48,14 +48,13 @@ impl Sampler for Plms {
             let eps = match history.len() {
                 1 => {
                     // Pseudo improved Euler: the mean of eps here and where a trial step leads.
-                    let trial = step.apply(&x, &eps, &noise.randn_like(&x)?)?;
+                    let trial = step.apply(&x, &eps, noise)?;
                     let next = self.steps.get(i + 1).unwrap_or(step);
                     ((eps + model.eps(&trial, next.t as f64)?)? / 2.)?
                 }
                 n => weighted_sum(&history, WEIGHTS[n - 2])?,
             };
-            // Drawn though eta is 0, as the original does.
-            x = step.apply(&x, &eps, &noise.randn_like(&x)?)?;
+            x = step.apply(&x, &eps, noise)?;
             tick()?;
         }
         Ok(x)

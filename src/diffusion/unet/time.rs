@@ -1,7 +1,7 @@
 //! The timestep as the UNet sees it.
 
 use crate::ops::{Linear, linear};
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 
 /// Sinusoids of t, then linear → SiLU → linear (LDM `time_embed`), and the SiLU that every residual block begins with.
@@ -33,6 +33,8 @@ impl TimeEmbedding {
 
     /// t: sinusoids (1, channels) → (1, 4·channels).
     pub fn forward(&self, t: &Tensor) -> Result<Tensor> {
-        self.second.forward(&self.first.forward(t)?.silu()?)?.silu()
+        // In f32 whatever the layers give.
+        let silu = |x: Tensor| x.to_dtype(DType::F32)?.silu();
+        silu(self.second.forward(&silu(self.first.forward(t)?)?)?)
     }
 }

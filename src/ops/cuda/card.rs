@@ -1,6 +1,7 @@
 //! A card: what it is, its kernels, and tensors on it.
 
 use candle_core::backend::BackendStorage;
+use candle_core::cuda_backend::cudarc::cublas::sys::cublasStatus_t;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaContext, CudaModule, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, result, sys,
 };
@@ -41,8 +42,21 @@ pub fn open(number: usize) -> Result<Device> {
     let device = CudaDevice::new_with_stream(number)?;
     // SAFETY: there is one stream, so there is nothing that events would put in order.
     unsafe { device.disable_event_tracking() };
-    keep_memory(&device)?;
-    Ok(Device::Cuda(device))
+    // Some virtual cards have no pools.
+    let _ = keep_memory(&device);
+    let device = Device::Cuda(device);
+    load_kernels(&device)?;
+    Ok(device)
+}
+
+/// candle's kernels that weights are laid out with: were they loaded by several threads at once, one would unload what
+/// another uses.
+fn load_kernels(device: &Device) -> Result<()> {
+    let x = Tensor::zeros((2, 2), DType::F16, device)?.to_dtype(DType::F32)?;
+    let x = Tensor::cat(&[&x.t()?.contiguous()?, &x], 1)?;
+    x.index_select(&Tensor::new(&[1u32], device)?, 0)?;
+    Card::of(device.as_cuda_device()?)?;
+    Ok(())
 }
 
 /// Memory that is freed stays at hand: by default every wait for the card would give it back.
@@ -68,8 +82,9 @@ pub fn release_memory(device: &Device) {
     let Device::Cuda(device) = device else { return };
     let stream = device.cuda_stream();
     let cu_device = stream.context().cu_device();
-    // Work under way may hold some.
+    // Work under way may hold some; and what failed on the way is known.
     let _ = stream.synchronize();
+    let _ = stream.context().check_err();
     // SAFETY: the device is the context's, and the pool is its own.
     unsafe {
         if let Ok(pool) = result::device::get_default_mem_pool(cu_device) {
@@ -82,10 +97,11 @@ pub fn release_memory(device: &Device) {
 /// Whether an error is that of a card without memory left.
 pub fn out_of_memory(error: &Error) -> bool {
     match error {
-        Error::Cuda(error) => matches!(
-            error.downcast_ref::<CudaError>(),
-            Some(CudaError::Cuda(error)) if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY
-        ),
+        Error::Cuda(error) => match error.downcast_ref::<CudaError>() {
+            Some(CudaError::Cuda(error)) => error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY,
+            Some(CudaError::Cublas(error)) => error.0 == cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED,
+            _ => false,
+        },
         Error::WithBacktrace { inner, .. } | Error::Context { inner, .. } | Error::WithPath { inner, .. } => {
             out_of_memory(inner)
         }

@@ -1,11 +1,11 @@
 //! Work on a card that was done once and is done again as a whole (CUDA graphs).
 
-use super::card::{address, unwritten};
+use super::card::{address, release_memory, unwritten};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{CudaGraph, result, sys};
-use candle_core::{CudaDevice, DType, Result, Shape, Tensor};
-use std::array;
-use std::sync::{Mutex, PoisonError};
+use candle_core::{CudaDevice, DType, Error, Result, Shape, Tensor};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::{array, env};
 
 /// A piece of work, always on tensors of the same shapes.
 #[derive(Default)]
@@ -42,30 +42,57 @@ impl Graph {
         work: impl Fn([&Tensor; N]) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let shapes: Vec<Shape> = inputs.iter().map(|x| x.shape().clone()).collect();
-        match &*state {
-            State::New => {
-                let y = work(inputs)?;
-                *state = State::Tried(shapes, y.shape().clone(), y.dtype());
-                Ok(y)
-            }
-            State::Tried(tried, shape, dtype) if *tried == shapes => {
-                match Recording::new(inputs, shape, *dtype, &work) {
-                    Ok(recording) => {
-                        let y = recording.run(&inputs);
-                        *state = State::Recorded(recording);
-                        y
-                    }
-                    Err(_) => {
-                        *state = State::Hopeless;
-                        work(inputs)
-                    }
-                }
-            }
-            State::Recorded(recording) if recording.fits(&inputs) => recording.run(&inputs),
-            _ => work(inputs),
+        let shapes = || inputs.iter().map(|x| x.shape().clone()).collect::<Vec<_>>();
+        if let State::Tried(tried, shape, dtype) = &*state
+            && *tried == shapes()
+        {
+            *state = match Recording::new(inputs, shape, *dtype, &work) {
+                Ok(recording) => State::Recorded(recording),
+                Err(error) => State::hopeless(error)?,
+            };
         }
+        if let State::Recorded(recording) = &*state
+            && recording.fits(&inputs)
+        {
+            match recording.run(&inputs) {
+                Ok(y) => return Ok(y),
+                Err(error) => *state = State::hopeless(error)?,
+            }
+            release_memory(inputs[0].device());
+        }
+        let y = work(inputs)?;
+        if let State::New = *state {
+            *state = match wish() {
+                Wish::Never => State::Hopeless,
+                Wish::Always | Wish::Perhaps => State::Tried(shapes(), y.shape().clone(), y.dtype()),
+            };
+        }
+        Ok(y)
     }
+}
+
+impl State {
+    /// After this error the work is done piece by piece, unless that is not wished.
+    fn hopeless(error: Error) -> Result<Self> {
+        if wish() == Wish::Always { Err(error) } else { Ok(Self::Hopeless) }
+    }
+}
+
+/// What `TXT2IMG_GRAPH` says of recording: 0, never; 1, always, and where it cannot be that is an error.
+#[derive(Clone, Copy, PartialEq)]
+enum Wish {
+    Never,
+    Perhaps,
+    Always,
+}
+
+fn wish() -> Wish {
+    static WISH: OnceLock<Wish> = OnceLock::new();
+    *WISH.get_or_init(|| match env::var("TXT2IMG_GRAPH").as_deref() {
+        Ok("0") => Wish::Never,
+        Ok("1") => Wish::Always,
+        _ => Wish::Perhaps,
+    })
 }
 
 impl Recording {
@@ -81,11 +108,16 @@ impl Recording {
             let own = inputs.iter().map(|x| unwritten(device, x.dtype(), x.shape()));
             (own.collect::<Result<Vec<_>>>()?, unwritten(device, dtype, shape)?)
         };
+        // A recording has memory of its own: what the work took before is not needed any more.
+        release_memory(inputs[0].device());
         let stream = device.cuda_stream();
-        stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).w()?;
+        stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED).w()?;
         // What the work makes is freed by the recording itself.
         let done = work(array::from_fn(|i| &own[i])).and_then(|y| copy(device, &y, &output));
+        // Errors that were noted on the way would keep the recording from being ended, and the stream from all other work.
+        let _ = stream.context().check_err();
         let graph = stream.end_capture(sys::CUgraphInstantiate_flags(0)).w();
+        let _ = stream.context().check_err();
         done?;
         match graph? {
             Some(graph) => Ok(Self { graph, inputs: own, output }),

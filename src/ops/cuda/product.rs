@@ -46,7 +46,6 @@ struct Parameters {
     w_out: i32,
     window: i32,
     stride: i32,
-    residual_rows: i32,
     geglu: i32,
 }
 
@@ -127,7 +126,6 @@ impl OnDevice for Product {
             w_out: w_out as i32,
             window: self.window as i32,
             stride: self.stride as i32,
-            residual_rows: m as i32,
             geglu: self.geglu.into(),
         };
         let numbers = name_of(self.dtype);

@@ -177,9 +177,15 @@ __device__ __forceinline__ void attention_any(const Attention& p) {
     }
     auto bring = [&](const T* from, int begin, int row_length) {
         __syncthreads();
-        for (int i = thread; i < LANES * d; i += THREADS) {
-            const int row = begin + i / d;
-            keys[i / d * pitch + i % d] = row < p.m ? to_float(from[size_t(row) * row_length + i % d]) : 0.f;
+#pragma unroll 4
+        for (int row = warp; row < LANES; row += WARPS) {
+            const bool exists = begin + row < p.m;
+            const T* row_from = from + size_t(begin + row) * row_length;
+#pragma unroll
+            for (int j = 0; j < WIDE; j++) {
+                const int column = lane + j * LANES;
+                if (column < d) keys[row * pitch + column] = exists ? to_float(row_from[column]) : 0.f;
+            }
         }
         __syncthreads();
     };

@@ -2,6 +2,18 @@
 
 #include "number.cuh"
 
+// What this thread is for, if it is for anything; counted in 32 bits where they suffice, as division is slow in 64.
+template <class F>
+__device__ __forceinline__ void each(size_t count, F f) {
+    const size_t i = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    if (count >> 32) {
+        f(i);
+    } else {
+        f(unsigned(i));
+    }
+}
+
 // As `Upsample` in ../maps.rs.
 struct Upsample {
     const void* x;  // (B, h, w, c) words
@@ -13,11 +25,11 @@ struct Upsample {
 // Every pixel four times, then cut.
 template <class Word>
 __device__ __forceinline__ void upsample(const Upsample& u) {
-    const size_t i = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (i >= u.words) return;
-    const size_t pixel = i / u.c, line = pixel / u.width;
-    const size_t from = (line / u.height * u.h + line % u.height / 2) * u.w + pixel % u.width / 2;
-    static_cast<Word*>(u.y)[i] = static_cast<const Word*>(u.x)[from * u.c + i % u.c];
+    each(u.words, [&](auto i) {
+        const auto pixel = i / u.c, line = pixel / u.width;
+        const auto from = (line / u.height * u.h + line % u.height / 2) * u.w + pixel % u.width / 2;
+        static_cast<Word*>(u.y)[i] = static_cast<const Word*>(u.x)[size_t(from) * u.c + i % u.c];
+    });
 }
 
 // As `Concat` in ../maps.rs.
@@ -33,13 +45,13 @@ struct Concat {
 // The channels of both.
 template <class Word>
 __device__ __forceinline__ void concat(const Concat& p) {
-    const size_t i = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (i >= p.words) return;
-    const int c = p.c_x + p.c_skip, channel = i % c;
-    const size_t pixel = i / c;
-    const Word* x = static_cast<const Word*>(p.x) + pixel * p.c_x;
-    const Word* skip = static_cast<const Word*>(p.skip) + pixel % p.pixels_skip * p.c_skip;
-    static_cast<Word*>(p.y)[i] = channel < p.c_x ? x[channel] : skip[channel - p.c_x];
+    each(p.words, [&](auto i) {
+        const int c = p.c_x + p.c_skip, channel = i % c;
+        const auto pixel = i / c;
+        const Word* x = static_cast<const Word*>(p.x) + size_t(pixel) * p.c_x;
+        const Word* skip = static_cast<const Word*>(p.skip) + size_t(pixel % decltype(i)(p.pixels_skip)) * p.c_skip;
+        static_cast<Word*>(p.y)[i] = channel < p.c_x ? x[channel] : skip[channel - p.c_x];
+    });
 }
 
 // As `Widen` in ../maps.rs.
@@ -53,11 +65,11 @@ struct Widen {
 // Zeros behind each row, and all as other numbers.
 template <class From, class To>
 __device__ __forceinline__ void widen(const Widen& p) {
-    const size_t i = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (i >= p.numbers) return;
-    const int channel = i % p.wide;
-    const From* row = static_cast<const From*>(p.x) + i / p.wide * p.c;
-    static_cast<To*>(p.y)[i] = from_float<To>(channel < p.c ? to_float(row[channel]) : 0.f);
+    each(p.numbers, [&](auto i) {
+        const int channel = i % p.wide;
+        const From* row = static_cast<const From*>(p.x) + size_t(i / p.wide) * p.c;
+        static_cast<To*>(p.y)[i] = from_float<To>(channel < p.c ? to_float(row[channel]) : 0.f);
+    });
 }
 
 #define COPIES(BYTES, WORD)                                                                 \

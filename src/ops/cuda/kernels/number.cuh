@@ -42,6 +42,14 @@ __device__ __forceinline__ void store8(__half* to, const float (&x)[EIGHT]) {
     *reinterpret_cast<uint4*>(to) = make_uint4(pack(x[0], x[1]), pack(x[2], x[3]), pack(x[4], x[5]), pack(x[6], x[7]));
 }
 
+__device__ __forceinline__ void store4(float* to, const float (&x)[4]) {
+    *reinterpret_cast<float4*>(to) = make_float4(x[0], x[1], x[2], x[3]);
+}
+
+__device__ __forceinline__ void store4(__half* to, const float (&x)[4]) {
+    *reinterpret_cast<uint2*>(to) = make_uint2(pack(x[0], x[1]), pack(x[2], x[3]));
+}
+
 __device__ __forceinline__ float silu(float x) { return x / (1.f + expf(-x)); }
 
 // The exact GELU (Hendrycks & Gimpel 2016, arXiv 1606.08415).

@@ -9,7 +9,7 @@ struct Product {
     const void* weight;    // (n, window, window, c)
     const float* bias;     // (n), or null
     const void* shift;     // (n), or null
-    const void* residual;  // (residual_rows, n) again and again, or null
+    const void* residual;  // (m, n), or null
     void* y;               // (m, n), or with GEGLU (m, n / 2)
     float* sums;           // (slices, m, n): of parts of k, to be added up; or null
     int slices;
@@ -18,7 +18,6 @@ struct Product {
     int h_out, w_out;      // of y
     int window;            // 1, or 3 with padding 1
     int stride;
-    int residual_rows;
     int geglu;             // whether of every 8 columns 4 are values and 4 their gates
 };
 
@@ -28,12 +27,18 @@ __device__ __forceinline__ void finish(const Product& p, int m, int n, float (&s
     const T* shift = static_cast<const T*>(p.shift);
     const T* residual = static_cast<const T*>(p.residual);
     T* y = static_cast<T*>(p.y);
+    if (residual) residual += size_t(m) * p.n;
     if (p.n % EIGHT != 0) {
-        for (int j = 0; j < EIGHT && n + j < p.n; j++) {
-            float s = sum[j];
+        // Rolled up: it is for narrow layers, and stands in every kernel.
+#pragma unroll 1
+        for (int j = 0; j < EIGHT; j++) {
+            if (n + j >= p.n) break;
+            float s = 0;
+#pragma unroll
+            for (int i = 0; i < EIGHT; i++) s = i == j ? sum[i] : s;
             if (p.bias) s += p.bias[n + j];
             if (shift) s += to_float(shift[n + j]);
-            if (residual) s += to_float(residual[size_t(m % p.residual_rows) * p.n + n + j]);
+            if (residual) s += to_float(residual[n + j]);
             y[size_t(m) * p.n + n + j] = from_float<T>(s);
         }
         return;
@@ -48,12 +53,14 @@ __device__ __forceinline__ void finish(const Product& p, int m, int n, float (&s
         for (int j = 0; j < EIGHT; j++) sum[j] += more[j];
     }
     if (residual) {
-        load8(more, residual + size_t(m % p.residual_rows) * p.n + n);
+        load8(more, residual + n);
         for (int j = 0; j < EIGHT; j++) sum[j] += more[j];
     }
     if (p.geglu) {
         T* to = y + size_t(m) * (p.n / 2) + n / 2;
-        for (int j = 0; j < EIGHT / 2; j++) to[j] = from_float<T>(sum[j] * gelu(sum[EIGHT / 2 + j]));
+        float four[EIGHT / 2];
+        for (int j = 0; j < EIGHT / 2; j++) four[j] = sum[j] * gelu(sum[EIGHT / 2 + j]);
+        store4(to, four);
     } else {
         store8(y + size_t(m) * p.n + n, sum);
     }
@@ -84,7 +91,13 @@ __device__ __forceinline__ void add_slices(const Product& p) {
     float sum[EIGHT] = {};
     for (int slice = 0; slice < p.slices; slice++) {
         const float* from = p.sums + (size_t(slice) * p.m + m) * p.n + n;
-        for (int j = 0; j < EIGHT && n + j < p.n; j++) sum[j] += from[j];
+        if (p.n % EIGHT == 0) {
+            float more[EIGHT];
+            load8(more, from);
+            for (int j = 0; j < EIGHT; j++) sum[j] += more[j];
+        } else {
+            for (int j = 0; j < EIGHT && n + j < p.n; j++) sum[j] += from[j];
+        }
     }
     finish<T>(p, m, n, sum);
 }
@@ -132,47 +145,54 @@ __device__ __forceinline__ void product_f16(const Product& p) {
     static_assert(BM % PASS == 0 && BN % PASS == 0 && WM % 16 == 0 && WN % 16 == 0, "tiles are whole");
 
     __half* shared = card::dynamic_shared<__half>();  // STAGES of (BM + BN, BK)
-    const int thread = threadIdx.x, lane = thread % LANES, warp = thread / LANES;
+    const unsigned thread = threadIdx.x, lane = thread % LANES, warp = thread / LANES;
     const int block_m = blockIdx.x * BM, block_n = blockIdx.y * BN;
-    const int warp_m = warp % (BM / WM) * WM, warp_n = warp / (BM / WM) * WN;
+    const unsigned warp_m = warp % (BM / WM) * WM, warp_n = warp / (BM / WM) * WN;
 
     // Chunks are where eight rows of one column of them lie in different banks.
-    auto place = [](int row, int chunk) { return row * BK + (chunk ^ (row / 2 % CHUNKS)) * EIGHT; };
+    auto place = [](unsigned row, unsigned chunk) { return row * BK + (chunk ^ (row / 2 % CHUNKS)) * EIGHT; };
 
-    // This thread brings one column of chunks: of these rows of x, and of these of the weight.
-    const int chunk = thread % CHUNKS, row = thread / CHUNKS;
-    Corner corners[BM / PASS];
+    // This thread brings one column of chunks: of these rows of x, and of these of the weight. Places are counted in
+    // eights: there are fewer than 2^31.
+    const unsigned chunk = thread % CHUNKS, row = thread / CHUNKS;
+    static_assert(PASS % (2 * CHUNKS) == 0, "rows a pass apart lie alike");
+    const unsigned own = place(row, chunk);
+    const int k = p.window * p.window * p.c;
+    int y_of[BM / PASS], x_of[BM / PASS], x_at[BM / PASS];
     for (int i = 0; i < BM / PASS; i++) {
         const int m = block_m + row + i * PASS;
-        corners[i] = corner(p, min(m, p.m - 1));
-        if (m >= p.m) corners[i].y = p.h;  // outside
+        const Corner from = corner(p, min(m, p.m - 1));
+        y_of[i] = m < p.m ? from.y : p.h, x_of[i] = from.x;  // p.h: outside
+        x_at[i] = int(from.offset / EIGHT) + (from.y * p.w + from.x) * (p.c / EIGHT) + int(chunk);
     }
-    const int k = p.window * p.window * p.c;
+    const int weight_at = (block_n + int(row)) * (k / EIGHT) + int(chunk), weight_pass = PASS * (k / EIGHT);
+    const int rows_left = p.n - block_n - int(row);
+    const uint4* x = static_cast<const uint4*>(p.x);
+    const uint4* weight = static_cast<const uint4*>(p.weight);
 
     auto bring = [&](int stage, const Stretch<BK>& at) {
-        __half* to = shared + stage * (BM + BN) * BK;
-        const int channel = at.channel + chunk * EIGHT;
-        const bool exists = at.left > 0 && channel < p.c;
-        const __half* x = static_cast<const __half*>(p.x);
-        const __half* weight = static_cast<const __half*>(p.weight);
+        __half* to = shared + stage * (BM + BN) * BK + own;
+        const bool exists = at.left > 0 && at.channel + int(chunk * EIGHT) < p.c;
+        const int x_tap = (at.row * p.w + at.column) * (p.c / EIGHT) + at.channel / EIGHT;
+        const int weight_tap = (at.row * p.window + at.column) * (p.c / EIGHT) + at.channel / EIGHT + weight_at;
 #pragma unroll
         for (int i = 0; i < BM / PASS; i++) {
-            const int y_in = corners[i].y + at.row, x_in = corners[i].x + at.column;
-            const bool valid = exists && unsigned(y_in) < unsigned(p.h) && unsigned(x_in) < unsigned(p.w);
-            const size_t offset = corners[i].offset + (size_t(y_in) * p.w + x_in) * p.c + channel;
-            card::cp_async16(to + place(row + i * PASS, chunk), valid ? x + offset : x, valid);
+            const bool valid = exists && unsigned(y_of[i] + at.row) < unsigned(p.h) &&
+                               unsigned(x_of[i] + at.column) < unsigned(p.w);
+            card::cp_async16(to + i * PASS * BK, x + (valid ? x_at[i] + x_tap : 0), valid);
         }
 #pragma unroll
         for (int i = 0; i < BN / PASS; i++) {
-            const int n = block_n + row + i * PASS;
-            const bool valid = exists && n < p.n;
-            const size_t offset = size_t(n) * k + (at.row * p.window + at.column) * p.c + channel;
-            card::cp_async16(to + place(BM + row + i * PASS, chunk), valid ? weight + offset : weight, valid);
+            const bool valid = exists && i * PASS < rows_left;
+            card::cp_async16(to + (BM + i * PASS) * BK, weight + (valid ? weight_tap + i * weight_pass : 0), valid);
         }
         card::cp_async_commit();
     };
 
     float sum[MI][NI][4] = {};
+    // Of the first 16 of k; the other 16 are two chunks further, one bit of their number.
+    const unsigned left_at = place(warp_m + lane % 16, lane / 16);
+    const unsigned right_at = place(BM + warp_n + lane % 8 + lane / 16 * 8, lane / 8 % 2);
     Stretch<BK> coming(p);
     const int stretches = coming.left;
     for (int stage = 0; stage < STAGES - 1; stage++) {
@@ -192,14 +212,13 @@ __device__ __forceinline__ void product_f16(const Product& p) {
 #pragma unroll
             for (int mi = 0; mi < MI; mi++) {
                 // Rows 0–7 and 8–15 of the left half, then of the right.
-                card::ldmatrix_x4(a[mi], from + place(warp_m + mi * 16 + lane % 16, step * 2 + lane / 16));
+                card::ldmatrix_x4(a[mi], from + mi * 16 * BK + (left_at ^ step * 2 * EIGHT));
             }
 #pragma unroll
             for (int ni = 0; ni < NI; ni += 2) {
                 // Columns 0–7: both halves of k; then columns 8–15.
                 uint32_t both[4];
-                card::ldmatrix_x4(both, from + place(BM + warp_n + ni * 8 + lane % 8 + lane / 16 * 8,
-                                                     step * 2 + lane / 8 % 2));
+                card::ldmatrix_x4(both, from + ni * 8 * BK + (right_at ^ step * 2 * EIGHT));
                 b[ni][0] = both[0], b[ni][1] = both[1], b[ni + 1][0] = both[2], b[ni + 1][1] = both[3];
             }
 #pragma unroll
@@ -340,7 +359,7 @@ __device__ __forceinline__ void product_rows(const Product& p) {
         if (lane > 0) continue;
         if (p.bias) s += p.bias[n];
         if (shift) s += to_float(shift[n]);
-        if (residual) s += to_float(residual[size_t(m % p.residual_rows) * p.n + n]);
+        if (residual) s += to_float(residual[size_t(m) * p.n + n]);
         static_cast<T*>(p.y)[size_t(m) * p.n + n] = from_float<T>(s);
     }
 }
