@@ -2,6 +2,7 @@
 
 mod support;
 
+use candle_core::Tensor;
 use support::{assert_close, channels_last, device, nano, nano_config, tensors};
 use txt2img::diffusion::schedule::Schedule;
 use txt2img::rng::Rng;
@@ -86,6 +87,27 @@ fn several_prompts_for_one_picture_are_as_so_many_pictures() {
         let alone = model.unet().read(&contexts.narrow(0, i, 1).unwrap()).unwrap();
         let expected = model.unet().forward(&x, 500., &alone).unwrap();
         assert_close("eps", &eps.narrow(0, i, 1).unwrap(), &expected, 1e-6);
+    }
+}
+
+/// Cards record a step and do it again with other prompts.
+#[test]
+fn a_step_depends_on_its_prompt_and_scale_and_on_nothing_before_it() {
+    let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
+    let x = channels_last(&expected["unet.x"]).narrow(0, 0, 1).unwrap();
+    let contexts = [0, 1].map(|i| expected["context"].narrow(0, i, 1).unwrap());
+    let step = |prompt: usize, scale: f64| {
+        let denoiser = model.denoiser(&contexts[1 - prompt], &contexts[prompt], scale).unwrap();
+        let [first, second] = [300., 700.].map(|t| denoiser.eps(&x, t).unwrap());
+        Tensor::cat(&[first, second], 0).unwrap()
+    };
+    let wishes = [(0, 7.5), (1, 7.5), (0, 2.), (1, 1.)];
+    let once = wishes.map(|(prompt, scale)| step(prompt, scale));
+    assert!(support::relative_rms(&once[0], &once[1]) > 1e-3 && support::relative_rms(&once[0], &once[2]) > 1e-3);
+    for _ in 0..2 {
+        for ((prompt, scale), once) in wishes.iter().zip(&once) {
+            assert_close(&format!("prompt {prompt}, {scale}"), &step(*prompt, *scale), once, 1e-6);
+        }
     }
 }
 

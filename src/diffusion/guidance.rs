@@ -35,7 +35,7 @@ impl<'a> Unguided<'a> {
 impl EpsModel for Guided<'_> {
     fn eps(&self, x: &Tensor, t: f64) -> Result<Tensor> {
         // both: (2B, h, w, C)
-        self.unet.forward_then(x, t, &self.prompt, |both| {
+        self.unet.forward_then(x, t, &self.prompt, Some(self.scale), |both| {
             let eps = both.chunk(2, 0)?;
             let (uncond, cond) = (&eps[0], &eps[1]); // (B, h, w, C)
             uncond + ((cond - uncond)? * self.scale)?

@@ -132,6 +132,18 @@ pub struct KeysValues {
     v: Tensor,
 }
 
+impl KeysValues {
+    /// k, v: (B, M, C).
+    pub fn new(k: &Tensor, v: &Tensor) -> Self {
+        Self { k: k.clone(), v: v.clone() }
+    }
+
+    /// Both.
+    pub fn tensors(&self) -> [&Tensor; 2] {
+        [&self.k, &self.v]
+    }
+}
+
 /// What both kinds of attention end in.
 struct Heads {
     products: Products,

@@ -15,11 +15,7 @@ use rayon::prelude::*;
 use time::TimeEmbedding;
 
 /// A prompt, as each transformer of a UNet reads it.
-pub struct Prompt {
-    transformers: Vec<Vec<KeysValues>>,
-    /// Of the steps that it is looked at in.
-    replay: Replay,
-}
+pub struct Prompt(Vec<Vec<KeysValues>>);
 
 /// Field names are those of the checkpoint's `model.diffusion_model`.
 pub struct UNet {
@@ -30,6 +26,8 @@ pub struct UNet {
     output_blocks: Vec<Block>,
     out_norm: GroupNorm,
     out_conv: Conv2d,
+    /// Of its steps.
+    replay: Replay,
 }
 
 impl UNet {
@@ -58,6 +56,7 @@ impl UNet {
             output_blocks: blocks("output_blocks", 0, output_shapes(config))?,
             out_norm: group_norm(c, 1e-5, vb.pp("out.0"))?,
             out_conv: conv3x3(c, config.out_channels, vb.pp("out.2"))?,
+            replay: Replay::default(),
         })
     }
 
@@ -67,27 +66,32 @@ impl UNet {
         let (input, output) = (self.input_blocks.iter(), self.output_blocks.iter());
         let transformers =
             input.filter_map(transformer).chain([&self.middle_block.1]).chain(output.filter_map(transformer));
-        let transformers = transformers.map(|transformer| transformer.read(context)).collect::<Result<_>>()?;
-        Ok(Prompt { transformers, replay: Replay::default() })
+        Ok(Prompt(transformers.map(|transformer| transformer.read(context)).collect::<Result<_>>()?))
     }
 
     /// x: (B, h, w, 4) latents, t: the timestep of all of them, prompt: of R·B contexts, R for each of the latents →
     /// eps (R·B, h, w, 4). What comes before the first look at the contexts is computed once for all R.
     pub fn forward(&self, x: &Tensor, t: f64, prompt: &Prompt) -> Result<Tensor> {
-        self.forward_then(x, t, prompt, Ok)
+        self.forward_then(x, t, prompt, None, Ok)
     }
 
-    /// The same, and what follows it; to one prompt always the same follows.
+    /// The same, and what follows it. number: all that what follows depends on.
     pub fn forward_then(
         &self,
         x: &Tensor,
         t: f64,
         prompt: &Prompt,
+        number: Option<f64>,
         then: impl Fn(Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let t = self.time_embed.sinusoids(t, x.device())?; // (1, C)
-        let work = |[x, t]: [&Tensor; 2]| then(self.blocks(x, t, &prompt.transformers)?.to_dtype(DType::F32)?);
-        prompt.replay.run([x, &t], work)
+        let mut inputs = vec![x, &t];
+        inputs.extend(prompt.0.iter().flatten().flat_map(KeysValues::tensors));
+        self.replay.run(&inputs, number, |inputs| {
+            let mut seen = inputs[2..].chunks_exact(2).map(|two| KeysValues::new(two[0], two[1]));
+            let prompts = prompt.0.iter().map(|blocks| seen.by_ref().take(blocks.len()).collect());
+            then(self.blocks(inputs[0], inputs[1], &prompts.collect::<Vec<_>>())?.to_dtype(DType::F32)?)
+        })
     }
 
     /// t: its sinusoids.

@@ -33,8 +33,8 @@ pub fn count() -> usize {
     CudaContext::device_count().map_or(0, |count| count.max(0) as usize)
 }
 
-/// Opens the card of this number. All work on it is done in one order, whatever thread gives it; while a `Graph` is
-/// recorded, which takes all that is given meanwhile for its own, no other thread may give any.
+/// Opens the card of this number. All work on it is done in one order, whatever thread gives it; while a piece of
+/// `Graphs` is recorded, which takes all that is given meanwhile for its own, no other thread may give any.
 ///
 /// # Errors
 /// When there is none, or no driver.

@@ -4,20 +4,26 @@ use super::card::{address, release_memory, unwritten};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{CudaGraph, result, sys};
 use candle_core::{CudaDevice, DType, Error, Result, Shape, Tensor};
+use std::env;
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::{array, env};
 
-/// A piece of work, always on tensors of the same shapes.
+/// Pieces of work, each always on tensors of the same shapes; the latest of them.
 #[derive(Default)]
-pub struct Graph(Mutex<State>);
+pub struct Graphs(Mutex<Vec<(Key, State)>>);
 
-#[derive(Default)]
+/// How many are kept: batches may be cut into parts of two sizes, with and without guidance.
+const KEPT: usize = 4;
+
+/// What tells pieces of work apart.
+#[derive(Clone, PartialEq)]
+struct Key {
+    shapes: Vec<Shape>,
+    number: Option<u64>,
+}
+
 enum State {
-    /// Never done.
-    #[default]
-    New,
     /// Done once, so that all kernels are loaded: what it gave is of this shape.
-    Tried(Vec<Shape>, Shape, DType),
+    Tried(Shape, DType),
     /// Recorded.
     Recorded(Recording),
     /// It cannot be recorded.
@@ -28,46 +34,49 @@ enum State {
 struct Recording {
     graph: CudaGraph,
     inputs: Vec<Tensor>,
+    /// What was copied there last.
+    given: Vec<Tensor>,
     output: Tensor,
 }
 
 // SAFETY: a graph may be used by any thread, but by one at a time, which the mutex sees to.
 unsafe impl Send for State {}
 
-impl Graph {
-    /// Does the work, which depends on nothing but these tensors and others that stay where they are.
-    pub fn run<const N: usize>(
+impl Graphs {
+    /// Does the work, which depends on nothing but these tensors, the number, and tensors that stay where they are.
+    pub fn run(
         &self,
-        inputs: [&Tensor; N],
-        work: impl Fn([&Tensor; N]) -> Result<Tensor>,
+        inputs: &[&Tensor],
+        number: Option<f64>,
+        work: impl Fn(&[&Tensor]) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let shapes = || inputs.iter().map(|x| x.shape().clone()).collect::<Vec<_>>();
-        if let State::Tried(tried, shape, dtype) = &*state
-            && *tried == shapes()
-        {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let shapes = inputs.iter().map(|x| x.shape().clone()).collect();
+        let key = Key { shapes, number: number.map(f64::to_bits) };
+        let Some((_, state)) = all.iter_mut().find(|(other, _)| *other == key) else {
+            let y = work(inputs)?;
+            all.truncate(KEPT - 1);
+            let state = match wish() {
+                Wish::Never => State::Hopeless,
+                Wish::Always | Wish::Perhaps => State::Tried(y.shape().clone(), y.dtype()),
+            };
+            all.insert(0, (key, state));
+            return Ok(y);
+        };
+        if let State::Tried(shape, dtype) = state {
             *state = match Recording::new(inputs, shape, *dtype, &work) {
                 Ok(recording) => State::Recorded(recording),
                 Err(error) => State::hopeless(error)?,
             };
         }
-        if let State::Recorded(recording) = &*state
-            && recording.fits(&inputs)
-        {
-            match recording.run(&inputs) {
+        if let State::Recorded(recording) = state {
+            match recording.run(inputs) {
                 Ok(y) => return Ok(y),
                 Err(error) => *state = State::hopeless(error)?,
             }
             release_memory(inputs[0].device());
         }
-        let y = work(inputs)?;
-        if let State::New = *state {
-            *state = match wish() {
-                Wish::Never => State::Hopeless,
-                Wish::Always | Wish::Perhaps => State::Tried(shapes(), y.shape().clone(), y.dtype()),
-            };
-        }
-        Ok(y)
+        work(inputs)
     }
 }
 
@@ -96,11 +105,11 @@ fn wish() -> Wish {
 }
 
 impl Recording {
-    fn new<const N: usize>(
-        inputs: [&Tensor; N],
+    fn new(
+        inputs: &[&Tensor],
         shape: &Shape,
         dtype: DType,
-        work: impl Fn([&Tensor; N]) -> Result<Tensor>,
+        work: impl Fn(&[&Tensor]) -> Result<Tensor>,
     ) -> Result<Self> {
         let device = inputs[0].device().as_cuda_device()?;
         // SAFETY: `run` writes the inputs before the work reads them, and the work writes the output.
@@ -113,27 +122,27 @@ impl Recording {
         let stream = device.cuda_stream();
         stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED).w()?;
         // What the work makes is freed by the recording itself.
-        let done = work(array::from_fn(|i| &own[i])).and_then(|y| copy(device, &y, &output));
+        let done = work(&own.iter().collect::<Vec<_>>()).and_then(|y| copy(device, &y, &output));
         // Errors that were noted on the way would keep the recording from being ended, and the stream from all other work.
         let _ = stream.context().check_err();
         let graph = stream.end_capture(sys::CUgraphInstantiate_flags(0)).w();
         let _ = stream.context().check_err();
         done?;
         match graph? {
-            Some(graph) => Ok(Self { graph, inputs: own, output }),
+            Some(graph) => Ok(Self { graph, inputs: own, given: vec![], output }),
             None => candle_core::bail!("nothing was recorded"),
         }
     }
 
-    fn fits(&self, inputs: &[&Tensor]) -> bool {
-        inputs.iter().zip(&self.inputs).all(|(x, own)| x.shape() == own.shape())
-    }
-
-    fn run(&self, inputs: &[&Tensor]) -> Result<Tensor> {
+    fn run(&mut self, inputs: &[&Tensor]) -> Result<Tensor> {
         let device = self.output.device().as_cuda_device()?;
-        for (x, own) in inputs.iter().zip(&self.inputs) {
-            copy(device, &x.contiguous()?, own)?;
+        for (i, (&x, own)) in inputs.iter().zip(&self.inputs).enumerate() {
+            // A prompt is the same in many steps.
+            if self.given.get(i).is_none_or(|given| given.id() != x.id()) {
+                copy(device, &x.contiguous()?, own)?;
+            }
         }
+        self.given = inputs.iter().map(|&x| x.clone()).collect();
         self.graph.launch().w()?;
         // SAFETY: it is written at once.
         let y = unsafe { unwritten(device, self.output.dtype(), self.output.shape())? };

@@ -12,7 +12,7 @@ mod way;
 
 pub use attention::attention;
 pub use card::{count, memory, open, out_of_memory, release_memory};
-pub use graph::Graph;
+pub use graph::Graphs;
 pub use maps::{concat, upsample_nearest};
 pub use norm::{GroupNorm, LayerNorm};
 pub use product::{GEGLU_RUN, Product};
