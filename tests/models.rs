@@ -2,9 +2,12 @@
 
 mod support;
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use support::{assert_close, channels_last, device, nano, nano_config, tensors};
+use txt2img::demo;
+use txt2img::diffusion::samplers::{Kind, Plan, Spacing};
 use txt2img::diffusion::schedule::Schedule;
+use txt2img::model::Model;
 use txt2img::rng::Rng;
 
 /// The original against itself with another convolution library is at 3e-6.
@@ -72,7 +75,7 @@ fn every_size_of_latents_goes_through_the_unet() {
     let (model, context) = (nano(), tensors("modules/modules.safetensors")["context"].clone());
     let prompt = model.unet().read(&context).unwrap();
     for (h, w) in [(1, 1), (3, 5), (7, 2), (9, 16)] {
-        let x = candle_core::Tensor::ones((2, h, w, 4), candle_core::DType::F32, &device()).unwrap();
+        let x = Tensor::ones((2, h, w, 4), DType::F32, &device()).unwrap();
         assert_eq!(model.unet().forward(&x, 1., &prompt).unwrap().dims(), [2, h, w, 4]);
     }
 }
@@ -88,6 +91,28 @@ fn several_prompts_for_one_picture_are_as_so_many_pictures() {
         let expected = model.unet().forward(&x, 500., &alone).unwrap();
         assert_close("eps", &eps.narrow(0, i, 1).unwrap(), &expected, 1e-6);
     }
+}
+
+/// With a model that was trained; its bf16 and f16 are told apart by the device.
+#[test]
+fn half_precision_draws_what_a_processor_draws_in_full() {
+    let plan = Plan { kind: Kind::DpmSolver, steps: 8, eta: 0., spacing: Spacing::Discrete };
+    let draw = |device: Device, dtype| {
+        let model =
+            Model::load(&demo::checkpoint().unwrap(), &demo::config().unwrap(), &device, dtype, &|| ()).unwrap();
+        let context = model.context(&[model.tokens(PROMPTS[0]).unwrap()]).unwrap();
+        let denoiser = model.denoiser(&model.uncond().unwrap(), &context, 7.5).unwrap();
+        let mut noise = Rng::default().noise(42);
+        let start = noise.randn_latents((1, 32, 32, 4), &device).unwrap();
+        let sampler = plan.sampler(model.schedule());
+        let latents = sampler.sample(&*denoiser, start, &mut *noise, &mut || Ok(())).unwrap();
+        model.picture(&latents, 0).unwrap().rgb
+    };
+    let half = if device().is_cuda() { DType::F16 } else { DType::BF16 };
+    let (full, half) = (draw(Device::Cpu, DType::F32), draw(device(), half));
+    let squares: f64 = full.iter().zip(&half).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
+    let psnr = 10. * (255. * 255. * full.len() as f64 / squares).log10();
+    assert!(psnr >= 35., "{psnr:.1} dB");
 }
 
 /// Cards record a step and do it again with other prompts.
