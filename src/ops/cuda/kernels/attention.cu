@@ -147,12 +147,13 @@ __device__ __forceinline__ void attention_f16(const Attention& p) {
             all += __shfl_xor_sync(ALL_LANES, all, 2);
             const int row = query + mt * 16 + half * 8;
             if (row >= p.n) continue;
+            const float share = 1 / all;
 #pragma unroll
             for (int j = 0; j < D / 8; j++) {
                 const int column = j * 8 + lane % 4 * 2;
                 if (column >= p.d) continue;
                 *reinterpret_cast<uint32_t*>(out + size_t(row) * width + column) =
-                    pack(y[mt][j][2 * half] / all, y[mt][j][2 * half + 1] / all);
+                    pack(y[mt][j][2 * half] * share, y[mt][j][2 * half + 1] * share);
             }
         }
 }
