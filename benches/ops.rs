@@ -7,7 +7,7 @@
 mod support;
 
 use candle_core::{DType, Result, Tensor};
-use support::{device, median, random, relative_rms, take, weight};
+use support::{device, median, place, random, relative_rms, take, weight};
 use txt2img::ops::{self, Conv2d, Geglu, GroupNorm, LayerNorm, Linear, Products};
 
 /// 3×3 convolutions: (calls a step, B, side, C_in, C_out); the last four are the decoder's, for one picture.
@@ -73,10 +73,9 @@ fn main() -> anyhow::Result<()> {
     ops::keep_memory();
     let mut words: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let products = if take(&mut words, "half") { Products::Half } else { Products::F32 };
-    let device = device(&mut words)?;
+    device(&mut words)?;
     let mut table = Table { products, peak: peak(products)?, word: words.pop().unwrap_or_default() };
-    let place = if device.is_cuda() { "a card".into() } else { format!("{} threads", rayon::current_num_threads()) };
-    println!("{products:?}, best product: {:.0} GFLOP/s on {place}", table.peak);
+    println!("{products:?}, best product: {:.0} GFLOP/s on {}", table.peak, place());
     println!("| operation | calls | ms | GFLOP/s | of the best | error |\n| --- | ---: | ---: | ---: | ---: | ---: |");
     for (calls, b, side, c_in, c_out) in CONVOLUTIONS {
         let name = format!("conv 3×3 {b}×{side}²×{c_in} → {c_out}");

@@ -9,7 +9,7 @@ mod support;
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
-use support::{device, median, random, take};
+use support::{device, median, place, random, take};
 use txt2img::config::ModelConfig;
 use txt2img::diffusion::EpsModel;
 use txt2img::diffusion::guidance::Guided;
@@ -30,8 +30,7 @@ fn main() -> anyhow::Result<()> {
     let wants = |stage: &str| only.is_none_or(|only| only == stage);
     let config = ModelConfig::v1();
     let vb = VarBuilder::from_backend(Box::new(MadeUp), DType::F32, device.clone());
-    let place = if device.is_cuda() { "a card".into() } else { format!("{} threads", rayon::current_num_threads()) };
-    println!("512×512, batch of {batch}, {place}\n\n| stage | seconds |\n| --- | ---: |");
+    println!("512×512, batch of {batch}, {}\n\n| stage | seconds |\n| --- | ---: |", place());
 
     let text = TextEncoder::new(TextConfig { width: 768, intermediate: 3072, layers: 12 }, vb.pp("text"))?;
     let tokens = [Tokenizer::new()?.encode("a photograph of an astronaut riding a horse")?];

@@ -21,10 +21,13 @@ pub fn take(words: &mut Vec<String>, word: &str) -> bool {
 pub fn device(words: &mut Vec<String>) -> anyhow::Result<&'static Device> {
     let name = if take(words, "cuda") { "cuda" } else { "cpu" };
     let choices: Choices = name.parse().map_err(anyhow::Error::msg)?;
-    Ok(DEVICE.get_or_init({
-        let device = choices.units(None)?.swap_remove(0).device;
-        || device
-    }))
+    let device = choices.units(None)?.swap_remove(0).device;
+    Ok(DEVICE.get_or_init(|| device))
+}
+
+/// The same in words.
+pub fn place() -> String {
+    if chosen().is_cuda() { "a card".into() } else { format!("{} threads", rayon::current_num_threads()) }
 }
 
 static DEVICE: OnceLock<Device> = OnceLock::new();

@@ -27,7 +27,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use candle_core::{DType, Device};
 use sha2::{Digest, Sha256};
 
@@ -168,13 +168,14 @@ impl Checkpoint {
     pub fn read_to(&self, name: &str, shape: &[usize], device: &Device) -> Result<candle_core::Tensor> {
         let tensor = self.tensor(name)?;
         let dtype = match tensor.dtype {
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            Dtype::F32 => DType::F32,
-            Dtype::F64 => DType::F64,
-            other => bail!(self.no_numbers(name, other)),
+            Dtype::F16 => Some(DType::F16),
+            Dtype::BF16 => Some(DType::BF16),
+            Dtype::F32 => Some(DType::F32),
+            Dtype::F64 => Some(DType::F64),
+            _ => None,
         };
-        let bytes = tensor.row_major().with_context(|| self.no_numbers(name, tensor.dtype))?;
+        let stored = dtype.zip(tensor.row_major());
+        let (dtype, bytes) = stored.with_context(|| self.no_numbers(name, tensor.dtype))?;
         let stored = candle_core::Tensor::from_raw_buffer(&bytes, dtype, shape, device)?;
         Ok(stored.to_dtype(DType::F32)?)
     }

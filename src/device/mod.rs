@@ -1,10 +1,13 @@
 //! Where to compute: `--device`, `--precision`, `--threads`.
 
+#[cfg(not(feature = "cuda"))]
+#[path = "no_cards.rs"]
+mod cards;
 mod cores;
 
 use crate::ops;
-#[cfg(not(feature = "cuda"))]
-use anyhow::bail;
+#[cfg(feature = "cuda")]
+use crate::ops::cards;
 use anyhow::{Context, Error, Result, ensure};
 use candle_core::{DType, Device};
 use cores::Cores;
@@ -85,56 +88,16 @@ impl Choice {
 
     fn unit(self) -> Result<Unit> {
         let (device, cores) = match self {
-            Self::Auto if cards() > 0 => return Self::Cuda(0).unit(),
+            Self::Auto if cards::count() > 0 => return Self::Cuda(0).unit(),
             Self::Auto | Self::Cpu => (Device::Cpu, None),
             Self::Cores(first, last) => {
                 let cores = Cores::new(first..=last).with_context(|| format!("--device {self}"))?;
                 (Device::Cpu, Some(cores))
             }
-            Self::Cuda(card) => (open(card).with_context(|| format!("--device {self}"))?, None),
+            Self::Cuda(card) => (cards::open(card).with_context(|| format!("--device {self}"))?, None),
         };
         Ok(Unit { device, name: self.to_string(), cores })
     }
-}
-
-/// How many cards there are, to a program that can use them.
-#[cfg(feature = "cuda")]
-fn cards() -> usize {
-    ops::cards()
-}
-
-#[cfg(not(feature = "cuda"))]
-fn cards() -> usize {
-    0
-}
-
-#[cfg(feature = "cuda")]
-fn open(card: usize) -> Result<Device> {
-    let count = cards();
-    ensure!(card < count, "there is no such card; there {} {count}", if count == 1 { "is" } else { "are" });
-    Ok(ops::open_card(card)?)
-}
-
-#[cfg(not(feature = "cuda"))]
-fn open(_card: usize) -> Result<Device> {
-    bail!("this txt2img was built without CUDA; use --device cpu")
-}
-
-#[cfg(feature = "cuda")]
-use ops::{card_memory as memory, out_of_memory, release_memory};
-
-/// Processors end the program.
-#[cfg(not(feature = "cuda"))]
-fn out_of_memory(_: &candle_core::Error) -> bool {
-    false
-}
-
-#[cfg(not(feature = "cuda"))]
-fn release_memory(_: &Device) {}
-
-#[cfg(not(feature = "cuda"))]
-fn memory(_: &Device) -> Option<usize> {
-    None
 }
 
 impl Choices {
@@ -175,16 +138,16 @@ impl Unit {
 
     /// Whether it is this error that comes of having no memory left; what is kept for later use is given back then.
     pub fn is_out_of_memory(&self, error: &Error) -> bool {
-        let is_one = error.chain().filter_map(|cause| cause.downcast_ref()).any(out_of_memory);
+        let is_one = error.chain().filter_map(|cause| cause.downcast_ref()).any(cards::out_of_memory);
         if is_one {
-            release_memory(&self.device);
+            cards::release_memory(&self.device);
         }
         is_one
     }
 
     /// The device's memory, in words.
     pub fn memory(&self) -> String {
-        match memory(&self.device) {
+        match cards::memory(&self.device) {
             Some(bytes) => format!("{}'s memory of {:.1} GB", self.name, bytes as f64 / 1e9),
             None => format!("{}'s memory", self.name),
         }

@@ -3,6 +3,7 @@
 use super::cpu::{self, Addends, Conv3x3, Map};
 #[cfg(feature = "cuda")]
 use super::cuda;
+use super::linear::Weights;
 use super::products::{Added, Product, no_kernels};
 use super::{Linear, Linears, Products};
 use candle_core::{Device, Result, Tensor, bail};
@@ -34,20 +35,12 @@ fn read(c_in: usize, c_out: usize, stride: usize, vb: VarBuilder) -> Result<Conv
 
 /// A 1×1 convolution, which on channels-last maps is a linear layer. Reads `weight` (C_out, C_in, 1, 1) and `bias` (C_out).
 pub fn conv1x1(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Linear> {
-    let (products, vb) = Products::of(vb);
-    let weight = vb.get((c_out, c_in, 1, 1), "weight")?.reshape((c_out, c_in))?;
-    Linear::new(products, &weight, Some(&vb.get(c_out, "bias")?))
+    Weights::read((c_out, c_in, 1, 1), true, vb)?.linear()
 }
 
 /// Several of them, of the same map.
 pub fn conv1x1s<const N: usize>(c_in: usize, c_out: usize, vbs: [VarBuilder; N]) -> Result<Linears<N>> {
-    let products = vbs.first().map_or(Products::F32, |vb| Products::of(vb.clone()).0);
-    let layers = vbs.map(|vb| {
-        let (_, vb) = Products::of(vb);
-        let weight = vb.get((c_out, c_in, 1, 1), "weight")?.reshape((c_out, c_in))?;
-        Ok((weight, Some(vb.get(c_out, "bias")?)))
-    });
-    Linears::new(products, layers.into_iter().collect::<Result<_>>()?)
+    Linears::new(vbs.map(|vb| Weights::read((c_out, c_in, 1, 1), true, vb)))
 }
 
 impl Conv2d {

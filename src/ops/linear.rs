@@ -5,7 +5,7 @@ use super::cpu::{self, Act, Epilogue, Packed, Places};
 #[cfg(feature = "cuda")]
 use super::cuda;
 use super::products::{Added, Product, no_kernels};
-use candle_core::{D, Device, Result, Tensor, bail};
+use candle_core::{D, Device, Result, Shape, Tensor, bail};
 use candle_nn::VarBuilder;
 
 /// A linear layer, its weight packed once, at load, for the device that it came on.
@@ -17,14 +17,33 @@ pub struct Linear {
 
 /// Reads `weight` (C_out, C_in) and `bias` (C_out).
 pub fn linear(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Linear> {
-    let (products, vb) = Products::of(vb);
-    Linear::new(products, &vb.get((c_out, c_in), "weight")?, Some(&vb.get(c_out, "bias")?))
+    Weights::read((c_out, c_in), true, vb)?.linear()
 }
 
 /// Reads `weight` (C_out, C_in).
 pub fn linear_no_bias(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Linear> {
-    let (products, vb) = Products::of(vb);
-    Linear::new(products, &vb.get((c_out, c_in), "weight")?, None)
+    Weights::read((c_out, c_in), false, vb)?.linear()
+}
+
+/// A linear layer before it is packed.
+pub(super) struct Weights {
+    products: Products,
+    weight: Tensor,       // (C_out, C_in)
+    bias: Option<Tensor>, // (C_out)
+}
+
+impl Weights {
+    /// shape: of the weight, (C_out, C_in) or (C_out, C_in, 1, 1).
+    pub(super) fn read(shape: impl Into<Shape>, bias: bool, vb: VarBuilder) -> Result<Self> {
+        let (products, vb) = Products::of(vb);
+        let weight = vb.get(shape.into(), "weight")?.flatten_from(1)?;
+        let bias = bias.then(|| vb.get(weight.dim(0)?, "bias")).transpose()?;
+        Ok(Self { products, weight, bias })
+    }
+
+    pub(super) fn linear(&self) -> Result<Linear> {
+        Linear::new(self.products, &self.weight, self.bias.as_ref())
+    }
 }
 
 impl Linear {
@@ -78,22 +97,22 @@ pub enum Linears<const N: usize> {
 
 /// Reads each layer's `weight` (C_out, C_in).
 pub fn linears_no_bias<const N: usize>(c_in: usize, c_out: usize, vbs: [VarBuilder; N]) -> Result<Linears<N>> {
-    let products = vbs.first().map_or(Products::F32, |vb| Products::of(vb.clone()).0);
-    let layers = vbs.map(|vb| Ok((Products::of(vb).1.get((c_out, c_in), "weight")?, None)));
-    Linears::new(products, layers.into_iter().collect::<Result<_>>()?)
+    Linears::new(vbs.map(|vb| Weights::read((c_out, c_in), false, vb)))
 }
 
 impl<const N: usize> Linears<N> {
-    /// N weights (C_out, C_in), and their biases (C_out) if they have any.
-    pub(super) fn new(products: Products, layers: Vec<(Tensor, Option<Tensor>)>) -> Result<Self> {
-        if layers.iter().any(|(weight, _)| weight.device().is_cuda()) {
-            let (weights, biases): (Vec<_>, Vec<_>) = layers.into_iter().unzip();
-            let biases: Option<Vec<_>> = biases.into_iter().collect();
+    /// Layers that have biases, or that have none.
+    pub(super) fn new(layers: [Result<Weights>; N]) -> Result<Self> {
+        let layers = layers.into_iter().collect::<Result<Vec<_>>>()?;
+        if let Some(Weights { products, weight, .. }) = layers.first()
+            && weight.device().is_cuda()
+        {
+            let weight = Tensor::cat(&layers.iter().map(|layer| &layer.weight).collect::<Vec<_>>(), 0)?; // (N·C_out, C_in)
+            let biases: Option<Vec<&Tensor>> = layers.iter().map(|layer| layer.bias.as_ref()).collect();
             let bias = biases.map(|biases| Tensor::cat(&biases, 0)).transpose()?; // (N·C_out)
-            return Ok(Self::Together(Linear::new(products, &Tensor::cat(&weights, 0)?, bias.as_ref())?));
+            return Ok(Self::Together(Linear::new(*products, &weight, bias.as_ref())?));
         }
-        let layers = layers.iter().map(|(weight, bias)| Linear::new(products, weight, bias.as_ref()));
-        let layers = <[Linear; N]>::try_from(layers.collect::<Result<Vec<_>>>()?);
+        let layers = <[Linear; N]>::try_from(layers.iter().map(Weights::linear).collect::<Result<Vec<_>>>()?);
         layers.map(Self::Apart).or_else(|layers| bail!("{} layers are not {N}", layers.len()))
     }
 

@@ -22,7 +22,7 @@ pub use attention::{attention, attention_plain};
 pub use conv2d::{Conv2d, conv1x1, conv1x1s, conv3x3, conv3x3_plain, conv3x3_stride2};
 pub use cpu::keep_memory;
 #[cfg(feature = "cuda")]
-pub use cuda::{count as cards, memory as card_memory, open as open_card, out_of_memory, release_memory};
+pub use cuda::cards;
 pub use linear::{Geglu, Linear, Linears, geglu_plain, linear, linear_no_bias, linear_plain, linears_no_bias};
 pub use maps::{concat, concat_plain, upsample_nearest, upsample_nearest_plain};
 pub use norm::{GroupNorm, LayerNorm, group_norm, group_norm_plain, layer_norm, layer_norm_plain};

@@ -21,7 +21,7 @@ pub struct GroupNorm {
 }
 
 /// LDM normalises in 32 groups everywhere.
-const GROUPS: usize = 32;
+pub(super) const GROUPS: usize = 32;
 
 /// Reads `weight` and `bias` (C). LDM's `GroupNorm32` has eps 1e-5, its `Normalize` 1e-6.
 pub fn group_norm(channels: usize, eps: f64, vb: VarBuilder) -> Result<GroupNorm> {
@@ -39,7 +39,7 @@ impl GroupNorm {
         let norm: Box<dyn Norm> = match weight.device() {
             Device::Cpu => Box::new(Groups(Affine::new(products, weight, bias, eps)?)),
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => Box::new(cuda::GroupNorm::new(products, weight, bias, eps)?),
+            Device::Cuda(_) => Box::new(cuda::GroupNorm(cuda::Affine::new(products, weight, bias, eps)?)),
             device => no_kernels(device)?,
         };
         Ok(Self { norm, channels })
@@ -135,7 +135,7 @@ impl LayerNorm {
         let norm: Box<dyn Norm> = match weight.device() {
             Device::Cpu => Box::new(Rows(Affine::new(products, weight, bias, LAYER_NORM_EPS)?)),
             #[cfg(feature = "cuda")]
-            Device::Cuda(_) => Box::new(cuda::LayerNorm::new(products, weight, bias, LAYER_NORM_EPS)?),
+            Device::Cuda(_) => Box::new(cuda::LayerNorm(cuda::Affine::new(products, weight, bias, LAYER_NORM_EPS)?)),
             device => no_kernels(device)?,
         };
         Ok(Self { norm, channels: weight.elem_count() })

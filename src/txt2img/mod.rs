@@ -29,7 +29,7 @@ use course::{Course, Task};
 use desk::Desk;
 use hash::Hash;
 use report::Report;
-use run::{Finished, Run, Unsaved, products};
+use run::{Finished, Run, Unsaved};
 use serde_json::json;
 use std::io::Write;
 use std::panic::resume_unwind;
@@ -153,7 +153,7 @@ fn terms(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>) -> Terms
 
 /// What the devices multiply: pictures may differ by which of them drew one.
 fn multiplied(job: &Job) -> String {
-    let mut names: Vec<_> = job.units.iter().map(|unit| products(unit.dtype(job.precision))).collect();
+    let mut names: Vec<_> = job.units.iter().map(|unit| unit.dtype(job.precision).as_str()).collect();
     names.sort_unstable();
     names.dedup();
     names.join(", ")

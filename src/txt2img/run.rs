@@ -307,7 +307,7 @@ impl<'a> Run<'a> {
             model_hash: None,
             vae: job.vae.as_ref().map(ToString::to_string),
             config: job.config_path.as_ref().map(|path| path.display().to_string()),
-            products: products(sampled.products).into(),
+            products: sampled.products.as_str().into(),
             watermark: job.watermark,
         }
     }
@@ -336,11 +336,6 @@ impl<'a> Run<'a> {
         self.engines.push(Engine { model, products, contexts: Contexts::new(self.progress, self.job.reading) });
         Ok(())
     }
-}
-
-/// What is multiplied, by its name.
-pub fn products(dtype: DType) -> &'static str {
-    dtype.as_str()
 }
 
 /// Where the noise of each picture comes from.

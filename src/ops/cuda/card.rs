@@ -39,6 +39,11 @@ pub fn count() -> usize {
 /// # Errors
 /// When there is none, or no driver.
 pub fn open(number: usize) -> Result<Device> {
+    let count = count();
+    if number >= count {
+        let are = if count == 1 { "is" } else { "are" };
+        return Err(Error::Msg(format!("there is no such card; there {are} {count}")));
+    }
     let device = CudaDevice::new_with_stream(number)?;
     // SAFETY: there is one stream, so there is nothing that events would put in order.
     unsafe { device.disable_event_tracking() };

@@ -11,8 +11,12 @@ mod product;
 mod way;
 
 pub use attention::attention;
-pub use card::{count, memory, open, out_of_memory, release_memory};
 pub use graph::Graphs;
 pub use maps::{concat, upsample_nearest};
-pub use norm::{GroupNorm, LayerNorm};
+pub use norm::{Affine, GroupNorm, LayerNorm};
 pub use product::{GEGLU_RUN, Product};
+
+/// Cards as a whole.
+pub mod cards {
+    pub use super::card::{count, memory, open, out_of_memory, release_memory};
+}

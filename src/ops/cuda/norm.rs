@@ -2,12 +2,10 @@
 
 use super::card::{Card, EIGHT, Grid, LANES, address, as_numbers, launch, name_of, unwritten};
 use super::product::dtype_of;
-use crate::ops::norm::Norm;
+use crate::ops::norm::{GROUPS, Norm};
 use crate::ops::{self, Products};
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Result, Tensor};
-
-const GROUPS: usize = 32;
 
 /// Channels times pixels that a block has in hand at once; more channels are left to candle's operations.
 const IN_HAND: usize = 4096;
@@ -21,16 +19,27 @@ const MOST_PARTS: usize = 256;
 /// Steps that a thread takes through its part at least.
 const STEPS: usize = 4;
 
-/// Bytes of a part's moments of a group.
+/// Numbers that are a part's moments of a group.
 const MOMENTS: usize = 3;
 
-/// A group norm on a card.
-pub struct GroupNorm {
+/// What the kernels take for a norm.
+pub struct Affine {
     dtype: DType,
     weight: Tensor, // (C) in f32
     bias: Tensor,   // (C) in f32
     eps: f64,
 }
+
+impl Affine {
+    /// weight, bias: (C).
+    pub fn new(products: Products, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Self> {
+        let [weight, bias] = [weight, bias].map(|x| as_numbers(x, DType::F32));
+        Ok(Self { dtype: dtype_of(products), weight: weight?, bias: bias?, eps })
+    }
+}
+
+/// A group norm on a card.
+pub struct GroupNorm(pub Affine);
 
 /// `GroupNorm` of kernels/norm.cu.
 #[repr(C)]
@@ -50,23 +59,16 @@ struct Groups {
 // SAFETY: the kernels' struct has the same fields in the same order, all of them plain numbers.
 unsafe impl DeviceRepr for Groups {}
 
-impl GroupNorm {
-    /// weight, bias: (C).
-    pub fn new(products: Products, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Self> {
-        let [weight, bias] = [weight, bias].map(|x| as_numbers(x, DType::F32));
-        Ok(Self { dtype: dtype_of(products), weight: weight?, bias: bias?, eps })
-    }
-}
-
 impl Norm for GroupNorm {
     fn apply(&self, x: &Tensor, silu: bool) -> Result<Tensor> {
+        let Affine { dtype, weight, bias, eps } = &self.0;
         let (b, h, w, c) = x.dims4()?;
         if c > IN_HAND {
             let x = as_numbers(x, DType::F32)?;
-            let y = ops::group_norm_plain(&x, &self.weight, &self.bias, self.eps)?;
-            return (if silu { y.silu()? } else { y }).to_dtype(self.dtype);
+            let y = ops::group_norm_plain(&x, weight, bias, *eps)?;
+            return (if silu { y.silu()? } else { y }).to_dtype(*dtype);
         }
-        let x = as_numbers(x, self.dtype)?;
+        let x = as_numbers(x, *dtype)?;
         let device = x.device().as_cuda_device()?;
         let (across, pixels) = (c / EIGHT, h * w);
         let down = (IN_HAND / c).min(MOST_THREADS / across).clamp(1, pixels.max(LANES.div_ceil(across)));
@@ -75,21 +77,21 @@ impl Norm for GroupNorm {
         // SAFETY: the first kernel writes all moments, the second all of y.
         let (moments, y) = unsafe {
             let moments = unwritten(device, DType::F32, (b, parts, GROUPS, MOMENTS))?;
-            (moments, unwritten(device, self.dtype, x.shape())?)
+            (moments, unwritten(device, *dtype, x.shape())?)
         };
         let parameters = Groups {
             x: address(&x)?,
-            weight: address(&self.weight)?,
-            bias: address(&self.bias)?,
+            weight: address(weight)?,
+            bias: address(bias)?,
             moments: address(&moments)?,
             y: address(&y)?,
             parts: parts as i32,
             pixels: pixels as i32,
             c: c as i32,
-            eps: self.eps as f32,
+            eps: *eps as f32,
             silu: silu.into(),
         };
-        let numbers = name_of(self.dtype);
+        let numbers = name_of(*dtype);
         let grid = |shared| Grid { blocks: [parts, b, 1], threads: [across, down], shared };
         // SAFETY: the addresses are those of tensors of these shapes.
         unsafe {
@@ -101,12 +103,7 @@ impl Norm for GroupNorm {
 }
 
 /// A layer norm on a card.
-pub struct LayerNorm {
-    dtype: DType,
-    weight: Tensor, // (C) in f32
-    bias: Tensor,   // (C) in f32
-    eps: f64,
-}
+pub struct LayerNorm(pub Affine);
 
 /// `LayerNorm` of kernels/norm.cu.
 #[repr(C)]
@@ -126,38 +123,31 @@ unsafe impl DeviceRepr for Rows {}
 /// Rows to a block: a warp for each.
 const ROWS: usize = 4;
 
-impl LayerNorm {
-    /// weight, bias: (C).
-    pub fn new(products: Products, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Self> {
-        let [weight, bias] = [weight, bias].map(|x| as_numbers(x, DType::F32));
-        Ok(Self { dtype: dtype_of(products), weight: weight?, bias: bias?, eps })
-    }
-}
-
 impl Norm for LayerNorm {
     fn apply(&self, x: &Tensor, _silu: bool) -> Result<Tensor> {
-        let c = self.weight.elem_count();
+        let Affine { dtype, weight, bias, eps } = &self.0;
+        let c = weight.elem_count();
         if !c.is_multiple_of(EIGHT) {
             let x = as_numbers(x, DType::F32)?;
-            return ops::layer_norm_plain(&x, &self.weight, &self.bias)?.to_dtype(self.dtype);
+            return ops::layer_norm_plain(&x, weight, bias)?.to_dtype(*dtype);
         }
-        let x = as_numbers(x, self.dtype)?;
+        let x = as_numbers(x, *dtype)?;
         let device = x.device().as_cuda_device()?;
         let rows = x.elem_count() / c;
         // SAFETY: the kernel writes all of it.
-        let y = unsafe { unwritten(device, self.dtype, x.shape())? };
+        let y = unsafe { unwritten(device, *dtype, x.shape())? };
         let parameters = Rows {
             x: address(&x)?,
-            weight: address(&self.weight)?,
-            bias: address(&self.bias)?,
+            weight: address(weight)?,
+            bias: address(bias)?,
             y: address(&y)?,
             rows: rows as i32,
             c: c as i32,
-            eps: self.eps as f32,
+            eps: *eps as f32,
         };
         let grid = Grid { blocks: [rows.div_ceil(ROWS), 1, 1], threads: [ROWS * LANES, 1], shared: 0 };
         // SAFETY: the addresses are those of tensors of these shapes.
-        unsafe { launch(device, &format!("layer_norm_{}", name_of(self.dtype)), grid, &parameters)? };
+        unsafe { launch(device, &format!("layer_norm_{}", name_of(*dtype)), grid, &parameters)? };
         Ok(y)
     }
 }

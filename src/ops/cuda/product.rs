@@ -99,8 +99,9 @@ impl OnDevice for Product {
         let (shift, residual) = (shift?, residual?);
         let m = maps * h_out * w_out;
         let device = x.device().as_cuda_device()?;
-        let slices = if m <= FEW || self.geglu { 1 } else { 0 };
-        let way = Way::fastest(self.dtype, m, self.n, self.window * self.window * c.div_ceil(STRETCH), slices, device)?;
+        let is_few = m <= FEW && self.window == 1 && !self.geglu;
+        let whole = is_few || self.geglu;
+        let way = Way::fastest(self.dtype, m, self.n, self.window * self.window * c.div_ceil(STRETCH), whole, device)?;
         let at = |x: &Option<Tensor>| x.as_ref().map_or(Ok(0), address);
         // SAFETY: the kernels write all of both.
         let (y, sums) = unsafe {
@@ -131,7 +132,7 @@ impl OnDevice for Product {
         let numbers = name_of(self.dtype);
         // SAFETY: the addresses are those of tensors of these shapes.
         unsafe {
-            if m <= FEW && self.window == 1 && !self.geglu {
+            if is_few {
                 let grid = Grid::of(self.n * LANES);
                 launch(device, &format!("product_rows_{numbers}"), grid, &parameters)?;
             } else {

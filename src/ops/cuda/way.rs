@@ -69,24 +69,24 @@ fn wished() -> Option<&'static (String, usize)> {
 }
 
 impl Way {
-    /// stretches: of k. slices: how many there must be, or 0. What `TXT2IMG_WAY` names, as in `product_f16_64x64:4`, is
+    /// stretches: of k. whole: it is not cut. What `TXT2IMG_WAY` names, as in `product_f16_64x64:4`, is
     /// taken where it can be: benches compare ways like that.
     pub fn fastest(
         dtype: DType,
         m: usize,
         n: usize,
         stretches: usize,
-        slices: usize,
+        whole: bool,
         device: &CudaDevice,
     ) -> Result<Self> {
         let multiprocessors = Card::of(device)?.multiprocessors;
         let tiles: &[Tile] = if dtype == DType::F16 { &F16 } else { &F32 };
-        let cuts: &[usize] = if slices > 0 { &[slices] } else { &[1, 2, 3, 4, 6, 8, 12, 16] };
+        let cuts: &[usize] = if whole { &[1] } else { &[1, 2, 3, 4, 6, 8, 12, 16] };
         let ways = tiles.iter().flat_map(|&tile| cuts.iter().map(move |&slices| Self { tile, slices }));
         let ways = ways.filter(|way| way.slices <= stretches);
         if let Some((kernel, slices)) = wished() {
             let mut wished = ways.clone().filter(|way| way.tile.kernel == kernel);
-            if let Some(way) = wished.find(|way| way.slices == *slices || cuts.len() == 1) {
+            if let Some(way) = wished.find(|way| way.slices == *slices || whole) {
                 return Ok(way);
             }
         }
