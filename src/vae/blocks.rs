@@ -24,14 +24,14 @@ impl ResnetBlock {
         })
     }
 
-    /// x: (B, h, w, C_in) → (B, h, w, C_out).
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.conv1.forward(&self.norm1.forward_silu(x)?)?; // (B, h, w, C_out)
-        let y = self.norm2.forward_silu(&y)?;
-        match &self.nin_shortcut {
-            Some(shortcut) => self.conv2.forward_add(&y, &shortcut.forward(x)?),
-            None => self.conv2.forward_add(&y, x),
+    /// x: (B, h, w, C_in) → (B, h, w, C_out). Maps are large here: none is kept for longer than it is needed.
+    pub fn forward(&self, mut x: Tensor) -> Result<Tensor> {
+        let mut y = self.conv1.forward(&self.norm1.forward_silu(&x)?)?; // (B, h, w, C_out)
+        y = self.norm2.forward_silu(&y)?;
+        if let Some(shortcut) = &self.nin_shortcut {
+            x = shortcut.forward(&x)?; // (B, h, w, C_out)
         }
+        self.conv2.forward_add(&y, &x)
     }
 }
 

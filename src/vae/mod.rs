@@ -58,13 +58,13 @@ impl Decoder {
     /// latents: (B, h, w, 4) → pixels about -1..1: (B, 8h, 8w, 3).
     pub fn forward(&self, latents: &Tensor) -> Result<Tensor> {
         let z = self.post_quant_conv.forward(&(latents / self.scale_factor)?)?;
-        let mut x = self.conv_in.forward(&z)?;
         let (first, attention, last) = &self.mid;
-        x = last.forward(&attention.forward(&first.forward(&x)?)?)?;
+        let mut x = last.forward(attention.forward(&first.forward(self.conv_in.forward(&z)?)?)?)?;
         for level in &self.up {
-            x = level.forward(&x)?;
+            x = level.forward(x)?;
         }
-        self.conv_out.forward(&self.norm_out.forward_silu(&x)?)?.to_dtype(DType::F32)
+        x = self.norm_out.forward_silu(&x)?;
+        self.conv_out.forward(&x)?.to_dtype(DType::F32)
     }
 }
 
@@ -89,10 +89,9 @@ impl Level {
     }
 
     /// x: (B, h, w, C_below) → (B, 2h, 2w, C), or (B, h, w, C) at the last level.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut x = x.clone();
+    fn forward(&self, mut x: Tensor) -> Result<Tensor> {
         for (i, block) in self.block.iter().enumerate() {
-            x = block.forward(&x)?;
+            x = block.forward(x)?;
             if let Some(attn) = self.attn.get(i) {
                 x = attn.forward(&x)?;
             }
@@ -100,7 +99,8 @@ impl Level {
         match &self.upsample {
             Some(conv) => {
                 let (_, h, w, _) = x.dims4()?;
-                conv.forward(&upsample_nearest(&x, 2 * h, 2 * w)?)
+                x = upsample_nearest(&x, 2 * h, 2 * w)?;
+                conv.forward(&x)
             }
             None => Ok(x),
         }
