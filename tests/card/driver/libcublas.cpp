@@ -152,7 +152,7 @@ cublasStatus_t enqueue(cublasHandle_t handle, const Product& p) {
             card::check_device_memory(p.b, extent(p.op_b == CUBLAS_OP_N, p.k, p.n, p.ldb, p.stride_b, p.batch, sizeof(A)), "a factor of a product");
         }
         card::check_device_memory(p.c, extent(true, p.m, p.n, p.ldc, p.stride_c, p.batch, sizeof(C)), "a product");
-        multiply_batch<S, A, C>(p);
+        if (!card::is_idle()) multiply_batch<S, A, C>(p);
     });
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -5,7 +5,8 @@
 // as an error is reported as that, with a line on stderr; what it could not notice aborts.
 //
 // Environment: EMU_MEMORY=bytes (of the card, default 16 GiB), EMU_TRACE=1 (each launch), EMU_STATS=1 (a summary at the
-// end), EMU_GUARD=1 (checks the guard zones of all allocations after each launch), EMU_POISON=0 (memory starts as zeros).
+// end), EMU_GUARD=1 (checks the guard zones of all allocations after each launch), EMU_POISON=0 (memory starts as zeros),
+// EMU_IDLE=1 (work is checked and counted but not done, and memory starts as zeros: what a large model takes, in seconds).
 #include "driver.hpp"
 #include "kernels.hpp"
 
@@ -21,10 +22,7 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-bool setting(const char* name) {
-    const char* value = getenv(name);
-    return value && *value && *value != '0';
-}
+using card::setting;
 
 CUresult error(CUresult code, const char* format, ...) __attribute__((format(printf, 2, 3)));
 CUresult error(CUresult code, const char* format, ...) {
@@ -53,7 +51,14 @@ std::recursive_mutex lock_of_all;
 
 // ------------------------------------------------------------------------------------------------------------ memory
 
-struct Graph;
+// What a capture recorded. Shared by the graph and what is instantiated from it.
+struct Graph {
+    std::vector<std::function<void()>> nodes;
+    std::vector<CUdeviceptr> owned;      // addresses of its allocation nodes, which share memory if not needed at once
+    size_t live = 0, most = 0;           // bytes of them as of now, and at most
+    bool auto_free = false;
+    ~Graph();
+};
 
 constexpr size_t ZONE = 256;
 constexpr unsigned char ZONE_BYTE = 0xa5;
@@ -75,14 +80,15 @@ size_t capacity() {
 }
 
 void poison(void* address, size_t bytes) {
-    static const bool zeros = getenv("EMU_POISON") && !setting("EMU_POISON");
+    static const bool zeros = card::is_idle() || (getenv("EMU_POISON") && !setting("EMU_POISON"));
     memset(address, zeros ? 0 : 0xff, bytes);
 }
 
 CUresult allocate(CUdeviceptr* address, size_t bytes, Graph* graph) {
     LOCK;
     if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
-    if (in_use + bytes > capacity())
+    const size_t live = graph ? graph->live + bytes : 0, more = graph ? std::max(live, graph->most) - graph->most : bytes;
+    if (in_use + more > capacity())
         return error(CUDA_ERROR_OUT_OF_MEMORY, "out of memory: %zu bytes wanted, %zu of %zu in use", bytes, in_use, capacity());
     void* memory;
     const size_t rounded = (bytes + ZONE - 1) / ZONE * ZONE;
@@ -95,7 +101,8 @@ CUresult allocate(CUdeviceptr* address, size_t bytes, Graph* graph) {
     allocations[*address] = {bytes, graph, true};
     auto old = freed.lower_bound(*address + bytes);
     while (old != freed.begin() && (--old)->first + old->second > *address) old = freed.erase(old);
-    in_use += bytes;
+    if (graph) graph->live = live, graph->most += more;
+    in_use += more;
     peak = std::max(peak, in_use);
     return CUDA_SUCCESS;
 }
@@ -134,7 +141,7 @@ bool in_freed_memory(uintptr_t address) {
 
 void give_back(std::map<uintptr_t, Allocation>::iterator it) {
     check_zones(it->first, it->second, "freeing");
-    in_use -= it->second.size;
+    if (!it->second.graph) in_use -= it->second.size;
     free(reinterpret_cast<char*>(it->first) - ZONE);
     freed[it->first] = it->second.size;
     allocations.erase(it);
@@ -162,23 +169,20 @@ bool in_pinned_memory(const void* address, size_t bytes) {
 
 // ----------------------------------------------------------------------------------------------- streams and capture
 
-// What a capture recorded. Shared by the graph and what is instantiated from it.
-struct Graph {
-    std::vector<std::function<void()>> nodes;
-    std::vector<CUdeviceptr> owned;      // addresses of its allocation nodes
-    bool auto_free = false;
-    ~Graph() {
-        LOCK;
-        for (CUdeviceptr address : owned) {
-            auto it = allocations.find(address);
-            if (it == allocations.end() || it->second.graph != this) continue;
-            if (it->second.live)
-                it->second.graph = nullptr;  // outlives the graph, until it is freed
-            else
-                give_back(it);
+Graph::~Graph() {
+    LOCK;
+    for (CUdeviceptr address : owned) {
+        auto it = allocations.find(address);
+        if (it == allocations.end() || it->second.graph != this) continue;
+        if (it->second.live) {  // outlives the graph, until it is freed
+            it->second.graph = nullptr;
+            in_use += it->second.size;
+        } else {
+            give_back(it);
         }
     }
-};
+    in_use -= most;
+}
 
 struct Capture {
     std::shared_ptr<Graph> graph = std::make_shared<Graph>();
@@ -269,7 +273,7 @@ void run_kernel(card::Kernel& kernel, dim3 grid, dim3 block, size_t shared, void
             die("%s: parameter %zu points to 0x%zx, which is not in the card's memory (or freed)", kernel.name.c_str(), i, size_t(address));
     }
     const auto start = Clock::now();
-    kernel.launch(grid, block, shared, parameters);
+    if (!card::is_idle()) kernel.launch(grid, block, shared, parameters);
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     if (trace)
         fprintf(stderr, "emulated card: %s<<<(%u,%u,%u), (%u,%u,%u), %zu>>> %.3f ms\n", kernel.name.c_str(), grid.x, grid.y,
@@ -490,6 +494,7 @@ CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream) {
     if (it == allocations.end() || !it->second.live || it->second.graph != capture->graph.get())
         return error(CUDA_ERROR_INVALID_VALUE, "a capture frees memory that it has not allocated");
     it->second.live = false;  // so that the rest of the capture cannot use it
+    capture->graph->live -= it->second.size;
     return run(stream, [=] { release(address); });
 }
 CUresult cuMemHostAlloc(void** address, size_t bytes, unsigned) {
