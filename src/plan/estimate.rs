@@ -19,15 +19,25 @@ use anyhow::{Context, Result};
 use candle_core::DType;
 
 /// Bytes that the program takes itself, with its tokenizer and threads. Calibrated by the demo model's peaks: what was
-/// left of 205 MB at 256×256 and of 1526 MB at 1024×1024.
+/// left of 175 MB at 256×256 and of 1058 MB at 1024×1024.
 const PROGRAM: f64 = 60e6;
 
-/// What the decoder takes, as a multiple of the maps that its largest layer reads and writes. Calibrated by the demo
-/// model's peaks at 256×256, 512×512 and 1024×1024, which it meets to 5%; Stable Diffusion 1.5's is 5% less.
-const DECODING: f64 = 2.6;
+/// What the decoder takes, as a multiple of the maps that its largest layer reads and writes, and in bytes for each pixel of
+/// the picture besides. Calibrated by the peaks at 512×512, 768×768 and 1024×1024 of the demo model and of Stable Diffusion
+/// 1.5's shape: 1.24 and 270 in f32, 1.14 and 330 in half precision.
+const DECODING: f64 = 1.2;
+const PIXEL: f64 = 300.;
 
-/// The same of the UNet, skips included. Calibrated by batches of 16 and 24 of the demo model: 1.55 and 1.39.
+/// What the UNet takes, as a multiple of its skips and of the maps that its largest layer reads and writes, in f32 and in
+/// half precision. Calibrated by batches of 16 and 24 of the demo model, and of 6 and 12 of Stable Diffusion 1.5's shape:
+/// 1.4 to 1.6, and 1.13 to 1.35.
 const SAMPLING: f64 = 1.5;
+const SAMPLING_HALF: f64 = 1.2;
+
+/// The same of both on cards, where a recorded step keeps its maps while pictures are decoded. Calibrated by what programs
+/// asked of an emulated card, which they meet to 3%.
+const DECODING_ON_CARDS: f64 = 1.25;
+const SAMPLING_ON_CARDS: f64 = 1.5;
 
 /// Bytes of memory for each pixel of a grid: its pictures, itself, and both on their way to the file. Calibrated by 256
 /// pictures of 256×256, with and without a grid: 14.2.
@@ -55,7 +65,7 @@ const MOST_PNG: f64 = 3.1;
 /// What a run takes: memory at its worst moment, time, disk.
 #[derive(Default)]
 pub struct Estimate {
-    /// Of which nothing is known.
+    /// Of whose memory it speaks then; how fast they are is not known.
     on_cards: bool,
     /// Bytes, for good.
     weights: f64,
@@ -76,12 +86,10 @@ impl Estimate {
     pub fn new(job: &Job, text: TextConfig, prompts: &Prompts) -> Result<Self> {
         let is_half = job.units.iter().any(|unit| unit.dtype(job.precision) != DType::F32);
         let products = if is_half { Products::Half } else { Products::F32 };
-        let (speed, text) = (measured(job)?, text::layers::layers(text, prompts.chunks));
-        let mut estimate = Self {
-            on_cards: job.units.iter().any(|unit| unit.device.is_cuda()),
-            weights: weights(job, &text, products),
-            ..Self::default()
-        };
+        let on_cards = job.units.iter().any(|unit| unit.device.is_cuda());
+        let speed = if on_cards { Speed::UNKNOWN } else { measured(job)? };
+        let text = text::layers::layers(text, prompts.chunks);
+        let mut estimate = Self { on_cards, weights: weights(job, &text, products, on_cards), ..Self::default() };
         estimate.seconds = prompts.different as f64 * speed.seconds(&text, Products::F32);
         for alike in work(job, prompts.chunks) {
             estimate.add(job, alike, products, &speed);
@@ -96,8 +104,15 @@ impl Estimate {
         let unet = unet::layers::layers(&job.config.unet, pass);
         let (once, each): (Vec<_>, Vec<_>) = unet.into_iter().partition(|layer| layer.once);
         let decoder = vae::layers::layers(&job.config.vae, pass.height, pass.width);
-        let sampling = SAMPLING * (4. * unet::layers::skips(&job.config.unet, pass) as f64 + largest(&each));
-        self.activations = self.activations.max(sampling).max(DECODING * largest(&decoder));
+        let skips = unet::layers::skips(&job.config.unet, pass) as f64;
+        let (sampling, decoding) = (skips + largest(&each), largest(&decoder));
+        self.activations = self.activations.max(if self.on_cards {
+            bytes_on_cards(products) * (SAMPLING_ON_CARDS * sampling + DECODING_ON_CARDS * decoding)
+        } else {
+            let times = if products == Products::Half { SAMPLING_HALF } else { SAMPLING };
+            let pixels = (pass.height * pass.width * job.config.vae.side_factor().pow(2)) as f64;
+            (times * 4. * sampling).max(DECODING * 4. * decoding + PIXEL * pixels)
+        });
         let batch = speed.seconds(&once, products)
             + passes as f64 * speed.seconds(&each, products)
             + pass.batch as f64 * speed.seconds(&decoder, products);
@@ -122,7 +137,9 @@ impl Estimate {
         let (disk, most) = (bytes(PNG * pixels), bytes(MOST_PNG * pixels));
         let disk = Row::new("disk", format_args!("about {disk}, up to {most}"));
         if on_cards {
-            return vec![Row::new("time", "not known on cards"), disk];
+            let (memory, weights) = (bytes(weights + activations), bytes(weights));
+            let memory = format_args!("about {memory} of a card, {weights} of them weights");
+            return vec![Row::new("memory", memory), Row::new("time", "not known on cards"), disk];
         }
         vec![
             Row::new("memory", format_args!("about {memory}, {} of them weights", bytes(weights))),
@@ -139,15 +156,30 @@ fn measured(job: &Job) -> Result<Speed> {
 }
 
 /// Bytes of all weights, packed for the kernels that read them.
-fn weights(job: &Job, text: &[Layer], products: Products) -> f64 {
+fn weights(job: &Job, text: &[Layer], products: Products, on_cards: bool) -> f64 {
     let pass = unet::layers::Pass { batch: 1, height: 1, width: 1, contexts: 1, tokens: 1 };
     let unet = unet::layers::layers(&job.config.unet, pass);
     let vae = vae::layers::layers(&job.config.vae, 1, 1);
-    let bytes = |layers: &[Layer], products| layers.iter().map(|layer| layer.cost(products).bytes).sum::<f64>();
+    let bytes = |layers: &[Layer], products| {
+        let of_layer = |layer: &Layer| match on_cards {
+            true => bytes_on_cards(products) * layer.tensors().iter().map(|(_, shape)| numbers(shape)).sum::<f64>(),
+            false => layer.cost(products).bytes,
+        };
+        layers.iter().map(of_layer).sum::<f64>()
+    };
     bytes(text, Products::F32) + bytes(&unet, products) + bytes(&vae, products)
 }
 
-/// Bytes that the layer with the largest maps reads and writes.
+fn numbers(shape: &[usize]) -> f64 {
+    shape.iter().map(|&n| n as f64).product()
+}
+
+/// Bytes of a number.
+fn bytes_on_cards(products: Products) -> f64 {
+    if products == Products::Half { 2. } else { 4. }
+}
+
+/// Numbers that the layer with the largest maps reads and writes.
 fn largest(layers: &[Layer]) -> f64 {
-    layers.iter().map(|layer| 4. * layer.traffic()).fold(0., f64::max)
+    layers.iter().map(Layer::traffic).fold(0., f64::max)
 }

@@ -22,10 +22,10 @@ fn about(plan: &Plan, what: &str) -> f64 {
 #[test]
 fn the_demo_model_takes_as_much_memory_as_was_measured() {
     // Peaks of real runs of one picture.
-    for (side, measured) in [("256", 205e6), ("512", 454e6), ("1024", 1526e6)] {
+    for (side, measured) in [("256", 175e6), ("512", 346e6), ("1024", 1058e6)] {
         let plan = somewhere(["--n_iter", "1", "--n_samples", "1", "--H", side, "--W", side]);
         let ratio = about(&plan, "memory") / measured;
-        assert!((0.75..1.33).contains(&ratio), "{side}: {ratio}");
+        assert!((0.85..1.18).contains(&ratio), "{side}: {ratio}");
     }
 }
 
