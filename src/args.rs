@@ -3,6 +3,7 @@
 mod expand;
 mod sweep;
 
+use crate::by_name::ByName;
 use crate::device::{self, Precision};
 use crate::diffusion::samplers::{Kind, Spacing};
 use crate::output::{Format, Pattern};
@@ -24,6 +25,7 @@ const OURS: &str = "Options that the original lacks";
 /// Stable Diffusion 1.x: text in, pictures out. A drop-in for the original's scripts/txt2img.py.
 #[derive(Parser, Clone, PartialEq, Debug)]
 #[command(version, args_override_self = true, next_help_heading = "Options of the original", max_term_width = 110)]
+#[allow(rustdoc::broken_intra_doc_links)] // brackets in --help are no links
 pub struct Args {
     /// The text to draw
     #[arg(long, value_name = "TEXT", default_value = "a painting of a virus monster playing guitar")]
@@ -117,7 +119,7 @@ pub struct Args {
     pub seed: Seed,
 
     /// f32 throughout, or half precision on devices that gain by it
-    #[arg(long, value_name = "NAME", default_value = "autocast", value_parser = one_of(PRECISIONS))]
+    #[arg(long, value_name = "NAME", default_value = "autocast", value_parser = one_of::<Precision>())]
     pub precision: Precision,
 
     /// What guidance leads away from
@@ -137,11 +139,11 @@ pub struct Args {
     pub wildcards: bool,
 
     /// How to sample [default: ddim]
-    #[arg(long, value_name = "NAME", help_heading = OURS, value_parser = one_of(Kind::ALL))]
+    #[arg(long, value_name = "NAME", help_heading = OURS, value_parser = one_of::<Kind>())]
     pub sampler: Option<Kind>,
 
     /// How k-diffusion's samplers space their steps
-    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "discrete", value_parser = one_of(Spacing::ALL))]
+    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "discrete", value_parser = one_of::<Spacing>())]
     pub schedule: Spacing,
 
     /// Whose random numbers: cuda, torch's on a GPU; cuda:SMSxTHREADS, on one of another size; cpu, torch's on a CPU
@@ -150,7 +152,7 @@ pub struct Args {
 
     /// stream: pictures continue one stream of random numbers, as the original's do; per_image: each is what its own
     /// seed draws, counted up from --seed
-    #[arg(long = "seed_mode", value_name = "NAME", help_heading = OURS, default_value = "stream", value_parser = one_of(SEED_MODES))]
+    #[arg(long = "seed_mode", value_name = "NAME", help_heading = OURS, default_value = "stream", value_parser = one_of::<SeedMode>())]
     pub seed_mode: SeedMode,
 
     /// Take the autoencoder from here: a file, a folder, or a repository as for --ckpt
@@ -177,7 +179,7 @@ pub struct Args {
 
     /// What becomes of pictures that the safety checker flags: replace and black make them black, blur and flag keep
     /// them, off checks nothing [default: replace, if the checker can be had]
-    #[arg(long, value_name = "NAME", help_heading = OURS, value_parser = one_of(Action::ALL))]
+    #[arg(long, value_name = "NAME", help_heading = OURS, value_parser = one_of::<Action>())]
     pub safety: Option<Action>,
 
     /// The safety checker: a folder, or a repository as for --ckpt [default: the model's own, or the original's from the
@@ -186,7 +188,7 @@ pub struct Args {
     pub safety_ckpt: Option<PathBuf>,
 
     /// How pictures are written: png, jpg or webp
-    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "png", value_parser = one_of(Format::ALL))]
+    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "png", value_parser = one_of::<Format>())]
     pub format: Format,
 
     /// Name pictures by a pattern of {seed} {index} {prompt} {sampler} {steps} {scale} {hash} [default: {index}]
@@ -232,7 +234,7 @@ pub struct Args {
     pub verify_watermark: Vec<PathBuf>,
 
     /// How to tell progress on standard error: bar, or json, one event a line
-    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "bar", value_parser = one_of(WATCHERS))]
+    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "bar", value_parser = one_of::<Watcher>())]
     pub progress: Watcher,
 
     /// Write what became of each picture to this new file, as JSON
@@ -254,12 +256,6 @@ pub const DEFAULT_CONFIG: &str = "configs/stable-diffusion/v1-inference.yaml";
 /// The checkpoint taken when none is named.
 pub const DEFAULT_CKPT: &str = "models/ldm/stable-diffusion-v1/model.ckpt";
 
-const PRECISIONS: [(&str, Precision); 2] = [("full", Precision::Full), ("autocast", Precision::Autocast)];
-
-const SEED_MODES: [(&str, SeedMode); 2] = [("stream", SeedMode::Stream), ("per_image", SeedMode::PerImage)];
-
-const WATCHERS: [(&str, Watcher); 2] = [("bar", Watcher::Bar), ("json", Watcher::Json)];
-
 /// `--seed_mode`: where the random numbers of a picture come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SeedMode {
@@ -267,6 +263,10 @@ pub enum SeedMode {
     Stream,
     /// From a seed of its own.
     PerImage,
+}
+
+impl ByName for SeedMode {
+    const ALL: &'static [(&'static str, Self)] = &[("stream", SeedMode::Stream), ("per_image", SeedMode::PerImage)];
 }
 
 /// `--seed`: a number torch takes, or the wish for any other.
@@ -279,11 +279,9 @@ pub enum Seed {
 }
 
 /// What the word names.
-fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
-    choices: [(&'static str, T); N],
-) -> impl TypedValueParser<Value = T> {
-    let value = move |word: String| choices.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
-    PossibleValuesParser::new(choices.map(|(name, _)| name)).try_map(move |word| value(word).ok_or("not a choice"))
+fn one_of<T: ByName + Send + Sync>() -> impl TypedValueParser<Value = T> {
+    let names = T::ALL.iter().map(|(name, _)| *name);
+    PossibleValuesParser::new(names).try_map(|word| T::from_name(&word).ok_or("not a choice"))
 }
 
 /// Any whole number, however long: what does not fit is as good as any.

@@ -58,6 +58,8 @@ pub mod rng;
 
 pub mod shard;
 
+pub mod by_name;
+
 pub mod hexadecimal;
 
 pub mod ranges;

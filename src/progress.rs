@@ -1,6 +1,7 @@
 //! Progress on standard error: bars where it is a terminal, nothing where it is not; or events for programs, one JSON
 //! object a line.
 
+use crate::by_name::ByName;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -17,6 +18,10 @@ pub enum Watcher {
     Bar,
     /// Programs: JSON lines.
     Json,
+}
+
+impl ByName for Watcher {
+    const ALL: &'static [(&'static str, Self)] = &[("bar", Watcher::Bar), ("json", Watcher::Json)];
 }
 
 /// All that a run tells while it goes on.

@@ -2,6 +2,7 @@
 
 pub mod wildcards;
 
+use crate::by_name::ByName;
 use crate::diffusion::samplers::Kind;
 use anyhow::{Context, Result, bail, ensure};
 use serde::de::Error;
@@ -41,10 +42,9 @@ pub struct Ask<'a> {
 
 fn sampler<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Kind>, D::Error> {
     let name = String::deserialize(deserializer)?;
-    let names = || Kind::ALL.map(|(name, _)| name).join(", ");
     Kind::from_name(&name)
         .map(Some)
-        .ok_or_else(|| D::Error::custom(format!("'{name}' is not a sampler: use {}", names())))
+        .ok_or_else(|| D::Error::custom(format!("'{name}' is not a sampler: use {}", Kind::names())))
 }
 
 /// A prompt longer than anybody writes: CLIP reads some 400 bytes of it.

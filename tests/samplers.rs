@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
 use support::{Counting, assert_close, channels_last, fixture, nano, tensors};
+use txt2img::by_name::ByName;
 use txt2img::config::ModelConfig;
 use txt2img::diffusion::EpsModel;
 use txt2img::diffusion::samplers::{Kind, Plan, Sigmas, Spacing, Step};
@@ -143,7 +144,7 @@ fn samplers_draw_as_often_as_the_original_and_tick_once_a_step() {
 fn every_sampler_says_how_often_it_draws() {
     let x = Tensor::zeros((2, 3, 5, 4), DType::F32, &Device::Cpu).unwrap();
     let model = Model(|x: &Tensor, _| (x * 0.5).unwrap());
-    for (name, kind) in Kind::ALL {
+    for &(name, kind) in Kind::ALL {
         for plan in plans(kind) {
             let sampler = plan.sampler(&schedule());
             let mut sizes = Sizes(vec![]);
@@ -155,8 +156,8 @@ fn every_sampler_says_how_often_it_draws() {
 
 /// Of few steps and many, spaced in every way there is.
 fn plans(kind: Kind) -> impl Iterator<Item = Plan> {
-    let spaced = Spacing::ALL.map(|(_, spacing)| Plan { spacing, ..plan(kind, 0) });
-    let plans = spaced.into_iter().flat_map(|plan| [1, 2, 3, 10, 30].map(|steps| Plan { steps, ..plan }));
+    let spaced = Spacing::ALL.iter().map(move |&(_, spacing)| Plan { spacing, ..plan(kind, 0) });
+    let plans = spaced.flat_map(|plan| [1, 2, 3, 10, 30].map(|steps| Plan { steps, ..plan }));
     plans.filter(|plan| plan.check().is_ok())
 }
 
@@ -172,7 +173,7 @@ impl Noise for Sizes {
 
 #[test]
 fn every_sampler_works_with_any_number_of_steps() {
-    for (_, kind) in Kind::ALL {
+    for &(_, kind) in Kind::ALL {
         for steps in [1, 2, 3, 4, 7, 111, 1000] {
             let (_, _, latents) = try_out(plan(kind, steps), |x, _| (x * 0.5).unwrap());
             assert!(latents.iter().all(|x| x.is_finite()), "{kind:?} with {steps} steps");
@@ -184,7 +185,7 @@ fn every_sampler_works_with_any_number_of_steps() {
 #[test]
 fn every_sampler_finds_what_the_model_sees() {
     const C: f64 = 0.75;
-    for (_, kind) in Kind::ALL {
+    for &(_, kind) in Kind::ALL {
         let schedule = schedule();
         let eps = move |x: &Tensor, t: f64| {
             let (low, part) = (t as usize, t.fract());
@@ -201,7 +202,7 @@ fn every_sampler_finds_what_the_model_sees() {
 
 #[test]
 fn a_tick_that_fails_ends_the_sampling() {
-    for (_, kind) in Kind::ALL {
+    for &(_, kind) in Kind::ALL {
         let mut noise = Counting::new(Rng::default().noise(0));
         let mut ticks = 0;
         let mut tick = || {

@@ -5,6 +5,7 @@
 mod cards;
 mod cores;
 
+use crate::by_name::ByName;
 use crate::ops;
 #[cfg(feature = "cuda")]
 use crate::ops::cards;
@@ -169,6 +170,10 @@ pub enum Precision {
     Full,
     /// Half precision where the original has it.
     Autocast,
+}
+
+impl ByName for Precision {
+    const ALL: &'static [(&'static str, Self)] = &[("full", Precision::Full), ("autocast", Precision::Autocast)];
 }
 
 /// How many threads compute; before any of them has started.

@@ -8,6 +8,7 @@ mod replay;
 mod terms;
 
 use crate::args::{self, Args, Seed, SeedMode};
+use crate::by_name::ByName;
 use crate::config::ModelConfig;
 use crate::device::{self, Unit};
 use crate::diffusion::samplers::{Kind, Plan};

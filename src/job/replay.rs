@@ -2,6 +2,7 @@
 
 use super::Job;
 use crate::args::{Args, Seed};
+use crate::by_name::ByName;
 use crate::demo;
 use crate::device::Precision;
 use crate::diffusion::samplers::{Kind, Spacing};

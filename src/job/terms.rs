@@ -2,6 +2,7 @@
 
 use super::{Line, Lines};
 use crate::args::Args;
+use crate::by_name::ByName;
 use crate::config::ModelConfig;
 use crate::hexadecimal::hexadecimal;
 use crate::output::{Terms, sha256_of};
@@ -25,7 +26,7 @@ pub fn terms(args: &Args, seed: u32, lines: &Lines, config: &ModelConfig) -> Ter
         ("--f", json!(args.factor)),
         ("--fixed_code", json!(args.fixed_code)),
         ("--seed", json!(seed)),
-        ("--seed_mode", json!(format!("{:?}", args.seed_mode))),
+        ("--seed_mode", json!(args.seed_mode.name())),
         ("--rng", json!(args.rng.to_string())),
         ("--negative_prompt", json!(args.negative_prompt)),
         ("--emphasis", json!(args.emphasis)),

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::{ExtendedColorType, ImageEncoder};
 
 use super::{Picture, Record};
+use crate::by_name::ByName;
 
 /// A kind of picture file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,15 +38,12 @@ struct Texts {
     record: Option<String>,
 }
 
+/// Files end in these names.
+impl ByName for Format {
+    const ALL: &'static [(&'static str, Self)] = &[("png", Format::Png), ("jpg", Format::Jpg), ("webp", Format::WebP)];
+}
+
 impl Format {
-    /// Every format, with its name, which is also how its files end.
-    pub const ALL: [(&'static str, Format); 3] = [("png", Format::Png), ("jpg", Format::Jpg), ("webp", Format::WebP)];
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, format)| *format == self).map_or("", |(name, _)| name)
-    }
-
     /// That of a picture's file, by its first bytes.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The pictures, and the files they would become.
 
 use super::Row;
+use crate::by_name::ByName;
 use crate::job::{Batch, Job, Settings, Wish};
 use crate::output::{Name, Named, Names, Numbering, Overview, Pattern};
 use anyhow::Result;

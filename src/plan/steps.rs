@@ -1,8 +1,9 @@
 //! What each sampler makes of the steps it is asked for.
 
 use super::{Row, listed};
+use crate::by_name::ByName;
 use crate::diffusion::EpsModel;
-use crate::diffusion::samplers::{Kind, Plan, Spacing};
+use crate::diffusion::samplers::{Plan, Spacing};
 use crate::diffusion::schedule::Schedule;
 use crate::job::Job;
 use crate::rng::Noise;
@@ -24,7 +25,7 @@ pub fn rows(job: &Job) -> Vec<Row> {
 }
 
 fn row(plan: &Plan, schedule: &Schedule) -> String {
-    let name = Kind::ALL.iter().find(|(_, kind)| *kind == plan.kind).map_or("", |(name, _)| name);
+    let name = plan.kind.name();
     let spacing = if plan.spacing == Spacing::Karras { " karras" } else { "" };
     let (asked, made) = (plan.steps, plan.sampler(schedule).steps());
     format!("{name}{spacing}: {asked} asked, {made} made, {} UNet passes a picture", passes(plan, schedule))

@@ -1,5 +1,6 @@
 //! `--safety`: what becomes of a picture that is flagged.
 
+use crate::by_name::ByName;
 use crate::output::{self, Picture};
 
 /// What becomes of a picture that is flagged.
@@ -20,26 +21,17 @@ pub enum Action {
 /// The blur's standard deviation is this share of the longer side.
 const BLUR: f32 = 1. / 16.;
 
-impl Action {
-    /// Every action, with its name.
-    pub const ALL: [(&'static str, Action); 5] = [
+impl ByName for Action {
+    const ALL: &'static [(&'static str, Self)] = &[
         ("replace", Action::Replace),
         ("black", Action::Black),
         ("blur", Action::Blur),
         ("flag", Action::Flag),
         ("off", Action::Off),
     ];
+}
 
-    /// The action of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(other, _)| *other == name).map(|(_, action)| *action)
-    }
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, action)| *action == self).map_or("", |(name, _)| name)
-    }
-
+impl Action {
     /// What it did to a picture, in words.
     pub fn outcome(self) -> &'static str {
         match self {

@@ -13,6 +13,7 @@ mod run;
 mod verify;
 mod watch;
 
+use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::hub::Download;
 use crate::device::{self, Precision};

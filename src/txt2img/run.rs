@@ -4,6 +4,7 @@ use super::contexts::Contexts;
 use super::course::Task;
 use super::load;
 use super::watch::{Watched, is_finite};
+use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
 use crate::device::Unit;
 use crate::interrupt;

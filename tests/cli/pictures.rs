@@ -1,6 +1,7 @@
 //! What flags do to the pictures and to what is said of them.
 
 use crate::support::{Run, TestRun, read_png, stderr, stdout};
+use txt2img::by_name::ByName;
 use txt2img::diffusion::samplers::Kind;
 
 /// Width and height of a file below `out`.
@@ -77,7 +78,7 @@ fn n_rows_are_pictures_in_a_row() {
 
 #[test]
 fn every_sampler_draws() {
-    for (name, _) in Kind::ALL {
+    for &(name, _) in Kind::ALL {
         let run = TestRun::new();
         run.quick(["--sampler", name]).ok();
         run.has_files(["samples/00000.png", "grid-0000.png"]);

@@ -8,6 +8,7 @@ use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use png::text_metadata::ITXtChunk;
 use tempfile::TempDir;
+use txt2img::by_name::ByName;
 use txt2img::output::{self, Format};
 
 use crate::{PictureFile, drawn, picture};
@@ -52,7 +53,7 @@ fn is_a_sentence(refusal: &str) {
 
 /// Each format's file of a picture that remembers.
 fn whole_files() -> impl Iterator<Item = Vec<u8>> {
-    Format::ALL.into_iter().map(|(_, format)| format.encode(&picture(), Some(&drawn("a cube"))).unwrap())
+    Format::ALL.iter().map(|(_, format)| format.encode(&picture(), Some(&drawn("a cube"))).unwrap())
 }
 
 /// Every file of these is read, or refused in a sentence.
@@ -152,7 +153,7 @@ fn pictures_of_the_web_ui_are_told_from_others() {
 
 #[test]
 fn pictures_that_say_nothing_are_told_from_other_files() {
-    for (_, format) in Format::ALL {
+    for &(_, format) in Format::ALL {
         let refusal = PictureFile::of(&format.encode(&picture(), None).unwrap()).refusal();
         assert_eq!(refusal, "'picture' does not say how it was drawn; give a picture of this program");
     }

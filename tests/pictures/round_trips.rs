@@ -1,5 +1,6 @@
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
+use txt2img::by_name::ByName;
 use txt2img::output::{Format, Record, decode};
 
 use crate::{PictureFile, drawn, picture};
@@ -12,7 +13,7 @@ fn every_record_comes_back_from_every_format() {
     for prompt in
         ["a cube", "", "größer", "方 🎲\u{10ffff}", "two\nlines\r\n", "\"{}\\", &everything, &long, &long_and_foreign]
     {
-        for (name, format) in Format::ALL {
+        for &(name, format) in Format::ALL {
             let record = Record { negative_prompt: prompt.chars().rev().take(50).collect(), ..drawn(prompt) };
             assert!(PictureFile::with(format, &record).record() == record, "{name}: {:.50?}", prompt);
         }
@@ -32,7 +33,7 @@ fn numbers_come_back_to_the_bit() {
 
 #[test]
 fn pixels_are_the_same_with_and_without_a_record() {
-    for (name, format) in Format::ALL {
+    for &(name, format) in Format::ALL {
         let bare = decode(&format.encode(&picture(), None).unwrap()).unwrap();
         let remembering = decode(&format.encode(&picture(), Some(&drawn("a cube"))).unwrap()).unwrap();
         assert_eq!(bare, remembering, "{name}");
@@ -53,7 +54,7 @@ fn a_png_without_a_record_is_as_it_always_was() {
 
 #[test]
 fn a_format_is_told_by_the_bytes() {
-    for (_, format) in Format::ALL {
+    for &(_, format) in Format::ALL {
         assert_eq!(Format::of(&PictureFile::with(format, &drawn("a cube")).path()).unwrap(), format);
     }
 }

@@ -1,3 +1,4 @@
+use txt2img::by_name::ByName;
 use txt2img::output::Picture;
 use txt2img::safety::Action;
 
@@ -56,7 +57,7 @@ fn blur_keeps_size_and_even_colours() {
 
 #[test]
 fn actions_have_names() {
-    for (name, action) in Action::ALL {
+    for &(name, action) in Action::ALL {
         assert_eq!(Action::from_name(name), Some(action));
         assert_eq!(action.name(), name);
     }

@@ -24,6 +24,7 @@ pub use sigma::{Sigmas, Spacing};
 
 use super::EpsModel;
 use super::schedule::Schedule;
+use crate::by_name::ByName;
 use crate::rng::Noise;
 use anyhow::{Result, ensure};
 use candle_core::Tensor;
@@ -72,9 +73,8 @@ pub enum Kind {
     DpmPp2m,
 }
 
-impl Kind {
-    /// Every sampler, with its name.
-    pub const ALL: [(&'static str, Kind); 9] = [
+impl ByName for Kind {
+    const ALL: &'static [(&'static str, Self)] = &[
         ("ddim", Kind::Ddim),
         ("plms", Kind::Plms),
         ("dpm_solver", Kind::DpmSolver),
@@ -85,17 +85,9 @@ impl Kind {
         ("dpm2", Kind::Dpm2),
         ("dpmpp_2m", Kind::DpmPp2m),
     ];
+}
 
-    /// The sampler of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(other, _)| *other == name).map(|(_, kind)| *kind)
-    }
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
-    }
-
+impl Kind {
     /// Whether it is one of k-diffusion's, whose steps are `--schedule`'s to space.
     pub fn takes_spacing(self) -> bool {
         !matches!(self, Kind::Ddim | Kind::Plms | Kind::DpmSolver)

@@ -1,5 +1,6 @@
 //! Noise measured by its size, as k-diffusion does (Karras et al. 2022, arXiv 2206.00364).
 
+use crate::by_name::ByName;
 use crate::diffusion::EpsModel;
 use crate::diffusion::schedule::Schedule;
 use candle_core::{Result, Tensor};
@@ -14,19 +15,8 @@ pub enum Spacing {
     Karras,
 }
 
-impl Spacing {
-    /// Every spacing, with its name.
-    pub const ALL: [(&'static str, Spacing); 2] = [("discrete", Spacing::Discrete), ("karras", Spacing::Karras)];
-
-    /// The spacing of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(other, _)| *other == name).map(|(_, spacing)| *spacing)
-    }
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, spacing)| *spacing == self).map_or("", |(name, _)| name)
-    }
+impl ByName for Spacing {
+    const ALL: &'static [(&'static str, Self)] = &[("discrete", Spacing::Discrete), ("karras", Spacing::Karras)];
 }
 
 /// A row of sigmas, falling to 0, and the model's own to translate by.

@@ -1,5 +1,6 @@
 //! Which instructions to use, decided once.
 
+use crate::by_name::ByName;
 use std::sync::OnceLock;
 
 /// Instruction sets there are kernels for, each with all that the one before it has.
@@ -15,11 +16,13 @@ pub enum Isa {
     Avx512Bf16,
 }
 
-impl Isa {
-    /// All, by the names that `TXT2IMG_ISA` takes.
-    pub const ALL: [(&'static str, Isa); 4] =
-        [("portable", Isa::Portable), ("avx2", Isa::Avx2), ("avx512", Isa::Avx512), ("avx512bf16", Isa::Avx512Bf16)];
+/// The names are those that `TXT2IMG_ISA` takes.
+impl ByName for Isa {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("portable", Isa::Portable), ("avx2", Isa::Avx2), ("avx512", Isa::Avx512), ("avx512bf16", Isa::Avx512Bf16)];
+}
 
+impl Isa {
     /// Numbers in a vector of the GEMM kernels.
     pub fn lanes(self) -> usize {
         match self {
@@ -57,7 +60,6 @@ pub fn isa() -> Isa {
     *ISA.get_or_init(|| {
         let best = Isa::best();
         let name = std::env::var("TXT2IMG_ISA").unwrap_or_default();
-        let named = Isa::ALL.iter().find(|(other, _)| *other == name).map(|(_, isa)| *isa);
-        named.filter(|&isa| isa <= best).unwrap_or(best)
+        Isa::from_name(&name).filter(|&isa| isa <= best).unwrap_or(best)
     })
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::journal;
 use super::series::{Numbers, Series};
 use super::{check_no_file, list, unfinished};
+use crate::by_name::ByName;
 use crate::output::{Format, Named, Pattern};
 
 /// The folder of samples, in OUTDIR.
