@@ -1,9 +1,12 @@
 //! C = A·B, where B is packed weights and the rows of A may lie anywhere.
 
 use super::bf16::{pair, store_pairs};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use super::isa::Isa;
 use super::kernel::{Tile, prefetch};
 use super::math::{self, for_each_isa};
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use super::operand::{Made, Operand};
 use super::packed::{Packed, Panel};
 use super::parallel::{Shared, for_each};
@@ -178,6 +181,12 @@ pub fn kernel(b: &Packed, vectors: usize) -> Kernel {
         (Isa::Avx2, _, 2) => (avx2::kernel::<6, 2>, 6),
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2, _, _) => (avx2::kernel::<4, 3>, 4),
+        #[cfg(target_arch = "aarch64")]
+        (Isa::Neon, _, 1) => (neon::kernel::<6, 1>, 6),
+        #[cfg(target_arch = "aarch64")]
+        (Isa::Neon, _, 2) => (neon::kernel::<6, 2>, 6),
+        #[cfg(target_arch = "aarch64")]
+        (Isa::Neon, _, _) => (neon::kernel::<4, 3>, 4),
         (_, _, 1) => (portable::kernel::<4, 1>, 4),
         (_, _, 2) => (portable::kernel::<4, 2>, 4),
         _ => (portable::kernel::<4, 3>, 4),

@@ -3,7 +3,7 @@
 use crate::by_name::ByName;
 use std::sync::OnceLock;
 
-/// Instruction sets there are kernels for, each with all that the one before it has.
+/// Instruction sets there are kernels for; of one kind of processor, each with all that the one before it has.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Isa {
     /// Plain Rust.
@@ -14,19 +14,26 @@ pub enum Isa {
     Avx512,
     /// And AVX-512 BF16.
     Avx512Bf16,
+    /// NEON, on ARM.
+    Neon,
 }
 
 /// The names are those that `TXT2IMG_ISA` takes.
 impl ByName for Isa {
-    const ALL: &'static [(&'static str, Self)] =
-        &[("portable", Isa::Portable), ("avx2", Isa::Avx2), ("avx512", Isa::Avx512), ("avx512bf16", Isa::Avx512Bf16)];
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("portable", Isa::Portable),
+        ("avx2", Isa::Avx2),
+        ("avx512", Isa::Avx512),
+        ("avx512bf16", Isa::Avx512Bf16),
+        ("neon", Isa::Neon),
+    ];
 }
 
 impl Isa {
     /// Numbers in a vector of the GEMM kernels.
     pub fn lanes(self) -> usize {
         match self {
-            Isa::Portable | Isa::Avx2 => 8,
+            Isa::Portable | Isa::Avx2 | Isa::Neon => 8,
             Isa::Avx512 | Isa::Avx512Bf16 => 16,
         }
     }
@@ -50,7 +57,15 @@ impl Isa {
                 return Isa::Avx2;
             }
         }
-        Isa::Portable
+        if cfg!(target_arch = "aarch64") { Isa::Neon } else { Isa::Portable }
+    }
+
+    /// Whether a processor that has this has the other too.
+    fn has(self, other: Self) -> bool {
+        match self {
+            Isa::Neon => matches!(other, Isa::Portable | Isa::Neon),
+            _ => other <= self,
+        }
     }
 }
 
@@ -60,6 +75,6 @@ pub fn isa() -> Isa {
     *ISA.get_or_init(|| {
         let best = Isa::best();
         let name = std::env::var("TXT2IMG_ISA").unwrap_or_default();
-        Isa::from_name(&name).filter(|&isa| isa <= best).unwrap_or(best)
+        Isa::from_name(&name).filter(|&isa| best.has(isa)).unwrap_or(best)
     })
 }

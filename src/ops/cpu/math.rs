@@ -31,6 +31,9 @@ macro_rules! for_each_isa {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::ops::cpu::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                // Every 64-bit ARM processor has these.
+                #[cfg(target_arch = "aarch64")]
+                $crate::ops::cpu::Isa::Neon => body::<true, false>($($arg),*),
                 _ => body::<false, false>($($arg),*),
             }
         }

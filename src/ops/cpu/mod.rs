@@ -15,6 +15,8 @@ mod isa;
 mod kernel;
 mod math;
 mod memory;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod norm;
 mod operand;
 mod packed;
