@@ -165,7 +165,7 @@ pub struct Args {
     pub device: device::Choices,
 
     /// Threads to compute with [default: one a core]
-    #[arg(long, value_name = "N", help_heading = OURS, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", help_heading = OURS, value_parser = clap::value_parser!(u16).range(1..=device::MOST_THREADS.into()))]
     pub threads: Option<u16>,
 
     /// One picture for every value of a flag, as scale=1,2,5,7.5 or prompt=pink,blue (pink in the prompt becomes each),

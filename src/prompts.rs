@@ -41,7 +41,7 @@ pub struct Ask<'a> {
 }
 
 fn sampler<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Kind>, D::Error> {
-    let name = String::deserialize(deserializer)?;
+    let Some(name) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
     Kind::from_name(&name)
         .map(Some)
         .ok_or_else(|| D::Error::custom(format!("'{name}' is not a sampler: use {}", Kind::names())))
@@ -80,8 +80,9 @@ impl Asks {
     /// fails.
     pub fn map<'a, T>(&'a self, of: impl Fn(Ask<'a>) -> Result<T>) -> impl Iterator<Item = Result<T>> {
         let name = self.path.display();
-        let is_json = is_json(&self.text);
-        let lines = if is_json { json_lines(&self.text) } else { Box::new((1..).zip(split_lines(&self.text))) };
+        let text = self.text.trim_start_matches(BOM);
+        let is_json = is_json(text);
+        let lines = if is_json { json_lines(text) } else { Box::new((1..).zip(split_lines(text))) };
         lines.map(move |(n, line)| {
             ensure!(
                 line.len() <= LONGEST,
@@ -93,10 +94,9 @@ impl Asks {
     }
 }
 
-/// Whether it begins as JSON objects do: `{"`, with or without a byte order mark, is how no prompt begins.
+/// Whether it begins as JSON objects do: `{"` is how no prompt begins.
 fn is_json(text: &str) -> bool {
-    let start = text.trim_start_matches(|c: char| c == BOM || c.is_whitespace());
-    start.strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with('"'))
+    text.trim_start().strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with('"'))
 }
 
 /// What some editors put at the start of a file.
@@ -104,7 +104,7 @@ const BOM: char = '\u{feff}';
 
 /// Those that are not blank, each with its number from 1.
 fn json_lines(text: &str) -> Box<dyn Iterator<Item = (usize, &str)> + '_> {
-    let lines = (1..).zip(text.trim_start_matches(BOM).lines());
+    let lines = (1..).zip(text.lines());
     Box::new(lines.filter(|(_, line)| !line.trim().is_empty()))
 }
 

@@ -36,6 +36,12 @@ impl Shard {
         if let Some((other, too)) = found.find(|(other, _)| *other != shard) {
             bail!("{said} that this is shard {shard} and {too} {other}; choose one with --shard I/N");
         }
+        ensure!(
+            shard.of <= Self::MOST,
+            "{said} that this is one of {} shards, and {} are the most; give --shard I/N",
+            shard.of,
+            Self::MOST
+        );
         Ok(Some((shard, said.into())))
     }
 

@@ -158,6 +158,7 @@ fn ranks_are_shares_if_both_of_their_numbers_are_set() {
     says("RANK=5 WORLD_SIZE=16", "5/16: RANK says");
     says_nothing("RANK=0 WORLD_SIZE=1");
     says_nothing("RANK=major");
+    is_refused("RANK=0 WORLD_SIZE=1000001", &["one of 1000001 shards", "1000000 are the most"]);
     is_refused("RANK=0 WORLD_SIZE=0", &["RANK 0", "WORLD_SIZE 0"]);
     is_refused("RANK=-1 WORLD_SIZE=4", &["RANK '-1' is no number"]);
 }

@@ -13,8 +13,11 @@ fn sample(i: usize) -> String {
 
 #[track_caller]
 fn comes_out_equal(run: &TestRun, file: &str) {
-    let said = stderr(&run.args(["--replay", file, "--outdir", "again"]).ok());
-    assert!(said.contains(&format!("Note: '{file}' was drawn again and came out equal")), "{said}");
+    for more in [&[][..], &["--skip_save"], &["--no_metadata"]] {
+        let said = stderr(&run.args([&["--replay", file, "--outdir", "again"], more].concat()).ok());
+        assert!(said.contains(&format!("Note: '{file}' was drawn again and came out equal")), "{said}");
+        assert!(!said.contains("another model"), "{said}");
+    }
 }
 
 #[test]

@@ -100,8 +100,16 @@ fn pictures_of_several_sizes_do_not_start_from_the_same_noise() {
 }
 
 #[test]
-fn json_lines_may_begin_with_a_byte_order_mark_and_blank_lines() {
-    let run = TestRun::new().file("p.jsonl", "\u{feff}\n\r\n{ \"prompt\": \"a\", \"seed\": 5}\r\n");
+fn prompts_files_may_begin_with_a_byte_order_mark() {
+    let run = TestRun::new().file("p.txt", "\u{feff}a\n");
+    run.quick(["--from-file", "p.txt", "--n_samples", "1", "--n_iter", "1", "--fname", "{prompt}"]).ok();
+    assert!(run.path("out/samples/a.png").exists());
+}
+
+#[test]
+fn json_lines_may_have_blank_ones_between_them_and_nothing_for_a_value() {
+    let line = "\u{feff}\n\r\n{ \"prompt\": \"a\", \"seed\": 5, \"sampler\": null, \"H\": null}\r\n";
+    let run = TestRun::new().file("p.jsonl", line);
     run.quick(["--from-file", "p.jsonl"]).ok();
     is_picture(&run, 0, &["--prompt", "a", "--seed", "5"]);
     let run = TestRun::new().file("p.jsonl", "{\"prompt\": 5}\n");

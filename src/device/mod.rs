@@ -9,11 +9,13 @@ use crate::by_name::ByName;
 use crate::ops;
 #[cfg(feature = "cuda")]
 use crate::ops::cards;
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use candle_core::{DType, Device};
 use cores::Cores;
+use std::error::Error as _;
 use std::fmt;
 use std::str::FromStr;
+use std::{env, thread};
 
 /// `--device`: one, or several that share the work.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -176,13 +178,27 @@ impl ByName for Precision {
     const ALL: &'static [(&'static str, Self)] = &[("full", Precision::Full), ("autocast", Precision::Autocast)];
 }
 
-/// How many threads compute; before any of them has started.
+/// As many threads as `--threads` may ask for.
+pub const MOST_THREADS: u16 = 1024;
+
+/// How many threads compute: as many as are asked for, by a flag or else by rayon's variable, or one a core.
+pub fn n_threads(asked: Option<usize>) -> usize {
+    let by_variable = || env::var("RAYON_NUM_THREADS").ok()?.parse().ok().filter(|&n| n > 0);
+    let count = asked.or_else(by_variable).unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+    count.min(MOST_THREADS.into())
+}
+
+/// Starts so many threads; before any has started by itself.
 ///
 /// # Errors
-/// When they have started already, or cannot be.
-pub fn use_threads(count: usize) -> Result<()> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(count)
-        .build_global()
-        .with_context(|| format!("--threads {count}: starting the threads"))
+/// When they cannot be started, or so many are asked for and others have started already.
+pub fn use_threads(asked: Option<usize>) -> Result<()> {
+    let count = n_threads(asked);
+    match rayon::ThreadPoolBuilder::new().num_threads(count).build_global() {
+        // Threads that have started already have no source of errors.
+        Err(error) if asked.is_some() || error.source().is_some() => {
+            bail!("cannot start {count} threads, ask for fewer with --threads: {error}")
+        }
+        _ => Ok(()),
+    }
 }

@@ -5,6 +5,9 @@ use anyhow::{Context, Result, bail, ensure};
 /// Bytes in a name without its extension: 200 in all, less some for `-99999` and the extension itself.
 const MOST: usize = 200 - 16;
 
+/// Of them, what values before a picture's number may take more than they take at least.
+const ROOM: usize = 64;
+
 /// What Windows calls devices, whatever follows after a dot; COM and LPT with a digit are others.
 const DEVICES: [&str; 6] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"];
 
@@ -91,7 +94,12 @@ impl Pattern {
             Part::Value(_) => true,
         };
         ensure!(parts.iter().any(says_something), "there is nothing in it; {KNOWN}");
-        Ok(Self(parts))
+        let pattern = Self(parts);
+        let until_index = pattern.0.split_inclusive(|part| *part == Part::Value(Field::Index)).next();
+        let least = Self(until_index.unwrap_or(&[]).to_vec()).filled(0, &Named::default(), "").len();
+        let has_room = !pattern.has_index() || least <= MOST - ROOM;
+        ensure!(has_room, "its {{index}} has no room in the {MOST} bytes of a name; {KNOWN}");
+        Ok(pattern)
     }
 
     /// The name of a picture, without an extension: good on every file system, and at most 185 bytes long, for which

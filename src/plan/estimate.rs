@@ -9,14 +9,17 @@ use super::speed::Speed;
 use super::units::{bytes, duration};
 use super::words::Prompts;
 use super::work::{Alike, work};
+use crate::device;
 use crate::diffusion::unet;
 use crate::job::Job;
 use crate::ops::Products;
 use crate::ops::layer::Layer;
+use crate::output::Overview;
 use crate::text::TextConfig;
 use crate::{text, vae};
 use anyhow::{Context, Result};
 use candle_core::DType;
+use std::collections::HashSet;
 
 /// Bytes that the program takes itself, with its tokenizer and threads. Calibrated by the demo model's peaks: what was
 /// left of 175 MB at 256×256 and of 1058 MB at 1024×1024.
@@ -79,11 +82,11 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// text: the encoder's shape.
+    /// text: the encoder's shape; finished: the pictures that are there.
     ///
     /// # Errors
     /// When the threads that the job names cannot be started, or the device fails.
-    pub fn new(job: &Job, text: TextConfig, prompts: &Prompts) -> Result<Self> {
+    pub fn new(job: &Job, text: TextConfig, prompts: &Prompts, finished: &HashSet<usize>) -> Result<Self> {
         let is_half = job.units.iter().any(|unit| unit.dtype(job.precision) != DType::F32);
         let products = if is_half { Products::Half } else { Products::F32 };
         let on_cards = job.units.iter().any(|unit| unit.device.is_cuda());
@@ -91,8 +94,13 @@ impl Estimate {
         let text = text::layers::layers(text, prompts.chunks);
         let mut estimate = Self { on_cards, weights: weights(job, &text, products, on_cards), ..Self::default() };
         estimate.seconds = prompts.different as f64 * speed.seconds(&text, Products::F32);
-        for alike in work(job, prompts.chunks) {
+        for alike in work(job, prompts.chunks, finished) {
             estimate.add(job, alike, products, &speed);
+        }
+        if !on_cards {
+            // Each device has a model of its own.
+            estimate.weights *= job.units.len() as f64;
+            estimate.activations *= job.units.len().min(job.n_batches()) as f64;
         }
         estimate.seconds = estimate.seconds * OVERHEAD + estimate.weights / LOADING;
         estimate.count_files(job);
@@ -100,7 +108,8 @@ impl Estimate {
     }
 
     /// The networks at work on batches that are alike.
-    fn add(&mut self, job: &Job, Alike { pass, passes, batches }: Alike, products: Products, speed: &Speed) {
+    fn add(&mut self, job: &Job, alike: Alike, products: Products, speed: &Speed) {
+        let Alike { pass, passes, wanted, batches } = alike;
         let unet = unet::layers::layers(&job.config.unet, pass);
         let (once, each): (Vec<_>, Vec<_>) = unet.into_iter().partition(|layer| layer.once);
         let decoder = vae::layers::layers(&job.config.vae, pass.height, pass.width);
@@ -115,16 +124,23 @@ impl Estimate {
         });
         let batch = speed.seconds(&once, products)
             + passes as f64 * speed.seconds(&each, products)
-            + pass.batch as f64 * speed.seconds(&decoder, products);
+            + wanted as f64 * speed.seconds(&decoder, products);
         self.seconds += batches as f64 * batch;
-        self.pixels += batches as f64 * (pass.batch * pass.height * pass.width) as f64;
+        self.pixels += batches as f64 * (wanted * pass.height * pass.width) as f64;
     }
 
     /// The pictures', and as many again for the grid.
     fn count_files(&mut self, job: &Job) {
-        let pixels = self.pixels * job.config.vae.side_factor().pow(2) as f64;
-        let (has_grid, copies) = (job.overview.is_some(), usize::from(job.saves_samples));
-        let kept = if job.sweep.is_some() { pixels.min(MOST_SHEET) } else { pixels };
+        let pixels_of = |latents: f64| latents * job.config.vae.side_factor().pow(2) as f64;
+        let pixels = pixels_of(self.pixels);
+        let latents = job.lines.settings().iter().map(|settings| settings.latent_height * settings.latent_width);
+        let largest = pixels_of(latents.max().unwrap_or(0) as f64);
+        let (has_grid, copies) = (job.overview.is_some() && job.shard.is_none(), usize::from(job.saves_samples));
+        let kept = pixels.min(match job.overview {
+            Some(Overview::Grids(grids)) => grids.every as f64 * largest,
+            Some(Overview::Sweep) => MOST_SHEET,
+            None => 0.,
+        });
         // A single picture is its own grid.
         self.grid = if has_grid && job.n_pictures() > 1 { GRID * kept } else { 0. };
         self.pixels = (copies + usize::from(has_grid)) as f64 * pixels;
@@ -151,7 +167,7 @@ impl Estimate {
 
 /// On as many threads as the run will have.
 fn measured(job: &Job) -> Result<Speed> {
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(job.threads.unwrap_or(0)).build();
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(device::n_threads(job.threads)).build();
     Ok(threads.context("starting the threads")?.install(Speed::measure)?)
 }
 

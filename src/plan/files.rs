@@ -3,48 +3,57 @@
 use super::Row;
 use crate::by_name::ByName;
 use crate::job::{Batch, Job, Settings, Wish};
-use crate::output::{Name, Named, Names, Numbering, Overview, Pattern};
-use anyhow::Result;
-use std::collections::BTreeMap;
+use crate::output::{Folder, Name, Named, Overview, Pattern};
+use crate::txt2img::course::{self, n_wanted};
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 
 /// Sizes that are named.
 const MOST_SIZES: usize = 6;
 
-/// How many pictures of which sizes, and what they would be called; nothing is created.
-pub fn rows(job: &Job) -> Result<Vec<Row>> {
-    let (n, batches) = (job.n_pictures(), job.n_batches());
+/// How many pictures of which sizes, and what they would be called; nothing is created. finished: those that are there.
+pub fn rows(job: &Job, folder: &Folder, finished: &HashSet<usize>) -> Vec<Row> {
+    let (n, n_batches) = (job.n_pictures(), job.n_batches());
+    let wanted = || (0..n_batches).filter(|number| n_wanted(job, finished, *number) > 0);
+    let n_left: usize = (0..n_batches).map(|number| n_wanted(job, finished, number)).sum();
+    let of = |left: usize, all: usize| if left == all { format!("{all}") } else { format!("{left} of {all}") };
     let mut rows = vec![
-        Row::new("pictures", n),
+        Row::new("pictures", of(n_left, n)),
         Row::new("iterations", job.iterations),
-        Row::new("batches", format_args!("{batches}, of up to {} pictures", job.lines.longest())),
+        Row::new("batches", of(wanted().count(), n_batches) + &format!(", of up to {} pictures", job.lines.longest())),
         Row::new("pixels", sizes(job)),
     ];
-    let names = Names::new(Numbering::look(&job.outdir, job.format)?, job.format, job.fname.clone());
+    let names = folder.names();
     let path = |name: Name| job.outdir.join(name.after(0));
-    let mut file = |what, path: std::path::PathBuf| rows.push(Row::new(what, path.display()));
+    let mut file = |what, path: PathBuf| rows.push(Row::new(what, path.display()));
     let has_hash = job.fname.as_ref().is_some_and(Pattern::has_hash);
-    if job.saves_samples && !has_hash {
-        let (first, last) = (job.batch(0), job.batch(batches - 1));
-        let named =
-            |batch: &Batch, wish: Option<&Wish>| Some(path(names.sample(wish?.number, &named(job, batch, wish?))));
-        named(&first, first.wishes.first()).into_iter().for_each(|first| file("first file", first));
-        named(&last, last.wishes.last()).into_iter().for_each(|last| file("last file", last));
+    if let Some((first, last)) = wanted().next().zip(wanted().next_back())
+        && job.saves_samples
+        && !has_hash
+    {
+        let sample = |number: usize, which: fn(&[usize]) -> Option<&usize>| {
+            let batch = job.batch(number);
+            let wish = &batch.wishes[*which(&course::wanted(job, finished, number))?];
+            Some(path(names.sample(wish.number, &named(job, &batch, wish))))
+        };
+        sample(first, <[_]>::first).into_iter().for_each(|first| file("first file", first));
+        sample(last, <[_]>::last).into_iter().for_each(|last| file("last file", last));
     }
     match job.overview {
-        None => (),
-        Some(Overview::Grids(grids)) => {
-            file("grid", path(names.grid(0)));
-            let last = n.div_ceil(grids.every) - 1;
-            if last > 0 {
-                file("last grid", path(names.grid(last)));
-            }
+        // Of what shards draw, --collect makes the grids.
+        Some(Overview::Grids(grids)) if job.shard.is_none() => {
+            let lacking = || (0..n.div_ceil(grids.every)).filter(|grid| !folder.has_grid(*grid));
+            let (first, last) = (lacking().next(), lacking().next_back());
+            first.into_iter().for_each(|grid| file("grid", path(names.grid(grid))));
+            last.filter(|_| last != first).into_iter().for_each(|grid| file("last grid", path(names.grid(grid))));
         }
-        Some(Overview::Sweep) => {
+        Some(Overview::Sweep) if !folder.has_page() => {
             file("sheet", path(names.sheet()));
             file("page", path(names.page()));
         }
+        _ => (),
     }
-    Ok(rows)
+    rows
 }
 
 /// What `--fname` may tell of a picture.

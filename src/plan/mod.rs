@@ -15,6 +15,7 @@ use crate::demo;
 use crate::device::Precision;
 use crate::job::{Ckpt, Job};
 use crate::model;
+use crate::txt2img::look;
 use anyhow::Result;
 use estimate::Estimate;
 use std::fmt::{self, Display};
@@ -39,7 +40,7 @@ impl Row {
     }
 }
 
-/// What the job comes to. The checkpoint's files are read once, for their hash: some 3 s for 4 GB.
+/// What the job comes to, or what is left of it for this process to do. The checkpoint's files are read once, for their hash: some 3 s for 4 GB.
 ///
 /// # Errors
 /// When the checkpoint cannot be read or lacks its text encoder, or OUTDIR cannot be one. Tensors that do not fit are no
@@ -50,12 +51,14 @@ pub fn plan(job: &Job) -> Result<Plan> {
     let inventory = inventory(&job.config, text);
     let misfits = weights::misfits(&checkpoint, &inventory);
     let prompts = words::Prompts::read(job)?;
-    let estimate = Estimate::new(job, text, &prompts)?;
+    let folder = look(job, &checkpoint)?;
+    let finished = folder.finished();
+    let estimate = Estimate::new(job, text, &prompts, &finished)?;
     let mut rows = weights::rows(job, &checkpoint, &inventory)?;
     rows.extend(listed("does not fit", &misfits));
     rows.extend(steps::rows(job));
     rows.extend(prompts.rows());
-    rows.extend(files::rows(job)?);
+    rows.extend(files::rows(job, &folder, &finished));
     rows.extend(estimate.rows());
     Ok(Plan { rows, fits: misfits.is_empty() })
 }

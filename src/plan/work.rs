@@ -6,7 +6,8 @@ use crate::diffusion::schedule::Schedule;
 use crate::diffusion::unet::layers::Pass;
 use crate::job::Job;
 use crate::text::Tokens;
-use std::collections::BTreeMap;
+use crate::txt2img::course::n_wanted;
+use std::collections::{BTreeMap, HashSet};
 
 /// Batches that are computed alike.
 #[derive(Clone, Copy, Debug)]
@@ -15,16 +16,23 @@ pub struct Alike {
     pub pass: Pass,
     /// How often, for one batch.
     pub passes: usize,
-    /// How many such batches there are in the run.
+    /// How many pictures of a batch are wanted.
+    pub wanted: usize,
+    /// How many such batches there are to be drawn.
     pub batches: usize,
 }
 
-/// The batches of the run, those that are alike together. chunks: times CLIP reads the longest prompt.
-pub fn work(job: &Job, chunks: usize) -> Vec<Alike> {
+/// The batches that are to be drawn, those that are alike together. chunks: times CLIP reads the longest prompt; finished:
+/// the pictures that are there.
+pub fn work(job: &Job, chunks: usize, finished: &HashSet<usize>) -> Vec<Alike> {
     let schedule = Schedule::new(&job.config.noise);
     let mut known: Vec<(Plan, usize)> = vec![];
     let mut counts: BTreeMap<_, usize> = BTreeMap::new();
-    for number in 0..job.lines.n_batches() {
+    for number in 0..job.n_batches() {
+        let wanted = n_wanted(job, finished, number);
+        if wanted == 0 {
+            continue;
+        }
         let settings = job.lines.settings_of(number);
         let plan = Plan { eta: 0., ..settings.plan };
         let passes = known.iter().find(|(other, _)| *other == plan).map(|(_, passes)| *passes).unwrap_or_else(|| {
@@ -33,13 +41,9 @@ pub fn work(job: &Job, chunks: usize) -> Vec<Alike> {
         });
         // At scale 1 what is to be avoided is not looked at.
         let contexts = if settings.scale == 1. { 1 } else { 2 };
-        let key = (job.lines.len_of(number), settings.latent_height, settings.latent_width, contexts, passes);
-        *counts.entry(key).or_default() += job.iterations;
+        let (batch, height, width) = (job.lines.len_of(number), settings.latent_height, settings.latent_width);
+        let pass = Pass { batch, height, width, contexts, tokens: chunks * Tokens::LENGTH };
+        *counts.entry((pass, passes, wanted)).or_default() += 1;
     }
-    let tokens = chunks * Tokens::LENGTH;
-    let alike = |((batch, height, width, contexts, passes), batches)| {
-        let pass = Pass { batch, height, width, contexts, tokens };
-        Alike { pass, passes, batches }
-    };
-    counts.into_iter().map(alike).collect()
+    counts.into_iter().map(|((pass, passes, wanted), batches)| Alike { pass, passes, wanted, batches }).collect()
 }

@@ -87,7 +87,8 @@ impl<'a> Iterator for Course<'a> {
     }
 }
 
-fn n_wanted(job: &Job, finished: &HashSet<usize>, number: usize) -> usize {
+/// How many pictures of a batch are to be drawn here.
+pub fn n_wanted(job: &Job, finished: &HashSet<usize>, number: usize) -> usize {
     match finished.is_empty() {
         true if is_ours(job, number) => job.lines.len_of(number),
         true => 0,
@@ -96,7 +97,7 @@ fn n_wanted(job: &Job, finished: &HashSet<usize>, number: usize) -> usize {
 }
 
 /// Which pictures of a batch are to be drawn here, by index.
-fn wanted(job: &Job, finished: &HashSet<usize>, number: usize) -> Vec<usize> {
+pub fn wanted(job: &Job, finished: &HashSet<usize>, number: usize) -> Vec<usize> {
     if !is_ours(job, number) {
         return vec![];
     }

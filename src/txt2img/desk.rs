@@ -196,6 +196,11 @@ fn compare(replay: &Replay, again: &Drawn, progress: &Progress) -> Result<()> {
     if replay.record.model_hash != again.record.model_hash {
         progress.note(&format!("'{name}' was drawn by another model, or one in another file; --ckpt names it"));
     }
+    if replay.record.products != again.record.products {
+        let (was, is) = (&replay.record.products, &again.record.products);
+        progress
+            .note(&format!("'{name}' was drawn with products of {was}, and now with those of {is}: they round apart"));
+    }
     // What its format lost, it loses again.
     let again = output::decode(&Format::of(&replay.path)?.encode(&again.picture, None)?)?;
     let differences =

@@ -20,7 +20,8 @@ impl<'scope> Hash<'scope> {
     /// Begins to read the model's files, if anything will tell of the hash.
     pub fn begin<'env>(job: &'env Job, checkpoint: &'env Checkpoint, scope: &'scope Scope<'scope, 'env>) -> Self {
         let is_told = job.metadata && job.saves_samples || job.report.is_some();
-        if !is_told && !job.fname.as_ref().is_some_and(|fname| fname.has_hash()) {
+        let is_compared = job.replay.is_some();
+        if !is_told && !is_compared && !job.fname.as_ref().is_some_and(|fname| fname.has_hash()) {
             return Self::default();
         }
         if job.ckpt == Ckpt::Demo {

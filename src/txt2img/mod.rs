@@ -3,7 +3,7 @@
 mod checker;
 mod collect;
 mod contexts;
-mod course;
+pub(crate) mod course;
 mod crew;
 mod desk;
 mod hash;
@@ -65,9 +65,7 @@ pub fn run(job: &Job) -> Result<End> {
 }
 
 fn draw(job: &Job) -> Result<End> {
-    if let Some(threads) = job.threads {
-        device::use_threads(threads)?;
-    }
+    device::use_threads(job.threads)?;
     let progress = Progress::new(job.watcher);
     job.notes.iter().for_each(|note| progress.note(note));
     let mut timings = Timings::start();
@@ -83,7 +81,7 @@ fn draw(job: &Job) -> Result<End> {
     }
     // Only now: a run that begins removes what others left unfinished.
     let finished = folder.finished();
-    let report = Report::begin(job, &finished)?;
+    let report = Report::begin(job, &folder.run().id, &finished)?;
     let course = Course::new(job, &finished);
     let n_left = course.n_pictures;
     let (drawn, saved) = thread::scope(|scope| {
@@ -123,23 +121,37 @@ fn draw(job: &Job) -> Result<End> {
 
 /// OUTDIR for this run, or as the one left it that is gone on with.
 fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>) -> Result<Folder> {
-    Folder::open(Opening {
+    let mut opening = opening(job, checkpoint);
+    let safety = checker.map_or(Action::Off, |_| job.safety.unwrap_or(Action::Replace));
+    opening.terms.insert("--safety".into(), safety.name().into());
+    Folder::open(opening)
+}
+
+/// What there would be in OUTDIR for a run to begin with; nothing is written.
+///
+/// # Errors
+/// When it is to go on with a run that is another.
+pub(crate) fn look(job: &Job, checkpoint: &Checkpoint) -> Result<Folder> {
+    Folder::look(opening(job, checkpoint))
+}
+
+/// All but what becomes of flagged pictures, which is known when there is a checker.
+fn opening<'a>(job: &'a Job, checkpoint: &Checkpoint) -> Opening<'a> {
+    Opening {
         outdir: &job.outdir,
         format: job.format,
         pattern: job.fname.clone(),
         shard: job.shard,
         resume: job.resume,
-        terms: terms(job, checkpoint, checker),
+        terms: terms(job, checkpoint),
         pictures: job.n_pictures(),
         overview: job.overview,
-    })
+    }
 }
 
 /// What the run must have in common with one that it goes on with.
-fn terms(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>) -> Terms {
+fn terms(job: &Job, checkpoint: &Checkpoint) -> Terms {
     let mut terms = job.terms.clone();
-    let safety = checker.map_or(Action::Off, |_| job.safety.unwrap_or(Action::Replace));
-    terms.insert("--safety".into(), safety.name().into());
     terms.insert("the model".into(), checkpoint.fingerprint().into());
     if job.metadata && job.saves_samples {
         // Pictures say what it was called.

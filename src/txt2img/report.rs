@@ -33,18 +33,31 @@ impl Report {
         // Whatever it is: a file, a folder, a device.
         let is_free = fs::symlink_metadata(path).is_err() || job.resume && pictures(path).is_some();
         ensure!(is_free, "{}: it is there already; name another", cannot(path));
+        if folder_of(path) == job.outdir && !job.outdir.exists() {
+            return Ok(()); // it will be
+        }
         unfinished(path).map(drop)
     }
 
-    /// Of a run that goes on, it says also what the last report said of pictures that are `finished`.
+    /// Of a run that goes on, it says also what the last report said of pictures that are `finished`. run: its id.
     ///
     /// # Errors
-    /// When a report is wanted where none can be written.
-    pub fn begin(job: &Job, finished: &HashSet<usize>) -> Result<Self> {
+    /// When a report is wanted where none can be written, or where that of another run is.
+    pub fn begin(job: &Job, run: &str, finished: &HashSet<usize>) -> Result<Self> {
         let Some(path) = &job.report else { return Ok(Self(None)) };
+        let run = match job.shard {
+            Some(shard) => json!(format!("{run}, shard {shard}")),
+            None => json!(run),
+        };
         let last = pictures(path).filter(|_| job.resume);
+        ensure!(
+            last.as_ref().is_none_or(|(whose, _)| *whose == run),
+            "{}: one of another run is there; name another",
+            cannot(path)
+        );
+        let last = last.map(|(_, pictures)| pictures);
         let mut file = BufWriter::new(unfinished(path)?);
-        file.write_all(b"{\"pictures\": [").with_context(|| cannot(path))?;
+        write!(file, "{{\"run\": {run}, \"pictures\": [").with_context(|| cannot(path))?;
         let replaces = last.is_some();
         let number = |picture: &Value| picture["number"].as_u64().map(|number| number as usize);
         // What is drawn again is told of again.
@@ -85,17 +98,20 @@ impl Open {
 }
 
 fn unfinished(path: &Path) -> Result<NamedTempFile> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    output::unfinished(folder).map_err(|error| anyhow!("{}: {}", cannot(path), error.kind()))
+    output::unfinished(folder_of(path)).map_err(|error| anyhow!("{}: {}", cannot(path), error.kind()))
 }
 
-/// What a report of ours says, if the file is one.
-fn pictures(path: &Path) -> Option<Vec<Value>> {
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Of which run a report of ours is, and what it says, if the file is one.
+fn pictures(path: &Path) -> Option<(Value, Vec<Value>)> {
     let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
     let mut report: Value = serde_json::from_slice(&is_file.then(|| fs::read(path))?.ok()?).ok()?;
     report.get("finished")?.as_bool()?;
     match report.get_mut("pictures")?.take() {
-        Value::Array(pictures) => Some(pictures),
+        Value::Array(pictures) => Some((report["run"].take(), pictures)),
         _ => None,
     }
 }

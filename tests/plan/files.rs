@@ -1,7 +1,7 @@
 //! The files a run would write.
 
 use super::support::{TestRun, files_below};
-use super::{demo, job};
+use super::{demo, job, somewhere};
 use std::fs::{create_dir_all, write};
 use tempfile::TempDir;
 use txt2img::plan::plan;
@@ -77,4 +77,40 @@ fn an_outdir_that_is_a_file_is_an_error() {
     write(&file, "").unwrap();
     let Err(error) = plan(&job(["--ckpt", "demo", "--outdir", file.to_str().unwrap()])) else { panic!("a plan") };
     assert!(error.to_string().ends_with("is a file, not a folder: choose another --outdir"), "{error}");
+}
+
+#[test]
+fn of_a_run_that_is_gone_on_with_the_rest_is_foretold() {
+    let run = TestRun::new();
+    let outdir = run.path("out");
+    let flags =
+        ["--n_iter", "4", "--n_samples", "2", "--H", "64", "--W", "64", "--ddim_steps", "1", "--prompt", "a cube"];
+    let into = ["--ckpt", "demo", "--outdir", outdir.to_str().unwrap()];
+    run.alone(into.into_iter().chain(flags)).ok();
+    let resumed =
+        |more: &[&'static str]| demo(&outdir, flags.into_iter().chain(["--resume"]).chain(more.iter().copied()));
+    let done = resumed(&[]);
+    assert_eq!((done.of("pictures"), done.of("first file"), done.of("grid")), (vec!["0 of 8"], vec![], vec![]));
+    let lost = outdir.join("samples/00005.png");
+    std::fs::remove_file(&lost).unwrap();
+    let before = files_below(&outdir);
+    let rest = resumed(&[]);
+    assert_eq!((rest.of("pictures"), rest.of("batches")), (vec!["1 of 8"], vec!["1 of 4, of up to 2 pictures"]));
+    assert_eq!(
+        (rest.of("first file"), rest.of("last file")),
+        (vec![lost.to_str().unwrap()], vec![lost.to_str().unwrap()])
+    );
+    let words = into.into_iter().chain(flags).chain(["--resume", "--seed", "7"]);
+    let Err(error) = plan(&job(words)) else { panic!("a plan") };
+    assert!(error.to_string().ends_with("is another: --seed was 42 and is 7"), "{error}");
+    assert_eq!(files_below(&outdir), before);
+}
+
+#[test]
+fn of_a_shard_its_part_is_foretold() {
+    let flags = ["--n_iter", "4", "--n_samples", "2", "--shard", "1/3"];
+    let plan = somewhere(flags);
+    assert_eq!((plan.of("pictures"), plan.of("batches")), (vec!["2 of 8"], vec!["1 of 4, of up to 2 pictures"]));
+    assert!(plan.of("first file")[0].ends_with("00002.png") && plan.of("last file")[0].ends_with("00003.png"));
+    assert!(plan.of("grid").is_empty());
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::TestRun;
+use crate::support::{TestRun, stdout};
 use crate::{RICH, are_equal, content, into, journal, kill, resume, start, wait_for};
 
 /// Some time below this one.
@@ -124,6 +124,19 @@ fn a_full_disk_stops_the_run_and_another_goes_on() {
 }
 
 #[test]
+fn the_run_that_was_gone_on_with_last_is_checked() {
+    let run = TestRun::new();
+    let mut child = start(into(&run, "out", &RICH));
+    wait_for(&run, "out/samples/00000.png");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    into(&run, "out", &["--n_samples", "1", "--n_iter", "1"]).ok();
+    resume(&run, "out", &RICH).ok();
+    let said = stdout(&into(&run, "out", &["--collect"]).ok());
+    assert!(said.starts_with("All 12 pictures are there"), "{said}");
+}
+
+#[test]
 fn what_was_deleted_is_drawn_again() {
     let run = TestRun::new();
     into(&run, "whole", &RICH).ok();
@@ -186,7 +199,6 @@ fn runs_that_were_left_do_not_get_into_each_others_grids() {
 fn a_report_goes_on_too() {
     let run = TestRun::new();
     let flags = [&RICH[..], &["--report", "out/report.json", "--ddim_steps", "20"]].concat();
-    fs::create_dir(run.path("out")).unwrap();
     let mut child = start(into(&run, "out", &flags));
     wait_for(&run, "out/samples/00002.png");
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
@@ -201,6 +213,10 @@ fn a_report_goes_on_too() {
     let numbers: Vec<_> =
         report()["pictures"].as_array().unwrap().iter().map(|p| p["number"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (0..12).collect::<Vec<_>>());
+    // Another run's is none of ours, with the same flags or others.
+    let whole = fs::read(run.path("out/report.json")).unwrap();
+    resume(&run, "another", &flags).fails_with("one of another run is there; name another");
+    assert_eq!(fs::read(run.path("out/report.json")).unwrap(), whole);
     fs::write(run.path("notes"), "mine").unwrap();
     let notes = [&RICH[..], &["--report", "notes", "--resume"]].concat();
     into(&run, "out", &notes).fails_with("it is there already; name another");

@@ -5,7 +5,7 @@ use crate::config::UNetConfig;
 use crate::ops::layer::{Layer, Op};
 
 /// What a UNet is given in one pass.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Pass {
     /// Pictures.
     pub batch: usize,

@@ -56,6 +56,16 @@ pub struct Opening<'a> {
     pub overview: Option<Overview>,
 }
 
+impl Opening<'_> {
+    /// A run that begins now.
+    fn begun(self) -> Result<Begun> {
+        let Self { outdir, format, shard, terms, pictures, overview, .. } = self;
+        let id = format!("{:016x}", RandomState::new().hash_one(0));
+        let numbering = Numbering::look(outdir, format)?;
+        Ok(Begun { id, terms, pictures, shards: shard.map_or(1, |shard| shard.of), overview, numbering })
+    }
+}
+
 impl Folder {
     /// Creates OUTDIR and OUTDIR/samples where they are missing.
     ///
@@ -73,18 +83,24 @@ impl Folder {
     /// # Errors
     /// When another process draws there, or what is to be gone on with is another run.
     pub fn open(opening: Opening) -> Result<Self> {
-        let Opening { outdir, format, pattern, shard, resume, terms, pictures, overview } = opening;
-        let begun = || {
-            let id = format!("{:016x}", RandomState::new().hash_one(0));
-            let numbering = Numbering::look(outdir, format)?;
-            Ok(Begun { id, terms, pictures, shards: shard.map_or(1, |shard| shard.of), overview, numbering })
-        };
-        let journal = Journal::open(outdir, shard, resume, begun)?;
+        let &Opening { outdir, shard, resume, format, .. } = &opening;
+        let pattern = opening.pattern.clone();
+        let journal = Journal::open(outdir, shard, resume, || opening.begun())?;
         let folder = Self::new(outdir, journal, format, pattern)?;
         if !folder.journal.is_part() {
             folder.tidy()?;
         }
         Ok(folder)
+    }
+
+    /// OUTDIR as `open` would find it, which may not be there; nothing is written.
+    ///
+    /// # Errors
+    /// When what is to be gone on with is another run.
+    pub fn look(opening: Opening) -> Result<Self> {
+        let &Opening { outdir, shard, resume, format, .. } = &opening;
+        let pattern = opening.pattern.clone();
+        Self::new(outdir, Journal::look(outdir, shard, resume, opening.begun()?)?, format, pattern)
     }
 
     /// OUTDIR as the last run left it.
@@ -122,6 +138,11 @@ impl Folder {
     /// The run.
     pub fn run(&self) -> &Begun {
         self.journal.begun()
+    }
+
+    /// What its files are called.
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     /// Whether a run is given up for this one that could be gone on with.

@@ -39,7 +39,8 @@ fn shard_of(name: &OsStr) -> Option<usize> {
 
 /// A run's journal, held so that no other process draws the same.
 pub struct Journal {
-    file: File,
+    /// None if nothing is to be written.
+    file: Option<File>,
     path: PathBuf,
     shard: Option<Shard>,
     /// The run's own, where `file` is a shard's.
@@ -69,7 +70,27 @@ impl Journal {
         }
     }
 
-    /// The run begun last, to be checked and completed.
+    /// What `open` would begin or go on with, told without writing or holding anything.
+    ///
+    /// # Errors
+    /// As `open`, but that another process may draw.
+    pub fn look(outdir: &Path, shard: Option<Shard>, resume: bool, begun: Begun) -> Result<Self> {
+        let path = outdir.join(NAME);
+        let mut runs = past::read(outdir)?;
+        let past = match shard {
+            None => gone_on_with(outdir, &runs, resume, &begun)?.map(|run| runs.swap_remove(run)),
+            Some(shard) => {
+                ensure_new(outdir, shard, resume)?;
+                let past = runs.pop();
+                past.iter().try_for_each(|past| ensure_same(outdir, &past.begun, &begun))?;
+                past
+            }
+        };
+        let past = past.unwrap_or_else(|| Past::new(begun));
+        Ok(Self { file: None, path, shard, _shared: None, past, leaves_another: false, open: None })
+    }
+
+    /// The run begun or gone on with last, to be checked and completed.
     ///
     /// # Errors
     /// When there is none, or it is being drawn.
@@ -78,10 +99,13 @@ impl Journal {
         ensure!(path.exists(), "'{}' is not there: no run has begun in that folder", path.display());
         let file = hold(&path)?;
         let mut runs = past::read(outdir)?;
-        let Some(past) = runs.pop() else { bail!("'{}' tells of no run", path.display()) };
+        let last = (0..runs.len()).max_by_key(|run| runs[*run].taken_up);
+        let Some(last) = last else { bail!("'{}' tells of no run", path.display()) };
+        let past = runs.remove(last);
         let open = last_open(&runs, &past);
+        let file = Some(file);
         let mut journal = Self { file, path, shard: None, _shared: None, past, leaves_another: false, open };
-        journal.append(&Entry::Of(runs.len()))?;
+        journal.append(&Entry::Of(last))?;
         Ok(journal)
     }
 
@@ -89,19 +113,13 @@ impl Journal {
         let path = outdir.join(NAME);
         let file = hold(&path)?;
         let (mut runs, begun) = (past::read(outdir)?, begun()?);
-        let is_same = |run: &Past| run.begun.terms == begun.terms && run.begun.pictures == begun.pictures;
-        let same = runs.iter().rposition(|run| is_same(run) && run.begun.overview == begun.overview);
-        let (past, entry) = match same {
-            Some(run) if resume => (runs.swap_remove(run), Entry::Of(run)),
-            None if resume && !runs.is_empty() => {
-                let then = &runs[runs.len() - 1].begun.terms;
-                bail!("--resume: the run in '{}' is another: {}", outdir.display(), differences(then, &begun.terms))
-            }
-            _ => (Past::new(begun.clone()), Entry::Begun(Box::new(begun))),
+        let (past, entry) = match gone_on_with(outdir, &runs, resume, &begun)? {
+            Some(run) => (runs.swap_remove(run), Entry::Of(run)),
+            None => (Past::new(begun.clone()), Entry::Begun(Box::new(begun))),
         };
         let is_new = matches!(entry, Entry::Begun(_));
         let leaves_another = is_new && runs.last().is_some_and(|last| !last.has_ended());
-        let open = last_open(&runs, &past);
+        let (open, file) = (last_open(&runs, &past), Some(file));
         let mut journal = Self { file, path, shard: None, _shared: None, past, leaves_another, open };
         journal.append(&entry)?;
         Ok(journal)
@@ -109,15 +127,14 @@ impl Journal {
 
     fn part(outdir: &Path, shard: Shard, resume: bool, begun: impl FnOnce() -> Result<Begun>) -> Result<Self> {
         let (shared, begun) = join(&outdir.join(NAME), begun)?;
-        let path = outdir.join(format!("run-{}-of-{}.jsonl", shard.index, shard.of));
-        let has_begun = path.exists();
+        let (path, is_new) = (outdir.join(name_of(shard)), ensure_new(outdir, shard, resume));
         let file = hold(&path)?;
-        ensure!(resume || !has_begun, "shard {shard} has begun in '{}': --resume goes on with it", outdir.display());
+        is_new?;
         // Read only now: nobody else writes any more what this shard draws.
         let mut runs = past::read(outdir)?;
         let Some(past) = runs.pop() else { bail!("'{}' tells of no run", outdir.join(NAME).display()) };
         ensure_same(outdir, &past.begun, &begun)?;
-        let (shard, _shared) = (Some(shard), Some(shared));
+        let (shard, _shared, file) = (Some(shard), Some(shared), Some(file));
         let mut journal = Self { file, path, shard, _shared, past, leaves_another: false, open: None };
         journal.append(&Entry::Of(runs.len()))?;
         Ok(journal)
@@ -206,8 +223,35 @@ impl Journal {
     }
 
     fn append(&mut self, entry: &Entry) -> Result<()> {
-        append(&mut self.file, entry).with_context(|| cannot(&self.path))
+        let Some(file) = &mut self.file else { return Ok(()) };
+        append(file, entry).with_context(|| cannot(&self.path))
     }
+}
+
+/// Which of these runs is to be gone on with, if any is. What is not known yet of the one that begins is taken to be as it
+/// was.
+fn gone_on_with(outdir: &Path, runs: &[Past], resume: bool, begun: &Begun) -> Result<Option<usize>> {
+    let Some(last) = runs.last().filter(|_| resume) else { return Ok(None) };
+    let terms = |then: &Terms| {
+        let unknown = then.iter().filter(|(name, _)| !begun.terms.contains_key(*name));
+        begun.terms.iter().chain(unknown).map(|(name, value)| (name.clone(), value.clone())).collect::<Terms>()
+    };
+    let is_same = |run: &Begun| run.terms == terms(&run.terms) && run.pictures == begun.pictures;
+    let same = runs.iter().rposition(|run| is_same(&run.begun) && run.begun.overview == begun.overview);
+    let then = &last.begun.terms;
+    let is_another = || format!("--resume: the run in '{}' is another", outdir.display());
+    same.map(Some).with_context(|| format!("{}: {}", is_another(), differences(then, &terms(then))))
+}
+
+/// An error if a shard has begun that is not to be gone on with.
+fn ensure_new(outdir: &Path, shard: Shard, resume: bool) -> Result<()> {
+    let has_begun = outdir.join(name_of(shard)).exists();
+    ensure!(resume || !has_begun, "shard {shard} has begun in '{}': --resume goes on with it", outdir.display());
+    Ok(())
+}
+
+fn name_of(shard: Shard) -> String {
+    format!("run-{}-of-{}.jsonl", shard.index, shard.of)
 }
 
 /// The id of the last run that has not ended, but for this one.

@@ -14,6 +14,8 @@ use crate::output::folder::list;
 /// One run, so far.
 pub struct Past {
     pub begun: Begun,
+    /// The line of the folder's own journal that it was begun or gone on with in last.
+    pub taken_up: usize,
     /// What there is, with its file if it has one.
     pub kept: HashMap<What, Option<Promise>>,
     /// What there may be, and by which shard.
@@ -54,7 +56,14 @@ fn read_one(path: &Path, shard: Option<usize>, runs: &mut Vec<Past>) -> Result<(
     let mut current = None;
     for (i, line) in text[..whole_lines(&text)].split_inclusive(|byte| *byte == b'\n').enumerate() {
         let entry = serde_json::from_slice(line).with_context(|| format!("line {}", i + 1))?;
+        let takes_up = matches!(entry, Entry::Begun(_) | Entry::Of(_));
         add(entry, shard, runs, &mut current).with_context(|| format!("line {}", i + 1))?;
+        if let Some(run) = current.and_then(|current| runs.get_mut(current))
+            && takes_up
+            && shard.is_none()
+        {
+            run.taken_up = i;
+        }
     }
     Ok(())
 }
@@ -109,7 +118,7 @@ const BEGINNINGS: [&[u8]; 5] = [br#"{"begun":"#, br#"{"of":"#, br#"{"promised":"
 
 impl Past {
     pub fn new(begun: Begun) -> Self {
-        Self { begun, kept: HashMap::new(), promised: HashMap::new(), ended: vec![] }
+        Self { begun, taken_up: 0, kept: HashMap::new(), promised: HashMap::new(), ended: vec![] }
     }
 
     /// Whether all was drawn that a shard is to draw.
