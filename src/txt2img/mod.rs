@@ -16,7 +16,7 @@ mod watch;
 use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::hub::Download;
-use crate::device::{self, Precision};
+use crate::device::{self, Precision, Unit};
 use crate::interrupt::{self, Interrupted};
 use crate::job::Job;
 use crate::model::Model;
@@ -182,15 +182,23 @@ fn draw_all<'a>(
     pictures: SyncSender<Finished>,
     is_checked: bool,
 ) -> Result<()> {
+    let loaded: Vec<_> = thread::scope(|scope| {
+        let load = |unit, pictures| move || Run::new(job, checkpoint, unit, progress, pictures, is_checked);
+        let begin = |unit: &'a Unit| {
+            let load = load(unit, pictures.clone());
+            (unit, scope.spawn(|| unit.run(load)))
+        };
+        let loading: Vec<_> = job.units.iter().map(begin).collect();
+        loading.into_iter().map(|(unit, run)| (unit, run.join().unwrap_or_else(|panic| resume_unwind(panic)))).collect()
+    });
+    drop(pictures);
     let mut runs = vec![];
-    for unit in &job.units {
-        let load = || Run::new(job, checkpoint, unit, progress, pictures.clone(), is_checked);
-        match unit.run(load) {
+    for (unit, run) in loaded {
+        match run {
             Err(error) if job.units.len() > 1 && !stops(&error) => tell_failed(&unit.name, &error, progress),
             run => runs.push(run?),
         }
     }
-    drop(pictures);
     ensure!(!runs.is_empty(), "no device of --device can draw; the notes say why");
     timings.loaded();
     let names: Vec<&str> = runs.iter().map(|run| &*run.unit.name).collect();
