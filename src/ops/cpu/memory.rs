@@ -13,18 +13,19 @@ pub fn keep_memory() {
     }
 }
 
-/// Bytes of memory from which on large pages are asked for.
-const LARGE: usize = 4 << 20;
-
-/// Asks that memory which nobody has touched yet comes in large pages, of which there are fewer to be faulted in.
+/// Asks that memory which nobody has touched yet comes in large pages, of which there are fewer to be faulted in; where
+/// there is little of it, nothing is asked.
 pub fn in_large_pages(start: *const f32, numbers: usize) {
     #[cfg(target_os = "linux")]
-    if 4 * numbers >= LARGE {
+    {
+        const LEAST: usize = 4 << 20;
         const PAGE: usize = 4096;
         let first = start.addr().next_multiple_of(PAGE);
         let length = (start.addr() + 4 * numbers).saturating_sub(first);
-        // SAFETY: advice on pages that are ours, which changes nothing in them; it may be refused.
-        unsafe { libc::madvise(start.with_addr(first).cast_mut().cast(), length, libc::MADV_HUGEPAGE) };
+        if 4 * numbers >= LEAST {
+            // SAFETY: advice on pages that are ours, which changes nothing in them; it may be refused.
+            unsafe { libc::madvise(start.with_addr(first).cast_mut().cast(), length, libc::MADV_HUGEPAGE) };
+        }
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (start, numbers);
