@@ -143,6 +143,7 @@ fn the_report_has_a_record_for_each_picture() {
     let before = read(run.path("report.json")).unwrap();
     for there in ["report.json", "out", &sample(0)] {
         run.quick(["--report", there]).fails_with("it is there already; name another");
+        run.quick(["--report", there, "--dry_run"]).fails_with("it is there already; name another");
     }
     assert_eq!(read(run.path("report.json")).unwrap(), before);
 }

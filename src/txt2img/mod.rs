@@ -130,8 +130,9 @@ fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>) -> Resul
 /// What there would be in OUTDIR for a run to begin with; nothing is written.
 ///
 /// # Errors
-/// When it is to go on with a run that is another.
+/// When it is to go on with a run that is another, or its report is there already.
 pub(crate) fn look(job: &Job, checkpoint: &Checkpoint) -> Result<Folder> {
+    Report::look(job)?;
     Folder::look(opening(job, checkpoint))
 }
 

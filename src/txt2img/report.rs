@@ -26,13 +26,22 @@ struct Open {
 }
 
 impl Report {
+    /// Whether one may be where it is wanted; nothing is written.
+    ///
     /// # Errors
-    /// When a report is wanted where there is something that it must not replace.
-    pub fn check(job: &Job) -> Result<()> {
+    /// When there is something that it must not replace.
+    pub fn look(job: &Job) -> Result<()> {
         let Some(path) = &job.report else { return Ok(()) };
         // Whatever it is: a file, a folder, a device.
         let is_free = fs::symlink_metadata(path).is_err() || job.resume && pictures(path).is_some();
         ensure!(is_free, "{}: it is there already; name another", cannot(path));
+        Ok(())
+    }
+
+    /// The same, and whether it can be written there.
+    pub fn check(job: &Job) -> Result<()> {
+        Self::look(job)?;
+        let Some(path) = &job.report else { return Ok(()) };
         if folder_of(path) == job.outdir && !job.outdir.exists() {
             return Ok(()); // it will be
         }
