@@ -220,8 +220,8 @@ pub struct Args {
     #[arg(long, value_name = "I/N", help_heading = OURS, conflicts_with_all = ["replay", "sweep"])]
     pub shard: Option<Shard>,
 
-    /// Draw nothing: check that all pictures of the last run in OUTDIR are there as they were saved, name those that are
-    /// not, and write the grid if shards drew them
+    /// Draw nothing: check that all pictures of the run in OUTDIR, of several the one drawn at last, are there as they
+    /// were saved, name those that are not, and write the grid if shards drew them
     #[arg(long, help_heading = OURS)]
     pub collect: bool,
 

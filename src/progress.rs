@@ -37,6 +37,8 @@ pub struct Progress {
 pub struct Bar {
     shown: Option<ProgressBar>,
     name: &'static str,
+    /// Whose it is, where there are several.
+    device: Option<String>,
     done: AtomicUsize,
     of: usize,
 }
@@ -47,19 +49,19 @@ impl Progress {
         Self { watcher, bars: MultiProgress::new(), hashes: RandomState::new(), told: Mutex::default() }
     }
 
-    /// Tensors read while the model loads.
-    pub fn loading(&self, tensors: usize) -> Bar {
-        self.bar("loading", "loading {wide_bar} {percent:>3}% {elapsed}", tensors)
+    /// Tensors read while a device's model loads.
+    pub fn loading(&self, device: Option<&str>, tensors: usize) -> Bar {
+        self.bar("loading", "loading {prefix}{wide_bar} {percent:>3}% {elapsed}", device, tensors)
     }
 
     /// Batches drawn, over all iterations.
     pub fn batches(&self, batches: usize) -> Bar {
-        self.bar("batch", "batch {pos} of {len} {wide_bar} {elapsed}, {eta} left", batches)
+        self.bar("batch", "batch {pos} of {len} {wide_bar} {elapsed}, {eta} left", None, batches)
     }
 
-    /// Steps of one batch.
-    pub fn steps(&self, steps: usize) -> Bar {
-        self.bar("step", "step {pos} of {len} {wide_bar} {per_sec}, {eta} left", steps)
+    /// Steps of a device's batch.
+    pub fn steps(&self, device: Option<&str>, steps: usize) -> Bar {
+        self.bar("step", "{prefix}step {pos} of {len} {wide_bar} {per_sec}, {eta} left", device, steps)
     }
 
     /// Bytes of files, one after the other.
@@ -67,9 +69,12 @@ impl Progress {
         Downloads { progress: self, current: None }
     }
 
-    fn bar(&self, name: &'static str, template: &str, of: usize) -> Bar {
+    fn bar(&self, name: &'static str, template: &str, device: Option<&str>, of: usize) -> Bar {
         let shown = self.shown(template, of as u64);
-        Bar { shown, name, done: AtomicUsize::new(0), of }
+        if let (Some(bar), Some(device)) = (&shown, device) {
+            bar.set_prefix(format!("{device} "));
+        }
+        Bar { shown, name, device: device.map(Into::into), done: AtomicUsize::new(0), of }
     }
 
     fn bytes(&self, file: &str, of: Option<u64>) -> Option<ProgressBar> {
@@ -125,7 +130,11 @@ impl Bar {
             Some(bar) => bar.inc(1),
             // Of a thousand tensors, every hundredth of them is enough.
             None if done == self.of || done.is_multiple_of(self.of.div_ceil(100).max(1)) => {
-                tell(&json!({ "event": self.name, "done": done, "of": self.of }));
+                let mut event = json!({ "event": self.name, "done": done, "of": self.of });
+                if let Some(device) = &self.device {
+                    event["device"] = json!(device);
+                }
+                tell(&event);
             }
             None => {}
         }

@@ -140,6 +140,8 @@ fn the_report_has_a_record_for_each_picture() {
     }
     assert_eq!(report["finished"], true);
     run.quick(["--report", "nowhere/report.json"]).fails_with("cannot write the report 'nowhere/report.json': ");
+    run.quick(["--outdir", "new/out", "--report", "./new/report.json"]).ok();
+    run.quick(["--outdir", "out", "--report", "new/.."]).fails_with("cannot write the report 'new/..': ");
     let before = read(run.path("report.json")).unwrap();
     for there in ["report.json", "out", &sample(0)] {
         run.quick(["--report", there]).fails_with("it is there already; name another");

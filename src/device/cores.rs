@@ -28,6 +28,11 @@ impl Cores {
         Ok(Self { threads: threads.context("starting the threads")? })
     }
 
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        self.threads.current_num_threads()
+    }
+
     /// Does something with these threads.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.threads.install(work)

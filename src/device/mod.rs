@@ -156,6 +156,11 @@ impl Unit {
         }
     }
 
+    /// How many threads it has of its own.
+    pub fn threads(&self) -> Option<usize> {
+        self.cores.as_ref().map(Cores::count)
+    }
+
     /// Does something with the device's own threads, if it has any.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         match &self.cores {
@@ -181,24 +186,25 @@ impl ByName for Precision {
 /// As many threads as `--threads` may ask for.
 pub const MOST_THREADS: u16 = 1024;
 
-/// How many threads compute: as many as are asked for, by a flag or else by rayon's variable, or one a core.
+/// How many threads compute: as many as are asked for, by a flag or else by rayon's variable, or one a core; never more
+/// than `MOST_THREADS`.
 pub fn n_threads(asked: Option<usize>) -> usize {
     let by_variable = || env::var("RAYON_NUM_THREADS").ok()?.parse().ok().filter(|&n| n > 0);
     let count = asked.or_else(by_variable).unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
     count.min(MOST_THREADS.into())
 }
 
-/// Starts so many threads; before any has started by itself.
+/// Starts so many threads, unless there are as many already.
 ///
 /// # Errors
 /// When they cannot be started, or so many are asked for and others have started already.
 pub fn use_threads(asked: Option<usize>) -> Result<()> {
     let count = n_threads(asked);
     match rayon::ThreadPoolBuilder::new().num_threads(count).build_global() {
-        // Threads that have started already have no source of errors.
-        Err(error) if asked.is_some() || error.source().is_some() => {
-            bail!("cannot start {count} threads, ask for fewer with --threads: {error}")
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(()),
+        // Only what the system refuses has a source.
+        Err(error) if error.source().is_some() => bail!("cannot start {count} threads: {error}; --threads takes fewer"),
+        Err(_) if asked.is_none() || rayon::current_num_threads() == count => Ok(()),
+        Err(_) => bail!("{count} threads are asked for, and {} compute already", rayon::current_num_threads()),
     }
 }

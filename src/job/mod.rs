@@ -62,7 +62,7 @@ pub struct Job {
     pub units: Vec<Unit>,
     /// In which precision.
     pub precision: device::Precision,
-    /// With how many threads; one a core if none are named.
+    /// With how many threads; one a core if none are named, nor cores.
     pub threads: Option<usize>,
     /// Where pictures go.
     pub outdir: PathBuf,
@@ -199,9 +199,10 @@ impl Job {
             config_path: files.config.map(PathBuf::from),
             ckpt: files.ckpt,
             vae,
-            units,
             precision: args.precision,
-            threads,
+            // Where each device has its own, few others are needed.
+            threads: threads.or_else(|| units.iter().map(Unit::threads).sum()),
+            units,
             outdir: files.outdir.to_owned(),
             saves_samples: !args.skip_save,
             overview,

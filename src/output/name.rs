@@ -5,8 +5,10 @@ use anyhow::{Context, Result, bail, ensure};
 /// Bytes in a name without its extension: 200 in all, less some for `-99999` and the extension itself.
 const MOST: usize = 200 - 16;
 
-/// Of them, what values before a picture's number may take more than they take at least.
-const ROOM: usize = 64;
+/// Values that are as long as any, but for a scale of many zeros. Prompts are shortened.
+const LONG: Named =
+    Named { seed: u32::MAX, prompt: "", sampler: "dpm_solver", steps: 1000, scale: -1. / 3., hash: "0123456789" };
+const MOST_INDEX: usize = 9_999_999;
 
 /// What Windows calls devices, whatever follows after a dot; COM and LPT with a digit are others.
 const DEVICES: [&str; 6] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"];
@@ -77,7 +79,8 @@ impl Pattern {
     /// Reads a pattern such as `{index}-{prompt}`.
     ///
     /// # Errors
-    /// When a placeholder is unknown, a brace is alone, a folder is named, or all names would be empty.
+    /// When a placeholder is unknown, a brace is alone, a folder is named, all names would be empty, or the number that
+    /// tells them apart would be cut off.
     pub fn parse(pattern: &str) -> Result<Self> {
         ensure!(!pattern.contains(['/', '\\']), "names of files cannot lead into folders; {KNOWN}");
         let (mut parts, mut rest) = (vec![], pattern);
@@ -96,8 +99,8 @@ impl Pattern {
         ensure!(parts.iter().any(says_something), "there is nothing in it; {KNOWN}");
         let pattern = Self(parts);
         let until_index = pattern.0.split_inclusive(|part| *part == Part::Value(Field::Index)).next();
-        let least = Self(until_index.unwrap_or(&[]).to_vec()).filled(0, &Named::default(), "").len();
-        let has_room = !pattern.has_index() || least <= MOST - ROOM;
+        let longest = Self(until_index.unwrap_or(&[]).to_vec()).filled(MOST_INDEX, &LONG, "").len();
+        let has_room = !pattern.has_index() || longest <= MOST;
         ensure!(has_room, "its {{index}} has no room in the {MOST} bytes of a name; {KNOWN}");
         Ok(pattern)
     }

@@ -1,8 +1,8 @@
 //! Memory, time and disk of a run, estimated.
 //!
 //! The factors below were calibrated on 23 November 2026 with runs of the demo model (1 to 256 pictures, 256×256 to
-//! 1024×1024, 1 to 50 steps) and of one with Stable Diffusion 1.5's shape (256×256, 1 and 2 steps), in both precisions,
-//! on two cores with AVX-512.
+//! 1024×1024, 1 to 50 steps) and of one with Stable Diffusion 1.5's shape (1 to 12 pictures, 256×256 to 1024×1024, 1 and
+//! 2 steps), in both precisions, on two cores with AVX-512; those for cards with the latter on an emulated one.
 
 use super::Row;
 use super::speed::Speed;
@@ -11,10 +11,10 @@ use super::words::Prompts;
 use super::work::{Alike, work};
 use crate::device;
 use crate::diffusion::unet;
-use crate::job::Job;
+use crate::job::{Job, Settings};
 use crate::ops::Products;
 use crate::ops::layer::Layer;
-use crate::output::Overview;
+use crate::output::{Folder, Overview};
 use crate::text::TextConfig;
 use crate::{text, vae};
 use anyhow::{Context, Result};
@@ -68,7 +68,7 @@ const MOST_PNG: f64 = 3.1;
 /// What a run takes: memory at its worst moment, time, disk.
 #[derive(Default)]
 pub struct Estimate {
-    /// Of whose memory it speaks then; how fast they are is not known.
+    /// Whether cards draw: memory is then one card's, and the time is not known.
     on_cards: bool,
     /// Bytes, for good.
     weights: f64,
@@ -82,29 +82,45 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// text: the encoder's shape; finished: the pictures that are there.
+    /// text: the encoder's shape; folder: as the run finds it; finished: the pictures that are there.
     ///
     /// # Errors
     /// When the threads that the job names cannot be started, or the device fails.
-    pub fn new(job: &Job, text: TextConfig, prompts: &Prompts, finished: &HashSet<usize>) -> Result<Self> {
+    pub fn new(
+        job: &Job,
+        text: TextConfig,
+        prompts: &Prompts,
+        folder: &Folder,
+        finished: &HashSet<usize>,
+    ) -> Result<Self> {
+        let work = work(job, prompts.chunks, finished);
+        let mut estimate = Self { on_cards: job.units.iter().any(|unit| unit.device.is_cuda()), ..Self::default() };
+        // Where nothing is left to do, no model is loaded.
+        if !work.is_empty() {
+            estimate.add_all(job, text, prompts, work)?;
+        }
+        estimate.count_files(job, folder);
+        Ok(estimate)
+    }
+
+    fn add_all(&mut self, job: &Job, text: TextConfig, prompts: &Prompts, work: Vec<Alike>) -> Result<()> {
         let is_half = job.units.iter().any(|unit| unit.dtype(job.precision) != DType::F32);
         let products = if is_half { Products::Half } else { Products::F32 };
-        let on_cards = job.units.iter().any(|unit| unit.device.is_cuda());
-        let speed = if on_cards { Speed::UNKNOWN } else { measured(job)? };
+        let speed = if self.on_cards { Speed::UNTOLD } else { measured(job)? };
         let text = text::layers::layers(text, prompts.chunks);
-        let mut estimate = Self { on_cards, weights: weights(job, &text, products, on_cards), ..Self::default() };
-        estimate.seconds = prompts.different as f64 * speed.seconds(&text, Products::F32);
-        for alike in work(job, prompts.chunks, finished) {
-            estimate.add(job, alike, products, &speed);
+        self.weights = weights(job, &text, products, self.on_cards);
+        self.seconds = prompts.different as f64 * speed.seconds(&text, Products::F32);
+        let n_batches: usize = work.iter().map(|alike| alike.batches).sum();
+        for alike in work {
+            self.add(job, alike, products, &speed);
         }
-        if !on_cards {
+        if !self.on_cards {
             // Each device has a model of its own.
-            estimate.weights *= job.units.len() as f64;
-            estimate.activations *= job.units.len().min(job.n_batches()) as f64;
+            self.weights *= job.units.len() as f64;
+            self.activations *= job.units.len().min(n_batches) as f64;
         }
-        estimate.seconds = estimate.seconds * OVERHEAD + estimate.weights / LOADING;
-        estimate.count_files(job);
-        Ok(estimate)
+        self.seconds = self.seconds * OVERHEAD + self.weights / LOADING;
+        Ok(())
     }
 
     /// The networks at work on batches that are alike.
@@ -129,21 +145,29 @@ impl Estimate {
         self.pixels += batches as f64 * (wanted * pass.height * pass.width) as f64;
     }
 
-    /// The pictures', and as many again for the grid.
-    fn count_files(&mut self, job: &Job) {
-        let pixels_of = |latents: f64| latents * job.config.vae.side_factor().pow(2) as f64;
-        let pixels = pixels_of(self.pixels);
-        let latents = job.lines.settings().iter().map(|settings| settings.latent_height * settings.latent_width);
-        let largest = pixels_of(latents.max().unwrap_or(0) as f64);
-        let (has_grid, copies) = (job.overview.is_some() && job.shard.is_none(), usize::from(job.saves_samples));
-        let kept = pixels.min(match job.overview {
+    /// The pictures that are left, and all that are on an overview that is to come.
+    fn count_files(&mut self, job: &Job, folder: &Folder) {
+        let side = job.config.vae.side_factor();
+        let pixels = |settings: &Settings| (settings.latent_height * settings.latent_width * side * side) as f64;
+        let largest = job.lines.settings().iter().map(pixels).fold(0., f64::max);
+        let shown = match job.overview {
+            // Of what shards draw, --collect makes the grids.
+            Some(Overview::Grids(grids)) if job.shard.is_none() => {
+                let n = job.n_pictures();
+                let lacking = (0..n.div_ceil(grids.every)).filter(|grid| !folder.has_grid(*grid));
+                lacking.map(|grid| grids.pictures(grid, n).len()).sum()
+            }
+            Some(Overview::Sweep) if !folder.has_page() => job.n_pictures(),
+            _ => 0,
+        };
+        let at_once = match job.overview {
             Some(Overview::Grids(grids)) => grids.every as f64 * largest,
-            Some(Overview::Sweep) => MOST_SHEET,
-            None => 0.,
-        });
+            _ => MOST_SHEET,
+        };
         // A single picture is its own grid.
-        self.grid = if has_grid && job.n_pictures() > 1 { GRID * kept } else { 0. };
-        self.pixels = (copies + usize::from(has_grid)) as f64 * pixels;
+        self.grid = if shown > 1 { GRID * (shown as f64 * largest).min(at_once) } else { 0. };
+        let saved = if job.saves_samples { self.pixels * (side * side) as f64 } else { 0. };
+        self.pixels = saved + shown as f64 * largest;
     }
 
     /// A line for each.

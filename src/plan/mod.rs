@@ -53,7 +53,7 @@ pub fn plan(job: &Job) -> Result<Plan> {
     let prompts = words::Prompts::read(job)?;
     let folder = look(job, &checkpoint)?;
     let finished = folder.finished();
-    let estimate = Estimate::new(job, text, &prompts, &finished)?;
+    let estimate = Estimate::new(job, text, &prompts, &folder, &finished)?;
     let mut rows = weights::rows(job, &checkpoint, &inventory)?;
     rows.extend(listed("does not fit", &misfits));
     rows.extend(steps::rows(job));

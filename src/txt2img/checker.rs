@@ -17,14 +17,14 @@ const FILES: [&[&str]; 2] = [&["config.json"], &["model.safetensors", "pytorch_m
 /// # Errors
 /// When one is asked for and cannot be had; `Interrupted` after Ctrl-C.
 pub fn load(job: &Job, progress: &Progress) -> Result<Option<Checker>> {
-    let is_wanted = job.safety.is_some() || job.safety_ckpt.is_some();
-    if job.safety == Some(Action::Off) || job.ckpt == Ckpt::Demo && !is_wanted {
+    let action = action(job);
+    if action == Some(Action::Off) {
         return Ok(None);
     }
     match folder(job, progress).and_then(|folder| Checker::load(&folder, &Device::Cpu)) {
         Ok(checker) => Ok(Some(checker)),
         Err(error) if error.is::<Interrupted>() => Err(error),
-        Err(error) if is_wanted => Err(error).context("--safety: the checker cannot be had"),
+        Err(error) if action.is_some() => Err(error).context("--safety: the checker cannot be had"),
         Err(error) => {
             progress.note(&format!(
                 "pictures are not checked for safety, as the checker cannot be had ({error:#}); \
@@ -32,6 +32,16 @@ pub fn load(job: &Job, progress: &Progress) -> Result<Option<Checker>> {
             ));
             Ok(None)
         }
+    }
+}
+
+/// What becomes of flagged pictures; not known where it depends on whether a checker can be had.
+pub fn action(job: &Job) -> Option<Action> {
+    let is_wanted = job.safety.is_some() || job.safety_ckpt.is_some();
+    match job.ckpt {
+        _ if is_wanted => Some(job.safety.unwrap_or(Action::Replace)),
+        Ckpt::Demo => Some(Action::Off),
+        Ckpt::At(_) => None,
     }
 }
 

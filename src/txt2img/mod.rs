@@ -25,12 +25,12 @@ use crate::progress::{Bar, Progress};
 use crate::safety::{Action, Checker};
 use crate::timings::Timings;
 use anyhow::{Context, Error, Result, ensure};
-use candle_core::{DType, Device};
+use candle_core::DType;
 use course::{Course, Task};
 use desk::Desk;
 use hash::Hash;
 use report::Report;
-use run::{Finished, Run, Unsaved};
+use run::{Finished, Run, Unsaved, device_of};
 use serde_json::json;
 use std::io::Write;
 use std::panic::resume_unwind;
@@ -121,10 +121,8 @@ fn draw(job: &Job) -> Result<End> {
 
 /// OUTDIR for this run, or as the one left it that is gone on with.
 fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>) -> Result<Folder> {
-    let mut opening = opening(job, checkpoint);
     let safety = checker.map_or(Action::Off, |_| job.safety.unwrap_or(Action::Replace));
-    opening.terms.insert("--safety".into(), safety.name().into());
-    Folder::open(opening)
+    Folder::open(opening(job, checkpoint, Some(safety)))
 }
 
 /// What there would be in OUTDIR for a run to begin with; nothing is written.
@@ -133,18 +131,20 @@ fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>) -> Resul
 /// When it is to go on with a run that is another, or its report is there already.
 pub(crate) fn look(job: &Job, checkpoint: &Checkpoint) -> Result<Folder> {
     Report::look(job)?;
-    Folder::look(opening(job, checkpoint))
+    Folder::look(opening(job, checkpoint, checker::action(job)))
 }
 
-/// All but what becomes of flagged pictures, which is known when there is a checker.
-fn opening<'a>(job: &'a Job, checkpoint: &Checkpoint) -> Opening<'a> {
+/// safety: what becomes of flagged pictures, if that is known.
+fn opening<'a>(job: &'a Job, checkpoint: &Checkpoint, safety: Option<Action>) -> Opening<'a> {
+    let mut terms = terms(job, checkpoint);
+    terms.extend(safety.map(|safety| ("--safety".into(), safety.name().into())));
     Opening {
         outdir: &job.outdir,
         format: job.format,
         pattern: job.fname.clone(),
         shard: job.shard,
         resume: job.resume,
-        terms: terms(job, checkpoint),
+        terms,
         pictures: job.n_pictures(),
         overview: job.overview,
     }
@@ -234,11 +234,11 @@ fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
     }
 }
 
-fn load(checkpoint: &Checkpoint, job: &Job, device: &Device, dtype: DType, progress: &Progress) -> Result<Model> {
+fn load(checkpoint: &Checkpoint, job: &Job, unit: &Unit, dtype: DType, progress: &Progress) -> Result<Model> {
     let parts =
         ["model.diffusion_model.", "cond_stage_model.", "first_stage_model.decoder.", "first_stage_model.post_quant"];
     let is_read = |name: &&str| parts.iter().any(|part| name.starts_with(part)) && !name.ends_with("position_ids");
     let tensors = checkpoint.names().filter(is_read).count();
-    let bar = progress.loading(tensors);
-    Model::load(checkpoint, &job.config, device, dtype, &|| bar.tick())
+    let bar = progress.loading(device_of(job, unit), tensors);
+    Model::load(checkpoint, &job.config, &unit.device, dtype, &|| bar.tick())
 }

@@ -4,12 +4,12 @@ use super::run::Drawn;
 use crate::job::Job;
 use crate::output;
 use crate::safety::Verdict;
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::fs;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use tempfile::NamedTempFile;
 
 /// A report that is being written, or none: it appears as a whole, at the end.
@@ -35,6 +35,7 @@ impl Report {
         // Whatever it is: a file, a folder, a device.
         let is_free = fs::symlink_metadata(path).is_err() || job.resume && pictures(path).is_some();
         ensure!(is_free, "{}: it is there already; name another", cannot(path));
+        ensure!(path.file_name().is_some(), "{}: that is no name of a file", cannot(path));
         Ok(())
     }
 
@@ -42,8 +43,11 @@ impl Report {
     pub fn check(job: &Job) -> Result<()> {
         Self::look(job)?;
         let Some(path) = &job.report else { return Ok(()) };
-        if folder_of(path) == job.outdir && !job.outdir.exists() {
-            return Ok(()); // it will be
+        let folder = folder_of(path);
+        let will_be = || Ok::<_, Error>(absolute(&job.outdir)?.starts_with(absolute(folder)?));
+        // OUTDIR comes later, and the folders that it is in.
+        if !folder.exists() && will_be().with_context(|| cannot(path))? {
+            return Ok(());
         }
         unfinished(path).map(drop)
     }
@@ -54,19 +58,12 @@ impl Report {
     /// When a report is wanted where none can be written, or where that of another run is.
     pub fn begin(job: &Job, run: &str, finished: &HashSet<usize>) -> Result<Self> {
         let Some(path) = &job.report else { return Ok(Self(None)) };
-        let run = match job.shard {
-            Some(shard) => json!(format!("{run}, shard {shard}")),
-            None => json!(run),
-        };
         let last = pictures(path).filter(|_| job.resume);
-        ensure!(
-            last.as_ref().is_none_or(|(whose, _)| *whose == run),
-            "{}: one of another run is there; name another",
-            cannot(path)
-        );
+        let is_ours = last.as_ref().is_none_or(|(whose, _)| whose == run);
+        ensure!(is_ours, "{}: what is there is not of this run; name another", cannot(path));
         let last = last.map(|(_, pictures)| pictures);
         let mut file = BufWriter::new(unfinished(path)?);
-        write!(file, "{{\"run\": {run}, \"pictures\": [").with_context(|| cannot(path))?;
+        write!(file, "{{\"run\": \"{run}\", \"pictures\": [").with_context(|| cannot(path))?;
         let replaces = last.is_some();
         let number = |picture: &Value| picture["number"].as_u64().map(|number| number as usize);
         // What is drawn again is told of again.

@@ -211,7 +211,7 @@ impl<'a> Run<'a> {
         let previews = self.job.preview_steps;
         let watched = Watched::new(&*denoiser, model.schedule(), previews.is_some());
         let sampler = plan.sampler(model.schedule());
-        let bar = self.progress.steps(sampler.steps());
+        let bar = self.progress.steps(device_of(self.job, self.unit), sampler.steps());
         let mut step = 0;
         let mut tick = || {
             bar.tick();
@@ -329,7 +329,7 @@ impl<'a> Run<'a> {
     }
 
     fn add_engine(&mut self, products: DType) -> Result<()> {
-        let model = load(self.checkpoint, self.job, &self.unit.device, products, self.progress);
+        let model = load(self.checkpoint, self.job, self.unit, products, self.progress);
         let model = model.map_err(|error| match self.unit.is_out_of_memory(&error) {
             true => anyhow!("{} does not suffice for the model in {}", self.unit.memory(), products.as_str()),
             false => error,
@@ -337,6 +337,11 @@ impl<'a> Run<'a> {
         self.engines.push(Engine { model, products, contexts: Contexts::new(self.progress, self.job.reading) });
         Ok(())
     }
+}
+
+/// The device's name, where there are several.
+pub fn device_of<'a>(job: &Job, unit: &'a Unit) -> Option<&'a str> {
+    (job.units.len() > 1).then_some(&*unit.name)
 }
 
 /// Where the noise of each picture comes from.

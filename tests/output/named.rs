@@ -108,9 +108,11 @@ fn a_shortened_prompt_ends_in_no_space() {
 fn impossible_patterns_are_refused() {
     const KNOWN: &str = "write a name with any of {seed} {index} {prompt} {sampler} {steps} {scale} {hash}, \
                          and {{ or }} for a brace itself";
-    let long = format!("{}{{index}}", "x".repeat(180));
+    let (long, hashes) = ("x".repeat(178) + "{index}", "{hash}".repeat(18) + "{index}");
+    assert!(name(&long[1..], "").ends_with("00007"));
     for (pattern, fault) in [
         (&*long, "its {index} has no room in the 184 bytes of a name"),
+        (&*hashes, "its {index} has no room in the 184 bytes of a name"),
         ("{seeed}", "there is no {seeed}"),
         ("{}", "there is no {}"),
         ("{Seed}", "there is no {Seed}"),

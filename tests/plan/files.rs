@@ -1,7 +1,7 @@
 //! The files a run would write.
 
 use super::support::{TestRun, files_below};
-use super::{demo, job, somewhere};
+use super::{demo, job};
 use std::fs::{create_dir_all, write};
 use tempfile::TempDir;
 use txt2img::plan::plan;
@@ -108,8 +108,14 @@ fn of_a_run_that_is_gone_on_with_the_rest_is_foretold() {
 
 #[test]
 fn of_a_shard_its_part_is_foretold() {
-    let flags = ["--n_iter", "4", "--n_samples", "2", "--shard", "1/3"];
-    let plan = somewhere(flags);
+    let run = TestRun::new();
+    let outdir = run.path("out");
+    let flags = ["--n_iter", "4", "--n_samples", "2", "--H", "64", "--W", "64", "--ddim_steps", "1"];
+    let into = ["--ckpt", "demo", "--outdir", outdir.to_str().unwrap()];
+    run.alone(into.into_iter().chain(flags).chain(["--shard", "0/3"])).ok();
+    let shard = |i: &'static str| demo(&outdir, flags.into_iter().chain(["--resume", "--shard", i]));
+    assert_eq!(shard("0/3").of("pictures"), ["0 of 8"]);
+    let plan = shard("1/3");
     assert_eq!((plan.of("pictures"), plan.of("batches")), (vec!["2 of 8"], vec!["1 of 4, of up to 2 pictures"]));
     assert!(plan.of("first file")[0].ends_with("00002.png") && plan.of("last file")[0].ends_with("00003.png"));
     assert!(plan.of("grid").is_empty());

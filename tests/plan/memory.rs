@@ -55,3 +55,19 @@ fn half_precision_halves_no_more_than_it_packs() {
     let memory = |precision| about(&somewhere(["--precision", precision]), "memory");
     assert!(memory("autocast") <= memory("full"));
 }
+
+#[test]
+fn each_device_has_a_model_of_its_own() {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        return println!("skipped: this machine has one core");
+    }
+    let memory = |device| about(&somewhere(["--device", device, "--H", "256", "--W", "256"]), "memory");
+    let twice = memory("cpu:0,cpu:1") / memory("cpu:0");
+    assert!((1.3..2.).contains(&twice), "{twice}");
+}
+
+#[test]
+fn a_grid_takes_memory_for_no_more_than_it_shows() {
+    let memory = |n| about(&somewhere(["--n_samples", "1", "--n_iter", n]), "memory");
+    assert_eq!(memory("1000000"), memory("256"));
+}

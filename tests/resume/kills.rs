@@ -215,7 +215,7 @@ fn a_report_goes_on_too() {
     assert_eq!(numbers, (0..12).collect::<Vec<_>>());
     // Another run's is none of ours, with the same flags or others.
     let whole = fs::read(run.path("out/report.json")).unwrap();
-    resume(&run, "another", &flags).fails_with("one of another run is there; name another");
+    resume(&run, "another", &flags).fails_with("what is there is not of this run; name another");
     assert_eq!(fs::read(run.path("out/report.json")).unwrap(), whole);
     fs::write(run.path("notes"), "mine").unwrap();
     let notes = [&RICH[..], &["--report", "notes", "--resume"]].concat();

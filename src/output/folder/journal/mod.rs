@@ -74,9 +74,13 @@ impl Journal {
     ///
     /// # Errors
     /// As `open`, but that another process may draw.
-    pub fn look(outdir: &Path, shard: Option<Shard>, resume: bool, begun: Begun) -> Result<Self> {
+    pub fn look(outdir: &Path, shard: Option<Shard>, resume: bool, mut begun: Begun) -> Result<Self> {
         let path = outdir.join(NAME);
         let mut runs = past::read(outdir)?;
+        // What is not known yet is taken to be as it was.
+        for (name, value) in latest(&runs).iter().flat_map(|last| &last.begun.terms) {
+            begun.terms.entry(name.clone()).or_insert_with(|| value.clone());
+        }
         let past = match shard {
             None => gone_on_with(outdir, &runs, resume, &begun)?.map(|run| runs.swap_remove(run)),
             Some(shard) => {
@@ -99,7 +103,7 @@ impl Journal {
         ensure!(path.exists(), "'{}' is not there: no run has begun in that folder", path.display());
         let file = hold(&path)?;
         let mut runs = past::read(outdir)?;
-        let last = (0..runs.len()).max_by_key(|run| runs[*run].taken_up);
+        let last = latest(&runs).and_then(|last| runs.iter().position(|run| run.begun.id == last.begun.id));
         let Some(last) = last else { bail!("'{}' tells of no run", path.display()) };
         let past = runs.remove(last);
         let open = last_open(&runs, &past);
@@ -118,7 +122,7 @@ impl Journal {
             None => (Past::new(begun.clone()), Entry::Begun(Box::new(begun))),
         };
         let is_new = matches!(entry, Entry::Begun(_));
-        let leaves_another = is_new && runs.last().is_some_and(|last| !last.has_ended());
+        let leaves_another = is_new && latest(&runs).is_some_and(|last| !last.has_ended());
         let (open, file) = (last_open(&runs, &past), Some(file));
         let mut journal = Self { file, path, shard: None, _shared: None, past, leaves_another, open };
         journal.append(&entry)?;
@@ -228,19 +232,20 @@ impl Journal {
     }
 }
 
-/// Which of these runs is to be gone on with, if any is. What is not known yet of the one that begins is taken to be as it
-/// was.
+/// The run that was begun or gone on with last.
+fn latest(runs: &[Past]) -> Option<&Past> {
+    runs.iter().max_by_key(|run| run.taken_up)
+}
+
+/// Which of these runs is to be gone on with, if any is.
 fn gone_on_with(outdir: &Path, runs: &[Past], resume: bool, begun: &Begun) -> Result<Option<usize>> {
-    let Some(last) = runs.last().filter(|_| resume) else { return Ok(None) };
-    let terms = |then: &Terms| {
-        let unknown = then.iter().filter(|(name, _)| !begun.terms.contains_key(*name));
-        begun.terms.iter().chain(unknown).map(|(name, value)| (name.clone(), value.clone())).collect::<Terms>()
-    };
-    let is_same = |run: &Begun| run.terms == terms(&run.terms) && run.pictures == begun.pictures;
+    let Some(last) = latest(runs).filter(|_| resume) else { return Ok(None) };
+    let is_same = |run: &Begun| run.terms == begun.terms && run.pictures == begun.pictures;
     let same = runs.iter().rposition(|run| is_same(&run.begun) && run.begun.overview == begun.overview);
-    let then = &last.begun.terms;
-    let is_another = || format!("--resume: the run in '{}' is another", outdir.display());
-    same.map(Some).with_context(|| format!("{}: {}", is_another(), differences(then, &terms(then))))
+    same.map(Some).with_context(|| {
+        let differences = differences(&last.begun.terms, &begun.terms);
+        format!("--resume: the run in '{}' is another: {differences}", outdir.display())
+    })
 }
 
 /// An error if a shard has begun that is not to be gone on with.
@@ -256,8 +261,8 @@ fn name_of(shard: Shard) -> String {
 
 /// The id of the last run that has not ended, but for this one.
 fn last_open(runs: &[Past], this: &Past) -> Option<String> {
-    let others = runs.iter().filter(|run| run.begun.id != this.begun.id);
-    others.filter(|run| !run.has_ended()).map(|run| run.begun.id.clone()).next_back()
+    let others = runs.iter().filter(|run| run.begun.id != this.begun.id && !run.has_ended());
+    others.max_by_key(|run| run.taken_up).map(|run| run.begun.id.clone())
 }
 
 fn append(file: &mut File, entry: &Entry) -> Result<()> {
