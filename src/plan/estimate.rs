@@ -150,19 +150,14 @@ impl Estimate {
         let side = job.config.vae.side_factor();
         let pixels = |settings: &Settings| (settings.latent_height * settings.latent_width * side * side) as f64;
         let largest = job.lines.settings().iter().map(pixels).fold(0., f64::max);
-        let shown = match job.overview {
-            // Of what shards draw, --collect makes the grids.
-            Some(Overview::Grids(grids)) if job.shard.is_none() => {
-                let n = job.n_pictures();
-                let lacking = (0..n.div_ceil(grids.every)).filter(|grid| !folder.has_grid(*grid));
-                lacking.map(|grid| grids.pictures(grid, n).len()).sum()
+        let n = job.n_pictures();
+        let (shown, at_once) = match job.overview {
+            Some(Overview::Grids(grids)) => {
+                let shown = folder.lacking_grids().map(|grid| grids.pictures(grid, n).len()).sum();
+                (shown, grids.every as f64 * largest)
             }
-            Some(Overview::Sweep) if !folder.has_page() => job.n_pictures(),
-            _ => 0,
-        };
-        let at_once = match job.overview {
-            Some(Overview::Grids(grids)) => grids.every as f64 * largest,
-            _ => MOST_SHEET,
+            Some(Overview::Sweep) if !folder.has_page() => (n, MOST_SHEET),
+            _ => (0, 0.),
         };
         // A single picture is its own grid.
         self.grid = if shown > 1 { GRID * (shown as f64 * largest).min(at_once) } else { 0. };

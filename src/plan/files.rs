@@ -4,7 +4,7 @@ use super::Row;
 use crate::by_name::ByName;
 use crate::job::{Batch, Job, Settings, Wish};
 use crate::output::{Folder, Name, Named, Overview, Pattern};
-use crate::txt2img::course::{self, n_wanted};
+use crate::txt2img::course::{self, Course, n_wanted};
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
@@ -13,20 +13,19 @@ const MOST_SIZES: usize = 6;
 
 /// How many pictures of which sizes, and what they would be called; nothing is created. finished: those that are there.
 pub fn rows(job: &Job, folder: &Folder, finished: &HashSet<usize>) -> Vec<Row> {
-    let (n, n_batches) = (job.n_pictures(), job.n_batches());
-    let wanted = || (0..n_batches).filter(|number| n_wanted(job, finished, *number) > 0);
-    let n_left: usize = (0..n_batches).map(|number| n_wanted(job, finished, number)).sum();
+    let (course, n_batches) = (Course::new(job, finished), job.n_batches());
     let of = |left: usize, all: usize| if left == all { format!("{all}") } else { format!("{left} of {all}") };
     let mut rows = vec![
-        Row::new("pictures", of(n_left, n)),
+        Row::new("pictures", of(course.n_pictures, job.n_pictures())),
         Row::new("iterations", job.iterations),
-        Row::new("batches", of(wanted().count(), n_batches) + &format!(", of up to {} pictures", job.lines.longest())),
+        Row::new("batches", of(course.n_tasks, n_batches) + &format!(", of up to {} pictures", job.lines.longest())),
         Row::new("pixels", sizes(job)),
     ];
     let names = folder.names();
     let path = |name: Name| job.outdir.join(name.after(0));
     let mut file = |what, path: PathBuf| rows.push(Row::new(what, path.display()));
     let has_hash = job.fname.as_ref().is_some_and(Pattern::has_hash);
+    let wanted = || (0..n_batches).filter(|number| n_wanted(job, finished, *number) > 0);
     if let Some((first, last)) = wanted().next().zip(wanted().next_back())
         && job.saves_samples
         && !has_hash
@@ -40,10 +39,8 @@ pub fn rows(job: &Job, folder: &Folder, finished: &HashSet<usize>) -> Vec<Row> {
         sample(last, <[_]>::last).into_iter().for_each(|last| file("last file", last));
     }
     match job.overview {
-        // Of what shards draw, --collect makes the grids.
-        Some(Overview::Grids(grids)) if job.shard.is_none() => {
-            let lacking = || (0..n.div_ceil(grids.every)).filter(|grid| !folder.has_grid(*grid));
-            let (first, last) = (lacking().next(), lacking().next_back());
+        Some(Overview::Grids(_)) => {
+            let (first, last) = (folder.lacking_grids().next(), folder.lacking_grids().next_back());
             first.into_iter().for_each(|grid| file("grid", path(names.grid(grid))));
             last.filter(|_| last != first).into_iter().for_each(|grid| file("last grid", path(names.grid(grid))));
         }

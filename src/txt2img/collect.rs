@@ -23,7 +23,7 @@ pub fn collect(outdir: &Path, watcher: Watcher) -> Result<End> {
     let is_swept = folder.run().overview == Some(Overview::Sweep);
     ensure!(!is_swept || folder.has_page(), "all {n} pictures are there, but not the page; --resume writes it");
     if let Some(Overview::Grids(grids)) = folder.run().overview {
-        for grid in (0..n.div_ceil(grids.every)).filter(|grid| !folder.has_grid(*grid)).collect::<Vec<_>>() {
+        for grid in folder.lacking_grids().collect::<Vec<_>>() {
             let lost = grids.pictures(grid, n).find(|n| !folder.had_aside(*n));
             if let Some(lost) = lost {
                 bail!(

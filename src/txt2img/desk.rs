@@ -139,8 +139,8 @@ impl<'a> Desk<'a> {
     /// Those whose pictures are all here, when the last process did not come to make them.
     fn save_grids_left(&mut self) -> Result<()> {
         let Some(grids) = self.grids().filter(|_| !self.finished.is_empty()) else { return Ok(()) };
-        for n in 0..self.job.n_pictures().div_ceil(grids.every) {
-            if !self.folder.has_grid(n) && self.n_lacking(grids, n) == 0 {
+        for n in self.folder.lacking_grids().collect::<Vec<_>>() {
+            if self.n_lacking(grids, n) == 0 {
                 save_grid(&mut self.folder, grids, n, self.progress)?;
             }
         }

@@ -184,17 +184,16 @@ fn draw_all<'a>(
     is_checked: bool,
 ) -> Result<()> {
     let loaded: Vec<_> = thread::scope(|scope| {
-        let load = |unit, pictures| move || Run::new(job, checkpoint, unit, progress, pictures, is_checked);
         let begin = |unit: &'a Unit| {
-            let load = load(unit, pictures.clone());
-            (unit, scope.spawn(|| unit.run(load)))
+            let pictures = pictures.clone();
+            scope.spawn(move || unit.run(|| Run::new(job, checkpoint, unit, progress, pictures, is_checked)))
         };
         let loading: Vec<_> = job.units.iter().map(begin).collect();
-        loading.into_iter().map(|(unit, run)| (unit, run.join().unwrap_or_else(|panic| resume_unwind(panic)))).collect()
+        loading.into_iter().map(|run| run.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
     drop(pictures);
     let mut runs = vec![];
-    for (unit, run) in loaded {
+    for (unit, run) in job.units.iter().zip(loaded) {
         match run {
             Err(error) if job.units.len() > 1 && !stops(&error) => tell_failed(&unit.name, &error, progress),
             run => runs.push(run?),

@@ -58,11 +58,15 @@ pub struct Opening<'a> {
 
 impl Opening<'_> {
     /// A run that begins now.
-    fn begun(self) -> Result<Begun> {
-        let Self { outdir, format, shard, terms, pictures, overview, .. } = self;
-        let id = format!("{:016x}", RandomState::new().hash_one(0));
-        let numbering = Numbering::look(outdir, format)?;
-        Ok(Begun { id, terms, pictures, shards: shard.map_or(1, |shard| shard.of), overview, numbering })
+    fn begun(&self) -> Result<Begun> {
+        Ok(Begun {
+            id: format!("{:016x}", RandomState::new().hash_one(0)),
+            terms: self.terms.clone(),
+            pictures: self.pictures,
+            shards: self.shard.map_or(1, |shard| shard.of),
+            overview: self.overview,
+            numbering: Numbering::look(self.outdir, self.format)?,
+        })
     }
 }
 
@@ -83,10 +87,8 @@ impl Folder {
     /// # Errors
     /// When another process draws there, or what is to be gone on with is another run.
     pub fn open(opening: Opening) -> Result<Self> {
-        let &Opening { outdir, shard, resume, format, .. } = &opening;
-        let pattern = opening.pattern.clone();
-        let journal = Journal::open(outdir, shard, resume, || opening.begun())?;
-        let folder = Self::new(outdir, journal, format, pattern)?;
+        let journal = Journal::open(opening.outdir, opening.shard, opening.resume, || opening.begun())?;
+        let folder = Self::new(opening.outdir, journal, opening.format, opening.pattern)?;
         if !folder.journal.is_part() {
             folder.tidy()?;
         }
@@ -98,9 +100,8 @@ impl Folder {
     /// # Errors
     /// When what is to be gone on with is another run.
     pub fn look(opening: Opening) -> Result<Self> {
-        let &Opening { outdir, shard, resume, format, .. } = &opening;
-        let pattern = opening.pattern.clone();
-        Self::new(outdir, Journal::look(outdir, shard, resume, opening.begun()?)?, format, pattern)
+        let journal = Journal::look(opening.outdir, opening.shard, opening.resume, opening.begun()?)?;
+        Self::new(opening.outdir, journal, opening.format, opening.pattern)
     }
 
     /// OUTDIR as the last run left it.
@@ -192,6 +193,16 @@ impl Folder {
     /// Whether the run has its n-th grid.
     pub fn has_grid(&self, n: usize) -> bool {
         self.journal.kept(What::Grid(n)).is_some()
+    }
+
+    /// The grids of the run that are not here; none where this process draws a part, as nobody sees all before all parts
+    /// have ended.
+    pub fn lacking_grids(&self) -> impl DoubleEndedIterator<Item = usize> {
+        let n = match self.run().overview {
+            Some(Overview::Grids(grids)) if !self.journal.is_part() => self.run().pictures.div_ceil(grids.every),
+            _ => 0,
+        };
+        (0..n).filter(|grid| !self.has_grid(*grid))
     }
 
     /// Whether a sweep has its page, which is written last.

@@ -78,7 +78,7 @@ impl Journal {
         let path = outdir.join(NAME);
         let mut runs = past::read(outdir)?;
         // What is not known yet is taken to be as it was.
-        for (name, value) in latest(&runs).iter().flat_map(|last| &last.begun.terms) {
+        for (name, value) in latest(&runs).iter().flat_map(|last| &runs[*last].begun.terms) {
             begun.terms.entry(name.clone()).or_insert_with(|| value.clone());
         }
         let past = match shard {
@@ -103,8 +103,7 @@ impl Journal {
         ensure!(path.exists(), "'{}' is not there: no run has begun in that folder", path.display());
         let file = hold(&path)?;
         let mut runs = past::read(outdir)?;
-        let last = latest(&runs).and_then(|last| runs.iter().position(|run| run.begun.id == last.begun.id));
-        let Some(last) = last else { bail!("'{}' tells of no run", path.display()) };
+        let Some(last) = latest(&runs) else { bail!("'{}' tells of no run", path.display()) };
         let past = runs.remove(last);
         let open = last_open(&runs, &past);
         let file = Some(file);
@@ -122,7 +121,7 @@ impl Journal {
             None => (Past::new(begun.clone()), Entry::Begun(Box::new(begun))),
         };
         let is_new = matches!(entry, Entry::Begun(_));
-        let leaves_another = is_new && latest(&runs).is_some_and(|last| !last.has_ended());
+        let leaves_another = is_new && latest(&runs).is_some_and(|last| !runs[last].has_ended());
         let (open, file) = (last_open(&runs, &past), Some(file));
         let mut journal = Self { file, path, shard: None, _shared: None, past, leaves_another, open };
         journal.append(&entry)?;
@@ -233,8 +232,8 @@ impl Journal {
 }
 
 /// The run that was begun or gone on with last.
-fn latest(runs: &[Past]) -> Option<&Past> {
-    runs.iter().max_by_key(|run| run.taken_up)
+fn latest(runs: &[Past]) -> Option<usize> {
+    (0..runs.len()).max_by_key(|run| runs[*run].taken_up)
 }
 
 /// Which of these runs is to be gone on with, if any is.
@@ -243,7 +242,7 @@ fn gone_on_with(outdir: &Path, runs: &[Past], resume: bool, begun: &Begun) -> Re
     let is_same = |run: &Begun| run.terms == begun.terms && run.pictures == begun.pictures;
     let same = runs.iter().rposition(|run| is_same(&run.begun) && run.begun.overview == begun.overview);
     same.map(Some).with_context(|| {
-        let differences = differences(&last.begun.terms, &begun.terms);
+        let differences = differences(&runs[last].begun.terms, &begun.terms);
         format!("--resume: the run in '{}' is another: {differences}", outdir.display())
     })
 }

@@ -56,25 +56,24 @@ fn read_one(path: &Path, shard: Option<usize>, runs: &mut Vec<Past>) -> Result<(
     let mut current = None;
     for (i, line) in text[..whole_lines(&text)].split_inclusive(|byte| *byte == b'\n').enumerate() {
         let entry = serde_json::from_slice(line).with_context(|| format!("line {}", i + 1))?;
-        let takes_up = matches!(entry, Entry::Begun(_) | Entry::Of(_));
-        add(entry, shard, runs, &mut current).with_context(|| format!("line {}", i + 1))?;
-        if let Some(run) = current.and_then(|current| runs.get_mut(current))
-            && takes_up
-            && shard.is_none()
-        {
-            run.taken_up = i;
-        }
+        add(entry, i, shard, runs, &mut current).with_context(|| format!("line {}", i + 1))?;
     }
     Ok(())
 }
 
-/// current: the run that is spoken of.
-fn add(entry: Entry, shard: Option<usize>, runs: &mut Vec<Past>, current: &mut Option<usize>) -> Result<()> {
+/// line: the entry's, from 0; current: the run that is spoken of.
+fn add(
+    entry: Entry,
+    line: usize,
+    shard: Option<usize>,
+    runs: &mut Vec<Past>,
+    current: &mut Option<usize>,
+) -> Result<()> {
     match entry {
         Entry::Begun(begun) => {
             ensure!(begun.is_sound(), "no run is like that");
             *current = Some(runs.len());
-            runs.push(Past::new(*begun));
+            runs.push(Past { taken_up: line, ..Past::new(*begun) });
             return Ok(());
         }
         Entry::Of(run) => *current = Some(run),
@@ -86,6 +85,7 @@ fn add(entry: Entry, shard: Option<usize>, runs: &mut Vec<Past>, current: &mut O
         Entry::Promised(promise) => _ = run.promised.insert(promise.what, (shard, promise)),
         Entry::Done(what) => run.keep(what),
         Entry::Ended(shard) => run.ended.push(shard),
+        Entry::Of(_) if shard.is_none() => run.taken_up = line,
         Entry::Begun(_) | Entry::Of(_) => {}
     }
     Ok(())
