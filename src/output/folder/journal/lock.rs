@@ -23,8 +23,8 @@ pub fn alone(file: &File) -> io::Result<bool> {
     held(file.try_lock())
 }
 
-/// Alone, if that can be, or else with those that share it; none if another holds it alone, and goes on to.
-pub fn alone_or_shared(file: &File) -> io::Result<Option<Held>> {
+/// Alone, if that can be, or else, once there is something to share, with those that do; none if neither comes to be.
+pub fn alone_or_shared(file: &File, can_be_shared: impl Fn() -> bool) -> io::Result<Option<Held>> {
     // Many can do without locks only if nobody else is there.
     if let Err(TryLockError::Error(error)) = file.try_lock_shared() {
         return Err(error);
@@ -34,7 +34,9 @@ pub fn alone_or_shared(file: &File) -> io::Result<Option<Held>> {
         if alone(file)? {
             return Ok(Some(Held::Alone));
         }
-        if held(file.try_lock_shared())? {
+        // Others that start at this moment, and look whether there are locks, keep it from being held alone: if all were
+        // content to share then, none would begin.
+        if can_be_shared() && held(file.try_lock_shared())? {
             return Ok(Some(Held::Shared));
         }
         sleep(MOMENT);

@@ -282,8 +282,10 @@ fn hold(path: &Path) -> Result<File> {
 /// The run's journal, shared with the other shards; whoever comes first begins the run.
 fn join(path: &Path, begun: impl FnOnce() -> Result<Begun>) -> Result<(File, Begun)> {
     let mut shared = open(path)?;
-    let held =
-        lock::alone_or_shared(&shared).with_context(|| format!("locking '{}', as shards must", path.display()))?;
+    // One that cannot be read is told of below.
+    let tells_of_a_run = || past::last_begun(path).map_or(true, |run| run.is_some());
+    let held = lock::alone_or_shared(&shared, tells_of_a_run)
+        .with_context(|| format!("locking '{}', as shards must", path.display()))?;
     let Some(held) = held else { bail!(is_busy(path)) };
     let outdir = path.parent().unwrap_or(Path::new(""));
     let (begun, then) = (begun()?, past::last_begun(path)?);
