@@ -223,6 +223,18 @@ fn channels_put_together_equal_their_plain_twin() {
 }
 
 #[test]
+fn weighted_sums_equal_their_plain_twin() {
+    // Out of the middle of another, as half of guidance's is.
+    let x: Vec<_> = (0..8).map(|seed| random(&[3, 3, 5, 4], seed).narrow(0, 1, 2).unwrap()).collect();
+    for n in [1, 2, 5, 8] {
+        // Far from each other, with opposite signs.
+        let terms: Vec<_> = x[..n].iter().enumerate().map(|(i, x)| (x, (-3f64).powi(i as i32) / 7.)).collect();
+        let plain = ops::weighted_sum_plain(&terms).unwrap();
+        assert_close("sum", &ops::weighted_sum(&terms).unwrap(), &plain, 1e-7);
+    }
+}
+
+#[test]
 fn shapes_that_do_not_fit_are_errors() -> Result<()> {
     let linear = Linear::new(Products::F32, &weight(&[4, 3], 1), None)?;
     assert!(linear.forward(&random(&[2, 4], 1)).is_err());
@@ -234,6 +246,10 @@ fn shapes_that_do_not_fit_are_errors() -> Result<()> {
     assert!(norm.forward(&random(&[1, 4, 4, 64], 1)).is_err());
     assert!(ops::concat(&random(&[3, 4, 4, 2], 1), &random(&[2, 4, 4, 2], 1)).is_err());
     assert!(ops::concat(&random(&[1, 4, 4, 2], 1), &random(&[1, 4, 5, 2], 1)).is_err());
+    let x = &random(&[1, 4, 4, 2], 1);
+    for terms in [vec![], vec![(x, 1.); 9], vec![(x, 1.), (&random(&[1, 4, 2, 4], 1), 1.)]] {
+        assert!(ops::weighted_sum(&terms).is_err());
+    }
     let q = random(&[1, 4, 32], 1);
     assert!(ops::attention(Products::F32, &q, &random(&[1, 4, 16], 1), &q, 2).is_err());
     Ok(())

@@ -2,6 +2,7 @@
 
 use super::EpsModel;
 use super::unet::{Prompt, UNet};
+use crate::ops::weighted_sum;
 use candle_core::{Result, Tensor};
 
 /// ε = ε(uncond) + scale · (ε(cond) − ε(uncond)), both in one batch; what the prompt has no part in is computed once.
@@ -38,7 +39,7 @@ impl EpsModel for Guided<'_> {
         self.unet.forward_then(x, t, &self.prompt, Some(self.scale), |both| {
             let eps = both.chunk(2, 0)?;
             let (uncond, cond) = (&eps[0], &eps[1]); // (B, h, w, C)
-            uncond + ((cond - uncond)? * self.scale)?
+            weighted_sum(&[(uncond, 1. - self.scale), (cond, self.scale)])
         })
     }
 }

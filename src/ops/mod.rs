@@ -17,6 +17,7 @@ mod maps;
 mod norm;
 mod products;
 mod replay;
+mod sum;
 
 pub use attention::{attention, attention_plain};
 pub use conv2d::{Conv2d, conv1x1, conv1x1s, conv3x3, conv3x3_plain, conv3x3_stride2};
@@ -28,6 +29,7 @@ pub use maps::{concat, concat_plain, upsample_nearest, upsample_nearest_plain};
 pub use norm::{GroupNorm, LayerNorm, group_norm, group_norm_plain, layer_norm, layer_norm_plain};
 pub use products::Products;
 pub use replay::Replay;
+pub use sum::{weighted_sum, weighted_sum_plain};
 
 /// Whether this processor multiplies bf16 faster than f32.
 pub fn has_bf16() -> bool {

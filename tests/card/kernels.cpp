@@ -273,6 +273,11 @@ static void test_maps() {
     for (int i = 0; i < b * h * w * 8; i++) plain.push_back(i % 8 < c ? x.at[i / 8 * c + i % 8] : 0);
     card::launch(widen_f32_f16, dim3((wide.count + 255) / 256), dim3(256), 0, Widen{x.at, wide.at, wide.count, c, 8});
     expect_close("widen", wide.numbers(), plain, LIMIT<__half>);
+    Memory<float> other(random(x.count, 3)), sum(x.count);
+    plain.clear();
+    for (size_t i = 0; i < x.count; i++) plain.push_back(-6.5 * x.at[i] + 7.5 * other.at[i]);
+    card::launch(weighted_sum, dim3((sum.count + 255) / 256), dim3(256), 0, Sum{{x.at, other.at}, {-6.5, 7.5}, sum.at, sum.count, 2});
+    expect_close("weighted sum", sum.numbers(), plain, LIMIT<float>);
 }
 
 int main() {

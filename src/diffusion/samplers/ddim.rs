@@ -3,6 +3,7 @@
 use super::Sampler;
 use crate::diffusion::EpsModel;
 use crate::diffusion::schedule::Schedule;
+use crate::ops::weighted_sum;
 use crate::rng::Noise;
 use anyhow::Result;
 use candle_core::Tensor;
@@ -45,15 +46,16 @@ impl Step {
     /// draws it: the next batch starts where this one stops.
     pub fn apply(&self, x: &Tensor, eps: &Tensor, noise: &mut dyn Noise) -> candle_core::Result<Tensor> {
         let Step { a, a_prev, sigma, .. } = *self;
-        let x0 = ((x - (eps * (1. - a).sqrt())?)? / a.sqrt())?;
+        // √ᾱ' · x0 + direction · eps, where x0 = (x − √(1 − ᾱ) · eps) / √ᾱ.
+        let of_x = (a_prev / a).sqrt();
         // Never negative but by rounding, or for an eta above 1.
-        let direction = (eps * (1. - a_prev - sigma * sigma).max(0.).sqrt())?;
-        let x = ((x0 * a_prev.sqrt())? + direction)?;
+        let direction = (1. - a_prev - sigma * sigma).max(0.).sqrt();
+        let of_eps = direction - of_x * (1. - a).sqrt();
         if sigma == 0. {
             noise.skip(x.elem_count());
-            return Ok(x);
+            return weighted_sum(&[(x, of_x), (eps, of_eps)]);
         }
-        &x + (noise.randn_like(&x)? * sigma)?
+        weighted_sum(&[(x, of_x), (eps, of_eps), (&noise.randn_like(x)?, sigma)])
     }
 }
 

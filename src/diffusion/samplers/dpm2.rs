@@ -2,6 +2,7 @@
 
 use super::{Sampler, Sigmas};
 use crate::diffusion::EpsModel;
+use crate::ops::weighted_sum;
 use crate::rng::Noise;
 use anyhow::Result;
 use candle_core::Tensor;
@@ -43,10 +44,10 @@ impl Sampler for Dpm2 {
                 d
             } else {
                 let middle = (sigma * next).sqrt();
-                let x_middle = (&x + (d * (middle - sigma))?)?;
+                let x_middle = weighted_sum(&[(&x, 1.), (&d, middle - sigma)])?;
                 self.sigmas.derivative(model, &x_middle, middle)?
             };
-            x = (x + (d * (next - sigma))?)?;
+            x = weighted_sum(&[(&x, 1.), (&d, next - sigma)])?;
             tick()?;
         }
         Ok(x)

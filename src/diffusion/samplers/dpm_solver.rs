@@ -4,6 +4,7 @@
 use super::Sampler;
 use crate::diffusion::EpsModel;
 use crate::diffusion::schedule::Schedule;
+use crate::ops::weighted_sum;
 use crate::rng::Noise;
 use anyhow::Result;
 use candle_core::Tensor;
@@ -74,17 +75,19 @@ impl Sampler for DpmSolver {
         for (i, pair) in self.points.windows(2).enumerate() {
             let (here, next) = (pair[0], pair[1]);
             let eps = model.eps(&x, here.t)?;
-            let x0 = ((&x - (eps * here.sigma)?)? / here.alpha)?;
+            let x0 = weighted_sum(&[(&x, 1. / here.alpha), (&eps, -here.sigma / here.alpha)])?;
             let h = next.lambda - here.lambda;
             let first_order = i + 1 == steps && steps < FEW_STEPS;
-            let target = match &before {
+            let (of_x, of_target) = (next.sigma / here.sigma, -next.alpha * (-h).exp_m1());
+            x = match &before {
                 Some((last, last_x0)) if !first_order => {
-                    let r = (here.lambda - last.lambda) / h;
-                    (&x0 + ((&x0 - last_x0)? * (0.5 / r))?)?
+                    // How far the target is beyond x0, measured by the way from the x0 before.
+                    let beyond = 0.5 * h / (here.lambda - last.lambda);
+                    let (of_x0, of_last) = (of_target * (1. + beyond), -of_target * beyond);
+                    weighted_sum(&[(&x, of_x), (&x0, of_x0), (last_x0, of_last)])?
                 }
-                _ => x0.clone(),
+                _ => weighted_sum(&[(&x, of_x), (&x0, of_target)])?,
             };
-            x = ((x * (next.sigma / here.sigma))? - (target * (next.alpha * (-h).exp_m1()))?)?;
             before = Some((here, x0));
             tick()?;
         }

@@ -2,6 +2,7 @@
 
 use super::{Sampler, Sigmas};
 use crate::diffusion::EpsModel;
+use crate::ops::weighted_sum;
 use crate::rng::Noise;
 use anyhow::Result;
 use candle_core::Tensor;
@@ -39,14 +40,16 @@ impl Sampler for DpmPp2m {
         for (sigma, next) in self.sigmas.pairs() {
             let denoised = self.sigmas.denoised(model, &x, sigma)?;
             let h = (sigma / next).ln(); // infinite at the end
-            let target = match &before {
+            let (of_x, of_target) = (next / sigma, -(-h).exp_m1());
+            x = match &before {
                 Some((last, last_denoised)) if next > 0. => {
-                    let r = (last / sigma).ln() / h;
-                    (&denoised + ((&denoised - last_denoised)? * (0.5 / r))?)?
+                    // How far the target is beyond what is seen here, measured by the way from what was seen before.
+                    let beyond = 0.5 * h / (last / sigma).ln();
+                    let (of_denoised, of_last) = (of_target * (1. + beyond), -of_target * beyond);
+                    weighted_sum(&[(&x, of_x), (&denoised, of_denoised), (last_denoised, of_last)])?
                 }
-                _ => denoised.clone(),
+                _ => weighted_sum(&[(&x, of_x), (&denoised, of_target)])?,
             };
-            x = ((x * (next / sigma))? - (target * (-h).exp_m1())?)?;
             before = Some((sigma, denoised));
             tick()?;
         }

@@ -2,6 +2,7 @@
 
 use super::{Sampler, Sigmas};
 use crate::diffusion::EpsModel;
+use crate::ops::weighted_sum;
 use crate::rng::Noise;
 use anyhow::Result;
 use candle_core::Tensor;
@@ -39,7 +40,7 @@ impl Sampler for Euler {
             // For the churn that is never asked for, as the original draws it.
             noise.skip(x.elem_count());
             let d = self.sigmas.derivative(model, &x, sigma)?;
-            x = (x + (d * (next - sigma))?)?;
+            x = weighted_sum(&[(&x, 1.), (&d, next - sigma)])?;
             tick()?;
         }
         Ok(x)

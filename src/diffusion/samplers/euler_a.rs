@@ -2,6 +2,7 @@
 
 use super::{Sampler, Sigmas};
 use crate::diffusion::EpsModel;
+use crate::ops::weighted_sum;
 use crate::rng::Noise;
 use anyhow::Result;
 use candle_core::Tensor;
@@ -40,10 +41,10 @@ impl Sampler for EulerAncestral {
             // The step goes down further than next, and noise of size `up` brings it back.
             let up = next.min((next * next * (sigma * sigma - next * next) / (sigma * sigma)).sqrt());
             let down = (next * next - up * up).sqrt();
-            x = (x + (d * (down - sigma))?)?;
-            if next > 0. {
-                x = (&x + (noise.randn_like(&x)? * up)?)?;
-            }
+            let fresh = if next > 0. { Some(noise.randn_like(&x)?) } else { None };
+            let mut terms = vec![(&x, 1.), (&d, down - sigma)];
+            terms.extend(fresh.iter().map(|noise| (noise, up)));
+            x = weighted_sum(&terms)?;
             tick()?;
         }
         Ok(x)

@@ -2,6 +2,7 @@
 
 use super::{Sampler, Sigmas};
 use crate::diffusion::EpsModel;
+use crate::ops::weighted_sum;
 use crate::rng::Noise;
 use anyhow::Result;
 use candle_core::Tensor;
@@ -39,12 +40,13 @@ impl Sampler for Heun {
             // For the churn that is never asked for, as the original draws it.
             noise.skip(x.elem_count());
             let d = self.sigmas.derivative(model, &x, sigma)?;
-            let euler = (&x + (&d * (next - sigma))?)?;
+            let euler = weighted_sum(&[(&x, 1.), (&d, next - sigma)])?;
             x = if next == 0. {
                 euler
             } else {
                 let d_next = self.sigmas.derivative(model, &euler, next)?;
-                (x + ((d + d_next)? * (0.5 * (next - sigma)))?)?
+                let half = 0.5 * (next - sigma);
+                weighted_sum(&[(&x, 1.), (&d, half), (&d_next, half)])?
             };
             tick()?;
         }

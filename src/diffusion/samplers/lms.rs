@@ -2,6 +2,7 @@
 
 use super::{Sampler, Sigmas};
 use crate::diffusion::EpsModel;
+use crate::ops::weighted_sum;
 use crate::rng::Noise;
 use anyhow::Result;
 use candle_core::Tensor;
@@ -43,9 +44,9 @@ impl Sampler for Lms {
         for (i, (sigma, _)) in self.sigmas.pairs().enumerate() {
             history.insert(0, self.sigmas.derivative(model, &x, sigma)?);
             history.truncate(ORDER);
-            for (j, d) in history.iter().enumerate() {
-                x = (x + (d * coefficient(sigmas, i, history.len(), j))?)?;
-            }
+            let mut terms = vec![(&x, 1.)];
+            terms.extend(history.iter().enumerate().map(|(j, d)| (d, coefficient(sigmas, i, history.len(), j))));
+            x = weighted_sum(&terms)?;
             tick()?;
         }
         Ok(x)

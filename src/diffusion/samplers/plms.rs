@@ -4,6 +4,7 @@ use super::Sampler;
 use super::ddim::Step;
 use crate::diffusion::EpsModel;
 use crate::diffusion::schedule::Schedule;
+use crate::ops::weighted_sum;
 use crate::rng::Noise;
 use anyhow::Result;
 use candle_core::Tensor;
@@ -50,22 +51,16 @@ impl Sampler for Plms {
                     // Pseudo improved Euler: the mean of eps here and where a trial step leads.
                     let trial = step.apply(&x, &eps, noise)?;
                     let next = self.steps.get(i + 1).unwrap_or(step);
-                    ((eps + model.eps(&trial, next.t as f64)?)? / 2.)?
+                    weighted_sum(&[(&eps, 0.5), (&model.eps(&trial, next.t as f64)?, 0.5)])?
                 }
-                n => weighted_sum(&history, WEIGHTS[n - 2])?,
+                n => {
+                    let weights = WEIGHTS[n - 2].iter().copied();
+                    weighted_sum(&history.iter().zip(weights).collect::<Vec<_>>())?
+                }
             };
             x = step.apply(&x, &eps, noise)?;
             tick()?;
         }
         Ok(x)
     }
-}
-
-/// Σ weights[i] · tensors[i].
-fn weighted_sum(tensors: &[Tensor], weights: &[f64]) -> candle_core::Result<Tensor> {
-    let mut sum = (&tensors[0] * weights[0])?;
-    for (tensor, &weight) in tensors.iter().zip(weights).skip(1) {
-        sum = (sum + (tensor * weight)?)?;
-    }
-    Ok(sum)
 }

@@ -3,6 +3,7 @@
 use crate::by_name::ByName;
 use crate::diffusion::EpsModel;
 use crate::diffusion::schedule::Schedule;
+use crate::ops::weighted_sum;
 use candle_core::{Result, Tensor};
 
 /// How steps are spaced between the largest and the smallest sigma.
@@ -93,12 +94,11 @@ impl Sigmas {
 
     /// The clean latents the model sees in x: (B, h, w, C), at this sigma.
     pub fn denoised(&self, model: &dyn EpsModel, x: &Tensor, sigma: f64) -> Result<Tensor> {
-        let scaled = (x / (sigma * sigma + 1.).sqrt())?;
-        x - (model.eps(&scaled, self.timestep(sigma))? * sigma)?
+        weighted_sum(&[(x, 1.), (&self.derivative(model, x, sigma)?, -sigma)])
     }
 
-    /// dx/dσ: (x − denoised) / σ.
+    /// dx/dσ: (x − denoised) / σ, which is the noise that the model sees in x.
     pub fn derivative(&self, model: &dyn EpsModel, x: &Tensor, sigma: f64) -> Result<Tensor> {
-        (x - self.denoised(model, x, sigma)?)? / sigma
+        model.eps(&weighted_sum(&[(x, (sigma * sigma + 1.).sqrt().recip())])?, self.timestep(sigma))
     }
 }

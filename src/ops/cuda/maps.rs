@@ -1,5 +1,6 @@
-//! Maps made of others.
+//! Maps made of others, and sums of latents.
 
+use super::super::sum::MOST_TERMS;
 use super::card::{Grid, address, as_numbers, launch, name_of, unwritten};
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Result, Tensor};
@@ -39,12 +40,24 @@ struct Widen {
     wide: i32,
 }
 
+/// `Sum` of kernels/maps.cu.
+#[repr(C)]
+struct Sum {
+    x: [u64; MOST_TERMS],
+    weights: [f64; MOST_TERMS],
+    y: u64,
+    numbers: u64,
+    terms: i32,
+}
+
 // SAFETY: the kernels' structs have the same fields in the same order, all of them plain numbers.
 unsafe impl DeviceRepr for Upsample {}
 // SAFETY: as above.
 unsafe impl DeviceRepr for Concat {}
 // SAFETY: as above.
 unsafe impl DeviceRepr for Widen {}
+// SAFETY: as above.
+unsafe impl DeviceRepr for Sum {}
 
 /// x: (B, h, w, C) → (B, height, width, C), doubled and cut.
 pub fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
@@ -113,6 +126,23 @@ pub fn widened(x: &Tensor, wide: usize, dtype: DType) -> Result<Tensor> {
     let name = format!("widen_{}_{}", name_of(x.dtype()), name_of(dtype));
     // SAFETY: the addresses are those of tensors of these shapes.
     unsafe { launch(device, &name, Grid::of(numbers), &parameters)? };
+    Ok(y)
+}
+
+/// Σ weight · x: at least one term and at most `MOST_TERMS`, of one shape.
+pub fn weighted_sum(terms: &[(&Tensor, f64)]) -> Result<Tensor> {
+    let device = terms[0].0.device().as_cuda_device()?;
+    let all = terms.iter().map(|(x, _)| as_numbers(x, DType::F32)).collect::<Result<Vec<_>>>()?;
+    // SAFETY: the kernel writes all of it.
+    let y = unsafe { unwritten(device, DType::F32, terms[0].0.shape())? };
+    let numbers = y.elem_count();
+    let (mut x, mut weights) = ([0; MOST_TERMS], [0.; MOST_TERMS]);
+    for (i, (term, (_, weight))) in all.iter().zip(terms).enumerate() {
+        (x[i], weights[i]) = (address(term)?, *weight);
+    }
+    let parameters = Sum { x, weights, y: address(&y)?, numbers: numbers as u64, terms: terms.len() as i32 };
+    // SAFETY: the addresses are those of tensors of this shape.
+    unsafe { launch(device, "weighted_sum", Grid::of(numbers), &parameters)? };
     Ok(y)
 }
 

@@ -12,7 +12,7 @@ mod way;
 
 pub use attention::attention;
 pub use graph::Graphs;
-pub use maps::{concat, upsample_nearest};
+pub use maps::{concat, upsample_nearest, weighted_sum};
 pub use norm::{Affine, GroupNorm, LayerNorm};
 pub use product::{GEGLU_RUN, Product};
 

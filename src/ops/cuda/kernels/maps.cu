@@ -1,4 +1,4 @@
-// Maps made of others, channels last. A thread for each word or number that comes out.
+// Maps made of others, channels last, and sums of latents. A thread for each word or number that comes out.
 
 #include "number.cuh"
 
@@ -69,6 +69,26 @@ __device__ __forceinline__ void widen(const Widen& p) {
         const int channel = i % p.wide;
         const From* row = static_cast<const From*>(p.x) + size_t(i / p.wide) * p.c;
         static_cast<To*>(p.y)[i] = from_float<To>(channel < p.c ? to_float(row[channel]) : 0.f);
+    });
+}
+
+constexpr int MOST_TERMS = 8;
+
+// As `Sum` in ../maps.rs.
+struct Sum {
+    const float* x[MOST_TERMS];
+    double weights[MOST_TERMS];
+    float* y;
+    size_t numbers;
+    int terms;
+};
+
+// Each number added up in f64, and rounded once.
+extern "C" __global__ void weighted_sum(const Sum s) {
+    each(s.numbers, [&](auto i) {
+        double sum = 0;
+        for (int term = 0; term < s.terms; ++term) sum += s.weights[term] * s.x[term][i];
+        s.y[i] = float(sum);
     });
 }
 
