@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // One line, whatever a path or a file puts into it; a closed standard error is no reason to panic.
             let sentence = format!("{error:#}").replace(char::is_control, " ");
-            let _ = writeln!(std::io::stderr(), "Error: {sentence}");
+            let _ = std::io::stderr().write_all(format!("Error: {sentence}\n").as_bytes());
             ExitCode::FAILURE
         }
     }

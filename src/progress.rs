@@ -118,8 +118,8 @@ fn tell(event: &Value) {
 }
 
 fn say(line: &str) {
-    // A closed standard error is no reason to stop drawing.
-    let _ = writeln!(std::io::stderr(), "{line}");
+    // In one piece: other processes may write to the same file. A closed standard error is no reason to stop drawing.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 impl Bar {

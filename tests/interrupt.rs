@@ -3,10 +3,16 @@
 
 mod support;
 
+use candle_core::{pickle, safetensors};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use support::{Run, TestRun, read_png};
+use support::{Run, TestRun, fixture, read_png};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -76,4 +82,37 @@ fn two_interrupts_end_the_run_within_a_step() {
     ends_interrupted(child);
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     run.has_files([]);
+}
+
+/// The small model in a file of so many bytes more, most of which no disk has.
+fn write_long_model(path: &Path, more: u64) {
+    let tensors = pickle::read_all_with_key(fixture("nano.ckpt"), Some("state_dict")).unwrap();
+    safetensors::save(&tensors.into_iter().collect::<HashMap<_, _>>(), path).unwrap();
+    let bytes = fs::read(path).unwrap();
+    let (length, rest) = bytes.split_at(8);
+    let (header, tensors) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+    let mut header: Value = serde_json::from_slice(header).unwrap();
+    let offsets = [tensors.len() as u64, tensors.len() as u64 + more];
+    header["padding"] = json!({ "dtype": "U8", "shape": [more], "data_offsets": offsets });
+    let header = header.to_string().into_bytes();
+    fs::write(path, [&(header.len() as u64).to_le_bytes()[..], &header, tensors].concat()).unwrap();
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_len(file.metadata().unwrap().len() + more).unwrap();
+}
+
+#[test]
+fn what_is_drawn_before_the_model_is_hashed_has_its_hash() {
+    let run = TestRun::new();
+    write_long_model(&run.path("long.safetensors"), 1 << 30);
+    let flags = ["--ckpt", "long.safetensors", "--n_iter", "100", "--progress", "json", "--report", "report.json"];
+    let mut child = start(&run, &flags);
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    said.find(|line| line.as_ref().unwrap().contains(r#""event":"batch""#)).unwrap().unwrap();
+    interrupt(&child);
+    said.for_each(|line| drop(line.unwrap()));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let report: Value = serde_json::from_slice(&fs::read(run.path("report.json")).unwrap()).unwrap();
+    let pictures = report["pictures"].as_array().unwrap();
+    assert!(!pictures.is_empty());
+    assert!(pictures.iter().all(|picture| picture["record"]["model_hash"].as_str().unwrap().len() == 64));
 }

@@ -4,6 +4,8 @@ mod support;
 
 use serde_json::Value;
 use std::fs::{read, write};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use support::{TestRun, read_png, stderr};
 use txt2img::output;
 
@@ -148,6 +150,25 @@ fn the_report_has_a_record_for_each_picture() {
         run.quick(["--report", there, "--dry_run"]).fails_with("it is there already; name another");
     }
     assert_eq!(read(run.path("report.json")).unwrap(), before);
+}
+
+#[test]
+fn a_report_whose_name_is_taken_meanwhile_gets_another() {
+    let run = TestRun::new();
+    let mut drawn = run.quick(["--n_iter", "2", "--progress", "json", "--report", "report.json"]);
+    let mut child = drawn.0.stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    said.find(|line| line.as_ref().unwrap().contains(r#""event":"picture""#)).unwrap().unwrap();
+    write(run.path("report.json"), "mine").unwrap();
+    // Nor does a run that begins take it for something left behind.
+    run.quick(["--outdir", "."]).ok();
+    let said: Vec<String> = said.map(Result::unwrap).collect();
+    assert!(child.wait().unwrap().success());
+    let note = "somebody else has made 'report.json' by now; the report is 'report-2.json'";
+    assert!(said.iter().any(|line| line.contains(note)), "{said:?}");
+    assert_eq!(read(run.path("report.json")).unwrap(), b"mine");
+    let report: Value = serde_json::from_slice(&read(run.path("report-2.json")).unwrap()).unwrap();
+    assert_eq!(report["pictures"].as_array().unwrap().len(), 2);
 }
 
 #[test]

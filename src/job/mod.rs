@@ -13,7 +13,7 @@ use crate::config::ModelConfig;
 use crate::device::{self, Unit};
 use crate::diffusion::samplers::{Kind, Plan};
 use crate::diffusion::schedule::Schedule;
-use crate::output::{Axis, Format, Overview, Pattern, Terms};
+use crate::output::{Axis, Format, Overview, Pattern, Terms, of_shard};
 use crate::progress::Watcher;
 use crate::prompts::{Ask, Asks, wildcards};
 use crate::rng::Rng;
@@ -217,7 +217,8 @@ impl Job {
             metadata: !args.no_metadata,
             replay: None,
             watcher: args.progress,
-            report: args.report.clone(),
+            // Nobody sees what all of them draw.
+            report: args.report.as_ref().map(|path| shard.map_or(path.clone(), |shard| of_shard(path, shard))),
             timings: args.timings,
             sweep,
             notes,

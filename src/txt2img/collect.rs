@@ -21,7 +21,10 @@ pub fn collect(outdir: &Path, watcher: Watcher) -> Result<End> {
     let (whole, changed) = folder.judged();
     ensure!(whole.len() == n, "{}", what_is_missing(&folder, &whole, &changed));
     let is_swept = folder.run().overview == Some(Overview::Sweep);
-    ensure!(!is_swept || folder.has_page(), "all {n} pictures are there, but not the page; --resume writes it");
+    ensure!(
+        !is_swept || folder.has_page(),
+        "all {n} pictures are there, but not the page or the sheet; --resume writes it"
+    );
     if let Some(Overview::Grids(grids)) = folder.run().overview {
         for grid in folder.lacking_grids().collect::<Vec<_>>() {
             let lost = grids.pictures(grid, n).find(|n| !folder.had_aside(*n));

@@ -27,6 +27,8 @@ pub struct Course<'a> {
     pub n_tasks: usize,
     /// Of how many pictures.
     pub n_pictures: usize,
+    /// How many pictures of this process need no task.
+    pub n_finished: usize,
 }
 
 impl<'a> Course<'a> {
@@ -35,7 +37,10 @@ impl<'a> Course<'a> {
         let schedule = Schedule::new(&job.config.noise);
         let wanted = (0..job.n_batches()).map(|number| n_wanted(job, finished, number)).filter(|n| *n > 0);
         let (n_tasks, n_pictures) = wanted.fold((0, 0), |(tasks, pictures), n| (tasks + 1, pictures + n));
-        let mut course = Self { job, finished, schedule, next: 0, position: 0, draws: None, n_tasks, n_pictures };
+        let ours = (0..job.n_batches()).filter(|number| is_ours(job, *number));
+        let n_finished = ours.map(|number| job.lines.len_of(number)).sum::<usize>() - n_pictures;
+        let (next, position, draws) = (0, 0, None);
+        let mut course = Self { job, finished, schedule, next, position, draws, n_tasks, n_pictures, n_finished };
         if let Some(batch) = job.fixed_code {
             course.position = job.rng.after(0, course.size(job.lines.settings_of(0), batch), 1);
         }

@@ -66,14 +66,14 @@ impl<'a> Desk<'a> {
             true => self.folder.end(),
             false => Ok(()),
         });
-        let reported = self.report.end(is_finished);
+        let reported = self.report.end(is_finished, self.progress);
         done.and(reported)?;
         Ok(self.n_saved)
     }
 
     fn save(&mut self, mut drawn: Drawn) -> Result<()> {
         let verdict = self.check(&mut drawn)?;
-        drawn.record.model_hash = self.hash.get();
+        drawn.record.model_hash = self.hash.get()?;
         // A sheet shows pictures as they are saved; a grid is made of unmarked ones, then marked as a whole.
         let aside = if self.job.sweep.is_some() {
             self.mark(&mut drawn);

@@ -5,15 +5,23 @@ use crate::demo;
 use crate::interrupt;
 use crate::job::{Ckpt, Job};
 use crate::output::{sha256, sha256_of};
+use anyhow::Result;
+use std::panic::resume_unwind;
 use std::thread::{Scope, ScopedJoinHandle};
 
 /// A hash that is there, or will be.
 #[derive(Default)]
 pub struct Hash<'scope> {
     /// In the making.
-    coming: Option<ScopedJoinHandle<'scope, Option<String>>>,
-    /// None also if nobody wants it, or it could not be made.
+    coming: Option<Coming<'scope>>,
+    /// None if nobody wants it.
     known: Option<String>,
+}
+
+struct Coming<'scope> {
+    checkpoint: &'scope Checkpoint,
+    /// None if Ctrl-C was pressed before it was done.
+    made: ScopedJoinHandle<'scope, Result<Option<String>>>,
 }
 
 impl<'scope> Hash<'scope> {
@@ -28,15 +36,22 @@ impl<'scope> Hash<'scope> {
             return Self { coming: None, known: Some(sha256_of(demo::WEIGHTS)) };
         }
         let goes_on = || interrupt::check().is_ok();
-        let coming = scope.spawn(move || sha256(checkpoint.path(), &goes_on).ok().flatten());
-        Self { coming: Some(coming), known: None }
+        let made = scope.spawn(move || sha256(checkpoint.path(), &goes_on));
+        Self { coming: Some(Coming { checkpoint, made }), known: None }
     }
 
     /// The hash, waited for if need be.
-    pub fn get(&mut self) -> Option<String> {
-        if let Some(coming) = self.coming.take() {
-            self.known = coming.join().unwrap_or(None);
+    ///
+    /// # Errors
+    /// When the model's files cannot be read.
+    pub fn get(&mut self) -> Result<Option<String>> {
+        if let Some(Coming { checkpoint, made }) = self.coming.take() {
+            self.known = match made.join().unwrap_or_else(|panic| resume_unwind(panic))? {
+                // A picture that was drawn before Ctrl-C is saved as if nobody had pressed it.
+                None => sha256(checkpoint.path(), &|| true)?,
+                made => made,
+            };
         }
-        self.known.clone()
+        Ok(self.known.clone())
     }
 }

@@ -81,8 +81,8 @@ fn draw(job: &Job) -> Result<End> {
     }
     // Only now: a run that begins removes what others left unfinished.
     let finished = folder.finished();
-    let report = Report::begin(job, &folder.run().id, &finished)?;
     let course = Course::new(job, &finished);
+    let report = Report::begin(job, &folder.run().id, &finished, course.n_finished)?;
     let n_left = course.n_pictures;
     let (drawn, saved) = thread::scope(|scope| {
         let (pictures, waiting) = sync_channel(MOST_WAITING);

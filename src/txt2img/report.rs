@@ -3,12 +3,13 @@
 use super::run::Drawn;
 use crate::job::Job;
 use crate::output;
+use crate::progress::Progress;
 use crate::safety::Verdict;
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::fs;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf, absolute};
 use tempfile::NamedTempFile;
 
@@ -49,20 +50,21 @@ impl Report {
         if !folder.exists() && will_be().with_context(|| cannot(path))? {
             return Ok(());
         }
-        unfinished(path).map(drop)
+        held(path).map(drop)
     }
 
     /// Of a run that goes on, it says also what the last report said of pictures that are `finished`. run: its id.
+    /// n_finished: how many of them are this process's.
     ///
     /// # Errors
     /// When a report is wanted where none can be written, or where that of another run is.
-    pub fn begin(job: &Job, run: &str, finished: &HashSet<usize>) -> Result<Self> {
+    pub fn begin(job: &Job, run: &str, finished: &HashSet<usize>, n_finished: usize) -> Result<Self> {
         let Some(path) = &job.report else { return Ok(Self(None)) };
         let last = pictures(path).filter(|_| job.resume);
         let is_ours = last.as_ref().is_none_or(|(whose, _)| whose == run);
         ensure!(is_ours, "{}: what is there is not of this run; name another", cannot(path));
         let last = last.map(|(_, pictures)| pictures);
-        let mut file = BufWriter::new(unfinished(path)?);
+        let mut file = BufWriter::new(held(path)?);
         write!(file, "{{\"run\": \"{run}\", \"pictures\": [").with_context(|| cannot(path))?;
         let replaces = last.is_some();
         let number = |picture: &Value| picture["number"].as_u64().map(|number| number as usize);
@@ -70,7 +72,7 @@ impl Report {
         let mut kept = last.unwrap_or_default();
         kept.retain(|picture| number(picture).is_some_and(|number| finished.contains(&number)));
         // After some ends there is no last report.
-        let lacks_some = job.shard.is_none() && kept.len() < finished.len();
+        let lacks_some = kept.len() < n_finished;
         let mut open = Open { path: path.clone(), file, is_first: true, replaces, lacks_some };
         kept.iter().try_for_each(|picture| open.add(picture))?;
         Ok(Self(Some(open)))
@@ -84,14 +86,17 @@ impl Report {
         }
     }
 
-    /// The file gets its name. is_finished: whether all pictures were drawn that were asked for.
-    pub fn end(self, is_finished: bool) -> Result<()> {
+    /// The file gets its name, or one like it, if that was taken meanwhile. is_finished: whether all pictures were drawn
+    /// that were asked for.
+    pub fn end(self, is_finished: bool, progress: &Progress) -> Result<()> {
         let Some(Open { path, mut file, replaces, lacks_some, .. }) = self.0 else { return Ok(()) };
         writeln!(file, "\n], \"finished\": {}}}", is_finished && !lacks_some).with_context(|| cannot(&path))?;
         let file = file.into_inner().map_err(|error| error.into_error()).with_context(|| cannot(&path))?;
         file.as_file().sync_data().with_context(|| cannot(&path))?;
-        let put = if replaces { file.persist(&path) } else { file.persist_noclobber(&path) };
-        put.map(drop).map_err(|error| error.error).with_context(|| cannot(&path))
+        if replaces {
+            return file.persist(&path).map(drop).map_err(|error| error.error).with_context(|| cannot(&path));
+        }
+        put(file, &path, progress).with_context(|| cannot(&path))
     }
 }
 
@@ -103,8 +108,27 @@ impl Open {
     }
 }
 
-fn unfinished(path: &Path) -> Result<NamedTempFile> {
-    output::unfinished(folder_of(path)).map_err(|error| anyhow!("{}: {}", cannot(path), error.kind()))
+/// Gives a report its name, or the first free one of those with -2, -3, … added.
+fn put(mut file: NamedTempFile, path: &Path, progress: &Progress) -> io::Result<()> {
+    let mut name = path.to_owned();
+    for n in 2.. {
+        match file.persist_noclobber(&name) {
+            Err(taken) if taken.error.kind() == ErrorKind::AlreadyExists => file = taken.file,
+            put => {
+                if name != path {
+                    let (path, name) = (path.display(), name.display());
+                    progress.note(&format!("somebody else has made '{path}' by now; the report is '{name}'"));
+                }
+                return put.map(drop).map_err(|error| error.error);
+            }
+        }
+        name = output::suffixed(path, &format!("-{n}"));
+    }
+    Ok(())
+}
+
+fn held(path: &Path) -> Result<NamedTempFile> {
+    output::held(folder_of(path)).map_err(|error| anyhow!("{}: {}", cannot(path), error.kind()))
 }
 
 fn folder_of(path: &Path) -> &Path {

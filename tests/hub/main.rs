@@ -119,3 +119,14 @@ fn a_commit_is_a_revision() {
     let offline = Hub { offline: true, ..pretend.seen() };
     assert_eq!(fetch(&offline, &repo, false).unwrap(), path);
 }
+
+#[test]
+fn a_revision_that_names_no_commit_is_asked_for_again() {
+    let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
+    let fetch = || fetch(&pretend.seen(), &file("someone/model:a.safetensors"), false).unwrap();
+    let path = fetch();
+    // As a program leaves it that was ended while it wrote.
+    fs::write(cached(&pretend, "refs/main"), "").unwrap();
+    assert_eq!(fetch(), path);
+    assert_eq!(fs::read_to_string(cached(&pretend, "refs/main")).unwrap(), COMMIT);
+}

@@ -116,16 +116,19 @@ fn a_server_that_never_goes_on_is_given_up_and_what_came_is_kept() {
 }
 
 #[test]
-fn two_at_once_fetch_it_once() {
-    let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
-    let hub = pretend.seen();
-    std::thread::scope(|scope| {
-        let both = [(); 2].map(|()| scope.spawn(|| fetch(&hub, &model(), false).unwrap()));
-        for one in both {
-            assert!(fs::read(one.join().unwrap()).unwrap() == weights(1));
-        }
-    });
-    assert_eq!(pretend.fetched(), 1);
+fn many_at_once_fetch_it_once() {
+    let repos = [model(), file("someone/model:a.safetensors")];
+    for repo in repos.iter().cycle().take(10) {
+        let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
+        let hub = pretend.seen();
+        std::thread::scope(|scope| {
+            let all = [(); 8].map(|()| scope.spawn(|| fetch(&hub, repo, false).unwrap()));
+            for one in all {
+                assert!(fs::read(one.join().unwrap()).unwrap() == weights(1));
+            }
+        });
+        assert_eq!(pretend.fetched(), 1);
+    }
 }
 
 #[cfg(target_os = "linux")]

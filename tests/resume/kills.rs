@@ -80,6 +80,31 @@ fn so_does_a_sweep() {
 }
 
 #[test]
+fn a_sheet_that_is_gone_is_made_again() {
+    let run = TestRun::new();
+    let sweep = ["--sweep", "scale=1,2", "--sweep", "seed=1,2"];
+    into(&run, "out", &sweep).ok();
+    let before = content(&run, "out");
+    for file in ["sweep-0000.png", "sweep-0000.html"] {
+        fs::remove_file(run.path("out").join(file)).unwrap();
+        into(&run, "out", &["--collect"]).fails_with("but not the page or the sheet; --resume writes it");
+        resume(&run, "out", &sweep).ok();
+        assert!(content(&run, "out") == before);
+        into(&run, "out", &["--collect"]).ok();
+    }
+}
+
+#[test]
+fn an_outdir_that_is_taken_away_does_not_come_back() {
+    let run = TestRun::new();
+    let mut child = start(into(&run, "out", &["--n_iter", "100000"]));
+    wait_for(&run, "out/samples/00002.png");
+    fs::rename(run.path("out"), run.path("away")).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(!run.path("out").exists());
+}
+
+#[test]
 fn nothing_is_saved_twice() {
     let run = TestRun::new();
     break_often(&run, "broken", &RICH, 10);

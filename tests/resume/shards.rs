@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use crate::support::{TestRun, stderr};
 use crate::{RICH, are_equal, content, into, kill, resume, start};
 
@@ -72,6 +74,34 @@ fn what_started_the_process_may_say_which_shard_it_is() {
     }
     into(&run, "parts", &["--collect"]).ok();
     are_equal(&run, "whole", "parts");
+}
+
+#[test]
+fn each_shard_has_a_report_of_its_own() {
+    let run = TestRun::new();
+    let shard = |i: usize| {
+        let shard = format!("{i}/3");
+        start(into(&run, "out", &[&RICH[..], &["--report", "report.json", "--resume", "--shard", &shard]].concat()))
+    };
+    let report = |i: usize| -> Value {
+        serde_json::from_slice(&fs::read(run.path(&format!("report-{i}-of-3.json"))).unwrap()).unwrap()
+    };
+    // Once more, and nothing of it is lost.
+    for _ in 0..2 {
+        let children: Vec<_> = (0..3).map(shard).collect();
+        children.into_iter().for_each(|mut child| assert!(child.wait().unwrap().success()));
+        for (i, numbers) in [&[0, 1, 2, 9, 10, 11][..], &[3, 4, 5], &[6, 7, 8]].into_iter().enumerate() {
+            let report = report(i);
+            let there =
+                report["pictures"].as_array().unwrap().iter().map(|picture| picture["number"].as_u64().unwrap());
+            assert_eq!(there.collect::<Vec<_>>(), numbers);
+            assert_eq!(report["finished"], true);
+        }
+    }
+    // What a report does not tell of is missing in it.
+    fs::remove_file(run.path("report-1-of-3.json")).unwrap();
+    shard(1).wait().unwrap();
+    assert_eq!((report(1)["pictures"].as_array().unwrap().len(), &report(1)["finished"]), (0, &false.into()));
 }
 
 #[test]

@@ -67,13 +67,13 @@ impl Hub {
     /// # Errors
     /// When it cannot be had, with the remedy; `Interrupted` after Ctrl-C, what has come is kept.
     pub fn fetch(&self, repo: &Repo, half: bool, report: Report) -> Result<PathBuf> {
-        match &repo.file {
+        Visit::new(self, repo).run(|visit| match &repo.file {
             Some(file) => {
-                let folder = self.fetch_files(repo, &[&[file]], report)?;
-                Ok(folder.join(file))
+                visit.files(&[&[file]], report)?;
+                visit.shelf.find(file).ok_or_else(|| visit.not_here(&format!("'{file}'")))
             }
-            None => Visit::new(self, repo).run(|visit| visit.best(half, report)),
-        }
+            None => visit.best(half, report),
+        })
     }
 
     /// The folder with a repository's files, fetched if they are not in the cache. Each of `files` is a list of
@@ -202,7 +202,7 @@ impl<'a> Visit<'a> {
         let about = self.client.about(&url)?;
         let blob = self.shelf.blob(&about.etag)?;
         let mut download = Download { file: file.to_string(), done: 0, size: about.size };
-        Transfer { client: &self.client, url: &url, about: &about }.run(&blob, &mut |done| {
+        let _held = Transfer { client: &self.client, url: &url, about: &about }.run(&blob, &mut |done| {
             download.done = done;
             report(&download);
         })?;

@@ -2,11 +2,13 @@
 //! `snapshots/COMMIT/FILE` lead to them, `refs/REVISION` names a commit.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use hf_hub::{Cache, CacheRepo};
+
+use crate::output::unfinished;
 
 pub(super) struct Shelf {
     repo: CacheRepo,
@@ -32,7 +34,7 @@ impl Shelf {
         let of = |commit: &str| self.repo.pointer_path(commit);
         let named = fs::read_to_string(self.folder.join("refs").join(&self.revision)).ok();
         let commit = named.unwrap_or_else(|| self.revision.clone());
-        let is_plain = commit.trim().bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let is_plain = !commit.trim().is_empty() && commit.trim().bytes().all(|byte| byte.is_ascii_alphanumeric());
         Some(of(commit.trim())).filter(|folder| is_plain && folder.is_dir())
     }
 
@@ -53,7 +55,7 @@ impl Shelf {
         Ok(blob)
     }
 
-    /// Makes a blob the file of that name; the path it has from now on.
+    /// Makes a blob the file of that name; the path it has from now on. Nobody else may be at the same blob.
     pub(super) fn place(&self, blob: &Path, commit: &str, file: &str) -> Result<PathBuf> {
         let path = self.repo.pointer_path(commit).join(file);
         let folder = path.parent().unwrap_or(&path);
@@ -64,7 +66,20 @@ impl Shelf {
 
     /// From now on the revision is this commit.
     pub(super) fn name(&self, commit: &str) -> Result<()> {
-        self.repo.create_ref(commit).with_context(|| cannot_write(&self.folder))
+        let path = self.folder.join("refs").join(&self.revision);
+        if fs::read_to_string(&path).is_ok_and(|named| named == commit) {
+            return Ok(());
+        }
+        let name = || -> io::Result<()> {
+            let folder = path.parent().unwrap_or(&path);
+            fs::create_dir_all(folder)?;
+            // As a whole or not at all: others may read it at any time.
+            let mut file = unfinished(folder)?;
+            file.write_all(commit.as_bytes())?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        name().with_context(|| cannot_write(&path))
     }
 }
 
@@ -77,8 +92,11 @@ fn link(blob: &Path, path: &Path, depth: usize) -> io::Result<()> {
     let _ = fs::remove_file(path);
     let up: PathBuf = std::iter::repeat_n("..", depth).collect();
     let name = blob.file_name().unwrap_or_default();
-    // Not every file system has links.
-    let linked = symlink(&up.join("blobs").join(name), path).or_else(|_| fs::rename(blob, path));
+    let linked = symlink(&up.join("blobs").join(name), path).or_else(|error| match error.kind() {
+        ErrorKind::AlreadyExists => Err(error),
+        // Not every file system has links.
+        _ => fs::rename(blob, path),
+    });
     if path.exists() { Ok(()) } else { linked }
 }
 

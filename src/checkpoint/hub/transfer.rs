@@ -33,17 +33,22 @@ pub(super) struct Transfer<'a> {
     pub(super) about: &'a About,
 }
 
+/// A blob that is nobody else's for now.
+pub(super) struct Held(#[expect(dead_code, reason = "it is closed when it is dropped")] File);
+
 impl Transfer<'_> {
-    /// Fetches the file to `blob`, unless it is there; `report` is told how many bytes there are so far.
-    pub(super) fn run(&self, blob: &Path, report: &mut dyn FnMut(u64)) -> Result<()> {
-        let _lock = lock(&blob.with_extension("lock"))?;
+    /// Fetches the file to `blob`, unless it is there; `report` is told how many bytes there are so far. While what
+    /// comes back is kept, other programs leave the blob alone.
+    pub(super) fn run(&self, blob: &Path, report: &mut dyn FnMut(u64)) -> Result<Held> {
+        let held = Held(lock(&blob.with_extension("lock"))?);
         if blob.exists() {
-            return Ok(());
+            return Ok(held);
         }
         let part = blob.with_extension("part");
         self.fill(&part, report)?;
         self.check(&part)?;
-        fs::rename(&part, blob).with_context(|| cannot_write(blob))
+        fs::rename(&part, blob).with_context(|| cannot_write(blob))?;
+        Ok(held)
     }
 
     /// Fetches what is missing, however often the connection breaks.

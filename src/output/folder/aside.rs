@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -37,7 +37,11 @@ impl Aside {
     pub fn put(&self, n: usize, picture: &Picture) -> Result<()> {
         let path = self.path(n);
         let put = || -> Result<()> {
-            fs::create_dir_all(&self.folder)?;
+            // OUTDIR itself is there, or was removed.
+            match fs::create_dir(&self.folder) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.into()),
+                _ => {}
+            }
             let png = Format::Png.encode(picture, None)?;
             let file = unfinished::written(&self.folder, |file| Ok(file.write_all(&png)?))?;
             Ok(unfinished::replace(file, &path)?)

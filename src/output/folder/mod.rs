@@ -23,8 +23,8 @@ use journal::{Journal, Promise, What};
 use names::{INTERMEDIATES, SAMPLES};
 
 pub use journal::{Begun, Grids, Overview, Terms};
-pub use names::{Name, Names, Numbering};
-pub use unfinished::unfinished;
+pub use names::{Name, Names, Numbering, of_shard, suffixed};
+pub use unfinished::{held, unfinished};
 
 /// OUTDIR while a run is drawn into it.
 pub struct Folder {
@@ -129,8 +129,7 @@ impl Folder {
     fn tidy(&self) -> Result<()> {
         for folder in [self.outdir.clone(), self.outdir.join(SAMPLES), self.outdir.join(INTERMEDIATES)] {
             for name in list(&folder)?.into_iter().filter(|name| unfinished::is_unfinished(name)) {
-                // The folder of pictures laid aside is no file.
-                let _ = fs::remove_file(folder.join(name));
+                unfinished::remove(&folder.join(name));
             }
         }
         self.aside.clear_others(&self.outdir, self.journal.open_run())
@@ -205,9 +204,9 @@ impl Folder {
         (0..n).filter(|grid| !self.has_grid(*grid))
     }
 
-    /// Whether a sweep has its page, which is written last.
+    /// Whether a sweep has its page, which is written last, and its sheet, unless there was none.
     pub fn has_page(&self) -> bool {
-        self.journal.kept(What::Page).is_some()
+        self.journal.kept(What::Page).is_some() && !self.journal.has_lost(What::Sheet)
     }
 
     /// Whether the n-th was laid aside before this process.

@@ -1,7 +1,7 @@
 //! What the files of a run are called.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use super::series::{Numbers, Series};
 use super::{check_no_file, list, unfinished};
 use crate::by_name::ByName;
 use crate::output::{Format, Named, Pattern};
+use crate::shard::Shard;
 
 /// The folder of samples, in OUTDIR.
 pub const SAMPLES: &str = "samples";
@@ -22,6 +23,23 @@ const SWEEP: &str = "sweep-";
 const GRIDS: Series = Series { prefix: "grid-", digits: 4, extension: "png" };
 const SHEETS: Series = Series { prefix: SWEEP, digits: 4, extension: "png" };
 const PAGES: Series = Series { prefix: SWEEP, digits: 4, extension: "html" };
+
+/// The name of a file of which every shard has its own: of `a/run.jsonl`, that is `a/run-0-of-8.jsonl`.
+pub fn of_shard(path: &Path, shard: Shard) -> PathBuf {
+    suffixed(path, &format!("-{}-of-{}", shard.index, shard.of))
+}
+
+/// A file's name with something between its stem and its extension.
+pub fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let Some(stem) = path.file_stem() else { return path.to_owned() };
+    let mut name = stem.to_owned();
+    name.push(suffix);
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
 
 /// The names that a run's files get in OUTDIR, if nobody else takes them.
 pub struct Names {

@@ -1,7 +1,7 @@
 //! Files that appear whole or not at all, and stay through a power cut.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,25 @@ pub fn unfinished(folder: &Path) -> io::Result<NamedTempFile> {
     Builder::new().prefix(UNFINISHED).make_in(folder, |path| File::create_new(path))
 }
 
-/// The same with something in it that stays through a power cut.
+/// One that others leave alone who tidy the folder, where there are locks.
+///
+/// # Errors
+/// As those of `unfinished`.
+pub fn held(folder: &Path) -> io::Result<NamedTempFile> {
+    let file = unfinished(folder)?;
+    let _ = file.as_file().try_lock();
+    Ok(file)
+}
+
+/// Removes one that its process has left; nothing that is no file.
+pub fn remove(path: &Path) {
+    let is_held = || File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)));
+    if path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) && !is_held() {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// An unfinished file with something in it that stays through a power cut.
 pub fn written(folder: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<NamedTempFile> {
     let mut file = unfinished(folder)?;
     write(file.as_file_mut())?;

@@ -20,6 +20,7 @@ use lock::Held;
 use past::{Past, differences};
 
 use super::list;
+use super::names::of_shard;
 use super::unfinished::sync_folder;
 use crate::shard::Shard;
 
@@ -130,7 +131,7 @@ impl Journal {
 
     fn part(outdir: &Path, shard: Shard, resume: bool, begun: impl FnOnce() -> Result<Begun>) -> Result<Self> {
         let (shared, begun) = join(&outdir.join(NAME), begun)?;
-        let (path, is_new) = (outdir.join(name_of(shard)), ensure_new(outdir, shard, resume));
+        let (path, is_new) = (of_shard(&outdir.join(NAME), shard), ensure_new(outdir, shard, resume));
         let file = hold(&path)?;
         is_new?;
         // Read only now: nobody else writes any more what this shard draws.
@@ -207,7 +208,13 @@ impl Journal {
 
     /// Forgets what is not there any more.
     pub fn forget(&mut self, is_gone: impl Fn(&Promise) -> bool) {
-        self.past.kept.retain(|_, promise| !promise.as_ref().is_some_and(&is_gone));
+        let lost = self.past.kept.extract_if(|_, promise| promise.as_ref().is_some_and(&is_gone));
+        self.past.lost.extend(lost.map(|(what, _)| what));
+    }
+
+    /// Whether that was done before this process, and its file is gone.
+    pub fn has_lost(&self, what: What) -> bool {
+        self.past.lost.contains(&what)
     }
 
     /// A file will get its name.
@@ -249,13 +256,9 @@ fn gone_on_with(outdir: &Path, runs: &[Past], resume: bool, begun: &Begun) -> Re
 
 /// An error if a shard has begun that is not to be gone on with.
 fn ensure_new(outdir: &Path, shard: Shard, resume: bool) -> Result<()> {
-    let has_begun = outdir.join(name_of(shard)).exists();
+    let has_begun = of_shard(&outdir.join(NAME), shard).exists();
     ensure!(resume || !has_begun, "shard {shard} has begun in '{}': --resume goes on with it", outdir.display());
     Ok(())
-}
-
-fn name_of(shard: Shard) -> String {
-    format!("run-{}-of-{}.jsonl", shard.index, shard.of)
 }
 
 /// The id of the last run that has not ended, but for this one.

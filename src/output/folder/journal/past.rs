@@ -1,6 +1,6 @@
 //! What the journals of a folder tell of its runs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -18,6 +18,8 @@ pub struct Past {
     pub taken_up: usize,
     /// What there is, with its file if it has one.
     pub kept: HashMap<What, Option<Promise>>,
+    /// What there was.
+    pub lost: HashSet<What>,
     /// What there may be, and by which shard.
     pub promised: HashMap<What, (Option<usize>, Promise)>,
     /// Shards that have drawn all of theirs; none of them is who drew all there was.
@@ -31,7 +33,7 @@ pub fn read(outdir: &Path) -> Result<Vec<Past>> {
     journals.insert(0, (outdir.join(NAME), None));
     let mut runs = vec![];
     for (path, shard) in journals {
-        read_one(&path, shard, &mut runs).with_context(|| no_journal(&path))?;
+        read_one(&path, shard, &mut runs)?;
     }
     Ok(runs)
 }
@@ -39,7 +41,7 @@ pub fn read(outdir: &Path) -> Result<Vec<Past>> {
 /// The last run that a folder's own journal tells of.
 pub fn last_begun(path: &Path) -> Result<Option<Begun>> {
     let mut runs = vec![];
-    read_one(path, None, &mut runs).with_context(|| no_journal(path))?;
+    read_one(path, None, &mut runs)?;
     Ok(runs.pop().map(|past| past.begun))
 }
 
@@ -51,10 +53,15 @@ fn no_journal(path: &Path) -> String {
 fn read_one(path: &Path, shard: Option<usize>, runs: &mut Vec<Past>) -> Result<()> {
     let text = match fs::read(path) {
         Err(missing) if missing.kind() == ErrorKind::NotFound => return Ok(()),
-        text => text?,
+        text => text.with_context(|| format!("cannot read '{}'", path.display()))?,
     };
+    add_all(&text, shard, runs).with_context(|| no_journal(path))
+}
+
+/// The lines of a journal.
+fn add_all(text: &[u8], shard: Option<usize>, runs: &mut Vec<Past>) -> Result<()> {
     let mut current = None;
-    for (i, line) in text[..whole_lines(&text)].split_inclusive(|byte| *byte == b'\n').enumerate() {
+    for (i, line) in text[..whole_lines(text)].split_inclusive(|byte| *byte == b'\n').enumerate() {
         let entry = serde_json::from_slice(line).with_context(|| format!("line {}", i + 1))?;
         add(entry, i, shard, runs, &mut current).with_context(|| format!("line {}", i + 1))?;
     }
@@ -118,7 +125,8 @@ const BEGINNINGS: [&[u8]; 5] = [br#"{"begun":"#, br#"{"of":"#, br#"{"promised":"
 
 impl Past {
     pub fn new(begun: Begun) -> Self {
-        Self { begun, taken_up: 0, kept: HashMap::new(), promised: HashMap::new(), ended: vec![] }
+        let (kept, lost, promised) = (HashMap::new(), HashSet::new(), HashMap::new());
+        Self { begun, taken_up: 0, kept, lost, promised, ended: vec![] }
     }
 
     /// Whether all was drawn that a shard is to draw.
