@@ -7,6 +7,7 @@ use super::cuda;
 use super::products::{Added, Product, no_kernels};
 use candle_core::{D, Device, Result, Shape, Tensor, bail};
 use candle_nn::VarBuilder;
+use rayon::prelude::*;
 
 /// A linear layer, its weight packed once, at load, for the device that it came on.
 pub struct Linear {
@@ -43,6 +44,14 @@ impl Weights {
 
     pub(super) fn linear(&self) -> Result<Linear> {
         Linear::new(self.products, &self.weight, self.bias.as_ref())
+    }
+
+    /// Their rows one below the other, of at least one layer; all have biases, or none.
+    fn together(layers: &[Self]) -> Result<Self> {
+        let weight = Tensor::cat(&layers.iter().map(|layer| &layer.weight).collect::<Vec<_>>(), 0)?; // (ΣC_out, C_in)
+        let biases: Option<Vec<&Tensor>> = layers.iter().map(|layer| layer.bias.as_ref()).collect();
+        let bias = biases.map(|biases| Tensor::cat(&biases, 0)).transpose()?; // (ΣC_out)
+        Ok(Self { products: layers[0].products, weight, bias })
     }
 }
 
@@ -104,13 +113,8 @@ impl<const N: usize> Linears<N> {
     /// Layers that have biases, or that have none.
     pub(super) fn new(layers: [Result<Weights>; N]) -> Result<Self> {
         let layers = layers.into_iter().collect::<Result<Vec<_>>>()?;
-        if let Some(Weights { products, weight, .. }) = layers.first()
-            && weight.device().is_cuda()
-        {
-            let weight = Tensor::cat(&layers.iter().map(|layer| &layer.weight).collect::<Vec<_>>(), 0)?; // (N·C_out, C_in)
-            let biases: Option<Vec<&Tensor>> = layers.iter().map(|layer| layer.bias.as_ref()).collect();
-            let bias = biases.map(|biases| Tensor::cat(&biases, 0)).transpose()?; // (N·C_out)
-            return Ok(Self::Together(Linear::new(*products, &weight, bias.as_ref())?));
+        if layers.first().is_some_and(|layer| layer.weight.device().is_cuda()) {
+            return Ok(Self::Together(Weights::together(&layers)?.linear()?));
         }
         let layers = <[Linear; N]>::try_from(layers.iter().map(Weights::linear).collect::<Result<Vec<_>>>()?);
         layers.map(Self::Apart).or_else(|layers| bail!("{} layers are not {N}", layers.len()))
@@ -123,6 +127,34 @@ impl<const N: usize> Linears<N> {
             Self::Together(layer) => layer.forward_operand(x)?.chunk(N, D::Minus1)?,
         };
         <[Tensor; N]>::try_from(ys).or_else(|ys| bail!("{} results are not {N}", ys.len()))
+    }
+}
+
+/// Linear layers of the same input for which one large product is quicker than many small ones.
+pub struct Stack {
+    layer: Linear,
+    widths: Vec<usize>,
+}
+
+impl Stack {
+    /// Reads each layer's `weight` (C_out, C_in) and `bias` (C_out). layers: C_out, and where it is; at least one.
+    pub fn new(c_in: usize, layers: &[(usize, VarBuilder)]) -> Result<Self> {
+        let read = |(c_out, vb): &(usize, VarBuilder)| Weights::read((*c_out, c_in), true, vb.clone());
+        let weights = layers.par_iter().map(read).collect::<Result<Vec<_>>>()?;
+        let widths = layers.iter().map(|(c_out, _)| *c_out).collect();
+        Ok(Self { layer: Weights::together(&weights)?.linear()?, widths })
+    }
+
+    /// x: (…, C_in) → (…, C_out) of each, parts of longer rows.
+    pub fn forward(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+        let all = self.layer.forward(x)?; // (…, ΣC_out)
+        let mut start = 0;
+        let part = |width: &usize| {
+            let y = all.narrow(D::Minus1, start, *width);
+            start += width;
+            y
+        };
+        self.widths.iter().map(part).collect()
     }
 }
 

@@ -24,7 +24,7 @@ pub use conv2d::{Conv2d, conv1x1, conv1x1s, conv3x3, conv3x3_plain, conv3x3_stri
 pub use cpu::keep_memory;
 #[cfg(feature = "cuda")]
 pub use cuda::cards;
-pub use linear::{Geglu, Linear, Linears, geglu_plain, linear, linear_no_bias, linear_plain, linears_no_bias};
+pub use linear::{Geglu, Linear, Linears, Stack, geglu_plain, linear, linear_no_bias, linear_plain, linears_no_bias};
 pub use maps::{concat, concat_plain, upsample_nearest, upsample_nearest_plain};
 pub use norm::{GroupNorm, LayerNorm, group_norm, group_norm_plain, layer_norm, layer_norm_plain};
 pub use products::Products;

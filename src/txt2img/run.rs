@@ -7,6 +7,7 @@ use super::watch::{Watched, is_finite};
 use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
 use crate::device::Unit;
+use crate::diffusion::EpsModel;
 use crate::interrupt;
 use crate::job::{Batch, Job, Settings};
 use crate::model::{self, Model};
@@ -209,20 +210,24 @@ impl<'a> Run<'a> {
         };
         let denoiser = model.denoiser_of_each(&unconds, &conds, scale, self.most)?;
         let previews = self.job.preview_steps;
-        let watched = Watched::new(&*denoiser, model.schedule(), previews.is_some());
+        let watched = previews.map(|_| Watched::new(&*denoiser, model.schedule()));
+        let denoiser: &dyn EpsModel = watched.as_ref().map_or(&*denoiser, |watched| watched);
         let sampler = plan.sampler(model.schedule());
         let bar = self.progress.steps(device_of(self.job, self.unit), sampler.steps());
         let mut step = 0;
         let mut tick = || {
             bar.tick();
             step += 1;
-            if previews.is_some_and(|every| step % every == 0) {
-                send_previews(&self.pictures, &watched, task, step)?;
+            if let (Some(every), Some(watched)) = (previews, &watched)
+                && step % every == 0
+            {
+                send_previews(&self.pictures, watched, task, step)?;
             }
             interrupt::check()
         };
-        let latents = sampler.sample(&watched, x, noise, &mut tick)?;
-        let mut broken = (!watched.is_finite()?).then_some(Stage::Step);
+        let latents = sampler.sample(denoiser, x, noise, &mut tick)?;
+        // What is no number in one step is none in all that follow.
+        let mut broken = (!is_finite(&latents)?).then_some(Stage::Step);
         for context in conds.iter().chain(&unconds) {
             if !is_finite(context)? {
                 broken = Some(Stage::Text);

@@ -2,7 +2,7 @@
 
 use super::attention::{KeysValues, SpatialTransformer};
 use crate::config::UNetConfig;
-use crate::ops::{Conv2d, GroupNorm, Linear, conv1x1, conv3x3, conv3x3_stride2, group_norm, linear, upsample_nearest};
+use crate::ops::{Conv2d, GroupNorm, Linear, conv1x1, conv3x3, conv3x3_stride2, group_norm, upsample_nearest};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
@@ -10,29 +10,26 @@ use candle_nn::VarBuilder;
 pub struct ResBlock {
     in_norm: GroupNorm,
     in_conv: Conv2d,
-    emb: Linear,
     out_norm: GroupNorm,
     out_conv: Conv2d,
     skip: Option<Linear>,
 }
 
 impl ResBlock {
-    /// c_time: width of the time embedding.
-    pub fn new(c_in: usize, c_out: usize, c_time: usize, vb: VarBuilder) -> Result<Self> {
+    /// Reads all but `emb_layers`, which the time embedding does.
+    pub fn new(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Self> {
         Ok(Self {
             in_norm: group_norm(c_in, 1e-5, vb.pp("in_layers.0"))?,
             in_conv: conv3x3(c_in, c_out, vb.pp("in_layers.2"))?,
-            emb: linear(c_time, c_out, vb.pp("emb_layers.1"))?,
             out_norm: group_norm(c_out, 1e-5, vb.pp("out_layers.0"))?,
             out_conv: conv3x3(c_out, c_out, vb.pp("out_layers.3"))?,
             skip: if c_in == c_out { None } else { Some(conv1x1(c_in, c_out, vb.pp("skip_connection"))?) },
         })
     }
 
-    /// x: (B, h, w, C_in), t: (1, C_time), activated → (B, h, w, C_out).
-    pub fn forward(&self, x: &Tensor, t: &Tensor) -> Result<Tensor> {
-        let time = self.emb.forward(t)?; // (1, C_out)
-        let y = self.in_conv.forward_shift(&self.in_norm.forward_silu(x)?, &time)?; // (B, h, w, C_out)
+    /// x: (B, h, w, C_in), time: (1, C_out) → (B, h, w, C_out).
+    pub fn forward(&self, x: &Tensor, time: &Tensor) -> Result<Tensor> {
+        let y = self.in_conv.forward_shift(&self.in_norm.forward_silu(x)?, time)?; // (B, h, w, C_out)
         let y = self.out_norm.forward_silu(&y)?;
         match &self.skip {
             Some(skip) => self.out_conv.forward_add(&y, &skip.forward(x)?),
@@ -78,7 +75,7 @@ impl Block {
         let c = shape.c_out;
         let mut index = 0..;
         let mut part = || vb.pp(index.next().expect("an endless count"));
-        let res = shape.res.then(|| ResBlock::new(shape.c_in, c, config.time_channels(), part())).transpose()?;
+        let res = shape.res.then(|| ResBlock::new(shape.c_in, c, part())).transpose()?;
         let attention = shape
             .heads
             .map(|heads| SpatialTransformer::new(c, heads, config.transformer_depth, config.context_dim, part()))
@@ -101,18 +98,18 @@ impl Block {
         self.attention.as_ref()
     }
 
-    /// x: (B, h, w, C_in) → (B, h', w', C_out); `larger` is the (h', w') that an upsampled map takes, `prompts` what the
-    /// transformers of this and all later blocks make of the prompt.
+    /// x: (B, h, w, C_in) → (B, h', w', C_out); `larger` is the (h', w') that an upsampled map takes, `times` what the
+    /// residual blocks of this and all later blocks add, `prompts` what their transformers make of the prompt.
     pub fn forward<'p>(
         &self,
         x: &Tensor,
-        t: &Tensor,
+        times: &mut impl Iterator<Item = Tensor>,
         prompts: &mut impl Iterator<Item = &'p Vec<KeysValues>>,
         larger: (usize, usize),
     ) -> Result<Tensor> {
         let mut x = x.clone();
         if let Some(res) = &self.res {
-            x = res.forward(&x, t)?;
+            x = res.forward(&x, &times.next().expect("one for each residual block"))?;
         }
         if let Some(attention) = &self.attention {
             x = attention.forward(&x, prompts.next().expect("one for each transformer"))?;

@@ -8,7 +8,7 @@ mod time;
 use crate::config::UNetConfig;
 use crate::ops::{Conv2d, GroupNorm, Replay, concat, conv3x3, group_norm};
 use attention::{KeysValues, SpatialTransformer};
-use blocks::{Block, ResBlock, input_shapes, output_shapes};
+use blocks::{Block, BlockShape, ResBlock, input_shapes, output_shapes};
 use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use rayon::prelude::*;
@@ -36,11 +36,20 @@ impl UNet {
         let c = config.model_channels;
         let middle = vb.pp("middle_block");
         let c_middle = config.level_channels(config.channel_mult.len() - 1);
-        let res = |i: usize| ResBlock::new(c_middle, c_middle, config.time_channels(), middle.pp(i));
+        let res = |i: usize| ResBlock::new(c_middle, c_middle, middle.pp(i));
         let transformer = |i: usize| {
             let heads = config.num_heads_of(c_middle);
             SpatialTransformer::new(c_middle, heads, config.transformer_depth, config.context_dim, middle.pp(i))
         };
+        let res_blocks = |name: &str, first: usize, shapes: Vec<BlockShape>| {
+            let shapes = shapes.into_iter().enumerate().filter(|(_, shape)| shape.res);
+            shapes.map(|(i, shape)| (shape.c_out, vb.pp(name).pp(first + i).pp(0))).collect::<Vec<_>>()
+        };
+        let res_blocks = [
+            res_blocks("input_blocks", 1, input_shapes(config)),
+            [0, 2].map(|i| (c_middle, middle.pp(i))).to_vec(),
+            res_blocks("output_blocks", 0, output_shapes(config)),
+        ];
         let blocks = |name: &str, first: usize, shapes: Vec<_>| {
             shapes
                 .par_iter()
@@ -49,7 +58,7 @@ impl UNet {
                 .collect::<Result<Vec<_>>>()
         };
         Ok(Self {
-            time_embed: TimeEmbedding::new(c, vb.pp("time_embed"))?,
+            time_embed: TimeEmbedding::new(c, &res_blocks.concat(), vb.pp("time_embed"))?,
             conv_in: conv3x3(config.in_channels, c, vb.pp("input_blocks.0.0"))?,
             input_blocks: blocks("input_blocks", 1, input_shapes(config))?,
             middle_block: (res(0)?, transformer(1)?, res(2)?),
@@ -96,21 +105,23 @@ impl UNet {
 
     /// t: its sinusoids.
     fn blocks(&self, x: &Tensor, t: &Tensor, prompts: &[Vec<KeysValues>]) -> Result<Tensor> {
-        let t = &self.time_embed.forward(t)?; // (1, C_time)
+        let times = &mut self.time_embed.forward(t)?.into_iter();
         let prompts = &mut prompts.iter();
         let mut x = self.conv_in.forward(x)?;
         let mut skips = vec![x.clone()];
         for block in &self.input_blocks {
-            x = block.forward(&x, t, prompts, (0, 0))?;
+            x = block.forward(&x, times, prompts, (0, 0))?;
             skips.push(x.clone());
         }
         let (first, transformer, last) = &self.middle_block;
-        x = transformer.forward(&first.forward(&x, t)?, prompts.next().expect("one for each transformer"))?;
-        x = last.forward(&x, t)?; // (R·B, h', w', C)
+        let mut time = || times.next().expect("one for each residual block");
+        let (before, after) = (time(), time());
+        x = transformer.forward(&first.forward(&x, &before)?, prompts.next().expect("one for each transformer"))?;
+        x = last.forward(&x, &after)?; // (R·B, h', w', C)
         for block in &self.output_blocks {
             let skip = skips.pop().expect("as many skips as output blocks");
             let (_, h, w, _) = skips.last().unwrap_or(&skip).dims4()?;
-            x = block.forward(&concat(&x, &skip)?, t, prompts, (h, w))?;
+            x = block.forward(&concat(&x, &skip)?, times, prompts, (h, w))?;
         }
         self.out_conv.forward(&self.out_norm.forward_silu(&x)?)
     }

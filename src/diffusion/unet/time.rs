@@ -1,23 +1,28 @@
 //! The timestep as the UNet sees it.
 
-use crate::ops::{Linear, linear};
+use crate::ops::{Linear, Stack, linear};
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 
-/// Sinusoids of t, then linear → SiLU → linear (LDM `time_embed`), and the SiLU that every residual block begins with.
+/// Sinusoids of t, then linear → SiLU → linear (LDM `time_embed`), then SiLU → linear for each residual block (their
+/// `emb_layers`).
 pub struct TimeEmbedding {
     channels: usize,
     first: Linear,
     second: Linear,
+    of_blocks: Stack,
 }
 
 impl TimeEmbedding {
-    /// channels: the UNet's `model_channels`; the embedding is four times as wide.
-    pub fn new(channels: usize, vb: VarBuilder) -> Result<Self> {
+    /// channels: the UNet's `model_channels`; the embedding is four times as wide. of_blocks: the channels of each
+    /// residual block, and where it is.
+    pub fn new(channels: usize, of_blocks: &[(usize, VarBuilder)], vb: VarBuilder) -> Result<Self> {
+        let of_blocks: Vec<_> = of_blocks.iter().map(|(c, vb)| (*c, vb.pp("emb_layers.1"))).collect();
         Ok(Self {
             channels,
             first: linear(channels, 4 * channels, vb.pp(0))?,
             second: linear(4 * channels, 4 * channels, vb.pp(2))?,
+            of_blocks: Stack::new(4 * channels, &of_blocks)?,
         })
     }
 
@@ -31,10 +36,10 @@ impl TimeEmbedding {
         Tensor::cat(&[angles.cos()?, angles.sin()?], 0)?.unsqueeze(0)?.to_device(device)
     }
 
-    /// t: sinusoids (1, channels) → (1, 4·channels).
-    pub fn forward(&self, t: &Tensor) -> Result<Tensor> {
+    /// t: sinusoids (1, channels) → what each residual block adds: (1, C_out).
+    pub fn forward(&self, t: &Tensor) -> Result<Vec<Tensor>> {
         // In f32 whatever the layers give.
         let silu = |x: Tensor| x.to_dtype(DType::F32)?.silu();
-        silu(self.second.forward(&silu(self.first.forward(t)?)?)?)
+        self.of_blocks.forward(&silu(self.second.forward(&silu(self.first.forward(t)?)?)?)?)
     }
 }

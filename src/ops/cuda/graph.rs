@@ -51,6 +51,9 @@ impl Graphs {
         work: impl Fn(&[&Tensor]) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Recorded, a copy of candle's from memory that is free by then would be made again; of these it keeps copies on
+        // the card, and makes an error of others.
+        let _kept = inputs[0].device().as_cuda_device()?.enable_cuda_graph_htod_cache();
         let shapes = inputs.iter().map(|x| x.shape().clone()).collect();
         let key = Key { shapes, number: number.map(f64::to_bits) };
         let Some((_, state)) = all.iter_mut().find(|(other, _)| *other == key) else {

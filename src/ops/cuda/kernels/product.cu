@@ -21,13 +21,36 @@ struct Product {
     int geglu;             // whether of every 8 columns 4 are values and 4 their gates
 };
 
-// Eight sums of row m, from column n on: what is added, and off they go.
+// What the sums of some columns begin with, which is the same for all rows. n: which they are; behind the last one
+// anything will do.
+template <class T, int COLUMNS>
+__device__ __forceinline__ void begin(const Product& p, const int (&n)[COLUMNS], float (&sum)[COLUMNS]) {
+#pragma unroll
+    for (int j = 0; j < COLUMNS; j++) sum[j] = 0;
+    if (p.bias) {
+#pragma unroll
+        for (int j = 0; j < COLUMNS; j++) sum[j] = p.bias[min(n[j], p.n - 1)];
+    }
+    if (p.shift) {
+#pragma unroll
+        for (int j = 0; j < COLUMNS; j++) sum[j] += to_float(static_cast<const T*>(p.shift)[min(n[j], p.n - 1)]);
+    }
+}
+
+// Of eight side by side.
+template <class T>
+__device__ __forceinline__ void begin(const Product& p, int n, float (&sum)[EIGHT]) {
+    int columns[EIGHT];
+    for (int j = 0; j < EIGHT; j++) columns[j] = n + j;
+    begin<T>(p, columns, sum);
+}
+
+// Eight sums of row m, from column n on: the residual is added, and off they go.
 template <class T>
 __device__ __forceinline__ void finish(const Product& p, int m, int n, float (&sum)[EIGHT]) {
-    const T* shift = static_cast<const T*>(p.shift);
     const T* residual = static_cast<const T*>(p.residual);
     T* y = static_cast<T*>(p.y);
-    if (residual) residual += size_t(m) * p.n;
+    if (residual) residual += size_t(m) * p.n + n;
     if (p.n % EIGHT != 0) {
         // Rolled up: it is for narrow layers, and stands in every kernel.
 #pragma unroll 1
@@ -36,34 +59,23 @@ __device__ __forceinline__ void finish(const Product& p, int m, int n, float (&s
             float s = 0;
 #pragma unroll
             for (int i = 0; i < EIGHT; i++) s = i == j ? sum[i] : s;
-            if (p.bias) s += p.bias[n + j];
-            if (shift) s += to_float(shift[n + j]);
-            if (residual) s += to_float(residual[n + j]);
+            if (residual) s += to_float(residual[j]);
             y[size_t(m) * p.n + n + j] = from_float<T>(s);
         }
         return;
     }
-    float more[EIGHT];
-    if (p.bias) {
-        load8(more, p.bias + n);
-        for (int j = 0; j < EIGHT; j++) sum[j] += more[j];
-    }
-    if (shift) {
-        load8(more, shift + n);
-        for (int j = 0; j < EIGHT; j++) sum[j] += more[j];
-    }
     if (residual) {
-        load8(more, residual + n);
+        float more[EIGHT];
+        load8(more, residual);
         for (int j = 0; j < EIGHT; j++) sum[j] += more[j];
     }
-    if (p.geglu) {
-        T* to = y + size_t(m) * (p.n / 2) + n / 2;
-        float four[EIGHT / 2];
-        for (int j = 0; j < EIGHT / 2; j++) four[j] = sum[j] * gelu(sum[EIGHT / 2 + j]);
-        store4(to, four);
-    } else {
+    if (!p.geglu) {
         store8(y + size_t(m) * p.n + n, sum);
+        return;
     }
+    float four[EIGHT / 2];
+    for (int j = 0; j < EIGHT / 2; j++) four[j] = sum[j] * gelu(sum[EIGHT / 2 + j]);
+    store4(y + size_t(m) * (p.n / 2) + n / 2, four);
 }
 
 // Eight sums, whole or of a part of k.
@@ -88,7 +100,8 @@ __device__ __forceinline__ void add_slices(const Product& p) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     const int m = i / across, n = i % across * EIGHT;
     if (m >= p.m) return;
-    float sum[EIGHT] = {};
+    float sum[EIGHT];
+    begin<T>(p, n, sum);
     for (int slice = 0; slice < p.slices; slice++) {
         const float* from = p.sums + (size_t(slice) * p.m + m) * p.n + n;
         if (p.n % EIGHT == 0) {
@@ -165,46 +178,66 @@ __device__ __forceinline__ void product_f16(const Product& p) {
         y_of[i] = m < p.m ? from.y : p.h, x_of[i] = from.x;  // p.h: outside
         x_at[i] = int(from.offset / EIGHT) + (from.y * p.w + from.x) * (p.c / EIGHT) + int(chunk);
     }
-    const int weight_at = (block_n + int(row)) * (k / EIGHT) + int(chunk), weight_pass = PASS * (k / EIGHT);
-    const int rows_left = p.n - block_n - int(row);
+    int weight_at[BN / PASS];
+    for (int i = 0; i < BN / PASS; i++) {
+        // Columns behind the last one are made, of what is there, and not stored.
+        weight_at[i] = min(block_n + int(row) + i * PASS, p.n - 1) * (k / EIGHT) + int(chunk);
+    }
     const uint4* x = static_cast<const uint4*>(p.x);
     const uint4* weight = static_cast<const uint4*>(p.weight);
 
-    auto bring = [&](int stage, const Stretch<BK>& at) {
+    // Of the point of the window that is brought: which rows of x are within the map, and how far it is.
+    Stretch<BK> coming(p);
+    const int stretches = coming.left;
+    unsigned inside;
+    int x_point, weight_point;
+    auto look = [&] {
+        inside = 0;
+        for (int i = 0; i < BM / PASS; i++) {
+            const bool is_inside = unsigned(y_of[i] + coming.row) < unsigned(p.h) && unsigned(x_of[i] + coming.column) < unsigned(p.w);
+            inside |= unsigned(is_inside) << i;
+        }
+        x_point = (coming.row * p.w + coming.column) * (p.c / EIGHT);
+        weight_point = (coming.row * p.window + coming.column) * (p.c / EIGHT);
+    };
+    look();
+
+    auto bring = [&](int stage) {
         __half* to = shared + stage * (BM + BN) * BK + own;
-        const bool exists = at.left > 0 && at.channel + int(chunk * EIGHT) < p.c;
-        const int x_tap = (at.row * p.w + at.column) * (p.c / EIGHT) + at.channel / EIGHT;
-        const int weight_tap = (at.row * p.window + at.column) * (p.c / EIGHT) + at.channel / EIGHT + weight_at;
+        const bool exists = coming.left > 0 && coming.channel + int(chunk * EIGHT) < p.c;
+        const int channel = coming.channel / EIGHT;
+        // What is not valid is not read, wherever it would be.
 #pragma unroll
         for (int i = 0; i < BM / PASS; i++) {
-            const bool valid = exists && unsigned(y_of[i] + at.row) < unsigned(p.h) &&
-                               unsigned(x_of[i] + at.column) < unsigned(p.w);
-            card::cp_async16(to + i * PASS * BK, x + (valid ? x_at[i] + x_tap : 0), valid);
+            card::cp_async16(to + i * PASS * BK, x + (x_at[i] + x_point + channel), exists && inside >> i & 1);
         }
 #pragma unroll
         for (int i = 0; i < BN / PASS; i++) {
-            const bool valid = exists && i * PASS < rows_left;
-            card::cp_async16(to + (BM + i * PASS) * BK, weight + (valid ? weight_tap + i * weight_pass : 0), valid);
+            card::cp_async16(to + (BM + i * PASS) * BK, weight + (weight_at[i] + weight_point + channel), exists);
         }
         card::cp_async_commit();
+        coming.next(p);
+        if (coming.channel == 0) look();
     };
-
-    float sum[MI][NI][4] = {};
     // Of the first 16 of k; the other 16 are two chunks further, one bit of their number.
     const unsigned left_at = place(warp_m + lane % 16, lane / 16);
     const unsigned right_at = place(BM + warp_n + lane % 8 + lane / 16 * 8, lane / 8 % 2);
-    Stretch<BK> coming(p);
-    const int stretches = coming.left;
-    for (int stage = 0; stage < STAGES - 1; stage++) {
-        bring(stage, coming);
-        coming.next(p);
-    }
+    for (int stage = 0; stage < STAGES - 1; stage++) bring(stage);
+    int columns[2 * NI];
+    float first[2 * NI] = {}, sum[MI][NI][4];
+#pragma unroll
+    for (int i = 0; i < 2 * NI; i++) columns[i] = block_n + warp_n + i / 2 * 8 + lane % 4 * 2 + i % 2;
+    if (!p.sums) begin<__half>(p, columns, first);
+#pragma unroll
+    for (int mi = 0; mi < MI; mi++)
+#pragma unroll
+        for (int ni = 0; ni < NI; ni++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) sum[mi][ni][i] = first[ni * 2 + i % 2];
     for (int i = 0; i < stretches; i++) {
         card::cp_async_wait<STAGES - 2>();
         // Everybody's copies are there, and nobody reads the stage any more that is filled next.
         __syncthreads();
-        bring((i + STAGES - 1) % STAGES, coming);
-        coming.next(p);
         const __half* from = shared + i % STAGES * (BM + BN) * BK;
 #pragma unroll
         for (int step = 0; step < BK / 16; step++) {
@@ -225,17 +258,33 @@ __device__ __forceinline__ void product_f16(const Product& p) {
             for (int mi = 0; mi < MI; mi++)
 #pragma unroll
                 for (int ni = 0; ni < NI; ni++) card::mma_m16n8k16_f16(sum[mi][ni], a[mi], b[ni]);
+            // While tensor cores are busy.
+            if (step == 0) bring((i + STAGES - 1) % STAGES);
         }
     }
     card::cp_async_wait<0>();
     __syncthreads();
 
-    // Sums lie scattered over the lanes: through shared memory, 16 rows at a time, into rows of eight.
-    constexpr int PITCH = WN + 4;
+    // Sums lie scattered over the lanes: through shared memory, 16 rows at a time, into rows of eight. So wide a pitch has
+    // eight rows in different banks.
+    constexpr int PITCH = WN + EIGHT, ACROSS = WN / EIGHT, TIMES = 16 * ACROSS / LANES;
+    static_assert(16 * ACROSS % LANES == 0, "every lane has as many");
     static_assert(THREADS / LANES * 16 * PITCH * sizeof(float) <= STAGES * (BM + BN) * BK * sizeof(__half), "fits");
     float* strip = card::dynamic_shared<float>() + warp * 16 * PITCH;
+    // The usual way, with the residual asked for before it is needed; and the others.
+    const bool is_usual = !p.sums && !p.geglu && p.n % EIGHT == 0;
 #pragma unroll
     for (int mi = 0; mi < MI; mi++) {
+        const int m0 = block_m + warp_m + mi * 16, n0 = block_n + warp_n;
+        uint4 residual[TIMES];
+        if (is_usual && p.residual) {
+#pragma unroll
+            for (int t = 0; t < TIMES; t++) {
+                const int i = lane + t * LANES, m = m0 + i / ACROSS, n = n0 + i % ACROSS * EIGHT;
+                const uint4* from = static_cast<const uint4*>(p.residual) + (size_t(m) * p.n + n) / EIGHT;
+                if (m < p.m && n < p.n) residual[t] = *from;
+            }
+        }
         __syncwarp();
 #pragma unroll
         for (int ni = 0; ni < NI; ni++) {
@@ -244,13 +293,29 @@ __device__ __forceinline__ void product_f16(const Product& p) {
             to[8 * PITCH] = sum[mi][ni][2], to[8 * PITCH + 1] = sum[mi][ni][3];
         }
         __syncwarp();
-        for (int i = lane; i < 16 * (WN / EIGHT); i += LANES) {
-            const int r = i / (WN / EIGHT), column = i % (WN / EIGHT) * EIGHT;
-            const int m = block_m + warp_m + mi * 16 + r, n = block_n + warp_n + column;
-            if (m >= p.m || n >= p.n) continue;
-            float eight[EIGHT];
-            load8(eight, strip + r * PITCH + column);
-            put<__half>(p, m, n, eight);
+        if (is_usual) {
+#pragma unroll
+            for (int t = 0; t < TIMES; t++) {
+                const int i = lane + t * LANES, m = m0 + i / ACROSS, n = n0 + i % ACROSS * EIGHT;
+                if (m >= p.m || n >= p.n) continue;
+                float eight[EIGHT];
+                load8(eight, strip + i / ACROSS * PITCH + i % ACROSS * EIGHT);
+                if (p.residual) {
+                    float more[EIGHT];
+                    unpack(more, residual[t]);
+                    for (int j = 0; j < EIGHT; j++) eight[j] += more[j];
+                }
+                store8(static_cast<__half*>(p.y) + size_t(m) * p.n + n, eight);
+            }
+        } else {
+#pragma unroll 1
+            for (int i = lane; i < 16 * ACROSS; i += LANES) {
+                const int m = m0 + i / ACROSS, n = n0 + i % ACROSS * EIGHT;
+                if (m >= p.m || n >= p.n) continue;
+                float eight[EIGHT];
+                load8(eight, strip + i / ACROSS * PITCH + i % ACROSS * EIGHT);
+                put<__half>(p, m, n, eight);
+            }
         }
     }
 }
@@ -297,6 +362,9 @@ __device__ __forceinline__ void product_f32(const Product& p) {
     };
 
     float sum[8][8] = {};
+    if (!p.sums) begin<float>(p, block_n + n0, sum[0]);
+    for (int i = 1; i < 8; i++)
+        for (int j = 0; j < 8; j++) sum[i][j] = sum[0][j];
     Stretch<BK> coming(p);
     const int stretches = coming.left;
     bring(coming);
