@@ -1,6 +1,6 @@
 //! Scaled dot-product attention.
 
-use super::card::{EIGHT, Grid, LANES, address, as_numbers, launch, name_of, unwritten};
+use super::card::{Card, EIGHT, Grid, LANES, address, as_numbers, launch, name_of, unwritten};
 use super::product::dtype_of;
 use crate::ops::{self, Products};
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
@@ -36,11 +36,12 @@ struct Kernel {
 }
 
 /// On tensor cores.
-const F16: [Kernel; 5] = [
+const F16: [Kernel; 6] = [
     Kernel { d: 16, name: "attention_f16_16", queries: 64 },
     Kernel { d: 40, name: "attention_f16_40", queries: 128 },
     Kernel { d: 64, name: "attention_f16_64", queries: 128 },
     Kernel { d: 80, name: "attention_f16_80", queries: 128 },
+    Kernel { d: 80, name: "attention_f16_80_short", queries: 64 },
     Kernel { d: 160, name: "attention_f16_160", queries: 64 },
 ];
 
@@ -84,14 +85,22 @@ pub fn attention(products: Products, q: &Tensor, k: &Tensor, v: &Tensor, heads: 
     };
     let is_aligned = [parameters.q, parameters.k, parameters.v].iter().all(|address| address % 16 == 0)
         && [d, q_row, k_row, v_row].iter().all(|count| count % EIGHT == 0);
-    let fast = F16.iter().find(|kernel| d <= kernel.d).filter(|_| dtype == DType::F16 && is_aligned);
+    // Of two for the same heads, the first is quicker where it has work for the whole card, twice over.
+    let enough = 2 * Card::of(device)?.multiprocessors;
+    let fits = |kernel: &&Kernel| d <= kernel.d && dtype == DType::F16 && is_aligned;
+    let fast = F16.iter().find(fits).map(|first| {
+        let short = F16.iter().find(|other| other.d == first.d && other.queries < first.queries);
+        short.filter(|_| n.div_ceil(first.queries) * heads * b < enough).unwrap_or(first)
+    });
     let (name, queries, shared) = match fast {
         Some(kernel) => {
             let pitch = kernel.d.next_multiple_of(16) + EIGHT;
             (kernel.name.to_string(), kernel.queries, 2 * 2 * KEYS * pitch * 2)
         }
         None => {
-            let shared = (LANES * (d | 1) + ANY_QUERIES * d) * 4;
+            // Keys, queries, and the weights of the keys, in fours.
+            let fours = d.div_ceil(4);
+            let shared = (LANES * (fours | 1) + ANY_QUERIES * fours + WARPS * LANES) * 4 * 4;
             (format!("attention_any_{}_{columns}", name_of(dtype)), ANY_QUERIES, shared)
         }
     };

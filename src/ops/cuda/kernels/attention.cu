@@ -29,19 +29,28 @@ __device__ __forceinline__ void attention_f16(const Attention& p) {
     const __half* v = static_cast<const __half*>(p.v) + size_t(blockIdx.z) * p.m * p.v_row + head;
     const int query = blockIdx.x * QUERIES + warp * MT * 16 + lane / 4;  // and 8 further, for each of MT
 
-    auto bring = [&](int stage, int key) {
-        __half* to = shared + stage * 2 * TILE;
-        for (int i = thread; i < KEYS * (DK / EIGHT); i += THREADS) {
-            const int row = i / (DK / EIGHT), column = i % (DK / EIGHT) * EIGHT;
-            const bool valid = key + row < p.m && column < p.d;
-            const size_t at = key + row;
-            card::cp_async16(to + row * PITCH + column, valid ? k + at * p.k_row + column : k, valid);
-            card::cp_async16(to + TILE + row * PITCH + column, valid ? v + at * p.v_row + column : v, valid);
+    // This thread brings one column of chunks, of 16 bytes, if there are so many.
+    constexpr int CHUNKS = DK / EIGHT, ACROSS = CHUNKS <= 2 ? 2 : CHUNKS <= 8 ? 8 : CHUNKS <= 16 ? 16 : 32;
+    constexpr int PASS = THREADS / ACROSS;
+    static_assert(CHUNKS <= ACROSS && KEYS % PASS == 0, "tiles are whole");
+    const int column = thread % ACROSS * EIGHT, row = thread / ACROSS;
+    k += size_t(row) * p.k_row + column, v += size_t(row) * p.v_row + column;
+    int left = column < p.d ? p.m - row : 0;  // keys from this thread's first on
+    auto bring = [&](int stage) {
+        __half* to = shared + stage * 2 * TILE + row * PITCH + column;
+        if (column < DK) {
+            // What is not valid is not read, wherever it would be.
+#pragma unroll
+            for (int i = 0; i < KEYS; i += PASS) {
+                card::cp_async16(to + i * PITCH, k + i * p.k_row, i < left);
+                card::cp_async16(to + TILE + i * PITCH, v + i * p.v_row, i < left);
+            }
         }
         card::cp_async_commit();
+        k += KEYS * p.k_row, v += KEYS * p.v_row, left -= KEYS;
     };
 
-    bring(0, 0);
+    bring(0);
     // Two numbers of a query, zeros beyond what there is.
     auto two = [&](int row, int column) -> uint32_t {
         if (row >= p.n || column >= p.d) return 0;
@@ -63,7 +72,7 @@ __device__ __forceinline__ void attention_f16(const Attention& p) {
         card::cp_async_wait<0>();
         // Everybody's copies are there, and nobody reads the other stage any more.
         __syncthreads();
-        if (tile + 1 < tiles) bring((tile + 1) % 2, (tile + 1) * KEYS);
+        if (tile + 1 < tiles) bring((tile + 1) % 2);
         const __half* keys = shared + tile % 2 * 2 * TILE;
         const __half* values = keys + TILE;
 
@@ -163,18 +172,21 @@ __device__ __forceinline__ void attention_f16(const Attention& p) {
 template <class T, int WIDE>
 __device__ __forceinline__ void attention_any(const Attention& p) {
     constexpr int WARPS = 4, EACH = 4, QUERIES = WARPS * EACH, THREADS = WARPS * LANES;
-    const int d = p.d, pitch = d | 1;  // odd: one column of 32 rows lies in different banks
+    // Rows are filled up with zeros to whole fours, and so far apart, an odd number of fours, that one column of fours of
+    // 8 rows lies in different banks.
+    const int d = p.d, fours = (d + 3) / 4, pitch = (fours | 1) * 4;
     float* keys = card::dynamic_shared<float>();  // (LANES, pitch), then the values of the same
-    float* queries = keys + LANES * pitch;        // (QUERIES, d)
+    float* queries = keys + LANES * pitch;        // (QUERIES, 4 · fours)
+    float* weights = queries + QUERIES * 4 * fours;  // (WARPS, LANES, EACH)
     const int thread = threadIdx.x, lane = thread % LANES, warp = thread / LANES;
     const int head = blockIdx.y * d, query = blockIdx.x * QUERIES;
     const T* q = static_cast<const T*>(p.q) + size_t(blockIdx.z) * p.n * p.q_row + head;
     const T* k = static_cast<const T*>(p.k) + size_t(blockIdx.z) * p.m * p.k_row + head;
     const T* v = static_cast<const T*>(p.v) + size_t(blockIdx.z) * p.m * p.v_row + head;
 
-    for (int i = thread; i < QUERIES * d; i += THREADS) {
-        const int row = min(query + i / d, p.n - 1);
-        queries[i] = to_float(q[size_t(row) * p.q_row + i % d]);
+    for (int i = thread; i < QUERIES * 4 * fours; i += THREADS) {
+        const int row = min(query + i / (4 * fours), p.n - 1), column = i % (4 * fours);
+        queries[i] = column < d ? to_float(q[size_t(row) * p.q_row + column]) : 0.f;
     }
     auto bring = [&](const T* from, int begin, int row_length) {
         __syncthreads();
@@ -185,22 +197,27 @@ __device__ __forceinline__ void attention_any(const Attention& p) {
 #pragma unroll
             for (int j = 0; j < WIDE; j++) {
                 const int column = lane + j * LANES;
-                if (column < d) keys[row * pitch + column] = exists ? to_float(row_from[column]) : 0.f;
+                if (column < 4 * fours) keys[row * pitch + column] = exists && column < d ? to_float(row_from[column]) : 0.f;
             }
         }
         __syncthreads();
     };
 
-    const float* own = queries + warp * EACH * d;
+    auto four = [](const float* from) { return *reinterpret_cast<const float4*>(from); };
+    const float* own = queries + warp * EACH * 4 * fours;
+    float* of_warp = weights + warp * LANES * EACH;
     float y[EACH][WIDE] = {}, most[EACH], sum[EACH] = {};
     for (int i = 0; i < EACH; i++) most[i] = -INFINITY;
     for (int begin = 0; begin < p.m; begin += LANES) {
         bring(k, begin, p.k_row);
         float weight[EACH] = {};
-        for (int c = 0; c < d; c++) {
-            const float key = keys[lane * pitch + c];
+        for (int c = 0; c < 4 * fours; c += 4) {
+            const float4 key = four(keys + lane * pitch + c);
 #pragma unroll
-            for (int i = 0; i < EACH; i++) weight[i] = fmaf(own[i * d + c], key, weight[i]);
+            for (int i = 0; i < EACH; i++) {
+                const float4 query = four(own + i * 4 * fours + c);
+                weight[i] = fmaf(query.x, key.x, fmaf(query.y, key.y, fmaf(query.z, key.z, fmaf(query.w, key.w, weight[i]))));
+            }
         }
 #pragma unroll
         for (int i = 0; i < EACH; i++) {
@@ -209,14 +226,15 @@ __device__ __forceinline__ void attention_any(const Attention& p) {
             const float less = exp2f((most[i] - now) * p.scale);
             weight[i] = exp2f((weight[i] - now) * p.scale);
             most[i] = now, sum[i] = sum[i] * less + weight[i];
+            of_warp[lane * EACH + i] = weight[i];
 #pragma unroll
             for (int j = 0; j < WIDE; j++) y[i][j] *= less;
         }
         bring(v, begin, p.v_row);
         for (int key = 0; key < LANES; key++) {
-            float of_key[EACH];
-#pragma unroll
-            for (int i = 0; i < EACH; i++) of_key[i] = __shfl_sync(ALL_LANES, weight[i], key);
+            static_assert(EACH == 4, "the weights of a key are one four");
+            const float4 all = four(of_warp + key * EACH);
+            const float of_key[EACH] = {all.x, all.y, all.z, all.w};
 #pragma unroll
             for (int j = 0; j < WIDE; j++) {
                 const int column = lane + j * LANES;
@@ -240,13 +258,14 @@ __device__ __forceinline__ void attention_any(const Attention& p) {
     }
 }
 
-#define ATTENTION_F16(D, MT) \
-    extern "C" __global__ void __launch_bounds__(128) attention_f16_##D(const Attention p) { attention_f16<D, MT>(p); }
-ATTENTION_F16(16, 1)
-ATTENTION_F16(40, 2)
-ATTENTION_F16(64, 2)
-ATTENTION_F16(80, 2)
-ATTENTION_F16(160, 1)
+#define ATTENTION_F16(NAME, D, MT) \
+    extern "C" __global__ void __launch_bounds__(128) attention_f16_##NAME(const Attention p) { attention_f16<D, MT>(p); }
+ATTENTION_F16(16, 16, 1)
+ATTENTION_F16(40, 40, 2)
+ATTENTION_F16(64, 64, 2)
+ATTENTION_F16(80, 80, 2)
+ATTENTION_F16(80_short, 80, 1)
+ATTENTION_F16(160, 160, 1)
 
 #define ATTENTION_ANY(WIDE)                                                                                     \
     extern "C" __global__ void __launch_bounds__(128) attention_any_f16_##WIDE(const Attention p) {             \
