@@ -27,7 +27,7 @@ __device__ __forceinline__ void load8(float (&x)[EIGHT], const float* from) {
     x[0] = a.x, x[1] = a.y, x[2] = a.z, x[3] = a.w, x[4] = b.x, x[5] = b.y, x[6] = b.z, x[7] = b.w;
 }
 
-__device__ __forceinline__ void unpack(float (&x)[EIGHT], const uint4& a) {
+__device__ __forceinline__ void unpack(float (&x)[EIGHT], uint4 a) {
     x[0] = first(a.x), x[1] = second(a.x), x[2] = first(a.y), x[3] = second(a.y);
     x[4] = first(a.z), x[5] = second(a.z), x[6] = first(a.w), x[7] = second(a.w);
 }
