@@ -63,12 +63,12 @@ struct Way {
     int bm, bn, threads, shared;
 };
 
-#define WAY_F16(BM, BN, WM, WN) \
-    Way{"f16 " #BM "×" #BN, product_f16_##BM##x##BN, BM, BN, 32 * (BM / WM) * (BN / WN), 4 * (BM + BN) * 32 * 2}
+#define WAY_F16(BM, BN, WARPS) \
+    Way{"f16 " #BM "×" #BN " by " #WARPS, product_f16_##BM##x##BN##_##WARPS, BM, BN, 32 * WARPS, 4 * (BM + BN) * 32 * 2}
 
 template <class T> vector<Way> ways();
 template <> vector<Way> ways<__half>() {
-    return {WAY_F16(128, 160, 64, 80), WAY_F16(64, 160, 32, 80), WAY_F16(128, 128, 64, 64), WAY_F16(128, 64, 64, 32), WAY_F16(64, 64, 32, 32)};
+    return {WAY_F16(128, 160, 4), WAY_F16(128, 160, 8), WAY_F16(64, 160, 4), WAY_F16(128, 128, 4), WAY_F16(128, 64, 4), WAY_F16(64, 64, 4)};
 }
 template <> vector<Way> ways<float>() {
     return {{"f32 128×128", product_f32_128x128, 128, 128, 256, 0}, {"f32 64×64", product_f32_64x64, 64, 64, 64, 0}};

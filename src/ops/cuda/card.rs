@@ -3,7 +3,7 @@
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::cublas::sys::cublasStatus_t;
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaContext, CudaModule, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, result, sys,
+    CudaContext, CudaFunction, CudaModule, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, result, sys,
 };
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::cuda_backend::{CudaError, DeviceId, WrapErr};
@@ -119,6 +119,8 @@ pub struct Card {
     module: Arc<CudaModule>,
     /// How many multiprocessors it has.
     pub multiprocessors: usize,
+    /// What `blocks_at_once` has said.
+    at_once: Mutex<HashMap<&'static str, usize>>,
 }
 
 /// By their devices.
@@ -136,9 +138,32 @@ impl Card {
         let count = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let multiprocessors = context.attribute(count).w()?.max(1) as usize;
         let module = context.load_module(Ptx::from_binary(KERNELS.to_vec())).w()?;
-        let card = Arc::new(Self { module, multiprocessors });
+        let card = Arc::new(Self { module, multiprocessors, at_once: Mutex::default() });
         cards.insert(device.id(), card.clone());
         Ok(card)
+    }
+
+    /// The kernel of this name, allowed so much shared memory, in bytes.
+    fn kernel(&self, name: &str, shared: usize) -> Result<CudaFunction> {
+        let kernel = self.module.load_function(name).w()?;
+        if shared > SHARED {
+            let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            kernel.set_attribute(attribute, shared as i32).w()?;
+        }
+        Ok(kernel)
+    }
+
+    /// How many blocks of a kernel, always of as many threads and of as much shared memory, a multiprocessor has at once.
+    pub fn blocks_at_once(&self, name: &'static str, threads: usize, shared: usize) -> Result<usize> {
+        let mut at_once = self.at_once.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(blocks) = at_once.get(name) {
+            return Ok(*blocks);
+        }
+        let kernel = self.kernel(name, shared)?;
+        let blocks = kernel.occupancy_max_active_blocks_per_multiprocessor(threads as u32, shared, None).w()?;
+        let blocks = blocks.max(1) as usize;
+        at_once.insert(name, blocks);
+        Ok(blocks)
     }
 }
 
@@ -165,11 +190,7 @@ pub unsafe fn launch<P: DeviceRepr>(device: &CudaDevice, name: &str, grid: Grid,
     if blocks.contains(&0) || threads.contains(&0) {
         return Ok(());
     }
-    let function = Card::of(device)?.module.load_function(name).w()?;
-    if shared > SHARED {
-        let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        function.set_attribute(attribute, shared as i32).w()?;
-    }
+    let kernel = Card::of(device)?.kernel(name, shared)?;
     let [x, y, z] = blocks.map(|blocks| blocks as u32);
     let config = LaunchConfig {
         grid_dim: (x, y, z),
@@ -178,7 +199,7 @@ pub unsafe fn launch<P: DeviceRepr>(device: &CudaDevice, name: &str, grid: Grid,
     };
     let stream = device.cuda_stream();
     // SAFETY: the caller's word.
-    unsafe { stream.launch_builder(&function).arg(parameters).launch(config) }.w()?;
+    unsafe { stream.launch_builder(&kernel).arg(parameters).launch(config) }.w()?;
     Ok(())
 }
 

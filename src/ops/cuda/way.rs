@@ -1,6 +1,6 @@
 //! Which kernel makes a product, and how the work is cut up.
 
-use super::card::{Card, Grid};
+use super::card::{Card, Grid, LANES};
 use candle_core::{CudaDevice, DType, Result};
 use std::env;
 use std::sync::OnceLock;
@@ -15,29 +15,44 @@ pub struct Tile {
     pub kernel: &'static str,
     m: usize,
     n: usize,
-    threads: usize,
+    warps: usize,
     /// Stretches of both sides under way in shared memory, in bytes.
     shared: usize,
     /// Products a multiprocessor makes in a clock where there is enough to do.
     speed: f64,
 }
 
-const fn f16(kernel: &'static str, m: usize, n: usize, speed: f64) -> Tile {
-    Tile { kernel, m, n, threads: 128, shared: 4 * (m + n) * STRETCH * 2, speed }
+/// Products that a multiprocessor's tensor cores make in a clock, as `mma.sync` has them, and bytes that its shared
+/// memory moves in one: Hopper's.
+const MMA: f64 = 1270.;
+const SHARED: f64 = 128.;
+
+/// Of what these allow, what is reached: a guess.
+const REACHED: f64 = 0.85;
+
+/// A tile of m×n by warps of warp_m×warp_n.
+const fn f16(kernel: &'static str, [m, n]: [usize; 2], [warp_m, warp_n]: [usize; 2]) -> Tile {
+    let warps = m / warp_m * (n / warp_n);
+    // Of one channel every warp reads its rows of both sides, which were written once.
+    let bytes = (2 * (warps * (warp_m + warp_n) + m + n)) as f64;
+    let by_shared = (m * n) as f64 / (bytes / SHARED);
+    let speed = REACHED * if by_shared < MMA { by_shared } else { MMA };
+    Tile { kernel, m, n, warps, shared: 4 * (m + n) * STRETCH * 2, speed }
 }
 
-/// Speeds are guesses: not measured.
-const F16: [Tile; 5] = [
-    f16("product_f16_128x160", 128, 160, 900.),
-    f16("product_f16_64x160", 64, 160, 850.),
-    f16("product_f16_128x128", 128, 128, 880.),
-    f16("product_f16_128x64", 128, 64, 760.),
-    f16("product_f16_64x64", 64, 64, 600.),
+const F16: [Tile; 6] = [
+    f16("product_f16_128x160_4", [128, 160], [64, 80]),
+    f16("product_f16_128x160_8", [128, 160], [64, 40]),
+    f16("product_f16_64x160_4", [64, 160], [32, 80]),
+    f16("product_f16_128x128_4", [128, 128], [64, 64]),
+    f16("product_f16_128x64_4", [128, 64], [64, 32]),
+    f16("product_f16_64x64_4", [64, 64], [32, 32]),
 ];
 
+/// Speeds are guesses.
 const F32: [Tile; 2] = [
-    Tile { kernel: "product_f32_128x128", m: 128, n: 128, threads: 256, shared: 0, speed: 90. },
-    Tile { kernel: "product_f32_64x64", m: 64, n: 64, threads: 64, shared: 0, speed: 60. },
+    Tile { kernel: "product_f32_128x128", m: 128, n: 128, warps: 8, shared: 0, speed: 90. },
+    Tile { kernel: "product_f32_64x64", m: 64, n: 64, warps: 2, shared: 0, speed: 60. },
 ];
 
 /// A tile, and into how many parts the sums over k are cut, so that there is work for the whole card.
@@ -47,8 +62,9 @@ pub struct Way {
     pub slices: usize,
 }
 
-/// Blocks that a multiprocessor has at once.
-const AT_ONCE: usize = 2;
+/// Warps that a multiprocessor is busy with; how much longer fewer take, that wait for memory now and then.
+const ENOUGH_WARPS: usize = 8;
+const WAITING: f64 = 1.3;
 
 /// Clocks until a block's first stretch is there and after its last.
 const START: f64 = 2000.;
@@ -69,7 +85,7 @@ fn wished() -> Option<&'static (String, usize)> {
 }
 
 impl Way {
-    /// stretches: of k. whole: it is not cut. What `TXT2IMG_WAY` names, as in `product_f16_64x64:4`, is
+    /// stretches: of k. whole: it is not cut. What `TXT2IMG_WAY` names, as in `product_f16_64x64_4:2`, is
     /// taken where it can be: benches compare ways like that.
     pub fn fastest(
         dtype: DType,
@@ -79,7 +95,7 @@ impl Way {
         whole: bool,
         device: &CudaDevice,
     ) -> Result<Self> {
-        let multiprocessors = Card::of(device)?.multiprocessors;
+        let card = Card::of(device)?;
         let tiles: &[Tile] = if dtype == DType::F16 { &F16 } else { &F32 };
         let cuts: &[usize] = if whole { &[1] } else { &[1, 2, 3, 4, 6, 8, 12, 16] };
         let ways = tiles.iter().flat_map(|&tile| cuts.iter().map(move |&slices| Self { tile, slices }));
@@ -90,26 +106,35 @@ impl Way {
                 return Ok(way);
             }
         }
-        let clocks = |way: &Self| way.clocks(m, n, stretches, multiprocessors);
-        let fastest = ways.min_by(|a, b| clocks(a).total_cmp(&clocks(b)));
-        Ok(fastest.unwrap_or(Self { tile: tiles[0], slices: 1 }))
+        let mut fastest = (f64::INFINITY, Self { tile: tiles[0], slices: 1 });
+        for way in ways {
+            let clocks = way.clocks(m, n, stretches, &card)?;
+            if clocks < fastest.0 {
+                fastest = (clocks, way);
+            }
+        }
+        Ok(fastest.1)
     }
 
-    fn clocks(&self, m: usize, n: usize, stretches: usize, multiprocessors: usize) -> f64 {
+    fn clocks(&self, m: usize, n: usize, stretches: usize, card: &Card) -> Result<f64> {
         let Self { tile, slices } = self;
         let blocks = m.div_ceil(tile.m) * n.div_ceil(tile.n) * slices;
         let block = (tile.m * tile.n * STRETCH * stretches.div_ceil(*slices)) as f64 / tile.speed + START;
-        // A block alone on its multiprocessor has it wait for memory now and then.
-        let alone = if blocks <= multiprocessors { 1.3 } else { 1. };
-        let rounds =
-            blocks.div_ceil(multiprocessors).next_multiple_of(if blocks > multiprocessors { AT_ONCE } else { 1 });
+        let at_once = card.blocks_at_once(tile.kernel, tile.warps * LANES, tile.shared)?;
+        let together = |blocks: usize| {
+            let waiting = if blocks * tile.warps < ENOUGH_WARPS { WAITING } else { 1. };
+            blocks as f64 * block * waiting
+        };
+        // Of the multiprocessor that has most.
+        let each = blocks.div_ceil(card.multiprocessors);
         let adding = if *slices > 1 { KERNEL + (2 * 4 * slices * m * n) as f64 / BYTES } else { 0. };
-        rounds as f64 * block * alone + adding
+        Ok((each / at_once) as f64 * together(at_once) + together(each % at_once) + adding)
     }
 
     /// The blocks that make all of y.
     pub fn grid(&self, m: usize, n: usize) -> Grid {
-        let Tile { threads, shared, .. } = self.tile;
-        Grid { blocks: [m.div_ceil(self.tile.m), n.div_ceil(self.tile.n), self.slices], threads: [threads, 1], shared }
+        let Tile { warps, shared, .. } = self.tile;
+        let blocks = [m.div_ceil(self.tile.m), n.div_ceil(self.tile.n), self.slices];
+        Grid { blocks, threads: [warps * LANES, 1], shared }
     }
 }

@@ -154,8 +154,8 @@ template <int BM, int BN, int WM, int WN, int STAGES>
 __device__ __forceinline__ void product_f16(const Product& p) {
     constexpr int BK = 32, CHUNKS = BK / EIGHT;  // of 16 bytes, in a row
     constexpr int THREADS = LANES * (BM / WM) * (BN / WN), PASS = THREADS / CHUNKS;
-    constexpr int MI = WM / 16, NI = WN / 8;
-    static_assert(BM % PASS == 0 && BN % PASS == 0 && WM % 16 == 0 && WN % 16 == 0, "tiles are whole");
+    constexpr int MI = WM / 16, NI = WN / 8, TIMES_M = BM / PASS, TIMES_N = (BN + PASS - 1) / PASS;
+    static_assert(BM % PASS == 0 && WM % 16 == 0 && WN % 8 == 0, "tiles are whole");
 
     __half* shared = card::dynamic_shared<__half>();  // STAGES of (BM + BN, BK)
     const unsigned thread = threadIdx.x, lane = thread % LANES, warp = thread / LANES;
@@ -171,15 +171,14 @@ __device__ __forceinline__ void product_f16(const Product& p) {
     static_assert(PASS % (2 * CHUNKS) == 0, "rows a pass apart lie alike");
     const unsigned own = place(row, chunk);
     const int k = p.window * p.window * p.c;
-    int y_of[BM / PASS], x_of[BM / PASS], x_at[BM / PASS];
-    for (int i = 0; i < BM / PASS; i++) {
+    int y_of[TIMES_M], x_of[TIMES_M], x_at[TIMES_M], weight_at[TIMES_N];
+    for (int i = 0; i < TIMES_M; i++) {
         const int m = block_m + row + i * PASS;
         const Corner from = corner(p, min(m, p.m - 1));
         y_of[i] = m < p.m ? from.y : p.h, x_of[i] = from.x;  // p.h: outside
         x_at[i] = int(from.offset / EIGHT) + (from.y * p.w + from.x) * (p.c / EIGHT) + int(chunk);
     }
-    int weight_at[BN / PASS];
-    for (int i = 0; i < BN / PASS; i++) {
+    for (int i = 0; i < TIMES_N; i++) {
         // Columns behind the last one are made, of what is there, and not stored.
         weight_at[i] = min(block_n + int(row) + i * PASS, p.n - 1) * (k / EIGHT) + int(chunk);
     }
@@ -193,7 +192,7 @@ __device__ __forceinline__ void product_f16(const Product& p) {
     int x_point, weight_point;
     auto look = [&] {
         inside = 0;
-        for (int i = 0; i < BM / PASS; i++) {
+        for (int i = 0; i < TIMES_M; i++) {
             const bool is_inside = unsigned(y_of[i] + coming.row) < unsigned(p.h) && unsigned(x_of[i] + coming.column) < unsigned(p.w);
             inside |= unsigned(is_inside) << i;
         }
@@ -208,11 +207,12 @@ __device__ __forceinline__ void product_f16(const Product& p) {
         const int channel = coming.channel / EIGHT;
         // What is not valid is not read, wherever it would be.
 #pragma unroll
-        for (int i = 0; i < BM / PASS; i++) {
+        for (int i = 0; i < TIMES_M; i++) {
             card::cp_async16(to + i * PASS * BK, x + (x_at[i] + x_point + channel), exists && inside >> i & 1);
         }
 #pragma unroll
-        for (int i = 0; i < BN / PASS; i++) {
+        for (int i = 0; i < TIMES_N; i++) {
+            if ((i + 1) * PASS > BN && int(row) + i * PASS >= BN) break;  // asked for the last time only
             card::cp_async16(to + (BM + i * PASS) * BK, weight + (weight_at[i] + weight_point + channel), exists);
         }
         card::cp_async_commit();
@@ -249,9 +249,14 @@ __device__ __forceinline__ void product_f16(const Product& p) {
             }
 #pragma unroll
             for (int ni = 0; ni < NI; ni += 2) {
-                // Columns 0–7: both halves of k; then columns 8–15.
+                // Columns 0–7: both halves of k; then columns 8–15, if there are so many.
+                const __half* right = from + ni * 8 * BK + (right_at ^ step * 2 * EIGHT);
+                if (ni + 1 == NI) {
+                    card::ldmatrix_x2(b[ni], right);
+                    break;
+                }
                 uint32_t both[4];
-                card::ldmatrix_x4(both, from + ni * 8 * BK + (right_at ^ step * 2 * EIGHT));
+                card::ldmatrix_x4(both, right);
                 b[ni][0] = both[0], b[ni][1] = both[1], b[ni + 1][0] = both[2], b[ni + 1][1] = both[3];
             }
 #pragma unroll
@@ -267,8 +272,8 @@ __device__ __forceinline__ void product_f16(const Product& p) {
 
     // Sums lie scattered over the lanes: through shared memory, 16 rows at a time, into rows of eight. So wide a pitch has
     // eight rows in different banks.
-    constexpr int PITCH = WN + EIGHT, ACROSS = WN / EIGHT, TIMES = 16 * ACROSS / LANES;
-    static_assert(16 * ACROSS % LANES == 0, "every lane has as many");
+    constexpr int PITCH = WN % 16 == 0 ? WN + EIGHT : WN, ACROSS = WN / EIGHT;
+    constexpr int ALL = 16 * ACROSS, TIMES = (ALL + LANES - 1) / LANES;
     static_assert(THREADS / LANES * 16 * PITCH * sizeof(float) <= STAGES * (BM + BN) * BK * sizeof(__half), "fits");
     float* strip = card::dynamic_shared<float>() + warp * 16 * PITCH;
     // The usual way, with the residual asked for before it is needed; and the others.
@@ -282,7 +287,7 @@ __device__ __forceinline__ void product_f16(const Product& p) {
             for (int t = 0; t < TIMES; t++) {
                 const int i = lane + t * LANES, m = m0 + i / ACROSS, n = n0 + i % ACROSS * EIGHT;
                 const uint4* from = static_cast<const uint4*>(p.residual) + (size_t(m) * p.n + n) / EIGHT;
-                if (m < p.m && n < p.n) residual[t] = *from;
+                if (i < ALL && m < p.m && n < p.n) residual[t] = *from;
             }
         }
         __syncwarp();
@@ -297,7 +302,7 @@ __device__ __forceinline__ void product_f16(const Product& p) {
 #pragma unroll
             for (int t = 0; t < TIMES; t++) {
                 const int i = lane + t * LANES, m = m0 + i / ACROSS, n = n0 + i % ACROSS * EIGHT;
-                if (m >= p.m || n >= p.n) continue;
+                if (i >= ALL || m >= p.m || n >= p.n) continue;
                 float eight[EIGHT];
                 load8(eight, strip + i / ACROSS * PITCH + i % ACROSS * EIGHT);
                 if (p.residual) {
@@ -309,7 +314,7 @@ __device__ __forceinline__ void product_f16(const Product& p) {
             }
         } else {
 #pragma unroll 1
-            for (int i = lane; i < 16 * ACROSS; i += LANES) {
+            for (int i = lane; i < ALL; i += LANES) {
                 const int m = m0 + i / ACROSS, n = n0 + i % ACROSS * EIGHT;
                 if (m >= p.m || n >= p.n) continue;
                 float eight[EIGHT];
@@ -432,14 +437,17 @@ __device__ __forceinline__ void product_rows(const Product& p) {
     }
 }
 
-#define PRODUCT_F16(BM, BN, WM, WN, STAGES)                                                                   \
-    extern "C" __global__ void __launch_bounds__(LANES * (BM / WM) * (BN / WN))                              \
-        product_f16_##BM##x##BN(const Product p) { product_f16<BM, BN, WM, WN, STAGES>(p); }
-PRODUCT_F16(128, 160, 64, 80, 4)
-PRODUCT_F16(64, 160, 32, 80, 4)
-PRODUCT_F16(128, 128, 64, 64, 4)
-PRODUCT_F16(128, 64, 64, 32, 4)
-PRODUCT_F16(64, 64, 32, 32, 4)
+// WARPS of them make a tile, and of those a multiprocessor of Hopper's has so many.
+#define PRODUCT_F16(BM, BN, WARPS, WM, WN, TILES)                                                   \
+    extern "C" __global__ void __launch_bounds__(LANES * WARPS, TILES)                              \
+        product_f16_##BM##x##BN##_##WARPS(const Product p) { product_f16<BM, BN, WM, WN, 4>(p); }  \
+    static_assert(WARPS == (BM / WM) * (BN / WN), "as many");
+PRODUCT_F16(128, 160, 4, 64, 80, 2)
+PRODUCT_F16(128, 160, 8, 64, 40, 1)
+PRODUCT_F16(64, 160, 4, 32, 80, 3)
+PRODUCT_F16(128, 128, 4, 64, 64, 2)
+PRODUCT_F16(128, 64, 4, 64, 32, 4)
+PRODUCT_F16(64, 64, 4, 32, 32, 6)
 
 extern "C" __global__ void __launch_bounds__(256) product_f32_128x128(const Product p) { product_f32<128, 128>(p); }
 extern "C" __global__ void __launch_bounds__(64) product_f32_64x64(const Product p) { product_f32<64, 64>(p); }
