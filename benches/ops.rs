@@ -7,7 +7,7 @@
 mod support;
 
 use candle_core::{DType, Result, Tensor};
-use support::{device, median, place, random, relative_rms, take, weight};
+use support::{device, median_with, place, random, relative_rms, take, weight};
 use txt2img::ops::{self, Conv2d, Geglu, GroupNorm, LayerNorm, Linear, Products};
 
 /// 3×3 convolutions: (calls a step, B, side, C_in, C_out); the last four are the decoder's, for one picture.
@@ -47,7 +47,7 @@ const LINEARS: [(usize, usize, usize, usize); 9] = [
     (5, 512, 5120, 1280),
     (6, 128, 1280, 1280),
     (10, 154, 768, 1280),
-    (22, 1, 1280, 1280),
+    (1, 1, 1280, 20160),
 ];
 
 /// GEGLU: (calls a step, rows, C).
@@ -81,9 +81,10 @@ fn main() -> anyhow::Result<()> {
         let name = format!("conv 3×3 {b}×{side}²×{c_in} → {c_out}");
         let flop = 18. * (b * side * side * c_in * c_out) as f64;
         table.line(&name, calls, flop, || {
-            let (x, w, bias) = (random(&[b, side, side, c_in])?, weight(&[c_out, c_in, 3, 3])?, random(&[c_out])?);
+            let (x, w, bias) =
+                (map(products, &[b, side, side, c_in])?, weight(&[c_out, c_in, 3, 3])?, random(&[c_out])?);
             let conv = Conv2d::new(products, &w, &bias, 1)?;
-            Ok((move |x: &Tensor| conv.forward(x), x, move |x: &Tensor| ops::conv3x3_plain(x, &w, &bias, 1)))
+            Ok((move |x: &Tensor| conv.forward(x), x, move |x: &Tensor| ops::conv3x3_plain(&plain(x)?, &w, &bias, 1)))
         })?;
     }
     for (calls, n, c_in, c_out) in LINEARS {
@@ -122,20 +123,26 @@ fn main() -> anyhow::Result<()> {
         let (weight, bias) = (random(&[c])?, random(&[c])?);
         table.line(&format!("group norm, silu {b}×{side}²×{c}"), 1, 10. * (b * side * side * c) as f64, || {
             let norm = GroupNorm::new(products, &weight, &bias, 1e-5)?;
-            let plain = move |x: &Tensor| ops::group_norm_plain(x, &weight, &bias, 1e-5)?.silu();
-            Ok((move |x: &Tensor| norm.forward_silu(x), random(&[b, side, side, c])?, plain))
+            let plain = move |x: &Tensor| ops::group_norm_plain(&plain(x)?, &weight, &bias, 1e-5)?.silu();
+            Ok((move |x: &Tensor| norm.forward_silu(x), map(products, &[b, side, side, c])?, plain))
         })?;
         let (weight, bias) = (random(&[c])?, random(&[c])?);
         table.line(&format!("layer norm {b}×{side}²×{c}"), 1, 8. * (b * side * side * c) as f64, || {
             let norm = LayerNorm::new(products, &weight, &bias)?;
-            let plain = move |x: &Tensor| ops::layer_norm_plain(x, &weight, &bias);
-            Ok((move |x: &Tensor| norm.forward(x), random(&[b, side * side, c])?, plain))
+            let plain = move |x: &Tensor| ops::layer_norm_plain(&plain(x)?, &weight, &bias);
+            Ok((move |x: &Tensor| norm.forward(x), map(products, &[b, side * side, c])?, plain))
         })?;
     }
     Ok(())
 }
 
-/// Random numbers, as the layer before would give them.
+/// Random numbers, as maps are kept between layers.
+fn map(products: Products, shape: &[usize]) -> Result<Tensor> {
+    let x = random(shape)?;
+    if x.device().is_cuda() { operand(products, shape) } else { Ok(x) }
+}
+
+/// Random numbers, as the layer before would give them to a product.
 fn operand(products: Products, shape: &[usize]) -> Result<Tensor> {
     let x = random(shape)?;
     x.to_dtype(match products {
@@ -154,7 +161,7 @@ fn plain(x: &Tensor) -> Result<Tensor> {
 fn peak(products: Products) -> Result<f64> {
     let (n, c) = if random(&[1])?.device().is_cuda() { (8192, 4096) } else { (1536, 512) };
     let (x, linear) = (operand(products, &[n, c])?, Linear::new(products, &weight(&[c, c])?, None)?);
-    Ok(2. * (n * c * c) as f64 / median(50, || linear.forward(&x))? / 1e9)
+    Ok(2. * (n * c * c) as f64 / median_with(50, &x, |x| linear.forward(x))? / 1e9)
 }
 
 struct Table {
@@ -183,7 +190,7 @@ impl Table {
         let error = relative_rms(&kernel(&x)?, &plain(&x)?)?;
         let limit = if self.products == Products::Half { 1e-2 } else { 1e-5 };
         assert!(error < limit, "{name}: relative RMS error {error:.1e}");
-        let seconds = median(5, || kernel(&x))?;
+        let seconds = median_with(5, &x, kernel)?;
         let rate = flop / seconds / 1e9;
         let share = 100. * rate / self.peak;
         println!("| {name} | {calls} | {:.3} | {rate:.0} | {share:.0}% | {error:.0e} |", 1e3 * seconds);

@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use std::sync::OnceLock;
 use std::time::Instant;
 use txt2img::device::Choices;
+use txt2img::ops::Replay;
 use txt2img::rng::Rng;
 
 /// The words of the command line: whether `word` is among them, which then is taken out.
@@ -47,23 +48,35 @@ pub fn weight(shape: &[usize]) -> Result<Tensor> {
     random(shape)? * (inputs as f64).powf(-0.5)
 }
 
-/// Median seconds of a few calls, after some to warm up. A card is given several calls at a time, as in a run: what it
-/// takes to ask for one goes on beside them.
+/// Median seconds of a few calls, after two to warm up.
 pub fn median<T>(calls: usize, f: impl Fn() -> Result<T>) -> Result<f64> {
-    let device = chosen();
-    let at_a_time = if device.is_cuda() { 10 } else { 1 };
     let round = || -> Result<f64> {
         let start = Instant::now();
-        for _ in 0..at_a_time {
-            f()?;
-        }
-        device.synchronize()?;
-        Ok(start.elapsed().as_secs_f64() / f64::from(at_a_time))
+        f()?;
+        chosen().synchronize()?;
+        Ok(start.elapsed().as_secs_f64())
     };
+    round()?;
     round()?;
     let mut seconds = (0..calls).map(|_| round()).collect::<Result<Vec<_>>>()?;
     seconds.sort_by(f64::total_cmp);
     Ok(seconds[calls / 2])
+}
+
+/// Calls that a card is given at a time, recorded as a step's are: to ask for one takes longer than many a kernel.
+const RECORDED: usize = 20;
+
+/// Median seconds of one of a few calls with x, after some to warm up.
+pub fn median_with(calls: usize, x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<f64> {
+    if !chosen().is_cuda() {
+        return median(calls, || f(x));
+    }
+    let replay = Replay::default();
+    let many = |x: &[&Tensor]| {
+        (1..RECORDED).try_for_each(|_| f(x[0]).map(drop))?;
+        f(x[0])
+    };
+    Ok(median(calls, || replay.run(&[x], None, many))? / RECORDED as f64)
 }
 
 /// Root mean square of the difference, relative to the expected.
