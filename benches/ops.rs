@@ -66,6 +66,9 @@ const ATTENTIONS: [(usize, usize, usize, usize, usize, usize); 9] = [
     (1, 1, 4096, 4096, 1, 512),
 ];
 
+/// A step of PLMS: how many eps it adds up, and how many numbers each has.
+const EPS: [usize; 2] = [4, 16384];
+
 /// Norms: (B, side, C).
 const NORMS: [(usize, usize, usize); 5] = [(2, 64, 320), (2, 32, 640), (2, 16, 1280), (2, 8, 2560), (1, 256, 256)];
 
@@ -133,6 +136,11 @@ fn main() -> anyhow::Result<()> {
             Ok((move |x: &Tensor| norm.forward(x), map(products, &[b, side * side, c])?, plain))
         })?;
     }
+    let [n, numbers] = EPS;
+    table.line(&format!("sum of {n}×{numbers}"), 1, 2. * (n * numbers) as f64, || {
+        let terms = move |x: &Tensor| ops::weighted_sum(&vec![(x, 0.3); n]);
+        Ok((terms, random(&[numbers])?, move |x: &Tensor| ops::weighted_sum_plain(&vec![(x, 0.3); n])))
+    })?;
     Ok(())
 }
 

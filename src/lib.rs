@@ -64,6 +64,8 @@ pub mod hexadecimal;
 
 pub mod ranges;
 
+pub mod unfinished;
+
 pub mod checkpoint;
 
 pub mod config;

@@ -109,8 +109,8 @@ fn what_is_drawn_before_the_model_is_hashed_has_its_hash() {
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
     said.find(|line| line.as_ref().unwrap().contains(r#""event":"batch""#)).unwrap().unwrap();
     interrupt(&child);
-    said.for_each(|line| drop(line.unwrap()));
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let said: Vec<_> = said.map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said:?}");
     let report: Value = serde_json::from_slice(&fs::read(run.path("report.json")).unwrap()).unwrap();
     let pictures = report["pictures"].as_array().unwrap();
     assert!(!pictures.is_empty());

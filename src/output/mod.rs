@@ -23,7 +23,7 @@ mod yuv;
 pub use axis::Axis;
 pub use blur::blur;
 pub use folder::{Begun, Folder, Grids, Name, Names, Numbering, Opening, Overview, Terms};
-pub use folder::{held, of_shard, suffixed, unfinished};
+pub use folder::{of_shard, suffixed};
 pub use format::{Format, record};
 pub use grid::grid;
 pub use hash::{sha256, sha256_of};

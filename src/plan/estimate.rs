@@ -156,7 +156,7 @@ impl Estimate {
                 let shown = folder.lacking_grids().map(|grid| grids.pictures(grid, n).len()).sum();
                 (shown, grids.every as f64 * largest)
             }
-            Some(Overview::Sweep) if !folder.has_page() => (n, MOST_SHEET),
+            Some(Overview::Sweep) if !folder.has_sweep() => (n, MOST_SHEET),
             _ => (0, 0.),
         };
         // A single picture is its own grid.

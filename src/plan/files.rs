@@ -44,7 +44,7 @@ pub fn rows(job: &Job, folder: &Folder, finished: &HashSet<usize>) -> Vec<Row> {
             first.into_iter().for_each(|grid| file("grid", path(names.grid(grid))));
             last.filter(|_| last != first).into_iter().for_each(|grid| file("last grid", path(names.grid(grid))));
         }
-        Some(Overview::Sweep) if !folder.has_page() => {
+        Some(Overview::Sweep) if !folder.has_sweep() => {
             file("sheet", path(names.sheet()));
             file("page", path(names.page()));
         }

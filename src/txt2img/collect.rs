@@ -22,8 +22,8 @@ pub fn collect(outdir: &Path, watcher: Watcher) -> Result<End> {
     ensure!(whole.len() == n, "{}", what_is_missing(&folder, &whole, &changed));
     let is_swept = folder.run().overview == Some(Overview::Sweep);
     ensure!(
-        !is_swept || folder.has_page(),
-        "all {n} pictures are there, but not the page or the sheet; --resume writes it"
+        !is_swept || folder.has_sweep(),
+        "all {n} pictures are there, but their page or their sheet is missing; --resume makes it again"
     );
     if let Some(Overview::Grids(grids)) = folder.run().overview {
         for grid in folder.lacking_grids().collect::<Vec<_>>() {

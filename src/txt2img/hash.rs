@@ -2,26 +2,23 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::demo;
-use crate::interrupt;
 use crate::job::{Ckpt, Job};
 use crate::output::{sha256, sha256_of};
 use anyhow::Result;
 use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
 
 /// A hash that is there, or will be.
 #[derive(Default)]
 pub struct Hash<'scope> {
     /// In the making.
-    coming: Option<Coming<'scope>>,
-    /// None if nobody wants it.
+    coming: Option<ScopedJoinHandle<'scope, Result<Option<String>>>>,
+    /// Whether somebody may ask for it yet.
+    is_wanted: Arc<AtomicBool>,
+    /// None if nothing will tell of it.
     known: Option<String>,
-}
-
-struct Coming<'scope> {
-    checkpoint: &'scope Checkpoint,
-    /// None if Ctrl-C was pressed before it was done.
-    made: ScopedJoinHandle<'scope, Result<Option<String>>>,
 }
 
 impl<'scope> Hash<'scope> {
@@ -33,11 +30,13 @@ impl<'scope> Hash<'scope> {
             return Self::default();
         }
         if job.ckpt == Ckpt::Demo {
-            return Self { coming: None, known: Some(sha256_of(demo::WEIGHTS)) };
+            return Self { coming: None, is_wanted: Arc::default(), known: Some(sha256_of(demo::WEIGHTS)) };
         }
-        let goes_on = || interrupt::check().is_ok();
-        let made = scope.spawn(move || sha256(checkpoint.path(), &goes_on));
-        Self { coming: Some(Coming { checkpoint, made }), known: None }
+        // Ctrl-C does not stop it: what was drawn until then is saved with it.
+        let is_wanted = Arc::new(AtomicBool::new(true));
+        let goes_on = is_wanted.clone();
+        let coming = scope.spawn(move || sha256(checkpoint.path(), &|| goes_on.load(Ordering::Relaxed)));
+        Self { coming: Some(coming), is_wanted, known: None }
     }
 
     /// The hash, waited for if need be.
@@ -45,13 +44,15 @@ impl<'scope> Hash<'scope> {
     /// # Errors
     /// When the model's files cannot be read.
     pub fn get(&mut self) -> Result<Option<String>> {
-        if let Some(Coming { checkpoint, made }) = self.coming.take() {
-            self.known = match made.join().unwrap_or_else(|panic| resume_unwind(panic))? {
-                // A picture that was drawn before Ctrl-C is saved as if nobody had pressed it.
-                None => sha256(checkpoint.path(), &|| true)?,
-                made => made,
-            };
+        if let Some(coming) = self.coming.take() {
+            self.known = coming.join().unwrap_or_else(|panic| resume_unwind(panic))?;
         }
         Ok(self.known.clone())
+    }
+}
+
+impl Drop for Hash<'_> {
+    fn drop(&mut self) {
+        self.is_wanted.store(false, Ordering::Relaxed);
     }
 }

@@ -2,14 +2,15 @@
 
 use super::run::Drawn;
 use crate::job::Job;
-use crate::output;
+use crate::output::suffixed;
 use crate::progress::Progress;
 use crate::safety::Verdict;
+use crate::unfinished::{self, folder_of};
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf, absolute};
 use tempfile::NamedTempFile;
 
@@ -50,7 +51,7 @@ impl Report {
         if !folder.exists() && will_be().with_context(|| cannot(path))? {
             return Ok(());
         }
-        held(path).map(drop)
+        begun(path).map(drop)
     }
 
     /// Of a run that goes on, it says also what the last report said of pictures that are `finished`. run: its id.
@@ -64,7 +65,7 @@ impl Report {
         let is_ours = last.as_ref().is_none_or(|(whose, _)| whose == run);
         ensure!(is_ours, "{}: what is there is not of this run; name another", cannot(path));
         let last = last.map(|(_, pictures)| pictures);
-        let mut file = BufWriter::new(held(path)?);
+        let mut file = BufWriter::new(begun(path)?);
         write!(file, "{{\"run\": \"{run}\", \"pictures\": [").with_context(|| cannot(path))?;
         let replaces = last.is_some();
         let number = |picture: &Value| picture["number"].as_u64().map(|number| number as usize);
@@ -93,10 +94,8 @@ impl Report {
         writeln!(file, "\n], \"finished\": {}}}", is_finished && !lacks_some).with_context(|| cannot(&path))?;
         let file = file.into_inner().map_err(|error| error.into_error()).with_context(|| cannot(&path))?;
         file.as_file().sync_data().with_context(|| cannot(&path))?;
-        if replaces {
-            return file.persist(&path).map(drop).map_err(|error| error.error).with_context(|| cannot(&path));
-        }
-        put(file, &path, progress).with_context(|| cannot(&path))
+        let put = if replaces { unfinished::replace(file, &path) } else { put(file, &path, progress) };
+        put.with_context(|| cannot(&path))
     }
 }
 
@@ -111,28 +110,20 @@ impl Open {
 /// Gives a report its name, or the first free one of those with -2, -3, … added.
 fn put(mut file: NamedTempFile, path: &Path, progress: &Progress) -> io::Result<()> {
     let mut name = path.to_owned();
-    for n in 2.. {
-        match file.persist_noclobber(&name) {
-            Err(taken) if taken.error.kind() == ErrorKind::AlreadyExists => file = taken.file,
-            put => {
-                if name != path {
-                    let (path, name) = (path.display(), name.display());
-                    progress.note(&format!("somebody else has made '{path}' by now; the report is '{name}'"));
-                }
-                return put.map(drop).map_err(|error| error.error);
-            }
-        }
-        name = output::suffixed(path, &format!("-{n}"));
+    let mut n = 1;
+    while let Some(taken) = unfinished::put(file, &name)? {
+        (file, n) = (taken, n + 1);
+        name = suffixed(path, &format!("-{n}"));
+    }
+    if n > 1 {
+        let (path, name) = (path.display(), name.display());
+        progress.note(&format!("somebody else has made '{path}' by now; the report is '{name}'"));
     }
     Ok(())
 }
 
-fn held(path: &Path) -> Result<NamedTempFile> {
-    output::held(folder_of(path)).map_err(|error| anyhow!("{}: {}", cannot(path), error.kind()))
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+fn begun(path: &Path) -> Result<NamedTempFile> {
+    unfinished::locked(folder_of(path)).map_err(|error| anyhow!("{}: {}", cannot(path), error.kind()))
 }
 
 /// Of which run a report of ours is, and what it says, if the file is one.

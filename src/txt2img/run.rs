@@ -3,7 +3,7 @@
 use super::contexts::Contexts;
 use super::course::Task;
 use super::load;
-use super::watch::{Watched, is_finite};
+use super::watch::Watched;
 use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
 use crate::device::Unit;
@@ -379,4 +379,12 @@ fn send_previews(pictures: &SyncSender<Finished>, watched: &Watched, task: &Task
 fn start(noise: &mut dyn Noise, batch: usize, job: &Job, unit: &Unit, settings: &Settings) -> Result<Tensor> {
     let shape = (batch, settings.latent_height, settings.latent_width, job.config.unet.in_channels);
     Ok(noise.randn_latents(shape, &unit.device)?)
+}
+
+/// Whether all values are numbers.
+fn is_finite(x: &Tensor) -> candle_core::Result<bool> {
+    // NaN and infinities survive a sum, and a sum of finite f32 is finite in f64. Row by row: cards add up rows beside
+    // each other.
+    let sum = x.to_dtype(DType::F64)?.flatten_to(1)?.flatten_from(1)?.sum(1)?.sum_all()?;
+    Ok(sum.to_scalar::<f64>()?.is_finite())
 }

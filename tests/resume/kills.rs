@@ -87,7 +87,8 @@ fn a_sheet_that_is_gone_is_made_again() {
     let before = content(&run, "out");
     for file in ["sweep-0000.png", "sweep-0000.html"] {
         fs::remove_file(run.path("out").join(file)).unwrap();
-        into(&run, "out", &["--collect"]).fails_with("but not the page or the sheet; --resume writes it");
+        into(&run, "out", &["--collect"])
+            .fails_with("but their page or their sheet is missing; --resume makes it again");
         resume(&run, "out", &sweep).ok();
         assert!(content(&run, "out") == before);
         into(&run, "out", &["--collect"]).ok();
@@ -97,11 +98,14 @@ fn a_sheet_that_is_gone_is_made_again() {
 #[test]
 fn an_outdir_that_is_taken_away_does_not_come_back() {
     let run = TestRun::new();
-    let mut child = start(into(&run, "out", &["--n_iter", "100000"]));
-    wait_for(&run, "out/samples/00002.png");
-    fs::rename(run.path("out"), run.path("away")).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(1));
-    assert!(!run.path("out").exists());
+    for flags in [&["--skip_grid"][..], &["--save_intermediates", "1"]] {
+        let mut child = start(into(&run, "out", &[&["--n_iter", "100000"], flags].concat()));
+        wait_for(&run, "out/samples/00002.png");
+        fs::rename(run.path("out"), run.path("away")).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(1));
+        assert!(!run.path("out").exists());
+        fs::remove_dir_all(run.path("away")).unwrap();
+    }
 }
 
 #[test]

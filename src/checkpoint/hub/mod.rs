@@ -202,7 +202,7 @@ impl<'a> Visit<'a> {
         let about = self.client.about(&url)?;
         let blob = self.shelf.blob(&about.etag)?;
         let mut download = Download { file: file.to_string(), done: 0, size: about.size };
-        let _held = Transfer { client: &self.client, url: &url, about: &about }.run(&blob, &mut |done| {
+        let _lock = Transfer { client: &self.client, url: &url, about: &about }.run(&blob, &mut |done| {
             download.done = done;
             report(&download);
         })?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use hf_hub::{Cache, CacheRepo};
 
-use crate::output::unfinished;
+use crate::unfinished;
 
 pub(super) struct Shelf {
     repo: CacheRepo,
@@ -34,8 +34,9 @@ impl Shelf {
         let of = |commit: &str| self.repo.pointer_path(commit);
         let named = fs::read_to_string(self.folder.join("refs").join(&self.revision)).ok();
         let commit = named.unwrap_or_else(|| self.revision.clone());
-        let is_plain = !commit.trim().is_empty() && commit.trim().bytes().all(|byte| byte.is_ascii_alphanumeric());
-        Some(of(commit.trim())).filter(|folder| is_plain && folder.is_dir())
+        let commit = commit.trim();
+        let is_plain = !commit.is_empty() && commit.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        Some(of(commit)).filter(|folder| is_plain && folder.is_dir())
     }
 
     /// The files at the revision that are there.
@@ -55,7 +56,8 @@ impl Shelf {
         Ok(blob)
     }
 
-    /// Makes a blob the file of that name; the path it has from now on. Nobody else may be at the same blob.
+    /// Makes a blob the file of that name; the path it has from now on. Nobody else may be at the same blob,
+    /// which the lock of its transfer sees to, where there are locks.
     pub(super) fn place(&self, blob: &Path, commit: &str, file: &str) -> Result<PathBuf> {
         let path = self.repo.pointer_path(commit).join(file);
         let folder = path.parent().unwrap_or(&path);
@@ -71,13 +73,12 @@ impl Shelf {
             return Ok(());
         }
         let name = || -> io::Result<()> {
-            let folder = path.parent().unwrap_or(&path);
-            fs::create_dir_all(folder)?;
-            // As a whole or not at all: others may read it at any time.
-            let mut file = unfinished(folder)?;
+            fs::create_dir_all(path.parent().unwrap_or(&path))?;
+            // As a whole or not at all, as others may read it at any time; and not among them, who take all in `refs` for
+            // revisions.
+            let mut file = unfinished::new(&self.folder)?;
             file.write_all(commit.as_bytes())?;
-            file.persist(&path)?;
-            Ok(())
+            unfinished::replace(file, &path)
         };
         name().with_context(|| cannot_write(&path))
     }

@@ -33,22 +33,19 @@ pub(super) struct Transfer<'a> {
     pub(super) about: &'a About,
 }
 
-/// A blob that is nobody else's for now.
-pub(super) struct Held(#[expect(dead_code, reason = "it is closed when it is dropped")] File);
-
 impl Transfer<'_> {
-    /// Fetches the file to `blob`, unless it is there; `report` is told how many bytes there are so far. While what
-    /// comes back is kept, other programs leave the blob alone.
-    pub(super) fn run(&self, blob: &Path, report: &mut dyn FnMut(u64)) -> Result<Held> {
-        let held = Held(lock(&blob.with_extension("lock"))?);
+    /// Fetches the file to `blob`, unless it is there; `report` is told how many bytes there are so far. Its
+    /// lock comes back: while that is open, other programs leave the blob alone.
+    pub(super) fn run(&self, blob: &Path, report: &mut dyn FnMut(u64)) -> Result<File> {
+        let lock = lock(&blob.with_extension("lock"))?;
         if blob.exists() {
-            return Ok(held);
+            return Ok(lock);
         }
         let part = blob.with_extension("part");
         self.fill(&part, report)?;
         self.check(&part)?;
         fs::rename(&part, blob).with_context(|| cannot_write(blob))?;
-        Ok(held)
+        Ok(lock)
     }
 
     /// Fetches what is missing, however often the connection breaks.

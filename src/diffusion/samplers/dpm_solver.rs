@@ -2,6 +2,7 @@
 //! second order, steps uniform in time.
 
 use super::Sampler;
+use super::dpmpp_2m::multistep;
 use crate::diffusion::EpsModel;
 use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
@@ -78,16 +79,9 @@ impl Sampler for DpmSolver {
             let x0 = weighted_sum(&[(&x, 1. / here.alpha), (&eps, -here.sigma / here.alpha)])?;
             let h = next.lambda - here.lambda;
             let first_order = i + 1 == steps && steps < FEW_STEPS;
-            let (of_x, of_target) = (next.sigma / here.sigma, -next.alpha * (-h).exp_m1());
-            x = match &before {
-                Some((last, last_x0)) if !first_order => {
-                    // How far the target is beyond x0, measured by the way from the x0 before.
-                    let beyond = 0.5 * h / (here.lambda - last.lambda);
-                    let (of_x0, of_last) = (of_target * (1. + beyond), -of_target * beyond);
-                    weighted_sum(&[(&x, of_x), (&x0, of_x0), (last_x0, of_last)])?
-                }
-                _ => weighted_sum(&[(&x, of_x), (&x0, of_target)])?,
-            };
+            let last = before.as_ref().filter(|_| !first_order);
+            let last = last.map(|(last, last_x0)| (last_x0, 0.5 * h / (here.lambda - last.lambda)));
+            x = multistep((&x, next.sigma / here.sigma), (&x0, -next.alpha * (-h).exp_m1()), last)?;
             before = Some((here, x0));
             tick()?;
         }

@@ -7,6 +7,14 @@ use crate::rng::Noise;
 use anyhow::Result;
 use candle_core::Tensor;
 
+/// The sum of x and x0 by their weights, once x0 has been moved on. last: the x0 before, and how far it is moved on, in
+/// lengths of the way from there.
+pub(super) fn multistep(x: (&Tensor, f64), x0: (&Tensor, f64), last: Option<(&Tensor, f64)>) -> Result<Tensor> {
+    let Some((last, beyond)) = last else { return Ok(weighted_sum(&[x, x0])?) };
+    let (x0, of_target) = x0;
+    Ok(weighted_sum(&[x, (x0, of_target * (1. + beyond)), (last, -of_target * beyond)])?)
+}
+
 /// See the module.
 pub struct DpmPp2m {
     sigmas: Sigmas,
@@ -40,16 +48,9 @@ impl Sampler for DpmPp2m {
         for (sigma, next) in self.sigmas.pairs() {
             let denoised = self.sigmas.denoised(model, &x, sigma)?;
             let h = (sigma / next).ln(); // infinite at the end
-            let (of_x, of_target) = (next / sigma, -(-h).exp_m1());
-            x = match &before {
-                Some((last, last_denoised)) if next > 0. => {
-                    // How far the target is beyond what is seen here, measured by the way from what was seen before.
-                    let beyond = 0.5 * h / (last / sigma).ln();
-                    let (of_denoised, of_last) = (of_target * (1. + beyond), -of_target * beyond);
-                    weighted_sum(&[(&x, of_x), (&denoised, of_denoised), (last_denoised, of_last)])?
-                }
-                _ => weighted_sum(&[(&x, of_x), (&denoised, of_target)])?,
-            };
+            let last = before.as_ref().filter(|_| next > 0.);
+            let last = last.map(|(last, last_denoised)| (last_denoised, 0.5 * h / (last / sigma).ln()));
+            x = multistep((&x, next / sigma), (&denoised, -(-h).exp_m1()), last)?;
             before = Some((sigma, denoised));
             tick()?;
         }

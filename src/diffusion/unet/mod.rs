@@ -19,8 +19,8 @@ pub struct Prompt(Vec<Vec<KeysValues>>);
 
 /// Field names are those of the checkpoint's `model.diffusion_model`.
 pub struct UNet {
-    time_embed: TimeEmbedding,
     conv_in: Conv2d,
+    time_embed: TimeEmbedding,
     input_blocks: Vec<Block>,
     middle_block: (ResBlock, SpatialTransformer, ResBlock),
     output_blocks: Vec<Block>,
@@ -41,28 +41,23 @@ impl UNet {
             let heads = config.num_heads_of(c_middle);
             SpatialTransformer::new(c_middle, heads, config.transformer_depth, config.context_dim, middle.pp(i))
         };
-        let res_blocks = |name: &str, first: usize, shapes: Vec<BlockShape>| {
-            let shapes = shapes.into_iter().enumerate().filter(|(_, shape)| shape.res);
-            shapes.map(|(i, shape)| (shape.c_out, vb.pp(name).pp(first + i).pp(0))).collect::<Vec<_>>()
+        let numbered = |name: &str, first: usize, shapes: Vec<BlockShape>| -> Vec<(BlockShape, VarBuilder)> {
+            let blocks = shapes.into_iter().enumerate();
+            blocks.map(|(i, shape)| (shape, vb.pp(name).pp(first + i))).collect()
         };
-        let res_blocks = [
-            res_blocks("input_blocks", 1, input_shapes(config)),
-            [0, 2].map(|i| (c_middle, middle.pp(i))).to_vec(),
-            res_blocks("output_blocks", 0, output_shapes(config)),
-        ];
-        let blocks = |name: &str, first: usize, shapes: Vec<_>| {
-            shapes
-                .par_iter()
-                .enumerate()
-                .map(|(i, shape)| Block::new(shape, config, vb.pp(name).pp(first + i)))
-                .collect::<Result<Vec<_>>>()
+        let input = numbered("input_blocks", 1, input_shapes(config));
+        let output = numbered("output_blocks", 0, output_shapes(config));
+        let blocks = |all: &[(BlockShape, VarBuilder)]| {
+            all.par_iter().map(|(shape, vb)| Block::new(shape, config, vb.clone())).collect::<Result<Vec<_>>>()
         };
+        let res_blocks =
+            [res_blocks(&input), [0, 2].map(|i| (c_middle, middle.pp(i))).to_vec(), res_blocks(&output)].concat();
         Ok(Self {
-            time_embed: TimeEmbedding::new(c, &res_blocks.concat(), vb.pp("time_embed"))?,
             conv_in: conv3x3(config.in_channels, c, vb.pp("input_blocks.0.0"))?,
-            input_blocks: blocks("input_blocks", 1, input_shapes(config))?,
+            time_embed: TimeEmbedding::new(c, &res_blocks, vb.pp("time_embed"))?,
+            input_blocks: blocks(&input)?,
             middle_block: (res(0)?, transformer(1)?, res(2)?),
-            output_blocks: blocks("output_blocks", 0, output_shapes(config))?,
+            output_blocks: blocks(&output)?,
             out_norm: group_norm(c, 1e-5, vb.pp("out.0"))?,
             out_conv: conv3x3(c, config.out_channels, vb.pp("out.2"))?,
             replay: Replay::default(),
@@ -125,6 +120,11 @@ impl UNet {
         }
         self.out_conv.forward(&self.out_norm.forward_silu(&x)?)
     }
+}
+
+/// The channels of the residual blocks, each of which is the first part of its block, and where they are.
+fn res_blocks<'a>(blocks: &[(BlockShape, VarBuilder<'a>)]) -> Vec<(usize, VarBuilder<'a>)> {
+    blocks.iter().filter(|(shape, _)| shape.res).map(|(shape, vb)| (shape.c_out, vb.pp(0))).collect()
 }
 
 /// x: (B, …) → (batch, …), all of it again and again; `batch` is a multiple of B.

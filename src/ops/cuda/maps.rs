@@ -1,7 +1,7 @@
 //! Maps made of others, and sums of latents.
 
-use super::super::sum::MOST_TERMS;
 use super::card::{Grid, address, as_numbers, launch, name_of, unwritten};
+use crate::ops::sum::MOST_TERMS;
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Result, Tensor};
 

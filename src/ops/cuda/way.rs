@@ -22,10 +22,11 @@ pub struct Tile {
     speed: f64,
 }
 
-/// Products that a multiprocessor's tensor cores make in a clock, as `mma.sync` has them, and bytes that its shared
-/// memory moves in one: Hopper's.
+/// Products that a multiprocessor's tensor cores make in a clock, as `mma.sync` has them: Hopper's.
 const MMA: f64 = 1270.;
-const SHARED: f64 = 128.;
+
+/// Bytes that its shared memory moves in one.
+const SHARED_BYTES: f64 = 128.;
 
 /// Of what these allow, what is reached: a guess.
 const REACHED: f64 = 0.85;
@@ -35,7 +36,7 @@ const fn f16(kernel: &'static str, [m, n]: [usize; 2], [warp_m, warp_n]: [usize;
     let warps = m / warp_m * (n / warp_n);
     // Of one channel every warp reads its rows of both sides, which were written once.
     let bytes = (2 * (warps * (warp_m + warp_n) + m + n)) as f64;
-    let by_shared = (m * n) as f64 / (bytes / SHARED);
+    let by_shared = (m * n) as f64 / (bytes / SHARED_BYTES);
     let speed = REACHED * if by_shared < MMA { by_shared } else { MMA };
     Tile { kernel, m, n, warps, shared: 4 * (m + n) * STRETCH * 2, speed }
 }
@@ -62,16 +63,20 @@ pub struct Way {
     pub slices: usize,
 }
 
-/// Warps that a multiprocessor is busy with; how much longer fewer take, that wait for memory now and then.
+/// Warps that a multiprocessor is busy with.
 const ENOUGH_WARPS: usize = 8;
+
+/// How much longer fewer take, that wait for memory now and then.
 const WAITING: f64 = 1.3;
 
 /// Clocks until a block's first stretch is there and after its last.
 const START: f64 = 2000.;
 
-/// Clocks that another kernel costs, and bytes that all of the card reads or writes in one.
+/// Clocks that another kernel costs.
 const KERNEL: f64 = 4000.;
-const BYTES: f64 = 1500.;
+
+/// Bytes that all of the card reads or writes in one.
+const MEMORY_BYTES: f64 = 1500.;
 
 /// The kernel and slices that `TXT2IMG_WAY` names.
 fn wished() -> Option<&'static (String, usize)> {
@@ -127,7 +132,7 @@ impl Way {
         };
         // Of the multiprocessor that has most.
         let each = blocks.div_ceil(card.multiprocessors);
-        let adding = if *slices > 1 { KERNEL + (2 * 4 * slices * m * n) as f64 / BYTES } else { 0. };
+        let adding = if *slices > 1 { KERNEL + (2 * 4 * slices * m * n) as f64 / MEMORY_BYTES } else { 0. };
         Ok((each / at_once) as f64 * together(at_once) + together(each % at_once) + adding)
     }
 

@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{list, unfinished};
+use super::{create_inside, list};
 use crate::output::{Format, Picture, open};
+use crate::unfinished;
 
 /// How the names of their folders begin: as those of unfinished files.
 const ASIDE: &str = ".txt2img-aside-";
@@ -37,11 +38,7 @@ impl Aside {
     pub fn put(&self, n: usize, picture: &Picture) -> Result<()> {
         let path = self.path(n);
         let put = || -> Result<()> {
-            // OUTDIR itself is there, or was removed.
-            match fs::create_dir(&self.folder) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.into()),
-                _ => {}
-            }
+            create_inside(&self.folder)?;
             let png = Format::Png.encode(picture, None)?;
             let file = unfinished::written(&self.folder, |file| Ok(file.write_all(&png)?))?;
             Ok(unfinished::replace(file, &path)?)

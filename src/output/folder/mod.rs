@@ -5,7 +5,6 @@ mod journal;
 mod names;
 mod saving;
 mod series;
-mod unfinished;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -18,13 +17,13 @@ use anyhow::{Context, Result, bail};
 
 use super::{Format, Pattern, Picture, sha256};
 use crate::shard::Shard;
+use crate::unfinished;
 use aside::Aside;
 use journal::{Journal, Promise, What};
 use names::{INTERMEDIATES, SAMPLES};
 
 pub use journal::{Begun, Grids, Overview, Terms};
 pub use names::{Name, Names, Numbering, of_shard, suffixed};
-pub use unfinished::{held, unfinished};
 
 /// OUTDIR while a run is drawn into it.
 pub struct Folder {
@@ -125,10 +124,11 @@ impl Folder {
         Ok(Self { outdir: outdir.to_owned(), names, journal, aside, crowded: HashMap::new() })
     }
 
-    /// Removes what a process left unfinished that was ended; nobody else is at work here.
+    /// Removes what a process left unfinished that was ended. No other run draws here, but one elsewhere may have a report
+    /// on its way to here.
     fn tidy(&self) -> Result<()> {
         for folder in [self.outdir.clone(), self.outdir.join(SAMPLES), self.outdir.join(INTERMEDIATES)] {
-            for name in list(&folder)?.into_iter().filter(|name| unfinished::is_unfinished(name)) {
+            for name in list(&folder)?.into_iter().filter(|name| unfinished::is_one(name)) {
                 unfinished::remove(&folder.join(name));
             }
         }
@@ -163,7 +163,7 @@ impl Folder {
     pub fn awaits(&self, n: usize) -> bool {
         match self.run().overview {
             Some(Overview::Grids(grids)) => !self.has_grid(n / grids.every),
-            Some(Overview::Sweep) => !self.has_page(),
+            Some(Overview::Sweep) => !self.has_sweep(),
             None => false,
         }
     }
@@ -205,7 +205,7 @@ impl Folder {
     }
 
     /// Whether a sweep has its page, which is written last, and its sheet, unless there was none.
-    pub fn has_page(&self) -> bool {
+    pub fn has_sweep(&self) -> bool {
         self.journal.kept(What::Page).is_some() && !self.journal.has_lost(What::Sheet)
     }
 
@@ -254,6 +254,14 @@ fn create(folder: &Path) -> Result<()> {
     create().with_context(|| cannot("create", folder))
 }
 
+/// Creates a folder in OUTDIR, unless it is there; an OUTDIR that was taken away does not come back.
+fn create_inside(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        created => created,
+    }
+}
+
 /// The names of all files that a run may have, within OUTDIR: listed, for there may be many.
 fn files(outdir: &Path) -> Result<HashSet<String>> {
     let mut files = HashSet::new();
@@ -273,7 +281,7 @@ fn check_no_file(folder: &Path) -> Result<()> {
 }
 
 fn check_writable(folder: &Path) -> Result<()> {
-    unfinished(folder).map(drop).with_context(|| cannot("write to", folder))
+    unfinished::new(folder).map(drop).with_context(|| cannot("write to", folder))
 }
 
 /// What is in a folder; nothing if there is none.

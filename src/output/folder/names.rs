@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::journal;
 use super::series::{Numbers, Series};
-use super::{check_no_file, list, unfinished};
+use super::{check_no_file, list};
 use crate::by_name::ByName;
 use crate::output::{Format, Named, Pattern};
 use crate::shard::Shard;
+use crate::unfinished;
 
 /// The folder of samples, in OUTDIR.
 pub const SAMPLES: &str = "samples";
@@ -79,7 +80,7 @@ impl Numbering {
         check_no_file(&samples)?;
         let (inside, outside) = (list(&samples)?, list(outdir)?);
         let n = |files: &[OsString], counts: &dyn Fn(&OsStr) -> bool| {
-            files.iter().filter(|name| !unfinished::is_unfinished(name) && counts(name)).count()
+            files.iter().filter(|name| !unfinished::is_one(name) && counts(name)).count()
         };
         // `samples` itself does not count, nor does what the original knows nothing of.
         let is_the_originals = |name: &OsStr| !is_of_sweep(name) && !journal::is_one(name) && name != INTERMEDIATES;

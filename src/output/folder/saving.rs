@@ -9,8 +9,9 @@ use tempfile::NamedTempFile;
 
 use super::journal::{Promise, What};
 use super::names::{INTERMEDIATES, Name};
-use super::{Folder, create, is_kept, unfinished};
+use super::{Folder, create_inside, is_kept};
 use crate::output::{Format, Named, Picture, sha256};
+use crate::unfinished;
 
 impl Folder {
     /// Saves the n-th picture of the run as OUTDIR/samples/NNNNN.EXTENSION, or by the pattern of names; with -2, -3, …
@@ -34,8 +35,8 @@ impl Folder {
     /// # Errors
     /// When the file cannot be written.
     pub fn save_preview(&mut self, n: usize, step: usize, picture: &Picture) -> Result<PathBuf> {
-        create(&self.outdir.join(INTERMEDIATES))?;
-        let name = self.names.preview(n, step);
+        let (folder, name) = (self.outdir.join(INTERMEDIATES), self.names.preview(n, step));
+        create_inside(&folder).with_context(|| format!("cannot create the folder '{}'", folder.display()))?;
         self.save_png(What::Preview(n, step), &name, false, picture)
     }
 

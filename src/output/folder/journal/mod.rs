@@ -21,8 +21,8 @@ use past::{Past, differences};
 
 use super::list;
 use super::names::of_shard;
-use super::unfinished::sync_folder;
 use crate::shard::Shard;
+use crate::unfinished::sync_folder;
 
 const NAME: &str = "run.jsonl";
 
