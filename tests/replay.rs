@@ -155,7 +155,7 @@ fn the_report_has_a_record_for_each_picture() {
 #[test]
 fn a_report_whose_name_is_taken_meanwhile_gets_another() {
     let run = TestRun::new();
-    let mut drawn = run.quick(["--n_iter", "2", "--progress", "json", "--report", "report.json"]);
+    let mut drawn = run.quick(["--n_iter", "40", "--progress", "json", "--report", "report.json"]);
     let mut child = drawn.0.stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
     said.find(|line| line.as_ref().unwrap().contains(r#""event":"picture""#)).unwrap().unwrap();
@@ -168,7 +168,7 @@ fn a_report_whose_name_is_taken_meanwhile_gets_another() {
     assert!(said.iter().any(|line| line.contains(note)), "{said:?}");
     assert_eq!(read(run.path("report.json")).unwrap(), b"mine");
     let report: Value = serde_json::from_slice(&read(run.path("report-2.json")).unwrap()).unwrap();
-    assert_eq!(report["pictures"].as_array().unwrap().len(), 2);
+    assert_eq!(report["pictures"].as_array().unwrap().len(), 40);
 }
 
 #[test]

@@ -255,10 +255,11 @@ fn create(folder: &Path) -> Result<()> {
 }
 
 /// Creates a folder in OUTDIR, unless it is there; an OUTDIR that was taken away does not come back.
-fn create_inside(folder: &Path) -> io::Result<()> {
+fn create_inside(folder: &Path) -> Result<()> {
+    check_no_file(folder)?;
     match fs::create_dir(folder) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        created => created,
+        created => created.with_context(|| cannot("create", folder)),
     }
 }
 

@@ -35,8 +35,8 @@ impl Folder {
     /// # Errors
     /// When the file cannot be written.
     pub fn save_preview(&mut self, n: usize, step: usize, picture: &Picture) -> Result<PathBuf> {
-        let (folder, name) = (self.outdir.join(INTERMEDIATES), self.names.preview(n, step));
-        create_inside(&folder).with_context(|| format!("cannot create the folder '{}'", folder.display()))?;
+        create_inside(&self.outdir.join(INTERMEDIATES))?;
+        let name = self.names.preview(n, step);
         self.save_png(What::Preview(n, step), &name, false, picture)
     }
 
