@@ -9,7 +9,7 @@ use anyhow::Result;
 use tempfile::{Builder, NamedTempFile};
 
 /// How the names of unfinished files begin, and of what else is gone when a run has ended.
-pub const UNFINISHED: &str = ".txt2img-";
+const UNFINISHED: &str = ".txt2img-";
 
 /// A new file that vanishes unless it is persisted.
 ///

@@ -35,10 +35,13 @@ impl<'a> Course<'a> {
     /// finished: the pictures that are not wanted.
     pub fn new(job: &'a Job, finished: &'a HashSet<usize>) -> Self {
         let schedule = Schedule::new(&job.config.noise);
-        let wanted = (0..job.n_batches()).map(|number| n_wanted(job, finished, number)).filter(|n| *n > 0);
-        let (n_tasks, n_pictures) = wanted.fold((0, 0), |(tasks, pictures), n| (tasks + 1, pictures + n));
-        let ours = (0..job.n_batches()).filter(|number| is_ours(job, *number));
-        let n_finished = ours.map(|number| job.lines.len_of(number)).sum::<usize>() - n_pictures;
+        let (mut n_tasks, mut n_pictures, mut n_finished) = (0, 0, 0);
+        for number in (0..job.n_batches()).filter(|number| is_ours(job, *number)) {
+            let n = n_wanted(job, finished, number);
+            n_tasks += usize::from(n > 0);
+            n_pictures += n;
+            n_finished += job.lines.len_of(number) - n;
+        }
         let (next, position, draws) = (0, 0, None);
         let mut course = Self { job, finished, schedule, next, position, draws, n_tasks, n_pictures, n_finished };
         if let Some(batch) = job.fixed_code {

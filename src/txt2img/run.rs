@@ -209,16 +209,15 @@ impl<'a> Run<'a> {
             &mut *self.stream
         };
         let denoiser = model.denoiser_of_each(&unconds, &conds, scale, self.most)?;
-        let previews = self.job.preview_steps;
-        let watched = previews.map(|_| Watched::new(&*denoiser, model.schedule()));
-        let denoiser: &dyn EpsModel = watched.as_ref().map_or(&*denoiser, |watched| watched);
+        let previews = self.job.preview_steps.map(|every| (every, Watched::new(&*denoiser, model.schedule())));
+        let denoiser: &dyn EpsModel = previews.as_ref().map_or(&*denoiser, |(_, watched)| watched);
         let sampler = plan.sampler(model.schedule());
         let bar = self.progress.steps(device_of(self.job, self.unit), sampler.steps());
         let mut step = 0;
         let mut tick = || {
             bar.tick();
             step += 1;
-            if let (Some(every), Some(watched)) = (previews, &watched)
+            if let Some((every, watched)) = &previews
                 && step % every == 0
             {
                 send_previews(&self.pictures, watched, task, step)?;

@@ -72,13 +72,12 @@ impl Shelf {
         if fs::read_to_string(&path).is_ok_and(|named| named == commit) {
             return Ok(());
         }
-        let name = || -> io::Result<()> {
+        let name = || -> Result<()> {
             fs::create_dir_all(path.parent().unwrap_or(&path))?;
-            // As a whole or not at all, as others may read it at any time; and not among them, who take all in `refs` for
-            // revisions.
-            let mut file = unfinished::new(&self.folder)?;
-            file.write_all(commit.as_bytes())?;
-            unfinished::replace(file, &path)
+            // As a whole or not at all, as others may read it at any time; and not begun in `refs`, as all there are taken
+            // for revisions.
+            let file = unfinished::written(&self.folder, |file| Ok(file.write_all(commit.as_bytes())?))?;
+            Ok(unfinished::replace(file, &path)?)
         };
         name().with_context(|| cannot_write(&path))
     }

@@ -41,10 +41,11 @@ impl Sampler for EulerAncestral {
             // The step goes down further than next, and noise of size `up` brings it back.
             let up = next.min((next * next * (sigma * sigma - next * next) / (sigma * sigma)).sqrt());
             let down = (next * next - up * up).sqrt();
-            let fresh = if next > 0. { Some(noise.randn_like(&x)?) } else { None };
-            let mut terms = vec![(&x, 1.), (&d, down - sigma)];
-            terms.extend(fresh.iter().map(|noise| (noise, up)));
-            x = weighted_sum(&terms)?;
+            x = if next == 0. {
+                weighted_sum(&[(&x, 1.), (&d, down - sigma)])?
+            } else {
+                weighted_sum(&[(&x, 1.), (&d, down - sigma), (&noise.randn_like(&x)?, up)])?
+            };
             tick()?;
         }
         Ok(x)

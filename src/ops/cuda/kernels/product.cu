@@ -280,14 +280,24 @@ __device__ __forceinline__ void product_f16(const Product& p) {
     const bool is_usual = !p.sums && !p.geglu && p.n % EIGHT == 0;
 #pragma unroll
     for (int mi = 0; mi < MI; mi++) {
-        const int m0 = block_m + warp_m + mi * 16, n0 = block_n + warp_n;
+        // The i-th eight of the strip: where they are in y, if they are, and their sums.
+        struct Eight {
+            int m, n;
+            bool exists;
+            const float* sums;
+        };
+        auto eight = [&](int i) -> Eight {
+            const int row = i / ACROSS, column = i % ACROSS * EIGHT;
+            const int m = block_m + warp_m + mi * 16 + row, n = block_n + warp_n + column;
+            return {m, n, i < ALL && m < p.m && n < p.n, strip + row * PITCH + column};
+        };
         uint4 residual[TIMES];
         if (is_usual && p.residual) {
 #pragma unroll
             for (int t = 0; t < TIMES; t++) {
-                const int i = lane + t * LANES, m = m0 + i / ACROSS, n = n0 + i % ACROSS * EIGHT;
-                const uint4* from = static_cast<const uint4*>(p.residual) + (size_t(m) * p.n + n) / EIGHT;
-                if (i < ALL && m < p.m && n < p.n) residual[t] = *from;
+                const Eight e = eight(lane + t * LANES);
+                const uint4* from = static_cast<const uint4*>(p.residual) + (size_t(e.m) * p.n + e.n) / EIGHT;
+                if (e.exists) residual[t] = *from;
             }
         }
         __syncwarp();
@@ -301,25 +311,25 @@ __device__ __forceinline__ void product_f16(const Product& p) {
         if (is_usual) {
 #pragma unroll
             for (int t = 0; t < TIMES; t++) {
-                const int i = lane + t * LANES, m = m0 + i / ACROSS, n = n0 + i % ACROSS * EIGHT;
-                if (i >= ALL || m >= p.m || n >= p.n) continue;
-                float eight[EIGHT];
-                load8(eight, strip + i / ACROSS * PITCH + i % ACROSS * EIGHT);
+                const Eight e = eight(lane + t * LANES);
+                if (!e.exists) continue;
+                float sums[EIGHT];
+                load8(sums, e.sums);
                 if (p.residual) {
                     float more[EIGHT];
                     unpack(more, residual[t]);
-                    for (int j = 0; j < EIGHT; j++) eight[j] += more[j];
+                    for (int j = 0; j < EIGHT; j++) sums[j] += more[j];
                 }
-                store8(static_cast<__half*>(p.y) + size_t(m) * p.n + n, eight);
+                store8(static_cast<__half*>(p.y) + size_t(e.m) * p.n + e.n, sums);
             }
         } else {
 #pragma unroll 1
             for (int i = lane; i < ALL; i += LANES) {
-                const int m = m0 + i / ACROSS, n = n0 + i % ACROSS * EIGHT;
-                if (m >= p.m || n >= p.n) continue;
-                float eight[EIGHT];
-                load8(eight, strip + i / ACROSS * PITCH + i % ACROSS * EIGHT);
-                put<__half>(p, m, n, eight);
+                const Eight e = eight(i);
+                if (!e.exists) continue;
+                float sums[EIGHT];
+                load8(sums, e.sums);
+                put<__half>(p, e.m, e.n, sums);
             }
         }
     }
@@ -416,9 +426,9 @@ __device__ __forceinline__ void product_rows(const Product& p) {
     if (n >= p.n) return;
     const T* x = static_cast<const T*>(p.x);
     const T* weight = static_cast<const T*>(p.weight) + size_t(n) * p.c;
-    const T* shift = static_cast<const T*>(p.shift);
     const T* residual = static_cast<const T*>(p.residual);
-    float sum[ROWS] = {};
+    float first[1], sum[ROWS] = {};
+    begin<T>(p, {n}, first);
     for (int c = lane * EIGHT; c < p.c; c += LANES * EIGHT) {
         float w[EIGHT], numbers[EIGHT];
         load8(w, weight + c);
@@ -428,10 +438,8 @@ __device__ __forceinline__ void product_rows(const Product& p) {
         }
     }
     for (int m = 0; m < ROWS && m < p.m; m++) {
-        float s = warp_sum(sum[m]);
+        float s = first[0] + warp_sum(sum[m]);
         if (lane > 0) continue;
-        if (p.bias) s += p.bias[n];
-        if (shift) s += to_float(shift[n]);
         if (residual) s += to_float(residual[size_t(m) * p.n + n]);
         static_cast<T*>(p.y)[size_t(m) * p.n + n] = from_float<T>(s);
     }
