@@ -3,9 +3,9 @@
 //!
 //! `cargo bench --bench demo [-- FOLDER]`
 
-#[path = "../tests/demo/drawing.rs"]
+#[path = "../tests/engine/demo/drawing.rs"]
 mod drawing;
-#[path = "../tests/demo/matcher.rs"]
+#[path = "../tests/engine/demo/matcher.rs"]
 mod matcher;
 
 use std::path::PathBuf;

@@ -22,7 +22,7 @@ trap 'rm -rf "$own"' EXIT
 page=${1:-}
 if [[ -z $page ]]; then
     page=$own/page.html
-    TXT2IMG_PAGE=$page cargo test --quiet --test sheet -- --ignored a_page_to_click_through
+    TXT2IMG_PAGE=$page cargo test --quiet --test files -- --ignored a_page_to_click_through
 fi
 
 CHROMIUM=$CHROMIUM PROFILE=$own/profile PAGE=$(realpath "$page") SHOTS=${2:-} node - <<'JS'

@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/card}
-[ $# -gt 0 ] || set -- --test ops --test models
-cargo test --release --features cuda --no-run "$@"
+[ $# -gt 0 ] || set -- --test engine -- ops:: models::
+cargo test --release --features cuda --no-run --test engine
 tests/card/driver/build.sh "$CARGO_TARGET_DIR/emulated"
 LD_LIBRARY_PATH=$(cd "$CARGO_TARGET_DIR/emulated/lib" && pwd) cargo test --release --features cuda "$@"

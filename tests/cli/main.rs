@@ -1,109 +1,16 @@
-//! The command line: what may be written, what it means, and what comes of it.
+//! The command line: flags and their meaning, whole runs of the program, and what it prints.
 
-mod flags;
-mod help;
-mod pictures;
-mod prefixes;
-mod prompts;
+mod args;
+mod article;
+mod dry_run;
+mod errors;
+#[cfg(unix)]
+mod interrupt;
+mod replay;
+#[cfg(unix)]
+mod resume;
+mod seeds;
+mod shards;
 #[path = "../support/mod.rs"]
 mod support;
-mod words;
-
-use txt2img::args::{Args, Seed, SeedMode};
-use txt2img::device::Precision;
-use txt2img::device::{Choice, Choices};
-use txt2img::diffusion::samplers::Spacing;
-use txt2img::output::Format;
-use txt2img::progress::Watcher;
-use txt2img::rng::Rng;
-
-/// The arguments in these words.
-fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Args, clap::Error> {
-    Args::try_from_words(["txt2img"].into_iter().chain(words).map(Into::into))
-}
-
-/// The same from a line without quotes.
-#[track_caller]
-fn args(line: &str) -> Args {
-    parse(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"))
-}
-
-/// Why these words exit with 2.
-#[track_caller]
-fn misuse<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
-    let error = parse(words).unwrap_err();
-    assert_eq!(error.exit_code(), 2);
-    error.to_string()
-}
-
-/// What no words at all mean.
-fn defaults() -> Args {
-    Args {
-        prompt: "a painting of a virus monster playing guitar".into(),
-        outdir: "outputs/txt2img-samples".into(),
-        skip_grid: false,
-        skip_save: false,
-        ddim_steps: 50,
-        plms: false,
-        dpm_solver: false,
-        laion400m: false,
-        fixed_code: false,
-        ddim_eta: 0.,
-        n_iter: 2,
-        height: 512,
-        width: 512,
-        channels: 4,
-        factor: 8,
-        n_samples: 3,
-        n_rows: 0,
-        scale: 7.5,
-        from_file: None,
-        config: None,
-        ckpt: None,
-        seed: Seed::Given(42),
-        precision: Precision::Autocast,
-        negative_prompt: String::new(),
-        emphasis: false,
-        long_prompt: false,
-        wildcards: false,
-        sampler: None,
-        schedule: Spacing::Discrete,
-        rng: Rng::Cuda { sms: 108, threads_per_sm: 2048 },
-        seed_mode: SeedMode::Stream,
-        vae: None,
-        device: Choices(vec![Choice::Auto]),
-        threads: None,
-        sweep: vec![],
-        swept: None,
-        safety: None,
-        safety_ckpt: None,
-        format: Format::Png,
-        fname: None,
-        save_intermediates: None,
-        no_metadata: false,
-        replay: None,
-        grid_every: None,
-        resume: false,
-        shard: None,
-        collect: false,
-        dry_run: false,
-        verify_watermark: vec![],
-        progress: Watcher::Bar,
-        report: None,
-        skip_watermark: false,
-        timings: false,
-    }
-}
-
-/// What a line changes in the defaults.
-type Change = fn(&mut Args);
-
-/// Every line means the defaults with its change.
-#[track_caller]
-fn mean(lines: &[(&str, Change)]) {
-    for (line, change) in lines {
-        let mut expected = defaults();
-        change(&mut expected);
-        assert_eq!(args(line), expected, "{line}");
-    }
-}
+mod sweep;

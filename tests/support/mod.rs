@@ -267,33 +267,38 @@ impl Noise for Counting {
     }
 }
 
-/// The other tests of the file again, in a process that computes on a card, if there is one.
+/// Repeats a module's tests in a process that computes on a GPU, if there is one.
 ///
-/// The test that calls this is named `a_card…`.
-#[allow(clippy::explicit_write)] // what `eprintln` says is not shown where tests pass
-pub fn pass_on_a_card() {
+/// `module`: the caller's `module_path!()`. The calling test's name must contain `a_card`.
+#[allow(clippy::explicit_write)] // libtest hides what `eprintln` prints in passing tests
+pub fn pass_on_a_card(module: &str) {
     const CARD: &str = "cuda";
     if let Err(error) = device_of(CARD) {
         writeln!(std::io::stderr(), "skipped: {error:#}").unwrap();
         return;
     }
-    let mut tests = Command::new(std::env::current_exe().unwrap());
-    tests.args(["--skip", "every_instruction_set", "--skip", "a_card"]).env("TXT2IMG_TEST_DEVICE", CARD);
-    // What is recorded on a card is all that is asked of it meanwhile.
-    tests.args(["--test-threads", "1"]);
+    let mut tests = same_tests(module);
+    // One at a time: a CUDA graph records everything that its device is asked for meanwhile.
+    tests.args(["--test-threads", "1"]).env("TXT2IMG_TEST_DEVICE", CARD);
     let output = tests.output().unwrap();
     assert!(output.status.success(), "{}", stdout(&output));
 }
 
-/// The other tests of the file again, each time in a process that is told which instructions to use.
+/// Repeats a module's tests once for every instruction set, each time in a process restricted to it.
 ///
-/// The test that calls this is named `every_instruction_set…`.
-pub fn pass_with_every_instruction_set() {
+/// `module`: the caller's `module_path!()`. The calling test's name must contain `every_instruction_set`.
+pub fn pass_with_every_instruction_set(module: &str) {
     let on_arm = cfg!(target_arch = "aarch64");
     for isa in if on_arm { &["portable", "neon"][..] } else { &["portable", "avx2", "avx512", "avx512bf16"] } {
-        let mut tests = Command::new(std::env::current_exe().unwrap());
-        tests.args(["--skip", "every_instruction_set", "--skip", "a_card"]).env("TXT2IMG_ISA", isa);
-        let output = tests.output().unwrap();
+        let output = same_tests(module).env("TXT2IMG_ISA", isa).output().unwrap();
         assert!(output.status.success(), "{isa}:\n{}", stdout(&output));
     }
+}
+
+/// A command that runs a module's tests, except those that repeat it.
+fn same_tests(module: &str) -> Command {
+    let (_, module) = module.split_once("::").expect("a module of a test binary");
+    let mut tests = Command::new(std::env::current_exe().unwrap());
+    tests.arg(format!("{module}::")).args(["--skip", "every_instruction_set", "--skip", "a_card"]);
+    tests
 }

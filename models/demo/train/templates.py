@@ -1,4 +1,4 @@
-"""What tests/demo needs to judge the model's pictures: python templates.py FOLDER
+"""What tests/engine/demo needs to judge the model's pictures: python templates.py FOLDER
 
 templates.png: the light of each solid (rows, as in SOLIDS) in some views (columns). A picture of one solid is, in linear
 light, its colour times one map, plus its shine times another, plus the background's colour times a third. The three are

@@ -1,0 +1,69 @@
+//! Flags cut short.
+
+use super::{mean, misuse, parse};
+use clap::error::ErrorKind;
+use txt2img::args::Seed;
+use txt2img::device::{Choice, Choices};
+use txt2img::diffusion::samplers::Kind;
+use txt2img::diffusion::samplers::Spacing;
+
+#[test]
+fn a_flag_may_be_cut_as_long_as_it_is_the_only_one() {
+    mean(&[
+        ("--n_i 3", |a| a.n_iter = 3),
+        ("--n_i=3", |a| a.n_iter = 3),
+        ("--n_s 4", |a| a.n_samples = 4),
+        ("--ck x", |a| a.ckpt = Some("x".into())),
+        ("--se 7", |a| a.seed = Seed::Given(7)),
+        ("--fr x", |a| a.from_file = Some("x".into())),
+        ("--la", |a| a.laion400m = true),
+        ("--pl", |a| (a.plms, a.sampler) = (true, Some(Kind::Plms))),
+        ("--skip_g", |a| a.skip_grid = true),
+    ]);
+}
+
+#[test]
+fn our_flags_leave_the_originals_prefixes_alone() {
+    mean(&[
+        ("--sc 3", |a| a.scale = 3.),    // not --schedule
+        ("--l", |a| a.laion400m = true), // not --latent_channels
+        ("--o x", |a| a.outdir = "x".into()),
+    ]);
+}
+
+#[test]
+fn our_flags_may_be_cut_too() {
+    mean(&[
+        ("--sch karras", |a| a.schedule = Spacing::Karras),
+        ("--de cpu", |a| a.device = Choices(vec![Choice::Cpu])),
+        ("--th 1", |a| a.threads = Some(1)),
+        ("--ti", |a| a.timings = true),
+        ("--sam lms", |a| a.sampler = Some(Kind::Lms)),
+        ("--skip_w", |a| a.skip_watermark = true),
+        ("--hei 64", |a| a.height = 64),
+    ]);
+}
+
+#[test]
+fn a_flag_that_could_be_several_is_refused_and_they_are_named() {
+    for (word, candidates) in [
+        ("--n", "--n could be --n_iter, --n_samples, --n_rows"),
+        ("--n=3", "--n could be --n_iter, --n_samples, --n_rows"),
+        ("--d", "--d could be --ddim_steps, --dpm_solver, --ddim_eta"),
+        ("--ddim", "--ddim could be --ddim_steps, --ddim_eta"),
+        ("--skip_", "--skip_ could be --skip_grid, --skip_save"),
+        ("--p", "--p could be --prompt, --plms, --precision"),
+        ("--c", "--c could be --config, --ckpt"),
+        ("--t", "--t could be --threads, --timings"),
+    ] {
+        assert!(misuse([word, "3"]).contains(&format!("ambiguous option: {candidates}\n")), "{word}");
+    }
+}
+
+#[test]
+fn h_is_help_and_large_h_is_the_height() {
+    for word in ["--help", "--he", "--h", "-h"] {
+        assert_eq!(parse([word]).unwrap_err().kind(), ErrorKind::DisplayHelp, "{word}");
+    }
+    mean(&[("--H 64", |a| a.height = 64)]);
+}

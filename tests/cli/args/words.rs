@@ -1,0 +1,86 @@
+//! Words that are no flags, or look like some.
+
+use super::{defaults, misuse, parse};
+use crate::support::TestRun;
+
+fn prompt(words: &[&str]) -> String {
+    parse(words.iter().copied()).unwrap().prompt
+}
+
+#[test]
+fn a_prompt_may_begin_with_a_dash() {
+    assert_eq!(prompt(&["--prompt=-foo"]), "-foo");
+    assert_eq!(prompt(&["--prompt=--n"]), "--n");
+    assert_eq!(prompt(&["--prompt", "--with spaces"]), "--with spaces");
+    assert_eq!(prompt(&["--prompt", "-1"]), "-1");
+    assert_eq!(prompt(&["--prompt", "-"]), "-");
+    assert_eq!(prompt(&["--prompt", "--n 5 = x"]), "--n 5 = x");
+}
+
+#[test]
+fn a_prompt_may_be_empty_or_contain_anything() {
+    for text in ["", " ", "a=b", "\n", "\u{202e}😀\u{1b}[31m", "--=-- --"] {
+        assert_eq!(prompt(&["--prompt", text]), text);
+    }
+}
+
+#[test]
+fn a_prompt_needs_a_value() {
+    for words in [&["--prompt"][..], &["--prompt", "--plms"], &["--prompt", "--"]] {
+        let said = misuse(words.iter().copied());
+        assert!(said.contains("a value is required for '--prompt <TEXT>'"), "{words:?}: {said}");
+    }
+}
+
+#[test]
+fn words_nobody_asked_for_are_refused_and_named() {
+    for (words, named) in [
+        (&["x"][..], "'x'"),
+        (&["a", "b"], "'a'"),
+        (&["--prompt", "red", "cube"], "'cube'"),
+        (&["--bogus"], "'--bogus'"),
+        (&["--bogus=1"], "'--bogus'"),
+        (&["-x"], "'-x'"),
+        (&["--prompt", "-foo"], "'-f'"),
+        (&["-1"], "'-1'"),
+        (&["--plms", "-1"], "'-1'"),
+        (&["--", "x"], "'x'"),
+        (&[""], "''"),
+    ] {
+        let said = misuse(words.iter().copied());
+        assert!(said.contains(named), "{words:?}: {said}");
+    }
+}
+
+#[test]
+fn two_dashes_alone_end_the_flags() {
+    assert_eq!(parse(["--"]).unwrap(), defaults());
+}
+
+#[test]
+fn misuse_exits_with_2_and_needs_no_model() {
+    let run = TestRun::new();
+    for words in [&["--n", "3"][..], &["--prompt"], &["surplus"], &["--scale", "nan"], &["--plms", "--sampler", "lms"]]
+    {
+        run.misuse(words);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn words_that_are_no_text_are_refused_without_a_panic() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    for words in [&[&b"a\xff"[..]][..], &[b"--\xff"], &[b"--prompt", b"\xff"], &[b"--seed", b"\xff"]] {
+        TestRun::new().misuse(words.iter().map(|word| OsStr::from_bytes(word)));
+    }
+}
+
+#[test]
+fn a_dashed_value_needs_a_flag_that_waits_for_it() {
+    for words in
+        [&["--outdir", "out", "-1"][..], &["--prompt", "a", "-x y"], &["--prompt=a", "-1"], &["--plms", "-1"], &["-1"]]
+    {
+        TestRun::new().quick(words).is_misuse("unexpected argument");
+    }
+}

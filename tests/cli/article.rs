@@ -1,0 +1,79 @@
+//! The article's commands, as the scripts here have them, drawn small with the demo model.
+
+use crate::support::{TestRun, stderr, stdout};
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A script in a folder of its own, with pictures of 64×64 in 2 steps unless it says otherwise.
+#[track_caller]
+fn run(run: &TestRun, script: &str, settings: &[(&str, &str)], flags: &[&str]) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/article").join(script);
+    let output = Command::new(&script)
+        .args(["--outdir", "out", "--ddim_steps", "2"])
+        .args(flags)
+        .envs(settings.iter().copied())
+        .env("TXT2IMG", env!("CARGO_BIN_EXE_txt2img"))
+        .env("CKPT", "demo")
+        .current_dir(run.path(""))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}: {}", script.display(), stderr(&output));
+    output
+}
+
+const SMALL: [&str; 4] = ["--H", "64", "--W", "64"];
+
+#[track_caller]
+fn pictures(run: &TestRun) -> usize {
+    run.files().iter().filter(|file| file.starts_with("samples/")).count()
+}
+
+#[test]
+fn a_single_picture() {
+    let test = TestRun::new();
+    run(&test, "single.sh", &[], &SMALL);
+    test.has_files(["samples/00000.png", "samples/00001.png"]); // n_iter is 2
+}
+
+#[test]
+fn a_wide_picture() {
+    let test = TestRun::new();
+    run(&test, "wide.sh", &[], &["--W", "128", "--H", "64"]);
+    let picture = crate::support::read_png(&test.path("out/samples/00000.png"));
+    assert_eq!((picture.width, picture.height), (128, 64));
+}
+
+#[test]
+fn pictures_in_bulk() {
+    let test = TestRun::new().file("prompts.txt", "a red ball\na blue cube\na green cone\na ring\n");
+    run(&test, "bulk.sh", &[], &SMALL);
+    assert_eq!(pictures(&test), 12);
+    assert!(test.path("out/grid-0000.png").exists());
+}
+
+#[test]
+fn the_benchmarks_table() {
+    let test = TestRun::new();
+    let table = stdout(&run(&test, "benchmark.sh", &[], &SMALL));
+    let ours = table.lines().last().unwrap();
+    let seconds = ours.split('|').filter(|cell| cell.trim().ends_with(" s")).count();
+    assert!(ours.starts_with("| this machine (") && seconds == 3, "{table}");
+    assert!(table.contains("A100") && table.lines().count() == 5, "{table}");
+    assert_eq!(pictures(&test), 3);
+}
+
+#[test]
+fn comparisons() {
+    for (script, settings, cells) in [
+        ("wording.sh", [("", ""); 2], 15),
+        ("scale.sh", [("", ""); 2], 7),
+        ("samplers.sh", [("STEPS", "1,2"), ("", "")], 10),
+        ("size.sh", [("WIDTHS", "64,72"), ("HEIGHTS", "64,80")], 4),
+    ] {
+        let test = TestRun::new();
+        let settings: Vec<_> = settings.into_iter().filter(|(name, _)| !name.is_empty()).collect();
+        run(&test, script, &settings, &SMALL);
+        assert_eq!(pictures(&test), cells, "{script}");
+        assert!(test.path("out/sweep-0000.png").exists() && test.path("out/sweep-0000.html").exists(), "{script}");
+    }
+}

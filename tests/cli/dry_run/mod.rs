@@ -1,0 +1,69 @@
+//! A run foretold: nothing is loaded, drawn or written, and what is said comes true.
+
+mod files;
+mod inventory;
+mod memory;
+mod model;
+mod prompts;
+mod steps;
+use crate::support::fixture;
+use std::ffi::OsString;
+use std::path::Path;
+use txt2img::args::Args;
+use txt2img::job::Job;
+use txt2img::plan::{Plan, plan};
+
+/// The job of these flags.
+fn job<'a>(flags: impl IntoIterator<Item = &'a str>) -> Job {
+    let words = ["txt2img"].into_iter().chain(flags).map(OsString::from);
+    Job::from_args(&Args::try_from_words(words).unwrap()).unwrap()
+}
+
+/// The demo model's plan with these flags and this OUTDIR.
+fn demo<'a>(outdir: &'a Path, flags: impl IntoIterator<Item = &'a str>) -> Plan {
+    let start = ["--ckpt", "demo", "--outdir", outdir.to_str().unwrap()];
+    plan(&job(start.into_iter().chain(flags))).unwrap()
+}
+
+/// The same where nothing is.
+fn somewhere<'a>(flags: impl IntoIterator<Item = &'a str>) -> Plan {
+    demo("/nowhere/at/all".as_ref(), flags)
+}
+
+/// The plan, or why there is none, of this checkpoint in the small model's shape.
+fn nano(ckpt: &Path) -> anyhow::Result<Plan> {
+    let (config, ckpt) = (fixture("nano.yaml"), ckpt.to_str().unwrap());
+    plan(&job(["--config", config.to_str().unwrap(), "--ckpt", ckpt, "--outdir", "/nowhere/at/all"]))
+}
+
+#[test]
+fn a_plan_is_a_table_of_what_and_value() {
+    let text = somewhere(["--ddim_steps", "30"]).to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines.contains(&"model       demo, built in"), "{text}");
+    assert!(lines.contains(&"steps       ddim: 30 asked, 31 made, 31 UNet passes a picture"), "{text}");
+    let names = lines.iter().map(|line| line.split("  ").next().unwrap());
+    assert_eq!(
+        names.collect::<Vec<_>>(),
+        [
+            "model",
+            "size",
+            "sha256",
+            "layout",
+            "parameters",
+            "not read",
+            "steps",
+            "words cut",
+            "pictures",
+            "iterations",
+            "batches",
+            "pixels",
+            "first file",
+            "last file",
+            "grid",
+            "memory",
+            "time",
+            "disk"
+        ]
+    );
+}

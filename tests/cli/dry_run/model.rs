@@ -1,0 +1,116 @@
+//! Which model it is, and what is wrong with it.
+
+use super::{nano, somewhere};
+use crate::support::fixture;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use txt2img::checkpoint::Checkpoint;
+use txt2img::output::{sha256, sha256_of};
+
+const TIME: &str = "model.diffusion_model.time_embed.0.weight";
+const OUT: &str = "model.diffusion_model.out.2.bias";
+
+/// The small model as `.safetensors`, each tensor as this makes it of its name and shape, or left out; all zeros.
+fn damaged(folder: &Path, tensor: impl Fn(&str, &[usize]) -> Option<(Dtype, Vec<usize>)>) -> PathBuf {
+    let nano = Checkpoint::open(&fixture("nano.ckpt")).unwrap();
+    let zeros = vec![0; 1 << 24];
+    let kept = nano.names().filter_map(|name| Some((name, tensor(name, nano.shape(name)?)?)));
+    let views = kept.map(|(name, (dtype, shape))| {
+        let n = shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        (name, TensorView::new(dtype, shape, &zeros[..n]).unwrap())
+    });
+    let bytes = safetensors::serialize(views, None).unwrap();
+    assert!(SafeTensors::deserialize(&bytes).is_ok());
+    let path = folder.join("damaged.safetensors");
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn the_model_is_told_by_path_size_hash_and_layout() {
+    let plan = nano(&fixture("nano.ckpt")).unwrap();
+    assert!(plan.fits());
+    assert_eq!(plan.of("model"), [fixture("nano.ckpt").to_str().unwrap()]);
+    assert_eq!(plan.of("size"), ["8.4 MB"]);
+    assert_eq!(plan.of("layout"), ["ckpt"]);
+    assert_eq!(plan.of("sha256"), [sha256(&fixture("nano.ckpt"), &|| true).unwrap().unwrap()]);
+    assert!(plan.of("does not fit").is_empty());
+}
+
+#[test]
+fn hashes_are_those_of_fips_180() {
+    assert_eq!(sha256_of(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+#[test]
+fn the_demo_model_is_whole_and_its_encoder_is_not_read() {
+    let plan = somewhere([]);
+    assert!(plan.fits());
+    assert_eq!(plan.of("parameters"), ["7091195 in 496 tensors"]);
+    let surplus = "72 tensors: 70 of first_stage_model.encoder.…, 2 of first_stage_model.quant_conv.…";
+    assert_eq!(plan.of("not read"), [surplus]);
+}
+
+#[test]
+fn a_missing_tensor_is_named() {
+    let folder = TempDir::new().unwrap();
+    let lacks = |name: &str, shape: &[usize]| (name != TIME).then(|| (Dtype::F32, shape.to_vec()));
+    let plan = nano(&damaged(folder.path(), lacks)).unwrap();
+    assert!(!plan.fits());
+    assert_eq!(plan.of("does not fit"), [format!("it has no tensor '{TIME}'")]);
+    assert_eq!(plan.of("layout"), ["safetensors"]);
+}
+
+#[test]
+fn tensors_of_other_shapes_and_types_are_named() {
+    let folder = TempDir::new().unwrap();
+    let other = |name: &str, shape: &[usize]| match name {
+        TIME => Some((Dtype::F32, vec![3, 5])),
+        OUT => Some((Dtype::I64, shape.to_vec())),
+        _ => Some((Dtype::F32, shape.to_vec())),
+    };
+    let plan = nano(&damaged(folder.path(), other)).unwrap();
+    let clauses =
+        [format!("'{TIME}' is 3×5, not 128×32"), format!("'{OUT}' is stored as I64, not as floating point numbers")];
+    assert_eq!(plan.of("does not fit"), clauses);
+}
+
+#[test]
+fn of_many_missing_tensors_twenty_are_named_and_the_others_counted() {
+    let folder = TempDir::new().unwrap();
+    let lacks = |name: &str, shape: &[usize]| {
+        let is_there = !name.starts_with("first_stage_model.decoder.up.");
+        is_there.then(|| (Dtype::F32, shape.to_vec()))
+    };
+    let plan = nano(&damaged(folder.path(), lacks)).unwrap();
+    let said = plan.of("does not fit");
+    assert_eq!(said.len(), 21);
+    assert!(said[20].starts_with("and ") && said[20].ends_with(" more"), "{}", said[20]);
+}
+
+#[test]
+fn a_shape_beyond_all_measure_is_a_misfit() {
+    let folder = TempDir::new().unwrap();
+    let hostile = |name: &str, shape: &[usize]| match name {
+        "cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight" => {
+            Some((Dtype::F32, vec![usize::MAX, 0]))
+        }
+        _ => Some((Dtype::F32, shape.to_vec())),
+    };
+    let plan = nano(&damaged(folder.path(), hostile));
+    assert!(plan.is_err() || !plan.unwrap().fits());
+}
+
+#[test]
+fn what_is_no_checkpoint_gets_one_sentence() {
+    let folder = TempDir::new().unwrap();
+    let without_text =
+        damaged(folder.path(), |name, shape| (!name.starts_with("cond_")).then(|| (Dtype::F32, shape.to_vec())));
+    for path in [fixture("nano.yaml"), without_text] {
+        let Err(error) = nano(&path) else { panic!("'{}' has a plan", path.display()) };
+        let sentence = format!("{error:#}");
+        assert!(sentence.contains(path.to_str().unwrap()) && !sentence.contains('\n'), "{sentence}");
+    }
+}

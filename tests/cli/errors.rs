@@ -1,0 +1,352 @@
+//! What cannot be done: each failure is exit code 1, one sentence on standard error, and nothing left behind.
+
+use crate::support::{Run, TestRun, fixture};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{Cursor, Write};
+use std::time::{Duration, Instant};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+/// No picture, finished or not, is there after the failure.
+#[track_caller]
+fn refused<S: AsRef<OsStr>>(run: &TestRun, args: impl IntoIterator<Item = S>, reason: &str) {
+    run.quick(args).fails_with(reason);
+    run.has_files([]);
+}
+
+/// A file given as the checkpoint.
+#[track_caller]
+fn ckpt(content: impl AsRef<[u8]>, reason: &str) {
+    refused(&TestRun::new().file("m.ckpt", content), ["--ckpt", "m.ckpt"], reason);
+}
+
+/// The small model's config with one change.
+#[track_caller]
+fn config(from: &str, to: &str, reason: &str) {
+    let yaml = fs::read_to_string(fixture("nano.yaml")).unwrap();
+    assert!(yaml.contains(from));
+    refused(&TestRun::new().file("m.yaml", yaml.replacen(from, to, 1)), ["--config", "m.yaml"], reason);
+}
+
+#[track_caller]
+fn prompts(content: impl AsRef<[u8]>, reason: &str) {
+    refused(&TestRun::new().file("p.txt", content), ["--from-file", "p.txt"], reason);
+}
+
+/// A header, and as many zeros.
+fn safetensors(header: &str, n_data: usize) -> Vec<u8> {
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; n_data]].concat()
+}
+
+/// Two numbers of this name.
+fn tensor_named(name: &str) -> Vec<u8> {
+    safetensors(&format!(r#"{{"{name}": {{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}}}"#), 8)
+}
+
+/// A torch file with this pickle.
+fn torch(pickle: &[u8]) -> Vec<u8> {
+    let mut zip = ZipWriter::new(Cursor::new(vec![]));
+    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    zip.start_file("archive/data.pkl", stored).unwrap();
+    zip.write_all(pickle).unwrap();
+    zip.finish().unwrap().into_inner()
+}
+
+fn nano() -> Vec<u8> {
+    fs::read(fixture("nano.ckpt")).unwrap()
+}
+
+// Flags
+
+#[test]
+fn a_size_that_is_no_multiple_is_refused_with_the_nearest_that_are() {
+    refused(&TestRun::new(), ["--H", "100"], "--H 100 is not a multiple of 8; the nearest are 96 and 104");
+    refused(&TestRun::new(), ["--W", "65"], "--W 65 is not a multiple of 8; the nearest are 64 and 72");
+    refused(
+        &TestRun::new(),
+        ["--W", "100", "--f", "16"],
+        "--W 100 is not a multiple of 16; the nearest are 96 and 112",
+    );
+}
+
+#[test]
+fn numbers_out_of_range_are_refused_by_name() {
+    for (flag, number, reason) in [
+        ("--n_iter", "0", "--n_iter 0 draws nothing; give at least 1"),
+        ("--n_iter", "-2", "--n_iter -2 draws nothing"),
+        ("--n_iter", "9223372036854775807", "is more than 1000000"),
+        ("--n_samples", "0", "--n_samples 0 draws nothing; give at least 1"),
+        ("--n_samples", "1000001", "--n_samples 1000001 is more than 1000000"),
+        ("--n_samples", "1000000", "more than the 65536 pictures of this size that make a batch; raise --n_iter"),
+        ("--ddim_steps", "0", "--ddim_steps 0 draws nothing"),
+        ("--ddim_steps", "1001", "--ddim_steps 1001 is not between 1 and 1000"),
+        ("--H", "0", "--H 0 is not between 8 and 8192"),
+        ("--H", "-64", "--H -64 is not between 8 and 8192"),
+        ("--W", "8200", "--W 8200 is not between 8 and 8192"),
+        ("--f", "0", "--f 0 is not between 1 and 64"),
+        ("--f", "-8", "--f -8 is not between 1 and 64"),
+        ("--C", "3", "--C 3 does not fit the config, whose latents have 4 channels"),
+        ("--C", "-4", "--C -4 does not fit the config"),
+    ] {
+        refused(&TestRun::new(), [flag, number], reason);
+    }
+}
+
+#[test]
+fn samplers_refuse_what_they_cannot_do() {
+    refused(&TestRun::new(), ["--plms", "--ddim_eta", "0.5"], "ddim_eta must be 0 for PLMS");
+    for sampler in ["ddim", "plms", "dpm_solver"] {
+        let args = ["--schedule", "karras", "--sampler", sampler];
+        refused(&TestRun::new(), args, "--schedule karras is for lms, euler, euler_a, heun, dpm2 and dpmpp_2m");
+    }
+}
+
+#[test]
+fn a_build_without_cuda_says_so() {
+    let reason = if cfg!(feature = "cuda") {
+        "--device cuda:99: there is no such card; there "
+    } else {
+        "--device cuda:99: this txt2img was built without CUDA; use --device cpu"
+    };
+    refused(&TestRun::new(), ["--device", "cuda:99"], reason);
+}
+
+// Checkpoints
+
+#[test]
+fn a_checkpoint_that_is_not_there_is_asked_for() {
+    let reason = "'x.ckpt' is not there; give a Stable Diffusion 1.x model with --ckpt";
+    refused(&TestRun::new(), ["--ckpt", "x.ckpt"], reason);
+    let default = "checkpoint 'models/ldm/stable-diffusion-v1/model.ckpt' is not there";
+    // A config alone is for a model of its own, not for the demo.
+    TestRun::new().with_nano("m.yaml", "m.ckpt").alone(["--config", "m.yaml"]).fails_with(default);
+}
+
+#[test]
+fn files_that_are_no_checkpoint_are_named_for_what_they_are() {
+    ckpt("", "'m.ckpt' is empty; download it again");
+    ckpt("<!DOCTYPE html><html>", "'m.ckpt' is a web page, not a checkpoint");
+    ckpt("version https://git-lfs.github.com/spec/v1\nsize 42\n", "is a git-lfs pointer to 42 bytes");
+    ckpt("Not Found", "'m.ckpt' is a text file, not a checkpoint");
+    ckpt([0; 4096], "'m.ckpt' is of no known format");
+    refused(&TestRun::new(), ["--ckpt", "."], "'.' is a folder, but no diffusers model");
+}
+
+#[test]
+fn a_truncated_checkpoint_is_refused_wherever_it_ends() {
+    let nano = nano();
+    for length in [4, 100, nano.len() / 2, nano.len() - 1] {
+        ckpt(&nano[..length], "'m.ckpt' is cut short or damaged");
+    }
+}
+
+#[test]
+fn models_of_other_kinds_are_named() {
+    for (tensor, kind) in [
+        ("conditioner.embedders.0.x.weight", "is a Stable Diffusion XL model"),
+        ("cond_stage_model.model.ln_final.weight", "is a Stable Diffusion 2.x model"),
+        ("lora_unet_mid_block.lora_up.weight", "is a LoRA"),
+        ("decoder.conv_in.weight", "is a VAE alone"),
+    ] {
+        ckpt(tensor_named(tensor), kind);
+    }
+}
+
+#[test]
+fn a_pickle_that_wants_to_run_something_runs_nothing() {
+    let run = TestRun::new().file("m.ckpt", torch(b"cos\nsystem\n(S'touch out.txt'\ntR."));
+    refused(&run, ["--ckpt", "m.ckpt"], "'m.ckpt' holds a Python object, not a dictionary of tensors");
+    assert!(!run.path("out.txt").exists());
+}
+
+#[test]
+fn hostile_files_are_refused_at_once() {
+    let start = Instant::now();
+    ckpt(torch(b""), "is cut short or damaged (a sudden end at byte 0 of its pickle)");
+    ckpt(torch(&b"(".repeat(1 << 20)), "is cut short or damaged (a sudden end");
+    ckpt(torch(b"\x8e\xff\xff\xff\xff\xff\xff\xff\xff."), "is cut short or damaged (a sudden end");
+    ckpt(safetensors(&format!(r#"{{"a": {}"#, "[".repeat(100_000)), 0), "its header is not valid: recursion limit");
+    ckpt([[0xff; 8], *b"{\"a\": 1}"].concat(), "its header has 18446744073709551615 bytes and 8 are there");
+    ckpt(safetensors("{}", 8), "holds no tensors");
+    ckpt(tensor_named("a\\nb\\u001b[31m"), "there is no text encoder");
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn what_a_file_says_never_breaks_the_sentence() {
+    let header = r#"{"a": {"dtype": "one\ntwo\u001b[31m", "shape": [2], "data_offsets": [0, 8]}}"#;
+    ckpt(safetensors(header, 8), "unknown variant `one two [31m`");
+    refused(&TestRun::new(), ["--ckpt", "one\ntwo"], "checkpoint 'one two' is not there");
+    refused(&TestRun::new(), ["--config", "one\ntwo"], "reading config 'one two'");
+}
+
+// Configs
+
+#[test]
+fn a_config_that_does_not_fit_the_model_names_tensors_and_is_quick() {
+    let start = Instant::now();
+    let input = "'model.diffusion_model.input_blocks.0.0.weight' is 32×4×3×3, not 64×4×3×3";
+    config("model_channels: 32", "model_channels: 64", input);
+    config("channel_mult: [ 1, 2, 2 ]", "channel_mult: [ 1, 2, 4 ]", "and perhaps more; give the config that belongs");
+    config("num_res_blocks: 1", "num_res_blocks: 2", "it has no tensor 'model.diffusion_model.");
+    let built_in = TestRun::new().with_nano("m.yaml", "m.ckpt");
+    built_in
+        .small(["--ckpt", "m.ckpt"])
+        .fails_with("the text encoder gives tokens of width 32, the config's UNet takes 768");
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn files_that_are_no_config_are_refused() {
+    refused(&TestRun::new(), ["--config", "x.yaml"], "reading config 'x.yaml'");
+    refused(&TestRun::new(), ["--config", "."], "reading config '.': ");
+    for (text, reason) in [
+        (&b""[..], "not a Stable Diffusion 1.x config"),
+        (b"\xff\xfe", "stream did not contain valid UTF-8"),
+        (b"model: &a {params: *a}", "not a Stable Diffusion 1.x config"),
+        (&b"[".repeat(100_000), "recursion limit exceeded"),
+        (&b"#\n".repeat(1 << 20), "it has more than 1048576 bytes"),
+    ] {
+        refused(&TestRun::new().file("m.yaml", text), ["--config", "m.yaml"], reason);
+    }
+    config("0.00085", ".nan", "non-finite float");
+    config(
+        "openaimodel.UNetModel",
+        "Other",
+        "'ldm.modules.diffusionmodules.Other' is not part of Stable Diffusion 1.x",
+    );
+}
+
+// Prompts
+
+#[test]
+fn prompts_files_that_cannot_be_drawn_are_refused() {
+    prompts("", "prompts file 'p.txt' is empty; write one prompt on each line");
+    prompts(b"caf\xe9", "prompts file 'p.txt' is not UTF-8 text; save it as UTF-8");
+    prompts(format!("a\n{}", "x".repeat(100_001)), "prompts file 'p.txt' has more than 100000 bytes on line 2");
+    refused(&TestRun::new(), ["--from-file", "."], "prompts file '.' is a folder; name a text file in it");
+    refused(&TestRun::new(), ["--from-file", "x"], "reading prompts file 'x': No such file");
+    refused(&TestRun::new(), ["--from-file", "-"], "prompts file '-' is empty");
+}
+
+#[test]
+fn a_very_long_prompt_that_is_allowed_is_drawn() {
+    for text in ["Ã©â€™", "&amp;", "😀", "x", "a\u{300}"] {
+        let prompt = text.repeat(100_000 / text.len());
+        let run = TestRun::new().file("p.txt", prompt);
+        run.quick(["--from-file", "p.txt", "--skip_grid"]).ok();
+        run.has_files(["samples/00000.png"]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn devices_without_an_end_are_refused() {
+    refused(&TestRun::new(), ["--ckpt", "/dev/zero"], "is neither a file nor a folder");
+    refused(&TestRun::new(), ["--config", "/dev/zero"], "it has more than 1048576 bytes");
+    refused(&TestRun::new(), ["--from-file", "/dev/zero"], "it has more than 1073741824 bytes");
+}
+
+// Folders and standard streams
+
+#[test]
+fn an_outdir_that_is_a_file_or_below_one_is_refused() {
+    let run = TestRun::new().file("f", "in the way");
+    for outdir in ["f", "f/below", "f/samples/below"] {
+        refused(&run, ["--outdir", outdir], "'f' is a file, not a folder: choose another --outdir");
+    }
+    assert_eq!(fs::read(run.path("f")).unwrap(), b"in the way");
+}
+
+#[test]
+fn a_failure_before_the_first_picture_leaves_not_even_a_folder() {
+    let run = TestRun::new().file("m.ckpt", "<html>");
+    run.quick(["--ckpt", "m.ckpt"]).fails_with("is a web page");
+    run.quick(["--n_iter", "0"]).fails_with("draws nothing");
+    assert!(!run.path("out").exists());
+}
+
+#[cfg(unix)]
+mod unix {
+    use super::*;
+    use crate::support::{read_png, stderr, stdout};
+    use std::process::{Command, Output};
+
+    /// A quick run by a shell that sets things up: `"$@"` is the program with its words.
+    fn shell(run: &TestRun, script: &str, args: &[&str]) -> Run {
+        let Run(program) = run.quick(args);
+        let mut sh = Command::new("sh");
+        sh.args(["-c", script, "sh"]).arg(program.get_program()).args(program.get_args());
+        sh.current_dir(run.path(""));
+        Run(sh)
+    }
+
+    #[track_caller]
+    fn output(mut run: Run, code: i32) -> Output {
+        let output = run.0.output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+        output
+    }
+
+    /// XFSZ ignored, a write over the limit is an error rather than the end: as on a full disk.
+    #[test]
+    fn a_full_disk_is_named_and_leaves_no_half_picture() {
+        let run = TestRun::new();
+        let full = r#"trap "" XFSZ; ulimit -f 8; exec "$@""#;
+        shell(&run, full, &["--skip_grid"]).fails_with("cannot write 'out/samples/00000.png': File too large");
+        run.has_files([]);
+        shell(&run, full, &["--skip_save"]).fails_with("/0.png': File too large");
+        run.has_files([]);
+    }
+
+    #[test]
+    fn a_closed_standard_output_does_not_cost_the_pictures() {
+        let run = TestRun::new();
+        output(shell(&run, r#""$@" >&-"#, &[]), 0);
+        assert_eq!(run.files().len(), 2);
+        let said = stderr(&output(shell(&run, r#"{ "$@"; echo $? >rc; } | true"#, &["--skip_watermark"]), 0));
+        assert_eq!(said, "Error: writing to standard output: Broken pipe (os error 32)\n");
+        assert_eq!(fs::read(run.path("rc")).unwrap(), b"1\n");
+        assert_eq!(run.files().len(), 4);
+    }
+
+    #[test]
+    fn a_closed_standard_error_is_no_reason_to_panic() {
+        let run = TestRun::new();
+        let said = stdout(&output(shell(&run, r#""$@" 2>&-"#, &[]), 0));
+        assert!(said.ends_with("here: \nout\n"));
+        output(shell(&run, r#""$@" 2>&-"#, &["--ckpt", "x"]), 1);
+        output(shell(&run, r#"{ "$@" 2>&1; echo $? >rc; } | true; exit $(cat rc)"#, &["--ckpt", "x"]), 1);
+        output(shell(&run, r#"{ "$@" 2>&1; echo $? >rc; } | true; exit $(cat rc)"#, &["--bogus"]), 2);
+    }
+
+    #[test]
+    fn help_into_a_closed_pipe_is_no_reason_to_panic() {
+        output(shell(&TestRun::new(), r#"{ "$@"; echo $? >rc; } | true; exit $(cat rc)"#, &["--help"]), 0);
+    }
+
+    #[test]
+    fn links_in_a_circle_are_refused() {
+        let run = TestRun::new();
+        std::os::unix::fs::symlink("loop", run.path("loop")).unwrap();
+        refused(&run, ["--ckpt", "loop"], "'loop' cannot be read: ");
+        refused(&run, ["--config", "loop"], "reading config 'loop': ");
+        refused(&run, ["--from-file", "loop"], "reading prompts file 'loop': ");
+        refused(&run, ["--outdir", "loop"], "cannot create the folder 'loop/samples', choose another --outdir: ");
+    }
+
+    #[test]
+    fn pictures_saved_before_a_failure_stay_whole() {
+        let run = TestRun::new();
+        // The single pictures fit under the limit, the grid of nine does not.
+        let half = r#"trap "" XFSZ; ulimit -f 64; exec "$@""#;
+        shell(&run, half, &["--n_samples", "9"]).fails_with("cannot write 'out/grid-0000.png'");
+        assert_eq!(run.files().len(), 9);
+        for file in run.files() {
+            assert_eq!(read_png(&run.path("out").join(file)).width, 64);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Ctrl-C: once to stop tidily, twice to stop at once.
+use crate::support::{Run, TestRun, fixture, read_png};
+use candle_core::{pickle, safetensors};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Starts a run, which goes on while the test does.
+fn start(run: &TestRun, args: &[&str]) -> Child {
+    let Run(mut command) = run.quick(args);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn wait_for(what: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !what() {
+        assert!(start.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn interrupt(child: &Child) {
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+}
+
+/// Exit code 130 and no words.
+#[track_caller]
+fn ends_interrupted(child: Child) {
+    let output = child.wait_with_output().unwrap();
+    let said = crate::support::stderr(&output);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(!said.contains("panicked") && !said.contains("Error"), "{said}");
+    assert_eq!(crate::support::stdout(&output), "");
+}
+
+#[test]
+fn one_interrupt_keeps_the_pictures_and_draws_their_grid() {
+    let run = TestRun::new();
+    let child = start(&run, &["--n_iter", "100000", "--n_rows", "1"]);
+    wait_for(|| run.path("out/samples/00002.png").exists());
+    interrupt(&child);
+    ends_interrupted(child);
+    let files = run.files();
+    assert_eq!(files[0], "grid-0000.png");
+    let samples = files.len() - 1;
+    assert!((0..samples).all(|i| files[1 + i] == format!("samples/{i:05}.png")), "{files:?}");
+    let grid = read_png(&run.path("out/grid-0000.png"));
+    assert_eq!(grid.height, samples * (64 + 2) + 2);
+    files.iter().for_each(|file| drop(read_png(&run.path("out").join(file))));
+}
+
+#[test]
+fn an_interrupt_before_the_first_picture_leaves_none() {
+    let run = TestRun::new();
+    let child = start(&run, &["--ddim_steps", "1000", "--n_samples", "8"]);
+    wait_for(|| run.path("out/samples").exists());
+    interrupt(&child);
+    ends_interrupted(child);
+    run.has_files([]);
+}
+
+#[test]
+fn two_interrupts_end_the_run_within_a_step() {
+    let run = TestRun::new();
+    let child = start(&run, &["--H", "2048", "--W", "2048", "--n_samples", "2"]);
+    wait_for(|| run.path("out/samples").exists());
+    let start = Instant::now();
+    interrupt(&child);
+    sleep(Duration::from_millis(300)); // two signals at once are one
+    interrupt(&child);
+    ends_interrupted(child);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    run.has_files([]);
+}
+
+/// The small model in a file of so many bytes more, most of which no disk has.
+fn write_long_model(path: &Path, more: u64) {
+    let tensors = pickle::read_all_with_key(fixture("nano.ckpt"), Some("state_dict")).unwrap();
+    safetensors::save(&tensors.into_iter().collect::<HashMap<_, _>>(), path).unwrap();
+    let bytes = fs::read(path).unwrap();
+    let (length, rest) = bytes.split_at(8);
+    let (header, tensors) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+    let mut header: Value = serde_json::from_slice(header).unwrap();
+    let offsets = [tensors.len() as u64, tensors.len() as u64 + more];
+    header["padding"] = json!({ "dtype": "U8", "shape": [more], "data_offsets": offsets });
+    let header = header.to_string().into_bytes();
+    fs::write(path, [&(header.len() as u64).to_le_bytes()[..], &header, tensors].concat()).unwrap();
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_len(file.metadata().unwrap().len() + more).unwrap();
+}
+
+#[test]
+fn what_is_drawn_before_the_model_is_hashed_has_its_hash() {
+    let run = TestRun::new();
+    write_long_model(&run.path("long.safetensors"), 1 << 30);
+    let flags = ["--ckpt", "long.safetensors", "--n_iter", "100", "--progress", "json", "--report", "report.json"];
+    let mut child = start(&run, &flags);
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    said.find(|line| line.as_ref().unwrap().contains(r#""event":"batch""#)).unwrap().unwrap();
+    interrupt(&child);
+    let said: Vec<_> = said.map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said:?}");
+    let report: Value = serde_json::from_slice(&fs::read(run.path("report.json")).unwrap()).unwrap();
+    let pictures = report["pictures"].as_array().unwrap();
+    assert!(!pictures.is_empty());
+    assert!(pictures.iter().all(|picture| picture["record"]["model_hash"].as_str().unwrap().len() == 64));
+}

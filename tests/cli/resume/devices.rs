@@ -1,0 +1,47 @@
+//! Several devices, one run.
+
+use std::thread::available_parallelism;
+
+use super::{RICH, are_equal, into};
+use crate::support::TestRun;
+
+#[test]
+fn several_devices_draw_what_one_draws() {
+    if available_parallelism().map_or(1, usize::from) < 2 {
+        return println!("skipped: this machine has one core");
+    }
+    let run = TestRun::new();
+    for (outdir, flags) in [("stream", &RICH[..]), ("lines", &["--n_iter", "9", "--seed_mode", "per_image"])] {
+        into(&run, outdir, flags).ok();
+        let several = format!("{outdir}-of-two");
+        into(&run, &several, &[flags, &["--device", "cpu:0,cpu:1"]].concat()).ok();
+        are_equal(&run, outdir, &several);
+    }
+}
+
+#[test]
+fn devices_that_are_not_there_are_named() {
+    let run = TestRun::new();
+    into(&run, "out", &["--device", "cpu:60000"])
+        .fails_with("--device cpu:60000: there is no core 60000 here; there are");
+    let reason = if cfg!(feature = "cuda") { "there is no such card" } else { "this txt2img was built without CUDA" };
+    into(&run, "out", &["--device", "cpu,cuda:99"]).fails_with(&format!("--device cuda:99: {reason}"));
+    let both = ["--device", "cpu:0-0", "--threads", "1"];
+    into(&run, "out", &both).fails_with("--threads is for all cores, and --device names some");
+}
+
+#[test]
+fn devices_are_told_apart() {
+    let run = TestRun::new();
+    for (devices, reason) in [
+        ("cpu,cpu", "cpu and cpu are not two devices"),
+        ("cpu:0-3,cpu:2-5", "cpu:0-3 and cpu:2-5 are not two devices"),
+        ("cpu:1,cpu", "cpu:1 and cpu are not two devices"),
+        ("auto,cpu", "auto is one device"),
+        ("cpu:3-1", "expected auto, cpu, cuda or cuda:N, or several"),
+        ("cpu:", "expected auto"),
+        (",", "expected auto"),
+    ] {
+        run.misuse(["--device", devices]).contains(reason).then_some(()).expect(reason);
+    }
+}

@@ -1,0 +1,261 @@
+//! Ends that nobody sees coming.
+
+use std::ffi::OsString;
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::{RICH, are_equal, content, into, journal, kill, resume, start, wait_for};
+use crate::support::{TestRun, stdout};
+
+/// Some time below this one.
+fn any_time(below: Duration) -> Duration {
+    below.mul_f64((RandomState::new().hash_one(0) % 1000) as f64 / 1000.)
+}
+
+/// Kills the run again and again, `kills` times or more often, until it ends by itself.
+fn break_often(run: &TestRun, outdir: &str, flags: &[&str], kills: usize) {
+    let flags = [flags, &["--resume"]].concat();
+    let begun = Instant::now();
+    into(run, "timed", &flags).ok();
+    let whole = begun.elapsed();
+    let mut n_killed = 0;
+    loop {
+        let mut child = start(into(run, outdir, &flags));
+        sleep(any_time(whole));
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        match status.signal() {
+            Some(_) => n_killed += 1,
+            None if !status.success() => panic!("{status}"),
+            None if n_killed >= kills => return,
+            // Once more from the beginning.
+            None => fs::remove_dir_all(run.path(outdir)).unwrap(),
+        }
+    }
+}
+
+#[track_caller]
+fn comes_out_equal(flags: &[&str], kills: usize) {
+    let run = TestRun::new().file("lines.jsonl", LINES).file("lines.txt", "a red ball\na cube\n\na cone\na ring\n");
+    into(&run, "whole", flags).ok();
+    break_often(&run, "broken", flags, kills);
+    are_equal(&run, "whole", "broken");
+}
+
+const LINES: &str = r#"{"prompt": "a ball"}
+{"prompt": "a red ball", "seed": 7}
+{"prompt": "a cube", "H": 128}
+{"prompt": "a {red|blue} cube", "steps": 3, "sampler": "euler_a"}
+{"prompt": "a cone", "sampler": "ddim"}
+"#;
+
+#[test]
+fn a_run_that_is_killed_over_and_over_comes_out_equal() {
+    comes_out_equal(&RICH, 60);
+}
+
+#[test]
+fn so_does_one_of_lines_that_all_differ() {
+    comes_out_equal(&["--from-file", "lines.jsonl", "--n_iter", "3", "--n_samples", "2", "--wildcards"], 40);
+}
+
+#[test]
+fn so_does_one_with_previews_and_names_and_another_generator() {
+    let flags = ["--save_intermediates", "1", "--fname", "{prompt}", "--rng", "cpu", "--format", "webp"];
+    comes_out_equal(&[&flags[..], &["--from-file", "lines.txt", "--n_iter", "3", "--n_samples", "2"]].concat(), 40);
+}
+
+#[test]
+fn so_does_one_with_many_grids_and_nothing_else() {
+    comes_out_equal(&["--skip_save", "--grid_every", "4", "--n_iter", "10", "--n_samples", "2", "--fixed_code"], 40);
+}
+
+#[test]
+fn so_does_a_sweep() {
+    comes_out_equal(&["--sweep", "scale=1,2,5,7.5", "--sweep", "seed=1,2,3"], 30);
+}
+
+#[test]
+fn a_sheet_that_is_gone_is_made_again() {
+    let run = TestRun::new();
+    let sweep = ["--sweep", "scale=1,2", "--sweep", "seed=1,2"];
+    into(&run, "out", &sweep).ok();
+    let before = content(&run, "out");
+    for file in ["sweep-0000.png", "sweep-0000.html"] {
+        fs::remove_file(run.path("out").join(file)).unwrap();
+        into(&run, "out", &["--collect"])
+            .fails_with("but their page or their sheet is missing; --resume makes it again");
+        resume(&run, "out", &sweep).ok();
+        assert!(content(&run, "out") == before);
+        into(&run, "out", &["--collect"]).ok();
+    }
+}
+
+#[test]
+fn an_outdir_that_is_taken_away_does_not_come_back() {
+    let run = TestRun::new();
+    for flags in [&["--skip_grid"][..], &["--save_intermediates", "1"]] {
+        let mut child = start(into(&run, "out", &[&["--n_iter", "100000"], flags].concat()));
+        wait_for(&run, "out/samples/00002.png");
+        fs::rename(run.path("out"), run.path("away")).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(1));
+        assert!(!run.path("out").exists());
+        fs::remove_dir_all(run.path("away")).unwrap();
+    }
+}
+
+#[test]
+fn nothing_is_saved_twice() {
+    let run = TestRun::new();
+    break_often(&run, "broken", &RICH, 10);
+    let drawn = journal(&run, "broken").iter().filter(|line| line.starts_with(r#"{"done":{"picture""#)).count();
+    assert_eq!(drawn, 12);
+}
+
+#[test]
+fn an_interrupted_run_goes_on() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    loop {
+        let mut child = start(into(&run, "stopped", &RICH));
+        wait_for(&run, "stopped/samples/00004.png");
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        if child.wait().unwrap().code() == Some(130) {
+            break;
+        }
+        fs::remove_dir_all(run.path("stopped")).unwrap();
+    }
+    let stopped = content(&run, "stopped");
+    assert!(stopped.contains_key("grid-0000.png") && !stopped.contains_key("samples/00011.png"));
+    resume(&run, "stopped", &RICH).ok();
+    are_equal(&run, "whole", "stopped");
+}
+
+#[test]
+fn a_full_disk_stops_the_run_and_another_goes_on() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    let mut limited = into(&run, "full", &RICH).0;
+    let words: Vec<_> = [limited.get_program()].into_iter().chain(limited.get_args()).map(Into::into).collect();
+    limited = Command::new("sh");
+    let limit = r#"trap "" XFSZ; ulimit -f 5; exec "$@""#;
+    limited.args(["-c", limit, "sh"]).args::<Vec<OsString>, _>(words).current_dir(run.path(""));
+    let output = limited.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("File too large"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+    resume(&run, "full", &RICH).ok();
+    are_equal(&run, "whole", "full");
+}
+
+#[test]
+fn the_run_that_was_gone_on_with_last_is_checked() {
+    let run = TestRun::new();
+    let mut child = start(into(&run, "out", &RICH));
+    wait_for(&run, "out/samples/00000.png");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    into(&run, "out", &["--n_samples", "1", "--n_iter", "1"]).ok();
+    resume(&run, "out", &RICH).ok();
+    let said = stdout(&into(&run, "out", &["--collect"]).ok());
+    assert!(said.starts_with("All 12 pictures are there"), "{said}");
+}
+
+#[test]
+fn what_was_deleted_is_drawn_again() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    into(&run, "torn", &RICH).ok();
+    fs::remove_file(run.path("torn/samples/00007.png")).unwrap();
+    let said = into(&run, "torn", &["--collect"]).fails_with("1 of 12 pictures are not there: 7");
+    assert!(said.ends_with("--resume draws them\n"), "{said}");
+    resume(&run, "torn", &RICH).ok();
+    are_equal(&run, "whole", "torn");
+    into(&run, "torn", &["--collect"]).ok();
+}
+
+#[test]
+fn what_was_changed_is_told_of_and_not_touched() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    into(&run, "torn", &RICH).ok();
+    fs::write(run.path("torn/samples/00003.png"), "retouched").unwrap();
+    fs::remove_file(run.path("torn/samples/00004.png")).unwrap();
+    let reason = "1 of 12 pictures are not there: 4; 1 of 12 pictures are not as they were saved: 3; where their files \
+                  are removed, --resume draws them";
+    into(&run, "torn", &["--collect"]).fails_with(reason);
+    resume(&run, "torn", &RICH).ok();
+    assert_eq!(fs::read(run.path("torn/samples/00003.png")).unwrap(), b"retouched");
+    fs::remove_file(run.path("torn/samples/00003.png")).unwrap();
+    resume(&run, "torn", &RICH).ok();
+    into(&run, "torn", &["--collect"]).ok();
+    are_equal(&run, "whole", "torn");
+}
+
+#[test]
+fn a_grid_that_was_deleted_is_made_again() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    into(&run, "torn", &RICH).ok();
+    fs::remove_file(run.path("torn/grid-0000.png")).unwrap();
+    into(&run, "torn", &["--collect"]).fails_with("all 12 pictures are there, but a grid is not");
+    resume(&run, "torn", &RICH).ok();
+    are_equal(&run, "whole", "torn");
+}
+
+#[test]
+fn runs_that_were_left_do_not_get_into_each_others_grids() {
+    let run = TestRun::new();
+    into(&run, "whole", &[&RICH[..], &["--n_iter", "40", "--seed", "1"]].concat()).ok();
+    let stop_at = |flags: &[&str], file: &str| {
+        let child = start(into(&run, "out", flags));
+        wait_for(&run, file);
+        kill(child);
+    };
+    let first = [&RICH[..], &["--n_iter", "40", "--seed", "1"]].concat();
+    stop_at(&first, "out/samples/00020.png");
+    stop_at(&[&RICH[..], &["--n_iter", "40", "--H", "128"]].concat(), "out/samples/00050.png");
+    resume(&run, "out", &first).ok();
+    let grid = |outdir: &str| fs::read(run.path(outdir).join("grid-0000.png")).unwrap();
+    assert_eq!(grid("whole"), grid("out"));
+}
+
+#[test]
+fn a_report_goes_on_too() {
+    let run = TestRun::new();
+    let flags = [&RICH[..], &["--report", "out/report.json", "--ddim_steps", "20"]].concat();
+    let mut child = start(into(&run, "out", &flags));
+    wait_for(&run, "out/samples/00002.png");
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    child.wait().unwrap();
+    let report =
+        || -> serde_json::Value { serde_json::from_slice(&fs::read(run.path("out/report.json")).unwrap()).unwrap() };
+    let before = report()["pictures"].as_array().unwrap().len();
+    assert!((3..=12).contains(&before) && report()["finished"] == (before == 12));
+    into(&run, "out", &flags).fails_with("it is there already; name another");
+    resume(&run, "out", &flags).ok();
+    assert_eq!(report()["finished"], true);
+    let numbers: Vec<_> =
+        report()["pictures"].as_array().unwrap().iter().map(|p| p["number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (0..12).collect::<Vec<_>>());
+    // Another run's is none of ours, with the same flags or others.
+    let whole = fs::read(run.path("out/report.json")).unwrap();
+    resume(&run, "another", &flags).fails_with("what is there is not of this run; name another");
+    assert_eq!(fs::read(run.path("out/report.json")).unwrap(), whole);
+    fs::write(run.path("notes"), "mine").unwrap();
+    let notes = [&RICH[..], &["--report", "notes", "--resume"]].concat();
+    into(&run, "out", &notes).fails_with("it is there already; name another");
+}
+
+#[test]
+fn what_is_complete_is_left_alone() {
+    let run = TestRun::new();
+    into(&run, "out", &RICH).ok();
+    let before = content(&run, "out");
+    resume(&run, "out", &RICH).ok();
+    assert_eq!(content(&run, "out"), before);
+}

@@ -1,0 +1,65 @@
+//! Runs that are ended at any moment and gone on with: what is there at last is what an unbroken run leaves.
+mod devices;
+mod kills;
+mod refusals;
+mod shards;
+
+use crate::support::{Run, TestRun, files_below};
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Flags of a run that has something of everything.
+const RICH: [&str; 8] =
+    ["--n_samples", "3", "--n_iter", "4", "--wildcards", "--prompt", "a {red|blue|green} {ball|cube}", "--plms"];
+
+/// Everything in a folder that is not the run's own, by name.
+fn content(run: &TestRun, outdir: &str) -> BTreeMap<String, Vec<u8>> {
+    let outdir = run.path(outdir);
+    let is_own = |file: &String| file.starts_with("run") && file.ends_with(".jsonl");
+    let files = files_below(&outdir).into_iter().filter(|file| !is_own(file));
+    files.map(|file| (file.clone(), fs::read(outdir.join(file)).unwrap())).collect()
+}
+
+/// Both folders have the same files, and the same in them.
+#[track_caller]
+fn are_equal(run: &TestRun, one: &str, other: &str) {
+    let (one, other) = (content(run, one), content(run, other));
+    assert_eq!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>());
+    let different: Vec<_> = one.keys().filter(|file| one[*file] != other[*file]).collect();
+    assert!(different.is_empty(), "{different:?}");
+    assert!(one.len() > 2);
+}
+
+/// A quick run into this folder.
+fn into(run: &TestRun, outdir: &str, flags: &[&str]) -> Run {
+    run.quick([&["--outdir", outdir], flags].concat())
+}
+
+fn start(mut run: Run) -> Child {
+    run.0.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Goes on with it.
+fn resume(run: &TestRun, outdir: &str, flags: &[&str]) -> Run {
+    into(run, outdir, &[flags, &["--resume"]].concat())
+}
+
+fn wait_for(run: &TestRun, file: &str) {
+    while !run.path(file).exists() {
+        sleep(Duration::from_millis(1));
+    }
+}
+
+fn kill(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// The journal of a folder, line by line.
+fn journal(run: &TestRun, outdir: &str) -> Vec<String> {
+    let text = fs::read_to_string(run.path(outdir).join("run.jsonl")).unwrap();
+    text.lines().map(str::to_owned).collect()
+}

@@ -1,0 +1,138 @@
+//! Many processes, one folder.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::{RICH, are_equal, content, into, kill, resume, start};
+use crate::support::{TestRun, stderr};
+
+#[test]
+fn shards_draw_what_one_process_draws() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    let shard = |i: usize| start(into(&run, "parts", &[&RICH[..], &["--shard", &format!("{i}/3")]].concat()));
+    let children: Vec<_> = (0..3).map(shard).collect();
+    children.into_iter().for_each(|mut child| assert!(child.wait().unwrap().success()));
+    assert!(!run.path("parts/grid-0000.png").exists());
+    into(&run, "parts", &["--collect"]).ok();
+    are_equal(&run, "whole", "parts");
+    into(&run, "parts", &["--collect"]).ok();
+}
+
+#[test]
+fn what_a_shard_has_not_drawn_is_named() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    for i in [0, 2] {
+        into(&run, "parts", &[&RICH[..], &["--shard", &format!("{i}/3")]].concat()).ok();
+    }
+    let reason = "3 of 12 pictures are not there: 3-5; shard 1 of 3 did not end; --resume draws them";
+    into(&run, "parts", &["--collect"]).fails_with(reason);
+    // One process may do what is left.
+    resume(&run, "parts", &RICH).ok();
+    into(&run, "parts", &["--collect"]).ok();
+    are_equal(&run, "whole", "parts");
+}
+
+#[test]
+fn a_killed_shard_goes_on() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    let flags = |i: usize| [&RICH[..], &["--resume", "--shard", ["0/2", "1/2"][i]]].concat();
+    for i in [0, 1, 0, 1, 0, 1] {
+        let child = start(into(&run, "parts", &flags(i)));
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        kill(child);
+    }
+    (0..2).for_each(|i| drop(into(&run, "parts", &flags(i)).ok()));
+    into(&run, "parts", &["--collect"]).ok();
+    are_equal(&run, "whole", "parts");
+}
+
+#[test]
+fn shards_of_different_runs_are_refused() {
+    let run = TestRun::new();
+    into(&run, "out", &["--shard", "0/2", "--n_iter", "2"]).ok();
+    let same = ["--shard", "1/2", "--n_iter", "2"];
+    into(&run, "out", &[&same[..], &["--seed", "1"]].concat()).fails_with("in 'out' --seed was 42 and is 1");
+    into(&run, "out", &["--shard", "1/3", "--n_iter", "2"]).fails_with("'out' has one of 2 shards");
+    into(&run, "out", &["--shard", "0/2", "--n_iter", "2"])
+        .fails_with("shard 0/2 has begun in 'out': --resume goes on");
+    into(&run, "out", &same).ok();
+}
+
+#[test]
+fn what_started_the_process_may_say_which_shard_it_is() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    for i in 0..2 {
+        let mut part = into(&run, "parts", &RICH);
+        part.0.env("RANK", i.to_string()).env("WORLD_SIZE", "2");
+        let said = stderr(&part.ok());
+        assert!(said.contains(&format!("drawing shard {i}/2, as RANK says; --shard 0/1 draws everything")), "{said}");
+    }
+    into(&run, "parts", &["--collect"]).ok();
+    are_equal(&run, "whole", "parts");
+}
+
+#[test]
+fn each_shard_has_a_report_of_its_own() {
+    let run = TestRun::new();
+    let shard = |i: usize| {
+        let shard = format!("{i}/3");
+        start(into(&run, "out", &[&RICH[..], &["--report", "report.json", "--resume", "--shard", &shard]].concat()))
+    };
+    let report = |i: usize| -> Value {
+        serde_json::from_slice(&fs::read(run.path(&format!("report-{i}-of-3.json"))).unwrap()).unwrap()
+    };
+    // Once more, and nothing of it is lost.
+    for _ in 0..2 {
+        let children: Vec<_> = (0..3).map(shard).collect();
+        children.into_iter().for_each(|mut child| assert!(child.wait().unwrap().success()));
+        for (i, numbers) in [&[0, 1, 2, 9, 10, 11][..], &[3, 4, 5], &[6, 7, 8]].into_iter().enumerate() {
+            let report = report(i);
+            let there =
+                report["pictures"].as_array().unwrap().iter().map(|picture| picture["number"].as_u64().unwrap());
+            assert_eq!(there.collect::<Vec<_>>(), numbers);
+            assert_eq!(report["finished"], true);
+        }
+    }
+    // What a report does not tell of is missing in it.
+    fs::remove_file(run.path("report-1-of-3.json")).unwrap();
+    shard(1).wait().unwrap();
+    assert_eq!((report(1)["pictures"].as_array().unwrap().len(), &report(1)["finished"]), (0, &false.into()));
+}
+
+#[test]
+fn a_shard_of_one_is_the_whole() {
+    let run = TestRun::new();
+    let mut whole = into(&run, "out", &["--shard", "0/1"]);
+    whole.0.env("RANK", "1").env("WORLD_SIZE", "2");
+    whole.ok();
+    assert!(content(&run, "out").contains_key("grid-0000.png"));
+}
+
+#[test]
+fn picture_ninety_thousand_is_there_at_once() {
+    let run = TestRun::new();
+    for rng in ["cuda", "cpu"] {
+        let flags = ["--n_iter", "90000", "--shard", "89999/90000", "--skip_grid", "--rng", rng, "--ddim_steps", "50"];
+        let begun = std::time::Instant::now();
+        into(&run, rng, &flags).ok();
+        assert!(begun.elapsed().as_secs() < 10);
+        assert_eq!(fs::read_dir(run.path(rng).join("samples")).unwrap().count(), 1);
+        let picture = run.path(rng).join("samples/89999.png");
+        // It says where its noise came from, and comes out equal when it is drawn alone.
+        let picture = picture.to_str().unwrap();
+        into(&run, "again", &["--replay", picture]).ok();
+    }
+}
+
+#[test]
+fn names_without_numbers_are_refused() {
+    let run = TestRun::new();
+    let reason = "--fname needs {index} in it where several devices or shards draw";
+    into(&run, "out", &["--fname", "{prompt}", "--shard", "0/2"]).fails_with(reason);
+    into(&run, "out", &["--fname", "{prompt}-{index}", "--shard", "0/2"]).ok();
+}

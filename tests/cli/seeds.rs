@@ -1,0 +1,122 @@
+//! `--seed_mode per_image` and prompts files of JSON lines: a picture is what its own flags draw, whatever is drawn beside
+//! it.
+
+use crate::support::{TestRun, read_png, stderr};
+use txt2img::output::Picture;
+
+fn picture(run: &TestRun, i: usize) -> Picture {
+    read_png(&run.path(&format!("out/samples/{i:05}.png")))
+}
+
+/// The picture of a run with these flags.
+#[track_caller]
+fn single(flags: &[&str]) -> Picture {
+    let run = TestRun::new();
+    run.quick(flags).ok();
+    picture(&run, 0)
+}
+
+#[track_caller]
+fn is_picture(run: &TestRun, i: usize, flags: &[&str]) {
+    assert!(picture(run, i) == single(flags), "picture {i} is not what {flags:?} draw");
+}
+
+#[test]
+fn with_seeds_per_image_each_picture_is_what_its_seed_draws() {
+    for rng in ["cuda", "cpu"] {
+        let run = TestRun::new();
+        let flags = ["--seed_mode", "per_image", "--seed", "7", "--n_samples", "3", "--n_iter", "2"];
+        run.quick([&flags[..], &["--ddim_eta", "1", "--rng", rng]].concat()).ok();
+        for (i, seed) in ["7", "8", "9", "10", "11", "12"].into_iter().enumerate() {
+            is_picture(&run, i, &["--seed", seed, "--n_samples", "1", "--ddim_eta", "1", "--rng", rng]);
+        }
+    }
+}
+
+#[test]
+fn seeds_per_image_go_on_at_zero_after_the_last() {
+    let run = TestRun::new();
+    run.quick(["--seed_mode", "per_image", "--seed", "4294967295", "--n_iter", "2"]).ok();
+    is_picture(&run, 1, &["--seed", "0"]);
+}
+
+#[test]
+fn json_lines_say_what_the_command_line_does_not() {
+    let lines = r#"{"prompt": "a", "seed": 5}
+        {"prompt": "b", "seed": 6, "H": 72, "W": 64}
+
+        {"prompt": "c", "seed": 7, "ddim_steps": 3, "scale": 2, "sampler": "euler_a"}
+        {"prompt": "d", "seed": 8}
+        {"prompt": "e"}"#;
+    let run = TestRun::new().file("p.jsonl", lines);
+    run.quick(["--from-file", "p.jsonl", "--n_samples", "9", "--skip_grid", "--seed", "1"]).ok();
+    is_picture(&run, 0, &["--prompt", "a", "--seed", "5"]);
+    is_picture(&run, 1, &["--prompt", "b", "--seed", "6", "--H", "72"]);
+    is_picture(&run, 2, &["--prompt", "c", "--seed", "7", "--ddim_steps", "3", "--scale", "2", "--sampler", "euler_a"]);
+    is_picture(&run, 3, &["--prompt", "d", "--seed", "8"]);
+    is_picture(&run, 4, &["--prompt", "e", "--seed", "1"]);
+    assert_eq!(run.files().len(), 5);
+    let said = stderr(&run.quick(["--from-file", "p.jsonl", "--skip_watermark"]).ok());
+    assert_eq!(said, "Note: pictures of several sizes make no grid\n");
+    assert_eq!(run.files().len(), 10);
+}
+
+#[test]
+fn with_seeds_per_image_a_line_does_not_depend_on_the_rest_of_the_file() {
+    let run = TestRun::new().file("p.txt", "a\nb\nc").file("q.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}");
+    run.quick(["--from-file", "p.txt", "--n_samples", "2", "--seed_mode", "per_image"]).ok();
+    run.quick(["--from-file", "q.jsonl", "--n_samples", "2", "--seed_mode", "per_image"]).ok();
+    for (i, prompt, seed) in [(0, "a", "42"), (1, "b", "43"), (2, "c", "44"), (3, "a", "42"), (4, "b", "43")] {
+        is_picture(&run, i, &["--prompt", prompt, "--seed", seed]);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_json_line_is_said_before_anything_loads() {
+    for (line, complaint) in [
+        ("not json", "expected ident"),
+        (r#"{"prompt": "a",}"#, "trailing comma"),
+        (r#"{"prompt": "a", "sead": 1}"#, "unknown field `sead`"),
+        (r#"{"prompt": 3}"#, "invalid type: integer `3`, expected a string"),
+        (r#"{"seed": 3}"#, "missing field `prompt`"),
+        (r#"{"prompt": "a", "seed": -1}"#, "invalid value: integer `-1`, expected u32"),
+        (r#"{"prompt": "a", "H": 63}"#, "--H 63 is not a multiple of 8"),
+        (r#"{"prompt": "a", "ddim_steps": 0}"#, "--ddim_steps 0 draws nothing"),
+        (r#"{"prompt": "a", "sampler": "best"}"#, "'best' is not a sampler: use ddim, plms,"),
+        (r#"{"prompt": "a", "scale": 1e999}"#, "number out of range"),
+    ] {
+        let run = TestRun::new().file("p.jsonl", format!("{{\"prompt\": \"a\"}}\n{line}\n"));
+        let said = run.quick(["--from-file", "p.jsonl"]).fails_with(complaint);
+        assert!(said.starts_with("Error: prompts file 'p.jsonl', line 2: "), "{line}: {said}");
+    }
+}
+
+#[test]
+fn pictures_of_several_sizes_do_not_start_from_the_same_noise() {
+    let run = TestRun::new().file("p.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"a\", \"H\": 72}");
+    run.quick(["--from-file", "p.jsonl", "--fixed_code"]).fails_with("pictures of several sizes cannot");
+}
+
+#[test]
+fn prompts_files_may_begin_with_a_byte_order_mark() {
+    let run = TestRun::new().file("p.txt", "\u{feff}a\n");
+    run.quick(["--from-file", "p.txt", "--n_samples", "1", "--n_iter", "1", "--fname", "{prompt}"]).ok();
+    assert!(run.path("out/samples/a.png").exists());
+}
+
+#[test]
+fn json_lines_may_have_blank_ones_between_them_and_nothing_for_a_value() {
+    let line = "\u{feff}\n\r\n{ \"prompt\": \"a\", \"seed\": 5, \"sampler\": null, \"H\": null}\r\n";
+    let run = TestRun::new().file("p.jsonl", line);
+    run.quick(["--from-file", "p.jsonl"]).ok();
+    is_picture(&run, 0, &["--prompt", "a", "--seed", "5"]);
+    let run = TestRun::new().file("p.jsonl", "{\"prompt\": 5}\n");
+    run.quick(["--from-file", "p.jsonl"]).fails_with("line 1: invalid type: integer `5`");
+}
+
+#[test]
+fn a_prompt_in_braces_is_a_prompt() {
+    let run = TestRun::new().file("p.txt", "{a|b} cat\n{\"seed\": 3}\n");
+    run.quick(["--from-file", "p.txt", "--skip_grid"]).ok();
+    assert_eq!(run.files().len(), 2);
+}

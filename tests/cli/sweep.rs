@@ -1,0 +1,82 @@
+//! `--sweep`: the pictures are those the flags draw one by one; what is wrong with a sweep is said before anything is
+//! loaded.
+
+use crate::support::{TestRun, read_png};
+
+#[track_caller]
+fn sweep(flags: &[&str]) -> TestRun {
+    let run = TestRun::new();
+    run.quick(flags).ok();
+    run
+}
+
+#[test]
+fn every_cell_is_what_its_flags_draw() {
+    let prompt = ["--prompt", "a pink cube"];
+    let swept = sweep(&[&prompt[..], &["--sweep", "prompt=pink,blue", "--sweep", "scale=1,7.5"]].concat());
+    let cells = [("a pink cube", "1"), ("a blue cube", "1"), ("a pink cube", "7.5"), ("a blue cube", "7.5")];
+    for (i, (prompt, scale)) in cells.into_iter().enumerate() {
+        let single = TestRun::new();
+        single.quick(["--prompt", prompt, "--scale", scale]).ok();
+        let ours = read_png(&swept.path(&format!("out/samples/0000{i}.png")));
+        assert!(ours == read_png(&single.path("out/samples/00000.png")), "{prompt}, {scale}");
+    }
+}
+
+#[test]
+fn every_axis_changes_the_picture() {
+    for axis in ["sampler=ddim,dpm_solver", "ddim_steps=1,2", "seed=1,2", "H=64,72", "W=64,72", "ddim_eta=0,1"] {
+        let run = sweep(&["--sweep", axis]);
+        let picture = |i| read_png(&run.path(&format!("out/samples/0000{i}.png")));
+        assert!(picture(0) != picture(1), "{axis}");
+    }
+}
+
+#[test]
+fn a_sweep_leaves_its_pictures_a_sheet_and_a_page() {
+    let run = sweep(&["--sweep", "seed=1,2", "--n_samples", "5"]);
+    run.has_files(["samples/00000.png", "samples/00001.png", "sweep-0000.png", "sweep-0000.html"]);
+    run.quick(["--sweep", "seed=1,2", "--skip_save"]).ok();
+    run.quick(["--sweep", "seed=1,2", "--skip_save", "--skip_grid"]).ok();
+    assert_eq!(run.files().len(), 6);
+}
+
+#[test]
+fn the_sweeps_files_do_not_count_among_the_grids() {
+    let run = sweep(&["--sweep", "seed=1,2", "--skip_save"]);
+    run.quick(["--skip_save"]).ok();
+    assert!(run.path("out/grid-0000.png").exists());
+}
+
+#[test]
+fn a_seed_taken_at_random_is_taken_once() {
+    let run = sweep(&["--seed", "-1", "--sweep", "scale=1,1"]);
+    let picture = |i| read_png(&run.path(&format!("out/samples/0000{i}.png")));
+    assert!(picture(0) == picture(1));
+}
+
+#[test]
+fn what_cannot_be_swept_is_refused_before_the_model_is_read() {
+    let many = format!("seed={}", (0..101).map(|i| i.to_string()).collect::<Vec<_>>().join(","));
+    let more = format!("scale={}", (0..100).map(|i| i.to_string()).collect::<Vec<_>>().join(","));
+    for (axes, reason) in [
+        (vec!["outdir=a,b"], "--sweep outdir=… is not something to sweep; it can be scale, sampler"),
+        (vec!["scale"], "is not NAME=VALUE,VALUE,…"),
+        (vec!["scale=1,,2"], "has an empty value"),
+        (vec!["scale=1,x"], "--sweep scale=x: invalid value 'x'"),
+        (vec!["sampler=ddim,dim"], "--sweep sampler=dim: invalid value 'dim'"),
+        (vec!["prompt=green,blue"], "'green', to be replaced by the others, is not in the prompt"),
+        (vec!["scale=1,2", "scale=3,4"], "--sweep scale is given twice"),
+        (vec!["scale=1", "seed=1", "W=64"], "more than twice"),
+        (vec![&many, &more], "more than 10000 pictures"),
+    ] {
+        let words = axes.iter().flat_map(|axis| ["--sweep", axis]).chain(["--ckpt", "none.ckpt"]);
+        let said = TestRun::new().misuse(words);
+        assert!(said.contains(reason), "{axes:?}: {said}");
+    }
+    TestRun::new().misuse(["--sweep", "scale=1,2", "--from-file", "prompts.txt"]);
+    TestRun::new().quick(["--sweep", "W=64,100"]).fails_with("--sweep W=100: --W 100 is not a multiple of 8");
+    TestRun::new()
+        .quick(["--sweep", "ddim_steps=5,0"])
+        .fails_with("--sweep ddim_steps=0: --ddim_steps 0 draws nothing");
+}

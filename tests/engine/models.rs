@@ -1,0 +1,171 @@
+//! The networks, against the original's own results on the small model.
+
+use crate::support::{assert_close, channels_last, device, nano, nano_config, tensors};
+use candle_core::{DType, Device, Tensor};
+use txt2img::demo;
+use txt2img::diffusion::samplers::{Kind, Plan, Spacing};
+use txt2img::diffusion::schedule::Schedule;
+use txt2img::model::Model;
+use txt2img::rng::Rng;
+
+/// The original against itself with another convolution library is at 3e-6.
+const LIMIT: f64 = 2e-5;
+
+const PROMPTS: [&str; 2] = ["a photo of a pink cube, black background", "a photograph of an astronaut riding a horse"];
+
+#[test]
+fn prompts_are_encoded_as_the_original_does() {
+    let model = nano();
+    let tokens = PROMPTS.map(|prompt| model.tokens(prompt).unwrap());
+    let expected = &tensors("modules/modules.safetensors")["context"];
+    assert_close("context", &model.context(&tokens).unwrap(), expected, LIMIT);
+}
+
+#[test]
+fn copies_of_a_prompt_are_encoded_alike() {
+    let model = nano();
+    let tokens = [PROMPTS[0]; 3].map(|prompt| model.tokens(prompt).unwrap());
+    let expected =
+        tensors("modules/modules.safetensors")["context"].narrow(0, 0, 1).unwrap().repeat((3, 1, 1)).unwrap();
+    assert_close("context", &model.context(&tokens).unwrap(), &expected, LIMIT);
+}
+
+#[test]
+fn the_unet_predicts_the_original_noise_at_whole_and_fractional_timesteps() {
+    let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
+    let x = channels_last(&expected["unet.x"]);
+    let prompt = model.unet().read(&expected["context"]).unwrap();
+    for (name, t) in [("t1", 1.), ("t312.75", 312.75), ("t500", 500.), ("t981", 981.)] {
+        let eps = model.unet().forward(&x, t, &prompt).unwrap();
+        assert_close(name, &eps, &channels_last(&expected[&format!("unet.eps.{name}")]), LIMIT);
+    }
+}
+
+#[test]
+fn the_unet_predicts_the_original_noise_on_a_wide_map() {
+    let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
+    let context = expected["context"].narrow(0, 0, 1).unwrap();
+    let prompt = model.unet().read(&context).unwrap();
+    let eps = model.unet().forward(&channels_last(&expected["unet.x_wide"]), 981., &prompt).unwrap();
+    assert_close("wide", &eps, &channels_last(&expected["unet.eps_wide.t981"]), LIMIT);
+}
+
+#[test]
+fn the_decoder_gives_the_original_pixels() {
+    let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
+    let z = channels_last(&expected["vae.z"]);
+    let pixels = model.decoder().forward(&z).unwrap();
+    assert_close("image", &pixels, &channels_last(&expected["vae.image"]), LIMIT);
+}
+
+#[test]
+fn pieces_of_a_picture_come_out_near_the_whole() {
+    let model = nano();
+    let latents = Rng::default().noise(1).randn_latents((1, 70, 100, 4), &device()).unwrap();
+    let [whole, pieces] = [model.pixels(&latents), model.pixels_in_tiles(&latents)].map(Result::unwrap);
+    assert_close("in pieces", &pieces, &whole, 0.03);
+    let small = latents.narrow(1, 3, 9).unwrap().narrow(2, 5, 64).unwrap().contiguous().unwrap();
+    assert_close("one piece", &model.pixels_in_tiles(&small).unwrap(), &model.pixels(&small).unwrap(), 0.);
+}
+
+#[test]
+fn every_size_of_latents_goes_through_the_unet() {
+    let (model, context) = (nano(), tensors("modules/modules.safetensors")["context"].clone());
+    let prompt = model.unet().read(&context).unwrap();
+    for (h, w) in [(1, 1), (3, 5), (7, 2), (9, 16)] {
+        let x = Tensor::ones((2, h, w, 4), DType::F32, &device()).unwrap();
+        assert_eq!(model.unet().forward(&x, 1., &prompt).unwrap().dims(), [2, h, w, 4]);
+    }
+}
+
+#[test]
+fn several_prompts_for_one_picture_are_as_so_many_pictures() {
+    let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
+    let x = channels_last(&expected["unet.x"]).narrow(0, 0, 1).unwrap();
+    let contexts = &expected["context"].narrow(0, 0, 2).unwrap();
+    let eps = model.unet().forward(&x, 500., &model.unet().read(contexts).unwrap()).unwrap();
+    for i in 0..2 {
+        let alone = model.unet().read(&contexts.narrow(0, i, 1).unwrap()).unwrap();
+        let expected = model.unet().forward(&x, 500., &alone).unwrap();
+        assert_close("eps", &eps.narrow(0, i, 1).unwrap(), &expected, 1e-6);
+    }
+}
+
+/// With a model that was trained; its bf16 and f16 are told apart by the device.
+#[test]
+fn half_precision_draws_what_a_processor_draws_in_full() {
+    let plan = Plan { kind: Kind::DpmSolver, steps: 8, eta: 0., spacing: Spacing::Discrete };
+    let draw = |device: Device, dtype| {
+        let model =
+            Model::load(&demo::checkpoint().unwrap(), &demo::config().unwrap(), &device, dtype, &|| ()).unwrap();
+        let context = model.context(&[model.tokens(PROMPTS[0]).unwrap()]).unwrap();
+        let denoiser = model.denoiser(&model.uncond().unwrap(), &context, 7.5).unwrap();
+        let mut noise = Rng::default().noise(42);
+        let start = noise.randn_latents((1, 32, 32, 4), &device).unwrap();
+        let sampler = plan.sampler(model.schedule());
+        let latents = sampler.sample(&*denoiser, start, &mut *noise, &mut || Ok(())).unwrap();
+        model.picture(&latents, 0).unwrap().rgb
+    };
+    let half = if device().is_cuda() { DType::F16 } else { DType::BF16 };
+    let (full, half) = (draw(Device::Cpu, DType::F32), draw(device(), half));
+    let squares: f64 = full.iter().zip(&half).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
+    let psnr = 10. * (255. * 255. * full.len() as f64 / squares).log10();
+    assert!(psnr >= 35., "{psnr:.1} dB");
+}
+
+/// Cards record a step and do it again with other prompts.
+#[test]
+fn a_step_depends_on_its_prompt_and_scale_and_on_nothing_before_it() {
+    let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
+    let x = channels_last(&expected["unet.x"]).narrow(0, 0, 1).unwrap();
+    let contexts = [0, 1].map(|i| expected["context"].narrow(0, i, 1).unwrap());
+    let step = |prompt: usize, scale: f64| {
+        let denoiser = model.denoiser(&contexts[1 - prompt], &contexts[prompt], scale).unwrap();
+        let [first, second] = [300., 700.].map(|t| denoiser.eps(&x, t).unwrap());
+        Tensor::cat(&[first, second], 0).unwrap()
+    };
+    let wishes = [(0, 7.5), (1, 7.5), (0, 2.), (1, 1.)];
+    let once = wishes.map(|(prompt, scale)| step(prompt, scale));
+    assert!(
+        crate::support::relative_rms(&once[0], &once[1]) > 1e-3
+            && crate::support::relative_rms(&once[0], &once[2]) > 1e-3
+    );
+    for _ in 0..2 {
+        for ((prompt, scale), once) in wishes.iter().zip(&once) {
+            assert_close(&format!("prompt {prompt}, {scale}"), &step(*prompt, *scale), once, 1e-6);
+        }
+    }
+}
+
+#[test]
+fn the_schedule_is_the_original_one() {
+    let expected = tensors("modules/modules.safetensors")["alphas_cumprod"].to_vec1::<f32>().unwrap();
+    let (computed, model) = (Schedule::new(&nano_config().noise), nano());
+    assert_eq!(expected.len(), 1000);
+    for (t, a) in expected.into_iter().enumerate() {
+        assert_eq!(computed.alpha_cumprod(t) as f32, a, "computed, at {t}");
+        assert_eq!(model.schedule().alpha_cumprod(t) as f32, a, "the checkpoint's, at {t}");
+    }
+}
+
+#[test]
+fn a_rounded_or_broken_schedule_is_not_taken() {
+    let falling: Vec<f32> = (0..1000).map(|t| 1. - (t as f32 + 1.) / 1001.).collect();
+    assert!(Schedule::from_buffer(&falling).is_some());
+    assert!(Schedule::from_buffer(&falling[1..]).is_none());
+    for (t, a) in [(0, 1.), (5, falling[4]), (999, 0.), (3, f32::NAN)] {
+        let mut broken = falling.clone();
+        broken[t] = a;
+        assert!(Schedule::from_buffer(&broken).is_none(), "{a} at {t}");
+    }
+}
+
+#[test]
+fn every_instruction_set_passes_these_tests() {
+    crate::support::pass_with_every_instruction_set(module_path!());
+}
+
+#[test]
+fn a_card_passes_these_tests() {
+    crate::support::pass_on_a_card(module_path!());
+}

@@ -1,0 +1,25 @@
+//! Prompts that say more: emphasis, long prompts, wildcards.
+
+mod contexts;
+mod denoisers;
+mod emphasis;
+mod lines;
+mod long;
+mod wildcards;
+
+use txt2img::text::{Reading, Tokenizer, Tokens};
+
+const EMPHASIS: Reading = Reading { emphasis: true, long: false };
+const LONG: Reading = Reading { emphasis: false, long: true };
+const BOTH: Reading = Reading { emphasis: true, long: true };
+
+const START: u32 = 49406;
+const END: u32 = 49407;
+
+fn read(prompt: &str, reading: Reading) -> Tokens {
+    Tokenizer::new().unwrap().read(prompt, reading).unwrap()
+}
+
+fn words(n: usize) -> String {
+    vec!["cube"; n].join(" ")
+}

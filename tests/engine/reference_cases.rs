@@ -1,0 +1,125 @@
+//! The original's own runs, repeated: same files, same pictures, same latents, same draws.
+
+use crate::support::{
+    Counting, TestRun, assert_close, assert_same_picture, channels_last, device, files_below, fixture, nano, read_png,
+    tensors,
+};
+use candle_core::Tensor;
+use serde_json::Value;
+use std::collections::HashMap;
+use txt2img::args::Args;
+use txt2img::job::{Batch, Job, Settings};
+use txt2img::rng::Noise;
+
+/// The original against itself with another convolution library is at 3e-6.
+const LATENTS_LIMIT: f64 = 1e-4;
+const CONTEXT_LIMIT: f64 = 2e-5;
+
+struct Case {
+    name: &'static str,
+    args: Vec<String>,
+    files: HashMap<String, String>,
+}
+
+impl Case {
+    fn new(name: &'static str) -> Self {
+        let cases: Value = serde_json::from_slice(&std::fs::read(fixture("cases.json")).unwrap()).unwrap();
+        Self {
+            name,
+            args: serde_json::from_value(cases[name]["args"].clone()).unwrap(),
+            files: serde_json::from_value(cases[name]["files"].clone()).unwrap_or_default(),
+        }
+    }
+
+    fn run(&self) -> TestRun {
+        self.files.iter().fold(TestRun::new(), |run, (name, text)| run.file(name, text))
+    }
+
+    fn the_program_writes_the_same_files(&self) {
+        let run = self.run();
+        // The original ran on a processor, where its autocast does nothing.
+        run.args(["--precision", "full"].into_iter().chain(self.args.iter().map(String::as_str))).ok();
+        let expected = fixture("cases").join(self.name);
+        assert_eq!(run.files(), files_below(&expected), "{}", self.name);
+        for file in run.files() {
+            let (ours, theirs) = (run.path("out").join(&file), expected.join(&file));
+            assert_same_picture(&format!("{} {file}", self.name), &read_png(&ours), &read_png(&theirs));
+        }
+    }
+
+    fn the_latents_and_draws_are_the_same(&self) {
+        let run = self.run();
+        let expected = tensors(&format!("cases/{}.safetensors", self.name));
+        let mut args = vec!["txt2img".into(), "--config".into(), fixture("nano.yaml").into_os_string()];
+        args.extend(["--ckpt".into(), fixture("nano.ckpt").into_os_string()]);
+        args.extend(self.args.iter().map(|arg| match self.files.contains_key(arg) {
+            true => run.path(arg).into_os_string(),
+            false => arg.into(),
+        }));
+        let job = Job::from_args(&Args::try_from_words(args).unwrap()).unwrap();
+        let (latents, contexts, draws) = latents(&job);
+        for (i, ours) in latents.iter().enumerate() {
+            let name = format!("latents.{i}");
+            assert_close(&name, ours, &channels_last(&expected[&name]), LATENTS_LIMIT);
+        }
+        for (i, ours) in contexts.iter().enumerate() {
+            let name = format!("context.{i}");
+            assert_close(&name, ours, &expected[&name], CONTEXT_LIMIT);
+        }
+        let count = |prefix: &str| expected.keys().filter(|name| name.starts_with(prefix)).count();
+        assert_eq!((latents.len(), contexts.len()), (count("latents."), count("context.")));
+        assert_eq!(draws as f32, expected["randn_calls"].to_vec1::<f32>().unwrap()[0]);
+    }
+}
+
+/// What the main loop makes before it decodes: latents a batch, contexts as the original encodes them, draws.
+fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
+    let model = nano();
+    let mut noise = Counting::new(job.rng.noise(u64::from(job.seed)));
+    let start = |noise: &mut Counting, batch: usize, settings: &Settings| {
+        noise.randn_latents((batch, settings.latent_height, settings.latent_width, 4), &device()).unwrap()
+    };
+    let fixed = job.fixed_code.map(|longest| start(&mut noise, longest, &job.lines.settings_of(0)));
+    let (mut latents, mut contexts) = (vec![], vec![]);
+    for Batch { settings, wishes } in job.batches() {
+        let context = |prompts: &[&str]| {
+            let tokens: Vec<_> = prompts.iter().map(|prompt| model.tokens(prompt).unwrap()).collect();
+            model.context(&tokens).unwrap()
+        };
+        if settings.scale != 1. {
+            contexts.push(context(&vec![""; wishes.len()]));
+        }
+        let cond = context(&wishes.iter().map(|wish| &*wish.prompt).collect::<Vec<_>>());
+        let x = fixed.clone().unwrap_or_else(|| start(&mut noise, wishes.len(), &settings));
+        let denoiser = model.denoiser(&model.uncond().unwrap(), &cond, settings.scale).unwrap();
+        let sampler = settings.plan.sampler(model.schedule());
+        latents.push(sampler.sample(&*denoiser, x, &mut noise, &mut || Ok(())).unwrap());
+        contexts.push(cond);
+    }
+    (latents, contexts, noise.draws)
+}
+
+macro_rules! cases {
+    ($($name:ident)*) => {
+        mod the_program_writes_the_same_files { $(#[test] fn $name() { super::Case::new(stringify!($name)).the_program_writes_the_same_files() })* }
+        mod the_latents_and_draws_are_the_same { $(#[test] fn $name() { super::Case::new(stringify!($name)).the_latents_and_draws_are_the_same() })* }
+        const CASES: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+cases!(ddim ddim_eta plms dpm dpm_20 bulk fixed_code scale_one skip_save odd_steps);
+
+#[test]
+fn no_case_is_left_out() {
+    let cases: HashMap<String, Value> = serde_json::from_slice(&std::fs::read(fixture("cases.json")).unwrap()).unwrap();
+    let mut names: Vec<_> = cases.keys().map(String::as_str).collect();
+    let mut listed = CASES.to_vec();
+    names.sort();
+    listed.sort();
+    assert_eq!(names, listed);
+}
+
+#[test]
+fn a_card_passes_these_tests() {
+    crate::support::pass_on_a_card(module_path!());
+}

@@ -1,0 +1,41 @@
+//! The safety checker, against diffusers' own with a small made-up model.
+
+mod actions;
+mod broken;
+mod preprocessing;
+mod program;
+mod verdicts;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use txt2img::output::Picture;
+
+use crate::support::{fixture, read_png};
+
+/// What the fixture says beside tensors: `vision_config`, `flags`, `special_flags`.
+fn safety_json() -> Value {
+    serde_json::from_slice(&fs::read(fixture("safety/safety.json")).unwrap()).unwrap()
+}
+
+fn picture(index: usize) -> Picture {
+    read_png(&fixture(&format!("safety/image{index}.png")))
+}
+
+/// A folder as Hugging Face writes it.
+fn folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    write_config(folder.path(), &safety_json());
+    fs::copy(fixture("safety/model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+    folder
+}
+
+fn write_config(folder: &Path, config: &Value) {
+    fs::write(folder.join("config.json"), config.to_string()).unwrap();
+}
+
+fn even(width: usize, height: usize, level: u8) -> Picture {
+    Picture { width, height, rgb: vec![level; 3 * width * height] }
+}

@@ -1,0 +1,253 @@
+//! Samplers and their tables, against k-diffusion's and numpy's.
+
+use crate::support::{Counting, assert_close, channels_last, fixture, nano, tensors};
+use candle_core::{DType, Device, Tensor};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::HashMap;
+use txt2img::by_name::ByName;
+use txt2img::config::ModelConfig;
+use txt2img::diffusion::EpsModel;
+use txt2img::diffusion::samplers::{Kind, Plan, Sigmas, Spacing, Step};
+use txt2img::diffusion::schedule::Schedule;
+use txt2img::rng::{Noise, Rng};
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    sampler: String,
+    sigmas: String,
+    steps: usize,
+    scale: f64,
+    seed: u64,
+    prompts: Vec<String>,
+    #[serde(rename = "H")]
+    height: usize,
+    #[serde(rename = "W")]
+    width: usize,
+    batches: usize,
+}
+
+impl Case {
+    fn plan(&self) -> Plan {
+        // k-diffusion's longer names for two of them.
+        let name = match self.sampler.as_str() {
+            "euler_ancestral" => "euler_a",
+            "dpm_2" => "dpm2",
+            name => name,
+        };
+        let spacing = if self.sigmas == "karras" { Spacing::Karras } else { Spacing::Discrete };
+        Plan { kind: Kind::from_name(name).unwrap(), steps: self.steps, eta: 0., spacing }
+    }
+}
+
+fn schedule() -> Schedule {
+    Schedule::new(&ModelConfig::v1().noise)
+}
+
+#[test]
+fn k_diffusions_samplers_give_its_latents() {
+    let cases: Vec<Case> = serde_json::from_slice(&std::fs::read(fixture("kdiffusion.json")).unwrap()).unwrap();
+    let expected = tensors("kdiffusion.safetensors");
+    let model = nano();
+    for case in &cases {
+        let mut noise = Counting::new(Rng::default().noise(case.seed));
+        let tokens: Vec<_> = case.prompts.iter().map(|prompt| model.tokens(prompt).unwrap()).collect();
+        let denoiser = model.denoiser(&model.uncond().unwrap(), &model.context(&tokens).unwrap(), case.scale).unwrap();
+        let sampler = case.plan().sampler(model.schedule());
+        for batch in 0..case.batches {
+            let shape = (case.prompts.len(), case.height / 8, case.width / 8, 4);
+            let start = noise.randn_latents(shape, &Device::Cpu).unwrap();
+            let latents = sampler.sample(&*denoiser, start, &mut noise, &mut || Ok(())).unwrap();
+            let name = format!("{}.{batch}", case.name);
+            assert_close(&name, &latents, &channels_last(&expected[&name]), 1e-4);
+        }
+        let draws = expected[&format!("{}.randn_calls", case.name)].to_vec1::<f32>().unwrap()[0];
+        assert_eq!(noise.draws as f32, draws, "{}", case.name);
+    }
+}
+
+#[test]
+fn sigmas_are_spaced_as_k_diffusion_does() {
+    let cases: Vec<Case> = serde_json::from_slice(&std::fs::read(fixture("kdiffusion.json")).unwrap()).unwrap();
+    let expected = tensors("kdiffusion.safetensors");
+    for case in &cases {
+        let sigmas = Sigmas::new(&schedule(), case.steps, case.plan().spacing);
+        let sigmas: Vec<f32> = sigmas.values().iter().map(|&sigma| sigma as f32).collect();
+        let sigmas = Tensor::new(sigmas, &Device::Cpu).unwrap();
+        assert_close(&case.name, &sigmas, &expected[&format!("{}.sigmas", case.name)], 2e-6);
+    }
+}
+
+#[test]
+fn every_number_of_steps_means_what_it_means_to_the_original() {
+    let steps: HashMap<String, Value> =
+        serde_json::from_slice(&std::fs::read(fixture("modules/steps.json")).unwrap()).unwrap();
+    assert_eq!(steps.len(), 1001);
+    for (asked, real) in steps {
+        let asked: usize = asked.parse().unwrap();
+        if asked > 1000 {
+            assert!(plan(Kind::Ddim, asked).check().is_err(), "{asked}");
+            continue;
+        }
+        let timesteps = schedule().ddim_timesteps(asked);
+        assert!(timesteps.is_sorted() && timesteps.iter().all(|&t| t < 1000), "{asked}");
+        match real.as_u64() {
+            Some(real) => assert_eq!(timesteps.len() as u64, real, "{asked}"),
+            // The original looks for a timestep 1000; ours takes the last there is.
+            None => assert_eq!(timesteps.last(), Some(&999), "{asked}: {real}"),
+        }
+    }
+}
+
+#[test]
+fn ddims_table_is_numpys() {
+    let expected = tensors("modules/modules.safetensors");
+    let table = Step::table(&schedule(), 50, 0.5);
+    let column = |number: fn(&Step) -> f64| {
+        let rising: Vec<f32> = table.iter().rev().map(|step| number(step) as f32).collect();
+        Tensor::new(rising, &Device::Cpu).unwrap()
+    };
+    for (name, ours) in [
+        ("ddim50.timesteps", column(|step| step.t as f64)),
+        ("ddim50.alphas", column(|step| step.a)),
+        ("ddim50.alphas_prev", column(|step| step.a_prev)),
+        ("ddim50.sigmas_eta0.5", column(|step| step.sigma)),
+    ] {
+        assert_close(name, &ours, &expected[name], 1e-6);
+    }
+}
+
+#[test]
+fn samplers_draw_as_often_as_the_original_and_tick_once_a_step() {
+    let drawn = [
+        (Kind::Ddim, 10),
+        (Kind::Plms, 11), // the first step is two
+        (Kind::DpmSolver, 0),
+        (Kind::Lms, 0),
+        (Kind::Euler, 10),
+        (Kind::EulerA, 9), // none after the last step
+        (Kind::Heun, 10),
+        (Kind::Dpm2, 10),
+        (Kind::DpmPp2m, 0),
+    ];
+    assert_eq!(drawn.len(), Kind::ALL.len());
+    for (kind, draws) in drawn {
+        let (counted, ticks, _) = try_out(plan(kind, 10), |x, _| x.zeros_like().unwrap());
+        assert_eq!((counted, ticks), (draws, 10), "{kind:?}");
+    }
+}
+
+#[test]
+fn every_sampler_says_how_often_it_draws() {
+    let x = Tensor::zeros((2, 3, 5, 4), DType::F32, &Device::Cpu).unwrap();
+    let model = Model(|x: &Tensor, _| (x * 0.5).unwrap());
+    for &(name, kind) in Kind::ALL {
+        for plan in plans(kind) {
+            let sampler = plan.sampler(&schedule());
+            let mut sizes = Sizes(vec![]);
+            sampler.sample(&model, x.clone(), &mut sizes, &mut || Ok(())).unwrap();
+            assert_eq!(sizes.0, vec![x.elem_count(); sampler.draws()], "{name}: {plan:?}");
+        }
+    }
+}
+
+/// Of few steps and many, spaced in every way there is.
+fn plans(kind: Kind) -> impl Iterator<Item = Plan> {
+    let spaced = Spacing::ALL.iter().map(move |&(_, spacing)| Plan { spacing, ..plan(kind, 0) });
+    let plans = spaced.flat_map(|plan| [1, 2, 3, 10, 30].map(|steps| Plan { steps, ..plan }));
+    plans.filter(|plan| plan.check().is_ok())
+}
+
+/// How much was asked for, call by call.
+struct Sizes(Vec<usize>);
+
+impl Noise for Sizes {
+    fn randn(&mut self, n: usize) -> Vec<f32> {
+        self.0.push(n);
+        vec![0.; n]
+    }
+}
+
+#[test]
+fn every_sampler_works_with_any_number_of_steps() {
+    for &(_, kind) in Kind::ALL {
+        for steps in [1, 2, 3, 4, 7, 111, 1000] {
+            let (_, _, latents) = try_out(plan(kind, steps), |x, _| (x * 0.5).unwrap());
+            assert!(latents.iter().all(|x| x.is_finite()), "{kind:?} with {steps} steps");
+        }
+    }
+}
+
+/// A model whose clean latents are always `c`: every sampler must end at it, or within the noise left at timestep 0.
+#[test]
+fn every_sampler_finds_what_the_model_sees() {
+    const C: f64 = 0.75;
+    for &(_, kind) in Kind::ALL {
+        let schedule = schedule();
+        let eps = move |x: &Tensor, t: f64| {
+            let (low, part) = (t as usize, t.fract());
+            let log = |t: usize| schedule.alpha_cumprod(t.min(999)).ln();
+            let a = (log(low) + part * (log(low + 1) - log(low))).exp();
+            ((x - C * a.sqrt()).unwrap() / (1. - a).sqrt()).unwrap()
+        };
+        let (_, _, latents) = try_out(plan(kind, 20), eps);
+        for x in latents {
+            assert!((f64::from(x) - C).abs() < 0.15, "{kind:?} ends at {x}");
+        }
+    }
+}
+
+#[test]
+fn a_tick_that_fails_ends_the_sampling() {
+    for &(_, kind) in Kind::ALL {
+        let mut noise = Counting::new(Rng::default().noise(0));
+        let mut ticks = 0;
+        let mut tick = || {
+            ticks += 1;
+            if ticks == 3 { Err(anyhow::anyhow!("enough")) } else { Ok(()) }
+        };
+        let model = Model(|x: &Tensor, _| x.zeros_like().unwrap());
+        let x = noise.randn_latents((1, 2, 2, 4), &Device::Cpu).unwrap();
+        let error = plan(kind, 10).sampler(&schedule()).sample(&model, x, &mut noise, &mut tick).unwrap_err();
+        assert_eq!((error.to_string().as_str(), ticks), ("enough", 3), "{kind:?}");
+    }
+}
+
+#[test]
+fn plans_that_cannot_be_drawn_are_refused() {
+    for (plan, reason) in [
+        (plan(Kind::Ddim, 0), "--ddim_steps 0 is not between 1 and 1000"),
+        (plan(Kind::Euler, 1001), "--ddim_steps 1001 is not between 1 and 1000"),
+        (Plan { eta: 0.5, ..plan(Kind::Plms, 50) }, "ddim_eta must be 0 for PLMS"),
+        (Plan { spacing: Spacing::Karras, ..plan(Kind::Ddim, 50) }, "--schedule karras is for"),
+    ] {
+        assert!(plan.check().unwrap_err().to_string().contains(reason));
+    }
+}
+
+fn plan(kind: Kind, steps: usize) -> Plan {
+    Plan { kind, steps, eta: 0., spacing: Spacing::Discrete }
+}
+
+/// Draws, ticks and final latents, with a function for a model.
+fn try_out(plan: Plan, eps: impl Fn(&Tensor, f64) -> Tensor) -> (usize, usize, Vec<f32>) {
+    let mut noise = Counting::new(Rng::default().noise(42));
+    let x = noise.randn_latents((2, 3, 5, 4), &Device::Cpu).unwrap();
+    noise.draws = 0;
+    let mut ticks = 0;
+    let mut tick = || {
+        ticks += 1;
+        Ok(())
+    };
+    let latents = plan.sampler(&schedule()).sample(&Model(eps), x, &mut noise, &mut tick).unwrap();
+    (noise.draws, ticks, latents.flatten_all().unwrap().to_vec1().unwrap())
+}
+
+struct Model<F>(F);
+
+impl<F: Fn(&Tensor, f64) -> Tensor> EpsModel for Model<F> {
+    fn eps(&self, x: &Tensor, t: f64) -> candle_core::Result<Tensor> {
+        Ok((self.0)(x, t))
+    }
+}

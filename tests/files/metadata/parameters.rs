@@ -1,0 +1,97 @@
+//! The web UI's text, read as the web UI's readers would.
+
+use std::io::Cursor;
+
+use exif::{In, Tag, Value};
+use image::ImageDecoder;
+use image::codecs::{jpeg::JpegDecoder, webp::WebPDecoder};
+use txt2img::output::{Format, Record};
+
+use super::{drawn, picture};
+
+fn bytes(format: Format, record: &Record) -> Vec<u8> {
+    format.encode(&picture(), Some(record)).unwrap()
+}
+
+/// Of its EXIF.
+fn value(mut file: impl ImageDecoder, tag: Tag) -> Vec<u8> {
+    let exif = exif::Reader::new().read_raw(file.exif_metadata().unwrap().unwrap()).unwrap();
+    match &exif.get_field(tag, In::PRIMARY).unwrap().value {
+        Value::Undefined(bytes, _) => bytes.clone(),
+        Value::Ascii(lines) => lines.concat(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_text_is_the_web_uis() {
+    let record = Record {
+        negative_prompt: "a ball".into(),
+        sampler: "dpmpp_2m".into(),
+        schedule: "karras".into(),
+        model: "models/one, two".into(),
+        model_hash: Some("0123456789abcdef".into()),
+        ..drawn("a cube, black background")
+    };
+    let expected = "a cube, black background\nNegative prompt: a ball\nSteps: 20, Sampler: DPM++ 2M Karras, \
+                    CFG scale: 7.5, Seed: 42, Size: 24x16, Model hash: 0123456789, Model: \"models/one, two\", \
+                    Version: txt2img 0.1.0";
+    assert_eq!(record.parameters(), expected);
+    let expected =
+        "\nSteps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 42, Size: 24x16, Model: v1-5, Version: txt2img 0.1.0";
+    assert_eq!(drawn("").parameters(), expected);
+}
+
+#[test]
+fn samplers_have_the_web_uis_names() {
+    for (ours, theirs) in [
+        ("ddim", "DDIM"),
+        ("plms", "PLMS"),
+        ("lms", "LMS"),
+        ("euler", "Euler"),
+        ("euler_a", "Euler a"),
+        ("heun", "Heun"),
+        ("dpm2", "DPM2"),
+        ("dpmpp_2m", "DPM++ 2M"),
+    ] {
+        let text = Record { sampler: ours.into(), ..drawn("a cube") }.parameters();
+        assert!(text.contains(&format!("Sampler: {theirs}, ")), "{text}");
+    }
+}
+
+#[test]
+fn png_keeps_it_in_the_chunk_that_more_programs_read_if_its_letters_allow() {
+    for (prompt, latin) in [("größer", true), ("größer 🎲", false)] {
+        let record = drawn(prompt);
+        let reader = png::Decoder::new(Cursor::new(bytes(Format::Png, &record))).read_info().unwrap();
+        let info = reader.info();
+        let plain = info.uncompressed_latin1_text.iter().map(|chunk| (chunk.keyword.clone(), chunk.text.clone()));
+        let utf8 = info.utf8_text.iter().map(|chunk| (chunk.keyword.clone(), chunk.get_text().unwrap()));
+        let expected = [
+            ("parameters".to_owned(), record.parameters()),
+            ("txt2img".to_owned(), serde_json::to_string(&record).unwrap()),
+        ];
+        assert_eq!(plain.collect::<Vec<_>>(), if latin { &expected[..] } else { &[] });
+        assert_eq!(utf8.collect::<Vec<_>>(), if latin { &[] } else { &expected[..] });
+        assert!(info.utf8_text.iter().all(|chunk| !chunk.compressed));
+    }
+}
+
+#[test]
+fn jpeg_and_webp_keep_it_as_a_comment_in_utf16() {
+    let record = drawn("größer 🎲");
+    let mut expected = b"UNICODE\0".to_vec();
+    expected.extend(record.parameters().encode_utf16().flat_map(u16::to_be_bytes));
+    let jpg = JpegDecoder::new(Cursor::new(bytes(Format::Jpg, &record))).unwrap();
+    let webp = WebPDecoder::new(Cursor::new(bytes(Format::WebP, &record))).unwrap();
+    assert_eq!(value(jpg, Tag::UserComment), expected);
+    assert_eq!(value(webp, Tag::UserComment), expected);
+}
+
+#[test]
+fn webp_keeps_the_record_in_the_letters_that_exif_allows() {
+    let webp = WebPDecoder::new(Cursor::new(bytes(Format::WebP, &drawn("größer 🎲")))).unwrap();
+    let json = value(webp, Tag::ImageDescription);
+    assert!(json.is_ascii());
+    assert_eq!(serde_json::from_slice::<Record>(&json).unwrap(), drawn("größer 🎲"));
+}

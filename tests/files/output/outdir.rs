@@ -1,0 +1,100 @@
+//! A folder to write to, and what a test asks about it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use tempfile::TempDir;
+use txt2img::output::{Folder, Format, Named, Opening, Pattern, Picture, Terms};
+
+use super::names;
+
+const OLD: &str = "old";
+
+/// A run into OUTDIR.
+pub struct Run {
+    pub folder: Folder,
+    samples: usize,
+    grids: usize,
+}
+
+/// One whose samples are numbered PNG files.
+pub fn open(outdir: impl AsRef<Path>) -> Result<Run> {
+    open_as(opening(outdir.as_ref()))
+}
+
+pub fn open_as(opening: Opening) -> Result<Run> {
+    Folder::create(opening.outdir)?;
+    Ok(Run { folder: Folder::open(opening)?, samples: 0, grids: 0 })
+}
+
+/// Of a run of a thousand pictures that has no terms and no grid.
+pub fn opening(outdir: &Path) -> Opening<'_> {
+    let (format, terms) = (Format::Png, Terms::new());
+    Opening { outdir, format, pattern: None, shard: None, resume: false, terms, pictures: 1000, overview: None }
+}
+
+/// Saves the run's next picture, of which nothing is known.
+pub fn save(run: &mut Run, picture: &Picture) -> Result<PathBuf> {
+    save_as(run, picture, &Named::default())
+}
+
+pub fn save_as(run: &mut Run, picture: &Picture, named: &Named) -> Result<PathBuf> {
+    let png = Format::Png.encode(picture, None)?;
+    run.samples += 1;
+    run.folder.save_sample(run.samples - 1, &png, named)
+}
+
+impl Run {
+    pub fn save_grid(&mut self, picture: &Picture) -> Result<PathBuf> {
+        self.grids += 1;
+        self.folder.save_grid(self.grids - 1, picture, false)
+    }
+}
+
+/// An OUTDIR of its own, not there yet, removed with the value.
+pub struct Outdir(TempDir);
+
+impl Outdir {
+    pub fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    /// An OUTDIR that an earlier run left with these files.
+    pub fn with(files: &[&str]) -> Self {
+        let outdir = Self::new();
+        outdir.open();
+        files.iter().for_each(|file| fs::write(outdir.path().join(file), OLD).unwrap());
+        outdir
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.path().join("out")
+    }
+
+    pub fn open(&self) -> Run {
+        open(self.path()).unwrap()
+    }
+
+    /// Its samples are named by a pattern.
+    pub fn open_named(&self, pattern: &str) -> Run {
+        open_as(Opening { pattern: Some(Pattern::parse(pattern).unwrap()), ..opening(&self.path()) }).unwrap()
+    }
+
+    pub fn is_old(&self, file: &str) -> bool {
+        fs::read(self.path().join(file)).unwrap() == OLD.as_bytes()
+    }
+
+    /// All files in it but its journal, sorted: its own, then those of `samples`.
+    pub fn files(&self) -> Vec<String> {
+        let mut files = names(&self.path());
+        files.retain(|name| name != "samples" && name != "run.jsonl");
+        files.extend(names(&self.path().join("samples")).into_iter().map(|name| format!("samples/{name}")));
+        files
+    }
+
+    /// Why it cannot be opened.
+    pub fn refusal(&self) -> String {
+        format!("{:#}", open(self.path()).err().unwrap())
+    }
+}
