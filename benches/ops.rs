@@ -8,7 +8,7 @@ mod support;
 
 use candle_core::{DType, Result, Tensor};
 use support::{device, median_with, place, random, relative_rms, take, weight};
-use txt2img::ops::{self, Conv2d, Geglu, GroupNorm, LayerNorm, Linear, Products};
+use txt2img::ops::{self, Compute, Conv2d, Geglu, GroupNorm, LayerNorm, Linear};
 
 /// 3×3 convolutions: (calls a step, B, side, C_in, C_out); the last four are the decoder's, for one picture.
 const CONVOLUTIONS: [(usize, usize, usize, usize, usize); 23] = [
@@ -75,7 +75,7 @@ const NORMS: [(usize, usize, usize); 5] = [(2, 64, 320), (2, 32, 640), (2, 16, 1
 fn main() -> anyhow::Result<()> {
     ops::keep_memory();
     let mut words: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    let products = if take(&mut words, "half") { Products::Half } else { Products::F32 };
+    let products = if take(&mut words, "half") { Compute::Half } else { Compute::F32 };
     device(&mut words)?;
     let mut table = Table { products, peak: peak(products)?, word: words.pop().unwrap_or_default() };
     println!("{products:?}, best product: {:.0} GFLOP/s on {}", table.peak, place());
@@ -87,7 +87,7 @@ fn main() -> anyhow::Result<()> {
             let (x, w, bias) =
                 (map(products, &[b, side, side, c_in])?, weight(&[c_out, c_in, 3, 3])?, random(&[c_out])?);
             let conv = Conv2d::new(products, &w, &bias, 1)?;
-            Ok((move |x: &Tensor| conv.forward(x), x, move |x: &Tensor| ops::conv3x3_plain(&plain(x)?, &w, &bias, 1)))
+            Ok((move |x: &Tensor| conv.forward(x), x, move |x: &Tensor| ops::plain::conv3x3(&plain(x)?, &w, &bias, 1)))
         })?;
     }
     for (calls, n, c_in, c_out) in LINEARS {
@@ -98,7 +98,7 @@ fn main() -> anyhow::Result<()> {
             Ok((
                 move |x: &Tensor| linear.forward(x),
                 x,
-                move |x: &Tensor| ops::linear_plain(&plain(x)?, &w, Some(&bias)),
+                move |x: &Tensor| ops::plain::linear(&plain(x)?, &w, Some(&bias)),
             ))
         })?;
     }
@@ -106,8 +106,8 @@ fn main() -> anyhow::Result<()> {
         let name = format!("geglu {n}×{c} → {}", 4 * c);
         table.line(&name, calls, 16. * (n * c * c) as f64, || {
             let (x, w, bias) = (operand(products, &[n, c])?, weight(&[8 * c, c])?, random(&[8 * c])?);
-            let geglu = Geglu::from_tensors(products, &w, &bias)?;
-            Ok((move |x: &Tensor| geglu.forward(x), x, move |x: &Tensor| ops::geglu_plain(&plain(x)?, &w, &bias)))
+            let geglu = Geglu::new(products, &w, &bias)?;
+            Ok((move |x: &Tensor| geglu.forward(x), x, move |x: &Tensor| ops::plain::geglu(&plain(x)?, &w, &bias)))
         })?;
     }
     for (calls, b, n, m, h, d) in ATTENTIONS {
@@ -118,7 +118,7 @@ fn main() -> anyhow::Result<()> {
             Ok((
                 move |q: &Tensor| ops::attention(products, q, &k, &k, h),
                 q,
-                move |q: &Tensor| ops::attention_plain(&plain(q)?, &keys, &keys, h),
+                move |q: &Tensor| ops::plain::attention(&plain(q)?, &keys, &keys, h),
             ))
         })?;
     }
@@ -126,36 +126,36 @@ fn main() -> anyhow::Result<()> {
         let (weight, bias) = (random(&[c])?, random(&[c])?);
         table.line(&format!("group norm, silu {b}×{side}²×{c}"), 1, 10. * (b * side * side * c) as f64, || {
             let norm = GroupNorm::new(products, &weight, &bias, 1e-5)?;
-            let plain = move |x: &Tensor| ops::group_norm_plain(&plain(x)?, &weight, &bias, 1e-5)?.silu();
+            let plain = move |x: &Tensor| ops::plain::group_norm(&plain(x)?, &weight, &bias, 1e-5)?.silu();
             Ok((move |x: &Tensor| norm.forward_silu(x), map(products, &[b, side, side, c])?, plain))
         })?;
         let (weight, bias) = (random(&[c])?, random(&[c])?);
         table.line(&format!("layer norm {b}×{side}²×{c}"), 1, 8. * (b * side * side * c) as f64, || {
             let norm = LayerNorm::new(products, &weight, &bias)?;
-            let plain = move |x: &Tensor| ops::layer_norm_plain(&plain(x)?, &weight, &bias);
+            let plain = move |x: &Tensor| ops::plain::layer_norm(&plain(x)?, &weight, &bias);
             Ok((move |x: &Tensor| norm.forward(x), map(products, &[b, side * side, c])?, plain))
         })?;
     }
     let [n, numbers] = EPS;
     table.line(&format!("sum of {n}×{numbers}"), 1, 2. * (n * numbers) as f64, || {
         let terms = move |x: &Tensor| ops::weighted_sum(&vec![(x, 0.3); n]);
-        Ok((terms, random(&[numbers])?, move |x: &Tensor| ops::weighted_sum_plain(&vec![(x, 0.3); n])))
+        Ok((terms, random(&[numbers])?, move |x: &Tensor| ops::plain::weighted_sum(&vec![(x, 0.3); n])))
     })?;
     Ok(())
 }
 
 /// Random numbers, as maps are kept between layers.
-fn map(products: Products, shape: &[usize]) -> Result<Tensor> {
+fn map(products: Compute, shape: &[usize]) -> Result<Tensor> {
     let x = random(shape)?;
     if x.device().is_cuda() { operand(products, shape) } else { Ok(x) }
 }
 
 /// Random numbers, as the layer before would give them to a product.
-fn operand(products: Products, shape: &[usize]) -> Result<Tensor> {
+fn operand(products: Compute, shape: &[usize]) -> Result<Tensor> {
     let x = random(shape)?;
     x.to_dtype(match products {
-        Products::Half if x.device().is_cuda() => DType::F16,
-        Products::Half if ops::has_bf16() => DType::BF16,
+        Compute::Half if x.device().is_cuda() => DType::F16,
+        Compute::Half if ops::has_bf16() => DType::BF16,
         _ => DType::F32,
     })
 }
@@ -166,14 +166,14 @@ fn plain(x: &Tensor) -> Result<Tensor> {
 }
 
 /// The best rate of a product: on processors one whose operands stay in the caches, on cards one that has work for all.
-fn peak(products: Products) -> Result<f64> {
+fn peak(products: Compute) -> Result<f64> {
     let (n, c) = if random(&[1])?.device().is_cuda() { (8192, 4096) } else { (1536, 512) };
     let (x, linear) = (operand(products, &[n, c])?, Linear::new(products, &weight(&[c, c])?, None)?);
     Ok(2. * (n * c * c) as f64 / median_with(50, &x, |x| linear.forward(x))? / 1e9)
 }
 
 struct Table {
-    products: Products,
+    products: Compute,
     peak: f64, // GFLOP/s
     word: String,
 }
@@ -196,7 +196,7 @@ impl Table {
         }
         let (kernel, x, plain) = case()?;
         let error = relative_rms(&kernel(&x)?, &plain(&x)?)?;
-        let limit = if self.products == Products::Half { 1e-2 } else { 1e-5 };
+        let limit = if self.products == Compute::Half { 1e-2 } else { 1e-5 };
         assert!(error < limit, "{name}: relative RMS error {error:.1e}");
         let seconds = median_with(5, &x, kernel)?;
         let rate = flop / seconds / 1e9;

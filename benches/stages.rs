@@ -14,7 +14,7 @@ use txt2img::config::ModelConfig;
 use txt2img::diffusion::EpsModel;
 use txt2img::diffusion::guidance::Guided;
 use txt2img::diffusion::unet::UNet;
-use txt2img::ops;
+use txt2img::ops::{self, Compute};
 use txt2img::text::{TextConfig, TextEncoder, Tokenizer};
 use txt2img::vae::Decoder;
 
@@ -22,8 +22,7 @@ fn main() -> anyhow::Result<()> {
     ops::keep_memory();
     let mut words: Vec<String> = std::env::args().skip(1).collect();
     let device = device(&mut words)?;
-    let half = if device.is_cuda() { DType::F16 } else { DType::BF16 };
-    let dtype = if take(&mut words, "half") { half } else { DType::F32 };
+    let compute = if take(&mut words, "half") { Compute::Half } else { Compute::F32 };
     let batch = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1);
     let only = words.iter().find(|word| ["text", "step", "decode"].contains(&word.as_str()));
     let calls = if only.is_some() { 9 } else { 3 };
@@ -39,13 +38,13 @@ fn main() -> anyhow::Result<()> {
         println!("| text | {:.4} |", median(calls, || Ok(text.encode(&tokens).expect("tokens are encoded")))?);
     }
     if wants("step") {
-        let unet = UNet::new(&config.unet, vb.to_dtype(dtype).pp("unet"))?;
+        let unet = UNet::new(&config.unet, compute, vb.pp("unet"))?;
         let guided = Guided::new(&unet, &context, &context.repeat((batch, 1, 1))?, 7.5)?;
         let x = random(&[batch, 64, 64, 4])?;
         println!("| step | {:.4} |", median(calls, || guided.eps(&x, 500.))?);
     }
     if wants("decode") {
-        let decoder = Decoder::new(&config.vae, config.scale_factor, vb.to_dtype(dtype).pp("vae"))?;
+        let decoder = Decoder::new(&config.vae, config.scale_factor, compute, vb.pp("vae"))?;
         let latents = random(&[1, 64, 64, 4])?;
         println!("| decode | {:.4} |", median(calls, || decoder.forward(&latents))?);
     }

@@ -7,6 +7,7 @@ use crate::diffusion::guidance::{Guided, Unguided};
 use crate::diffusion::schedule::Schedule;
 use crate::diffusion::side_by_side::SideBySide;
 use crate::diffusion::unet::UNet;
+use crate::ops::Compute;
 use crate::output::{self, Picture};
 use crate::text::{Reading, TextConfig, TextEncoder, Tokenizer, Tokens};
 use crate::vae::Decoder;
@@ -49,13 +50,14 @@ impl Model {
     ) -> Result<Self> {
         let text_config = text_config(checkpoint, config)?;
         let tokenizer = Tokenizer::new()?;
+        let compute = if dtype == DType::F32 { Compute::F32 } else { Compute::Half };
         weights::load(checkpoint, device, read, |vb| {
             let (unet, (text, decoder)) = rayon::join(
-                || UNet::new(&config.unet, vb.to_dtype(dtype).pp(UNET)),
+                || UNet::new(&config.unet, compute, vb.pp(UNET)),
                 || {
                     rayon::join(
                         || TextEncoder::new(text_config, vb.pp(TEXT)),
-                        || Decoder::new(&config.vae, config.scale_factor, vb.to_dtype(dtype).pp(VAE)),
+                        || Decoder::new(&config.vae, config.scale_factor, compute, vb.pp(VAE)),
                     )
                 },
             );

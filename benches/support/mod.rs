@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use std::sync::OnceLock;
 use std::time::Instant;
 use txt2img::device::Choices;
-use txt2img::ops::Replay;
+use txt2img::ops::Graph;
 use txt2img::rng::Rng;
 
 /// The words of the command line: whether `word` is among them, which then is taken out.
@@ -71,12 +71,12 @@ pub fn median_with(calls: usize, x: &Tensor, f: impl Fn(&Tensor) -> Result<Tenso
     if !chosen().is_cuda() {
         return median(calls, || f(x));
     }
-    let replay = Replay::default();
+    let graph = Graph::new(chosen())?;
     let many = |x: &[&Tensor]| {
         (1..RECORDED).try_for_each(|_| f(x[0]).map(drop))?;
         f(x[0])
     };
-    Ok(median(calls, || replay.run(&[x], None, many))? / RECORDED as f64)
+    Ok(median(calls, || graph.run(&[x], None, many))? / RECORDED as f64)
 }
 
 /// Root mean square of the difference, relative to the expected.

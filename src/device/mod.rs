@@ -1,14 +1,9 @@
 //! Where to compute: `--device`, `--precision`, `--threads`.
 
-#[cfg(not(feature = "cuda"))]
-#[path = "no_cards.rs"]
-mod cards;
 mod cores;
 
 use crate::by_name::ByName;
-use crate::ops;
-#[cfg(feature = "cuda")]
-use crate::ops::cards;
+use crate::ops::{self, gpu};
 use anyhow::{Context, Error, Result, bail, ensure};
 use candle_core::{DType, Device};
 use cores::Cores;
@@ -91,13 +86,13 @@ impl Choice {
 
     fn unit(self) -> Result<Unit> {
         let (device, cores) = match self {
-            Self::Auto if cards::count() > 0 => return Self::Cuda(0).unit(),
+            Self::Auto if gpu::count() > 0 => return Self::Cuda(0).unit(),
             Self::Auto | Self::Cpu => (Device::Cpu, None),
             Self::Cores(first, last) => {
                 let cores = Cores::new(first..=last).with_context(|| format!("--device {self}"))?;
                 (Device::Cpu, Some(cores))
             }
-            Self::Cuda(card) => (cards::open(card).with_context(|| format!("--device {self}"))?, None),
+            Self::Cuda(card) => (gpu::open(card).with_context(|| format!("--device {self}"))?, None),
         };
         Ok(Unit { device, name: self.to_string(), cores })
     }
@@ -141,16 +136,16 @@ impl Unit {
 
     /// Whether it is this error that comes of having no memory left; what is kept for later use is given back then.
     pub fn is_out_of_memory(&self, error: &Error) -> bool {
-        let is_one = error.chain().filter_map(|cause| cause.downcast_ref()).any(cards::out_of_memory);
+        let is_one = error.chain().filter_map(|cause| cause.downcast_ref()).any(gpu::out_of_memory);
         if is_one {
-            cards::release_memory(&self.device);
+            gpu::release_memory(&self.device);
         }
         is_one
     }
 
     /// The device's memory, in words.
     pub fn memory(&self) -> String {
-        match cards::memory(&self.device) {
+        match gpu::memory(&self.device) {
             Some(bytes) => format!("{}'s memory of {:.1} GB", self.name, bytes as f64 / 1e9),
             None => format!("{}'s memory", self.name),
         }

@@ -1,6 +1,6 @@
 //! Layers without their weights: what each reads from a checkpoint, what it keeps of that, and what it has to do.
 
-use super::Products;
+use super::Compute;
 use super::cpu::{self, Conv3x3, Packed};
 
 pub use super::cpu::Cost;
@@ -93,21 +93,21 @@ impl Layer {
     }
 
     /// What it keeps and does where the network multiplies like this.
-    pub fn cost(&self, products: Products) -> Cost {
+    pub fn cost(&self, compute: Compute) -> Cost {
         let rows = self.rows as f64;
         match self.op {
-            Op::Conv3x3 { c_in, c_out, stride } => Conv3x3::cost(products, c_in, c_out, stride).times(rows),
+            Op::Conv3x3 { c_in, c_out, stride } => Conv3x3::cost(compute, c_in, c_out, stride).times(rows),
             Op::Conv1x1 { c_in, c_out } | Op::Linear { c_in, c_out, .. } => {
-                Packed::cost(cpu::isa(), products, 1, c_in, c_out).times(rows)
+                Packed::cost(cpu::isa(), compute, 1, c_in, c_out).times(rows)
             }
             Op::Norm { c } => Cost { bytes: 8. * c as f64, ..Cost::default() },
             Op::Table { n, c } => Cost { bytes: 4. * n as f64 * c as f64, ..Cost::default() },
             // Queries times keys, then weights times values.
             Op::Attention { m, c } => {
                 let multiplications = 2. * rows * m as f64 * c as f64;
-                match products {
-                    Products::F32 => Cost { in_f32: multiplications, ..Cost::default() },
-                    Products::Half => Cost { in_bf16: multiplications, ..Cost::default() },
+                match compute {
+                    Compute::F32 => Cost { in_f32: multiplications, ..Cost::default() },
+                    Compute::Half => Cost { in_bf16: multiplications, ..Cost::default() },
                 }
             }
         }

@@ -1,151 +1,126 @@
-//! y = x·Wᵀ + b over the last dimension, alone or with what follows it.
+//! y = x·Wᵀ + b over the last dimension, alone or fused with what follows.
 
-use super::Products;
-use super::cpu::{self, Act, Epilogue, Packed, Places};
-#[cfg(feature = "cuda")]
-use super::cuda;
-use super::products::{Added, Product, no_kernels};
-use candle_core::{D, Device, Result, Shape, Tensor, bail};
+use super::Compute;
+use super::backend::{self, Addends, LinearWeights, MatMul};
+use candle_core::{D, Result, Shape, Tensor, bail};
 use candle_nn::VarBuilder;
 use rayon::prelude::*;
 
-/// A linear layer, its weight packed once, at load, for the device that it came on.
+/// A linear layer, packed at load for the device of its weight.
 pub struct Linear {
-    product: Box<dyn Product>,
+    weight: Box<dyn MatMul>,
     c_in: usize,
     c_out: usize,
 }
 
-/// Reads `weight` (C_out, C_in) and `bias` (C_out).
-pub fn linear(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Linear> {
-    Weights::read((c_out, c_in), true, vb)?.linear()
+/// Reads `weight` (C_out, C_in) and `bias` (C_out) of a linear layer.
+///
+/// # Errors
+/// If a tensor is missing or has another shape.
+pub fn linear(c_in: usize, c_out: usize, compute: Compute, vb: VarBuilder) -> Result<Linear> {
+    Linear::from_weights(&read((c_out, c_in), true, compute, vb)?)
 }
 
-/// Reads `weight` (C_out, C_in).
-pub fn linear_no_bias(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Linear> {
-    Weights::read((c_out, c_in), false, vb)?.linear()
-}
-
-/// A linear layer before it is packed.
-pub(super) struct Weights {
-    products: Products,
-    weight: Tensor,       // (C_out, C_in)
-    bias: Option<Tensor>, // (C_out)
-}
-
-impl Weights {
-    /// shape: of the weight, (C_out, C_in) or (C_out, C_in, 1, 1).
-    pub(super) fn read(shape: impl Into<Shape>, bias: bool, vb: VarBuilder) -> Result<Self> {
-        let (products, vb) = Products::of(vb);
-        let weight = vb.get(shape.into(), "weight")?.flatten_from(1)?;
-        let bias = bias.then(|| vb.get(weight.dim(0)?, "bias")).transpose()?;
-        Ok(Self { products, weight, bias })
-    }
-
-    pub(super) fn linear(&self) -> Result<Linear> {
-        Linear::new(self.products, &self.weight, self.bias.as_ref())
-    }
-
-    /// Their rows one below the other, of at least one layer; all have biases, or none.
-    fn together(layers: &[Self]) -> Result<Self> {
-        let weight = Tensor::cat(&layers.iter().map(|layer| &layer.weight).collect::<Vec<_>>(), 0)?; // (ΣC_out, C_in)
-        let biases: Option<Vec<&Tensor>> = layers.iter().map(|layer| layer.bias.as_ref()).collect();
-        let bias = biases.map(|biases| Tensor::cat(&biases, 0)).transpose()?; // (ΣC_out)
-        Ok(Self { products: layers[0].products, weight, bias })
-    }
+/// Reads `weight` of `shape`, (C_out, C_in) or (C_out, C_in, 1, 1), and, if `bias`, `bias` (C_out).
+pub(super) fn read(shape: impl Into<Shape>, bias: bool, compute: Compute, vb: VarBuilder) -> Result<LinearWeights> {
+    let weight = vb.get(shape.into(), "weight")?.flatten_from(1)?;
+    let bias = bias.then(|| vb.get(weight.dim(0)?, "bias")).transpose()?;
+    Ok(LinearWeights { compute, weight, bias })
 }
 
 impl Linear {
-    /// weight: (C_out, C_in), bias: (C_out).
-    pub fn new(products: Products, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
+    /// `weight`: (C_out, C_in), `bias`: (C_out).
+    ///
+    /// # Errors
+    /// If there are no kernels for the device of `weight`.
+    pub fn new(compute: Compute, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
         let (c_out, c_in) = weight.dims2()?;
-        let product: Box<dyn Product> = match weight.device() {
-            Device::Cpu => Box::new(OnProcessor::new(products, weight, bias, Act::None)?),
-            #[cfg(feature = "cuda")]
-            Device::Cuda(_) => Box::new(cuda::Product::linear(products, weight, bias)?),
-            device => no_kernels(device)?,
-        };
-        Ok(Self { product, c_in, c_out })
+        Ok(Self { weight: backend::of(weight.device())?.linear(compute, weight, bias)?, c_in, c_out })
     }
 
-    /// x: (…, C_in) → (…, C_out).
+    pub(super) fn from_weights(weights: &LinearWeights) -> Result<Self> {
+        Self::new(weights.compute, &weights.weight, weights.bias.as_ref())
+    }
+
+    /// `x`: (…, C_in) → (…, C_out).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.apply(x, Added::default(), false)
+        self.apply(x, Addends::default())
     }
 
-    /// The same, as an operand of the same products.
-    pub fn forward_operand(&self, x: &Tensor) -> Result<Tensor> {
-        self.apply(x, Added::default(), true)
-    }
-
-    /// The same, with a residual (…, C_out) added.
+    /// Adds `residual` (…, C_out) to the layer's output for `x` (…, C_in).
     pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
-        self.apply(x, Added { residual: Some(residual), ..Added::default() }, false)
+        self.apply(x, Addends { residual: Some(residual), ..Addends::default() })
     }
 
-    fn apply(&self, x: &Tensor, added: Added, operand: bool) -> Result<Tensor> {
+    fn apply(&self, x: &Tensor, addends: Addends) -> Result<Tensor> {
         if x.dims().last() != Some(&self.c_in) {
             bail!("a linear layer takes {} channels, not {:?}", self.c_in, x.dims());
         }
-        if let Some(residual) = added.residual
+        if let Some(residual) = addends.residual
             && residual.elem_count() != x.elem_count() / self.c_in * self.c_out
         {
             bail!("a residual {:?} does not fit {:?} times {} channels", residual.dims(), x.dims(), self.c_out);
         }
-        self.product.apply(x, added, operand)
+        self.weight.apply(x, addends)
     }
 }
 
-/// Several linear layers of the same input, as wide as each other.
-pub enum Linears<const N: usize> {
-    /// Each by itself.
-    Apart([Linear; N]),
-    /// Their rows one below the other: on cards one large product is quicker than some small ones.
-    Together(Linear),
+/// Linear layers that share their input, and whose outputs are operands of further products: queries, keys and values.
+pub struct Projections<const N: usize> {
+    layers: Box<dyn backend::Projections>,
+    c_in: usize,
 }
 
-/// Reads each layer's `weight` (C_out, C_in).
-pub fn linears_no_bias<const N: usize>(c_in: usize, c_out: usize, vbs: [VarBuilder; N]) -> Result<Linears<N>> {
-    Linears::new(vbs.map(|vb| Weights::read((c_out, c_in), false, vb)))
+/// Reads each layer's `weight` (C_out, C_in); the layers have no bias.
+///
+/// # Errors
+/// If a tensor is missing or has another shape.
+pub fn projections<const N: usize>(
+    c_in: usize,
+    c_out: usize,
+    compute: Compute,
+    vbs: [VarBuilder; N],
+) -> Result<Projections<N>> {
+    Projections::new(vbs.map(|vb| read((c_out, c_in), false, compute, vb)))
 }
 
-impl<const N: usize> Linears<N> {
-    /// Layers that have biases, or that have none.
-    pub(super) fn new(layers: [Result<Weights>; N]) -> Result<Self> {
+impl<const N: usize> Projections<N> {
+    /// Packs layers of one width; either all have a bias or none has.
+    pub(super) fn new(layers: [Result<LinearWeights>; N]) -> Result<Self> {
         let layers = layers.into_iter().collect::<Result<Vec<_>>>()?;
-        if layers.first().is_some_and(|layer| layer.weight.device().is_cuda()) {
-            return Ok(Self::Together(Weights::together(&layers)?.linear()?));
-        }
-        let layers = <[Linear; N]>::try_from(layers.iter().map(Weights::linear).collect::<Result<Vec<_>>>()?);
-        layers.map(Self::Apart).or_else(|layers| bail!("{} layers are not {N}", layers.len()))
+        let Some(first) = layers.first() else { bail!("there are no projections") };
+        Ok(Self { layers: backend::of(first.weight.device())?.projections(&layers)?, c_in: first.weight.dim(1)? })
     }
 
-    /// x: (…, C_in) → (…, C_out) of each, operands of the same products. They may be parts of longer rows.
-    pub fn forward_operands(&self, x: &Tensor) -> Result<[Tensor; N]> {
-        let ys = match self {
-            Self::Apart(layers) => layers.iter().map(|layer| layer.forward_operand(x)).collect::<Result<Vec<_>>>()?,
-            Self::Together(layer) => layer.forward_operand(x)?.chunk(N, D::Minus1)?,
-        };
-        <[Tensor; N]>::try_from(ys).or_else(|ys| bail!("{} results are not {N}", ys.len()))
+    /// `x`: (…, C_in) → (…, C_out) of each layer, in the type that products take. Rows may be parts of longer rows.
+    pub fn forward(&self, x: &Tensor) -> Result<[Tensor; N]> {
+        if x.dims().last() != Some(&self.c_in) {
+            bail!("projections take {} channels, not {:?}", self.c_in, x.dims());
+        }
+        let ys = self.layers.apply(x)?;
+        <[Tensor; N]>::try_from(ys).or_else(|ys| bail!("{} projections instead of {N}", ys.len()))
     }
 }
 
-/// Linear layers of the same input for which one large product is quicker than many small ones.
-pub struct Stack {
+/// Linear layers of different widths that share their input, computed as one product.
+pub struct StackedLinears {
     layer: Linear,
     widths: Vec<usize>,
 }
 
-impl Stack {
-    /// Reads each layer's `weight` (C_out, C_in) and `bias` (C_out). layers: C_out, and where it is; at least one.
-    pub fn new(c_in: usize, layers: &[(usize, VarBuilder)]) -> Result<Self> {
-        let read = |(c_out, vb): &(usize, VarBuilder)| Weights::read((*c_out, c_in), true, vb.clone());
+impl StackedLinears {
+    /// Reads each layer's `weight` (C_out, C_in) and `bias` (C_out). `layers`: C_out and location, at least one.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape.
+    pub fn new(c_in: usize, layers: &[(usize, VarBuilder)], compute: Compute) -> Result<Self> {
+        let read = |(c_out, vb): &(usize, VarBuilder)| read((*c_out, c_in), true, compute, vb.clone());
         let weights = layers.par_iter().map(read).collect::<Result<Vec<_>>>()?;
         let widths = layers.iter().map(|(c_out, _)| *c_out).collect();
-        Ok(Self { layer: Weights::together(&weights)?.linear()?, widths })
+        Ok(Self { layer: Linear::from_weights(&LinearWeights::stack(&weights)?)?, widths })
     }
 
-    /// x: (…, C_in) → (…, C_out) of each, parts of longer rows.
+    /// `x`: (…, C_in) → (…, C_out) of each layer, as parts of longer rows.
     pub fn forward(&self, x: &Tensor) -> Result<Vec<Tensor>> {
         let all = self.layer.forward(x)?; // (…, ΣC_out)
         let mut start = 0;
@@ -158,42 +133,42 @@ impl Stack {
     }
 }
 
-/// Linear, then the gated activation of Shazeer 2020 (arXiv 2002.05202): value · gelu(gate), never stored apart.
-pub struct Geglu(Linear);
+/// A linear layer followed by the gated activation of Shazeer 2020 (arXiv 2002.05202): value · gelu(gate). The two
+/// halves are never stored.
+pub struct Geglu {
+    weight: Box<dyn MatMul>,
+    c_in: usize,
+}
 
 impl Geglu {
     /// Reads `weight` (2C_out, C_in) and `bias` (2C_out): values first, then gates.
-    pub fn new(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Self> {
-        let (products, vb) = Products::of(vb);
-        Self::from_tensors(products, &vb.get((2 * c_out, c_in), "weight")?, &vb.get(2 * c_out, "bias")?)
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape.
+    pub fn read(c_in: usize, c_out: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
+        Self::new(compute, &vb.get((2 * c_out, c_in), "weight")?, &vb.get(2 * c_out, "bias")?)
     }
 
-    /// weight: (2C_out, C_in), bias: (2C_out).
-    pub fn from_tensors(products: Products, weight: &Tensor, bias: &Tensor) -> Result<Self> {
-        let (c_out, c_in) = (weight.dim(0)? / 2, weight.dim(1)?);
-        let product: Box<dyn Product> = match weight.device() {
-            Device::Cpu => {
-                let [weight, bias] = interleaved([weight, bias], cpu::isa().lanes())?;
-                Box::new(OnProcessor::new(products, &weight, Some(&bias), Act::Geglu)?)
-            }
-            #[cfg(feature = "cuda")]
-            Device::Cuda(_) => {
-                let [weight, bias] = interleaved([weight, bias], cuda::GEGLU_RUN)?;
-                Box::new(cuda::Product::geglu(products, &weight, &bias)?)
-            }
-            device => no_kernels(device)?,
-        };
-        Ok(Self(Linear { product, c_in, c_out }))
+    /// `weight`: (2C_out, C_in), `bias`: (2C_out), values before gates.
+    ///
+    /// # Errors
+    /// If C_out is not a multiple of the kernel's vector width.
+    pub fn new(compute: Compute, weight: &Tensor, bias: &Tensor) -> Result<Self> {
+        let c_in = weight.dim(1)?;
+        Ok(Self { weight: backend::of(weight.device())?.geglu(compute, weight, bias)?, c_in })
     }
 
-    /// x: (…, C_in) → (…, C_out), an operand of the same products.
+    /// `x`: (…, C_in) → (…, C_out), in the type that products take.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.0.forward_operand(x)
+        if x.dims().last() != Some(&self.c_in) {
+            bail!("GEGLU takes {} channels, not {:?}", self.c_in, x.dims());
+        }
+        self.weight.apply(x, Addends::default())
     }
 }
 
-/// Rows, values first and then gates, in another order: `run` values, `run` gates, and so on.
-fn interleaved(rows: [&Tensor; 2], run: usize) -> Result<[Tensor; 2]> {
+/// Reorders the rows of GEGLU's weight and bias, (2C_out, …): `run` values, then their `run` gates, and so on.
+pub(super) fn interleaved(rows: [&Tensor; 2], run: usize) -> Result<[Tensor; 2]> {
     let c_out = rows[0].dim(0)? / 2;
     if c_out % run != 0 {
         bail!("GEGLU takes a multiple of {run} channels, not {c_out}");
@@ -205,57 +180,4 @@ fn interleaved(rows: [&Tensor; 2], run: usize) -> Result<[Tensor; 2]> {
         .collect();
     let order = Tensor::new(order, rows[0].device())?;
     Ok([rows[0].index_select(&order, 0)?, rows[1].index_select(&order, 0)?])
-}
-
-/// A linear layer for the kernels of ops/cpu.
-struct OnProcessor {
-    products: Products,
-    weight: Packed, // (C_in, C_out)
-    bias: Option<Vec<f32>>,
-    act: Act,
-    c_in: usize,
-    width: usize,
-}
-
-impl OnProcessor {
-    fn new(products: Products, weight: &Tensor, bias: Option<&Tensor>, act: Act) -> Result<Self> {
-        let (rows, c_in) = weight.dims2()?;
-        let packed = cpu::numbers(weight, |weight| Ok(Packed::from_rows(cpu::isa(), products, weight, c_in)))?;
-        let width = if act == Act::Geglu { rows / 2 } else { rows };
-        Ok(Self { products, weight: packed, bias: bias.map(Tensor::to_vec1).transpose()?, act, c_in, width })
-    }
-
-    fn multiply(&self, x: &Tensor, residual: Option<&[f32]>, operand: bool) -> Result<Tensor> {
-        let made_for = if operand { self.products.possible(cpu::isa(), self.width) } else { Products::F32 };
-        let epilogue = Epilogue { bias: self.bias.as_deref(), act: self.act, made_for, residual };
-        let mut shape = x.dims().to_vec();
-        shape.pop();
-        let n: usize = shape.iter().product();
-        shape.push(self.width);
-        let rows: Vec<usize> = (0..n).map(|row| row * self.c_in).collect();
-        let places = Places { rows: &rows, taps: &[0] };
-        cpu::tensor(cpu::operand(x, |x| Ok(cpu::gemm(x, places, &self.weight, epilogue)))?, shape)
-    }
-}
-
-impl Product for OnProcessor {
-    fn apply(&self, x: &Tensor, added: Added, operand: bool) -> Result<Tensor> {
-        match added.residual {
-            Some(residual) => cpu::numbers(residual, |residual| self.multiply(x, Some(residual), operand)),
-            None => self.multiply(x, None, operand),
-        }
-    }
-}
-
-/// `Linear` in candle's own operations — weight: (C_out, C_in), bias: (C_out).
-pub fn linear_plain(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let y = x.broadcast_matmul(&weight.t()?)?;
-    bias.map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
-}
-
-/// `Geglu` in candle's own operations — weight: (2C_out, C_in), bias: (2C_out).
-pub fn geglu_plain(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    let halves = linear_plain(x, weight, Some(bias))?.chunk(2, D::Minus1)?;
-    // The exact GELU: torch's default, and not candle's `gelu`.
-    &halves[0] * halves[1].contiguous()?.gelu_erf()?
 }

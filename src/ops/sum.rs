@@ -1,44 +1,25 @@
-//! Sums of latents: each of a sampler's steps is one, and so is guidance.
+//! Weighted sums of latents: every sampler step is one, and so is guidance.
 
-use super::cpu;
-#[cfg(feature = "cuda")]
-use super::cuda;
-use candle_core::{DType, Result, Tensor, bail};
+use super::backend;
+use candle_core::{Result, Tensor, bail};
 
-/// As many as a sum may have.
-pub(super) const MOST_TERMS: usize = 8;
+/// The largest number of terms in a sum.
+pub(super) const MAX_TERMS: usize = 8;
 
-/// Σ weight · x of tensors of one shape, in f32. Numbers are added up in f64 and rounded once: weights of opposite signs
-/// lose nothing.
+/// Σ weight · x over tensors of one shape, in f32. The sum is accumulated in f64 and rounded once, so weights of
+/// opposite signs lose no precision.
+///
+/// # Errors
+/// If there are no terms or more than 8, if shapes differ, or if the device fails.
 pub fn weighted_sum(terms: &[(&Tensor, f64)]) -> Result<Tensor> {
-    let [(first, _), more @ ..] = terms else { bail!("a sum has terms") };
-    if terms.len() > MOST_TERMS {
-        bail!("a sum has at most {MOST_TERMS} terms, not {}", terms.len());
+    let [(first, _), more @ ..] = terms else { bail!("a weighted sum needs at least one term") };
+    if terms.len() > MAX_TERMS {
+        bail!("a weighted sum has at most {MAX_TERMS} terms, not {}", terms.len());
     }
     for (x, _) in more {
         if x.shape() != first.shape() {
-            bail!("{:?} and {:?} do not add up", first.dims(), x.dims());
+            bail!("cannot add tensors of shapes {:?} and {:?}", first.dims(), x.dims());
         }
     }
-    #[cfg(feature = "cuda")]
-    if first.device().is_cuda() {
-        return cuda::weighted_sum(terms);
-    }
-    let mut sums = vec![0f64; first.elem_count()];
-    for (x, weight) in terms {
-        cpu::numbers(x, |x| {
-            sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += weight * f64::from(*x));
-            Ok(())
-        })?;
-    }
-    cpu::tensor(cpu::Made::F32(sums.into_iter().map(|sum| sum as f32).collect()), first.shape())
-}
-
-/// `weighted_sum` in candle's own operations.
-pub fn weighted_sum_plain(terms: &[(&Tensor, f64)]) -> Result<Tensor> {
-    let mut sum = terms[0].0.to_dtype(DType::F64)?.zeros_like()?;
-    for (x, weight) in terms {
-        sum = (sum + (x.to_dtype(DType::F64)? * *weight)?)?;
-    }
-    sum.to_dtype(DType::F32)
+    backend::of(first.device())?.weighted_sum(terms)
 }

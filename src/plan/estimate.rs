@@ -12,7 +12,7 @@ use super::work::{Alike, work};
 use crate::device;
 use crate::diffusion::unet;
 use crate::job::{Job, Settings};
-use crate::ops::Products;
+use crate::ops::Compute;
 use crate::ops::layer::Layer;
 use crate::output::{Folder, Overview};
 use crate::text::TextConfig;
@@ -105,14 +105,14 @@ impl Estimate {
 
     fn add_all(&mut self, job: &Job, text: TextConfig, prompts: &Prompts, work: Vec<Alike>) -> Result<()> {
         let is_half = job.units.iter().any(|unit| unit.dtype(job.precision) != DType::F32);
-        let products = if is_half { Products::Half } else { Products::F32 };
+        let compute = if is_half { Compute::Half } else { Compute::F32 };
         let speed = if self.on_cards { Speed::UNTOLD } else { measured(job)? };
         let text = text::layers::layers(text, prompts.chunks);
-        self.weights = weights(job, &text, products, self.on_cards);
-        self.seconds = prompts.different as f64 * speed.seconds(&text, Products::F32);
+        self.weights = weights(job, &text, compute, self.on_cards);
+        self.seconds = prompts.different as f64 * speed.seconds(&text, Compute::F32);
         let n_batches: usize = work.iter().map(|alike| alike.batches).sum();
         for alike in work {
-            self.add(job, alike, products, &speed);
+            self.add(job, alike, compute, &speed);
         }
         if !self.on_cards {
             // Each device has a model of its own.
@@ -124,7 +124,7 @@ impl Estimate {
     }
 
     /// The networks at work on batches that are alike.
-    fn add(&mut self, job: &Job, alike: Alike, products: Products, speed: &Speed) {
+    fn add(&mut self, job: &Job, alike: Alike, compute: Compute, speed: &Speed) {
         let Alike { pass, passes, wanted, batches } = alike;
         let unet = unet::layers::layers(&job.config.unet, pass);
         let (once, each): (Vec<_>, Vec<_>) = unet.into_iter().partition(|layer| layer.once);
@@ -132,15 +132,15 @@ impl Estimate {
         let skips = unet::layers::skips(&job.config.unet, pass) as f64;
         let (sampling, decoding) = (skips + largest(&each), largest(&decoder));
         self.activations = self.activations.max(if self.on_cards {
-            bytes_on_cards(products) * (SAMPLING_ON_CARDS * sampling + DECODING_ON_CARDS * decoding)
+            bytes_on_cards(compute) * (SAMPLING_ON_CARDS * sampling + DECODING_ON_CARDS * decoding)
         } else {
-            let times = if products == Products::Half { SAMPLING_HALF } else { SAMPLING };
+            let times = if compute == Compute::Half { SAMPLING_HALF } else { SAMPLING };
             let pixels = (pass.height * pass.width * job.config.vae.side_factor().pow(2)) as f64;
             (times * 4. * sampling).max(DECODING * 4. * decoding + PIXEL * pixels)
         });
-        let batch = speed.seconds(&once, products)
-            + passes as f64 * speed.seconds(&each, products)
-            + wanted as f64 * speed.seconds(&decoder, products);
+        let batch = speed.seconds(&once, compute)
+            + passes as f64 * speed.seconds(&each, compute)
+            + wanted as f64 * speed.seconds(&decoder, compute);
         self.seconds += batches as f64 * batch;
         self.pixels += batches as f64 * (wanted * pass.height * pass.width) as f64;
     }
@@ -191,18 +191,18 @@ fn measured(job: &Job) -> Result<Speed> {
 }
 
 /// Bytes of all weights, packed for the kernels that read them.
-fn weights(job: &Job, text: &[Layer], products: Products, on_cards: bool) -> f64 {
+fn weights(job: &Job, text: &[Layer], compute: Compute, on_cards: bool) -> f64 {
     let pass = unet::layers::Pass { batch: 1, height: 1, width: 1, contexts: 1, tokens: 1 };
     let unet = unet::layers::layers(&job.config.unet, pass);
     let vae = vae::layers::layers(&job.config.vae, 1, 1);
-    let bytes = |layers: &[Layer], products| {
+    let bytes = |layers: &[Layer], compute| {
         let of_layer = |layer: &Layer| match on_cards {
-            true => bytes_on_cards(products) * layer.tensors().iter().map(|(_, shape)| numbers(shape)).sum::<f64>(),
-            false => layer.cost(products).bytes,
+            true => bytes_on_cards(compute) * layer.tensors().iter().map(|(_, shape)| numbers(shape)).sum::<f64>(),
+            false => layer.cost(compute).bytes,
         };
         layers.iter().map(of_layer).sum::<f64>()
     };
-    bytes(text, Products::F32) + bytes(&unet, products) + bytes(&vae, products)
+    bytes(text, Compute::F32) + bytes(&unet, compute) + bytes(&vae, compute)
 }
 
 fn numbers(shape: &[usize]) -> f64 {
@@ -210,8 +210,8 @@ fn numbers(shape: &[usize]) -> f64 {
 }
 
 /// Bytes of a number.
-fn bytes_on_cards(products: Products) -> f64 {
-    if products == Products::Half { 2. } else { 4. }
+fn bytes_on_cards(compute: Compute) -> f64 {
+    if compute == Compute::Half { 2. } else { 4. }
 }
 
 /// Numbers that the layer with the largest maps reads and writes.

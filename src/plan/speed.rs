@@ -1,7 +1,7 @@
 //! How fast this machine is, by a short measurement.
 
 use crate::ops::layer::Layer;
-use crate::ops::{Linear, Products};
+use crate::ops::{Compute, Linear};
 use candle_core::{DType, Device, Result, Tensor};
 use std::time::{Duration, Instant};
 
@@ -30,19 +30,19 @@ impl Speed {
     pub fn measure() -> Result<Self> {
         const ROWS: usize = 192;
         const SIDE: usize = 640;
-        let product = |products| -> Result<f64> { Ok((ROWS * SIDE * SIDE) as f64 / seconds(products, ROWS, SIDE)?) };
+        let product = |compute| -> Result<f64> { Ok((ROWS * SIDE * SIDE) as f64 / seconds(compute, ROWS, SIDE)?) };
         const LARGE: usize = 4096; // 64 MB, more than caches hold
         Ok(Self {
-            f32: product(Products::F32)?,
-            bf16: product(Products::Half)?,
-            memory: (4 * LARGE * LARGE) as f64 / seconds(Products::F32, 1, LARGE)?,
+            f32: product(Compute::F32)?,
+            bf16: product(Compute::Half)?,
+            memory: (4 * LARGE * LARGE) as f64 / seconds(Compute::F32, 1, LARGE)?,
         })
     }
 
     /// Layers, one after the other: what each multiplies or the weights it reads, whichever takes longer, and its maps.
-    pub fn seconds(&self, layers: &[Layer], products: Products) -> f64 {
+    pub fn seconds(&self, layers: &[Layer], compute: Compute) -> f64 {
         let seconds = |layer: &Layer| {
-            let cost = layer.cost(products);
+            let cost = layer.cost(compute);
             let multiplying = cost.in_f32 / self.f32 + cost.in_bf16 / self.bf16;
             multiplying.max(cost.bytes / self.memory) + 4. * layer.traffic() / self.memory
         };
@@ -51,9 +51,9 @@ impl Speed {
 }
 
 /// Of one product of (rows, side) and (side, side): the shortest time, which nothing else took part in.
-fn seconds(products: Products, rows: usize, side: usize) -> Result<f64> {
+fn seconds(compute: Compute, rows: usize, side: usize) -> Result<f64> {
     let ones = |rows| Tensor::ones((rows, side), DType::F32, &Device::Cpu);
-    let (layer, x) = (Linear::new(products, &ones(side)?, None)?, ones(rows)?);
+    let (layer, x) = (Linear::new(compute, &ones(side)?, None)?, ones(rows)?);
     layer.forward(&x)?; // wakes the threads, fills the caches
     let (start, mut shortest) = (Instant::now(), Duration::MAX);
     while start.elapsed() < LONG_ENOUGH {

@@ -1,6 +1,6 @@
 //! The parts of the decoder.
 
-use crate::ops::{self, Conv2d, GroupNorm, Linear, Linears, Products, conv1x1, conv1x1s, conv3x3, group_norm};
+use crate::ops::{self, Compute, Conv2d, GroupNorm, Linear, Projections, conv1x1, conv1x1s, conv3x3, group_norm};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
@@ -14,13 +14,17 @@ pub struct ResnetBlock {
 }
 
 impl ResnetBlock {
-    pub fn new(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Self> {
+    pub fn new(c_in: usize, c_out: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
         Ok(Self {
-            norm1: group_norm(c_in, 1e-6, vb.pp("norm1"))?,
-            conv1: conv3x3(c_in, c_out, vb.pp("conv1"))?,
-            norm2: group_norm(c_out, 1e-6, vb.pp("norm2"))?,
-            conv2: conv3x3(c_out, c_out, vb.pp("conv2"))?,
-            nin_shortcut: if c_in == c_out { None } else { Some(conv1x1(c_in, c_out, vb.pp("nin_shortcut"))?) },
+            norm1: group_norm(c_in, 1e-6, compute, vb.pp("norm1"))?,
+            conv1: conv3x3(c_in, c_out, compute, vb.pp("conv1"))?,
+            norm2: group_norm(c_out, 1e-6, compute, vb.pp("norm2"))?,
+            conv2: conv3x3(c_out, c_out, compute, vb.pp("conv2"))?,
+            nin_shortcut: if c_in == c_out {
+                None
+            } else {
+                Some(conv1x1(c_in, c_out, compute, vb.pp("nin_shortcut"))?)
+            },
         })
     }
 
@@ -37,19 +41,19 @@ impl ResnetBlock {
 
 /// Self-attention over all pixels, with one head (LDM `AttnBlock`).
 pub struct AttnBlock {
-    products: Products,
+    compute: Compute,
     norm: GroupNorm,
-    qkv: Linears<3>,
+    qkv: Projections<3>,
     proj_out: Linear,
 }
 
 impl AttnBlock {
-    pub fn new(c: usize, vb: VarBuilder) -> Result<Self> {
+    pub fn new(c: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
         Ok(Self {
-            products: Products::of(vb.clone()).0,
-            norm: group_norm(c, 1e-6, vb.pp("norm"))?,
-            qkv: conv1x1s(c, c, ["q", "k", "v"].map(|part| vb.pp(part)))?,
-            proj_out: conv1x1(c, c, vb.pp("proj_out"))?,
+            compute,
+            norm: group_norm(c, 1e-6, compute, vb.pp("norm"))?,
+            qkv: conv1x1s(c, c, compute, ["q", "k", "v"].map(|part| vb.pp(part)))?,
+            proj_out: conv1x1(c, c, compute, vb.pp("proj_out"))?,
         })
     }
 
@@ -57,8 +61,8 @@ impl AttnBlock {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (b, h, w, c) = x.dims4()?;
         let tokens = self.norm.forward(x)?.reshape((b, h * w, c))?; // (B, N, C)
-        let [q, k, v] = self.qkv.forward_operands(&tokens)?;
-        let seen = ops::attention(self.products, &q, &k, &v, 1)?; // (B, N, C)
+        let [q, k, v] = self.qkv.forward(&tokens)?;
+        let seen = ops::attention(self.compute, &q, &k, &v, 1)?; // (B, N, C)
         self.proj_out.forward_add(&seen, x)?.reshape((b, h, w, c))
     }
 }

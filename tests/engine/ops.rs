@@ -2,7 +2,9 @@
 
 use crate::support::assert_close;
 use candle_core::{DType, Result, Tensor};
-use txt2img::ops::{self, Conv2d, Geglu, GroupNorm, LayerNorm, Linear, Products};
+use candle_nn::VarBuilder;
+use std::collections::HashMap;
+use txt2img::ops::{self, Compute, Conv2d, Geglu, GroupNorm, LayerNorm, Linear};
 use txt2img::rng::Rng;
 
 /// f32 throughout: only the order of sums differs.
@@ -31,14 +33,14 @@ fn linear_layers_equal_their_plain_twin() {
     {
         let (x, w, b) = (random(&[2, n, c_in], 1), weight(&[c_out, c_in], 2), random(&[c_out], 3));
         let residual = random(&[2, n, c_out], 4);
-        let linear = Linear::new(Products::F32, &w, Some(&b)).unwrap();
-        let plain = ops::linear_plain(&x, &w, Some(&b)).unwrap();
+        let linear = Linear::new(Compute::F32, &w, Some(&b)).unwrap();
+        let plain = ops::plain::linear(&x, &w, Some(&b)).unwrap();
         let name = format!("linear {n}×{c_in}→{c_out}");
         assert_close(&name, &linear.forward(&x).unwrap(), &plain, EXACT);
         let sum = (plain + &residual).unwrap();
         assert_close(&name, &linear.forward_add(&x, &residual).unwrap(), &sum, EXACT);
-        let unbiased = Linear::new(Products::F32, &w, None).unwrap().forward(&x).unwrap();
-        assert_close(&name, &unbiased, &ops::linear_plain(&x, &w, None).unwrap(), EXACT);
+        let unbiased = Linear::new(Compute::F32, &w, None).unwrap().forward(&x).unwrap();
+        assert_close(&name, &unbiased, &ops::plain::linear(&x, &w, None).unwrap(), EXACT);
     }
 }
 
@@ -46,8 +48,8 @@ fn linear_layers_equal_their_plain_twin() {
 fn geglu_equals_its_plain_twin() {
     for [n, c_in, c_out] in [[1, 32, 128], [77, 320, 1280], [50, 40, 16]] {
         let (x, w, b) = (random(&[1, n, c_in], 1), weight(&[2 * c_out, c_in], 2), random(&[2 * c_out], 3));
-        let ours = Geglu::from_tensors(Products::F32, &w, &b).unwrap().forward(&x).unwrap();
-        assert_close("geglu", &ours, &ops::geglu_plain(&x, &w, &b).unwrap(), EXACT);
+        let ours = Geglu::new(Compute::F32, &w, &b).unwrap().forward(&x).unwrap();
+        assert_close("geglu", &ours, &ops::plain::geglu(&x, &w, &b).unwrap(), EXACT);
     }
 }
 
@@ -65,8 +67,8 @@ fn convolutions_equal_their_plain_twin() {
             [2, 5, 6, 40, 3],
         ] {
             let (x, k, bias) = (random(&[b, h, w, c_in], 1), weight(&[c_out, c_in, 3, 3], 2), random(&[c_out], 3));
-            let conv = Conv2d::new(Products::F32, &k, &bias, stride).unwrap();
-            let plain = ops::conv3x3_plain(&x, &k, &bias, stride).unwrap();
+            let conv = Conv2d::new(Compute::F32, &k, &bias, stride).unwrap();
+            let plain = ops::plain::conv3x3(&x, &k, &bias, stride).unwrap();
             let name = format!("convolution of {b}×{h}×{w}×{c_in} to {c_out}, stride {stride}");
             assert_close(&name, &conv.forward(&x).unwrap(), &plain, limit);
             let residual = random(plain.dims(), 4);
@@ -87,13 +89,13 @@ fn norms_equal_their_plain_twins() {
         let (weight, bias) = (random(&[c], 2), random(&[c], 3));
         // In f64: the plain sums would lose more than ours.
         let [x64, weight64, bias64] = [&x, &weight, &bias].map(|tensor| tensor.to_dtype(DType::F64).unwrap());
-        let plain = ops::group_norm_plain(&x64, &weight64, &bias64, 1e-5).unwrap().to_dtype(DType::F32).unwrap();
-        let norm = GroupNorm::new(Products::F32, &weight, &bias, 1e-5).unwrap();
+        let plain = ops::plain::group_norm(&x64, &weight64, &bias64, 1e-5).unwrap().to_dtype(DType::F32).unwrap();
+        let norm = GroupNorm::new(Compute::F32, &weight, &bias, 1e-5).unwrap();
         assert_close("group norm", &norm.forward(&x).unwrap(), &plain, 5e-6);
         assert_close("group norm, silu", &norm.forward_silu(&x).unwrap(), &plain.silu().unwrap(), 5e-6);
         let x = random(&[b, h * w, c], 4);
-        let ours = LayerNorm::new(Products::F32, &weight, &bias).unwrap().forward(&x).unwrap();
-        assert_close("layer norm", &ours, &ops::layer_norm_plain(&x, &weight, &bias).unwrap(), EXACT);
+        let ours = LayerNorm::new(Compute::F32, &weight, &bias).unwrap().forward(&x).unwrap();
+        assert_close("layer norm", &ours, &ops::plain::layer_norm(&x, &weight, &bias).unwrap(), EXACT);
     }
 }
 
@@ -114,8 +116,8 @@ fn attention_equals_its_plain_twin() {
         // Large enough that the largest score matters.
         let q = (random(&[b, n, c], 1) * 3.).unwrap();
         let (k, v) = (random(&[b, m, c], 2), random(&[b, m, c], 3));
-        let ours = ops::attention(Products::F32, &q, &k, &v, heads).unwrap();
-        let plain = ops::attention_plain(&q, &k, &v, heads).unwrap();
+        let ours = ops::attention(Compute::F32, &q, &k, &v, heads).unwrap();
+        let plain = ops::plain::attention(&q, &k, &v, heads).unwrap();
         assert_close(&format!("attention {n}×{m}, {heads} heads of {d}"), &ours, &plain, 5e-6);
     }
 }
@@ -123,45 +125,48 @@ fn attention_equals_its_plain_twin() {
 #[test]
 fn norms_are_rounded_where_products_take_it() -> Result<()> {
     let (x, weight, bias) = (random(&[2, 7, 5, 96], 1), random(&[96], 2), random(&[96], 3));
-    let norm = GroupNorm::new(Products::Half, &weight, &bias, 1e-5)?;
-    let plain = ops::group_norm_plain(&x, &weight, &bias, 1e-5)?;
+    let norm = GroupNorm::new(Compute::Half, &weight, &bias, 1e-5)?;
+    let plain = ops::plain::group_norm(&x, &weight, &bias, 1e-5)?;
     assert_close("group norm", &norm.forward(&x)?, &plain, BF16);
     // On processors convolutions take f32.
     let limit = if crate::support::device().is_cuda() { BF16 } else { 5e-6 };
     assert_close("group norm, silu", &norm.forward_silu(&x)?, &plain.silu()?, limit);
-    let ours = LayerNorm::new(Products::Half, &weight, &bias)?.forward(&x)?;
-    assert_close("layer norm", &ours, &ops::layer_norm_plain(&x, &weight, &bias)?, BF16);
+    let ours = LayerNorm::new(Compute::Half, &weight, &bias)?.forward(&x)?;
+    assert_close("layer norm", &ours, &ops::plain::layer_norm(&x, &weight, &bias)?, BF16);
     Ok(())
 }
 
-/// Products of bf16 or f16 keep three digits, wherever the sums are kept in f32; processors without the instructions make
-/// them of f32.
+/// bf16 and f16 keep three digits as long as sums are f32. CPUs without bf16 instructions compute in f32.
 #[test]
 fn half_products_keep_three_digits() -> Result<()> {
     const LIMIT: f64 = 4e-3;
     for [n, c_in, c_out] in [[13, 320, 48], [97, 33, 47], [200, 1280, 320]] {
         let (x, w) = (random(&[n, c_in], 1), weight(&[c_out, c_in], 2));
-        let linear = Linear::new(Products::Half, &w, None)?;
-        let plain = ops::linear_plain(&x, &w, None)?;
+        let linear = Linear::new(Compute::Half, &w, None)?;
+        let plain = ops::plain::linear(&x, &w, None)?;
         assert_close("linear", &linear.forward(&x)?, &plain, LIMIT);
-        assert_close("linear, operand", &linear.forward_operand(&x)?, &plain, LIMIT);
+        let tensors = HashMap::from([("weight".to_string(), w)]);
+        let vb = VarBuilder::from_tensors(tensors, DType::F32, &crate::support::device());
+        for y in ops::projections(c_in, c_out, Compute::Half, [vb.clone(), vb])?.forward(&x)? {
+            assert_close("projection", &y, &plain, LIMIT);
+        }
     }
     let (x, w, b) = (random(&[1, 50, 320], 1), weight(&[256, 320], 2), random(&[256], 3));
-    let ours = Geglu::from_tensors(Products::Half, &w, &b)?.forward(&x)?;
-    assert_close("geglu", &ours, &ops::geglu_plain(&x, &w, &b)?, LIMIT);
+    let ours = Geglu::new(Compute::Half, &w, &b)?.forward(&x)?;
+    assert_close("geglu", &ours, &ops::plain::geglu(&x, &w, &b)?, LIMIT);
     for (c_in, c_out, stride) in [(320, 330, 1), (64, 1280, 1), (64, 64, 1), (64, 64, 2), (321, 320, 1)] {
         let (x, k, b) = (random(&[2, 5, 7, c_in], 1), weight(&[c_out, c_in, 3, 3], 2), random(&[c_out], 3));
-        let ours = Conv2d::new(Products::Half, &k, &b, stride)?.forward(&x)?;
-        assert_close("convolution", &ours, &ops::conv3x3_plain(&x, &k, &b, stride)?, LIMIT);
+        let ours = Conv2d::new(Compute::Half, &k, &b, stride)?.forward(&x)?;
+        assert_close("convolution", &ours, &ops::plain::conv3x3(&x, &k, &b, stride)?, LIMIT);
     }
     // Operands that are bf16 already, so that scores are exact: small ones, and some far beyond what 2ˣ can be.
     for scale in [1., 50.] {
         for [n, m, heads, d] in [[300, 300, 8, 40], [100, 77, 2, 80], [97, 513, 1, 160], [5, 9, 1, 4], [5, 9, 1, 3]] {
             let [q, k, v] = [n, m, m].map(|rows| random(&[2, rows, heads * d], rows as u64).to_dtype(DType::BF16));
             let (q, k, v) = ((q? * scale)?, k?, v?);
-            let ours = ops::attention(Products::Half, &q, &k, &v, heads)?;
+            let ours = ops::attention(Compute::Half, &q, &k, &v, heads)?;
             let [q, k, v] = [q, k, v].map(|x| x.to_dtype(DType::F32));
-            let plain = ops::attention_plain(&q?, &k?, &v?, heads)?;
+            let plain = ops::plain::attention(&q?, &k?, &v?, heads)?;
             assert_close(&format!("attention {n}×{m}, {heads} heads of {d}, {scale}"), &ours, &plain, LIMIT);
         }
     }
@@ -172,7 +177,7 @@ fn half_products_keep_three_digits() -> Result<()> {
 fn attention_survives_scores_of_any_size() {
     let q = Tensor::full(1e4f32, (1, 5, 16), &crate::support::device()).unwrap();
     let k = random(&[1, 300, 16], 1);
-    let y = ops::attention(Products::F32, &q, &k, &k, 1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let y = ops::attention(Compute::F32, &q, &k, &k, 1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert!(y.iter().all(|y| y.is_finite()));
 }
 
@@ -188,7 +193,7 @@ fn attention_hides_no_nan() -> Result<()> {
         let rows: Vec<Vec<f32>> = y.to_dtype(DType::F32)?.squeeze(0)?.to_vec2()?;
         Ok(rows.iter().map(|row| row.iter().all(|y| y.is_nan())).collect())
     };
-    for products in [Products::F32, Products::Half] {
+    for products in [Compute::F32, Compute::Half] {
         for scale in [1., 100.] {
             let [q, k] = [20, 70].map(|rows| random(&[1, rows, 16], 2) * scale);
             let (q, k) = (q?, k?);
@@ -205,7 +210,7 @@ fn attention_hides_no_nan() -> Result<()> {
 fn upsampling_equals_its_plain_twin() {
     let x = random(&[2, 3, 5, 7], 1);
     for (h, w) in [(6, 10), (5, 10), (6, 9), (5, 9)] {
-        let plain = ops::upsample_nearest_plain(&x, h, w).unwrap();
+        let plain = ops::plain::upsample_nearest(&x, h, w).unwrap();
         assert_close("upsample", &ops::upsample_nearest(&x, h, w).unwrap(), &plain, 0.);
     }
 }
@@ -215,7 +220,7 @@ fn channels_put_together_equal_their_plain_twin() {
     let x = random(&[4, 3, 5, 7], 1);
     for b in [1, 2, 4] {
         let skip = random(&[b, 3, 5, 3], 2);
-        let plain = ops::concat_plain(&x, &skip).unwrap();
+        let plain = ops::plain::concat(&x, &skip).unwrap();
         assert_close("concat", &ops::concat(&x, &skip).unwrap(), &plain, 0.);
     }
 }
@@ -227,20 +232,20 @@ fn weighted_sums_equal_their_plain_twin() {
     for n in [1, 2, 5, 8] {
         // Far from each other, with opposite signs.
         let terms: Vec<_> = x[..n].iter().enumerate().map(|(i, x)| (x, (-3f64).powi(i as i32) / 7.)).collect();
-        let plain = ops::weighted_sum_plain(&terms).unwrap();
+        let plain = ops::plain::weighted_sum(&terms).unwrap();
         assert_close("sum", &ops::weighted_sum(&terms).unwrap(), &plain, 1e-7);
     }
 }
 
 #[test]
 fn shapes_that_do_not_fit_are_errors() -> Result<()> {
-    let linear = Linear::new(Products::F32, &weight(&[4, 3], 1), None)?;
+    let linear = Linear::new(Compute::F32, &weight(&[4, 3], 1), None)?;
     assert!(linear.forward(&random(&[2, 4], 1)).is_err());
     assert!(linear.forward_add(&random(&[2, 3], 1), &random(&[2, 3], 1)).is_err());
-    let conv = Conv2d::new(Products::F32, &weight(&[32, 32, 3, 3], 1), &random(&[32], 1), 1)?;
+    let conv = Conv2d::new(Compute::F32, &weight(&[32, 32, 3, 3], 1), &random(&[32], 1), 1)?;
     assert!(conv.forward(&random(&[1, 4, 4, 16], 1)).is_err());
     assert!(conv.forward_add(&random(&[1, 4, 4, 32], 1), &random(&[1, 2, 4, 32], 1)).is_err());
-    let norm = GroupNorm::new(Products::F32, &random(&[32], 1), &random(&[32], 1), 1e-5)?;
+    let norm = GroupNorm::new(Compute::F32, &random(&[32], 1), &random(&[32], 1), 1e-5)?;
     assert!(norm.forward(&random(&[1, 4, 4, 64], 1)).is_err());
     assert!(ops::concat(&random(&[3, 4, 4, 2], 1), &random(&[2, 4, 4, 2], 1)).is_err());
     assert!(ops::concat(&random(&[1, 4, 4, 2], 1), &random(&[1, 4, 5, 2], 1)).is_err());
@@ -249,7 +254,7 @@ fn shapes_that_do_not_fit_are_errors() -> Result<()> {
         assert!(ops::weighted_sum(&terms).is_err());
     }
     let q = random(&[1, 4, 32], 1);
-    assert!(ops::attention(Products::F32, &q, &random(&[1, 4, 16], 1), &q, 2).is_err());
+    assert!(ops::attention(Compute::F32, &q, &random(&[1, 4, 16], 1), &q, 2).is_err());
     Ok(())
 }
 

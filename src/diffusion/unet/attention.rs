@@ -2,8 +2,8 @@
 
 use super::repeated;
 use crate::ops::{
-    self, Geglu, GroupNorm, LayerNorm, Linear, Linears, Products, conv1x1, group_norm, layer_norm, linear,
-    linear_no_bias, linears_no_bias,
+    self, Compute, Geglu, GroupNorm, LayerNorm, Linear, Projections, conv1x1, group_norm, layer_norm, linear,
+    projections,
 };
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
@@ -18,15 +18,22 @@ pub struct SpatialTransformer {
 
 impl SpatialTransformer {
     /// c: channels of the map; c_context: width of a prompt token.
-    pub fn new(c: usize, heads: usize, depth: usize, c_context: usize, vb: VarBuilder) -> Result<Self> {
+    pub fn new(
+        c: usize,
+        heads: usize,
+        depth: usize,
+        c_context: usize,
+        compute: Compute,
+        vb: VarBuilder,
+    ) -> Result<Self> {
         let blocks = vb.pp("transformer_blocks");
         Ok(Self {
-            norm: group_norm(c, 1e-6, vb.pp("norm"))?,
-            proj_in: conv1x1(c, c, vb.pp("proj_in"))?,
+            norm: group_norm(c, 1e-6, compute, vb.pp("norm"))?,
+            proj_in: conv1x1(c, c, compute, vb.pp("proj_in"))?,
             blocks: (0..depth)
-                .map(|i| TransformerBlock::new(c, heads, c_context, blocks.pp(i)))
+                .map(|i| TransformerBlock::new(c, heads, c_context, compute, blocks.pp(i)))
                 .collect::<Result<_>>()?,
-            proj_out: conv1x1(c, c, vb.pp("proj_out"))?,
+            proj_out: conv1x1(c, c, compute, vb.pp("proj_out"))?,
         })
     }
 
@@ -58,14 +65,14 @@ struct TransformerBlock {
 }
 
 impl TransformerBlock {
-    fn new(c: usize, heads: usize, c_context: usize, vb: VarBuilder) -> Result<Self> {
+    fn new(c: usize, heads: usize, c_context: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
         Ok(Self {
-            norm1: layer_norm(c, vb.pp("norm1"))?,
-            attn1: SelfAttention::new(c, heads, vb.pp("attn1"))?,
-            norm2: layer_norm(c, vb.pp("norm2"))?,
-            attn2: CrossAttention::new(c, c_context, heads, vb.pp("attn2"))?,
-            norm3: layer_norm(c, vb.pp("norm3"))?,
-            ff: FeedForward::new(c, vb.pp("ff"))?,
+            norm1: layer_norm(c, compute, vb.pp("norm1"))?,
+            attn1: SelfAttention::new(c, heads, compute, vb.pp("attn1"))?,
+            norm2: layer_norm(c, compute, vb.pp("norm2"))?,
+            attn2: CrossAttention::new(c, c_context, heads, compute, vb.pp("attn2"))?,
+            norm3: layer_norm(c, compute, vb.pp("norm3"))?,
+            ff: FeedForward::new(c, compute, vb.pp("ff"))?,
         })
     }
 
@@ -81,48 +88,49 @@ impl TransformerBlock {
 
 /// Multi-head attention of image tokens to each other (LDM `CrossAttention` without a context).
 struct SelfAttention {
-    to_qkv: Linears<3>,
+    to_qkv: Projections<3>,
     heads: Heads,
 }
 
 impl SelfAttention {
-    fn new(c: usize, heads: usize, vb: VarBuilder) -> Result<Self> {
+    fn new(c: usize, heads: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
         let parts = ["to_q", "to_k", "to_v"].map(|part| vb.pp(part));
-        Ok(Self { to_qkv: linears_no_bias(c, c, parts)?, heads: Heads::new(c, heads, vb)? })
+        Ok(Self { to_qkv: projections(c, c, compute, parts)?, heads: Heads::new(c, heads, compute, vb)? })
     }
 
     /// x, residual: (B, N, C) → (B, N, C).
     fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
-        let [q, k, v] = self.to_qkv.forward_operands(x)?; // (B, N, C) each
+        let [q, k, v] = self.to_qkv.forward(x)?; // (B, N, C) each
         self.heads.forward_add(&q, &KeysValues { k, v }, residual)
     }
 }
 
 /// Multi-head attention of image tokens to a prompt (LDM `CrossAttention`).
 struct CrossAttention {
-    to_q: Linear,
-    to_kv: Linears<2>,
+    to_q: Projections<1>,
+    to_kv: Projections<2>,
     heads: Heads,
 }
 
 impl CrossAttention {
-    fn new(c: usize, c_context: usize, heads: usize, vb: VarBuilder) -> Result<Self> {
+    fn new(c: usize, c_context: usize, heads: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
         Ok(Self {
-            to_q: linear_no_bias(c, c, vb.pp("to_q"))?,
-            to_kv: linears_no_bias(c_context, c, ["to_k", "to_v"].map(|part| vb.pp(part)))?,
-            heads: Heads::new(c, heads, vb)?,
+            to_q: projections(c, c, compute, [vb.pp("to_q")])?,
+            to_kv: projections(c_context, c, compute, ["to_k", "to_v"].map(|part| vb.pp(part)))?,
+            heads: Heads::new(c, heads, compute, vb)?,
         })
     }
 
     /// context: (B, M, C_context).
     fn read(&self, context: &Tensor) -> Result<KeysValues> {
-        let [k, v] = self.to_kv.forward_operands(context)?;
+        let [k, v] = self.to_kv.forward(context)?;
         Ok(KeysValues { k, v })
     }
 
     /// x, residual: (B, N, C) → (B, N, C).
     fn forward_add(&self, x: &Tensor, seen: &KeysValues, residual: &Tensor) -> Result<Tensor> {
-        self.heads.forward_add(&self.to_q.forward_operand(x)?, seen, residual)
+        let [q] = self.to_q.forward(x)?; // (B, N, C)
+        self.heads.forward_add(&q, seen, residual)
     }
 }
 
@@ -146,19 +154,19 @@ impl KeysValues {
 
 /// What both kinds of attention end in.
 struct Heads {
-    products: Products,
+    compute: Compute,
     count: usize,
     to_out: Linear,
 }
 
 impl Heads {
-    fn new(c: usize, count: usize, vb: VarBuilder) -> Result<Self> {
-        Ok(Self { products: Products::of(vb.clone()).0, count, to_out: linear(c, c, vb.pp("to_out.0"))? })
+    fn new(c: usize, count: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
+        Ok(Self { compute, count, to_out: linear(c, c, compute, vb.pp("to_out.0"))? })
     }
 
     /// q, residual: (B, N, C) → (B, N, C).
     fn forward_add(&self, q: &Tensor, seen: &KeysValues, residual: &Tensor) -> Result<Tensor> {
-        self.to_out.forward_add(&ops::attention(self.products, q, &seen.k, &seen.v, self.count)?, residual)
+        self.to_out.forward_add(&ops::attention(self.compute, q, &seen.k, &seen.v, self.count)?, residual)
     }
 }
 
@@ -169,8 +177,11 @@ struct FeedForward {
 }
 
 impl FeedForward {
-    fn new(c: usize, vb: VarBuilder) -> Result<Self> {
-        Ok(Self { proj: Geglu::new(c, 4 * c, vb.pp("net.0.proj"))?, out: linear(4 * c, c, vb.pp("net.2"))? })
+    fn new(c: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
+        Ok(Self {
+            proj: Geglu::read(c, 4 * c, compute, vb.pp("net.0.proj"))?,
+            out: linear(4 * c, c, compute, vb.pp("net.2"))?,
+        })
     }
 
     /// x, residual: (B, N, C) → (B, N, C).

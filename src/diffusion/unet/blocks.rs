@@ -2,7 +2,7 @@
 
 use super::attention::{KeysValues, SpatialTransformer};
 use crate::config::UNetConfig;
-use crate::ops::{Conv2d, GroupNorm, Linear, conv1x1, conv3x3, conv3x3_stride2, group_norm, upsample_nearest};
+use crate::ops::{Compute, Conv2d, GroupNorm, Linear, conv1x1, conv3x3, conv3x3_stride2, group_norm, upsample_nearest};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
@@ -17,13 +17,13 @@ pub struct ResBlock {
 
 impl ResBlock {
     /// Reads all but `emb_layers`, which the time embedding does.
-    pub fn new(c_in: usize, c_out: usize, vb: VarBuilder) -> Result<Self> {
+    pub fn new(c_in: usize, c_out: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
         Ok(Self {
-            in_norm: group_norm(c_in, 1e-5, vb.pp("in_layers.0"))?,
-            in_conv: conv3x3(c_in, c_out, vb.pp("in_layers.2"))?,
-            out_norm: group_norm(c_out, 1e-5, vb.pp("out_layers.0"))?,
-            out_conv: conv3x3(c_out, c_out, vb.pp("out_layers.3"))?,
-            skip: if c_in == c_out { None } else { Some(conv1x1(c_in, c_out, vb.pp("skip_connection"))?) },
+            in_norm: group_norm(c_in, 1e-5, compute, vb.pp("in_layers.0"))?,
+            in_conv: conv3x3(c_in, c_out, compute, vb.pp("in_layers.2"))?,
+            out_norm: group_norm(c_out, 1e-5, compute, vb.pp("out_layers.0"))?,
+            out_conv: conv3x3(c_out, c_out, compute, vb.pp("out_layers.3"))?,
+            skip: if c_in == c_out { None } else { Some(conv1x1(c_in, c_out, compute, vb.pp("skip_connection"))?) },
         })
     }
 
@@ -71,21 +71,23 @@ pub struct Block {
 
 impl Block {
     /// Parts are numbered as they come, the first of them `first`.
-    pub fn new(shape: &BlockShape, config: &UNetConfig, vb: VarBuilder) -> Result<Self> {
+    pub fn new(shape: &BlockShape, config: &UNetConfig, compute: Compute, vb: VarBuilder) -> Result<Self> {
         let c = shape.c_out;
         let mut index = 0..;
         let mut part = || vb.pp(index.next().expect("an endless count"));
-        let res = shape.res.then(|| ResBlock::new(shape.c_in, c, part())).transpose()?;
+        let res = shape.res.then(|| ResBlock::new(shape.c_in, c, compute, part())).transpose()?;
         let attention = shape
             .heads
-            .map(|heads| SpatialTransformer::new(c, heads, config.transformer_depth, config.context_dim, part()))
+            .map(|heads| {
+                SpatialTransformer::new(c, heads, config.transformer_depth, config.context_dim, compute, part())
+            })
             .transpose()?;
         let resample = shape
             .resample
             .map(|resample| {
                 let conv = match resample {
-                    Resample::Down => conv3x3_stride2(c, c, part().pp("op")),
-                    Resample::Up => conv3x3(c, c, part().pp("conv")),
+                    Resample::Down => conv3x3_stride2(c, c, compute, part().pp("op")),
+                    Resample::Up => conv3x3(c, c, compute, part().pp("conv")),
                 };
                 conv.map(|conv| (resample, conv))
             })

@@ -6,7 +6,7 @@ pub mod layers;
 mod time;
 
 use crate::config::UNetConfig;
-use crate::ops::{Conv2d, GroupNorm, Replay, concat, conv3x3, group_norm};
+use crate::ops::{Compute, Conv2d, Graph, GroupNorm, concat, conv3x3, group_norm};
 use attention::{KeysValues, SpatialTransformer};
 use blocks::{Block, BlockShape, ResBlock, input_shapes, output_shapes};
 use candle_core::{DType, Result, Tensor};
@@ -27,19 +27,26 @@ pub struct UNet {
     out_norm: GroupNorm,
     out_conv: Conv2d,
     /// Of its steps.
-    replay: Replay,
+    graph: Graph,
 }
 
 impl UNet {
     /// Reads the weights below `vb`, blocks in parallel.
-    pub fn new(config: &UNetConfig, vb: VarBuilder) -> Result<Self> {
+    pub fn new(config: &UNetConfig, compute: Compute, vb: VarBuilder) -> Result<Self> {
         let c = config.model_channels;
         let middle = vb.pp("middle_block");
         let c_middle = config.level_channels(config.channel_mult.len() - 1);
-        let res = |i: usize| ResBlock::new(c_middle, c_middle, middle.pp(i));
+        let res = |i: usize| ResBlock::new(c_middle, c_middle, compute, middle.pp(i));
         let transformer = |i: usize| {
             let heads = config.num_heads_of(c_middle);
-            SpatialTransformer::new(c_middle, heads, config.transformer_depth, config.context_dim, middle.pp(i))
+            SpatialTransformer::new(
+                c_middle,
+                heads,
+                config.transformer_depth,
+                config.context_dim,
+                compute,
+                middle.pp(i),
+            )
         };
         let numbered = |name: &str, first: usize, shapes: Vec<BlockShape>| -> Vec<(BlockShape, VarBuilder)> {
             let blocks = shapes.into_iter().enumerate();
@@ -48,19 +55,19 @@ impl UNet {
         let input = numbered("input_blocks", 1, input_shapes(config));
         let output = numbered("output_blocks", 0, output_shapes(config));
         let blocks = |all: &[(BlockShape, VarBuilder)]| {
-            all.par_iter().map(|(shape, vb)| Block::new(shape, config, vb.clone())).collect::<Result<Vec<_>>>()
+            all.par_iter().map(|(shape, vb)| Block::new(shape, config, compute, vb.clone())).collect::<Result<Vec<_>>>()
         };
         let res_blocks =
             [res_blocks(&input), [0, 2].map(|i| (c_middle, middle.pp(i))).to_vec(), res_blocks(&output)].concat();
         Ok(Self {
-            conv_in: conv3x3(config.in_channels, c, vb.pp("input_blocks.0.0"))?,
-            time_embed: TimeEmbedding::new(c, &res_blocks, vb.pp("time_embed"))?,
+            conv_in: conv3x3(config.in_channels, c, compute, vb.pp("input_blocks.0.0"))?,
+            time_embed: TimeEmbedding::new(c, &res_blocks, compute, vb.pp("time_embed"))?,
             input_blocks: blocks(&input)?,
             middle_block: (res(0)?, transformer(1)?, res(2)?),
             output_blocks: blocks(&output)?,
-            out_norm: group_norm(c, 1e-5, vb.pp("out.0"))?,
-            out_conv: conv3x3(c, config.out_channels, vb.pp("out.2"))?,
-            replay: Replay::default(),
+            out_norm: group_norm(c, 1e-5, compute, vb.pp("out.0"))?,
+            out_conv: conv3x3(c, config.out_channels, compute, vb.pp("out.2"))?,
+            graph: Graph::new(vb.device())?,
         })
     }
 
@@ -91,7 +98,7 @@ impl UNet {
         let t = self.time_embed.sinusoids(t, x.device())?; // (1, C)
         let mut inputs = vec![x, &t];
         inputs.extend(prompt.0.iter().flatten().flat_map(KeysValues::tensors));
-        self.replay.run(&inputs, number, |inputs| {
+        self.graph.run(&inputs, number, |inputs| {
             let mut seen = inputs[2..].chunks_exact(2).map(|two| KeysValues::new(two[0], two[1]));
             let prompts = prompt.0.iter().map(|blocks| seen.by_ref().take(blocks.len()).collect());
             then(self.blocks(inputs[0], inputs[1], &prompts.collect::<Vec<_>>())?.to_dtype(DType::F32)?)

@@ -1,6 +1,6 @@
 //! The timestep as the UNet sees it.
 
-use crate::ops::{Linear, Stack, linear};
+use crate::ops::{Compute, Linear, StackedLinears, linear};
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 
@@ -10,19 +10,19 @@ pub struct TimeEmbedding {
     channels: usize,
     first: Linear,
     second: Linear,
-    of_blocks: Stack,
+    of_blocks: StackedLinears,
 }
 
 impl TimeEmbedding {
     /// channels: the UNet's `model_channels`; the embedding is four times as wide. of_blocks: the channels of each
     /// residual block, and where it is.
-    pub fn new(channels: usize, of_blocks: &[(usize, VarBuilder)], vb: VarBuilder) -> Result<Self> {
+    pub fn new(channels: usize, of_blocks: &[(usize, VarBuilder)], compute: Compute, vb: VarBuilder) -> Result<Self> {
         let of_blocks: Vec<_> = of_blocks.iter().map(|(c, vb)| (*c, vb.pp("emb_layers.1"))).collect();
         Ok(Self {
             channels,
-            first: linear(channels, 4 * channels, vb.pp(0))?,
-            second: linear(4 * channels, 4 * channels, vb.pp(2))?,
-            of_blocks: Stack::new(4 * channels, &of_blocks)?,
+            first: linear(channels, 4 * channels, compute, vb.pp(0))?,
+            second: linear(4 * channels, 4 * channels, compute, vb.pp(2))?,
+            of_blocks: StackedLinears::new(4 * channels, &of_blocks, compute)?,
         })
     }
 

@@ -6,7 +6,7 @@ use super::isa::isa;
 use super::operand::Made;
 use super::packed::Packed;
 use super::winograd::{LANES, Size, Winograd};
-use crate::ops::Products;
+use crate::ops::Compute;
 
 /// The size of an input: B maps of h·w pixels.
 #[derive(Clone, Copy)]
@@ -41,42 +41,42 @@ const ENOUGH_CHANNELS: usize = 320;
 
 /// How a kernel of these channels is applied.
 enum Way {
-    Direct(Products),
-    Winograd(Size, Products),
+    Direct(Compute),
+    Winograd(Size, Compute),
 }
 
 impl Way {
-    fn new(wanted: Products, c_in: usize, c_out: usize, stride: usize) -> Self {
+    fn new(wanted: Compute, c_in: usize, c_out: usize, stride: usize) -> Self {
         match wanted.possible(isa(), c_in) {
             _ if stride > 1 => Self::Direct(wanted),
             // Too few for the transforms, and the less to save.
-            _ if c_in < LANES || c_out < LANES => Self::Direct(Products::F32),
+            _ if c_in < LANES || c_out < LANES => Self::Direct(Compute::F32),
             // The smaller tile: the larger one's transforms would cost two digits of the three there are.
-            Products::Half if c_in.min(c_out) >= ENOUGH_CHANNELS => Self::Winograd(Size::Two, Products::Half),
-            _ if c_out >= MANY_CHANNELS => Self::Winograd(Size::Two, Products::F32),
-            _ => Self::Winograd(Size::Four, Products::F32),
+            Compute::Half if c_in.min(c_out) >= ENOUGH_CHANNELS => Self::Winograd(Size::Two, Compute::Half),
+            _ if c_out >= MANY_CHANNELS => Self::Winograd(Size::Two, Compute::F32),
+            _ => Self::Winograd(Size::Four, Compute::F32),
         }
     }
 }
 
 impl Conv3x3 {
     /// weight: (C_out, C_in, 3, 3).
-    pub fn new(wanted: Products, weight: &[f32], c_in: usize, stride: usize) -> Self {
+    pub fn new(wanted: Compute, weight: &[f32], c_in: usize, stride: usize) -> Self {
         let c_out = weight.len() / (9 * c_in);
         let at = |k: usize, o: usize| weight[(o * c_in + k % c_in) * 9 + k / c_in];
         match Way::new(wanted, c_in, c_out, stride) {
-            Way::Direct(products) => {
-                Self::Direct { weight: Packed::new(isa(), products, 9, 9 * c_in, c_out, at), c_in, stride }
+            Way::Direct(compute) => {
+                Self::Direct { weight: Packed::new(isa(), compute, 9, 9 * c_in, c_out, at), c_in, stride }
             }
-            Way::Winograd(size, products) => Self::Winograd(Winograd::new(isa(), products, size, weight, c_in, c_out)),
+            Way::Winograd(size, compute) => Self::Winograd(Winograd::new(isa(), compute, size, weight, c_in, c_out)),
         }
     }
 
     /// What a kernel of these channels comes to, without its weights; for one pixel.
-    pub fn cost(wanted: Products, c_in: usize, c_out: usize, stride: usize) -> Cost {
+    pub fn cost(wanted: Compute, c_in: usize, c_out: usize, stride: usize) -> Cost {
         match Way::new(wanted, c_in, c_out, stride) {
-            Way::Direct(products) => Packed::cost(isa(), products, 9, 9 * c_in, c_out),
-            Way::Winograd(size, products) => Winograd::cost(isa(), products, size, c_in, c_out),
+            Way::Direct(compute) => Packed::cost(isa(), compute, 9, 9 * c_in, c_out),
+            Way::Winograd(size, compute) => Winograd::cost(isa(), compute, size, c_in, c_out),
         }
     }
 

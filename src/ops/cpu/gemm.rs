@@ -13,7 +13,7 @@ use super::parallel::{Shared, for_each};
 use super::portable;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
-use crate::ops::Products;
+use crate::ops::Compute;
 
 /// Rows of A, made of B's slots: row r of tap t begins at slot `rows[r] + taps[t]`.
 #[derive(Clone, Copy)]
@@ -41,12 +41,12 @@ pub struct Epilogue<'a> {
     /// Then applied.
     pub act: Act,
     /// What C is made of: numbers for such products.
-    pub made_for: Products,
+    pub made_for: Compute,
 }
 
 impl Epilogue<'_> {
     fn is_none(&self) -> bool {
-        self.bias.is_none() && self.residual.is_none() && self.act == Act::None && self.made_for == Products::F32
+        self.bias.is_none() && self.residual.is_none() && self.act == Act::None && self.made_for == Compute::F32
     }
 
     /// Asks for what a row of a panel will be added to, and for where it will be stored.
@@ -93,13 +93,13 @@ pub fn gemm(a: Operand, places: Places, b: &Packed, epilogue: Epilogue) -> Made 
     assert!(last <= a.len() && b.k == depth * taps.len(), "A does not fit B");
     let are_whole = b.n.is_multiple_of(2 * b.isa.lanes());
     assert!(epilogue.act == Act::None || epilogue.bias.is_some() && are_whole, "GEGLU without a bias or whole vectors");
-    assert!(b.products == Products::F32 || rows.iter().chain(taps).all(|offset| offset % 2 == 0), "pairs are split");
+    assert!(b.compute == Compute::F32 || rows.iter().chain(taps).all(|offset| offset % 2 == 0), "pairs are split");
     let length = rows.len() * if epilogue.act == Act::Geglu { b.n / 2 } else { b.n };
     assert!(epilogue.bias.is_none_or(|bias| bias.len() == b.n), "the bias does not fit B");
     assert!(epilogue.residual.is_none_or(|residual| residual.len() == length), "the residual does not fit");
-    let to_slots = |offsets: &[usize]| offsets.iter().map(|&offset| b.products.slots(offset)).collect::<Vec<_>>();
+    let to_slots = |offsets: &[usize]| offsets.iter().map(|&offset| b.compute.slots(offset)).collect::<Vec<_>>();
     let (rows, taps) = (to_slots(rows), to_slots(taps));
-    let a = Rows { numbers: &a.slots(b.products), rows: &rows, taps: &taps };
+    let a = Rows { numbers: &a.slots(b.compute), rows: &rows, taps: &taps };
     // SAFETY: `multiply` writes every row of every panel.
     unsafe { Made::new(epilogue.made_for, length, |out| multiply(a, b, epilogue, out)) }
 }
@@ -162,13 +162,13 @@ pub type Kernel = (unsafe fn(&Tile), usize);
 
 /// The kernel for this matrix, packed for instructions that the processor has, and a panel so many vectors wide.
 pub fn kernel(b: &Packed, vectors: usize) -> Kernel {
-    match (b.isa, b.products, vectors) {
+    match (b.isa, b.compute, vectors) {
         #[cfg(target_arch = "x86_64")]
-        (_, Products::Half, 1) => (avx512::kernel_bf16::<12, 1>, 12),
+        (_, Compute::Half, 1) => (avx512::kernel_bf16::<12, 1>, 12),
         #[cfg(target_arch = "x86_64")]
-        (_, Products::Half, 2) => (avx512::kernel_bf16::<12, 2>, 12),
+        (_, Compute::Half, 2) => (avx512::kernel_bf16::<12, 2>, 12),
         #[cfg(target_arch = "x86_64")]
-        (_, Products::Half, _) => (avx512::kernel_bf16::<8, 3>, 8),
+        (_, Compute::Half, _) => (avx512::kernel_bf16::<8, 3>, 8),
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx512 | Isa::Avx512Bf16, _, 1) => (avx512::kernel::<12, 1>, 12),
         #[cfg(target_arch = "x86_64")]
@@ -229,7 +229,7 @@ fn add<const BF16: bool, const STEP: usize>(
     bias: Option<&[f32]>,
     residual: Option<&[f32]>,
     columns: usize,
-    made_for: Products,
+    made_for: Compute,
     out: &mut [f32],
 ) {
     let steps = columns / STEP;
@@ -247,9 +247,9 @@ fn add<const BF16: bool, const STEP: usize>(
     let y = |i: usize| products[i] + bias.map_or(0., |bias| bias[i]) + residual.map_or(0., |residual| residual[i]);
     for i in steps * STEP..columns {
         match made_for {
-            Products::F32 => out[i] = y(i),
-            Products::Half if i % 2 == 0 => out[i / 2] = pair(y(i), y(i + 1)),
-            Products::Half => (),
+            Compute::F32 => out[i] = y(i),
+            Compute::Half if i % 2 == 0 => out[i / 2] = pair(y(i), y(i + 1)),
+            Compute::Half => (),
         }
     }
 }
@@ -259,7 +259,7 @@ fn add<const BF16: bool, const STEP: usize>(
 fn geglu<const FMA: bool, const BF16: bool, const STEP: usize>(
     products: &[f32],
     bias: &[f32],
-    made_for: Products,
+    made_for: Compute,
     out: &mut [f32],
 ) {
     let (products, bias) = (products.as_chunks::<STEP>().0, bias.as_chunks::<STEP>().0);
@@ -269,8 +269,8 @@ fn geglu<const FMA: bool, const BF16: bool, const STEP: usize>(
             let (value, gate) = (products[0][lane] + bias[0][lane], products[1][lane] + bias[1][lane]);
             y[lane] = value
                 * match made_for {
-                    Products::F32 => math::gelu::<FMA>(gate),
-                    Products::Half => math::gelu_rough::<FMA>(gate),
+                    Compute::F32 => math::gelu::<FMA>(gate),
+                    Compute::Half => math::gelu_rough::<FMA>(gate),
                 };
         }
         store::<BF16, STEP>(&y, made_for, out, i);
@@ -279,10 +279,10 @@ fn geglu<const FMA: bool, const BF16: bool, const STEP: usize>(
 
 /// The `i`th step of a row of slots.
 #[inline(always)]
-fn store<const BF16: bool, const STEP: usize>(y: &[f32; STEP], made_for: Products, out: &mut [f32], i: usize) {
+fn store<const BF16: bool, const STEP: usize>(y: &[f32; STEP], made_for: Compute, out: &mut [f32], i: usize) {
     match made_for {
-        Products::F32 => out[i * STEP..][..STEP].copy_from_slice(y),
+        Compute::F32 => out[i * STEP..][..STEP].copy_from_slice(y),
         // SAFETY: `BF16` comes from `for_each_isa`.
-        Products::Half => unsafe { store_pairs::<BF16>(y, &mut out[i * STEP / 2..][..STEP / 2]) },
+        Compute::Half => unsafe { store_pairs::<BF16>(y, &mut out[i * STEP / 2..][..STEP / 2]) },
     }
 }

@@ -6,6 +6,7 @@ mod attention;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod backend;
 mod bf16;
 mod conv;
 mod copy;
@@ -25,14 +26,17 @@ mod portable;
 mod tensor;
 mod winograd;
 
-pub use attention::{Shape, attention};
-pub use conv::{Addends, Conv3x3, Map};
-pub use copy::rows;
+pub use backend::Cpu;
+pub use conv::Conv3x3;
 pub use cost::Cost;
-pub use gemm::{Act, Epilogue, Places, gemm};
 pub use isa::{Isa, isa};
 pub use memory::keep_memory;
-pub use norm::{Norm, group_norm, layer_norm};
-pub use operand::Made;
 pub use packed::Packed;
-pub use tensor::{numbers, operand, tensor};
+
+use attention::{Shape, attention};
+use conv::Map;
+use copy::rows;
+use gemm::{Act, Epilogue, Places, gemm};
+use norm::{Norm, group_norm, layer_norm};
+use operand::Made;
+use tensor::{numbers, operand, tensor};

@@ -4,7 +4,7 @@ use super::bf16::store_pairs;
 use super::math::{for_each_isa, silu};
 use super::operand::Made;
 use super::parallel::{Shared, for_each};
-use crate::ops::Products;
+use crate::ops::Compute;
 
 /// Pixels to a task.
 const CHUNK: usize = 256;
@@ -19,7 +19,7 @@ pub struct Norm<'a> {
     pub bias: &'a [f32],
     pub silu: bool,
     /// What comes out is made for such products.
-    pub made_for: Products,
+    pub made_for: Compute,
 }
 
 /// x: (B, pixels, C) → the same shape.
@@ -110,12 +110,12 @@ fn scales(chunks: &[f32], pixels: usize, norm: Norm) -> Vec<f32> {
 macro_rules! each_row {
     ($x:ident, $c:ident, $made_for:ident, $y:ident, $bf16:ident, |$row:ident, $out:ident| $finish:expr) => {
         match $made_for {
-            Products::F32 => {
+            Compute::F32 => {
                 for ($row, $out) in $x.chunks_exact($c).zip($y.chunks_exact_mut($c)) {
                     $finish;
                 }
             }
-            Products::Half => {
+            Compute::Half => {
                 let mut numbers = vec![0.; $c];
                 for ($row, slots) in $x.chunks_exact($c).zip($y.chunks_exact_mut($c / 2)) {
                     let $out = &mut numbers[..];
@@ -129,7 +129,7 @@ macro_rules! each_row {
 }
 
 for_each_isa! {
-    fn scale_chunk(x: &[f32], scales: &[f32], with_silu: bool, made_for: Products, y: &mut [f32]) {
+    fn scale_chunk(x: &[f32], scales: &[f32], with_silu: bool, made_for: Compute, y: &mut [f32]) {
         let c = scales.len() / 2;
         each_row!(x, c, made_for, y, BF16, |x, y| scale_row::<FMA>(x, scales, with_silu, y));
     }
@@ -150,7 +150,7 @@ fn scale_row<const FMA: bool>(x: &[f32], scales: &[f32], with_silu: bool, y: &mu
 }
 
 /// x: (N, C) → the same shape, each row on its own.
-pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, made_for: Products) -> Made {
+pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, made_for: Compute) -> Made {
     let c = weight.len();
     let normalise = |out: &Shared| {
         for_each(x.len().div_ceil(CHUNK * c), |i| {
@@ -166,7 +166,7 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, made_for: P
 }
 
 for_each_isa! {
-    fn normal_rows(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, made_for: Products, y: &mut [f32]) {
+    fn normal_rows(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, made_for: Compute, y: &mut [f32]) {
         let c = weight.len();
         each_row!(x, c, made_for, y, BF16, |x, y| normal_row(x, weight, bias, eps, y));
     }

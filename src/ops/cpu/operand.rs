@@ -2,31 +2,31 @@
 
 use super::bf16::{pairs, singles};
 use super::parallel::{Shared, written};
-use crate::ops::Products;
+use crate::ops::Compute;
 use half::bf16;
 use std::borrow::Cow;
 
 /// Numbers that are there: each an f32 and a slot, or every two bf16 a slot.
 #[derive(Clone, Copy)]
 pub struct Operand<'a> {
-    pub(super) products: Products,
+    pub(super) compute: Compute,
     pub(super) slots: &'a [f32],
 }
 
 impl<'a> Operand<'a> {
     /// Numbers it has.
     pub fn len(self) -> usize {
-        match self.products {
-            Products::F32 => self.slots.len(),
-            Products::Half => 2 * self.slots.len(),
+        match self.compute {
+            Compute::F32 => self.slots.len(),
+            Compute::Half => 2 * self.slots.len(),
         }
     }
 
     /// Slots for these products.
-    pub fn slots(self, products: Products) -> Cow<'a, [f32]> {
-        match (self.products, products) {
-            (Products::F32, Products::Half) => pairs(self.slots).into(),
-            (Products::Half, Products::F32) => singles(self.slots).into(),
+    pub fn slots(self, compute: Compute) -> Cow<'a, [f32]> {
+        match (self.compute, compute) {
+            (Compute::F32, Compute::Half) => pairs(self.slots).into(),
+            (Compute::Half, Compute::F32) => singles(self.slots).into(),
             _ => self.slots.into(),
         }
     }
@@ -34,7 +34,7 @@ impl<'a> Operand<'a> {
 
 impl<'a> From<&'a [f32]> for Operand<'a> {
     fn from(slots: &'a [f32]) -> Self {
-        Self { products: Products::F32, slots }
+        Self { compute: Compute::F32, slots }
     }
 }
 
@@ -49,12 +49,12 @@ impl Made {
     ///
     /// # Safety
     /// `f` writes all slots, and reads none that it has not written.
-    pub unsafe fn new(products: Products, length: usize, f: impl FnOnce(&Shared)) -> Self {
-        match products {
+    pub unsafe fn new(compute: Compute, length: usize, f: impl FnOnce(&Shared)) -> Self {
+        match compute {
             // SAFETY: the caller's word.
-            Products::F32 => Self::F32(unsafe { written(length, f) }),
+            Compute::F32 => Self::F32(unsafe { written(length, f) }),
             // SAFETY: as above.
-            Products::Half => Self::Bf16(unsafe { written(length, f) }),
+            Compute::Half => Self::Bf16(unsafe { written(length, f) }),
         }
     }
 }

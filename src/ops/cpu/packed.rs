@@ -5,10 +5,10 @@ use super::cost::Cost;
 use super::isa::Isa;
 use super::memory::in_large_pages;
 use super::parallel::{Shared, for_each};
-use crate::ops::Products;
+use crate::ops::Compute;
 use std::array;
 
-impl Products {
+impl Compute {
     /// What a processor can make where these are wanted and `run` numbers follow each other.
     pub fn possible(self, isa: Isa, run: usize) -> Self {
         if isa == Isa::Avx512Bf16 && run.is_multiple_of(2) { self } else { Self::F32 }
@@ -28,7 +28,7 @@ impl Products {
 /// Panels are two vectors wide; a single vector at the end joins the panel before it. Columns beyond N are zeros.
 pub struct Packed {
     pub(super) isa: Isa,
-    pub(super) products: Products,
+    pub(super) compute: Compute,
     pub(super) k: usize,
     pub(super) n: usize,
     numbers: Vec<f32>, // slots: f32 each, or two bf16 of neighbouring rows
@@ -45,20 +45,20 @@ impl Packed {
     /// From `at(k, n)`, where `taps` rows of A make up K.
     pub fn new(
         isa: Isa,
-        wanted: Products,
+        wanted: Compute,
         taps: usize,
         k: usize,
         n: usize,
         at: impl Fn(usize, usize) -> f32 + Sync,
     ) -> Self {
-        let products = wanted.possible(isa, k / taps);
-        let [packed] = Self::several(isa, products, k, n, |panel, [slots]| {
+        let compute = wanted.possible(isa, k / taps);
+        let [packed] = Self::several(isa, compute, k, n, |panel, [slots]| {
             let width = panel.vectors * isa.lanes();
             for (row, slots) in slots.chunks_exact_mut(width).enumerate() {
                 for (slot, column) in slots.iter_mut().zip(panel.column..n) {
-                    *slot = match products {
-                        Products::F32 => at(row, column),
-                        Products::Half => bf16::pair(at(2 * row, column), at(2 * row + 1, column)),
+                    *slot = match compute {
+                        Compute::F32 => at(row, column),
+                        Compute::Half => bf16::pair(at(2 * row, column), at(2 * row + 1, column)),
                     };
                 }
             }
@@ -69,14 +69,14 @@ impl Packed {
     /// Several of the same size at once: `fill` writes one panel of each, over zeros.
     pub fn several<const N: usize>(
         isa: Isa,
-        products: Products,
+        compute: Compute,
         k: usize,
         n: usize,
         fill: impl Fn(Panel, [&mut [f32]; N]) + Sync,
     ) -> [Self; N] {
-        assert!(products == Products::F32 || isa == Isa::Avx512Bf16, "{products:?} without instructions for it");
+        assert!(compute == Compute::F32 || isa == Isa::Avx512Bf16, "{compute:?} without instructions for it");
         let vectors = n.div_ceil(isa.lanes());
-        let new = |numbers| Self { isa, products, k, n, numbers };
+        let new = |numbers| Self { isa, compute, k, n, numbers };
         let slots = new(vec![]).slots();
         let zeros = || {
             let length = slots * vectors * isa.lanes();
@@ -98,25 +98,25 @@ impl Packed {
     }
 
     /// From a weight (N, K), as torch's linear layers keep it.
-    pub fn from_rows(isa: Isa, wanted: Products, weight: &[f32], k: usize) -> Self {
+    pub fn from_rows(isa: Isa, wanted: Compute, weight: &[f32], k: usize) -> Self {
         Self::new(isa, wanted, 1, k, weight.len() / k, |row, column| weight[column * k + row])
     }
 
     /// What a matrix of this size comes to, without its numbers; for one row of A.
-    pub fn cost(isa: Isa, wanted: Products, taps: usize, k: usize, n: usize) -> Cost {
-        let products = wanted.possible(isa, k / taps);
+    pub fn cost(isa: Isa, wanted: Compute, taps: usize, k: usize, n: usize) -> Cost {
+        let compute = wanted.possible(isa, k / taps);
         let columns = n.div_ceil(isa.lanes()) as f64 * isa.lanes() as f64;
-        let bytes = 4. * products.slots(k) as f64 * columns;
+        let bytes = 4. * compute.slots(k) as f64 * columns;
         let multiplications = k as f64 * n as f64;
-        match products {
-            Products::F32 => Cost { bytes, in_f32: multiplications, in_bf16: 0. },
-            Products::Half => Cost { bytes, in_f32: 0., in_bf16: multiplications },
+        match compute {
+            Compute::F32 => Cost { bytes, in_f32: multiplications, in_bf16: 0. },
+            Compute::Half => Cost { bytes, in_f32: 0., in_bf16: multiplications },
         }
     }
 
     /// Slots that K takes.
     pub(super) fn slots(&self) -> usize {
-        self.products.slots(self.k)
+        self.compute.slots(self.k)
     }
 
     pub(super) fn panels(&self) -> Vec<Panel> {
@@ -149,17 +149,17 @@ mod tests {
 
     #[test]
     fn weights_take_the_memory_that_is_foretold() {
-        for products in [Products::F32, Products::Half] {
+        for compute in [Compute::F32, Compute::Half] {
             for (k, n) in [(64, 320), (5, 3), (30, 100)] {
-                let packed = Packed::new(isa(), products, 1, k, n, |_, _| 0.);
-                assert_eq!(Packed::cost(isa(), products, 1, k, n).bytes, 4. * packed.numbers.len() as f64);
+                let packed = Packed::new(isa(), compute, 1, k, n, |_, _| 0.);
+                assert_eq!(Packed::cost(isa(), compute, 1, k, n).bytes, 4. * packed.numbers.len() as f64);
             }
             for (c_in, c_out, stride) in [(4, 32, 1), (64, 48, 1), (32, 1280, 1), (320, 330, 1), (32, 64, 2)] {
-                let kept = match Conv3x3::new(products, &vec![0.; 9 * c_in * c_out], c_in, stride) {
+                let kept = match Conv3x3::new(compute, &vec![0.; 9 * c_in * c_out], c_in, stride) {
                     Conv3x3::Direct { weight, .. } => weight.numbers.len(),
                     Conv3x3::Winograd(winograd) => winograd.points().iter().map(|point| point.numbers.len()).sum(),
                 };
-                assert_eq!(Conv3x3::cost(products, c_in, c_out, stride).bytes, 4. * kept as f64);
+                assert_eq!(Conv3x3::cost(compute, c_in, c_out, stride).bytes, 4. * kept as f64);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! candle's tensors as slices.
 
 use super::operand::{Made, Operand};
-use crate::ops::Products;
+use crate::ops::Compute;
 use candle_core::{DType, Device, Result, Shape, Storage, Tensor, WithDType, bail};
 use half::bf16;
 
@@ -18,7 +18,7 @@ pub fn operand<T>(x: &Tensor, f: impl FnOnce(Operand) -> Result<T>) -> Result<T>
     contiguous(x, |numbers: &[bf16]| {
         // SAFETY: every pattern of 32 bits is an f32.
         match unsafe { numbers.align_to::<f32>() } {
-            ([], slots, []) => f(Operand { products: Products::Half, slots }),
+            ([], slots, []) => f(Operand { compute: Compute::Half, slots }),
             _ => bail!("the kernels take whole pairs of bf16 only"),
         }
     })

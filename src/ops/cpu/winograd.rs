@@ -9,7 +9,7 @@ use super::isa::Isa;
 use super::math::for_each_isa;
 use super::packed::Packed;
 use super::parallel::{Shared, for_each, written};
-use crate::ops::Products;
+use crate::ops::Compute;
 use std::array;
 
 /// How large a tile is.
@@ -30,7 +30,7 @@ impl Size {
         }
     }
 
-    /// Products of a tile.
+    /// Compute of a tile.
     fn points(self) -> usize {
         (self.outputs() + 2).pow(2)
     }
@@ -47,11 +47,11 @@ pub struct Winograd {
 
 impl Winograd {
     /// weight: (C_out, C_in, 3, 3).
-    pub fn new(isa: Isa, wanted: Products, size: Size, weight: &[f32], c_in: usize, c_out: usize) -> Self {
-        let products = wanted.possible(isa, c_in);
+    pub fn new(isa: Isa, wanted: Compute, size: Size, weight: &[f32], c_in: usize, c_out: usize) -> Self {
+        let compute = wanted.possible(isa, c_in);
         let points = match size {
-            Size::Two => pack::<4, 16>(isa, products, &G2, weight, c_in, c_out).into(),
-            Size::Four => pack::<6, 36>(isa, products, &G4, weight, c_in, c_out).into(),
+            Size::Two => pack::<4, 16>(isa, compute, &G2, weight, c_in, c_out).into(),
+            Size::Four => pack::<6, 36>(isa, compute, &G4, weight, c_in, c_out).into(),
         };
         Self { size, points }
     }
@@ -63,7 +63,7 @@ impl Winograd {
     }
 
     /// What a kernel of these channels comes to, without its weights; for one pixel.
-    pub fn cost(isa: Isa, wanted: Products, size: Size, c_in: usize, c_out: usize) -> Cost {
+    pub fn cost(isa: Isa, wanted: Compute, size: Size, c_in: usize, c_out: usize) -> Cost {
         let Cost { bytes, in_f32, in_bf16 } = Packed::cost(isa, wanted, 1, c_in, c_out);
         let (points, outputs) = (size.points() as f64, size.outputs().pow(2) as f64);
         Cost { bytes: points * bytes, in_f32: points / outputs * in_f32, in_bf16: points / outputs * in_bf16 }
@@ -71,7 +71,7 @@ impl Winograd {
 
     /// x: (B, h, w, C_in) → (B, h, w, C_out).
     pub fn forward(&self, x: &[f32], map: Map, addends: Addends) -> Vec<f32> {
-        let Packed { products, k: c_in, n: c_out, .. } = self.points[0];
+        let Packed { compute, k: c_in, n: c_out, .. } = self.points[0];
         let (points, outputs, slots) = (self.size.points(), self.size.outputs(), self.points[0].slots());
         let tiles = map.b * map.h.div_ceil(outputs) * map.w.div_ceil(outputs);
         let at_once = (CACHED / (4 * points * (slots + c_out))).next_multiple_of(12).max(12).min(tiles);
@@ -79,7 +79,7 @@ impl Winograd {
             for first in (0..tiles).step_by(at_once) {
                 let tiles = Tiles { size: self.size, map, first, count: at_once.min(tiles - first) };
                 let transform =
-                    |inputs: &Shared| for_each(tiles.count, |tile| input_tile(tiles, tile, x, c_in, products, inputs));
+                    |inputs: &Shared| for_each(tiles.count, |tile| input_tile(tiles, tile, x, c_in, compute, inputs));
                 // SAFETY: every tile has a row at each point.
                 let inputs = unsafe { written(points * tiles.count * slots, transform) };
                 let outputs = self.multiply(&inputs, tiles.count);
@@ -125,7 +125,7 @@ const G4: [[f32; 3]; 6] = [
 /// G·w·Gᵀ of every kernel in weight (C_out, C_in, 3, 3), packed point by point.
 fn pack<const IN: usize, const POINTS: usize>(
     isa: Isa,
-    products: Products,
+    compute: Compute,
     g: &[[f32; 3]; IN],
     weight: &[f32],
     c_in: usize,
@@ -137,13 +137,13 @@ fn pack<const IN: usize, const POINTS: usize>(
             array::from_fn(|p| array::from_fn(|x| (0..3).map(|y| g[p][y] * kernel[3 * y + x]).sum()));
         array::from_fn(|point| (0..3).map(|x| g[point % IN][x] * columns[point / IN][x]).sum())
     };
-    Packed::several(isa, products, c_in, c_out, |panel, mut points| {
+    Packed::several(isa, compute, c_in, c_out, |panel, mut points| {
         let width = panel.vectors * isa.lanes();
-        for slot in 0..products.slots(c_in) {
+        for slot in 0..compute.slots(c_in) {
             for (lane, o) in (panel.column..c_out.min(panel.column + width)).enumerate() {
-                let slots = match products {
-                    Products::F32 => transform(o, slot),
-                    Products::Half => {
+                let slots = match compute {
+                    Compute::F32 => transform(o, slot),
+                    Compute::Half => {
                         let (low, high) = (transform(o, 2 * slot), transform(o, 2 * slot + 1));
                         array::from_fn(|point| pair(low[point], high[point]))
                     }
@@ -249,10 +249,10 @@ fn transform_lanes<const A: usize, const B: usize>(
 
 for_each_isa! {
     /// The `tile`th of `tiles` of x (B, h, w, C), transformed, to (points, count, C) in slots for these products.
-    fn input_tile(tiles: Tiles, tile: usize, x: &[f32], c: usize, products: Products, out: &Shared) {
+    fn input_tile(tiles: Tiles, tile: usize, x: &[f32], c: usize, compute: Compute, out: &Shared) {
         match tiles.size {
-            Size::Two => transform_input::<BF16, 4>(input_transform_two, tiles, tile, x, c, products, out),
-            Size::Four => transform_input::<BF16, 6>(input_transform_four, tiles, tile, x, c, products, out),
+            Size::Two => transform_input::<BF16, 4>(input_transform_two, tiles, tile, x, c, compute, out),
+            Size::Four => transform_input::<BF16, 6>(input_transform_four, tiles, tile, x, c, compute, out),
         }
     }
 }
@@ -264,7 +264,7 @@ fn transform_input<const BF16: bool, const IN: usize>(
     tile: usize,
     x: &[f32],
     c: usize,
-    products: Products,
+    compute: Compute,
     out: &Shared,
 ) {
     let (map, (image, top, left)) = (tiles.map, tiles.place(tile));
@@ -286,11 +286,11 @@ fn transform_input<const BF16: bool, const IN: usize>(
             transform_lanes(&transform, columns.each_ref().map(|column| &column[i]), &mut line);
             for j in 0..IN {
                 let offset = ((i * IN + j) * tiles.count + tile) * c + channel;
-                match products {
+                match compute {
                     // SAFETY: each tile has a row of its own at every point.
-                    Products::F32 => unsafe { store(&line[j], out, offset) },
+                    Compute::F32 => unsafe { store(&line[j], out, offset) },
                     // SAFETY: as above; `BF16` comes from `for_each_isa`.
-                    Products::Half => unsafe { store(&pair_vector::<BF16>(&line[j]), out, offset / 2) },
+                    Compute::Half => unsafe { store(&pair_vector::<BF16>(&line[j]), out, offset / 2) },
                 }
             }
         }
@@ -299,10 +299,10 @@ fn transform_input<const BF16: bool, const IN: usize>(
 
 for_each_isa! {
     /// The `tile`th of `tiles` of y (B, h, w, C) from (points, count, C).
-    fn output_tile(tiles: Tiles, tile: usize, products: &[f32], addends: Addends, out: &Shared) {
+    fn output_tile(tiles: Tiles, tile: usize, compute: &[f32], addends: Addends, out: &Shared) {
         match tiles.size {
-            Size::Two => transform_output(output_transform_two, tiles, tile, products, addends, out),
-            Size::Four => transform_output(output_transform_four, tiles, tile, products, addends, out),
+            Size::Two => transform_output(output_transform_two, tiles, tile, compute, addends, out),
+            Size::Four => transform_output(output_transform_four, tiles, tile, compute, addends, out),
         }
     }
 }
@@ -312,7 +312,7 @@ fn transform_output<const IN: usize, const OUT: usize>(
     transform: impl Fn([f32; IN]) -> [f32; OUT],
     tiles: Tiles,
     tile: usize,
-    products: &[f32],
+    compute: &[f32],
     addends: Addends,
     out: &Shared,
 ) {
@@ -324,7 +324,7 @@ fn transform_output<const IN: usize, const OUT: usize>(
         for j in 0..IN {
             let mut column = [[0.; LANES]; IN];
             for i in 0..IN {
-                column[i] = load(products, ((i * IN + j) * tiles.count + tile) * c + channel);
+                column[i] = load(compute, ((i * IN + j) * tiles.count + tile) * c + channel);
             }
             transform_lanes(&transform, column.each_ref(), &mut columns[j]);
         }

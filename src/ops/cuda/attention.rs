@@ -1,8 +1,8 @@
 //! Scaled dot-product attention.
 
-use super::card::{Card, EIGHT, Grid, LANES, address, as_numbers, launch, name_of, unwritten};
+use super::gpu::{Gpu, Grid, LANES, VECTOR, address, contiguous_as, launch, suffix, uninit};
 use super::product::dtype_of;
-use crate::ops::{self, Products};
+use crate::ops::{Compute, plain};
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Result, Tensor};
 use std::f32::consts::LOG2_E;
@@ -58,17 +58,17 @@ const ANY_QUERIES: usize = 16;
 const WARPS: usize = 4;
 
 /// q: (B, N, H·D), k, v: (B, M, H·D) → (B, N, H·D). Rows may lie apart, as parts of longer ones do.
-pub fn attention(products: Products, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
+pub fn attention(compute: Compute, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
     let (b, n, c) = q.dims3()?;
-    let (m, d, dtype) = (k.dim(1)?, c / heads, dtype_of(products));
+    let (m, d, dtype) = (k.dim(1)?, c / heads, dtype_of(compute));
     let Some((_, columns)) = ANY.iter().find(|(width, _)| d <= *width) else {
-        let [q, k, v] = [q, k, v].map(|x| as_numbers(x, DType::F32));
-        return ops::attention_plain(&q?, &k?, &v?, heads)?.to_dtype(dtype);
+        let [q, k, v] = [q, k, v].map(|x| contiguous_as(x, DType::F32));
+        return plain::attention(&q?, &k?, &v?, heads)?.to_dtype(dtype);
     };
     let ((q, q_row), (k, k_row), (v, v_row)) = (rows(q, dtype)?, rows(k, dtype)?, rows(v, dtype)?);
     let device = q.device().as_cuda_device()?;
     // SAFETY: the kernel writes all of it.
-    let y = unsafe { unwritten(device, dtype, (b, n, c))? };
+    let y = unsafe { uninit(device, dtype, (b, n, c))? };
     let parameters = Parameters {
         q: address(&q)?,
         k: address(&k)?,
@@ -84,9 +84,9 @@ pub fn attention(products: Products, q: &Tensor, k: &Tensor, v: &Tensor, heads: 
         scale: LOG2_E / (d as f32).sqrt(),
     };
     let is_aligned = [parameters.q, parameters.k, parameters.v].iter().all(|address| address % 16 == 0)
-        && [d, q_row, k_row, v_row].iter().all(|count| count % EIGHT == 0);
+        && [d, q_row, k_row, v_row].iter().all(|count| count % VECTOR == 0);
     // Of two for the same heads, the first is quicker where it has work for the whole card, twice over.
-    let enough = 2 * Card::of(device)?.multiprocessors;
+    let enough = 2 * Gpu::of(device)?.multiprocessors;
     let fits = |kernel: &&Kernel| d <= kernel.d && dtype == DType::F16 && is_aligned;
     let fast = F16.iter().find(fits).map(|first| {
         let short = F16.iter().find(|other| other.d == first.d && other.queries < first.queries);
@@ -94,14 +94,14 @@ pub fn attention(products: Products, q: &Tensor, k: &Tensor, v: &Tensor, heads: 
     });
     let (name, queries, shared) = match fast {
         Some(kernel) => {
-            let pitch = kernel.d.next_multiple_of(16) + EIGHT;
+            let pitch = kernel.d.next_multiple_of(16) + VECTOR;
             (kernel.name.to_string(), kernel.queries, 2 * 2 * KEYS * pitch * 2)
         }
         None => {
             // Keys, queries, and the weights of the keys, in fours.
             let fours = d.div_ceil(4);
             let shared = (LANES * (fours | 1) + ANY_QUERIES * fours + WARPS * LANES) * 4 * 4;
-            (format!("attention_any_{}_{columns}", name_of(dtype)), ANY_QUERIES, shared)
+            (format!("attention_any_{}_{columns}", suffix(dtype)), ANY_QUERIES, shared)
         }
     };
     let grid = Grid { blocks: [n.div_ceil(queries), heads, b], threads: [WARPS * LANES, 1], shared };

@@ -8,7 +8,7 @@ use std::process::Command;
 const KERNELS: &str = "src/ops/cuda/kernels";
 
 /// Ampere (A100, RTX 30), Ada (RTX 40), Hopper (H100, H200).
-const CARDS: [&str; 4] = ["80", "86", "89", "90"];
+const GPUS: [&str; 4] = ["80", "86", "89", "90"];
 
 /// What newer ones compile for themselves.
 const PTX: &str = "80";
@@ -24,7 +24,7 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo says where")).join("kernels.fatbin");
     let mut command = Command::new(&nvcc);
     command.args(["-std=c++17", "-O3", "--fatbin", "--threads", "0"]);
-    for card in CARDS {
+    for card in GPUS {
         command.arg(format!("-gencode=arch=compute_{card},code=sm_{card}"));
     }
     command.arg(format!("-gencode=arch=compute_{PTX},code=compute_{PTX}"));

@@ -1,6 +1,7 @@
 //! Work on a card that was done once and is done again as a whole (CUDA graphs).
 
-use super::card::{address, release_memory, unwritten};
+use super::gpu::{address, release_memory, uninit};
+use crate::ops::backend::Capture;
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{CudaGraph, result, sys};
 use candle_core::{CudaDevice, DType, Error, Result, Shape, Tensor};
@@ -9,7 +10,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Pieces of work, each always on tensors of the same shapes; the latest of them.
 #[derive(Default)]
-pub struct Graphs(Mutex<Vec<(Key, State)>>);
+pub struct GraphCache(Mutex<Vec<(Key, State)>>);
 
 /// How many are kept: batches may be cut into parts of two sizes, with and without guidance.
 const KEPT: usize = 4;
@@ -42,13 +43,12 @@ struct Recording {
 // SAFETY: a graph may be used by any thread, but by one at a time, which the mutex sees to.
 unsafe impl Send for State {}
 
-impl Graphs {
-    /// Does the work, which depends on nothing but these tensors, the number, and tensors that stay where they are.
-    pub fn run(
+impl Capture for GraphCache {
+    fn run(
         &self,
         inputs: &[&Tensor],
         number: Option<f64>,
-        work: impl Fn(&[&Tensor]) -> Result<Tensor>,
+        work: &dyn Fn(&[&Tensor]) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Recorded, a copy of candle's from memory that is free by then would be made again; of these it keeps copies on
@@ -67,7 +67,7 @@ impl Graphs {
             return Ok(y);
         };
         if let State::Tried(shape, dtype) = state {
-            *state = match Recording::new(inputs, shape, *dtype, &work) {
+            *state = match Recording::new(inputs, shape, *dtype, work) {
                 Ok(recording) => State::Recorded(recording),
                 Err(error) => State::hopeless(error)?,
             };
@@ -117,8 +117,8 @@ impl Recording {
         let device = inputs[0].device().as_cuda_device()?;
         // SAFETY: `run` writes the inputs before the work reads them, and the work writes the output.
         let (own, output) = unsafe {
-            let own = inputs.iter().map(|x| unwritten(device, x.dtype(), x.shape()));
-            (own.collect::<Result<Vec<_>>>()?, unwritten(device, dtype, shape)?)
+            let own = inputs.iter().map(|x| uninit(device, x.dtype(), x.shape()));
+            (own.collect::<Result<Vec<_>>>()?, uninit(device, dtype, shape)?)
         };
         // A recording has memory of its own: what the work took before is not needed any more.
         release_memory(inputs[0].device());
@@ -148,7 +148,7 @@ impl Recording {
         self.given = inputs.iter().map(|&x| x.clone()).collect();
         self.graph.launch().w()?;
         // SAFETY: it is written at once.
-        let y = unsafe { unwritten(device, self.output.dtype(), self.output.shape())? };
+        let y = unsafe { uninit(device, self.output.dtype(), self.output.shape())? };
         copy(device, &self.output, &y)?;
         Ok(y)
     }

@@ -1,7 +1,7 @@
 //! Maps made of others, and sums of latents.
 
-use super::card::{Grid, address, as_numbers, launch, name_of, unwritten};
-use crate::ops::sum::MOST_TERMS;
+use super::gpu::{Grid, address, contiguous_as, launch, suffix, uninit};
+use crate::ops::sum::MAX_TERMS;
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Result, Tensor};
 
@@ -43,8 +43,8 @@ struct Widen {
 /// `Sum` of kernels/maps.cu.
 #[repr(C)]
 struct Sum {
-    x: [u64; MOST_TERMS],
-    weights: [f64; MOST_TERMS],
+    x: [u64; MAX_TERMS],
+    weights: [f64; MAX_TERMS],
     y: u64,
     numbers: u64,
     terms: i32,
@@ -65,7 +65,7 @@ pub fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tenso
     let (b, h, w, c) = x.dims4()?;
     let device = x.device().as_cuda_device()?;
     // SAFETY: the kernel writes all of it.
-    let y = unsafe { unwritten(device, x.dtype(), (b, height, width, c))? };
+    let y = unsafe { uninit(device, x.dtype(), (b, height, width, c))? };
     let size = x.dtype().size_in_bytes();
     let word = word([c * size]);
     let words = y.elem_count() * size / word;
@@ -86,11 +86,11 @@ pub fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tenso
 
 /// x: (R·B, h, w, C_x), skip: (B, h, w, C_skip), again and again → (R·B, h, w, C_x + C_skip).
 pub fn concat(x: &Tensor, skip: &Tensor) -> Result<Tensor> {
-    let (x, skip) = (x.contiguous()?, as_numbers(skip, x.dtype())?);
+    let (x, skip) = (x.contiguous()?, contiguous_as(skip, x.dtype())?);
     let ((b, h, w, c_x), (b_skip, _, _, c_skip)) = (x.dims4()?, skip.dims4()?);
     let device = x.device().as_cuda_device()?;
     // SAFETY: the kernel writes all of it.
-    let y = unsafe { unwritten(device, x.dtype(), (b, h, w, c_x + c_skip))? };
+    let y = unsafe { uninit(device, x.dtype(), (b, h, w, c_x + c_skip))? };
     let size = x.dtype().size_in_bytes();
     let word = word([c_x * size, c_skip * size]);
     let words = y.elem_count() * size / word;
@@ -119,24 +119,24 @@ pub fn widened(x: &Tensor, wide: usize, dtype: DType) -> Result<Tensor> {
     shape.push(wide);
     let device = x.device().as_cuda_device()?;
     // SAFETY: the kernel writes all of it.
-    let y = unsafe { unwritten(device, dtype, shape)? };
+    let y = unsafe { uninit(device, dtype, shape)? };
     let numbers = y.elem_count();
     let parameters =
         Widen { x: address(&x)?, y: address(&y)?, numbers: numbers as u64, c: c as i32, wide: wide as i32 };
-    let name = format!("widen_{}_{}", name_of(x.dtype()), name_of(dtype));
+    let name = format!("widen_{}_{}", suffix(x.dtype()), suffix(dtype));
     // SAFETY: the addresses are those of tensors of these shapes.
     unsafe { launch(device, &name, Grid::of(numbers), &parameters)? };
     Ok(y)
 }
 
-/// Σ weight · x: at least one term and at most `MOST_TERMS`, of one shape.
+/// Σ weight · x: at least one term and at most `MAX_TERMS`, of one shape.
 pub fn weighted_sum(terms: &[(&Tensor, f64)]) -> Result<Tensor> {
     let device = terms[0].0.device().as_cuda_device()?;
-    let all = terms.iter().map(|(x, _)| as_numbers(x, DType::F32)).collect::<Result<Vec<_>>>()?;
+    let all = terms.iter().map(|(x, _)| contiguous_as(x, DType::F32)).collect::<Result<Vec<_>>>()?;
     // SAFETY: the kernel writes all of it.
-    let y = unsafe { unwritten(device, DType::F32, terms[0].0.shape())? };
+    let y = unsafe { uninit(device, DType::F32, terms[0].0.shape())? };
     let numbers = y.elem_count();
-    let (mut x, mut weights) = ([0; MOST_TERMS], [0.; MOST_TERMS]);
+    let (mut x, mut weights) = ([0; MAX_TERMS], [0.; MAX_TERMS]);
     for (i, (term, (_, weight))) in all.iter().zip(terms).enumerate() {
         (x[i], weights[i]) = (address(term)?, *weight);
     }

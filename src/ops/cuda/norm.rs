@@ -1,9 +1,10 @@
 //! Group and layer normalisation.
 
-use super::card::{Card, EIGHT, Grid, LANES, address, as_numbers, launch, name_of, unwritten};
+use super::gpu::{Gpu, Grid, LANES, VECTOR, address, contiguous_as, launch, suffix, uninit};
 use super::product::dtype_of;
-use crate::ops::norm::{GROUPS, Norm};
-use crate::ops::{self, Products};
+use crate::ops::backend;
+use crate::ops::norm::GROUPS;
+use crate::ops::{Compute, plain};
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Result, Tensor};
 
@@ -32,9 +33,9 @@ pub struct Affine {
 
 impl Affine {
     /// weight, bias: (C).
-    pub fn new(products: Products, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Self> {
-        let [weight, bias] = [weight, bias].map(|x| as_numbers(x, DType::F32));
-        Ok(Self { dtype: dtype_of(products), weight: weight?, bias: bias?, eps })
+    pub fn new(compute: Compute, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Self> {
+        let [weight, bias] = [weight, bias].map(|x| contiguous_as(x, DType::F32));
+        Ok(Self { dtype: dtype_of(compute), weight: weight?, bias: bias?, eps })
     }
 }
 
@@ -59,25 +60,25 @@ struct Groups {
 // SAFETY: the kernels' struct has the same fields in the same order, all of them plain numbers.
 unsafe impl DeviceRepr for Groups {}
 
-impl Norm for GroupNorm {
+impl backend::GroupNorm for GroupNorm {
     fn apply(&self, x: &Tensor, silu: bool) -> Result<Tensor> {
         let Affine { dtype, weight, bias, eps } = &self.0;
         let (b, h, w, c) = x.dims4()?;
         if c > IN_HAND {
-            let x = as_numbers(x, DType::F32)?;
-            let y = ops::group_norm_plain(&x, weight, bias, *eps)?;
+            let x = contiguous_as(x, DType::F32)?;
+            let y = plain::group_norm(&x, weight, bias, *eps)?;
             return (if silu { y.silu()? } else { y }).to_dtype(*dtype);
         }
-        let x = as_numbers(x, *dtype)?;
+        let x = contiguous_as(x, *dtype)?;
         let device = x.device().as_cuda_device()?;
-        let (across, pixels) = (c / EIGHT, h * w);
+        let (across, pixels) = (c / VECTOR, h * w);
         let down = (IN_HAND / c).min(MOST_THREADS / across).clamp(1, pixels.max(LANES.div_ceil(across)));
-        let wanted = (2 * Card::of(device)?.multiprocessors).div_ceil(b);
+        let wanted = (2 * Gpu::of(device)?.multiprocessors).div_ceil(b);
         let parts = pixels.div_ceil(STEPS * down).min(wanted).clamp(1, MOST_PARTS);
         // SAFETY: the first kernel writes all moments, the second all of y.
         let (moments, y) = unsafe {
-            let moments = unwritten(device, DType::F32, (b, parts, GROUPS, MOMENTS))?;
-            (moments, unwritten(device, *dtype, x.shape())?)
+            let moments = uninit(device, DType::F32, (b, parts, GROUPS, MOMENTS))?;
+            (moments, uninit(device, *dtype, x.shape())?)
         };
         let parameters = Groups {
             x: address(&x)?,
@@ -91,7 +92,7 @@ impl Norm for GroupNorm {
             eps: *eps as f32,
             silu: silu.into(),
         };
-        let numbers = name_of(*dtype);
+        let numbers = suffix(*dtype);
         let grid = |shared| Grid { blocks: [parts, b, 1], threads: [across, down], shared };
         // SAFETY: the addresses are those of tensors of these shapes.
         unsafe {
@@ -123,19 +124,19 @@ unsafe impl DeviceRepr for Rows {}
 /// Rows to a block: a warp for each.
 const ROWS: usize = 4;
 
-impl Norm for LayerNorm {
-    fn apply(&self, x: &Tensor, _silu: bool) -> Result<Tensor> {
+impl backend::LayerNorm for LayerNorm {
+    fn apply(&self, x: &Tensor) -> Result<Tensor> {
         let Affine { dtype, weight, bias, eps } = &self.0;
         let c = weight.elem_count();
-        if !c.is_multiple_of(EIGHT) {
-            let x = as_numbers(x, DType::F32)?;
-            return ops::layer_norm_plain(&x, weight, bias)?.to_dtype(*dtype);
+        if !c.is_multiple_of(VECTOR) {
+            let x = contiguous_as(x, DType::F32)?;
+            return plain::layer_norm(&x, weight, bias)?.to_dtype(*dtype);
         }
-        let x = as_numbers(x, *dtype)?;
+        let x = contiguous_as(x, *dtype)?;
         let device = x.device().as_cuda_device()?;
         let rows = x.elem_count() / c;
         // SAFETY: the kernel writes all of it.
-        let y = unsafe { unwritten(device, *dtype, x.shape())? };
+        let y = unsafe { uninit(device, *dtype, x.shape())? };
         let parameters = Rows {
             x: address(&x)?,
             weight: address(weight)?,
@@ -147,7 +148,7 @@ impl Norm for LayerNorm {
         };
         let grid = Grid { blocks: [rows.div_ceil(ROWS), 1, 1], threads: [ROWS * LANES, 1], shared: 0 };
         // SAFETY: the addresses are those of tensors of these shapes.
-        unsafe { launch(device, &format!("layer_norm_{}", name_of(*dtype)), grid, &parameters)? };
+        unsafe { launch(device, &format!("layer_norm_{}", suffix(*dtype)), grid, &parameters)? };
         Ok(y)
     }
 }

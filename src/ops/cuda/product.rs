@@ -1,15 +1,15 @@
 //! Linear layers and convolutions.
 
-use super::card::{EIGHT, Grid, LANES, address, as_numbers, launch, name_of, unwritten};
+use super::gpu::{Grid, LANES, VECTOR, address, contiguous_as, launch, suffix, uninit};
 use super::maps::widened;
 use super::way::{STRETCH, Way};
-use crate::ops::Products;
-use crate::ops::products::{Added, Product as OnDevice};
+use crate::ops::Compute;
+use crate::ops::backend::{Addends, MatMul};
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Result, Tensor};
 
 /// Values that stand side by side in GEGLU's weight, then as many gates.
-pub const GEGLU_RUN: usize = EIGHT / 2;
+pub const GEGLU_RUN: usize = VECTOR / 2;
 
 /// Rows that are so few that the weight is read once for all of them.
 const FEW: usize = 4;
@@ -54,33 +54,33 @@ unsafe impl DeviceRepr for Parameters {}
 
 impl Product {
     /// weight: (C_out, C_in), bias: (C_out).
-    pub fn linear(products: Products, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
+    pub fn linear(compute: Compute, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
         let (n, c) = weight.dims2()?;
-        Self::new(products, &weight.reshape((n, 1, 1, c))?, bias, 1)
+        Self::new(compute, &weight.reshape((n, 1, 1, c))?, bias, 1)
     }
 
     /// weight: (2C_out, C_in), bias: (2C_out): `GEGLU_RUN` values, as many gates, and so on.
-    pub fn geglu(products: Products, weight: &Tensor, bias: &Tensor) -> Result<Self> {
-        Ok(Self { geglu: true, ..Self::linear(products, weight, Some(bias))? })
+    pub fn geglu(compute: Compute, weight: &Tensor, bias: &Tensor) -> Result<Self> {
+        Ok(Self { geglu: true, ..Self::linear(compute, weight, Some(bias))? })
     }
 
     /// weight: (C_out, C_in, 3, 3), bias: (C_out).
-    pub fn conv3x3(products: Products, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Self> {
-        Self::new(products, &weight.permute((0, 2, 3, 1))?, Some(bias), stride)
+    pub fn conv3x3(compute: Compute, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Self> {
+        Self::new(compute, &weight.permute((0, 2, 3, 1))?, Some(bias), stride)
     }
 
     /// weight: (N, window, window, C).
-    fn new(products: Products, weight: &Tensor, bias: Option<&Tensor>, stride: usize) -> Result<Self> {
+    fn new(compute: Compute, weight: &Tensor, bias: Option<&Tensor>, stride: usize) -> Result<Self> {
         let (n, window, _, c) = weight.dims4()?;
-        let dtype = dtype_of(products);
-        let weight = widened(&weight.contiguous()?, c.next_multiple_of(EIGHT), dtype)?;
-        let bias = bias.map(|bias| as_numbers(bias, DType::F32)).transpose()?;
+        let dtype = dtype_of(compute);
+        let weight = widened(&weight.contiguous()?, c.next_multiple_of(VECTOR), dtype)?;
+        let bias = bias.map(|bias| contiguous_as(bias, DType::F32)).transpose()?;
         Ok(Self { dtype, weight, bias, n, c, window, stride, geglu: false })
     }
 }
 
-impl OnDevice for Product {
-    fn apply(&self, x: &Tensor, added: Added, _operand: bool) -> Result<Tensor> {
+impl MatMul for Product {
+    fn apply(&self, x: &Tensor, addends: Addends) -> Result<Tensor> {
         let mut shape = x.dims().to_vec();
         let width = if self.geglu { self.n / 2 } else { self.n };
         // To a window of one point all pixels are one line.
@@ -93,9 +93,10 @@ impl OnDevice for Product {
         if let Some(channels) = shape.last_mut() {
             *channels = width;
         }
-        let c = self.c.next_multiple_of(EIGHT);
+        let c = self.c.next_multiple_of(VECTOR);
         let x = &widened(x, c, self.dtype)?;
-        let [shift, residual] = [added.shift, added.residual].map(|x| x.map(|x| as_numbers(x, self.dtype)).transpose());
+        let [shift, residual] =
+            [addends.shift, addends.residual].map(|x| x.map(|x| contiguous_as(x, self.dtype)).transpose());
         let (shift, residual) = (shift?, residual?);
         let m = maps * h_out * w_out;
         let device = x.device().as_cuda_device()?;
@@ -105,9 +106,8 @@ impl OnDevice for Product {
         let at = |x: &Option<Tensor>| x.as_ref().map_or(Ok(0), address);
         // SAFETY: the kernels write all of both.
         let (y, sums) = unsafe {
-            let sums =
-                if way.slices > 1 { Some(unwritten(device, DType::F32, (way.slices, m, self.n))?) } else { None };
-            (unwritten(device, self.dtype, shape)?, sums)
+            let sums = if way.slices > 1 { Some(uninit(device, DType::F32, (way.slices, m, self.n))?) } else { None };
+            (uninit(device, self.dtype, shape)?, sums)
         };
         let parameters = Parameters {
             x: address(x)?,
@@ -129,7 +129,7 @@ impl OnDevice for Product {
             stride: self.stride as i32,
             geglu: self.geglu.into(),
         };
-        let numbers = name_of(self.dtype);
+        let numbers = suffix(self.dtype);
         // SAFETY: the addresses are those of tensors of these shapes.
         unsafe {
             if is_few {
@@ -138,7 +138,7 @@ impl OnDevice for Product {
             } else {
                 launch(device, way.tile.kernel, way.grid(m, self.n), &parameters)?;
                 if way.slices > 1 {
-                    let grid = Grid::of(m * self.n.div_ceil(EIGHT));
+                    let grid = Grid::of(m * self.n.div_ceil(VECTOR));
                     launch(device, &format!("add_slices_{numbers}"), grid, &parameters)?;
                 }
             }
@@ -148,9 +148,9 @@ impl OnDevice for Product {
 }
 
 /// What is multiplied on cards.
-pub fn dtype_of(products: Products) -> DType {
-    match products {
-        Products::F32 => DType::F32,
-        Products::Half => DType::F16,
+pub fn dtype_of(compute: Compute) -> DType {
+    match compute {
+        Compute::F32 => DType::F32,
+        Compute::Half => DType::F16,
     }
 }

@@ -1,6 +1,6 @@
 //! Which kernel makes a product, and how the work is cut up.
 
-use super::card::{Card, Grid, LANES};
+use super::gpu::{Gpu, Grid, LANES};
 use candle_core::{CudaDevice, DType, Result};
 use std::env;
 use std::sync::OnceLock;
@@ -18,11 +18,11 @@ pub struct Tile {
     warps: usize,
     /// Stretches of both sides under way in shared memory, in bytes.
     shared: usize,
-    /// Products a multiprocessor makes in a clock where there is enough to do.
+    /// Compute a multiprocessor makes in a clock where there is enough to do.
     speed: f64,
 }
 
-/// Products that a multiprocessor's tensor cores make in a clock, as `mma.sync` has them: Hopper's.
+/// Compute that a multiprocessor's tensor cores make in a clock, as `mma.sync` has them: Hopper's.
 const MMA: f64 = 1270.;
 
 /// Bytes that its shared memory moves in one.
@@ -100,7 +100,7 @@ impl Way {
         whole: bool,
         device: &CudaDevice,
     ) -> Result<Self> {
-        let card = Card::of(device)?;
+        let card = Gpu::of(device)?;
         let tiles: &[Tile] = if dtype == DType::F16 { &F16 } else { &F32 };
         let cuts: &[usize] = if whole { &[1] } else { &[1, 2, 3, 4, 6, 8, 12, 16] };
         let ways = tiles.iter().flat_map(|&tile| cuts.iter().map(move |&slices| Self { tile, slices }));
@@ -121,7 +121,7 @@ impl Way {
         Ok(fastest.1)
     }
 
-    fn clocks(&self, m: usize, n: usize, stretches: usize, card: &Card) -> Result<f64> {
+    fn clocks(&self, m: usize, n: usize, stretches: usize, card: &Gpu) -> Result<f64> {
         let Self { tile, slices } = self;
         let blocks = m.div_ceil(tile.m) * n.div_ceil(tile.n) * slices;
         let block = (tile.m * tile.n * STRETCH * stretches.div_ceil(*slices)) as f64 / tile.speed + START;

@@ -11,6 +11,7 @@ use txt2img::config::ModelConfig;
 use txt2img::demo;
 use txt2img::diffusion::unet::UNet;
 use txt2img::model::{TEXT, UNET, VAE, text_config};
+use txt2img::ops::Compute;
 use txt2img::plan::inventory;
 use txt2img::text::{TextConfig, TextEncoder};
 use txt2img::vae::Decoder;
@@ -43,8 +44,8 @@ fn asked(config: &ModelConfig, text: TextConfig) -> Shapes {
     let asked = Asked::default();
     let vb = VarBuilder::from_backend(Box::new(asked.clone()), DType::F32, Device::Cpu);
     TextEncoder::new(text, vb.pp(TEXT)).unwrap();
-    UNet::new(&config.unet, vb.pp(UNET)).unwrap();
-    Decoder::new(&config.vae, config.scale_factor, vb.pp(VAE)).unwrap();
+    UNet::new(&config.unet, Compute::F32, vb.pp(UNET)).unwrap();
+    Decoder::new(&config.vae, config.scale_factor, Compute::F32, vb.pp(VAE)).unwrap();
     asked.0.lock().unwrap().clone()
 }
 

@@ -3,7 +3,7 @@
 use super::somewhere;
 use txt2img::config::ModelConfig;
 use txt2img::diffusion::unet::layers::{Pass, layers};
-use txt2img::ops::Products;
+use txt2img::ops::Compute;
 use txt2img::ops::layer::{Layer, Op};
 use txt2img::plan::Plan;
 
@@ -46,7 +46,7 @@ fn a_pass_of_stable_diffusion_takes_the_well_known_0_8_teraflops() {
 fn by_definition(layer: &Layer) -> f64 {
     match layer.op {
         Op::Conv3x3 { c_in, c_out, .. } => (layer.rows * 9 * c_in * c_out) as f64,
-        _ => layer.cost(Products::F32).in_f32,
+        _ => layer.cost(Compute::F32).in_f32,
     }
 }
 

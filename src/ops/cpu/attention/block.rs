@@ -2,7 +2,7 @@
 
 use super::QUERIES;
 use super::seen::{Seen, longest};
-use crate::ops::Products;
+use crate::ops::Compute;
 #[cfg(target_arch = "x86_64")]
 use crate::ops::cpu::avx512;
 use crate::ops::cpu::bf16::pair_up;
@@ -19,7 +19,7 @@ const TAME: f32 = 90.;
 pub struct Block<'a> {
     queries: &'a [f32],     // slots, those of other heads among them
     rows: &'a [usize],      // where each query begins
-    products: Products,     // of queries and keys, and of weights and values
+    compute: Compute,       // of queries and keys, and of weights and values
     scale: f32,             // of scores, for their weights to be powers of two
     are_tame: bool,         // no score can be far from 0
     scores: Vec<f32>,       // (QUERIES, stride), unless they are tame
@@ -36,20 +36,20 @@ impl<'a> Block<'a> {
     pub fn new(seen: &[Seen], queries: &'a [f32], rows: &'a [usize]) -> Self {
         let lanes = isa().lanes();
         let Seen { keys, values, .. } = &seen[0];
-        let products = keys.products;
+        let compute = keys.compute;
         let (stride, width) = (keys.n.next_multiple_of(lanes), values.n.next_multiple_of(lanes));
         let scale = std::f32::consts::LOG2_E / (keys.k as f32).sqrt();
-        let are_pairs = products == Products::Half;
+        let are_pairs = compute == Compute::Half;
         // Cauchy and Schwarz: no score is larger than this.
         let bound = || {
             let longest_seen = seen.iter().map(|seen| seen.longest).fold(0., f32::max);
-            longest(queries, rows, keys.slots(), products) * longest_seen
+            longest(queries, rows, keys.slots(), compute) * longest_seen
         };
         let are_tame = are_pairs && scale * bound() < TAME;
         Self {
             queries,
             rows,
-            products,
+            compute,
             scale,
             are_tame,
             scores: vec![0.; if are_tame { 0 } else { QUERIES * stride }],
@@ -74,7 +74,7 @@ impl<'a> Block<'a> {
                 scores[seen.count..].fill(f32::NEG_INFINITY);
                 let gathered = &mut self.gathered[row * self.width..][..self.width];
                 softmax_step(scores, self.scale, &mut self.largest[row], &mut self.weight[row], gathered);
-                if self.products == Products::Half {
+                if self.compute == Compute::Half {
                     pair_up(scores, &mut self.pairs[row * (self.stride / 2)..][..self.stride / 2]);
                 }
             }
@@ -121,9 +121,9 @@ impl<'a> Block<'a> {
 
     /// gathered += scores · values.
     fn gather(&mut self, values: &Packed) {
-        let (scores, stride) = match values.products {
-            Products::F32 => (&self.scores, self.stride),
-            Products::Half => (&self.pairs, self.stride / 2),
+        let (scores, stride) = match values.compute {
+            Compute::F32 => (&self.scores, self.stride),
+            Compute::Half => (&self.pairs, self.stride / 2),
         };
         let rows: Vec<usize> = (0..self.rows.len()).map(|row| row * stride).collect();
         let mut products = [0.; MOST_PRODUCTS];
@@ -148,9 +148,9 @@ impl<'a> Block<'a> {
         let inverse = 1. / self.weight[row].iter().sum::<f32>();
         let gathered = &mut self.gathered[row * self.width..][..self.width];
         gathered.iter_mut().for_each(|x| *x *= inverse);
-        match self.products {
-            Products::F32 => out.copy_from_slice(&gathered[..out.len()]),
-            Products::Half => pair_up(&gathered[..2 * out.len()], out),
+        match self.compute {
+            Compute::F32 => out.copy_from_slice(&gathered[..out.len()]),
+            Compute::Half => pair_up(&gathered[..2 * out.len()], out),
         }
     }
 }

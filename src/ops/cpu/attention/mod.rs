@@ -6,7 +6,7 @@ mod seen;
 use super::isa::isa;
 use super::operand::{Made, Operand};
 use super::parallel::{Shared, for_each};
-use crate::ops::Products;
+use crate::ops::Compute;
 use block::Block;
 use rayon::prelude::*;
 use seen::Seen;
@@ -28,16 +28,16 @@ pub struct Shape {
 }
 
 /// softmax(q·kᵀ / √D)·v — q: (B, N, H·D), k, v: (B, M, H·D) → (B, N, H·D), made for the same products.
-pub fn attention(wanted: Products, q: Operand, k: Operand, v: Operand, shape: Shape) -> Made {
+pub fn attention(wanted: Compute, q: Operand, k: Operand, v: Operand, shape: Shape) -> Made {
     let Shape { b, n, m, h, d } = shape;
-    let products = wanted.possible(isa(), d);
-    let [q, k, v] = [q, k, v].map(|x| x.slots(products));
-    let (head, row_of_all) = (products.slots(d), products.slots(h * d));
+    let compute = wanted.possible(isa(), d);
+    let [q, k, v] = [q, k, v].map(|x| x.slots(compute));
+    let (head, row_of_all) = (compute.slots(d), compute.slots(h * d));
     // Where a row of `rows` begins, of the ith head of all images.
     let at = |row: usize, rows: usize, i: usize| (i / h * rows + row) * row_of_all + i % h * head;
     let see = |i: usize, first: usize| {
         let rows: Vec<usize> = (first..m.min(first + KEYS)).map(|row| at(row, m, i)).collect();
-        Seen::new(products, d, &k, &v, &rows)
+        Seen::new(compute, d, &k, &v, &rows)
     };
     let heads: Vec<Vec<Seen>> =
         (0..b * h).into_par_iter().map(|i| (0..m).step_by(KEYS).map(|first| see(i, first)).collect()).collect();
@@ -53,5 +53,5 @@ pub fn attention(wanted: Products, q: Operand, k: Operand, v: Operand, shape: Sh
         });
     };
     // SAFETY: every head of every query is some task's.
-    unsafe { Made::new(products, b * n * h * d, attend) }
+    unsafe { Made::new(compute, b * n * h * d, attend) }
 }

@@ -1,6 +1,6 @@
 //! What queries look at, packed.
 
-use crate::ops::Products;
+use crate::ops::Compute;
 use crate::ops::cpu::bf16::{halves, join};
 use crate::ops::cpu::isa::isa;
 use crate::ops::cpu::math::for_each_isa;
@@ -16,14 +16,14 @@ pub struct Seen {
 
 impl Seen {
     /// From the rows of k and v that begin at these slots; each has d numbers.
-    pub fn new(products: Products, d: usize, k: &[f32], v: &[f32], rows: &[usize]) -> Self {
+    pub fn new(compute: Compute, d: usize, k: &[f32], v: &[f32], rows: &[usize]) -> Self {
         let (isa, count) = (isa(), rows.len());
-        let [key, value] = [k, v].map(|x| move |i: usize| &x[rows[i]..][..products.slots(d)]);
-        let padded = match products {
-            Products::F32 => count,
-            Products::Half => count.next_multiple_of(2 * isa.lanes()),
+        let [key, value] = [k, v].map(|x| move |i: usize| &x[rows[i]..][..compute.slots(d)]);
+        let padded = match compute {
+            Compute::F32 => count,
+            Compute::Half => count.next_multiple_of(2 * isa.lanes()),
         };
-        let [keys] = Packed::several(isa, products, d, padded, |panel, [slots]| {
+        let [keys] = Packed::several(isa, compute, d, padded, |panel, [slots]| {
             let width = panel.vectors * isa.lanes();
             for (lane, i) in (panel.column..count.min(panel.column + width)).enumerate() {
                 for (row, x) in slots.chunks_exact_mut(width).zip(key(i)) {
@@ -31,22 +31,22 @@ impl Seen {
                 }
             }
         });
-        let [values] = Packed::several(isa, products, padded, d, |panel, [slots]| {
+        let [values] = Packed::several(isa, compute, padded, d, |panel, [slots]| {
             let width = panel.vectors * isa.lanes();
             let columns = panel.column..d.min(panel.column + width);
             let rows = slots.chunks_exact_mut(width);
-            match products {
-                Products::F32 => (0..count).zip(rows).for_each(|(i, row)| {
+            match compute {
+                Compute::F32 => (0..count).zip(rows).for_each(|(i, row)| {
                     row[..columns.len()].copy_from_slice(&value(i)[columns.clone()]);
                 }),
-                Products::Half => (0..count).step_by(2).zip(rows).for_each(|(i, row)| {
+                Compute::Half => (0..count).step_by(2).zip(rows).for_each(|(i, row)| {
                     let columns = columns.start / 2..columns.end / 2;
                     // An odd key at the end shares its slots with itself, of which one has no weight.
                     weave(&value(i)[columns.clone()], &value((i + 1).min(count - 1))[columns], row);
                 }),
             }
         });
-        let longest = longest(k, rows, products.slots(d), products);
+        let longest = longest(k, rows, compute.slots(d), compute);
         Self { keys, values, count, longest }
     }
 }
@@ -62,10 +62,10 @@ fn weave(first: &[f32], second: &[f32], slots: &mut [f32]) {
 
 for_each_isa! {
     /// The length of the longest of the rows that begin at these slots.
-    pub fn longest(x: &[f32], rows: &[usize], slots: usize, products: Products) -> f32 {
+    pub fn longest(x: &[f32], rows: &[usize], slots: usize, compute: Compute) -> f32 {
         let mut most = 0f32;
         for &row in rows {
-            most = most.max(square(&x[row..][..slots], products));
+            most = most.max(square(&x[row..][..slots], compute));
         }
         most.sqrt()
     }
@@ -73,22 +73,22 @@ for_each_isa! {
 
 /// The sum of squares of a row of slots.
 #[inline(always)]
-fn square(row: &[f32], products: Products) -> f32 {
+fn square(row: &[f32], compute: Compute) -> f32 {
     let mut sums = [0f32; 4];
     let (vectors, rest) = row.as_chunks::<4>();
     for vector in vectors {
         for lane in 0..4 {
-            sums[lane] += square_of_slot(vector[lane], products);
+            sums[lane] += square_of_slot(vector[lane], compute);
         }
     }
-    rest.iter().fold(sums.iter().sum(), |sum, &slot| sum + square_of_slot(slot, products))
+    rest.iter().fold(sums.iter().sum(), |sum, &slot| sum + square_of_slot(slot, compute))
 }
 
 #[inline(always)]
-fn square_of_slot(slot: f32, products: Products) -> f32 {
-    match products {
-        Products::F32 => slot * slot,
-        Products::Half => {
+fn square_of_slot(slot: f32, compute: Compute) -> f32 {
+    match compute {
+        Compute::F32 => slot * slot,
+        Compute::Half => {
             let [low, high] = halves(slot);
             low * low + high * high
         }

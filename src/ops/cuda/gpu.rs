@@ -23,7 +23,7 @@ pub const THREADS: usize = 256;
 pub const LANES: usize = 32;
 
 /// Numbers that kernels read and write at once.
-pub const EIGHT: usize = 8;
+pub const VECTOR: usize = 8;
 
 /// Shared memory that a kernel gets without asking, in bytes.
 const SHARED: usize = 48 * 1024;
@@ -60,7 +60,7 @@ fn load_kernels(device: &Device) -> Result<()> {
     let x = Tensor::zeros((2, 2), DType::F16, device)?.to_dtype(DType::F32)?;
     let x = Tensor::cat(&[&x.t()?.contiguous()?, &x], 1)?;
     x.index_select(&Tensor::new(&[1u32], device)?, 0)?;
-    Card::of(device.as_cuda_device()?)?;
+    Gpu::of(device.as_cuda_device()?)?;
     Ok(())
 }
 
@@ -115,7 +115,7 @@ pub fn out_of_memory(error: &Error) -> bool {
 }
 
 /// What is known of a card once its kernels are loaded.
-pub struct Card {
+pub struct Gpu {
     module: Arc<CudaModule>,
     /// How many multiprocessors it has.
     pub multiprocessors: usize,
@@ -124,12 +124,12 @@ pub struct Card {
 }
 
 /// By their devices.
-static CARDS: Mutex<Option<HashMap<DeviceId, Arc<Card>>>> = Mutex::new(None);
+static GPUS: Mutex<Option<HashMap<DeviceId, Arc<Gpu>>>> = Mutex::new(None);
 
-impl Card {
+impl Gpu {
     /// The one of this device.
     pub fn of(device: &CudaDevice) -> Result<Arc<Self>> {
-        let mut cards = CARDS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cards = GPUS.lock().unwrap_or_else(PoisonError::into_inner);
         let cards = cards.get_or_insert_default();
         if let Some(card) = cards.get(&device.id()) {
             return Ok(card.clone());
@@ -190,7 +190,7 @@ pub unsafe fn launch<P: DeviceRepr>(device: &CudaDevice, name: &str, grid: Grid,
     if blocks.contains(&0) || threads.contains(&0) {
         return Ok(());
     }
-    let kernel = Card::of(device)?.kernel(name, shared)?;
+    let kernel = Gpu::of(device)?.kernel(name, shared)?;
     let [x, y, z] = blocks.map(|blocks| blocks as u32);
     let config = LaunchConfig {
         grid_dim: (x, y, z),
@@ -220,7 +220,7 @@ pub fn address(x: &Tensor) -> Result<u64> {
 ///
 /// # Safety
 /// It is written before it is read.
-pub unsafe fn unwritten(device: &CudaDevice, dtype: DType, shape: impl Into<Shape>) -> Result<Tensor> {
+pub unsafe fn uninit(device: &CudaDevice, dtype: DType, shape: impl Into<Shape>) -> Result<Tensor> {
     let shape = shape.into();
     let count = shape.elem_count();
     // SAFETY: the caller's word.
@@ -235,11 +235,11 @@ pub unsafe fn unwritten(device: &CudaDevice, dtype: DType, shape: impl Into<Shap
 }
 
 /// How kernels for these numbers end their names.
-pub fn name_of(dtype: DType) -> &'static str {
+pub fn suffix(dtype: DType) -> &'static str {
     if dtype == DType::F16 { "f16" } else { "f32" }
 }
 
 /// The same numbers in one piece, as this type.
-pub fn as_numbers(x: &Tensor, dtype: DType) -> Result<Tensor> {
+pub fn contiguous_as(x: &Tensor, dtype: DType) -> Result<Tensor> {
     x.to_dtype(dtype)?.contiguous()
 }

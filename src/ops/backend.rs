@@ -1,0 +1,127 @@
+//! What a kind of device must provide, and the only place that chooses between devices.
+
+use super::Compute;
+use super::cpu;
+#[cfg(feature = "cuda")]
+use super::cuda;
+use candle_core::{Device, Result, Tensor, bail};
+
+#[cfg(feature = "cuda")]
+pub use cuda::gpu;
+#[cfg(not(feature = "cuda"))]
+#[path = "no_cuda.rs"]
+pub mod gpu;
+
+/// The kernels of one kind of device.
+///
+/// Callers in `ops` have checked all shapes. Each operation is defined by the function of the same name in
+/// [`plain`](super::plain).
+pub(super) trait Backend: Sync {
+    /// Packs a linear layer. `weight`: (C_out, C_in), `bias`: (C_out).
+    fn linear(&self, compute: Compute, weight: &Tensor, bias: Option<&Tensor>) -> Result<Box<dyn MatMul>>;
+
+    /// Packs linear layers that share their input and whose outputs are operands of further products, such as
+    /// queries, keys and values.
+    fn projections(&self, layers: &[LinearWeights]) -> Result<Box<dyn Projections>>;
+
+    /// Packs a linear layer followed by GEGLU. `weight`: (2C_out, C_in), `bias`: (2C_out), values before gates.
+    fn geglu(&self, compute: Compute, weight: &Tensor, bias: &Tensor) -> Result<Box<dyn MatMul>>;
+
+    /// Packs a 3×3 convolution with padding 1. `weight`: (C_out, C_in, 3, 3), `bias`: (C_out), `stride`: 1 or 2.
+    fn conv3x3(&self, compute: Compute, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Box<dyn MatMul>>;
+
+    /// Prepares a group norm with 32 groups for input to products in `compute`. `weight`, `bias`: (C).
+    fn group_norm(&self, compute: Compute, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Box<dyn GroupNorm>>;
+
+    /// Prepares a layer norm for input to products in `compute`. `weight`, `bias`: (C).
+    fn layer_norm(&self, compute: Compute, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Box<dyn LayerNorm>>;
+
+    /// softmax(q·kᵀ / √D)·v. `q`: (B, N, H·D); `k`, `v`: (B, M, H·D) → (B, N, H·D).
+    fn attention(&self, compute: Compute, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor>;
+
+    /// Nearest-neighbour doubling, cropped. `x`: (B, h, w, C) → (B, `height`, `width`, C).
+    fn upsample_nearest(&self, x: &Tensor, height: usize, width: usize) -> Result<Tensor>;
+
+    /// Concatenates channels. `x`: (R·B, h, w, C_x), `skip`: (B, h, w, C_skip) → (R·B, h, w, C_x + C_skip).
+    fn concat(&self, x: &Tensor, skip: &Tensor) -> Result<Tensor>;
+
+    /// Σ weight · x in f64, rounded once to f32. `terms`: 1 to `MAX_TERMS` tensors of one shape.
+    fn weighted_sum(&self, terms: &[(&Tensor, f64)]) -> Result<Tensor>;
+
+    /// A cache of captured work; on devices that capture nothing it does the work each time.
+    fn graph(&self) -> Box<dyn Capture>;
+}
+
+/// A packed weight: y = x·W + bias.
+pub(super) trait MatMul: Send + Sync {
+    /// Multiplies `x` and adds `addends`.
+    fn apply(&self, x: &Tensor, addends: Addends) -> Result<Tensor>;
+}
+
+/// Packed linear layers of one input.
+pub(super) trait Projections: Send + Sync {
+    /// `x`: (…, C_in) → (…, C_out) of each layer, in the type that products take.
+    fn apply(&self, x: &Tensor) -> Result<Vec<Tensor>>;
+}
+
+/// A group norm on its device.
+pub(super) trait GroupNorm: Send + Sync {
+    /// `x`: (B, h, w, C) → the same shape. `silu`: whether to apply SiLU.
+    fn apply(&self, x: &Tensor, silu: bool) -> Result<Tensor>;
+}
+
+/// A layer norm on its device.
+pub(super) trait LayerNorm: Send + Sync {
+    /// `x`: (…, C) → the same shape.
+    fn apply(&self, x: &Tensor) -> Result<Tensor>;
+}
+
+/// Work that may be captured once and replayed.
+pub(super) trait Capture: Send + Sync {
+    /// Returns `work(inputs)`. `work` depends on nothing but `inputs`, `number` and tensors that never change.
+    fn run(
+        &self,
+        inputs: &[&Tensor],
+        number: Option<f64>,
+        work: &dyn Fn(&[&Tensor]) -> Result<Tensor>,
+    ) -> Result<Tensor>;
+}
+
+/// Tensors added to a product besides its bias.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Addends<'a> {
+    /// Added to every row: (1, C_out).
+    pub shift: Option<&'a Tensor>,
+    /// Added to the product: as large as the product.
+    pub residual: Option<&'a Tensor>,
+}
+
+/// The tensors of a linear layer before packing.
+pub(super) struct LinearWeights {
+    pub compute: Compute,
+    pub weight: Tensor,       // (C_out, C_in)
+    pub bias: Option<Tensor>, // (C_out)
+}
+
+impl LinearWeights {
+    /// Stacks the rows of at least one layer; either all layers have a bias or none has.
+    pub fn stack(layers: &[Self]) -> Result<Self> {
+        let weight = Tensor::cat(&layers.iter().map(|layer| &layer.weight).collect::<Vec<_>>(), 0)?; // (ΣC_out, C_in)
+        let biases: Option<Vec<&Tensor>> = layers.iter().map(|layer| layer.bias.as_ref()).collect();
+        let bias = biases.map(|biases| Tensor::cat(&biases, 0)).transpose()?; // (ΣC_out)
+        Ok(Self { compute: layers[0].compute, weight, bias })
+    }
+}
+
+/// Returns the kernels for `device`.
+///
+/// # Errors
+/// If there are none for this kind of device.
+pub(super) fn of(device: &Device) -> Result<&'static dyn Backend> {
+    match device {
+        Device::Cpu => Ok(&cpu::Cpu),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => Ok(&cuda::Cuda),
+        device => bail!("there are no kernels for {device:?}"),
+    }
+}

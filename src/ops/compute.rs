@@ -1,0 +1,12 @@
+//! The arithmetic of matrix products.
+
+/// The type of the numbers that matrix products multiply. Sums are accumulated in f32 either way.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Compute {
+    /// f32.
+    #[default]
+    F32,
+    /// Half precision: f16 on GPUs; bf16 on CPUs that have instructions for it, for products with an even inner
+    /// dimension; otherwise f32.
+    Half,
+}

@@ -1,0 +1,225 @@
+//! The CPU's kernels as layers of candle's tensors.
+
+use super::conv::Addends as ConvAddends;
+use super::{Act, Conv3x3, Epilogue, Made, Map, Norm, Packed, Places, Shape};
+use super::{attention, gemm, group_norm, isa, layer_norm, numbers, operand, rows, tensor};
+use crate::ops::Compute;
+use crate::ops::backend::{self, Addends, Backend, Capture, LinearWeights, MatMul};
+use crate::ops::linear::interleaved;
+use crate::ops::norm::GROUPS;
+use candle_core::{Result, Tensor};
+use std::borrow::Cow;
+
+/// See the module.
+pub struct Cpu;
+
+impl Backend for Cpu {
+    fn linear(&self, compute: Compute, weight: &Tensor, bias: Option<&Tensor>) -> Result<Box<dyn MatMul>> {
+        Ok(Box::new(Linear::new(compute, weight, bias, Act::None, Compute::F32)?))
+    }
+
+    fn projections(&self, layers: &[LinearWeights]) -> Result<Box<dyn backend::Projections>> {
+        let pack = |LinearWeights { compute, weight, bias }: &LinearWeights| {
+            Linear::new(*compute, weight, bias.as_ref(), Act::None, *compute)
+        };
+        Ok(Box::new(Projections(layers.iter().map(pack).collect::<Result<_>>()?)))
+    }
+
+    fn geglu(&self, compute: Compute, weight: &Tensor, bias: &Tensor) -> Result<Box<dyn MatMul>> {
+        let [weight, bias] = interleaved([weight, bias], isa().lanes())?;
+        Ok(Box::new(Linear::new(compute, &weight, Some(&bias), Act::Geglu, compute)?))
+    }
+
+    fn conv3x3(&self, compute: Compute, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Box<dyn MatMul>> {
+        let c_in = weight.dim(1)?;
+        let packed = numbers(weight, |weight| Ok(Conv3x3::new(compute, weight, c_in, stride)))?;
+        Ok(Box::new(Conv { weight: packed, bias: bias.to_vec1()?, stride }))
+    }
+
+    fn group_norm(
+        &self,
+        compute: Compute,
+        weight: &Tensor,
+        bias: &Tensor,
+        eps: f64,
+    ) -> Result<Box<dyn backend::GroupNorm>> {
+        Ok(Box::new(Affine::new(compute, weight, bias, eps)?))
+    }
+
+    fn layer_norm(
+        &self,
+        compute: Compute,
+        weight: &Tensor,
+        bias: &Tensor,
+        eps: f64,
+    ) -> Result<Box<dyn backend::LayerNorm>> {
+        Ok(Box::new(Affine::new(compute, weight, bias, eps)?))
+    }
+
+    fn attention(&self, compute: Compute, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
+        let (b, n, c) = q.dims3()?;
+        let shape = Shape { b, n, m: k.dim(1)?, h: heads, d: c / heads };
+        let y = operand(q, |q| operand(k, |k| operand(v, |v| Ok(attention(compute, q, k, v, shape)))))?;
+        tensor(y, (b, n, c))
+    }
+
+    fn upsample_nearest(&self, x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+        let (b, h, w, c) = x.dims4()?;
+        let pixel = |i: usize| {
+            let (line, column) = (i / width, i % width);
+            (line / height * h + line % height / 2) * w + column / 2
+        };
+        let y = numbers(x, |x| Ok(rows(b * height * width, c, |i| [&x[pixel(i) * c..][..c], &[]])))?;
+        tensor(Made::F32(y), (b, height, width, c))
+    }
+
+    fn concat(&self, x: &Tensor, skip: &Tensor) -> Result<Tensor> {
+        let ((b, h, w, c_x), (b_skip, _, _, c_skip)) = (x.dims4()?, skip.dims4()?);
+        let (pixels, pixels_skip, c) = (b * h * w, b_skip * h * w, c_x + c_skip);
+        let copy = |x: &[f32], skip: &[f32]| {
+            rows(pixels, c, |i| [&x[i * c_x..][..c_x], &skip[i % pixels_skip * c_skip..][..c_skip]])
+        };
+        let y = numbers(x, |x| numbers(skip, |skip| Ok(copy(x, skip))))?;
+        tensor(Made::F32(y), (b, h, w, c))
+    }
+
+    fn weighted_sum(&self, terms: &[(&Tensor, f64)]) -> Result<Tensor> {
+        let mut sums = vec![0f64; terms[0].0.elem_count()];
+        for (x, weight) in terms {
+            numbers(x, |x| {
+                sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += weight * f64::from(*x));
+                Ok(())
+            })?;
+        }
+        tensor(Made::F32(sums.into_iter().map(|sum| sum as f32).collect()), terms[0].0.shape())
+    }
+
+    fn graph(&self) -> Box<dyn Capture> {
+        Box::new(Uncaptured)
+    }
+}
+
+/// A packed linear layer.
+struct Linear {
+    weight: Packed, // (C_in, C_out)
+    bias: Option<Vec<f32>>,
+    act: Act,
+    c_in: usize,
+    /// The channels of the output: with GEGLU, half the weight's.
+    width: usize,
+    /// The type of the output: that of the products it is an operand of, or f32.
+    output: Compute,
+}
+
+impl Linear {
+    /// `output`: the arithmetic of the products that take the output, or f32.
+    fn new(compute: Compute, weight: &Tensor, bias: Option<&Tensor>, act: Act, output: Compute) -> Result<Self> {
+        let (rows, c_in) = weight.dims2()?;
+        let weight = numbers(weight, |weight| Ok(Packed::from_rows(isa(), compute, weight, c_in)))?;
+        let width = if act == Act::Geglu { rows / 2 } else { rows };
+        let output = output.possible(isa(), width);
+        Ok(Self { weight, bias: bias.map(Tensor::to_vec1).transpose()?, act, c_in, width, output })
+    }
+
+    /// `x`: (…, C_in), `residual`: as large as the output → (…, C_out).
+    fn forward(&self, x: &Tensor, residual: Option<&[f32]>) -> Result<Tensor> {
+        let epilogue = Epilogue { bias: self.bias.as_deref(), act: self.act, made_for: self.output, residual };
+        let mut shape = x.dims().to_vec();
+        shape.pop();
+        let n: usize = shape.iter().product();
+        shape.push(self.width);
+        let rows: Vec<usize> = (0..n).map(|row| row * self.c_in).collect();
+        let places = Places { rows: &rows, taps: &[0] };
+        tensor(operand(x, |x| Ok(gemm(x, places, &self.weight, epilogue)))?, shape)
+    }
+}
+
+impl MatMul for Linear {
+    fn apply(&self, x: &Tensor, addends: Addends) -> Result<Tensor> {
+        with_residual(addends, |residual| self.forward(x, residual))
+    }
+}
+
+/// Linear layers of one input, each packed by itself.
+struct Projections(Vec<Linear>);
+
+impl backend::Projections for Projections {
+    fn apply(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+        self.0.iter().map(|layer| layer.forward(x, None)).collect()
+    }
+}
+
+/// A packed 3×3 convolution.
+struct Conv {
+    weight: Conv3x3,
+    bias: Vec<f32>, // (C_out)
+    stride: usize,
+}
+
+impl MatMul for Conv {
+    fn apply(&self, x: &Tensor, addends: Addends) -> Result<Tensor> {
+        let bias = match addends.shift {
+            Some(shift) => {
+                let shift: Vec<f32> = shift.flatten_all()?.to_vec1()?;
+                Cow::Owned(self.bias.iter().zip(shift).map(|(bias, shift)| bias + shift).collect())
+            }
+            None => Cow::Borrowed(&self.bias[..]),
+        };
+        let (b, h, w, _) = x.dims4()?;
+        let y = with_residual(addends, |residual| {
+            numbers(x, |x| Ok(self.weight.forward(x, Map { b, h, w }, ConvAddends { bias: &bias, residual })))
+        })?;
+        tensor(y, (b, h.div_ceil(self.stride), w.div_ceil(self.stride), bias.len()))
+    }
+}
+
+/// Calls `f` with the numbers of the residual, if there is one.
+fn with_residual<T>(addends: Addends, f: impl FnOnce(Option<&[f32]>) -> Result<T>) -> Result<T> {
+    match addends.residual {
+        Some(residual) => numbers(residual, |residual| f(Some(residual))),
+        None => f(None),
+    }
+}
+
+/// A norm's parameters.
+struct Affine {
+    /// The arithmetic of the products that take the output.
+    output: Compute,
+    weight: Vec<f32>, // (C)
+    bias: Vec<f32>,   // (C)
+    eps: f64,
+}
+
+impl Affine {
+    fn new(compute: Compute, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Self> {
+        let output = compute.possible(isa(), weight.elem_count());
+        Ok(Self { output, weight: weight.to_vec1()?, bias: bias.to_vec1()?, eps })
+    }
+}
+
+impl backend::GroupNorm for Affine {
+    fn apply(&self, x: &Tensor, silu: bool) -> Result<Tensor> {
+        let (_, h, w, channels) = x.dims4()?;
+        let Self { weight, bias, eps, output } = self;
+        // A 3×3 convolution follows SiLU, and transforms its input in f32.
+        let made_for = if silu { Compute::F32 } else { *output };
+        let norm = Norm { channels, groups: GROUPS, eps: *eps, weight, bias, silu, made_for };
+        tensor(numbers(x, |x| Ok(group_norm(x, h * w, norm)))?, x.shape())
+    }
+}
+
+impl backend::LayerNorm for Affine {
+    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        let Self { weight, bias, eps, output } = self;
+        tensor(numbers(x, |x| Ok(layer_norm(x, weight, bias, *eps as f32, *output)))?, x.shape())
+    }
+}
+
+/// Work that is done anew each time.
+struct Uncaptured;
+
+impl Capture for Uncaptured {
+    fn run(&self, inputs: &[&Tensor], _: Option<f64>, work: &dyn Fn(&[&Tensor]) -> Result<Tensor>) -> Result<Tensor> {
+        work(inputs)
+    }
+}

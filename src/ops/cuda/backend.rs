@@ -1,0 +1,86 @@
+//! The GPU's kernels as layers of candle's tensors.
+
+use super::graph::GraphCache;
+use super::norm::{Affine, GroupNorm, LayerNorm};
+use super::product::{GEGLU_RUN, Product};
+use super::{attention, maps};
+use crate::ops::Compute;
+use crate::ops::backend::{self, Addends, Backend, Capture, LinearWeights, MatMul};
+use crate::ops::linear::interleaved;
+use candle_core::{D, Result, Tensor};
+
+/// See the module.
+pub struct Cuda;
+
+impl Backend for Cuda {
+    fn linear(&self, compute: Compute, weight: &Tensor, bias: Option<&Tensor>) -> Result<Box<dyn MatMul>> {
+        Ok(Box::new(Product::linear(compute, weight, bias)?))
+    }
+
+    fn projections(&self, layers: &[LinearWeights]) -> Result<Box<dyn backend::Projections>> {
+        let LinearWeights { compute, weight, bias } = LinearWeights::stack(layers)?;
+        let stacked = Product::linear(compute, &weight, bias.as_ref())?;
+        Ok(Box::new(Projections { stacked, count: layers.len() }))
+    }
+
+    fn geglu(&self, compute: Compute, weight: &Tensor, bias: &Tensor) -> Result<Box<dyn MatMul>> {
+        let [weight, bias] = interleaved([weight, bias], GEGLU_RUN)?;
+        Ok(Box::new(Product::geglu(compute, &weight, &bias)?))
+    }
+
+    fn conv3x3(&self, compute: Compute, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Box<dyn MatMul>> {
+        Ok(Box::new(Product::conv3x3(compute, weight, bias, stride)?))
+    }
+
+    fn group_norm(
+        &self,
+        compute: Compute,
+        weight: &Tensor,
+        bias: &Tensor,
+        eps: f64,
+    ) -> Result<Box<dyn backend::GroupNorm>> {
+        Ok(Box::new(GroupNorm(Affine::new(compute, weight, bias, eps)?)))
+    }
+
+    fn layer_norm(
+        &self,
+        compute: Compute,
+        weight: &Tensor,
+        bias: &Tensor,
+        eps: f64,
+    ) -> Result<Box<dyn backend::LayerNorm>> {
+        Ok(Box::new(LayerNorm(Affine::new(compute, weight, bias, eps)?)))
+    }
+
+    fn attention(&self, compute: Compute, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
+        attention::attention(compute, q, k, v, heads)
+    }
+
+    fn upsample_nearest(&self, x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+        maps::upsample_nearest(x, height, width)
+    }
+
+    fn concat(&self, x: &Tensor, skip: &Tensor) -> Result<Tensor> {
+        maps::concat(x, skip)
+    }
+
+    fn weighted_sum(&self, terms: &[(&Tensor, f64)]) -> Result<Tensor> {
+        maps::weighted_sum(terms)
+    }
+
+    fn graph(&self) -> Box<dyn Capture> {
+        Box::new(GraphCache::default())
+    }
+}
+
+/// Linear layers of one input as a single product, which is faster than several small ones.
+struct Projections {
+    stacked: Product,
+    count: usize,
+}
+
+impl backend::Projections for Projections {
+    fn apply(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+        self.stacked.apply(x, Addends::default())?.chunk(self.count, D::Minus1)
+    }
+}
