@@ -41,7 +41,7 @@ fn main() -> anyhow::Result<()> {
         let unet = UNet::new(&config.unet, compute, vb.pp("unet"))?;
         let guided = Guided::new(&unet, &context, &context.repeat((batch, 1, 1))?, 7.5)?;
         let x = random(&[batch, 64, 64, 4])?;
-        println!("| step | {:.4} |", median(calls, || guided.eps(&x, 500.))?);
+        println!("| step | {:.4} |", median(calls, || guided.eps(&x, 500., 0.5))?);
     }
     if wants("decode") {
         let decoder = Decoder::new(&config.vae, config.scale_factor, compute, vb.pp("vae"))?;

@@ -43,6 +43,8 @@ pub mod plan;
 
 pub mod model;
 
+pub mod conventions;
+
 pub mod text;
 
 pub mod diffusion;
@@ -61,6 +63,8 @@ pub mod shard;
 pub mod by_name;
 
 pub mod hexadecimal;
+
+pub mod json;
 
 pub mod ranges;
 

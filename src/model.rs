@@ -1,12 +1,13 @@
 //! The three networks of Stable Diffusion 1.x, with weights.
 
-use crate::checkpoint::{Checkpoint, weights};
-use crate::config::ModelConfig;
-use crate::diffusion::EpsModel;
+use crate::checkpoint::{Checkpoint, ema, weights};
+use crate::config::{ModelConfig, Prediction};
+use crate::conventions::Conventions;
 use crate::diffusion::guidance::{Guided, Unguided};
 use crate::diffusion::schedule::Schedule;
 use crate::diffusion::side_by_side::SideBySide;
 use crate::diffusion::unet::UNet;
+use crate::diffusion::{EpsModel, VPrediction};
 use crate::ops::Compute;
 use crate::output::{self, Picture};
 use crate::text::{Reading, TextConfig, TextEncoder, Tokenizer, Tokens};
@@ -30,6 +31,7 @@ pub struct Model {
     text: TextEncoder,
     unet: UNet,
     decoder: Decoder,
+    prediction: Prediction,
     schedule: Schedule,
     /// The empty prompt's context, once it is asked for.
     uncond: OnceLock<Tensor>, // (1, 77, C)
@@ -48,16 +50,19 @@ impl Model {
         dtype: DType,
         read: &(dyn Fn() + Sync),
     ) -> Result<Self> {
+        let conventions = Conventions::new(checkpoint, config)?;
         let text_config = text_config(checkpoint, config)?;
         let tokenizer = Tokenizer::new()?;
+        let scale_factor = conventions.scale_factor.value;
         let compute = if dtype == DType::F32 { Compute::F32 } else { Compute::Half };
         weights::load(checkpoint, device, read, |vb| {
+            let of_unet = if conventions.use_ema.value { vb.clone().rename_f(ema::name) } else { vb.clone() };
             let (unet, (text, decoder)) = rayon::join(
-                || UNet::new(&config.unet, compute, vb.pp(UNET)),
+                || UNet::new(&config.unet, compute, of_unet.pp(UNET)),
                 || {
                     rayon::join(
                         || TextEncoder::new(text_config, vb.pp(TEXT)),
-                        || Decoder::new(&config.vae, config.scale_factor, compute, vb.pp(VAE)),
+                        || Decoder::new(&config.vae, scale_factor, compute, vb.pp(VAE)),
                     )
                 },
             );
@@ -65,7 +70,8 @@ impl Model {
                 text: text?,
                 unet: unet?,
                 decoder: decoder?,
-                schedule: weights::schedule(checkpoint).unwrap_or_else(|| Schedule::new(&config.noise)),
+                prediction: conventions.prediction.value,
+                schedule: conventions.schedule,
                 tokenizer,
                 uncond: OnceLock::new(),
             })
@@ -132,11 +138,16 @@ impl Model {
     /// When the shapes are others, or the device fails.
     pub fn denoiser(&self, uncond: &Tensor, cond: &Tensor, scale: f64) -> Result<Box<dyn EpsModel + '_>> {
         // At scale 1 what is to be avoided would cancel out.
-        if scale == 1. {
-            return Ok(Box::new(Unguided::new(&self.unet, cond)?));
-        }
-        let m = uncond.dim(1)?.max(cond.dim(1)?);
-        Ok(Box::new(Guided::new(&self.unet, &self.filled(uncond, m)?, &self.filled(cond, m)?, scale)?))
+        let predicted: Box<dyn EpsModel> = if scale == 1. {
+            Box::new(Unguided::new(&self.unet, cond)?)
+        } else {
+            let m = uncond.dim(1)?.max(cond.dim(1)?);
+            Box::new(Guided::new(&self.unet, &self.filled(uncond, m)?, &self.filled(cond, m)?, scale)?)
+        };
+        Ok(match self.prediction {
+            Prediction::Eps => predicted,
+            Prediction::V => Box::new(VPrediction(predicted)),
+        })
     }
 
     /// The same for prompts of any lengths: a context (1, M, C) with an M of its own for each picture of the batch, or one
@@ -211,7 +222,9 @@ impl Model {
 /// # Errors
 /// When it has none, or one that does not fit the config's UNet.
 pub fn text_config(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<TextConfig> {
+    let heads = checkpoint.declared().text_heads.as_ref().map(|heads| heads.value);
     TextConfig::from_shapes(|name| checkpoint.shape(&format!("{TEXT}.{name}")), config.unet.context_dim)
+        .and_then(|config| config.check_heads(heads).map(|()| config))
         .with_context(|| format!("checkpoint '{}'", checkpoint.path().display()))
 }
 

@@ -29,7 +29,9 @@ pub(super) fn files(folder: &Path) -> Result<[PathBuf; 3]> {
 
 /// The tensors of these files, under LDM's names.
 pub(super) fn read([unet_file, vae_file, text_encoder_file]: &[PathBuf; 3]) -> Result<Tensors> {
-    let mut tensors = unet(read_file(unet_file)?);
+    let unet_tensors = read_file(unet_file)?;
+    other_models::refuse_guidance_input(&unet_tensors).map_err(|e| about(unet_file, e))?;
+    let mut tensors = unet(unet_tensors);
     tensors.extend(vae(read_file(vae_file)?));
     tensors.extend(text_encoder(read_file(text_encoder_file)?));
     Ok(tensors)

@@ -7,6 +7,8 @@ mod archive;
 mod bytes;
 #[cfg(test)]
 mod damage_tests;
+mod declared;
+pub mod ema;
 mod folder;
 pub mod hub;
 pub mod names;
@@ -33,6 +35,7 @@ use sha2::{Digest, Sha256};
 
 use crate::hexadecimal::hexadecimal;
 use bytes::Bytes;
+pub use declared::{Declared, MARKERS, Stated};
 pub use folder::weight_files;
 pub use tensor::Dtype;
 use tensor::Tensor;
@@ -58,6 +61,7 @@ pub struct Checkpoint {
     layout: Layout,
     /// What it was read from; none if it is a part of the program.
     files: Vec<PathBuf>,
+    declared: Declared,
     tensors: Tensors,
 }
 
@@ -77,7 +81,7 @@ impl Checkpoint {
     pub fn open_alone(folder: &Path) -> Result<Self> {
         let path = folder::lone_model(folder)?;
         let (layout, tensors) = Bytes::map(&path).and_then(tensors).map_err(|e| about(&path, e))?;
-        Ok(Self { vae: None, layout, files: vec![path.clone()], tensors, path })
+        Ok(Self { vae: None, layout, files: vec![path.clone()], declared: Declared::default(), tensors, path })
     }
 
     /// Opens bytes that are a part of the program. path: what to call them.
@@ -90,7 +94,8 @@ impl Checkpoint {
         let renamed = |(name, tensor): (String, _)| (names::new_text_name(&name), tensor);
         let tensors = tensors.into_iter().map(renamed).collect();
         other_models::refuse(&tensors).map_err(|e| about(path, e))?;
-        Ok(Self { path: path.to_path_buf(), vae: None, layout, files, tensors })
+        let declared = Declared::read(path, layout, &files, &tensors)?;
+        Ok(Self { path: path.to_path_buf(), vae: None, layout, files, declared, tensors })
     }
 
     /// The same with another autoencoder: that of a full checkpoint, one alone (LDM's or diffusers'), or a
@@ -100,6 +105,7 @@ impl Checkpoint {
     /// When there is none in it, or it can't be read; the sentence names the file.
     pub fn with_vae(mut self, path: &Path) -> Result<Self> {
         let tensors = vae::read(path)?;
+        self.declared.scale_factor = Declared::vae_scale_factor(path)?;
         self.tensors.retain(|name, _| !name.starts_with(vae::ROOT));
         self.tensors.extend(tensors);
         self.vae = Some(path.to_path_buf());
@@ -127,6 +133,11 @@ impl Checkpoint {
         &self.files
     }
 
+    /// Returns what it states about the model beside its weights.
+    pub fn declared(&self) -> &Declared {
+        &self.declared
+    }
+
     /// The names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
@@ -143,12 +154,15 @@ impl Checkpoint {
     }
 
     /// What tells it from other models without reading them whole: the sha256 of every tensor's name, type and shape,
-    /// and of a few of its bytes. It is the same wherever the files are.
+    /// of a few of its bytes, and of what else the files state about the model. It is the same wherever the files are.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         for (name, tensor) in &self.tensors {
             hash.update(format!("{name} {:?} {:?}\n", tensor.dtype, tensor.view.shape));
             tensor.some_bytes().for_each(|bytes| hash.update(bytes));
+        }
+        if self.declared != Declared::default() {
+            hash.update(format!("{:?}", self.declared));
         }
         hexadecimal(hash)
     }

@@ -2,10 +2,21 @@
 
 use anyhow::{Error, Result, anyhow};
 
-use super::Tensors;
+use super::{Tensors, ema};
 
 /// What to say of a textual inversion, which torch files hold in a form of its own.
 pub(super) const TEXTUAL_INVERSION: &str = "a textual inversion (a word for a model, not a model)";
+
+/// What to say of a model whose UNet takes the guidance scale as an input.
+pub(super) const LATENT_CONSISTENCY: &str =
+    "a latent consistency model (LCM) whose guidance scale is an input of the UNet, which is not supported";
+
+/// The layer that reads that input, as LDM and diffusers name it.
+const GUIDANCE_INPUT: [&str; 2] =
+    ["model.diffusion_model.time_embed.cond_proj.weight", "time_embedding.cond_proj.weight"];
+
+/// Where the UNet's weights are, or their moving averages.
+const UNETS: [&str; 2] = ["model.diffusion_model.", ema::UNET];
 
 type Rule = (&'static str, fn(&str) -> bool);
 
@@ -33,10 +44,19 @@ fn starts(name: &str, with: &[&str]) -> bool {
 
 /// An error if the tensors are those of another model.
 pub(super) fn refuse(tensors: &Tensors) -> Result<()> {
+    refuse_guidance_input(tensors)?;
     let stray = if is_whole(tensors) { None } else { by_name(tensors) };
     match stray.or_else(|| by_shape(tensors)) {
         Some(what) => Err(refusal(what)),
         None => Ok(()),
+    }
+}
+
+/// An error if the UNet takes the guidance scale as an input.
+pub(super) fn refuse_guidance_input(unet: &Tensors) -> Result<()> {
+    match GUIDANCE_INPUT.iter().any(|name| unet.contains_key(*name)) {
+        true => Err(refusal(LATENT_CONSISTENCY)),
+        false => Ok(()),
     }
 }
 
@@ -46,8 +66,8 @@ pub(super) fn refusal(what: &str) -> Error {
 
 /// Whether the three networks of Stable Diffusion 1.x are there, whatever is there beside them.
 fn is_whole(tensors: &Tensors) -> bool {
-    let networks = ["model.diffusion_model.", "cond_stage_model.transformer.", "first_stage_model.decoder."];
-    networks.iter().all(|network| tensors.keys().any(|name| name.starts_with(network)))
+    let networks = [&UNETS[..], &["cond_stage_model.transformer."], &["first_stage_model.decoder."]];
+    networks.iter().all(|network| tensors.keys().any(|name| starts(name, network)))
 }
 
 fn by_name(tensors: &Tensors) -> Option<&'static str> {
@@ -61,8 +81,7 @@ fn by_name(tensors: &Tensors) -> Option<&'static str> {
 
 fn is_vae(tensors: &Tensors) -> bool {
     let parts = ["encoder.", "decoder.", "first_stage_model."];
-    tensors.keys().any(|name| starts(name, &parts))
-        && !tensors.keys().any(|name| name.starts_with("model.diffusion_model."))
+    tensors.keys().any(|name| starts(name, &parts)) && !tensors.keys().any(|name| starts(name, &UNETS))
 }
 
 fn by_shape(tensors: &Tensors) -> Option<&'static str> {

@@ -1,6 +1,7 @@
 //! A checkpoint's tensors, handed to the networks by name.
 
 use super::{Checkpoint, Dtype};
+use crate::config::TIMESTEPS;
 use crate::diffusion::schedule::Schedule;
 use anyhow::{Result, bail};
 use candle_core::{DType, Device, Error, Shape, Tensor};
@@ -40,10 +41,20 @@ pub fn load<T>(
     Ok(network?)
 }
 
-/// The checkpoint's own noise schedule, unless it was rounded to half precision.
+/// The tensor with the model's noise schedule.
+pub const SCHEDULE: &str = "alphas_cumprod";
+
+/// Returns the checkpoint's own noise schedule, unless it was rounded to half precision or is not one.
 pub fn schedule(checkpoint: &Checkpoint) -> Option<Schedule> {
-    let is_exact = checkpoint.dtype("alphas_cumprod") == Some(Dtype::F32);
-    is_exact.then(|| checkpoint.read_f32("alphas_cumprod").ok()).flatten().and_then(|a| Schedule::from_buffer(&a))
+    let is_exact = checkpoint.dtype(SCHEDULE) == Some(Dtype::F32);
+    is_exact.then(|| checkpoint.read_f32(SCHEDULE).ok()).flatten().and_then(|a| Schedule::from_buffer(&a))
+}
+
+/// Whether the checkpoint's noise schedule, in whatever precision, ends in 0.
+pub fn schedule_ends_in_zero(checkpoint: &Checkpoint) -> bool {
+    let is_one = checkpoint.shape(SCHEDULE).is_some_and(|shape| shape == [TIMESTEPS]);
+    let values = is_one.then(|| checkpoint.read_f32(SCHEDULE).ok()).flatten();
+    values.is_some_and(|a| a[0] > 0.5 && a.last() == Some(&0.))
 }
 
 /// What is wrong with a tensor that should have this shape, a clause; nothing if it can be read.

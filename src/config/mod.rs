@@ -1,6 +1,11 @@
 //! The shape of a model, as the original's yaml files give it.
 
+mod noise;
+mod prediction;
 mod yaml;
+
+pub use noise::{Ends, NoiseConfig};
+pub use prediction::Prediction;
 
 use anyhow::{Context, Result, ensure};
 use std::fs::File;
@@ -9,6 +14,9 @@ use std::path::Path;
 
 /// The original's yaml files have 2 KiB; /dev/zero has no end.
 const MOST_BYTES: u64 = 1 << 20;
+
+/// The number of timesteps that every Stable Diffusion 1.x model was trained with.
+pub const TIMESTEPS: usize = 1000;
 
 /// The numbers a Stable Diffusion 1.x model is built from.
 #[derive(Clone, PartialEq, Debug)]
@@ -19,6 +27,10 @@ pub struct ModelConfig {
     pub vae: VaeConfig,
     /// The noise the model was trained with.
     pub noise: NoiseConfig,
+    /// What the denoiser predicts, if the config says so: the original's own yaml files do not.
+    pub prediction: Option<Prediction>,
+    /// Whether the denoiser's weights are the exponential moving averages (EMA) of those in training.
+    pub use_ema: bool,
     /// Latents are the autoencoder's times this.
     pub scale_factor: f64,
 }
@@ -83,17 +95,6 @@ impl VaeConfig {
     }
 }
 
-/// The noise schedule: β from `linear_start` to `linear_end`, evenly spaced in √β.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct NoiseConfig {
-    /// β at the first timestep.
-    pub linear_start: f64,
-    /// β at the last.
-    pub linear_end: f64,
-    /// How many.
-    pub timesteps: usize,
-}
-
 impl ModelConfig {
     /// Stable Diffusion 1.x: the numbers of configs/stable-diffusion/v1-inference.yaml.
     pub fn v1() -> Self {
@@ -119,7 +120,9 @@ impl ModelConfig {
                 attn_resolutions: vec![],
                 resolution: 256,
             },
-            noise: NoiseConfig { linear_start: 0.00085, linear_end: 0.012, timesteps: 1000 },
+            noise: NoiseConfig::V1,
+            prediction: None,
+            use_ema: false,
             scale_factor: 0.18215,
         }
     }
@@ -170,12 +173,7 @@ impl ModelConfig {
         }
         ensure!((1..=64).contains(&self.vae.z_channels), "ddconfig: z_channels must be 1 to 64");
         ensure!(self.vae.out_ch == 3, "ddconfig: out_ch must be 3, for red, green and blue");
-        let noise = &self.noise;
-        ensure!(noise.timesteps == 1000, "timesteps must be 1000, as in every Stable Diffusion 1.x model");
-        ensure!(
-            0. < noise.linear_start && noise.linear_start <= noise.linear_end && noise.linear_end < 1.,
-            "linear_start and linear_end must lie between 0 and 1, in this order"
-        );
+        self.noise.check()?;
         ensure!(self.scale_factor.is_normal(), "scale_factor must be a number other than 0");
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! The yaml files of the original, as far as they shape the model.
 
-use super::{Heads, ModelConfig, NoiseConfig, UNetConfig, VaeConfig};
-use anyhow::{Result, anyhow, ensure};
+use super::{Ends, Heads, ModelConfig, NoiseConfig, Prediction, TIMESTEPS, UNetConfig, VaeConfig};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 #[derive(Deserialize)]
 struct File<M> {
@@ -28,19 +28,45 @@ struct Class {
     target: String,
 }
 
-/// The arguments of those classes.
+/// The arguments of those classes, with their defaults.
 #[derive(Deserialize)]
 struct Model {
+    #[serde(default = "linear")]
+    beta_schedule: String,
+    #[serde(default = "linear_start")]
     linear_start: f64,
+    #[serde(default = "linear_end")]
     linear_end: f64,
-    #[serde(default = "thousand")]
+    #[serde(default = "cosine_s")]
+    cosine_s: f64,
+    given_betas: Option<Vec<f64>>,
+    #[serde(default = "timesteps")]
     timesteps: usize,
-    #[serde(default = "eps")]
-    parameterization: String,
+    parameterization: Option<String>,
+    #[serde(default = "yes")]
+    use_ema: bool,
     #[serde(default = "unscaled")]
     scale_factor: f64,
+    #[serde(default)]
+    scale_by_std: bool,
+    conditioning_key: Option<String>,
     unet_config: Params<UNet>,
     first_stage_config: Params<FirstStage>,
+    cond_stage_config: Optional<TextEncoder>,
+}
+
+/// A class whose arguments may all be missing.
+#[derive(Deserialize)]
+struct Optional<P> {
+    params: Option<P>,
+}
+
+#[derive(Deserialize)]
+struct TextEncoder {
+    #[serde(default = "last")]
+    layer: String,
+    #[serde(default = "tokens")]
+    max_length: usize,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +92,14 @@ struct UNet {
     use_scale_shift_norm: bool,
     #[serde(default)]
     resblock_updown: bool,
+    #[serde(default = "yes")]
+    conv_resample: bool,
+    #[serde(default)]
+    disable_middle_self_attn: bool,
+    num_classes: Option<IgnoredAny>,
+    n_embed: Option<IgnoredAny>,
+    disable_self_attentions: Option<IgnoredAny>,
+    num_attention_blocks: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -83,14 +117,38 @@ struct DdConfig {
     ch_mult: Vec<usize>,
     num_res_blocks: usize,
     attn_resolutions: Vec<usize>,
+    #[serde(default)]
+    tanh_out: bool,
+    #[serde(default)]
+    use_linear_attn: bool,
+    #[serde(default = "yes")]
+    resamp_with_conv: bool,
 }
 
-// What the original's classes take for an argument that is not there.
-fn thousand() -> usize {
+// The defaults of the original's classes.
+fn linear() -> String {
+    "linear".into()
+}
+fn linear_start() -> f64 {
+    1e-4
+}
+fn linear_end() -> f64 {
+    2e-2
+}
+fn cosine_s() -> f64 {
+    8e-3
+}
+fn timesteps() -> usize {
     1000
 }
-fn eps() -> String {
-    "eps".into()
+fn yes() -> bool {
+    true
+}
+fn last() -> String {
+    "last".into()
+}
+fn tokens() -> usize {
+    77
 }
 fn unscaled() -> f64 {
     1.
@@ -106,21 +164,47 @@ fn single() -> usize {
 pub fn parse(text: &str) -> Result<ModelConfig> {
     check_classes(&read(text)?)?;
     let model: Model = read(text)?;
-    let parameterization = &model.parameterization;
-    ensure!(
-        parameterization == "eps",
-        "parameterization '{parameterization}' is not Stable Diffusion 1.x's, which is 'eps'"
-    );
+    check(&model)?;
     Ok(ModelConfig {
+        noise: noise(&model)?,
+        prediction: prediction(model.parameterization.as_deref())?,
+        use_ema: model.use_ema,
         unet: unet(model.unet_config.params)?,
-        vae: vae(model.first_stage_config.params),
-        noise: NoiseConfig {
-            linear_start: model.linear_start,
-            linear_end: model.linear_end,
-            timesteps: model.timesteps,
-        },
+        vae: vae(model.first_stage_config.params)?,
         scale_factor: model.scale_factor,
     })
+}
+
+/// Refuses what would change the picture and is not supported.
+fn check(model: &Model) -> Result<()> {
+    if let Some(key) = &model.conditioning_key {
+        ensure!(
+            key == "crossattn",
+            "conditioning_key '{key}' is not Stable Diffusion 1.x's, which is 'crossattn'; only models that draw from \
+             text alone are supported"
+        );
+    }
+    ensure!(!model.scale_by_std, "scale_by_std is not supported; give the model's scale_factor instead");
+    if let Some(TextEncoder { layer, max_length }) = &model.cond_stage_config.params {
+        ensure!(layer == "last", "cond_stage_config: layer must be last, as in Stable Diffusion 1.x, not {layer}");
+        ensure!(*max_length == tokens(), "cond_stage_config: max_length must be 77, not {max_length}");
+    }
+    Ok(())
+}
+
+fn noise(model: &Model) -> Result<NoiseConfig> {
+    let n = model.timesteps;
+    ensure!(n == TIMESTEPS, "timesteps must be {TIMESTEPS}, as in every Stable Diffusion 1.x model, not {n}");
+    if let Some(betas) = &model.given_betas {
+        return Ok(NoiseConfig::Betas(betas.clone()));
+    }
+    let ends = Ends { start: model.linear_start, end: model.linear_end };
+    NoiseConfig::from_ldm_name(&model.beta_schedule, ends, model.cosine_s)
+}
+
+fn prediction(name: Option<&str>) -> Result<Option<Prediction>> {
+    let unknown = |name| format!("parameterization '{name}' is not supported; it must be 'eps' or 'v'");
+    name.map(|name| Prediction::from_name(name).with_context(|| unknown(name))).transpose()
 }
 
 fn read<M: DeserializeOwned>(text: &str) -> Result<M> {
@@ -151,8 +235,18 @@ fn unet(unet: UNet) -> Result<UNetConfig> {
         ("use_linear_in_transformer", unet.use_linear_in_transformer, false),
         ("use_scale_shift_norm", unet.use_scale_shift_norm, false),
         ("resblock_updown", unet.resblock_updown, false),
+        ("conv_resample", unet.conv_resample, true),
+        ("disable_middle_self_attn", unet.disable_middle_self_attn, false),
     ] {
         ensure!(given == wanted, "unet_config: {name} must be {wanted}, as in Stable Diffusion 1.x");
+    }
+    for (name, given) in [
+        ("num_classes", unet.num_classes),
+        ("n_embed", unet.n_embed),
+        ("disable_self_attentions", unet.disable_self_attentions),
+        ("num_attention_blocks", unet.num_attention_blocks),
+    ] {
+        ensure!(given.is_none(), "unet_config: {name} is not supported; Stable Diffusion 1.x has none");
     }
     Ok(UNetConfig {
         in_channels: unet.in_channels,
@@ -176,8 +270,15 @@ fn heads(count: i64, width: i64) -> Result<Heads> {
     }
 }
 
-fn vae(stage: FirstStage) -> VaeConfig {
-    VaeConfig {
+fn vae(stage: FirstStage) -> Result<VaeConfig> {
+    for (name, given, wanted) in [
+        ("tanh_out", stage.ddconfig.tanh_out, false),
+        ("use_linear_attn", stage.ddconfig.use_linear_attn, false),
+        ("resamp_with_conv", stage.ddconfig.resamp_with_conv, true),
+    ] {
+        ensure!(given == wanted, "ddconfig: {name} must be {wanted}, as in Stable Diffusion 1.x");
+    }
+    Ok(VaeConfig {
         embed_dim: stage.embed_dim,
         z_channels: stage.ddconfig.z_channels,
         out_ch: stage.ddconfig.out_ch,
@@ -186,5 +287,5 @@ fn vae(stage: FirstStage) -> VaeConfig {
         num_res_blocks: stage.ddconfig.num_res_blocks,
         attn_resolutions: stage.ddconfig.attn_resolutions,
         resolution: stage.ddconfig.resolution,
-    }
+    })
 }

@@ -34,7 +34,7 @@ impl<'a> Unguided<'a> {
 }
 
 impl EpsModel for Guided<'_> {
-    fn eps(&self, x: &Tensor, t: f64) -> Result<Tensor> {
+    fn eps(&self, x: &Tensor, t: f64, _: f64) -> Result<Tensor> {
         // both: (2B, h, w, C)
         self.unet.forward_then(x, t, &self.prompt, Some(self.scale), |both| {
             let eps = both.chunk(2, 0)?;
@@ -45,7 +45,7 @@ impl EpsModel for Guided<'_> {
 }
 
 impl EpsModel for Unguided<'_> {
-    fn eps(&self, x: &Tensor, t: f64) -> Result<Tensor> {
+    fn eps(&self, x: &Tensor, t: f64, _: f64) -> Result<Tensor> {
         self.unet.forward(x, t, &self.prompt)
     }
 }

@@ -5,11 +5,17 @@ pub mod samplers;
 pub mod schedule;
 pub mod side_by_side;
 pub mod unet;
+mod v_prediction;
+
+pub use v_prediction::VPrediction;
 
 use candle_core::{Result, Tensor};
 
 /// A model that predicts the noise in latents, whatever it knows of prompts and guidance.
 pub trait EpsModel {
-    /// x: (B, h, w, C) latents at timestep t in 0..1000, fractions allowed → eps, of the same shape.
-    fn eps(&self, x: &Tensor, t: f64) -> Result<Tensor>;
+    /// Predicts the noise in the latents `x`: (B, h, w, C) → eps, of the same shape.
+    ///
+    /// `t` is the timestep in 0..1000, which may be a fraction, and `a` is ᾱ there: samplers interpolate it in different
+    /// ways.
+    fn eps(&self, x: &Tensor, t: f64, a: f64) -> Result<Tensor>;
 }

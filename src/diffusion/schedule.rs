@@ -1,6 +1,9 @@
 //! How much noise there is at each timestep.
 
-use crate::config::NoiseConfig;
+use crate::config::{NoiseConfig, TIMESTEPS};
+
+/// The ᾱ that stands for 0, as samplers divide by √ᾱ. The web UI and ComfyUI take the same.
+const ZERO_SNR_ALPHA: f64 = 4.8973451890853435e-08;
 
 /// ᾱ at each of the model's 1000 timesteps: the share of the picture left in the noise.
 #[derive(Clone, PartialEq, Debug)]
@@ -9,26 +12,41 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// β evenly spaced in √β, as LDM's "linear" schedule: computed in f64, kept as f32.
+    /// Computes the schedule that `config` describes.
     pub fn new(config: &NoiseConfig) -> Self {
-        let (start, end) = (config.linear_start.sqrt(), config.linear_end.sqrt());
-        let step = (end - start) / (config.timesteps - 1) as f64;
-        let mut product = 1.;
-        let alphas_cumprod = (0..config.timesteps)
-            .map(|t| {
-                product *= 1. - (start + step * t as f64).powi(2);
-                f64::from(product as f32)
-            })
-            .collect();
+        Self { alphas_cumprod: config.alphas_cumprod().into_iter().map(f64::from).collect() }
+    }
+
+    /// Returns the schedule that a checkpoint holds as `alphas_cumprod`, or `None` unless it falls from 1 towards 0 as ᾱ
+    /// must. It may end in 0: no signal is left at the last timestep.
+    pub fn from_buffer(alphas_cumprod: &[f32]) -> Option<Self> {
+        let (last, others) = alphas_cumprod.split_last()?;
+        let in_range = others.iter().all(|&a| 0. < a && a < 1.) && (0. ..1.).contains(last);
+        let falling = alphas_cumprod.windows(2).all(|pair| pair[0] > pair[1]);
+        if !in_range || !falling || alphas_cumprod.len() != TIMESTEPS {
+            return None;
+        }
+        let mut alphas_cumprod: Vec<f64> = alphas_cumprod.iter().map(|&a| f64::from(a)).collect();
+        if *last == 0. {
+            alphas_cumprod[TIMESTEPS - 1] = ZERO_SNR_ALPHA;
+        }
+        Some(Self { alphas_cumprod })
+    }
+
+    /// Returns the schedule shifted and scaled so that no signal is left at the last timestep (Lin et al. 2023,
+    /// arXiv 2305.08891, algorithm 1).
+    pub fn with_zero_terminal_snr(&self) -> Self {
+        let roots = self.alphas_cumprod.iter().map(|a| a.sqrt());
+        let (first, last) = (self.alphas_cumprod[0].sqrt(), self.alphas_cumprod[self.timesteps() - 1].sqrt());
+        let scale = first / (first - last);
+        let mut alphas_cumprod: Vec<f64> = roots.map(|root| ((root - last) * scale).powi(2)).collect();
+        alphas_cumprod[self.timesteps() - 1] = ZERO_SNR_ALPHA;
         Self { alphas_cumprod }
     }
 
-    /// A checkpoint's own `alphas_cumprod`; none unless it falls from 1 towards 0 as ᾱ must.
-    pub fn from_buffer(alphas_cumprod: &[f32]) -> Option<Self> {
-        let in_range = alphas_cumprod.iter().all(|&a| 0. < a && a < 1.);
-        let falling = alphas_cumprod.windows(2).all(|pair| pair[0] > pair[1]);
-        let alphas_cumprod: Vec<f64> = alphas_cumprod.iter().map(|&a| f64::from(a)).collect();
-        (in_range && falling && alphas_cumprod.len() == 1000).then_some(Self { alphas_cumprod })
+    /// Whether no signal is left at the last timestep.
+    pub fn has_zero_terminal_snr(&self) -> bool {
+        self.alphas_cumprod[self.timesteps() - 1] == ZERO_SNR_ALPHA
     }
 
     /// How many timesteps the model was trained with.
@@ -39,13 +57,6 @@ impl Schedule {
     /// ᾱ at timestep t.
     pub fn alpha_cumprod(&self, t: usize) -> f64 {
         self.alphas_cumprod[t]
-    }
-
-    /// ᾱ at a timestep that need not be whole: between two, in proportion.
-    pub fn alpha_cumprod_near(&self, t: f64) -> f64 {
-        let t = t.clamp(0., self.timesteps() as f64 - 1.);
-        let (below, above) = (self.alphas_cumprod[t.floor() as usize], self.alphas_cumprod[t.ceil() as usize]);
-        below + (above - below) * t.fract()
     }
 
     /// All of them, from the least noise to the most.

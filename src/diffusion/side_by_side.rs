@@ -7,14 +7,14 @@ use candle_core::{Result, Tensor};
 pub struct SideBySide<'a>(pub Vec<(usize, Box<dyn EpsModel + 'a>)>);
 
 impl EpsModel for SideBySide<'_> {
-    fn eps(&self, x: &Tensor, t: f64) -> Result<Tensor> {
+    fn eps(&self, x: &Tensor, t: f64, a: f64) -> Result<Tensor> {
         if let [(_, model)] = &self.0[..] {
-            return model.eps(x, t);
+            return model.eps(x, t, a);
         }
         let mut eps = vec![];
         let mut first = 0;
         for (batch, model) in &self.0 {
-            eps.push(model.eps(&x.narrow(0, first, *batch)?, t)?); // (B', h, w, C)
+            eps.push(model.eps(&x.narrow(0, first, *batch)?, t, a)?); // (B', h, w, C)
             first += batch;
         }
         Tensor::cat(&eps, 0) // (B, h, w, C)

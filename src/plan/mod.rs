@@ -1,5 +1,6 @@
 //! What a run would do, told without doing it: no weights are loaded, no picture is drawn, nothing is written.
 
+mod conventions;
 mod estimate;
 mod files;
 mod inventory;
@@ -11,6 +12,7 @@ mod words;
 mod work;
 
 use crate::checkpoint::Checkpoint;
+use crate::conventions::Conventions;
 use crate::demo;
 use crate::device::Precision;
 use crate::job::{Ckpt, Job};
@@ -48,13 +50,15 @@ impl Row {
 pub fn plan(job: &Job) -> Result<Plan> {
     let checkpoint = checkpoint(job)?;
     let text = model::text_config(&checkpoint, &job.config)?;
-    let inventory = inventory(&job.config, text);
+    let conventions = Conventions::new(&checkpoint, &job.config)?;
+    let inventory = conventions.stored(inventory(&job.config, text));
     let misfits = weights::misfits(&checkpoint, &inventory);
     let prompts = words::Prompts::read(job)?;
     let folder = look(job, &checkpoint)?;
     let finished = folder.finished();
     let estimate = Estimate::new(job, text, &prompts, &folder, &finished)?;
     let mut rows = weights::rows(job, &checkpoint, &inventory)?;
+    rows.extend(conventions::rows(&conventions));
     rows.extend(listed("does not fit", &misfits));
     rows.extend(steps::rows(job));
     rows.extend(prompts.rows());

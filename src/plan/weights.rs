@@ -2,8 +2,8 @@
 
 use super::Row;
 use super::units::bytes;
-use crate::checkpoint::weights::{misfit, schedule};
-use crate::checkpoint::{Checkpoint, Dtype, Layout};
+use crate::checkpoint::weights::{SCHEDULE, misfit, schedule};
+use crate::checkpoint::{Checkpoint, Dtype, Layout, MARKERS};
 use crate::demo;
 use crate::interrupt::{self, Interrupted};
 use crate::job::{Ckpt, Job};
@@ -83,8 +83,9 @@ fn parameters(checkpoint: &Checkpoint, inventory: &Inventory) -> String {
 fn surplus(checkpoint: &Checkpoint, inventory: &Inventory) -> String {
     let mut read: HashSet<&str> = inventory.iter().map(|(name, _)| &**name).collect();
     if schedule(checkpoint).is_some() {
-        read.insert("alphas_cumprod");
+        read.insert(SCHEDULE);
     }
+    read.extend(MARKERS);
     let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for name in checkpoint.names().filter(|name| !read.contains(name)) {
         groups.entry(group(name)).or_default().push(name);

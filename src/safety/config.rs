@@ -1,16 +1,13 @@
 //! The shape of the vision transformer, as `config.json` gives it.
 
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::Path;
 
+use crate::json;
 use anyhow::{Context, Result, ensure};
 use candle_transformers::models::clip::text_model::Activation;
 use candle_transformers::models::clip::vision_model::ClipVisionConfig;
 use serde::Deserialize;
 
-/// Such files have 5 KiB; /dev/zero has no end.
-const MOST_BYTES: u64 = 1 << 20;
 /// No layer is wider.
 pub const MOST_CHANNELS: usize = 1 << 16;
 
@@ -49,21 +46,12 @@ impl Default for VisionConfig {
 /// Reads `config.json`. projection_dim: the width that the tensors tell.
 pub fn read(path: &Path, projection_dim: usize) -> Result<ClipVisionConfig> {
     let parse = || -> Result<_> {
-        let config: Config = serde_json::from_str(&text(path)?)?;
+        let config: Config = json::read(path)?;
         config.vision_config.check()?;
         Ok(config.vision_config)
     };
     let config = parse().with_context(|| format!("the safety checker's '{}'", path.display()))?;
     Ok(config.clip(projection_dim))
-}
-
-fn text(path: &Path) -> Result<String> {
-    // Asked before opening, which would wait at a pipe.
-    ensure!(fs::metadata(path)?.is_file(), "it is no file");
-    let mut text = String::new();
-    File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
-    ensure!(text.len() as u64 <= MOST_BYTES, "it has more than {MOST_BYTES} bytes");
-    Ok(text)
 }
 
 impl VisionConfig {

@@ -32,6 +32,21 @@ impl TextConfig {
         (self.width / 64).max(1)
     }
 
+    /// Checks the number of attention heads, which no tensor's shape shows, if the checkpoint states it.
+    ///
+    /// # Errors
+    /// If it is not CLIP's for this width.
+    pub fn check_heads(&self, stated: Option<usize>) -> Result<()> {
+        let (ours, width) = (self.heads(), self.width);
+        ensure!(
+            stated.is_none_or(|heads| heads == ours),
+            "text_encoder/config.json says num_attention_heads {}, and a CLIP text encoder of width {width} has {ours}; no \
+             other number is supported",
+            stated.unwrap_or(ours)
+        );
+        Ok(())
+    }
+
     /// shape: what the checkpoint says of a tensor below `text_model`.
     ///
     /// # Errors

@@ -15,7 +15,9 @@ mod watch;
 
 use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::ema;
 use crate::checkpoint::hub::Download;
+use crate::conventions::Conventions;
 use crate::device::{self, Precision, Unit};
 use crate::interrupt::{self, Interrupted};
 use crate::job::Job;
@@ -71,6 +73,8 @@ fn draw(job: &Job) -> Result<End> {
     let mut timings = Timings::start();
     Report::check(job)?;
     let checkpoint = open(job, &progress)?;
+    let conventions = Conventions::new(&checkpoint, &job.config)?;
+    conventions.notes.iter().for_each(|note| progress.note(note));
     Folder::create(&job.outdir)?;
     let checker = checker::load(job, &progress)?;
     let folder = begin(job, &checkpoint, checker.as_ref())?;
@@ -234,8 +238,9 @@ fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
 }
 
 fn load(checkpoint: &Checkpoint, job: &Job, unit: &Unit, dtype: DType, progress: &Progress) -> Result<Model> {
-    let parts =
-        ["model.diffusion_model.", "cond_stage_model.", "first_stage_model.decoder.", "first_stage_model.post_quant"];
+    let use_ema = Conventions::new(checkpoint, &job.config)?.use_ema.value;
+    let unet = if use_ema { ema::UNET } else { "model.diffusion_model." };
+    let parts = [unet, "cond_stage_model.", "first_stage_model.decoder.", "first_stage_model.post_quant"];
     let is_read = |name: &&str| parts.iter().any(|part| name.starts_with(part)) && !name.ends_with("position_ids");
     let tensors = checkpoint.names().filter(is_read).count();
     let bar = progress.loading(device_of(job, unit), tensors);

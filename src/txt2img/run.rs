@@ -209,7 +209,7 @@ impl<'a> Run<'a> {
             &mut *self.stream
         };
         let denoiser = model.denoiser_of_each(&unconds, &conds, scale, self.most)?;
-        let previews = self.job.preview_steps.map(|every| (every, Watched::new(&*denoiser, model.schedule())));
+        let previews = self.job.preview_steps.map(|every| (every, Watched::new(&*denoiser)));
         let denoiser: &dyn EpsModel = previews.as_ref().map_or(&*denoiser, |(_, watched)| watched);
         let sampler = plan.sampler(model.schedule());
         let bar = self.progress.steps(device_of(self.job, self.unit), sampler.steps());

@@ -121,7 +121,7 @@ fn a_step_depends_on_its_prompt_and_scale_and_on_nothing_before_it() {
     let contexts = [0, 1].map(|i| expected["context"].narrow(0, i, 1).unwrap());
     let step = |prompt: usize, scale: f64| {
         let denoiser = model.denoiser(&contexts[1 - prompt], &contexts[prompt], scale).unwrap();
-        let [first, second] = [300., 700.].map(|t| denoiser.eps(&x, t).unwrap());
+        let [first, second] = [300., 700.].map(|t| denoiser.eps(&x, t, 0.5).unwrap());
         Tensor::cat(&[first, second], 0).unwrap()
     };
     let wishes = [(0, 7.5), (1, 7.5), (0, 2.), (1, 1.)];

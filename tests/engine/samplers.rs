@@ -247,7 +247,7 @@ fn try_out(plan: Plan, eps: impl Fn(&Tensor, f64) -> Tensor) -> (usize, usize, V
 struct Model<F>(F);
 
 impl<F: Fn(&Tensor, f64) -> Tensor> EpsModel for Model<F> {
-    fn eps(&self, x: &Tensor, t: f64) -> candle_core::Result<Tensor> {
+    fn eps(&self, x: &Tensor, t: f64, _: f64) -> candle_core::Result<Tensor> {
         Ok((self.0)(x, t))
     }
 }

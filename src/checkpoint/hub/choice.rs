@@ -1,5 +1,6 @@
 //! Which of a repository's files to take when none is named.
 
+use crate::checkpoint::declared::CONFIGS;
 use crate::checkpoint::folder::{FileNames, MODEL, TEXT_MODEL};
 
 /// The parts of a diffusers model that draw.
@@ -10,7 +11,7 @@ const PARTS: [(&str, FileNames); 3] = [("unet", MODEL), ("vae", MODEL), ("text_e
 pub(super) enum Choice {
     /// One file with all of a model.
     File(String),
-    /// A diffusers model: a file of each part.
+    /// A diffusers model: a file of each part, and the small ones that say how to draw with them.
     Parts(Vec<String>),
 }
 
@@ -44,7 +45,9 @@ fn parts(files: &[String], half: bool) -> Option<Vec<String>> {
         }
         names.iter().map(|name| format!("{part}/{name}")).find(has)
     };
-    PARTS.into_iter().map(part).collect()
+    let mut parts: Vec<String> = PARTS.into_iter().map(part).collect::<Option<_>>()?;
+    parts.extend(CONFIGS.map(String::from).into_iter().filter(has));
+    Some(parts)
 }
 
 /// Whether a file may be a whole model; those of a diffusers model's parts, wherever they are, are not.

@@ -83,7 +83,7 @@ impl Sampler for Ddim {
         tick: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Tensor> {
         for step in &self.steps {
-            let eps = model.eps(&x, step.t as f64)?;
+            let eps = model.eps(&x, step.t as f64, step.a)?;
             x = step.apply(&x, &eps, noise)?;
             tick()?;
         }

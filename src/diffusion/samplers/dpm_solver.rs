@@ -75,7 +75,7 @@ impl Sampler for DpmSolver {
         let mut before: Option<(Point, Tensor)> = None; // the last point and its x0
         for (i, pair) in self.points.windows(2).enumerate() {
             let (here, next) = (pair[0], pair[1]);
-            let eps = model.eps(&x, here.t)?;
+            let eps = model.eps(&x, here.t, here.alpha * here.alpha)?;
             let x0 = weighted_sum(&[(&x, 1. / here.alpha), (&eps, -here.sigma / here.alpha)])?;
             let h = next.lambda - here.lambda;
             let first_order = i + 1 == steps && steps < FEW_STEPS;

@@ -43,7 +43,7 @@ impl Sampler for Plms {
     ) -> Result<Tensor> {
         let mut history: Vec<Tensor> = vec![]; // eps of up to four steps, newest first
         for (i, step) in self.steps.iter().enumerate() {
-            let eps = model.eps(&x, step.t as f64)?;
+            let eps = model.eps(&x, step.t as f64, step.a)?;
             history.insert(0, eps.clone());
             history.truncate(4);
             let eps = match history.len() {
@@ -51,7 +51,7 @@ impl Sampler for Plms {
                     // Pseudo improved Euler: the mean of eps here and where a trial step leads.
                     let trial = step.apply(&x, &eps, noise)?;
                     let next = self.steps.get(i + 1).unwrap_or(step);
-                    weighted_sum(&[(&eps, 0.5), (&model.eps(&trial, next.t as f64)?, 0.5)])?
+                    weighted_sum(&[(&eps, 0.5), (&model.eps(&trial, next.t as f64, next.a)?, 0.5)])?
                 }
                 n => {
                     let weights = WEIGHTS[n - 2].iter().copied();

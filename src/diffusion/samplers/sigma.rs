@@ -99,6 +99,7 @@ impl Sigmas {
 
     /// dx/dσ: (x − denoised) / σ, which is the noise that the model sees in x.
     pub fn derivative(&self, model: &dyn EpsModel, x: &Tensor, sigma: f64) -> Result<Tensor> {
-        model.eps(&weighted_sum(&[(x, (sigma * sigma + 1.).sqrt().recip())])?, self.timestep(sigma))
+        let square = sigma * sigma + 1.;
+        model.eps(&weighted_sum(&[(x, square.sqrt().recip())])?, self.timestep(sigma), square.recip())
     }
 }

@@ -15,7 +15,7 @@ fn latents(batch: usize) -> Tensor {
 }
 
 fn eps(denoiser: &dyn EpsModel, x: &Tensor) -> Tensor {
-    denoiser.eps(x, 500.).unwrap()
+    denoiser.eps(x, 500., 0.5).unwrap()
 }
 
 /// Of so many words: (1, M, C).
