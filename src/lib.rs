@@ -7,7 +7,7 @@
 //! use candle_core::{DType, Device};
 //! use txt2img::checkpoint::Checkpoint;
 //! use txt2img::config::ModelConfig;
-//! use txt2img::diffusion::samplers::{Kind, Plan, Spacing};
+//! use txt2img::diffusion::samplers::{Kind, SamplerConfig, Sampling, Spacing};
 //! use txt2img::model::Model;
 //! use txt2img::rng::Rng;
 //!
@@ -16,13 +16,15 @@
 //! let checkpoint = Checkpoint::open("tests/fixtures/nano.ckpt".as_ref())?;
 //! let model = Model::load(&checkpoint, &config, &Device::Cpu, DType::F32, &|| ())?;
 //!
-//! let plan = Plan { kind: Kind::DpmSolver, steps: 10, eta: 0., spacing: Spacing::Discrete };
+//! let plan = SamplerConfig { kind: Kind::DpmSolver, steps: 10, eta: 0., spacing: Spacing::Discrete };
 //! let mut noise = Rng::default().noise(42);
 //! let start = noise.randn_latents((1, 8, 8, 4), &Device::Cpu)?;
 //!
 //! let context = model.context(&[model.tokens("a photo of a pink cube, black background")?])?;
 //! let denoiser = model.denoiser(&model.uncond()?, &context, 7.5)?;
-//! let latents = plan.sampler(model.schedule()).sample(&*denoiser, start, &mut *noise, &mut || Ok(()))?;
+//! let mut on_step = |i: usize, _: &_, _: &_| Ok(println!("step {}", i + 1));
+//! let mut sampling = Sampling { model: &*denoiser, noise: &mut *noise, on_step: &mut on_step };
+//! let latents = plan.sample(model.schedule(), start, &mut sampling)?;
 //! let picture = model.picture(&latents, 0)?;
 //! assert_eq!((picture.width, picture.height), (64, 64));
 //! # Ok(())

@@ -2,7 +2,7 @@
 
 mod kept;
 
-use crate::diffusion::samplers::Plan;
+use crate::diffusion::samplers::SamplerConfig;
 use crate::rng::Origin;
 use anyhow::Result;
 use kept::{Kept, small};
@@ -32,7 +32,7 @@ pub struct Settings {
     /// Guidance scale.
     pub scale: f64,
     /// Which sampler, and how it steps.
-    pub plan: Plan,
+    pub plan: SamplerConfig,
 }
 
 /// One picture of the run.
@@ -166,7 +166,7 @@ mod tests {
     use crate::diffusion::samplers::{Kind, Spacing};
 
     fn line(prompt: &str, scale: f64, seed: Option<u32>) -> Line<'_> {
-        let plan = Plan { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
+        let plan = SamplerConfig { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
         let settings = Settings { latent_height: 8, latent_width: 8, scale, plan };
         Line { prompt: prompt.into(), negative: "".into(), seed, settings }
     }

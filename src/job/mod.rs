@@ -8,10 +8,9 @@ mod replay;
 mod terms;
 
 use crate::args::{self, Args, Seed, SeedMode};
-use crate::by_name::ByName;
 use crate::config::ModelConfig;
 use crate::device::{self, Unit};
-use crate::diffusion::samplers::{Kind, Plan};
+use crate::diffusion::samplers::{Kind, SamplerConfig};
 use crate::diffusion::schedule::Schedule;
 use crate::output::{Axis, Format, Overview, Pattern, Terms, of_shard};
 use crate::progress::Watcher;
@@ -283,10 +282,10 @@ fn count(flag: &str, n: i64) -> Result<usize> {
     Ok(n as usize)
 }
 
-fn plan(args: &Args, ask: &Ask) -> Result<Plan> {
+fn plan(args: &Args, ask: &Ask) -> Result<SamplerConfig> {
     let steps = count("--ddim_steps", ask.steps.unwrap_or(args.ddim_steps))?;
     let kind = ask.sampler.or(args.sampler).unwrap_or(Kind::Ddim);
-    let plan = Plan { kind, steps, eta: args.ddim_eta, spacing: args.schedule };
+    let plan = SamplerConfig { kind, steps, eta: args.ddim_eta, spacing: args.schedule };
     plan.check()?;
     Ok(plan)
 }
@@ -376,8 +375,8 @@ fn note_steps(lines: &Lines, config: &ModelConfig, notes: &mut Vec<String>) {
     let schedule = Schedule::new(&config.noise);
     let mut seen = HashSet::new();
     for plan in lines.settings().iter().map(|settings| settings.plan) {
-        if seen.insert((plan.kind.name(), plan.steps, plan.eta.to_bits(), plan.spacing.name())) {
-            let (asked, real) = (plan.steps, plan.sampler(&schedule).steps());
+        if seen.insert(plan.key()) {
+            let (asked, real) = (plan.steps, plan.counts(&schedule).steps);
             if real != asked {
                 notes.push(format!("--ddim_steps {asked} means {real} steps with this sampler"));
             }

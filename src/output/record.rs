@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::Named;
+use crate::by_name::ByName;
+use crate::diffusion::samplers::Kind;
 use crate::rng::Origin;
 
 /// Everything that is needed to draw a picture again.
@@ -60,19 +62,6 @@ pub struct Record {
     pub watermark: bool,
 }
 
-/// How the web UI names samplers.
-const SAMPLERS: [(&str, &str); 9] = [
-    ("ddim", "DDIM"),
-    ("plms", "PLMS"),
-    ("dpm_solver", "DPM-Solver++"),
-    ("lms", "LMS"),
-    ("euler", "Euler"),
-    ("euler_a", "Euler a"),
-    ("heun", "Heun"),
-    ("dpm2", "DPM2"),
-    ("dpmpp_2m", "DPM++ 2M"),
-];
-
 impl Record {
     /// The text that the well-known web UI keeps with its pictures, for programs that read it.
     pub fn parameters(&self) -> String {
@@ -116,7 +105,7 @@ impl Record {
     }
 
     fn sampler_name(&self) -> String {
-        let name = SAMPLERS.iter().find(|(ours, _)| *ours == self.sampler).map_or(&*self.sampler, |(_, theirs)| theirs);
+        let name = Kind::from_name(&self.sampler).map_or(&*self.sampler, |kind| kind.web_ui_name());
         let spacing = if self.schedule == "karras" { " Karras" } else { "" };
         format!("{name}{spacing}")
     }

@@ -1,7 +1,6 @@
 //! What is computed, and how often.
 
-use super::steps::passes;
-use crate::diffusion::samplers::Plan;
+use crate::diffusion::samplers::SamplerConfig;
 use crate::diffusion::schedule::Schedule;
 use crate::diffusion::unet::layers::Pass;
 use crate::job::Job;
@@ -26,7 +25,7 @@ pub struct Alike {
 /// the pictures that are there.
 pub fn work(job: &Job, chunks: usize, finished: &HashSet<usize>) -> Vec<Alike> {
     let schedule = Schedule::new(&job.config.noise);
-    let mut known: Vec<(Plan, usize)> = vec![];
+    let mut known: Vec<(SamplerConfig, usize)> = vec![];
     let mut counts: BTreeMap<_, usize> = BTreeMap::new();
     for number in 0..job.n_batches() {
         let wanted = n_wanted(job, finished, number);
@@ -34,9 +33,9 @@ pub fn work(job: &Job, chunks: usize, finished: &HashSet<usize>) -> Vec<Alike> {
             continue;
         }
         let settings = job.lines.settings_of(number);
-        let plan = Plan { eta: 0., ..settings.plan };
+        let plan = SamplerConfig { eta: 0., ..settings.plan };
         let passes = known.iter().find(|(other, _)| *other == plan).map(|(_, passes)| *passes).unwrap_or_else(|| {
-            known.push((plan, passes(&plan, &schedule)));
+            known.push((plan, plan.counts(&schedule).model_calls));
             known[known.len() - 1].1
         });
         // At scale 1 what is to be avoided is not looked at.

@@ -1,9 +1,9 @@
 //! The batches of a run, each with all that must be known to draw it apart from the others.
 
-use crate::diffusion::samplers::Plan;
+use crate::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use crate::diffusion::schedule::Schedule;
 use crate::job::{Batch, Job, Settings};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// A batch that is to be drawn.
 pub struct Task<'a> {
@@ -22,7 +22,7 @@ pub struct Course<'a> {
     next: usize,
     position: u64,
     /// How often the last plan asks for noise.
-    draws: Option<(Plan, usize)>,
+    draws: HashMap<(Kind, usize, u64, Spacing), usize>,
     /// How many tasks there are.
     pub n_tasks: usize,
     /// Of how many pictures.
@@ -42,7 +42,7 @@ impl<'a> Course<'a> {
             n_pictures += n;
             n_finished += job.lines.len_of(number) - n;
         }
-        let (next, position, draws) = (0, 0, None);
+        let (next, position, draws) = (0, 0, HashMap::new());
         let mut course = Self { job, finished, schedule, next, position, draws, n_tasks, n_pictures, n_finished };
         if let Some(batch) = job.fixed_code {
             course.position = job.rng.after(0, course.size(job.lines.settings_of(0), batch), 1);
@@ -66,15 +66,8 @@ impl<'a> Course<'a> {
         batch * settings.latent_height * settings.latent_width * self.job.config.unet.in_channels
     }
 
-    fn draws(&mut self, plan: Plan) -> usize {
-        match self.draws {
-            Some((last, draws)) if last == plan => draws,
-            _ => {
-                let draws = plan.sampler(&self.schedule).draws();
-                self.draws = Some((plan, draws));
-                draws
-            }
-        }
+    fn draws(&mut self, plan: SamplerConfig) -> usize {
+        *self.draws.entry(plan.key()).or_insert_with(|| plan.counts(&self.schedule).draws)
     }
 }
 

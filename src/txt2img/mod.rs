@@ -11,7 +11,6 @@ mod overview;
 mod report;
 mod run;
 mod verify;
-mod watch;
 
 use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;

@@ -3,11 +3,10 @@
 use super::contexts::Contexts;
 use super::course::Task;
 use super::load;
-use super::watch::Watched;
 use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
 use crate::device::Unit;
-use crate::diffusion::EpsModel;
+use crate::diffusion::samplers::Sampling;
 use crate::interrupt;
 use crate::job::{Batch, Job, Settings};
 use crate::model::{self, Model};
@@ -209,22 +208,16 @@ impl<'a> Run<'a> {
             &mut *self.stream
         };
         let denoiser = model.denoiser_of_each(&unconds, &conds, scale, self.most)?;
-        let previews = self.job.preview_steps.map(|every| (every, Watched::new(&*denoiser)));
-        let denoiser: &dyn EpsModel = previews.as_ref().map_or(&*denoiser, |(_, watched)| watched);
-        let sampler = plan.sampler(model.schedule());
-        let bar = self.progress.steps(device_of(self.job, self.unit), sampler.steps());
-        let mut step = 0;
-        let mut tick = || {
+        let bar = self.progress.steps(device_of(self.job, self.unit), plan.counts(model.schedule()).steps);
+        let mut on_step = |i: usize, _: &Tensor, x0: &Tensor| {
             bar.tick();
-            step += 1;
-            if let Some((every, watched)) = &previews
-                && step % every == 0
-            {
-                send_previews(&self.pictures, watched, task, step)?;
+            if self.job.preview_steps.is_some_and(|every| (i + 1) % every == 0) {
+                send_previews(&self.pictures, x0, task, i + 1)?;
             }
             interrupt::check()
         };
-        let latents = sampler.sample(denoiser, x, noise, &mut tick)?;
+        let mut sampling = Sampling { model: &*denoiser, noise, on_step: &mut on_step };
+        let latents = plan.sample(model.schedule(), x, &mut sampling)?;
         // What is no number in one step is none in all that follow.
         let mut broken = (!is_finite(&latents)?).then_some(Stage::Step);
         for context in conds.iter().chain(&unconds) {
@@ -364,9 +357,8 @@ fn send(pictures: &SyncSender<Finished>, finished: Finished) -> Result<()> {
     pictures.send(finished).map_err(|_| anyhow!(Unsaved))
 }
 
-/// What the batch looks like by now.
-fn send_previews(pictures: &SyncSender<Finished>, watched: &Watched, task: &Task, step: usize) -> Result<()> {
-    let Some(x0) = watched.x0() else { return Ok(()) }; // (B, h, w, 4)
+/// Sends previews of the batch to the writer. `x0`: (B, h, w, 4), the clean latents after `step` steps.
+fn send_previews(pictures: &SyncSender<Finished>, x0: &Tensor, task: &Task, step: usize) -> Result<()> {
     for &index in &task.wanted {
         let picture = output::preview(&x0.i(index..=index)?)?;
         send(pictures, Finished::Preview { number: task.batch.wishes[index].number, step, picture })?;

@@ -1,9 +1,9 @@
 //! The networks, against the original's own results on the small model.
 
-use crate::support::{assert_close, channels_last, device, nano, nano_config, tensors};
+use crate::support::{assert_close, channels_last, device, nano, nano_config, sample, tensors};
 use candle_core::{DType, Device, Tensor};
 use txt2img::demo;
-use txt2img::diffusion::samplers::{Kind, Plan, Spacing};
+use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use txt2img::diffusion::schedule::Schedule;
 use txt2img::model::Model;
 use txt2img::rng::Rng;
@@ -94,7 +94,7 @@ fn several_prompts_for_one_picture_are_as_so_many_pictures() {
 /// With a model that was trained; its bf16 and f16 are told apart by the device.
 #[test]
 fn half_precision_draws_what_a_processor_draws_in_full() {
-    let plan = Plan { kind: Kind::DpmSolver, steps: 8, eta: 0., spacing: Spacing::Discrete };
+    let plan = SamplerConfig { kind: Kind::DpmSolver, steps: 8, eta: 0., spacing: Spacing::Discrete };
     let draw = |device: Device, dtype| {
         let model =
             Model::load(&demo::checkpoint().unwrap(), &demo::config().unwrap(), &device, dtype, &|| ()).unwrap();
@@ -102,8 +102,7 @@ fn half_precision_draws_what_a_processor_draws_in_full() {
         let denoiser = model.denoiser(&model.uncond().unwrap(), &context, 7.5).unwrap();
         let mut noise = Rng::default().noise(42);
         let start = noise.randn_latents((1, 32, 32, 4), &device).unwrap();
-        let sampler = plan.sampler(model.schedule());
-        let latents = sampler.sample(&*denoiser, start, &mut *noise, &mut || Ok(())).unwrap();
+        let latents = sample(plan, model.schedule(), &*denoiser, start, &mut *noise).unwrap();
         model.picture(&latents, 0).unwrap().rgb
     };
     let half = if device().is_cuda() { DType::F16 } else { DType::BF16 };

@@ -2,7 +2,7 @@
 
 use crate::support::{
     Counting, TestRun, assert_close, assert_same_picture, channels_last, device, files_below, fixture, nano, read_png,
-    tensors,
+    sample, tensors,
 };
 use candle_core::Tensor;
 use serde_json::Value;
@@ -92,8 +92,7 @@ fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
         let cond = context(&wishes.iter().map(|wish| &*wish.prompt).collect::<Vec<_>>());
         let x = fixed.clone().unwrap_or_else(|| start(&mut noise, wishes.len(), &settings));
         let denoiser = model.denoiser(&model.uncond().unwrap(), &cond, settings.scale).unwrap();
-        let sampler = settings.plan.sampler(model.schedule());
-        latents.push(sampler.sample(&*denoiser, x, &mut noise, &mut || Ok(())).unwrap());
+        latents.push(sample(settings.plan, model.schedule(), &*denoiser, x, &mut noise).unwrap());
         contexts.push(cond);
     }
     (latents, contexts, noise.draws)

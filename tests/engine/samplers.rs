@@ -1,6 +1,6 @@
 //! Samplers and their tables, against k-diffusion's and numpy's.
 
-use crate::support::{Counting, assert_close, channels_last, fixture, nano, tensors};
+use crate::support::{Counting, assert_close, channels_last, fixture, nano, sample, tensors};
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use txt2img::by_name::ByName;
 use txt2img::config::ModelConfig;
 use txt2img::diffusion::EpsModel;
-use txt2img::diffusion::samplers::{Kind, Plan, Sigmas, Spacing, Step};
+use txt2img::diffusion::samplers::{Kind, SamplerConfig, Sampling, Sigmas, Spacing, Step};
 use txt2img::diffusion::schedule::Schedule;
 use txt2img::rng::{Noise, Rng};
 
@@ -29,7 +29,7 @@ struct Case {
 }
 
 impl Case {
-    fn plan(&self) -> Plan {
+    fn plan(&self) -> SamplerConfig {
         // k-diffusion's longer names for two of them.
         let name = match self.sampler.as_str() {
             "euler_ancestral" => "euler_a",
@@ -37,7 +37,7 @@ impl Case {
             name => name,
         };
         let spacing = if self.sigmas == "karras" { Spacing::Karras } else { Spacing::Discrete };
-        Plan { kind: Kind::from_name(name).unwrap(), steps: self.steps, eta: 0., spacing }
+        SamplerConfig { kind: Kind::from_name(name).unwrap(), steps: self.steps, eta: 0., spacing }
     }
 }
 
@@ -54,11 +54,10 @@ fn k_diffusions_samplers_give_its_latents() {
         let mut noise = Counting::new(Rng::default().noise(case.seed));
         let tokens: Vec<_> = case.prompts.iter().map(|prompt| model.tokens(prompt).unwrap()).collect();
         let denoiser = model.denoiser(&model.uncond().unwrap(), &model.context(&tokens).unwrap(), case.scale).unwrap();
-        let sampler = case.plan().sampler(model.schedule());
         for batch in 0..case.batches {
             let shape = (case.prompts.len(), case.height / 8, case.width / 8, 4);
             let start = noise.randn_latents(shape, &Device::Cpu).unwrap();
-            let latents = sampler.sample(&*denoiser, start, &mut noise, &mut || Ok(())).unwrap();
+            let latents = sample(case.plan(), model.schedule(), &*denoiser, start, &mut noise).unwrap();
             let name = format!("{}.{batch}", case.name);
             assert_close(&name, &latents, &channels_last(&expected[&name]), 1e-4);
         }
@@ -119,7 +118,7 @@ fn ddims_table_is_numpys() {
 }
 
 #[test]
-fn samplers_draw_as_often_as_the_original_and_tick_once_a_step() {
+fn samplers_draw_as_often_as_the_original_and_report_each_step() {
     let drawn = [
         (Kind::Ddim, 10),
         (Kind::Plms, 11), // the first step is two
@@ -139,23 +138,23 @@ fn samplers_draw_as_often_as_the_original_and_tick_once_a_step() {
 }
 
 #[test]
-fn every_sampler_says_how_often_it_draws() {
+fn counted_draws_are_those_of_a_real_run() {
     let x = Tensor::zeros((2, 3, 5, 4), DType::F32, &Device::Cpu).unwrap();
     let model = Model(|x: &Tensor, _| (x * 0.5).unwrap());
     for &(name, kind) in Kind::ALL {
         for plan in plans(kind) {
-            let sampler = plan.sampler(&schedule());
             let mut sizes = Sizes(vec![]);
-            sampler.sample(&model, x.clone(), &mut sizes, &mut || Ok(())).unwrap();
-            assert_eq!(sizes.0, vec![x.elem_count(); sampler.draws()], "{name}: {plan:?}");
+            sample(plan, &schedule(), &model, x.clone(), &mut sizes).unwrap();
+            let draws = plan.counts(&schedule()).draws;
+            assert_eq!(sizes.0, vec![x.elem_count(); draws], "{name}: {plan:?}");
         }
     }
 }
 
 /// Of few steps and many, spaced in every way there is.
-fn plans(kind: Kind) -> impl Iterator<Item = Plan> {
-    let spaced = Spacing::ALL.iter().map(move |&(_, spacing)| Plan { spacing, ..plan(kind, 0) });
-    let plans = spaced.flat_map(|plan| [1, 2, 3, 10, 30].map(|steps| Plan { steps, ..plan }));
+fn plans(kind: Kind) -> impl Iterator<Item = SamplerConfig> {
+    let spaced = Spacing::ALL.iter().map(move |&(_, spacing)| SamplerConfig { spacing, ..plan(kind, 0) });
+    let plans = spaced.flat_map(|plan| [1, 2, 3, 10, 30].map(|steps| SamplerConfig { steps, ..plan }));
     plans.filter(|plan| plan.check().is_ok())
 }
 
@@ -199,17 +198,18 @@ fn every_sampler_finds_what_the_model_sees() {
 }
 
 #[test]
-fn a_tick_that_fails_ends_the_sampling() {
+fn an_error_after_a_step_ends_the_sampling() {
     for &(_, kind) in Kind::ALL {
         let mut noise = Counting::new(Rng::default().noise(0));
         let mut ticks = 0;
-        let mut tick = || {
+        let mut on_step = |_: usize, _: &Tensor, _: &Tensor| {
             ticks += 1;
             if ticks == 3 { Err(anyhow::anyhow!("enough")) } else { Ok(()) }
         };
         let model = Model(|x: &Tensor, _| x.zeros_like().unwrap());
         let x = noise.randn_latents((1, 2, 2, 4), &Device::Cpu).unwrap();
-        let error = plan(kind, 10).sampler(&schedule()).sample(&model, x, &mut noise, &mut tick).unwrap_err();
+        let mut sampling = Sampling { model: &model, noise: &mut noise, on_step: &mut on_step };
+        let error = plan(kind, 10).sample(&schedule(), x, &mut sampling).unwrap_err();
         assert_eq!((error.to_string().as_str(), ticks), ("enough", 3), "{kind:?}");
     }
 }
@@ -219,28 +219,30 @@ fn plans_that_cannot_be_drawn_are_refused() {
     for (plan, reason) in [
         (plan(Kind::Ddim, 0), "--ddim_steps 0 is not between 1 and 1000"),
         (plan(Kind::Euler, 1001), "--ddim_steps 1001 is not between 1 and 1000"),
-        (Plan { eta: 0.5, ..plan(Kind::Plms, 50) }, "ddim_eta must be 0 for PLMS"),
-        (Plan { spacing: Spacing::Karras, ..plan(Kind::Ddim, 50) }, "--schedule karras is for"),
+        (SamplerConfig { eta: 0.5, ..plan(Kind::Plms, 50) }, "ddim_eta must be 0 for PLMS"),
+        (SamplerConfig { spacing: Spacing::Karras, ..plan(Kind::Ddim, 50) }, "--schedule karras is for"),
     ] {
         assert!(plan.check().unwrap_err().to_string().contains(reason));
     }
 }
 
-fn plan(kind: Kind, steps: usize) -> Plan {
-    Plan { kind, steps, eta: 0., spacing: Spacing::Discrete }
+fn plan(kind: Kind, steps: usize) -> SamplerConfig {
+    SamplerConfig { kind, steps, eta: 0., spacing: Spacing::Discrete }
 }
 
 /// Draws, ticks and final latents, with a function for a model.
-fn try_out(plan: Plan, eps: impl Fn(&Tensor, f64) -> Tensor) -> (usize, usize, Vec<f32>) {
+fn try_out(plan: SamplerConfig, eps: impl Fn(&Tensor, f64) -> Tensor) -> (usize, usize, Vec<f32>) {
     let mut noise = Counting::new(Rng::default().noise(42));
     let x = noise.randn_latents((2, 3, 5, 4), &Device::Cpu).unwrap();
     noise.draws = 0;
     let mut ticks = 0;
-    let mut tick = || {
+    let mut on_step = |i: usize, x: &Tensor, x0: &Tensor| {
+        assert!(i == ticks && x.dims() == x0.dims());
         ticks += 1;
         Ok(())
     };
-    let latents = plan.sampler(&schedule()).sample(&Model(eps), x, &mut noise, &mut tick).unwrap();
+    let mut sampling = Sampling { model: &Model(eps), noise: &mut noise, on_step: &mut on_step };
+    let latents = plan.sample(&schedule(), x, &mut sampling).unwrap();
     (noise.draws, ticks, latents.flatten_all().unwrap().to_vec1().unwrap())
 }
 

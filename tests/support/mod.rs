@@ -12,6 +12,9 @@ use tempfile::TempDir;
 use txt2img::checkpoint::Checkpoint;
 use txt2img::config::ModelConfig;
 use txt2img::device::Choices;
+use txt2img::diffusion::EpsModel;
+use txt2img::diffusion::samplers::{SamplerConfig, Sampling};
+use txt2img::diffusion::schedule::Schedule;
 use txt2img::model::Model;
 use txt2img::output::Picture;
 use txt2img::rng::{Generator, Noise};
@@ -58,6 +61,17 @@ pub fn nano_from(checkpoint: &Path) -> Model {
 /// (B, C, h, w), as torch has maps → (B, h, w, C), as we do.
 pub fn channels_last(x: &Tensor) -> Tensor {
     x.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap()
+}
+
+/// Samples latents from `x`, standard normal noise (B, h, w, C).
+pub fn sample(
+    config: SamplerConfig,
+    schedule: &Schedule,
+    model: &dyn EpsModel,
+    x: Tensor,
+    noise: &mut dyn Noise,
+) -> anyhow::Result<Tensor> {
+    config.sample(schedule, x, &mut Sampling { model, noise, on_step: &mut |_, _, _| Ok(()) })
 }
 
 /// Root mean square of the difference, relative to the expected.

@@ -1,33 +1,38 @@
 //! DDIM (Song et al. 2020, arXiv 2010.02502, eq. 12), step for step as `ldm/models/diffusion/ddim.py`.
 
-use super::Sampler;
-use crate::diffusion::EpsModel;
+use super::{SamplerConfig, Sampling};
 use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
 use crate::rng::Noise;
 use anyhow::Result;
 use candle_core::Tensor;
 
-/// See the module.
-pub struct Ddim {
-    steps: Vec<Step>,
-}
-
 /// One denoising step: from ᾱ at `t` to ᾱ at the timestep before.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Step {
     /// The timestep.
     pub t: usize,
-    /// ᾱ there.
+    /// ᾱ at `t`.
     pub a: f64,
-    /// ᾱ at the timestep this step leads to.
+    /// ᾱ at the timestep that the step leads to.
     pub a_prev: f64,
-    /// How much fresh noise comes in.
+    /// The size of the fresh noise.
     pub sigma: f64,
 }
 
+/// Denoises `x`, standard normal noise (B, h, w, C).
+pub(super) fn ddim(schedule: &Schedule, config: &SamplerConfig, mut x: Tensor, run: &mut Sampling) -> Result<Tensor> {
+    for (i, step) in Step::table(schedule, config.steps, config.eta).iter().enumerate() {
+        let eps = run.model.eps(&x, step.t as f64, step.a)?;
+        let x0 = step.x0(&x, &eps)?;
+        x = step.apply(&x, &eps, run.noise)?;
+        (run.on_step)(i, &x, &x0)?;
+    }
+    Ok(x)
+}
+
 impl Step {
-    /// The whole table, most noise first.
+    /// The steps, most noise first. `steps`: the number asked for; the table may have more.
     pub fn table(schedule: &Schedule, steps: usize, eta: f64) -> Vec<Self> {
         // The original's last step leads to timestep 0, not to a clean picture.
         let mut a_prev = schedule.alpha_cumprod(0);
@@ -42,13 +47,18 @@ impl Step {
         table
     }
 
-    /// One step from x along eps: all (B, h, w, C). Fresh noise is passed over even where none is wanted, as the original
-    /// draws it: the next batch starts where this one stops.
-    pub fn apply(&self, x: &Tensor, eps: &Tensor, noise: &mut dyn Noise) -> candle_core::Result<Tensor> {
+    /// x₀ = (x − √(1 − ᾱ)·eps) / √ᾱ: all (B, h, w, C).
+    pub(super) fn x0(&self, x: &Tensor, eps: &Tensor) -> candle_core::Result<Tensor> {
+        weighted_sum(&[(x, self.a.sqrt().recip()), (eps, -((1. - self.a) / self.a).sqrt())])
+    }
+
+    /// Takes one step from `x` along `eps`: all (B, h, w, C). Noise is skipped where none is used, as the original draws
+    /// it: the next batch starts where this one stops.
+    pub(super) fn apply(&self, x: &Tensor, eps: &Tensor, noise: &mut dyn Noise) -> candle_core::Result<Tensor> {
         let Step { a, a_prev, sigma, .. } = *self;
-        // √ᾱ' · x0 + direction · eps, where x0 = (x − √(1 − ᾱ) · eps) / √ᾱ.
+        // √ᾱ'·x₀ + direction·eps, with x₀ as above.
         let of_x = (a_prev / a).sqrt();
-        // Never negative but by rounding, or for an eta above 1.
+        // Negative only by rounding, or for an eta above 1.
         let direction = (1. - a_prev - sigma * sigma).max(0.).sqrt();
         let of_eps = direction - of_x * (1. - a).sqrt();
         if sigma == 0. {
@@ -56,37 +66,5 @@ impl Step {
             return weighted_sum(&[(x, of_x), (eps, of_eps)]);
         }
         weighted_sum(&[(x, of_x), (eps, of_eps), (&noise.randn_like(x)?, sigma)])
-    }
-}
-
-impl Ddim {
-    /// eta: 0 for none of the fresh noise of DDPM, 1 for all of it.
-    pub fn new(schedule: &Schedule, steps: usize, eta: f64) -> Self {
-        Self { steps: Step::table(schedule, steps, eta) }
-    }
-}
-
-impl Sampler for Ddim {
-    fn steps(&self) -> usize {
-        self.steps.len()
-    }
-
-    fn draws(&self) -> usize {
-        self.steps.len()
-    }
-
-    fn sample(
-        &self,
-        model: &dyn EpsModel,
-        mut x: Tensor,
-        noise: &mut dyn Noise,
-        tick: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<Tensor> {
-        for step in &self.steps {
-            let eps = model.eps(&x, step.t as f64, step.a)?;
-            x = step.apply(&x, &eps, noise)?;
-            tick()?;
-        }
-        Ok(x)
     }
 }

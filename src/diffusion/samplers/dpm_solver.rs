@@ -1,27 +1,44 @@
 //! DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, algorithm 2), as the original's `--dpm_solver`: data prediction,
 //! second order, steps uniform in time.
 
-use super::Sampler;
 use super::dpmpp_2m::multistep;
-use crate::diffusion::EpsModel;
+use super::{SamplerConfig, Sampling};
 use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
-use crate::rng::Noise;
 use anyhow::Result;
 use candle_core::Tensor;
 
 /// Below this many steps the last one is of first order.
 const FEW_STEPS: usize = 15;
 
-/// See the module.
-pub struct DpmSolver {
-    points: Vec<Point>, // one more than steps, most noise first
+/// Denoises `x`, standard normal noise (B, h, w, C).
+pub(super) fn dpm_solver(
+    schedule: &Schedule,
+    config: &SamplerConfig,
+    mut x: Tensor,
+    run: &mut Sampling,
+) -> Result<Tensor> {
+    let points = Point::table(schedule, config.steps);
+    let mut last: Option<(Point, Tensor)> = None; // the last point and its x0
+    for (i, pair) in points.windows(2).enumerate() {
+        let (here, next) = (pair[0], pair[1]);
+        let eps = run.model.eps(&x, here.t, here.alpha * here.alpha)?;
+        let x0 = weighted_sum(&[(&x, 1. / here.alpha), (&eps, -here.sigma / here.alpha)])?;
+        let h = next.lambda - here.lambda;
+        let first_order = i + 1 == config.steps && config.steps < FEW_STEPS;
+        let previous = last.as_ref().filter(|_| !first_order);
+        let previous = previous.map(|(last, last_x0)| (last_x0, 0.5 * h / (here.lambda - last.lambda)));
+        x = multistep((&x, next.sigma / here.sigma), (&x0, -next.alpha * (-h).exp_m1()), previous)?;
+        (run.on_step)(i, &x, &x0)?;
+        last = Some((here, x0));
+    }
+    Ok(x)
 }
 
 /// A point in continuous time.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Point {
-    /// The timestep the model is asked about, a fraction.
+    /// The timestep for the model, a fraction.
     t: f64,
     /// √ᾱ.
     alpha: f64,
@@ -31,19 +48,17 @@ struct Point {
     lambda: f64,
 }
 
-impl DpmSolver {
-    /// steps: at least 1.
-    pub fn new(schedule: &Schedule, steps: usize) -> Self {
+impl Point {
+    /// The points between `steps` steps, at least 1, most noise first.
+    fn table(schedule: &Schedule, steps: usize) -> Vec<Self> {
         let n = schedule.timesteps() as f32;
         let end = 1. / n;
-        // In f32, as the original: the model is asked about slightly rounded times.
+        // In f32, as in the original: the model is given slightly rounded times.
         let times = (0..=steps).map(|i| 1. - (1. - end) * (i as f32 / steps as f32));
-        Self { points: times.map(|time| Point::at(schedule, time)).collect() }
+        times.map(|time| Point::at(schedule, time)).collect()
     }
-}
 
-impl Point {
-    /// time: in (0, 1], where timestep t is (t + 1) / 1000.
+    /// The point at `time` in (0, 1], where timestep t is (t + 1) / 1000.
     fn at(schedule: &Schedule, time: f32) -> Self {
         let n = schedule.timesteps();
         let t = f64::from((time - 1. / n as f32) * n as f32).clamp(0., (n - 1) as f64);
@@ -52,39 +67,5 @@ impl Point {
         let log_alpha = log_alpha(low) + (t - low as f64) * (log_alpha(low + 1) - log_alpha(low));
         let sigma = (1. - (2. * log_alpha).exp()).sqrt();
         Self { t, alpha: log_alpha.exp(), sigma, lambda: log_alpha - sigma.ln() }
-    }
-}
-
-impl Sampler for DpmSolver {
-    fn steps(&self) -> usize {
-        self.points.len() - 1
-    }
-
-    fn draws(&self) -> usize {
-        0
-    }
-
-    fn sample(
-        &self,
-        model: &dyn EpsModel,
-        mut x: Tensor,
-        _: &mut dyn Noise,
-        tick: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<Tensor> {
-        let steps = self.steps();
-        let mut before: Option<(Point, Tensor)> = None; // the last point and its x0
-        for (i, pair) in self.points.windows(2).enumerate() {
-            let (here, next) = (pair[0], pair[1]);
-            let eps = model.eps(&x, here.t, here.alpha * here.alpha)?;
-            let x0 = weighted_sum(&[(&x, 1. / here.alpha), (&eps, -here.sigma / here.alpha)])?;
-            let h = next.lambda - here.lambda;
-            let first_order = i + 1 == steps && steps < FEW_STEPS;
-            let last = before.as_ref().filter(|_| !first_order);
-            let last = last.map(|(last, last_x0)| (last_x0, 0.5 * h / (here.lambda - last.lambda)));
-            x = multistep((&x, next.sigma / here.sigma), (&x0, -next.alpha * (-h).exp_m1()), last)?;
-            before = Some((here, x0));
-            tick()?;
-        }
-        Ok(x)
     }
 }

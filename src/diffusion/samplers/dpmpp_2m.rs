@@ -1,59 +1,30 @@
 //! DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095), as k-diffusion's `sample_dpmpp_2m`.
 
-use super::{Sampler, Sigmas};
-use crate::diffusion::EpsModel;
+use super::{Sampling, Sigmas};
 use crate::ops::weighted_sum;
-use crate::rng::Noise;
 use anyhow::Result;
 use candle_core::Tensor;
 
-/// The sum of x and x0 by their weights, once x0 has been moved on. last: the x0 before, and how far it is moved on, in
-/// lengths of the way from there.
-pub(super) fn multistep(x: (&Tensor, f64), x0: (&Tensor, f64), last: Option<(&Tensor, f64)>) -> Result<Tensor> {
-    let Some((last, beyond)) = last else { return Ok(weighted_sum(&[x, x0])?) };
-    let (x0, of_target) = x0;
-    Ok(weighted_sum(&[x, (x0, of_target * (1. + beyond)), (last, -of_target * beyond)])?)
+/// Denoises `x` (B, h, w, C), noise of the size of the first sigma.
+pub(super) fn dpmpp_2m(sigmas: &Sigmas, mut x: Tensor, run: &mut Sampling) -> Result<Tensor> {
+    let mut last: Option<(f64, Tensor)> = None; // the last sigma and the x0 seen there
+    for (i, (sigma, next)) in sigmas.pairs().enumerate() {
+        let d = sigmas.derivative(run.model, &x, sigma)?;
+        let x0 = sigmas.x0(&x, &d, sigma)?;
+        let h = (sigma / next).ln(); // infinite at the end
+        let previous = last.as_ref().filter(|_| next > 0.);
+        let previous = previous.map(|(last, last_x0)| (last_x0, 0.5 * h / (last / sigma).ln()));
+        x = multistep((&x, next / sigma), (&x0, -(-h).exp_m1()), previous)?;
+        (run.on_step)(i, &x, &x0)?;
+        last = Some((sigma, x0));
+    }
+    Ok(x)
 }
 
-/// See the module.
-pub struct DpmPp2m {
-    sigmas: Sigmas,
-}
-
-impl DpmPp2m {
-    /// The steps to take.
-    pub fn new(sigmas: Sigmas) -> Self {
-        Self { sigmas }
-    }
-}
-
-impl Sampler for DpmPp2m {
-    fn steps(&self) -> usize {
-        self.sigmas.len()
-    }
-
-    fn draws(&self) -> usize {
-        0
-    }
-
-    fn sample(
-        &self,
-        model: &dyn EpsModel,
-        x: Tensor,
-        _: &mut dyn Noise,
-        tick: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<Tensor> {
-        let mut x = self.sigmas.start(x)?;
-        let mut before: Option<(f64, Tensor)> = None; // the last sigma and what was seen there
-        for (sigma, next) in self.sigmas.pairs() {
-            let denoised = self.sigmas.denoised(model, &x, sigma)?;
-            let h = (sigma / next).ln(); // infinite at the end
-            let last = before.as_ref().filter(|_| next > 0.);
-            let last = last.map(|(last, last_denoised)| (last_denoised, 0.5 * h / (last / sigma).ln()));
-            x = multistep((&x, next / sigma), (&denoised, -(-h).exp_m1()), last)?;
-            before = Some((sigma, denoised));
-            tick()?;
-        }
-        Ok(x)
-    }
+/// One DPM-Solver++(2M) update: the sum of `x` and the extrapolated x₀ by their weights. `previous`: the previous x₀ and
+/// r = h/(2·h_last).
+pub(super) fn multistep(x: (&Tensor, f64), x0: (&Tensor, f64), previous: Option<(&Tensor, f64)>) -> Result<Tensor> {
+    let Some((previous, r)) = previous else { return Ok(weighted_sum(&[x, x0])?) };
+    let (x0, weight) = x0;
+    Ok(weighted_sum(&[x, (x0, weight * (1. + r)), (previous, -weight * r)])?)
 }

@@ -1,48 +1,19 @@
-//! Euler's method (Karras et al. 2022, algorithm 2 with no churn), as k-diffusion's `sample_euler`.
+//! Euler's method (Karras et al. 2022, algorithm 2 without churn), as k-diffusion's `sample_euler`.
 
-use super::{Sampler, Sigmas};
-use crate::diffusion::EpsModel;
+use super::{Sampling, Sigmas};
 use crate::ops::weighted_sum;
-use crate::rng::Noise;
 use anyhow::Result;
 use candle_core::Tensor;
 
-/// See the module.
-pub struct Euler {
-    sigmas: Sigmas,
-}
-
-impl Euler {
-    /// The steps to take.
-    pub fn new(sigmas: Sigmas) -> Self {
-        Self { sigmas }
+/// Denoises `x` (B, h, w, C), noise of the size of the first sigma.
+pub(super) fn euler(sigmas: &Sigmas, mut x: Tensor, run: &mut Sampling) -> Result<Tensor> {
+    for (i, (sigma, next)) in sigmas.pairs().enumerate() {
+        // k-diffusion draws the noise of a churn of 0.
+        run.noise.skip(x.elem_count());
+        let d = sigmas.derivative(run.model, &x, sigma)?;
+        let x0 = sigmas.x0(&x, &d, sigma)?;
+        x = weighted_sum(&[(&x, 1.), (&d, next - sigma)])?;
+        (run.on_step)(i, &x, &x0)?;
     }
-}
-
-impl Sampler for Euler {
-    fn steps(&self) -> usize {
-        self.sigmas.len()
-    }
-
-    fn draws(&self) -> usize {
-        self.sigmas.len()
-    }
-
-    fn sample(
-        &self,
-        model: &dyn EpsModel,
-        x: Tensor,
-        noise: &mut dyn Noise,
-        tick: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<Tensor> {
-        let mut x = self.sigmas.start(x)?;
-        for (sigma, next) in self.sigmas.pairs() {
-            // For the churn that is never asked for, as the original draws it.
-            noise.skip(x.elem_count());
-            let d = self.sigmas.derivative(model, &x, sigma)?;
-            x = weighted_sum(&[(&x, 1.), (&d, next - sigma)])?;
-            tick()?;
-        }
-        Ok(x)
-    }
+    Ok(x)
 }

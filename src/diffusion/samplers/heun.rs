@@ -1,55 +1,26 @@
-//! Heun's method (Karras et al. 2022, algorithm 2 with no churn), as k-diffusion's `sample_heun`.
+//! Heun's method (Karras et al. 2022, algorithm 2 without churn), as k-diffusion's `sample_heun`.
 
-use super::{Sampler, Sigmas};
-use crate::diffusion::EpsModel;
+use super::{Sampling, Sigmas};
 use crate::ops::weighted_sum;
-use crate::rng::Noise;
 use anyhow::Result;
 use candle_core::Tensor;
 
-/// See the module.
-pub struct Heun {
-    sigmas: Sigmas,
-}
-
-impl Heun {
-    /// The steps to take.
-    pub fn new(sigmas: Sigmas) -> Self {
-        Self { sigmas }
+/// Denoises `x` (B, h, w, C), noise of the size of the first sigma.
+pub(super) fn heun(sigmas: &Sigmas, mut x: Tensor, run: &mut Sampling) -> Result<Tensor> {
+    for (i, (sigma, next)) in sigmas.pairs().enumerate() {
+        // k-diffusion draws the noise of a churn of 0.
+        run.noise.skip(x.elem_count());
+        let d = sigmas.derivative(run.model, &x, sigma)?;
+        let x0 = sigmas.x0(&x, &d, sigma)?;
+        let euler = weighted_sum(&[(&x, 1.), (&d, next - sigma)])?;
+        x = if next == 0. {
+            euler
+        } else {
+            let d_next = sigmas.derivative(run.model, &euler, next)?;
+            let half = 0.5 * (next - sigma);
+            weighted_sum(&[(&x, 1.), (&d, half), (&d_next, half)])?
+        };
+        (run.on_step)(i, &x, &x0)?;
     }
-}
-
-impl Sampler for Heun {
-    fn steps(&self) -> usize {
-        self.sigmas.len()
-    }
-
-    fn draws(&self) -> usize {
-        self.sigmas.len()
-    }
-
-    fn sample(
-        &self,
-        model: &dyn EpsModel,
-        x: Tensor,
-        noise: &mut dyn Noise,
-        tick: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<Tensor> {
-        let mut x = self.sigmas.start(x)?;
-        for (sigma, next) in self.sigmas.pairs() {
-            // For the churn that is never asked for, as the original draws it.
-            noise.skip(x.elem_count());
-            let d = self.sigmas.derivative(model, &x, sigma)?;
-            let euler = weighted_sum(&[(&x, 1.), (&d, next - sigma)])?;
-            x = if next == 0. {
-                euler
-            } else {
-                let d_next = self.sigmas.derivative(model, &euler, next)?;
-                let half = 0.5 * (next - sigma);
-                weighted_sum(&[(&x, 1.), (&d, half), (&d_next, half)])?
-            };
-            tick()?;
-        }
-        Ok(x)
-    }
+    Ok(x)
 }

@@ -1,4 +1,5 @@
-//! Samplers: each owns its table, made in `new`, and its loop, in `sample`.
+//! Samplers. Each is one function that owns its loop: it takes its schedule and a [`Sampling`], and turns noise into
+//! latents.
 
 mod ddim;
 mod dpm2;
@@ -9,49 +10,33 @@ mod euler_a;
 mod heun;
 mod lms;
 mod plms;
-mod sigma;
+mod sigmas;
 
-pub use ddim::{Ddim, Step};
-pub use dpm_solver::DpmSolver;
-pub use dpm2::Dpm2;
-pub use dpmpp_2m::DpmPp2m;
-pub use euler::Euler;
-pub use euler_a::EulerAncestral;
-pub use heun::Heun;
-pub use lms::Lms;
-pub use plms::Plms;
-pub use sigma::{Sigmas, Spacing};
+pub use ddim::Step;
+pub use sigmas::{Sigmas, Spacing};
 
 use super::EpsModel;
 use super::schedule::Schedule;
 use crate::by_name::ByName;
 use crate::rng::Noise;
 use anyhow::{Result, ensure};
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
+use std::cell::Cell;
 
-/// A way from noise to latents.
-pub trait Sampler: Send + Sync {
-    /// How many times `sample` ticks.
-    fn steps(&self) -> usize;
-
-    /// How many times `sample` calls for noise, each time of x's size.
-    fn draws(&self) -> usize;
-
-    /// x: (B, h, w, C) standard normal noise → latents of the same shape.
-    ///
-    /// Draws from `noise` exactly as often as the original does, needed or not: the next batch starts where this one
-    /// stops. `tick` is called after each step; its error ends the loop.
-    fn sample(
-        &self,
-        model: &dyn EpsModel,
-        x: Tensor,
-        noise: &mut dyn Noise,
-        tick: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<Tensor>;
+/// What a sampler works with besides its schedule.
+pub struct Sampling<'a> {
+    /// Predicts the noise in latents.
+    pub model: &'a dyn EpsModel,
+    /// Random numbers. A sampler draws exactly as often as the original does, whether it uses the numbers or not: they
+    /// decide what later batches start from.
+    pub noise: &'a mut dyn Noise,
+    /// Called after each step with its index, the latents it led to, and the clean latents x₀ that the model saw on the
+    /// way: (B, h, w, C) both. An error ends the sampling.
+    pub on_step: &'a mut dyn FnMut(usize, &Tensor, &Tensor) -> Result<()>,
 }
 
-/// The samplers by name, as `--sampler` spells them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A sampler, as `--sampler` names it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Kind {
     /// Denoising diffusion implicit models.
     Ddim,
@@ -73,68 +58,169 @@ pub enum Kind {
     DpmPp2m,
 }
 
+/// How a sampler is run.
+enum Run {
+    /// On the model's timesteps, from standard normal noise.
+    Timesteps(fn(&Schedule, &SamplerConfig, Tensor, &mut Sampling) -> Result<Tensor>),
+    /// On a row of sigmas, spaced as `--schedule` says, from noise of the size of the first.
+    Sigmas(fn(&Sigmas, Tensor, &mut Sampling) -> Result<Tensor>),
+}
+
+/// All that is known of a sampler.
+struct Row {
+    kind: Kind,
+    /// Its name in `--sampler`, prompts files and metadata.
+    name: &'static str,
+    /// Its name in AUTOMATIC1111's web UI.
+    web_ui_name: &'static str,
+    run: Run,
+}
+
+/// The samplers, in the order in which help and errors list them.
+const SAMPLERS: [Row; 9] = [
+    row(Kind::Ddim, "ddim", "DDIM", Run::Timesteps(ddim::ddim)),
+    row(Kind::Plms, "plms", "PLMS", Run::Timesteps(plms::plms)),
+    row(Kind::DpmSolver, "dpm_solver", "DPM-Solver++", Run::Timesteps(dpm_solver::dpm_solver)),
+    row(Kind::Lms, "lms", "LMS", Run::Sigmas(lms::lms)),
+    row(Kind::Euler, "euler", "Euler", Run::Sigmas(euler::euler)),
+    row(Kind::EulerA, "euler_a", "Euler a", Run::Sigmas(euler_a::euler_a)),
+    row(Kind::Heun, "heun", "Heun", Run::Sigmas(heun::heun)),
+    row(Kind::Dpm2, "dpm2", "DPM2", Run::Sigmas(dpm2::dpm2)),
+    row(Kind::DpmPp2m, "dpmpp_2m", "DPM++ 2M", Run::Sigmas(dpmpp_2m::dpmpp_2m)),
+];
+
+const fn row(kind: Kind, name: &'static str, web_ui_name: &'static str, run: Run) -> Row {
+    Row { kind, name, web_ui_name, run }
+}
+
 impl ByName for Kind {
-    const ALL: &'static [(&'static str, Self)] = &[
-        ("ddim", Kind::Ddim),
-        ("plms", Kind::Plms),
-        ("dpm_solver", Kind::DpmSolver),
-        ("lms", Kind::Lms),
-        ("euler", Kind::Euler),
-        ("euler_a", Kind::EulerA),
-        ("heun", Kind::Heun),
-        ("dpm2", Kind::Dpm2),
-        ("dpmpp_2m", Kind::DpmPp2m),
-    ];
+    const ALL: &'static [(&'static str, Self)] = &{
+        let mut all = [("", Kind::Ddim); SAMPLERS.len()];
+        let mut i = 0;
+        while i < SAMPLERS.len() {
+            all[i] = (SAMPLERS[i].name, SAMPLERS[i].kind);
+            i += 1;
+        }
+        all
+    };
 }
 
 impl Kind {
-    /// Whether it is one of k-diffusion's, whose steps are `--schedule`'s to space.
+    fn row(self) -> &'static Row {
+        SAMPLERS.iter().find(|row| row.kind == self).expect("a row for every sampler")
+    }
+
+    /// The sampler's name in AUTOMATIC1111's web UI, without its spacing.
+    pub fn web_ui_name(self) -> &'static str {
+        self.row().web_ui_name
+    }
+
+    /// Whether it is one of k-diffusion's, whose steps `--schedule` spaces.
     pub fn takes_spacing(self) -> bool {
-        !matches!(self, Kind::Ddim | Kind::Plms | Kind::DpmSolver)
+        matches!(self.row().run, Run::Sigmas(_))
+    }
+
+    /// The names of the samplers that take a spacing, as they stand in a sentence.
+    fn names_with_spacing() -> String {
+        let names: Vec<_> = SAMPLERS.iter().filter(|row| row.kind.takes_spacing()).map(|row| row.name).collect();
+        let (last, others) = names.split_last().expect("k-diffusion's samplers are among them");
+        format!("{} and {last}", others.join(", "))
     }
 }
 
-/// What the command line says of the sampler.
+/// A sampler and its settings.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Plan {
-    /// Which.
+pub struct SamplerConfig {
+    /// The sampler.
     pub kind: Kind,
-    /// Steps asked for, 1 to 1000.
+    /// The number of steps asked for, 1 to 1000.
     pub steps: usize,
-    /// DDIM's share of fresh noise.
+    /// DDIM's share of fresh noise: 0 for none, 1 for as much as DDPM's.
     pub eta: f64,
     /// How k-diffusion's samplers space their steps.
     pub spacing: Spacing,
 }
 
-impl Plan {
-    /// What can be wrong with a plan, said before any weights are read.
+/// What running a sampler takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Counts {
+    /// Steps, each of which ends in a call of `on_step`.
+    pub steps: usize,
+    /// Calls for noise of the latents' size, after the start noise.
+    pub draws: usize,
+    /// Evaluations of the model.
+    pub model_calls: usize,
+}
+
+impl SamplerConfig {
+    /// Equal for equal settings, to look them up by.
+    pub fn key(&self) -> (Kind, usize, u64, Spacing) {
+        (self.kind, self.steps, self.eta.to_bits(), self.spacing)
+    }
+
+    /// Checks the settings before any weights are read.
     ///
     /// # Errors
-    /// When the number of steps is out of range, or PLMS is asked for fresh noise.
+    /// If the number of steps is out of range, or the sampler does not support the eta or the spacing.
     pub fn check(&self) -> Result<()> {
         ensure!((1..=1000).contains(&self.steps), "--ddim_steps {} is not between 1 and 1000", self.steps);
         ensure!(self.kind != Kind::Plms || self.eta == 0., "ddim_eta must be 0 for PLMS");
         ensure!(
             self.spacing == Spacing::Discrete || self.kind.takes_spacing(),
-            "--schedule karras is for lms, euler, euler_a, heun, dpm2 and dpmpp_2m"
+            "--schedule karras is for {}",
+            Kind::names_with_spacing()
         );
         Ok(())
     }
 
-    /// The sampler itself.
-    pub fn sampler(&self, schedule: &Schedule) -> Box<dyn Sampler> {
-        let sigmas = || Sigmas::new(schedule, self.steps, self.spacing);
-        match self.kind {
-            Kind::Ddim => Box::new(Ddim::new(schedule, self.steps, self.eta)),
-            Kind::Plms => Box::new(Plms::new(schedule, self.steps)),
-            Kind::DpmSolver => Box::new(DpmSolver::new(schedule, self.steps)),
-            Kind::Lms => Box::new(Lms::new(sigmas())),
-            Kind::Euler => Box::new(Euler::new(sigmas())),
-            Kind::EulerA => Box::new(EulerAncestral::new(sigmas())),
-            Kind::Heun => Box::new(Heun::new(sigmas())),
-            Kind::Dpm2 => Box::new(Dpm2::new(sigmas())),
-            Kind::DpmPp2m => Box::new(DpmPp2m::new(sigmas())),
+    /// Turns `x`, standard normal noise (B, h, w, C), into latents of the same shape.
+    ///
+    /// # Errors
+    /// If the model or `on_step` fails.
+    pub fn sample(&self, schedule: &Schedule, x: Tensor, sampling: &mut Sampling) -> Result<Tensor> {
+        match self.kind.row().run {
+            Run::Timesteps(sample) => sample(schedule, self, x, sampling),
+            Run::Sigmas(sample) => {
+                let sigmas = Sigmas::new(schedule, self.steps, self.spacing);
+                let x = (x * sigmas.largest())?;
+                sample(&sigmas, x, sampling)
+            }
         }
+    }
+
+    /// Counts steps, draws and evaluations by running the sampler on a single latent.
+    pub fn counts(&self, schedule: &Schedule) -> Counts {
+        let (model, mut noise) = (CountingModel(Cell::new(0)), CountingNoise(0));
+        let mut steps = 0;
+        let mut on_step = |_: usize, _: &Tensor, _: &Tensor| {
+            steps += 1;
+            Ok(())
+        };
+        let mut sampling = Sampling { model: &model, noise: &mut noise, on_step: &mut on_step };
+        Tensor::zeros((1, 1, 1, 1), DType::F32, &Device::Cpu)
+            .map_err(Into::into)
+            .and_then(|x| self.sample(schedule, x, &mut sampling))
+            .expect("a sampler runs on a single latent in memory");
+        Counts { steps, draws: noise.0, model_calls: model.0.get() }
+    }
+}
+
+/// Sees no noise, and counts its evaluations.
+struct CountingModel(Cell<usize>);
+
+impl EpsModel for CountingModel {
+    fn eps(&self, x: &Tensor, _: f64, _: f64) -> candle_core::Result<Tensor> {
+        self.0.set(self.0.get() + 1);
+        x.zeros_like()
+    }
+}
+
+/// Gives zeros, and counts how often it is called.
+struct CountingNoise(usize);
+
+impl Noise for CountingNoise {
+    fn randn(&mut self, n: usize) -> Vec<f32> {
+        self.0 += 1;
+        vec![0.; n]
     }
 }

@@ -1,7 +1,7 @@
 //! Lines, laid down so that a million of them take little memory: what several have in common is there once.
 
 use super::{Line, Settings};
-use crate::diffusion::samplers::Plan;
+use crate::diffusion::samplers::SamplerConfig;
 use anyhow::{Context, Result};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -157,7 +157,7 @@ impl<'a> Keeper<'a> {
 /// What settings are looked up by: all their bits.
 fn key(settings: Settings) -> [u64; 7] {
     let Settings { latent_height, latent_width, scale, plan } = settings;
-    let Plan { kind, steps, eta, spacing } = plan;
+    let SamplerConfig { kind, steps, eta, spacing } = plan;
     let size = [latent_height as u64, latent_width as u64];
     [size[0], size[1], scale.to_bits(), kind as u64, steps as u64, eta.to_bits(), spacing as u64]
 }
@@ -168,7 +168,7 @@ mod tests {
     use crate::diffusion::samplers::{Kind, Spacing};
 
     fn settings(scale: f64) -> Settings {
-        let plan = Plan { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
+        let plan = SamplerConfig { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
         Settings { latent_height: 8, latent_width: 8, scale, plan }
     }
 

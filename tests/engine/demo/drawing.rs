@@ -3,7 +3,7 @@
 use candle_core::{DType, Device};
 use rayon::prelude::*;
 use txt2img::demo;
-use txt2img::diffusion::samplers::{Kind, Plan, Spacing};
+use txt2img::diffusion::samplers::{Kind, SamplerConfig, Sampling, Spacing};
 use txt2img::model::Model;
 use txt2img::output::Picture;
 use txt2img::rng::Rng;
@@ -69,7 +69,7 @@ pub struct Way {
 impl Way {
     /// One picture for each prompt, in batches of six.
     pub fn draw(&self, model: &Model, prompts: &[String]) -> Vec<Picture> {
-        let plan = Plan { kind: self.kind, steps: self.steps, eta: 0., spacing: Spacing::Discrete };
+        let plan = SamplerConfig { kind: self.kind, steps: self.steps, eta: 0., spacing: Spacing::Discrete };
         let mut noise = Rng::default().noise(self.seed);
         let mut pictures = vec![];
         for batch in prompts.chunks(6) {
@@ -77,8 +77,8 @@ impl Way {
             let denoiser =
                 model.denoiser(&model.uncond().unwrap(), &model.context(&tokens).unwrap(), self.scale).unwrap();
             let start = noise.randn_latents((batch.len(), 32, 32, 4), &Device::Cpu).unwrap();
-            let sampler = plan.sampler(model.schedule());
-            let latents = sampler.sample(&*denoiser, start, &mut *noise, &mut || Ok(())).unwrap();
+            let mut sampling = Sampling { model: &*denoiser, noise: &mut *noise, on_step: &mut |_, _, _| Ok(()) };
+            let latents = plan.sample(model.schedule(), start, &mut sampling).unwrap();
             pictures.extend((0..batch.len()).map(|i| model.picture(&latents, i).unwrap()));
         }
         pictures

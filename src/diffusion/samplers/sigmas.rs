@@ -6,8 +6,8 @@ use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
 use candle_core::{Result, Tensor};
 
-/// How steps are spaced between the largest and the smallest sigma.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// The spacing of steps between the largest and the smallest sigma.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Spacing {
     /// Evenly in the model's timesteps.
     #[default]
@@ -20,7 +20,7 @@ impl ByName for Spacing {
     const ALL: &'static [(&'static str, Self)] = &[("discrete", Spacing::Discrete), ("karras", Spacing::Karras)];
 }
 
-/// A row of sigmas, falling to 0, and the model's own to translate by.
+/// A falling row of sigmas that ends in 0, with the model's sigmas to convert them to timesteps.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Sigmas {
     steps: Vec<f64>,      // one more than steps
@@ -28,7 +28,7 @@ pub struct Sigmas {
 }
 
 impl Sigmas {
-    /// steps: at least 1.
+    /// The sigmas of `steps` steps, at least 1.
     pub fn new(schedule: &Schedule, steps: usize, spacing: Spacing) -> Self {
         let log_sigmas = schedule.alphas_cumprod().iter().map(|a| 0.5 * ((1. - a) / a).ln()).collect();
         let mut sigmas = Self { steps: vec![], log_sigmas };
@@ -67,38 +67,28 @@ impl Sigmas {
         low as f64 + ((log_sigma - a) / (b - a)).clamp(0., 1.)
     }
 
-    /// How many steps they make.
-    pub fn len(&self) -> usize {
-        self.steps.len() - 1
-    }
-
-    /// Whether there is no step at all; never, as at least one is asked for.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// All of them, the final 0 included.
+    /// All sigmas, the final 0 included.
     pub fn values(&self) -> &[f64] {
         &self.steps
     }
 
+    /// The sigma of the first step.
+    pub(super) fn largest(&self) -> f64 {
+        self.steps[0]
+    }
+
     /// The steps: (from, to).
-    pub fn pairs(&self) -> impl Iterator<Item = (f64, f64)> {
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (f64, f64)> {
         self.steps.windows(2).map(|pair| (pair[0], pair[1]))
     }
 
-    /// Standard normal noise, made as large as the first step expects.
-    pub fn start(&self, x: Tensor) -> Result<Tensor> {
-        x * self.steps[0]
+    /// The clean latents x₀ = x − σ·d that the model saw where the derivative is `d`: all (B, h, w, C).
+    pub(super) fn x0(&self, x: &Tensor, d: &Tensor, sigma: f64) -> Result<Tensor> {
+        weighted_sum(&[(x, 1.), (d, -sigma)])
     }
 
-    /// The clean latents the model sees in x: (B, h, w, C), at this sigma.
-    pub fn denoised(&self, model: &dyn EpsModel, x: &Tensor, sigma: f64) -> Result<Tensor> {
-        weighted_sum(&[(x, 1.), (&self.derivative(model, x, sigma)?, -sigma)])
-    }
-
-    /// dx/dσ: (x − denoised) / σ, which is the noise that the model sees in x.
-    pub fn derivative(&self, model: &dyn EpsModel, x: &Tensor, sigma: f64) -> Result<Tensor> {
+    /// dx/dσ = (x − x₀) / σ, which is the noise that the model sees in `x` (B, h, w, C).
+    pub(super) fn derivative(&self, model: &dyn EpsModel, x: &Tensor, sigma: f64) -> Result<Tensor> {
         let square = sigma * sigma + 1.;
         model.eps(&weighted_sum(&[(x, square.sqrt().recip())])?, self.timestep(sigma), square.recip())
     }
