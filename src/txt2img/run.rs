@@ -211,7 +211,7 @@ impl<'a> Run<'a> {
         let bar = self.progress.steps(device_of(self.job, self.unit), plan.counts(model.schedule()).steps);
         let mut on_step = |i: usize, _: &Tensor, x0: &Tensor| {
             bar.tick();
-            if self.job.preview_steps.is_some_and(|every| (i + 1) % every == 0) {
+            if self.job.preview_steps.is_some_and(|every| (i + 1).is_multiple_of(every)) {
                 send_previews(&self.pictures, x0, task, i + 1)?;
             }
             interrupt::check()
