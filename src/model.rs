@@ -5,7 +5,7 @@ use crate::config::{ModelConfig, Prediction};
 use crate::conventions::Conventions;
 use crate::diffusion::guidance::{Guided, Unguided};
 use crate::diffusion::schedule::Schedule;
-use crate::diffusion::side_by_side::SideBySide;
+use crate::diffusion::split_batch::SplitBatch;
 use crate::diffusion::unet::UNet;
 use crate::diffusion::{EpsModel, VPrediction};
 use crate::ops::Compute;
@@ -175,7 +175,7 @@ impl Model {
                 Ok((alike.len(), self.denoiser(&uncond, &cond, scale)?))
             })
             .collect::<Result<_>>()?;
-        Ok(Box::new(SideBySide(denoisers)))
+        Ok(Box::new(SplitBatch(denoisers)))
     }
 
     /// context: (B, M', C) → (B, M, C), the empty prompt's again and again after it; both multiples of 77, M' ≤ M.

@@ -3,7 +3,7 @@
 pub mod guidance;
 pub mod samplers;
 pub mod schedule;
-pub mod side_by_side;
+pub mod split_batch;
 pub mod unet;
 mod v_prediction;
 

@@ -90,10 +90,10 @@ impl Layout {
         let (margin, pad) = (text.line(), text.line() / 2);
 
         let label = rows.map_or(0, |rows| widest_label(&text, rows) + pad);
-        let columns = side_by_side(&cells.widths, factor, margin + label, gap);
+        let columns = split_batch(&cells.widths, factor, margin + label, gap);
         let title = text.wrapped(title, (end(&columns) - margin) as f32, TITLE_LINES);
         let title_height = if title.is_empty() { 0 } else { title.len() * text.line() + pad };
-        let rows = side_by_side(&cells.heights, factor, margin + title_height + text.line() + pad / 2, gap);
+        let rows = split_batch(&cells.heights, factor, margin + title_height + text.line() + pad / 2, gap);
         Self { factor, text, title, margin, columns, rows }
     }
 
@@ -156,7 +156,7 @@ impl Layout {
 }
 
 /// Where lengths end up that follow each other from `start`.
-fn side_by_side(lengths: &[usize], factor: usize, start: usize, gap: usize) -> Vec<Range<usize>> {
+fn split_batch(lengths: &[usize], factor: usize, start: usize, gap: usize) -> Vec<Range<usize>> {
     let mut start = start;
     let place = |&length: &usize| {
         let place = start..start + shrunk_length(length, factor);

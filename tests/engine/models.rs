@@ -34,7 +34,7 @@ fn copies_of_a_prompt_are_encoded_alike() {
 fn the_unet_predicts_the_original_noise_at_whole_and_fractional_timesteps() {
     let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
     let x = channels_last(&expected["unet.x"]);
-    let prompt = model.unet().read(&expected["context"]).unwrap();
+    let prompt = model.unet().project(&expected["context"]).unwrap();
     for (name, t) in [("t1", 1.), ("t312.75", 312.75), ("t500", 500.), ("t981", 981.)] {
         let eps = model.unet().forward(&x, t, &prompt).unwrap();
         assert_close(name, &eps, &channels_last(&expected[&format!("unet.eps.{name}")]), LIMIT);
@@ -45,7 +45,7 @@ fn the_unet_predicts_the_original_noise_at_whole_and_fractional_timesteps() {
 fn the_unet_predicts_the_original_noise_on_a_wide_map() {
     let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
     let context = expected["context"].narrow(0, 0, 1).unwrap();
-    let prompt = model.unet().read(&context).unwrap();
+    let prompt = model.unet().project(&context).unwrap();
     let eps = model.unet().forward(&channels_last(&expected["unet.x_wide"]), 981., &prompt).unwrap();
     assert_close("wide", &eps, &channels_last(&expected["unet.eps_wide.t981"]), LIMIT);
 }
@@ -71,7 +71,7 @@ fn pieces_of_a_picture_come_out_near_the_whole() {
 #[test]
 fn every_size_of_latents_goes_through_the_unet() {
     let (model, context) = (nano(), tensors("modules/modules.safetensors")["context"].clone());
-    let prompt = model.unet().read(&context).unwrap();
+    let prompt = model.unet().project(&context).unwrap();
     for (h, w) in [(1, 1), (3, 5), (7, 2), (9, 16)] {
         let x = Tensor::ones((2, h, w, 4), DType::F32, &device()).unwrap();
         assert_eq!(model.unet().forward(&x, 1., &prompt).unwrap().dims(), [2, h, w, 4]);
@@ -83,9 +83,9 @@ fn several_prompts_for_one_picture_are_as_so_many_pictures() {
     let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
     let x = channels_last(&expected["unet.x"]).narrow(0, 0, 1).unwrap();
     let contexts = &expected["context"].narrow(0, 0, 2).unwrap();
-    let eps = model.unet().forward(&x, 500., &model.unet().read(contexts).unwrap()).unwrap();
+    let eps = model.unet().forward(&x, 500., &model.unet().project(contexts).unwrap()).unwrap();
     for i in 0..2 {
-        let alone = model.unet().read(&contexts.narrow(0, i, 1).unwrap()).unwrap();
+        let alone = model.unet().project(&contexts.narrow(0, i, 1).unwrap()).unwrap();
         let expected = model.unet().forward(&x, 500., &alone).unwrap();
         assert_close("eps", &eps.narrow(0, i, 1).unwrap(), &expected, 1e-6);
     }

@@ -1,4 +1,4 @@
-//! The transformer inside the UNet: image tokens look at each other, then at the prompt.
+//! The transformer inside the UNet: self-attention of image tokens, then cross-attention to the prompt.
 
 use super::repeated;
 use crate::ops::{
@@ -17,7 +17,7 @@ pub struct SpatialTransformer {
 }
 
 impl SpatialTransformer {
-    /// c: channels of the map; c_context: width of a prompt token.
+    /// `c`: the channels of the map. `c_context`: the width of a prompt token.
     pub fn new(
         c: usize,
         heads: usize,
@@ -37,13 +37,13 @@ impl SpatialTransformer {
         })
     }
 
-    /// context: (R·B, M, C_context) → what each block makes of it.
-    pub fn read(&self, context: &Tensor) -> Result<Vec<KeysValues>> {
-        self.blocks.iter().map(|block| block.attn2.read(context)).collect()
+    /// The keys and values of `context` (R·B, M, C_context) for each block.
+    pub fn project(&self, context: &Tensor) -> Result<Vec<Kv>> {
+        self.blocks.iter().map(|block| block.attn2.project(context)).collect()
     }
 
-    /// x: (B, h, w, C), prompt: what `read` made of R·B contexts → (R·B, h, w, C); x may have as many already.
-    pub fn forward(&self, x: &Tensor, prompt: &[KeysValues]) -> Result<Tensor> {
+    /// `x`: (B, h, w, C) or (R·B, h, w, C), `prompt`: the projection of R·B contexts → (R·B, h, w, C).
+    pub fn forward(&self, x: &Tensor, prompt: &[Kv]) -> Result<Tensor> {
         let (b, h, w, c) = x.dims4()?;
         let mut tokens = self.proj_in.forward(&self.norm.forward(x)?)?.reshape((b, h * w, c))?; // (B, N, C)
         for (block, keys_values) in self.blocks.iter().zip(prompt) {
@@ -76,10 +76,10 @@ impl TransformerBlock {
         })
     }
 
-    /// x: (B, N, C), prompt: of R·B contexts → (R·B, N, C).
-    fn forward(&self, x: &Tensor, prompt: &KeysValues) -> Result<Tensor> {
+    /// `x`: (B, N, C), `prompt`: of R·B contexts → (R·B, N, C).
+    fn forward(&self, x: &Tensor, prompt: &Kv) -> Result<Tensor> {
         let x = self.attn1.forward_add(&self.norm1.forward(x)?, x)?;
-        // Until here nothing depends on the prompt.
+        // Nothing before this line depends on the prompt.
         let x = repeated(&x, prompt.k.dim(0)?)?;
         let x = self.attn2.forward_add(&self.norm2.forward(&x)?, prompt, &x)?;
         self.ff.forward_add(&self.norm3.forward(&x)?, &x)
@@ -98,10 +98,10 @@ impl SelfAttention {
         Ok(Self { to_qkv: projections(c, c, compute, parts)?, heads: Heads::new(c, heads, compute, vb)? })
     }
 
-    /// x, residual: (B, N, C) → (B, N, C).
+    /// `x`, `residual`: (B, N, C) → (B, N, C).
     fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
         let [q, k, v] = self.to_qkv.forward(x)?; // (B, N, C) each
-        self.heads.forward_add(&q, &KeysValues { k, v }, residual)
+        self.heads.forward_add(&q, &Kv { k, v }, residual)
     }
 }
 
@@ -121,38 +121,38 @@ impl CrossAttention {
         })
     }
 
-    /// context: (B, M, C_context).
-    fn read(&self, context: &Tensor) -> Result<KeysValues> {
+    /// The keys and values of `context` (B, M, C_context).
+    fn project(&self, context: &Tensor) -> Result<Kv> {
         let [k, v] = self.to_kv.forward(context)?;
-        Ok(KeysValues { k, v })
+        Ok(Kv { k, v })
     }
 
-    /// x, residual: (B, N, C) → (B, N, C).
-    fn forward_add(&self, x: &Tensor, seen: &KeysValues, residual: &Tensor) -> Result<Tensor> {
+    /// `x`, `residual`: (B, N, C) → (B, N, C).
+    fn forward_add(&self, x: &Tensor, kv: &Kv, residual: &Tensor) -> Result<Tensor> {
         let [q] = self.to_q.forward(x)?; // (B, N, C)
-        self.heads.forward_add(&q, seen, residual)
+        self.heads.forward_add(&q, kv, residual)
     }
 }
 
-/// What attention looks at, and what it sees there: (B, M, C) each.
-pub struct KeysValues {
+/// Keys and values: (B, M, C) each.
+pub struct Kv {
     k: Tensor,
     v: Tensor,
 }
 
-impl KeysValues {
-    /// k, v: (B, M, C).
+impl Kv {
+    /// `k`, `v`: (B, M, C).
     pub fn new(k: &Tensor, v: &Tensor) -> Self {
         Self { k: k.clone(), v: v.clone() }
     }
 
-    /// Both.
+    /// The keys, then the values.
     pub fn tensors(&self) -> [&Tensor; 2] {
         [&self.k, &self.v]
     }
 }
 
-/// What both kinds of attention end in.
+/// Attention in heads and the output projection, which both kinds of attention share.
 struct Heads {
     compute: Compute,
     count: usize,
@@ -164,9 +164,9 @@ impl Heads {
         Ok(Self { compute, count, to_out: linear(c, c, compute, vb.pp("to_out.0"))? })
     }
 
-    /// q, residual: (B, N, C) → (B, N, C).
-    fn forward_add(&self, q: &Tensor, seen: &KeysValues, residual: &Tensor) -> Result<Tensor> {
-        self.to_out.forward_add(&ops::attention(self.compute, q, &seen.k, &seen.v, self.count)?, residual)
+    /// `q`, `residual`: (B, N, C) → (B, N, C).
+    fn forward_add(&self, q: &Tensor, kv: &Kv, residual: &Tensor) -> Result<Tensor> {
+        self.to_out.forward_add(&ops::attention(self.compute, q, &kv.k, &kv.v, self.count)?, residual)
     }
 }
 
@@ -184,7 +184,7 @@ impl FeedForward {
         })
     }
 
-    /// x, residual: (B, N, C) → (B, N, C).
+    /// `x`, `residual`: (B, N, C) → (B, N, C).
     fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
         self.out.forward_add(&self.proj.forward(x)?, residual)
     }

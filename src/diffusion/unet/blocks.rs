@@ -1,6 +1,6 @@
-//! What the UNet is made of: one block kind, and the table that says where each stands.
+//! The blocks of the UNet: one kind of block, and the tables of `input_blocks` and `output_blocks`.
 
-use super::attention::{KeysValues, SpatialTransformer};
+use super::attention::{Kv, SpatialTransformer};
 use crate::config::UNetConfig;
 use crate::ops::{Compute, Conv2d, GroupNorm, Linear, conv1x1, conv3x3, conv3x3_stride2, group_norm, upsample_nearest};
 use candle_core::{Result, Tensor};
@@ -16,7 +16,7 @@ pub struct ResBlock {
 }
 
 impl ResBlock {
-    /// Reads all but `emb_layers`, which the time embedding does.
+    /// Reads all tensors but `emb_layers`, which [`TimeEmbedding`](super::time::TimeEmbedding) reads.
     pub fn new(c_in: usize, c_out: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
         Ok(Self {
             in_norm: group_norm(c_in, 1e-5, compute, vb.pp("in_layers.0"))?,
@@ -27,7 +27,7 @@ impl ResBlock {
         })
     }
 
-    /// x: (B, h, w, C_in), time: (1, C_out) → (B, h, w, C_out).
+    /// `x`: (B, h, w, C_in), `time`: (1, C_out) → (B, h, w, C_out).
     pub fn forward(&self, x: &Tensor, time: &Tensor) -> Result<Tensor> {
         let y = self.in_conv.forward_shift(&self.in_norm.forward_silu(x)?, time)?; // (B, h, w, C_out)
         let y = self.out_norm.forward_silu(&y)?;
@@ -38,7 +38,7 @@ impl ResBlock {
     }
 }
 
-/// Halving or doubling of the map between two levels.
+/// The change of a map's size between two levels.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Resample {
     /// A 3×3 convolution with stride 2 (LDM `Downsample`).
@@ -47,22 +47,22 @@ pub enum Resample {
     Up,
 }
 
-/// One entry of `input_blocks`, `middle_block` or `output_blocks`, before it has weights.
+/// The shape of one entry of `input_blocks`, `middle_block` or `output_blocks`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BlockShape {
-    /// Channels in, those of a skip included.
+    /// Input channels, including those of a skip connection.
     pub c_in: usize,
-    /// Channels out.
+    /// Output channels.
     pub c_out: usize,
-    /// A residual block comes first.
+    /// Whether a residual block comes first.
     pub res: bool,
-    /// Then a transformer, and with how many heads.
+    /// The heads of the transformer that follows, if any.
     pub heads: Option<usize>,
-    /// Then a change of size.
+    /// The change of size that comes last, if any.
     pub resample: Option<Resample>,
 }
 
-/// Any of the three, applied in this order.
+/// One entry of `input_blocks` or `output_blocks`: any of the three, applied in this order.
 pub struct Block {
     res: Option<ResBlock>,
     attention: Option<SpatialTransformer>,
@@ -70,7 +70,7 @@ pub struct Block {
 }
 
 impl Block {
-    /// Parts are numbered as they come, the first of them `first`.
+    /// Reads a block; its parts are numbered from 0.
     pub fn new(shape: &BlockShape, config: &UNetConfig, compute: Compute, vb: VarBuilder) -> Result<Self> {
         let c = shape.c_out;
         let mut index = 0..;
@@ -95,18 +95,18 @@ impl Block {
         Ok(Self { res, attention, resample })
     }
 
-    /// The transformer, if there is one.
+    /// The transformer, if the block has one.
     pub fn transformer(&self) -> Option<&SpatialTransformer> {
         self.attention.as_ref()
     }
 
-    /// x: (B, h, w, C_in) → (B, h', w', C_out); `larger` is the (h', w') that an upsampled map takes, `times` what the
-    /// residual blocks of this and all later blocks add, `prompts` what their transformers make of the prompt.
+    /// `x`: (B, h, w, C_in) → (B, h', w', C_out). `larger`: the (h', w') of an upsampled map. `times`: the time embeddings
+    /// of the remaining residual blocks. `prompts`: the keys and values of the remaining transformers.
     pub fn forward<'p>(
         &self,
         x: &Tensor,
         times: &mut impl Iterator<Item = Tensor>,
-        prompts: &mut impl Iterator<Item = &'p Vec<KeysValues>>,
+        prompts: &mut impl Iterator<Item = &'p Vec<Kv>>,
         larger: (usize, usize),
     ) -> Result<Tensor> {
         let mut x = x.clone();
@@ -124,7 +124,7 @@ impl Block {
     }
 }
 
-/// `input_blocks` but for the first, which is a lone convolution.
+/// The shapes of `input_blocks` except the first, which is a single convolution.
 pub fn input_shapes(config: &UNetConfig) -> Vec<BlockShape> {
     let mut shapes = vec![];
     let mut c_in = config.model_channels;
@@ -142,7 +142,7 @@ pub fn input_shapes(config: &UNetConfig) -> Vec<BlockShape> {
     shapes
 }
 
-/// `output_blocks`: each takes what the matching input block gave, beside what comes from below.
+/// The shapes of `output_blocks`. Each takes the output of the block before it and that of its input block.
 pub fn output_shapes(config: &UNetConfig) -> Vec<BlockShape> {
     let mut skips: Vec<usize> = input_shapes(config).iter().map(|shape| shape.c_out).collect();
     skips.insert(0, config.model_channels);

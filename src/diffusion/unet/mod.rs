@@ -1,4 +1,4 @@
-//! The UNet of Stable Diffusion 1.x (LDM `UNetModel`): what noise is in these latents?
+//! The UNet of Stable Diffusion 1.x (LDM `UNetModel`), which predicts the noise in latents.
 
 mod attention;
 mod blocks;
@@ -7,17 +7,17 @@ mod time;
 
 use crate::config::UNetConfig;
 use crate::ops::{Compute, Conv2d, Graph, GroupNorm, concat, conv3x3, group_norm};
-use attention::{KeysValues, SpatialTransformer};
+use attention::{Kv, SpatialTransformer};
 use blocks::{Block, BlockShape, ResBlock, input_shapes, output_shapes};
 use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use rayon::prelude::*;
 use time::TimeEmbedding;
 
-/// A prompt, as each transformer of a UNet reads it.
-pub struct Prompt(Vec<Vec<KeysValues>>);
+/// The keys and values of prompts for every cross-attention of a UNet: computed once, used in every step.
+pub struct PromptKv(Vec<Vec<Kv>>);
 
-/// Field names are those of the checkpoint's `model.diffusion_model`.
+/// The UNet. Field names are those of the checkpoint's `model.diffusion_model`.
 pub struct UNet {
     conv_in: Conv2d,
     time_embed: TimeEmbedding,
@@ -26,12 +26,15 @@ pub struct UNet {
     output_blocks: Vec<Block>,
     out_norm: GroupNorm,
     out_conv: Conv2d,
-    /// Of its steps.
+    /// The captured steps.
     graph: Graph,
 }
 
 impl UNet {
-    /// Reads the weights below `vb`, blocks in parallel.
+    /// Reads the weights below `vb`, blocks in parallel. `compute`: the arithmetic of its products.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape.
     pub fn new(config: &UNetConfig, compute: Compute, vb: VarBuilder) -> Result<Self> {
         let c = config.model_channels;
         let middle = vb.pp("middle_block");
@@ -71,42 +74,52 @@ impl UNet {
         })
     }
 
-    /// context: (B, M, C_context) → what does not change from step to step.
-    pub fn read(&self, context: &Tensor) -> Result<Prompt> {
+    /// Computes the keys and values of `context` (B, M, C_context), which are the same in every step.
+    ///
+    /// # Errors
+    /// If the shape does not fit, or the device fails.
+    pub fn project(&self, context: &Tensor) -> Result<PromptKv> {
         let transformer = |block| Block::transformer(block);
         let (input, output) = (self.input_blocks.iter(), self.output_blocks.iter());
         let transformers =
             input.filter_map(transformer).chain([&self.middle_block.1]).chain(output.filter_map(transformer));
-        Ok(Prompt(transformers.map(|transformer| transformer.read(context)).collect::<Result<_>>()?))
+        Ok(PromptKv(transformers.map(|transformer| transformer.project(context)).collect::<Result<_>>()?))
     }
 
-    /// x: (B, h, w, 4) latents, t: the timestep of all of them, prompt: of R·B contexts, R for each of the latents →
-    /// eps (R·B, h, w, 4). What comes before the first look at the contexts is computed once for all R.
-    pub fn forward(&self, x: &Tensor, t: f64, prompt: &Prompt) -> Result<Tensor> {
+    /// Predicts the noise eps (R·B, h, w, 4) in the latents `x` (B, h, w, 4) at timestep `t`. `prompt`: the projection of
+    /// R·B contexts, R for each latent; layers before the first cross-attention are computed once for all R.
+    ///
+    /// # Errors
+    /// If the shapes do not fit, or the device fails.
+    pub fn forward(&self, x: &Tensor, t: f64, prompt: &PromptKv) -> Result<Tensor> {
         self.forward_then(x, t, prompt, None, Ok)
     }
 
-    /// The same, and what follows it. number: all that what follows depends on.
+    /// Returns `then(forward(x, t, prompt))`. A GPU captures both in one graph, so `then` must depend on nothing but its
+    /// argument and `number`.
+    ///
+    /// # Errors
+    /// If the shapes do not fit, or the device fails.
     pub fn forward_then(
         &self,
         x: &Tensor,
         t: f64,
-        prompt: &Prompt,
+        prompt: &PromptKv,
         number: Option<f64>,
         then: impl Fn(Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let t = self.time_embed.sinusoids(t, x.device())?; // (1, C)
         let mut inputs = vec![x, &t];
-        inputs.extend(prompt.0.iter().flatten().flat_map(KeysValues::tensors));
+        inputs.extend(prompt.0.iter().flatten().flat_map(Kv::tensors));
         self.graph.run(&inputs, number, |inputs| {
-            let mut seen = inputs[2..].chunks_exact(2).map(|two| KeysValues::new(two[0], two[1]));
+            let mut seen = inputs[2..].chunks_exact(2).map(|two| Kv::new(two[0], two[1]));
             let prompts = prompt.0.iter().map(|blocks| seen.by_ref().take(blocks.len()).collect());
             then(self.blocks(inputs[0], inputs[1], &prompts.collect::<Vec<_>>())?.to_dtype(DType::F32)?)
         })
     }
 
-    /// t: its sinusoids.
-    fn blocks(&self, x: &Tensor, t: &Tensor, prompts: &[Vec<KeysValues>]) -> Result<Tensor> {
+    /// The network itself. `t`: the sinusoids of the timestep (1, C).
+    fn blocks(&self, x: &Tensor, t: &Tensor, prompts: &[Vec<Kv>]) -> Result<Tensor> {
         let times = &mut self.time_embed.forward(t)?.into_iter();
         let prompts = &mut prompts.iter();
         let mut x = self.conv_in.forward(x)?;
@@ -129,12 +142,12 @@ impl UNet {
     }
 }
 
-/// The channels of the residual blocks, each of which is the first part of its block, and where they are.
+/// The channels and locations of the residual blocks; each is the first part of its block.
 fn res_blocks<'a>(blocks: &[(BlockShape, VarBuilder<'a>)]) -> Vec<(usize, VarBuilder<'a>)> {
     blocks.iter().filter(|(shape, _)| shape.res).map(|(shape, vb)| (shape.c_out, vb.pp(0))).collect()
 }
 
-/// x: (B, …) → (batch, …), all of it again and again; `batch` is a multiple of B.
+/// Repeats `x` (B, …) as a whole: (batch, …), where `batch` is a multiple of B.
 fn repeated(x: &Tensor, batch: usize) -> Result<Tensor> {
     let times = batch / x.dim(0)?;
     if times == 1 { Ok(x.clone()) } else { Tensor::cat(&vec![x; times], 0) }

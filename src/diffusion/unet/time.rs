@@ -1,4 +1,4 @@
-//! The timestep as the UNet sees it.
+//! The time embedding.
 
 use crate::ops::{Compute, Linear, StackedLinears, linear};
 use candle_core::{DType, Device, Result, Tensor};
@@ -14,8 +14,8 @@ pub struct TimeEmbedding {
 }
 
 impl TimeEmbedding {
-    /// channels: the UNet's `model_channels`; the embedding is four times as wide. of_blocks: the channels of each
-    /// residual block, and where it is.
+    /// `channels`: the UNet's `model_channels`; the embedding is four times as wide. `of_blocks`: the channels and
+    /// locations of the residual blocks.
     pub fn new(channels: usize, of_blocks: &[(usize, VarBuilder)], compute: Compute, vb: VarBuilder) -> Result<Self> {
         let of_blocks: Vec<_> = of_blocks.iter().map(|(c, vb)| (*c, vb.pp("emb_layers.1"))).collect();
         Ok(Self {
@@ -26,8 +26,8 @@ impl TimeEmbedding {
         })
     }
 
-    /// Half cosines, half sines, of frequencies from 1 down to 1/10000 (Vaswani et al. 2017); t in 0..1000, fractions
-    /// allowed → (1, channels).
+    /// The sinusoids of `t` in 0..1000, which may be a fraction: (1, channels), cosines before sines, of frequencies from
+    /// 1 down to 1/10000 (Vaswani et al. 2017).
     pub fn sinusoids(&self, t: f64, device: &Device) -> Result<Tensor> {
         let half = self.channels / 2;
         // In f32, as LDM's `timestep_embedding`: at t near 1000 the rounding of the angle shows.
@@ -36,9 +36,9 @@ impl TimeEmbedding {
         Tensor::cat(&[angles.cos()?, angles.sin()?], 0)?.unsqueeze(0)?.to_device(device)
     }
 
-    /// t: sinusoids (1, channels) → what each residual block adds: (1, C_out).
+    /// `t`: sinusoids (1, channels) → the shift (1, C_out) of each residual block.
     pub fn forward(&self, t: &Tensor) -> Result<Vec<Tensor>> {
-        // In f32 whatever the layers give.
+        // SiLU is computed in f32, whatever type the layers return.
         let silu = |x: Tensor| x.to_dtype(DType::F32)?.silu();
         self.of_blocks.forward(&silu(self.second.forward(&silu(self.first.forward(t)?)?)?)?)
     }

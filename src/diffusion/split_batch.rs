@@ -1,12 +1,12 @@
-//! One batch, several models.
+//! A batch split among several models.
 
 use super::EpsModel;
 use candle_core::{Result, Tensor};
 
-/// Each model has so many latents of the batch, in this order.
-pub struct SideBySide<'a>(pub Vec<(usize, Box<dyn EpsModel + 'a>)>);
+/// The models of consecutive parts of a batch, each with its number of latents.
+pub struct SplitBatch<'a>(pub Vec<(usize, Box<dyn EpsModel + 'a>)>);
 
-impl EpsModel for SideBySide<'_> {
+impl EpsModel for SplitBatch<'_> {
     fn eps(&self, x: &Tensor, t: f64, a: f64) -> Result<Tensor> {
         if let [(_, model)] = &self.0[..] {
             return model.eps(x, t, a);
