@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -85,7 +85,7 @@ fn of_file<T: DeserializeOwned>(folder: &Path, file: &str, read: impl FnOnce(T) 
         return Ok(());
     }
     let config = json::read(&path).with_context(|| format!("config '{}'", path.display()))?;
-    read(config).map_err(|error| about(&path, error))
+    read(config).map_err(|error| about(&path, anyhow!("{error:#}")))
 }
 
 /// diffusers' `scheduler_config.json`, as far as it describes the training.
