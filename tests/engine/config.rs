@@ -83,7 +83,7 @@ fn configs_of_other_models_are_refused_by_name() {
     );
     is_refused(("FrozenCLIPEmbedder", "BERTEmbedder"), "has FrozenCLIPEmbedder in its place");
     is_refused(("AutoencoderKL", "VQModelInterface"), "VQModelInterface");
-    is_refused(("use_ema: False", "parameterization: v"), "parameterization 'v'");
+    is_refused(("use_ema: False", "parameterization: x0"), "parameterization 'x0'");
     is_refused(("transformer_depth: 1", "use_linear_in_transformer: True"), "use_linear_in_transformer must be false");
 }
 

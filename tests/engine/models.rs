@@ -152,7 +152,7 @@ fn a_rounded_or_broken_schedule_is_not_taken() {
     let falling: Vec<f32> = (0..1000).map(|t| 1. - (t as f32 + 1.) / 1001.).collect();
     assert!(Schedule::from_buffer(&falling).is_some());
     assert!(Schedule::from_buffer(&falling[1..]).is_none());
-    for (t, a) in [(0, 1.), (5, falling[4]), (999, 0.), (3, f32::NAN)] {
+    for (t, a) in [(0, 1.), (5, falling[4]), (998, 0.), (999, -0.1), (3, f32::NAN)] {
         let mut broken = falling.clone();
         broken[t] = a;
         assert!(Schedule::from_buffer(&broken).is_none(), "{a} at {t}");

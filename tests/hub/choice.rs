@@ -52,6 +52,22 @@ fn without_a_single_file_the_parts_of_a_diffusers_model_are_fetched() {
 }
 
 #[test]
+fn the_small_files_of_a_diffusers_model_are_fetched_with_it() {
+    let weights_of = ["unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"];
+    let configs =
+        ["scheduler/scheduler_config.json", "unet/config.json", "vae/config.json", "text_encoder/config.json"];
+    let others = ["tokenizer/merges.txt", "safety_checker/config.json"];
+    let large = weights(1);
+    let mut files: Vec<(&str, &[u8])> = weights_of.map(|name| (name, &large[..])).into();
+    files.push(("text_encoder/model.safetensors", &large));
+    files.extend(configs.iter().chain(&others).map(|name| (*name, &b"{}"[..])));
+    let pretend = Pretend::with(&files);
+    let folder = fetch(&pretend.seen(), &model(), false).unwrap();
+    assert!(configs.iter().all(|name| folder.join(name).exists()));
+    assert!(!others.iter().any(|name| folder.join(name).exists()));
+}
+
+#[test]
 fn a_repository_without_a_model_is_refused() {
     let pretend = Pretend::with(&[("README.md", b"x"), ("lora/a.safetensors", b"x"), ("unet/config.json", b"{}")]);
     assert_eq!(

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -85,7 +85,7 @@ fn of_file<T: DeserializeOwned>(folder: &Path, file: &str, read: impl FnOnce(T) 
         return Ok(());
     }
     let config = json::read(&path).with_context(|| format!("config '{}'", path.display()))?;
-    read(config).map_err(|error| about(&path, error))
+    read(config).map_err(|error| about(&path, anyhow!("{error:#}")))
 }
 
 /// diffusers' `scheduler_config.json`, as far as it describes the training.
@@ -162,7 +162,7 @@ fn unet(config: Map<String, Value>, declared: &mut Declared) -> Result<()> {
     // diffusers' name for the number of heads is `attention_head_dim`, unless the other is given.
     let keys = ["num_attention_heads", "attention_head_dim"];
     let heads = keys.iter().find_map(|key| config.get(*key).filter(|value| !value.is_null()));
-    declared.unet_heads = heads.map(|heads| counts(heads)).transpose()?.map(|heads| Stated::new(heads, UNET));
+    declared.unet_heads = heads.map(counts).transpose()?.map(|heads| Stated::new(heads, UNET));
     Ok(())
 }
 
@@ -197,7 +197,7 @@ fn is(value: &Value, wanted: &str) -> bool {
     match (value, value.as_f64()) {
         (Value::Array(values), _) => values.iter().all(|value| is(value, wanted)),
         (_, Some(number)) => wanted.parse() == Ok(number),
-        (_, None) => value.to_string() == wanted,
+        (_, None) => serde_json::from_str(wanted).is_ok_and(|wanted: Value| *value == wanted),
     }
 }
 
