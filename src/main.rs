@@ -1,6 +1,6 @@
 //! `txt2img`: one command, one picture.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use std::io::Write;
 use std::process::ExitCode;
 use txt2img::args::Args;
@@ -44,6 +44,6 @@ fn foretell(job: &Job) -> Result<End> {
     let notes: String = job.notes.iter().map(|note| format!("Note: {note}\n")).collect();
     let _ = std::io::stderr().write_all(notes.as_bytes());
     std::io::stdout().write_all(plan.to_string().as_bytes()).context("writing to standard output")?;
-    ensure!(plan.fits(), "the checkpoint does not fit the model's config; give the config that belongs to it");
+    plan.check_fit()?;
     Ok(End::Finished)
 }

@@ -220,8 +220,9 @@ impl Model {
 /// The shape of the checkpoint's text encoder, which configs leave out.
 ///
 /// # Errors
-/// When it has none, or one that does not fit the config's UNet.
+/// When the checkpoint lacks one of its networks, or its text encoder does not fit the config's UNet.
 pub fn text_config(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<TextConfig> {
+    checkpoint.check_complete()?;
     let heads = checkpoint.declared().text_heads.as_ref().map(|heads| heads.value);
     TextConfig::from_shapes(|name| checkpoint.shape(&format!("{TEXT}.{name}")), config.unet.context_dim)
         .and_then(|config| config.check_heads(heads).map(|()| config))

@@ -31,6 +31,13 @@ impl Archive {
         Ok(Self(entries.into_iter().filter_map(below).collect()))
     }
 
+    /// Where the entries of one folder lie in the file, by their names within it.
+    pub fn below(&self, folder: &str) -> HashMap<String, Range<usize>> {
+        let inner =
+            |(name, place): (&String, &Range<usize>)| Some((name.strip_prefix(folder)?.to_string(), place.clone()));
+        self.0.iter().filter_map(inner).collect()
+    }
+
     /// Where an entry lies in the file.
     pub fn entry(&self, name: &str) -> Option<Range<usize>> {
         self.0.get(name).cloned()

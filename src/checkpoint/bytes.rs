@@ -59,7 +59,7 @@ impl Bytes {
 fn unreadable(error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => {
-            anyhow!("does not exist; give the path of a checkpoint with --ckpt")
+            anyhow!("does not exist; check the path")
         }
         io::ErrorKind::PermissionDenied => {
             anyhow!("cannot be read: permission denied; make it readable with chmod +r")

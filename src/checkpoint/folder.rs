@@ -1,53 +1,72 @@
-//! A diffusers folder: `unet/`, `vae/` and `text_encoder/`, each with a file of its own.
+//! A diffusers folder: `unet/`, `vae/` and `text_encoder/`, each with the weights of one network.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Error, Result, anyhow, ensure};
 
 use super::names::{self, Names};
-use super::{Tensors, about, other_models, read_file};
+use super::part_files::{DIFFUSERS, Part, Stems, TRANSFORMERS};
+use super::{Tensors, about, cache_folder, other_models};
 
-/// Names of a part's file, best first: full precision before half, .safetensors before torch's own.
-pub(super) type FileNames = [&'static str; 4];
-
-pub(super) const MODEL: FileNames = [
-    "diffusion_pytorch_model.safetensors",
-    "diffusion_pytorch_model.bin",
-    "diffusion_pytorch_model.fp16.safetensors",
-    "diffusion_pytorch_model.fp16.bin",
-];
-
-pub(super) const TEXT_MODEL: FileNames =
-    ["model.safetensors", "pytorch_model.bin", "model.fp16.safetensors", "pytorch_model.fp16.bin"];
-
-/// The files of a folder: UNet, VAE and text encoder.
-pub(super) fn files(folder: &Path) -> Result<[PathBuf; 3]> {
-    check(folder).map_err(|e| about(folder, e))?;
-    let file = |part, files| find(folder, part, files).map_err(|e| about(folder, e));
-    Ok([file("unet", MODEL)?, file("vae", MODEL)?, file("text_encoder", TEXT_MODEL)?])
+/// The networks of a diffusers folder.
+pub(super) struct Folder {
+    unet: Part,
+    /// None if another VAE takes its place.
+    vae: Option<Part>,
+    text_encoder: Part,
 }
 
-/// The tensors of these files, under LDM's names.
-pub(super) fn read([unet_file, vae_file, text_encoder_file]: &[PathBuf; 3]) -> Result<Tensors> {
-    let unet_tensors = read_file(unet_file)?;
-    other_models::refuse_guidance_input(&unet_tensors).map_err(|e| about(unet_file, e))?;
-    let mut tensors = unet(unet_tensors);
-    tensors.extend(vae(read_file(vae_file)?));
-    tensors.extend(text_encoder(read_file(text_encoder_file)?));
-    Ok(tensors)
+impl Folder {
+    /// Finds the files of the networks. With `needs_vae` false, the VAE's may be missing.
+    pub fn find(folder: &Path, needs_vae: bool) -> Result<Self> {
+        check(folder).map_err(|e| about(folder, e))?;
+        let vae = if needs_vae { Some(find(folder, "vae", DIFFUSERS)?) } else { None };
+        Ok(Self {
+            unet: find(folder, "unet", DIFFUSERS)?,
+            vae,
+            text_encoder: find(folder, "text_encoder", TRANSFORMERS)?,
+        })
+    }
+
+    /// The files that hold the weights.
+    pub fn files(&self) -> impl Iterator<Item = std::path::PathBuf> {
+        [&self.unet].into_iter().chain(&self.vae).chain([&self.text_encoder]).flat_map(Part::files)
+    }
+
+    /// Reads the tensors, under LDM's names.
+    pub fn read(&self) -> Result<Tensors> {
+        let unet_tensors = self.unet.read()?;
+        other_models::refuse_guidance_input(&unet_tensors).map_err(|e| about(&self.unet.path(), e))?;
+        let mut tensors = unet(unet_tensors);
+        if let Some(part) = &self.vae {
+            tensors.extend(vae(part.read()?));
+        }
+        tensors.extend(text_encoder(self.text_encoder.read()?));
+        Ok(tensors)
+    }
 }
 
-/// The file in a folder as transformers writes it, for a model alone.
-pub(super) fn lone_model(folder: &Path) -> Result<PathBuf> {
-    find(folder, "", TEXT_MODEL).map_err(|e| about(folder, e))
+/// The weights in a folder as transformers writes it, for a model alone.
+pub(super) fn lone_model(folder: &Path) -> Result<Part> {
+    find(folder, "", TRANSFORMERS)
 }
 
-/// The files in a diffusers folder, or in that of one part, that a model is read from: their names within it, sorted.
+/// Returns the files in a diffusers folder, or in that of one network, that hold its weights: their names within the
+/// folder, sorted.
 pub fn weight_files(folder: &Path) -> Vec<String> {
-    let parts = [("", MODEL), ("", TEXT_MODEL), ("text_encoder/", TEXT_MODEL), ("unet/", MODEL), ("vae/", MODEL)];
-    let exists = |name: &String| folder.join(name).is_file();
-    let file = |(part, files): (_, FileNames)| files.iter().map(|file| format!("{part}{file}")).find(exists);
-    parts.into_iter().filter_map(file).collect()
+    let parts = [
+        ("", DIFFUSERS),
+        ("", TRANSFORMERS),
+        ("text_encoder/", TRANSFORMERS),
+        ("unet/", DIFFUSERS),
+        ("vae/", DIFFUSERS),
+    ];
+    let names = |(part, stems): (&str, Stems)| {
+        let found = Part::find(&folder.join(part), stems).ok().flatten();
+        let names = found.map_or(vec![], |found| found.names().to_vec());
+        names.into_iter().map(move |name| format!("{part}{name}")).collect::<Vec<_>>()
+    };
+    parts.into_iter().flat_map(names).collect()
 }
 
 /// An error if the folder is of another kind.
@@ -55,6 +74,9 @@ fn check(folder: &Path) -> Result<()> {
     let has = |part: &str| folder.join(part).is_dir();
     ensure!(!has("text_encoder_2"), other_models::refusal("a Stable Diffusion XL model"));
     ensure!(has("unet") || !has("transformer"), other_models::refusal("a Stable Diffusion 3 or Flux model"));
+    if let Some(hint) = cache_folder::hint(folder) {
+        return Err(anyhow!("is a repository in the cache of a Hugging Face hub; {hint}"));
+    }
     ensure!(
         has("unet") || has("vae") || has("text_encoder"),
         "is a folder, but no diffusers model (unet/, vae/, text_encoder/); give a .ckpt or .safetensors file in it"
@@ -62,14 +84,17 @@ fn check(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The file of a part; `part` is empty if the folder is the part.
-pub(super) fn find(folder: &Path, part: &str, files: FileNames) -> Result<PathBuf> {
-    let mut paths = files.iter().map(|file| folder.join(part).join(file));
-    paths.find(|path| path.exists()).ok_or_else(|| {
-        let [first, others @ ..] = files;
-        let first = Path::new(part).join(first);
-        anyhow!("lacks {} (or {}); download it whole", first.display(), others.join(", "))
-    })
+/// The weights of a part; `part` is empty if the folder is the part.
+pub(super) fn find(folder: &Path, part: &str, stems: Stems) -> Result<Part> {
+    Part::find(&folder.join(part), stems)?.ok_or_else(|| about(folder, lacks(part, stems)))
+}
+
+fn lacks(part: &str, stems: Stems) -> Error {
+    let first = Path::new(part).join(stems.first());
+    anyhow!(
+        "lacks {} (or a .bin file, a variant such as fp16, or shards with their index); download it whole",
+        first.display()
+    )
 }
 
 fn unet(tensors: Tensors) -> Tensors {
@@ -95,6 +120,7 @@ pub(super) fn vae(tensors: Tensors) -> Tensors {
 }
 
 fn text_encoder(tensors: Tensors) -> Tensors {
+    let tensors: Tensors = tensors.into_iter().map(|(name, tensor)| (names::with_text_model(&name), tensor)).collect();
     let layers = names::text_layers(|name| tensors.contains_key(name));
     renamed(tensors, names::text_encoder(layers))
 }

@@ -5,24 +5,31 @@
 
 mod archive;
 mod bytes;
+mod cache_folder;
 #[cfg(test)]
 mod damage_tests;
 mod declared;
 pub mod ema;
+mod float8;
 mod folder;
 pub mod hub;
+mod legacy;
 pub mod names;
 mod opcodes;
 mod other_models;
+mod part_files;
 mod pickle;
+mod rebuild;
 mod safetensors;
 mod sniff;
+mod state_dict;
 mod tensor;
 mod torch;
 #[cfg(test)]
 mod torch_tests;
 mod vae;
 pub mod weights;
+mod wrapped;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -36,6 +43,7 @@ use sha2::{Digest, Sha256};
 use crate::hexadecimal::hexadecimal;
 use bytes::Bytes;
 pub use declared::{Declared, MARKERS, Stated};
+use folder::Folder;
 pub use folder::weight_files;
 pub use tensor::Dtype;
 use tensor::Tensor;
@@ -67,10 +75,25 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Opens a `.ckpt` or `.safetensors` file or a diffusers folder.
+    ///
+    /// # Errors
+    /// When there is none at `path`, or it is of another model; the error names the file.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_parts(path, true)
+    }
+
+    /// Opens a checkpoint with the autoencoder of `vae`, which the checkpoint itself may lack.
+    ///
+    /// # Errors
+    /// As those of [`Self::open`] and [`Self::with_vae`].
+    pub fn open_with_vae(path: &Path, vae: &Path) -> Result<Self> {
+        Self::open_parts(path, false)?.with_vae(vae)
+    }
+
+    fn open_parts(path: &Path, needs_vae: bool) -> Result<Self> {
         if path.is_dir() {
-            let files = folder::files(path)?;
-            return Self::new(path, Layout::Diffusers, files.to_vec(), folder::read(&files)?);
+            let folder = Folder::find(path, needs_vae)?;
+            return Self::new(path, Layout::Diffusers, folder.files().collect(), folder.read()?);
         }
         let (layout, tensors) = Bytes::map(path).and_then(tensors).map_err(|e| about(path, e))?;
         Self::new(path, layout, vec![path.to_path_buf()], tensors)
@@ -79,9 +102,10 @@ impl Checkpoint {
     /// Opens a folder as transformers writes it, with `model.safetensors` or `pytorch_model.bin` for a model alone. The
     /// tensors keep the names they have there.
     pub fn open_alone(folder: &Path) -> Result<Self> {
-        let path = folder::lone_model(folder)?;
-        let (layout, tensors) = Bytes::map(&path).and_then(tensors).map_err(|e| about(&path, e))?;
-        Ok(Self { vae: None, layout, files: vec![path.clone()], declared: Declared::default(), tensors, path })
+        let part = folder::lone_model(folder)?;
+        let (layout, tensors) = (Layout::Diffusers, part.read()?);
+        let (files, declared) = (part.files().collect(), Declared::default());
+        Ok(Self { path: part.path(), vae: None, layout, files, declared, tensors })
     }
 
     /// Opens bytes that are a part of the program. path: what to call them.
@@ -91,8 +115,7 @@ impl Checkpoint {
     }
 
     fn new(path: &Path, layout: Layout, files: Vec<PathBuf>, tensors: Tensors) -> Result<Self> {
-        let renamed = |(name, tensor): (String, _)| (names::new_text_name(&name), tensor);
-        let tensors = tensors.into_iter().map(renamed).collect();
+        let tensors = wrapped::ldm_names(tensors);
         other_models::refuse(&tensors).map_err(|e| about(path, e))?;
         let declared = Declared::read(path, layout, &files, &tensors)?;
         Ok(Self { path: path.to_path_buf(), vae: None, layout, files, declared, tensors })
@@ -110,6 +133,14 @@ impl Checkpoint {
         self.tensors.extend(tensors);
         self.vae = Some(path.to_path_buf());
         Ok(self)
+    }
+
+    /// Checks that the networks of Stable Diffusion 1.x are there.
+    ///
+    /// # Errors
+    /// When one is missing, named in the error.
+    pub fn check_complete(&self) -> Result<()> {
+        other_models::check_complete(&self.tensors).map_err(|e| about(&self.path, e))
     }
 
     /// What was opened.
@@ -181,15 +212,7 @@ impl Checkpoint {
     /// The same on a device, where they become f32 if they are not: as few bytes go there as the file has.
     pub fn read_to(&self, name: &str, shape: &[usize], device: &Device) -> Result<candle_core::Tensor> {
         let tensor = self.tensor(name)?;
-        let dtype = match tensor.dtype {
-            Dtype::F16 => Some(DType::F16),
-            Dtype::BF16 => Some(DType::BF16),
-            Dtype::F32 => Some(DType::F32),
-            Dtype::F64 => Some(DType::F64),
-            _ => None,
-        };
-        let stored = dtype.zip(tensor.row_major());
-        let (dtype, bytes) = stored.with_context(|| self.no_numbers(name, tensor.dtype))?;
+        let (dtype, bytes) = tensor.to_raw().with_context(|| self.no_numbers(name, tensor.dtype))?;
         let stored = candle_core::Tensor::from_raw_buffer(&bytes, dtype, shape, device)?;
         Ok(stored.to_dtype(DType::F32)?)
     }
@@ -202,7 +225,7 @@ impl Checkpoint {
     }
 
     fn no_numbers(&self, name: &str, dtype: Dtype) -> String {
-        format!("'{}' holds '{name}' as {dtype:?}, not as floating point numbers", self.path_of(name).display())
+        format!("'{}' holds '{name}' as {dtype}, not as floating point numbers", self.path_of(name).display())
     }
 }
 

@@ -217,17 +217,20 @@ pub fn new_vae_name(name: &str) -> String {
     format!("{block}.{layer}.{kind}")
 }
 
-/// The name newer checkpoints give a tensor of the text encoder; with older transformers, `text_model.`
-/// is missing from it.
+/// The name that LDM's checkpoints have for a tensor of the text encoder, with `text_model.`: transformers before 4.0 and
+/// from 5.6 on leave that out.
 pub fn new_text_name(name: &str) -> String {
     const ROOT: &str = "cond_stage_model.transformer.";
-    let old = ["embeddings.", "encoder.", "final_layer_norm."];
     match name.strip_prefix(ROOT) {
-        Some(rest) if old.iter().any(|start| rest.starts_with(start)) => {
-            format!("{ROOT}text_model.{rest}")
-        }
-        _ => name.to_string(),
+        Some(rest) => format!("{ROOT}{}", with_text_model(rest)),
+        None => name.to_string(),
     }
+}
+
+/// A text encoder's name with `text_model.` before it, if it is that of a tensor which has this prefix elsewhere.
+pub fn with_text_model(name: &str) -> String {
+    let is_bare = ["embeddings.", "encoder.", "final_layer_norm."].iter().any(|start| name.starts_with(start));
+    if is_bare { format!("text_model.{name}") } else { name.to_string() }
 }
 
 /// The list as it is written: `ldm` names are without the model's prefix.

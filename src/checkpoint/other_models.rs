@@ -1,4 +1,4 @@
-//! Models that are no Stable Diffusion 1.x, known by their tensors.
+//! Models other than Stable Diffusion 1.x, recognized by their tensors.
 
 use anyhow::{Error, Result, anyhow};
 
@@ -6,6 +6,9 @@ use super::{Tensors, ema};
 
 /// What to say of a textual inversion, which torch files hold in a form of its own.
 pub(super) const TEXTUAL_INVERSION: &str = "a textual inversion (a word for a model, not a model)";
+
+/// What to say of a hypernetwork, which torch files hold in a form of its own.
+pub(super) const HYPERNETWORK: &str = "a hypernetwork (changes to a model, not a model)";
 
 /// What to say of a model whose UNet takes the guidance scale as an input.
 pub(super) const LATENT_CONSISTENCY: &str =
@@ -15,27 +18,50 @@ pub(super) const LATENT_CONSISTENCY: &str =
 const GUIDANCE_INPUT: [&str; 2] =
     ["model.diffusion_model.time_embed.cond_proj.weight", "time_embedding.cond_proj.weight"];
 
-/// Where the UNet's weights are, or their moving averages.
-const UNETS: [&str; 2] = ["model.diffusion_model.", ema::UNET];
+/// The networks of Stable Diffusion 1.x, and the beginnings of their tensors' names in LDM. The UNet may be there as moving
+/// averages only.
+const NETWORKS: [(&str, &[&str]); 3] = [
+    ("UNet", &["model.diffusion_model.", ema::UNET]),
+    ("text encoder", &["cond_stage_model.transformer."]),
+    ("VAE", &["first_stage_model.decoder."]),
+];
+
+/// Widths of the tokens of text encoders that embeddings are made for: Stable Diffusion 1.x, 2.x and XL.
+const TOKEN_WIDTHS: [usize; 3] = [768, 1024, 1280];
+/// Vectors that stand for one word, at most.
+const MAX_VECTORS: usize = 128;
+
+/// Positions that CLIP's text encoder has.
+const POSITIONS: usize = 77;
 
 type Rule = (&'static str, fn(&str) -> bool);
 
 /// A model is of a kind if any of its names is.
-const BY_NAME: [Rule; 9] = [
+const BY_NAME: [Rule; 12] = [
     ("a LoRA (changes to a model, not a model)", is_lora),
     ("a ControlNet", |name| starts(name, &["control_model.", "controlnet_cond_embedding."])),
+    ("an IP-Adapter", |name| starts(name, &["ip_adapter."])),
+    ("a safety checker", |name| name == "concept_embeds"),
     ("a Stable Diffusion XL model", |name| starts(name, &["conditioner.embedders."])),
     ("a Stable Diffusion 2.x model", |name| starts(name, &["cond_stage_model.model."])),
     ("a Stable Diffusion 3 model", |name| starts(name, &["model.diffusion_model.joint_blocks."])),
     ("a Flux model", |name| starts(name, &["model.diffusion_model.double_blocks.", "double_blocks."])),
     (TEXTUAL_INVERSION, |name| name == "emb_params"),
     ("a UNet alone", |name| starts(name, &["down_blocks.", "input_blocks."])),
-    ("a text encoder alone", |name| starts(name, &["text_model."])),
+    ("a text encoder alone", |name| starts(name, &["text_model.", "embeddings.token_embedding.", "encoder.layers."])),
+    ("a VAE alone", |name| name.ends_with("decoder.conv_in.weight") || starts(name, &["encoder.", "decoder."])),
 ];
 
+/// Marks of LoRA in its many forms: trained by kohya's scripts, diffusers (older and newer), PEFT or LyCORIS.
 fn is_lora(name: &str) -> bool {
-    let marks = [".lora_up.", ".lora_down.", ".lora_A", ".lora_B", ".lora.up.", ".lora.down."];
-    starts(name, &["lora_unet_", "lora_te"]) || marks.iter().any(|mark| name.contains(mark))
+    let marks = ["lora_up.", "lora_down.", "lora.up.", "lora.down.", "lora_linear_layer.", "lora_A", "lora_B"];
+    let lycoris = [".hada_w", ".lokr_w", ".oft_", ".dora_scale"];
+    starts(name, &["lora_unet_", "lora_te", "lycoris_"]) || marks.iter().chain(&lycoris).any(|mark| name.contains(mark))
+}
+
+/// Whether the name of any tensor begins with one of `roots`.
+fn has(tensors: &Tensors, roots: &[&str]) -> bool {
+    tensors.keys().any(|name| starts(name, roots))
 }
 
 fn starts(name: &str, with: &[&str]) -> bool {
@@ -66,30 +92,65 @@ pub(super) fn refusal(what: &str) -> Error {
 
 /// Whether the three networks of Stable Diffusion 1.x are there, whatever is there beside them.
 fn is_whole(tensors: &Tensors) -> bool {
-    let networks = [&UNETS[..], &["cond_stage_model.transformer."], &["first_stage_model.decoder."]];
-    networks.iter().all(|network| tensors.keys().any(|name| starts(name, network)))
+    NETWORKS.iter().all(|(_, roots)| has(tensors, roots))
 }
 
 fn by_name(tensors: &Tensors) -> Option<&'static str> {
+    let [unet, text_encoder, vae] = NETWORKS.map(|(_, roots)| has(tensors, roots));
     let kind = BY_NAME.iter().find(|(_, matches)| tensors.keys().any(|name| matches(name)));
     match kind {
+        // A part of more, not alone.
+        Some(("a VAE alone", _)) if unet || text_encoder => None,
         Some((what, _)) => Some(what),
-        None if is_vae(tensors) => Some("a VAE alone"),
-        None => None,
+        None if is_embedding(tensors) => Some(TEXTUAL_INVERSION),
+        None => match [unet, text_encoder, vae] {
+            [true, false, false] => Some("a UNet alone"),
+            [false, true, false] => Some("a text encoder alone"),
+            [false, false, true] => Some("a VAE alone"),
+            _ => None,
+        },
     }
 }
 
-fn is_vae(tensors: &Tensors) -> bool {
-    let parts = ["encoder.", "decoder.", "first_stage_model."];
-    tensors.keys().any(|name| starts(name, &parts)) && !tensors.keys().any(|name| starts(name, &UNETS))
+/// Whether all there is are vectors as wide as a token, a few of each: what diffusers saves of new words, under their names.
+fn is_embedding(tensors: &Tensors) -> bool {
+    let is_token = |shape: &[usize]| match shape {
+        [width] | [0..=MAX_VECTORS, width] => TOKEN_WIDTHS.contains(width),
+        _ => false,
+    };
+    !tensors.is_empty() && tensors.values().all(|tensor| is_token(&tensor.view.shape))
+}
+
+/// An error if one of Stable Diffusion's networks is not among the tensors.
+pub(super) fn check_complete(tensors: &Tensors) -> Result<()> {
+    let is_missing = |(_, roots): &&(&str, &[&str])| !has(tensors, roots);
+    let missing: Vec<&str> = NETWORKS.iter().filter(is_missing).map(|(network, _)| *network).collect();
+    match missing[..] {
+        [] => Ok(()),
+        ["VAE"] => Err(anyhow!("has no VAE; name one with --vae")),
+        [one] => Err(anyhow!("has no {one}; a full Stable Diffusion 1.x checkpoint is needed")),
+        [one, other] => Err(anyhow!("has no {one} and no {other}; a full Stable Diffusion 1.x checkpoint is needed")),
+        _ => Err(anyhow!(
+            "holds tensors, but no UNet, text encoder or VAE of Stable Diffusion; a full Stable Diffusion 1.x checkpoint is \
+             needed"
+        )),
+    }
 }
 
 fn by_shape(tensors: &Tensors) -> Option<&'static str> {
-    let width = |name: &str| tensors.get(name).and_then(|tensor| tensor.view.shape.get(1)).copied();
-    let embedding = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight";
-    // Latents, and the mask and latents of the picture to fill.
-    if width("model.diffusion_model.input_blocks.0.0.weight") == Some(9) {
-        return Some("an inpainting model");
+    const TEXT: &str = "cond_stage_model.transformer.text_model.embeddings";
+    let size = |name: &str, of: usize| tensors.get(name).and_then(|tensor| tensor.view.shape.get(of)).copied();
+    if size(&format!("{TEXT}.token_embedding.weight"), 1) == Some(1024) {
+        return Some("a Stable Diffusion 2.x model");
     }
-    (width(embedding) == Some(1024)).then_some("a Stable Diffusion 2.x model")
+    if size(&format!("{TEXT}.position_embedding.weight"), 0).is_some_and(|positions| positions > POSITIONS) {
+        return Some("a model with a text encoder for long prompts (Long-CLIP)");
+    }
+    match size("model.diffusion_model.input_blocks.0.0.weight", 1) {
+        // Latents, and the mask and latents of the picture to fill.
+        Some(9) => Some("an inpainting model"),
+        // Latents, and those of the picture to change.
+        Some(8) => Some("an InstructPix2Pix model"),
+        _ => None,
+    }
 }

@@ -1,7 +1,7 @@
 //! Python's pickle machine, with everything that could run code left out.
 //!
 //! A pickle is a program for a stack machine. This one builds plain values only: a class or function stays a name,
-//! a call stays a note of what would be called with what. Values are small copies; what they contain lies in one
+//! a call stays a note of what would be called with what, and of the entries that would be set on its result. Values are small copies; what they contain lies in one
 //! flat list and is shared by index, so deep nesting, self-reference and repeated references cost nothing, also
 //! when dropped.
 
@@ -23,7 +23,7 @@ pub enum Value<'a> {
     Dict(Items),
     /// The module and name of a class or function.
     Global(&'a str, &'a str),
-    /// A call that was not made: the function, and its arguments.
+    /// A call that was not made: the function, its arguments, and then keys and values set on the result.
     Call(Items),
     /// What only the pickle's writer can resolve: torch's storages.
     Persistent(Items),
@@ -38,6 +38,10 @@ pub struct Items(usize);
 /// What a pickle unpickles to.
 pub struct Pickle<'a> {
     pub root: Value<'a>,
+    /// The number of bytes up to the pickle's end; files may go on behind it.
+    pub length: usize,
+    /// What every [`Value::Persistent`] contains.
+    pub persistent: Vec<Items>,
     objects: Vec<Vec<Value<'a>>>,
 }
 
@@ -49,7 +53,8 @@ impl<'a> Pickle<'a> {
             let at = machine.code.at;
             let result = machine.step().map_err(|e| anyhow!("{e} at byte {at} of its pickle"))?;
             if let Some(root) = result {
-                return Ok(Self { root, objects: machine.objects });
+                let Machine { code, persistent, objects, .. } = machine;
+                return Ok(Self { root, length: code.at, persistent, objects });
             }
         }
     }
@@ -58,12 +63,22 @@ impl<'a> Pickle<'a> {
         &self.objects[items.0]
     }
 
-    /// Keys and values, if it is a dictionary.
+    /// The keys and values of a dictionary, or of an object that was filled like one (a `defaultdict`, say).
     pub fn entries(&self, dict: Value<'a>) -> Option<&[[Value<'a>; 2]]> {
         match dict {
             Value::Dict(items) => Some(self.items(items).as_chunks().0),
+            Value::Call(items) => match self.items(items) {
+                [_, _, set @ ..] if !set.is_empty() => Some(set.as_chunks().0),
+                _ => None,
+            },
             _ => None,
         }
+    }
+
+    /// The function and the arguments of a call.
+    pub fn call(&self, value: Value<'a>) -> Option<[Value<'a>; 2]> {
+        let Value::Call(items) = value else { return None };
+        self.items(items).first_chunk().copied()
     }
 }
 
@@ -73,13 +88,14 @@ struct Machine<'a> {
     /// Heights of the stack where groups of values begin.
     marks: Vec<usize>,
     memo: HashMap<u64, Value<'a>>,
+    persistent: Vec<Items>,
     objects: Vec<Vec<Value<'a>>>,
 }
 
 impl<'a> Machine<'a> {
     fn new(bytes: &'a [u8]) -> Self {
         let code = Code { bytes, at: 0 };
-        Self { code, stack: vec![], marks: vec![], memo: HashMap::new(), objects: vec![] }
+        Self { code, stack: vec![], marks: vec![], memo: HashMap::new(), persistent: vec![], objects: vec![] }
     }
 
     /// Runs one instruction; the last one gives the result.
@@ -126,7 +142,8 @@ impl<'a> Machine<'a> {
             op::LIST | op::FROZENSET => Ok(Value::List(self.group()?)),
             op::DICT => Ok(Value::Dict(self.group()?)),
             op::REDUCE => self.call(),
-            op::NEWOBJ => self.last(2).map(|_| Value::Opaque),
+            // A class is called like a function.
+            op::NEWOBJ => self.last(2).map(Value::Call),
             op::NEWOBJ_EX => self.last(3).map(|_| Value::Opaque),
             op::OBJ => self.group().map(|_| Value::Opaque),
             op::INST => self.instance(),
@@ -240,7 +257,7 @@ impl<'a> Machine<'a> {
 
     fn extend_dict(&mut self, values: &[Value<'a>]) -> Result<()> {
         ensure!(values.len().is_multiple_of(2), "a key without a value");
-        if let Value::Dict(items) = self.top()? {
+        if let Value::Dict(items) | Value::Call(items) = self.top()? {
             self.objects[items.0].extend(values);
         }
         Ok(())
@@ -274,7 +291,10 @@ impl<'a> Machine<'a> {
 
     fn persistent(&mut self) -> Result<Value<'a>> {
         match self.pop()? {
-            Value::Tuple(items) => Ok(Value::Persistent(items)),
+            Value::Tuple(items) => {
+                self.persistent.push(items);
+                Ok(Value::Persistent(items))
+            }
             _ => Ok(Value::Opaque),
         }
     }
@@ -283,7 +303,9 @@ impl<'a> Machine<'a> {
 /// The value that an instruction holds in itself.
 fn literal<'a>(code: &mut Code<'a>, op: u8) -> Result<Value<'a>> {
     match op {
-        op::NONE | op::NEWTRUE | op::NEWFALSE => Ok(Value::Opaque),
+        op::NONE => Ok(Value::Opaque),
+        op::NEWFALSE => Ok(Value::Int(0)),
+        op::NEWTRUE => Ok(Value::Int(1)),
         op::BININT1 => Ok(Value::Int(code.number(1)? as i64)),
         op::BININT2 => Ok(Value::Int(code.number(2)? as i64)),
         op::BININT => Ok(Value::Int((code.number(4)? as i32).into())),

@@ -52,6 +52,8 @@ fn parts(file: &[u8]) -> Result<(Range<usize>, Range<usize>)> {
 
 fn dtype(stored: StoredDtype) -> Dtype {
     match stored {
+        StoredDtype::F8_E4M3 => Dtype::F8E4M3,
+        StoredDtype::F8_E5M2 => Dtype::F8E5M2,
         StoredDtype::F16 => Dtype::F16,
         StoredDtype::BF16 => Dtype::BF16,
         StoredDtype::F32 => Dtype::F32,

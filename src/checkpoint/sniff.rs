@@ -2,15 +2,18 @@
 
 use anyhow::{Result, bail};
 
-use super::Layout;
+use super::{Layout, legacy};
 
-/// torch's magic number, as the pickle that older versions began a file with.
-const OLD_TORCH: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
+
+/// Whether a file is a zip archive, as torch's are since version 1.6.
+pub(super) fn is_zip(file: &[u8]) -> bool {
+    file.starts_with(b"PK\x03\x04")
+}
 
 /// Of one file.
 pub(super) fn layout(file: &[u8]) -> Result<Layout> {
-    if file.starts_with(b"PK\x03\x04") {
+    if is_zip(file) || legacy::is_legacy(file) {
         return Ok(Layout::Torch);
     }
     if is_safetensors(file) {
@@ -23,9 +26,9 @@ pub(super) fn layout(file: &[u8]) -> Result<Layout> {
     if is_web_page(file) {
         bail!("is a web page, not a checkpoint; the download went to a login or error page, so download it again");
     }
-    if file.starts_with(OLD_TORCH) || is_tar(file) {
+    if is_tar(file) {
         bail!(
-            "was written by a torch older than 1.6; load and save it in a newer torch, or convert it to .safetensors"
+            "is a tar archive, not a checkpoint; unpack it, or if torch wrote it before 2017, save it with a newer one"
         );
     }
     bail!("is {}, not a checkpoint; give a .ckpt or .safetensors file or a diffusers folder", other(file));

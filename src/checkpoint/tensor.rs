@@ -1,18 +1,25 @@
 //! A tensor that lies in a checkpoint's bytes.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use candle_core::DType;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
 use super::bytes::Bytes;
+use super::float8;
 
 /// The type of a tensor's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
+    /// 8-bit floating point with 4 bits of exponent and no infinities
+    F8E4M3,
+    /// 8-bit floating point with 5 bits of exponent: the upper half of an `F16`
+    F8E5M2,
     /// half precision
     F16,
     /// bfloat16: the upper half of an f32
@@ -37,11 +44,25 @@ pub enum Dtype {
     Other,
 }
 
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Dtype::Other => f.write_str("numbers of an unsupported type"),
+            known => write!(f, "{known:?}"),
+        }
+    }
+}
+
 impl Dtype {
+    /// Whether the numbers are floating point numbers, which weights are.
+    pub fn is_float(self) -> bool {
+        converter(self).is_some()
+    }
+
     /// Bytes a number takes; unknown for `Other`.
     pub(super) fn size(self) -> Option<usize> {
         match self {
-            Dtype::I8 | Dtype::U8 | Dtype::Bool => Some(1),
+            Dtype::F8E4M3 | Dtype::F8E5M2 | Dtype::I8 | Dtype::U8 | Dtype::Bool => Some(1),
             Dtype::F16 | Dtype::BF16 | Dtype::I16 => Some(2),
             Dtype::F32 | Dtype::I32 => Some(4),
             Dtype::F64 | Dtype::I64 => Some(8),
@@ -131,8 +152,28 @@ impl Tensor {
         Some(numbers)
     }
 
+    /// The numbers in row-major order as a device takes them: candle's type and bytes. 8-bit numbers become f16, which
+    /// holds every one of them exactly. None if they are not floating point numbers.
+    pub fn to_raw(&self) -> Option<(DType, Cow<'_, [u8]>)> {
+        let dtype = match self.dtype {
+            Dtype::F8E4M3 | Dtype::F8E5M2 | Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            Dtype::F32 => DType::F32,
+            Dtype::F64 => DType::F64,
+            _ => return None,
+        };
+        let bytes = self.row_major()?;
+        let widened = |number: fn(u8) -> f16| bytes.iter().flat_map(|&byte| number(byte).to_le_bytes()).collect();
+        let bytes = match self.dtype {
+            Dtype::F8E4M3 => Cow::Owned(widened(|byte| f16::from_f32(float8::e4m3(byte)))),
+            Dtype::F8E5M2 => Cow::Owned(widened(float8::e5m2)),
+            _ => bytes,
+        };
+        Some((dtype, bytes))
+    }
+
     /// The bytes of its numbers in row-major order; none if they are of no type that is known.
-    pub fn row_major(&self) -> Option<Cow<'_, [u8]>> {
+    fn row_major(&self) -> Option<Cow<'_, [u8]>> {
         let size = self.dtype.size()?;
         let storage = &self.file[self.storage.clone()];
         Some(if self.count == 0 {
@@ -167,6 +208,8 @@ type Convert = fn(&[u8], &mut [f32]);
 
 fn converter(dtype: Dtype) -> Option<Convert> {
     match dtype {
+        Dtype::F8E4M3 => Some(|bytes, out| each(bytes, out, |[byte]| float8::e4m3(byte))),
+        Dtype::F8E5M2 => Some(|bytes, out| each(bytes, out, |[byte]| float8::e5m2(byte).to_f32())),
         Dtype::F16 => Some(from_f16),
         Dtype::BF16 => Some(|bytes, out| each(bytes, out, |b| half::bf16::from_le_bytes(b).to_f32())),
         Dtype::F32 => Some(|bytes, out| each(bytes, out, f32::from_le_bytes)),

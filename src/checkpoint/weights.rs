@@ -3,6 +3,7 @@
 use super::{Checkpoint, Dtype};
 use crate::config::TIMESTEPS;
 use crate::diffusion::schedule::Schedule;
+use crate::model::TEXT;
 use anyhow::{Result, bail};
 use candle_core::{DType, Device, Error, Shape, Tensor};
 use candle_nn::VarBuilder;
@@ -34,8 +35,9 @@ pub fn load<T>(
         let path = checkpoint.path_of(&first.name).display();
         let clauses: Vec<&str> = unfit.iter().map(|misfit| &misfit.clause[..]).collect();
         bail!(
-            "'{path}' does not fit the model's config: {}{more}; give the config that belongs to it",
-            clauses.join(", ")
+            "'{path}' does not fit the model's config: {}{more}; {}",
+            clauses.join(", "),
+            remedy(checkpoint, unfit.iter().map(|misfit| &*misfit.name))
         );
     }
     Ok(network?)
@@ -65,6 +67,24 @@ pub fn misfit(checkpoint: &Checkpoint, name: &str, shape: &[usize]) -> Option<St
     // 1×1 convolutions are linear layers to some writers.
     let is_fit = without_ones(found) == without_ones(shape);
     (!is_fit).then(|| format!("'{name}' is {}, not {}", product(found), product(shape)))
+}
+
+/// What may help when these tensors do not fit: another config, or another file if no config could.
+pub fn remedy<'a>(checkpoint: &Checkpoint, mut unfit: impl Iterator<Item = &'a str>) -> &'static str {
+    if unfit.any(|name| may_be_configured(checkpoint, name)) {
+        "give the config that belongs to it"
+    } else {
+        "the file is incomplete or damaged; download it again"
+    }
+}
+
+/// Whether the shape of a tensor, or whether there is one, depends on the config. It does not in a text encoder, whose
+/// shape is read off the checkpoint, nor in a layer of which the checkpoint has another tensor.
+fn may_be_configured(checkpoint: &Checkpoint, name: &str) -> bool {
+    let layer = name.rsplit_once('.').map_or("", |(layer, _)| layer);
+    let is_in_layer = |other: &str| other.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.'));
+    let is_lost = !checkpoint.contains(name) && checkpoint.names().any(is_in_layer);
+    !name.starts_with(TEXT) && !is_lost
 }
 
 /// What is wrong with tensors asked for so far.

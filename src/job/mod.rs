@@ -150,10 +150,10 @@ impl Job {
         let config = files.model_config()?;
         check_channels(args, &config)?;
         if let Ckpt::At(place) = &files.ckpt {
-            place.check_model("--ckpt")?;
+            place.check_checkpoint()?;
         }
         let vae = args.vae.as_deref().map(Place::named);
-        vae.iter().try_for_each(|vae| vae.check_model("--vae"))?;
+        vae.iter().try_for_each(Place::check_vae)?;
         let safety_ckpt = args.safety_ckpt.as_deref().map(Place::named);
         if let Some(place) = &safety_ckpt {
             ensure!(

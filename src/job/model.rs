@@ -1,11 +1,13 @@
 //! Which model draws.
 
+mod address;
+
 use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::hub::{Hub, Repo, Report};
 use crate::config::ModelConfig;
 use crate::demo;
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow, bail};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -88,14 +90,21 @@ impl Ckpt {
         }
     }
 
-    /// Opens it, after fetching it where it must be. half: half precision is enough.
+    /// Opens the checkpoint, with the autoencoder of `vae` if there is one; `path` gives the path of a place.
     ///
     /// # Errors
-    /// When there is no such checkpoint, or it is not one of Stable Diffusion 1.x; `Interrupted` after Ctrl-C.
-    pub fn open(&self, half: bool, report: Report) -> Result<Checkpoint> {
-        match self {
-            Ckpt::Demo => demo::checkpoint(),
-            Ckpt::At(place) => Checkpoint::open(&place.path(half, report)?),
+    /// Those of `path`, and when there is no such checkpoint or it is not one of Stable Diffusion 1.x.
+    pub fn open(&self, vae: Option<&Place>, mut path: impl FnMut(&Place) -> Result<PathBuf>) -> Result<Checkpoint> {
+        let ckpt = match self {
+            Ckpt::Demo => None,
+            Ckpt::At(place) => Some(path(place)?),
+        };
+        let vae = vae.map(path).transpose()?;
+        match (ckpt, vae) {
+            (None, None) => demo::checkpoint(),
+            (None, Some(vae)) => demo::checkpoint()?.with_vae(&vae),
+            (Some(ckpt), None) => Checkpoint::open(&ckpt),
+            (Some(ckpt), Some(vae)) => Checkpoint::open_with_vae(&ckpt, &vae),
         }
     }
 }
@@ -133,15 +142,40 @@ impl Place {
         }
     }
 
+    /// Checks that there may be a checkpoint, as `--ckpt` needs one.
+    ///
     /// # Errors
-    /// When there is certainly no model. flag: what named it.
-    pub fn check_model(&self, flag: &str) -> Result<()> {
-        ensure!(
-            self.may_exist(),
-            "checkpoint '{self}' is not there; give a Stable Diffusion 1.x model with {flag} FILE (a .ckpt or \
-             .safetensors file or a diffusers folder), or put one at this path"
-        );
-        Ok(())
+    /// When there certainly is none, with what to give instead.
+    pub fn check_checkpoint(&self) -> Result<()> {
+        self.check(
+            "checkpoint",
+            "give a Stable Diffusion 1.x model with --ckpt FILE (a .ckpt or .safetensors file or a diffusers folder), or \
+             put one at this path",
+        )
+    }
+
+    /// Checks that there may be an autoencoder, as `--vae` needs one.
+    ///
+    /// # Errors
+    /// When there certainly is none, with what to give instead.
+    pub fn check_vae(&self) -> Result<()> {
+        self.check(
+            "VAE",
+            "give one with --vae FILE (a .vae.pt, .ckpt or .safetensors file of a VAE or of a model with one, or a \
+             diffusers folder)",
+        )
+    }
+
+    fn check(&self, what: &str, remedy: &str) -> Result<()> {
+        if self.may_exist() {
+            return Ok(());
+        }
+        if let Place::Path(path) = self
+            && let Some(hint) = address::hint(path)
+        {
+            bail!("{what} '{self}' is a web address, not a path; {hint}");
+        }
+        bail!("{what} '{self}' is not there; {remedy}")
     }
 
     /// Where it is, or is after it was fetched. half: half precision is enough.

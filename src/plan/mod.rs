@@ -12,13 +12,13 @@ mod words;
 mod work;
 
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::weights::remedy;
 use crate::conventions::Conventions;
-use crate::demo;
 use crate::device::Precision;
-use crate::job::{Ckpt, Job};
+use crate::job::Job;
 use crate::model;
 use crate::txt2img::look;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use estimate::Estimate;
 use std::fmt::{self, Display};
 
@@ -27,7 +27,8 @@ pub use inventory::inventory;
 /// A run, foretold.
 pub struct Plan {
     rows: Vec<Row>,
-    fits: bool,
+    /// What may help if the checkpoint does not fit the config.
+    remedy: Option<&'static str>,
 }
 
 /// One line of a plan.
@@ -59,31 +60,37 @@ pub fn plan(job: &Job) -> Result<Plan> {
     let estimate = Estimate::new(job, text, &prompts, &folder, &finished)?;
     let mut rows = weights::rows(job, &checkpoint, &inventory)?;
     rows.extend(conventions::rows(&conventions));
+    let remedy = (!misfits.is_empty()).then(|| remedy(&checkpoint, misfits.iter().map(|(name, _)| *name)));
+    let misfits: Vec<String> = misfits.into_iter().map(|(_, clause)| clause).collect();
     rows.extend(listed("does not fit", &misfits));
     rows.extend(steps::rows(job));
     rows.extend(prompts.rows());
     rows.extend(files::rows(job, &folder, &finished));
     rows.extend(estimate.rows());
-    Ok(Plan { rows, fits: misfits.is_empty() })
+    Ok(Plan { rows, remedy })
 }
 
 /// What is here; a dry run fetches nothing.
 fn checkpoint(job: &Job) -> Result<Checkpoint> {
     let half = job.precision == Precision::Autocast;
-    let checkpoint = match &job.ckpt {
-        Ckpt::At(place) => Checkpoint::open(&place.path_here(half)?)?,
-        Ckpt::Demo => demo::checkpoint()?,
-    };
-    match &job.vae {
-        Some(vae) => checkpoint.with_vae(&vae.path_here(half)?),
-        None => Ok(checkpoint),
-    }
+    job.ckpt.open(job.vae.as_ref(), |place| place.path_here(half))
 }
 
 impl Plan {
-    /// Whether the checkpoint has all that the model needs.
+    /// Whether the checkpoint has everything the model needs.
     pub fn fits(&self) -> bool {
-        self.fits
+        self.remedy.is_none()
+    }
+
+    /// Checks that the checkpoint has everything the model needs.
+    ///
+    /// # Errors
+    /// When tensors are missing or of another shape, with what may help.
+    pub fn check_fit(&self) -> Result<()> {
+        match self.remedy {
+            Some(remedy) => bail!("the checkpoint does not fit the model's config; {remedy}"),
+            None => Ok(()),
+        }
     }
 
     /// What it says of something, a value for each of its lines.

@@ -19,17 +19,17 @@ type Inventory = [(String, Vec<usize>)];
 /// Groups of tensors that are not read: so many are named.
 const MOST_GROUPS: usize = 6;
 
-/// What does not fit, a clause each.
-pub fn misfits(checkpoint: &Checkpoint, inventory: &Inventory) -> Vec<String> {
-    let clause = |(name, shape): &(String, Vec<usize>)| {
-        misfit(checkpoint, name, shape).or_else(|| no_numbers(name, checkpoint.dtype(name)?))
+/// The tensors that do not fit, and a clause about each.
+pub fn misfits<'a>(checkpoint: &Checkpoint, inventory: &'a Inventory) -> Vec<(&'a str, String)> {
+    let clause = |(name, shape): &'a (String, Vec<usize>)| {
+        let clause = misfit(checkpoint, name, shape).or_else(|| no_numbers(name, checkpoint.dtype(name)?));
+        Some((&**name, clause?))
     };
     inventory.iter().filter_map(clause).collect()
 }
 
 fn no_numbers(name: &str, dtype: Dtype) -> Option<String> {
-    let is_float = matches!(dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64);
-    (!is_float).then(|| format!("'{name}' is stored as {dtype:?}, not as floating point numbers"))
+    (!dtype.is_float()).then(|| format!("'{name}' is stored as {dtype}, not as floating point numbers"))
 }
 
 /// Which model it is, and what is in it.

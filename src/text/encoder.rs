@@ -19,13 +19,16 @@ pub struct TextConfig {
     pub width: usize,
     /// Width inside a layer's feed-forward part.
     pub intermediate: usize,
-    /// How many layers.
+    /// The number of layers.
     pub layers: usize,
+    /// The number of rows in the table of tokens: those of CLIP's vocabulary, and any that training added, which no prompt
+    /// asks for.
+    pub vocabulary: usize,
 }
 
 impl TextConfig {
-    /// Ids CLIP knows.
-    pub(super) const VOCABULARY: usize = 49408;
+    /// The number of tokens in CLIP's vocabulary.
+    pub const VOCABULARY: usize = 49408;
 
     /// CLIP's heads are 64 wide.
     fn heads(&self) -> usize {
@@ -56,13 +59,19 @@ impl TextConfig {
         let layers = (0..).take_while(|i| shape(&format!("encoder.layers.{i}.mlp.fc1.weight")).is_some()).count();
         let width = last("embeddings.token_embedding.weight", 1).unwrap_or(context_dim);
         let intermediate = last("encoder.layers.0.mlp.fc1.weight", 0).unwrap_or(4 * width);
-        let config = Self { width, intermediate, layers };
+        let vocabulary = last("embeddings.token_embedding.weight", 0).unwrap_or(Self::VOCABULARY);
+        let config = Self { width, intermediate, layers, vocabulary };
         ensure!(
             width == context_dim,
             "the text encoder gives tokens of width {width}, the config's UNet takes {context_dim}"
         );
         ensure!(width % config.heads() == 0, "a text encoder of width {width} is not CLIP's");
-        ensure!(layers > 0, "there is no text encoder");
+        ensure!(layers > 0, "the text encoder has no layers");
+        ensure!(
+            vocabulary >= Self::VOCABULARY,
+            "the text encoder has {vocabulary} tokens, not the {} of CLIP's vocabulary; give a checkpoint with all of them",
+            Self::VOCABULARY
+        );
         Ok(config)
     }
 }
@@ -71,7 +80,7 @@ impl TextEncoder {
     /// Reads the weights below `vb`, which stands at `text_model`.
     pub fn new(config: TextConfig, vb: VarBuilder) -> candle_core::Result<Self> {
         let clip = ClipTextConfig {
-            vocab_size: TextConfig::VOCABULARY,
+            vocab_size: config.vocabulary,
             embed_dim: config.width,
             activation: Activation::QuickGelu,
             intermediate_size: config.intermediate,

@@ -8,7 +8,7 @@ use crate::ops::layer::{Layer, Op};
 pub fn layers(config: TextConfig, chunks: usize) -> Vec<Layer> {
     let (c, rows) = (config.width, chunks * Tokens::LENGTH);
     let mut layers = vec![
-        Layer::new("embeddings.token_embedding", Op::Table { n: TextConfig::VOCABULARY, c }, rows),
+        Layer::new("embeddings.token_embedding", Op::Table { n: config.vocabulary, c }, rows),
         Layer::new("embeddings.position_embedding", Op::Table { n: Tokens::LENGTH, c }, rows),
     ];
     for i in 0..config.layers {

@@ -229,11 +229,7 @@ fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
     let half = job.precision == Precision::Autocast;
     let mut downloads = progress.downloads();
     let mut report = |at: &Download| downloads.show(&at.file, at.done, at.size);
-    let checkpoint = job.ckpt.open(half, &mut report)?;
-    match &job.vae {
-        Some(vae) => checkpoint.with_vae(&vae.path(half, &mut report)?),
-        None => Ok(checkpoint),
-    }
+    job.ckpt.open(job.vae.as_ref(), |place| place.path(half, &mut report))
 }
 
 fn load(checkpoint: &Checkpoint, job: &Job, unit: &Unit, dtype: DType, progress: &Progress) -> Result<Model> {

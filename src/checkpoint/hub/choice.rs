@@ -1,17 +1,18 @@
 //! Which of a repository's files to take when none is named.
 
 use crate::checkpoint::declared::CONFIGS;
-use crate::checkpoint::folder::{FileNames, MODEL, TEXT_MODEL};
+use crate::checkpoint::part_files::{DIFFUSERS, Stems, TRANSFORMERS};
 
 /// The parts of a diffusers model that draw.
-const PARTS: [(&str, FileNames); 3] = [("unet", MODEL), ("vae", MODEL), ("text_encoder", TEXT_MODEL)];
+const PARTS: [(&str, Stems); 3] = [("unet/", DIFFUSERS), ("vae/", DIFFUSERS), ("text_encoder/", TRANSFORMERS)];
 
 /// What to take.
 #[derive(Debug, PartialEq)]
 pub(super) enum Choice {
     /// One file with all of a model.
     File(String),
-    /// A diffusers model: a file of each part, and the small ones that say how to draw with them.
+    /// A diffusers model: the files of each part, one or shards with their index, and the configs that say how to draw
+    /// with them.
     Parts(Vec<String>),
 }
 
@@ -38,21 +39,19 @@ pub(super) fn choose(files: &[String], half: bool) -> Option<Choice> {
 }
 
 fn parts(files: &[String], half: bool) -> Option<Vec<String>> {
-    let has = |file: &String| files.contains(file);
-    let part = |(part, mut names): (&str, FileNames)| {
-        if half {
-            names.sort_by_key(|name| (!is_safe(name), !is_half(name)));
-        }
-        names.iter().map(|name| format!("{part}/{name}")).find(has)
+    let part = |(part, stems): (&'static str, Stems)| {
+        let names: Vec<&str> = files.iter().filter_map(|file| file.strip_prefix(part)).collect();
+        let names = stems.choose(&names, half)?.into_iter();
+        Some(names.map(move |name| format!("{part}{name}")))
     };
-    let mut parts: Vec<String> = PARTS.into_iter().map(part).collect::<Option<_>>()?;
-    parts.extend(CONFIGS.map(String::from).into_iter().filter(has));
-    Some(parts)
+    let parts: Option<Vec<_>> = PARTS.into_iter().map(part).collect();
+    let configs = CONFIGS.map(String::from).into_iter().filter(|name| files.contains(name));
+    Some(parts?.into_iter().flatten().chain(configs).collect())
 }
 
 /// Whether a file may be a whole model; those of a diffusers model's parts, wherever they are, are not.
 pub(super) fn is_checkpoint(file: &str) -> bool {
-    let is_part = MODEL.iter().chain(&TEXT_MODEL).any(|name| *name == file);
+    let is_part = [DIFFUSERS, TRANSFORMERS].iter().any(|stems| stems.is_part(file));
     !file.contains('/') && (is_safe(file) || file.ends_with(".ckpt")) && !is_part
 }
 

@@ -90,7 +90,7 @@ fn stable_diffusion_1_5_is_the_inventory_tensor_by_tensor() {
     let rows = table.lines().map(|line| line.split('\t').collect::<Vec<_>>()).filter(|row| is_read(row[0]));
     let shape = |text: &str| text.split([',', 'x', ' ']).map(|size| size.parse().unwrap()).collect();
     let expected: Shapes = rows.map(|row| (row[0].to_owned(), shape(row[1]))).collect();
-    let text = TextConfig { width: 768, intermediate: 3072, layers: 12 };
+    let text = TextConfig { width: 768, intermediate: 3072, layers: 12, vocabulary: TextConfig::VOCABULARY };
     let inventory: Shapes = inventory(&ModelConfig::v1(), text).into_iter().collect();
     assert_eq!(inventory, expected);
 }

@@ -1,0 +1,31 @@
+//! Folders of a Hugging Face hub's cache, `models--OWNER--NAME`, which are not models themselves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Returns what to give instead, if a folder is that of a repository in the cache.
+pub(super) fn hint(folder: &Path) -> Option<String> {
+    let snapshots = folder.join("snapshots");
+    if !snapshots.is_dir() {
+        return None;
+    }
+    let entries = fs::read_dir(&snapshots).into_iter().flatten().flatten();
+    let mut commits: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    commits.sort();
+    let inner = match &commits[..] {
+        [commit] => format!("give '{}'", commit.display()),
+        _ => format!("give a folder in '{}'", snapshots.display()),
+    };
+    Some(match repository(folder) {
+        Some(repository) => format!("{inner}, or {repository}"),
+        None => inner,
+    })
+}
+
+/// The repository's name on the hub.
+fn repository(folder: &Path) -> Option<String> {
+    // Absolute, as `.` has no name.
+    let folder = fs::canonicalize(folder).ok()?;
+    let (owner, name) = folder.file_name()?.to_str()?.strip_prefix("models--")?.split_once("--")?;
+    Some(format!("{owner}/{name}"))
+}
