@@ -1,6 +1,7 @@
 //! From a prompt to pixels: configs, text, samplers, networks, kernels, and the original's own runs.
 
 mod config;
+mod conventions;
 mod cuda_emulation;
 mod demo;
 mod models;

@@ -1,12 +1,12 @@
 //! What the UNet predicts.
 
-use super::support::{assert_close, channels_last, device, nano_config, tensors};
 use super::{Model, changed_config, marked, weights};
+use crate::support::{assert_close, channels_last, device, nano_config, sample, tensors};
 use candle_core::{DType, Device, Tensor};
 use txt2img::by_name::ByName;
 use txt2img::checkpoint::Checkpoint;
 use txt2img::config::{ModelConfig, Prediction};
-use txt2img::diffusion::samplers::{Kind, Plan, Spacing};
+use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use txt2img::diffusion::schedule::Schedule;
 use txt2img::diffusion::{EpsModel, VPrediction};
 use txt2img::rng::Rng;
@@ -18,8 +18,8 @@ fn sampled(checkpoint: &Checkpoint, config: &ModelConfig, kind: Kind, steps: usi
     let [cond, uncond] = [0, 1].map(|i| contexts.narrow(0, i, 1).unwrap());
     let denoiser = model.denoiser(&uncond, &cond, 5.).unwrap();
     let x = channels_last(&tensors("conventions.safetensors")["x"]);
-    let plan = Plan { kind, steps, eta: 0., spacing: Spacing::Discrete };
-    plan.sampler(model.schedule()).sample(&*denoiser, x, &mut *Rng::default().noise(1), &mut || Ok(())).unwrap()
+    let plan = SamplerConfig { kind, steps, eta: 0., spacing: Spacing::Discrete };
+    sample(plan, model.schedule(), &*denoiser, x, &mut *Rng::default().noise(1)).unwrap()
 }
 
 fn is_close(name: &str, latents: &Tensor, limit: f64) {
@@ -60,10 +60,10 @@ fn every_sampler_tells_a_v_model_the_noise_level_it_has_in_mind() {
     let x = Rng::default().noise(5).randn_latents((1, 8, 8, 4), &Device::Cpu).unwrap();
     let schedule = Schedule::new(&ModelConfig::v1().noise);
     for (name, kind) in Kind::ALL {
-        let plan = Plan { kind: *kind, steps: 7, eta: 0., spacing: Spacing::Discrete };
+        let plan = SamplerConfig { kind: *kind, steps: 7, eta: 0., spacing: Spacing::Discrete };
         let model = VPrediction(Box::new(Constant(0.5)));
         let mut noise = Rng::default().noise(6);
-        let latents = plan.sampler(&schedule).sample(&model, x.clone(), &mut *noise, &mut || Ok(())).unwrap();
+        let latents = sample(plan, &schedule, &model, x.clone(), &mut *noise).unwrap();
         // LDM's samplers stop at the first timestep, where some noise is left.
         let left = match kind {
             Kind::Ddim | Kind::Plms | Kind::DpmSolver => 0.2,

@@ -1,7 +1,7 @@
 //! The JSON files of diffusers folders.
 
-use super::support::nano_config;
 use super::{Model, changed_config, weights};
+use crate::support::nano_config;
 use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
 use txt2img::config::{Ends, NoiseConfig, Prediction};

@@ -1,7 +1,7 @@
 //! The moving averages of the UNet's weights.
 
-use super::support::{TestRun, fixture, stderr};
 use super::{Model, Weights, changed_config, nano_yaml, weights};
+use crate::support::{TestRun, fixture, stderr};
 use txt2img::checkpoint::ema;
 
 const UNET: &str = "model.diffusion_model.";

@@ -1,7 +1,7 @@
 //! The program, with models that state something.
 
-use super::support::{TestRun, fixture, read_png};
 use super::{Model, marked, nano_yaml, weights};
+use crate::support::{TestRun, fixture, read_png};
 use serde_json::json;
 use std::path::Path;
 use txt2img::args::Args;

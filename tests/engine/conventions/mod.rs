@@ -5,15 +5,13 @@ mod folders;
 mod prediction;
 mod program;
 mod schedule;
-#[path = "../support/mod.rs"]
-mod support;
 
+use crate::support::{fixture, nano_config};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
-use support::{fixture, nano_config};
 use tempfile::TempDir;
 use txt2img::checkpoint::names::{self, Level};
 use txt2img::checkpoint::{Checkpoint, Dtype as Stored};

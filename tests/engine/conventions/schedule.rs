@@ -1,7 +1,7 @@
 //! How much noise there is at each timestep.
 
-use super::support::{assert_close, tensors};
 use super::{Model, Weights, changed_config, marked, weights};
+use crate::support::{assert_close, tensors};
 use candle_core::{Device, Tensor};
 use txt2img::config::{Ends, NoiseConfig};
 use txt2img::diffusion::schedule::Schedule;
