@@ -13,7 +13,7 @@ pub fn rows(conventions: &Conventions) -> Vec<Row> {
         Row::new("prediction", stated(prediction)),
         Row::new("noise", stated(noise)),
         Row::new("weights", stated(&weights)),
-        Row::new("scale factor", stated(scale_factor)),
+        Row::new("scaling", stated(scale_factor)),
     ];
     rows.extend(notes.iter().map(|note| Row::new("note", note)));
     rows

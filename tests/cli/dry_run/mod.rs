@@ -55,7 +55,7 @@ fn a_plan_is_a_table_of_what_and_value() {
             "prediction",
             "noise",
             "weights",
-            "scale factor",
+            "scaling",
             "steps",
             "words cut",
             "pictures",

@@ -47,7 +47,7 @@ fn a_dry_run_tells_what_is_stated_and_where() {
     assert_eq!(nano.of("prediction"), ["eps (the default)"]);
     assert_eq!(nano.of("noise"), ["its own (tensor 'alphas_cumprod')"]);
     assert_eq!(nano.of("weights"), ["not averaged (config)"]);
-    assert_eq!(nano.of("scale factor"), ["0.18215 (config)"]);
+    assert_eq!(nano.of("scaling"), ["0.18215 (config)"]);
 
     let marked = Model::file(&marked(&["v_pred", "ztsnr"]));
     let marked = dry_run(&marked.path);
@@ -63,7 +63,7 @@ fn a_dry_run_tells_what_is_stated_and_where() {
     let folder = dry_run(&folder.path);
     assert_eq!(folder.of("prediction"), ["v (scheduler/scheduler_config.json)"]);
     assert_eq!(folder.of("noise"), ["evenly spaced in β, 0.0001 to 0.02 (scheduler/scheduler_config.json)"]);
-    assert_eq!(folder.of("scale factor"), ["0.2 (vae/config.json)"]);
+    assert_eq!(folder.of("scaling"), ["0.2 (vae/config.json)"]);
 }
 
 #[test]
@@ -105,4 +105,13 @@ fn a_config_that_states_something_unsupported_is_refused() {
         let run = TestRun::new().file("config.yaml", nano_yaml(from, to));
         run.small(["--config", "config.yaml", "--ckpt", fixture("nano.ckpt").to_str().unwrap()]).fails_with(reason);
     }
+}
+
+#[test]
+fn broken_position_ids_change_nothing() {
+    let mut weights = weights();
+    let plain = picture(&Model::file(&weights).path);
+    let name = "cond_stage_model.transformer.text_model.embeddings.position_ids";
+    weights.insert(name.into(), (vec![1, 77], (0..77).map(|i| 0.9 * i as f32).collect()));
+    assert!(picture(&Model::file(&weights).path) == plain);
 }
