@@ -15,7 +15,7 @@ use super::portable;
 use super::{avx2, avx512};
 use crate::ops::Compute;
 
-/// The matrix A in slots of B's type. Row r consists of one part for each tap t, which begins at slot `rows[r] + taps[t]`.
+/// The matrix A in slots of B's type. Row r has one part for each tap t, which begins at slot `rows[r] + taps[t]`.
 #[derive(Clone, Copy)]
 pub struct MatrixA<'a> {
     pub slots: &'a [f32],
@@ -66,7 +66,7 @@ pub enum Act {
     /// No activation.
     #[default]
     None,
-    /// value · gelu(gate). B's panels alternate a vector of values and one of gates; C is half as wide as B. Needs a bias.
+    /// value · gelu(gate). B's panels alternate vectors of values and gates; C is half as wide as B. Requires a bias.
     Geglu,
 }
 
@@ -76,8 +76,8 @@ const L2_BYTES: usize = 640 << 10;
 /// The largest number of rows of A in a task.
 const TASK_ROWS: usize = 96;
 
-/// The offsets of A's rows, in elements. Row r consists of one part for each tap t, which begins at `rows[r] + taps[t]`;
-/// B's K dimension is the concatenation of the taps.
+/// The offsets of A's rows, in elements. Row r has one part for each tap t, which begins at `rows[r] + taps[t]`; B's K
+/// dimension is the concatenation of the taps.
 ///
 /// One tap is a plain matrix product; nine are a 3×3 convolution that needs no copy of its input for each tap.
 #[derive(Clone, Copy)]

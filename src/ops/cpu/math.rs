@@ -52,8 +52,8 @@ fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 /// 1.5 · 2²³. Adding it rounds to an integer, which is then in the low bits of the sum.
 pub const ROUND: f32 = 12_582_912.;
 
-/// eˣ to about two units in the last place (Cody & Waite's reduction, Cephes' polynomial). `x` must not be above 88; below
-/// -87 the result is e⁻⁸⁷.
+/// eˣ to about two units in the last place (Cody & Waite's reduction, Cephes' polynomial). `x` must not be above 88;
+/// below -87 the result is e⁻⁸⁷.
 #[inline(always)]
 pub fn exp<const FMA: bool>(x: f32) -> f32 {
     let x = x.max(-87.);
@@ -112,8 +112,8 @@ pub fn gelu<const FMA: bool>(x: f32) -> f32 {
     x * if x < 0. { tail } else { 1. - tail }
 }
 
-/// x · Φ(x) for results that are rounded to bf16: the error is a quarter of bf16's rounding error from -3 to 3, and at most
-/// that or 8·10⁻⁵ elsewhere. Φ(x) is approximated by 1 / (1 + 2⁻ˡ), where l / x is a polynomial in x².
+/// x · Φ(x) for results that are rounded to bf16: the error is a quarter of bf16's rounding error from -3 to 3, and at
+/// most that or 8·10⁻⁵ elsewhere. Φ(x) is approximated by 1 / (1 + 2⁻ˡ), where l / x is a polynomial in x².
 #[inline(always)]
 pub fn gelu_bf16<const FMA: bool>(x: f32) -> f32 {
     let inner = x.clamp(-5., 5.); // Φ is 0 or 1 beyond

@@ -91,7 +91,7 @@ impl Winograd {
         unsafe { from_uninit(map.b * map.h * map.w * c_out, convolve) }
     }
 
-    /// Multiplies inputs by weights at each point. `inputs`: slots of (points, `count`, C_in) → (points, `count`, C_out).
+    /// Multiplies inputs by weights at each point. `inputs`: slots of (points, count, C_in) → (points, count, C_out).
     fn multiply(&self, inputs: &[f32], count: usize) -> Vec<f32> {
         let (slots, c_out) = (self.points[0].k_slots(), self.points[0].n);
         let rows: Vec<usize> = (0..count).map(|row| row * slots).collect();
@@ -274,7 +274,7 @@ fn transform_input<const BF16: bool, const IN: usize>(
         for j in 0..IN {
             let mut column = [[0.; LANES]; IN];
             for i in 0..IN {
-                // The padding is one pixel wide: the tile's inputs begin one pixel above and to the left of its outputs.
+                // Because of the padding, the inputs begin one pixel above and to the left of the outputs.
                 let (row, pixel) = ((top + i).wrapping_sub(1), (left + j).wrapping_sub(1));
                 if row < map.h && pixel < map.w {
                     column[i] = load(x, ((image * map.h + row) * map.w + pixel) * c + channel);
@@ -298,8 +298,8 @@ fn transform_input<const BF16: bool, const IN: usize>(
 }
 
 for_each_isa! {
-    /// Transforms the products (points, count, C) of one tile back, applies the epilogue, and writes the outputs to `out`
-    /// (B, h, w, C).
+    /// Transforms the products (points, count, C) of one tile back, applies the epilogue, and writes the outputs to
+    /// `out` (B, h, w, C).
     fn output_tile(tiles: Tiles, tile: usize, products: &[f32], epilogue: ConvEpilogue, out: &DisjointSlice) {
         match tiles.size {
             TileSize::Two => transform_output(output_transform_two, tiles, tile, products, epilogue, out),

@@ -11,8 +11,8 @@ use crate::ops::cpu::isa::isa;
 use crate::ops::cpu::math::{EXP2_F32, exp2, for_each_isa};
 use crate::ops::cpu::packed::Packed;
 
-/// If the magnitudes of all scaled scores are below this bound, exp2 of a score cannot overflow or underflow f32, nor can
-/// the sum over all keys, nor that sum times values up to 2²⁰; the running maximum is then skipped.
+/// If the magnitudes of all scaled scores are below this bound, exp2 of a score cannot overflow or underflow f32, nor
+/// can the sum over all keys, nor that sum times values up to 2²⁰; the running maximum is then skipped.
 const MAX_UNSHIFTED: f32 = 90.;
 
 /// A block of queries of one head, with the state of its online softmax.
@@ -94,8 +94,8 @@ impl<'a> QueryBlock<'a> {
                 let queries = MatrixA { slots: self.queries, rows, taps: &[0] };
                 let tile = queries.tile(keys, panel, self.weights[offset..].as_mut_ptr(), self.stride / 2);
                 let sums = self.sums[12 * i..].first_chunk_mut().expect("a multiple of 12 queries");
-                // SAFETY: keys are bf16 only on CPUs with AVX-512 BF16; `queries` has all rows, the panel two vectors for
-                // all of D, and `weights` room for the tile, as asserted; no scaled score exceeds `MAX_UNSHIFTED`.
+                // SAFETY: keys are bf16 only on CPUs with AVX-512 BF16; `queries` has all rows, the panel two vectors
+                // for all of D, and `weights` room for the tile, as asserted; no scaled score exceeds `MAX_UNSHIFTED`.
                 unsafe { avx512::exp_scores_bf16::<12>(&tile, self.scale, panel_keys, sums) };
             }
         }
@@ -156,8 +156,8 @@ impl<'a> QueryBlock<'a> {
 }
 
 for_each_isa! {
-    /// Replaces the scores of one query by weights 2^(scale · score − max), adds these to `sums`, and rescales `sums` and
-    /// `acc` if the maximum has grown.
+    /// Replaces the scores of one query by weights 2^(scale · score − max), adds these to `sums`, and rescales `sums`
+    /// and `acc` if the maximum has grown.
     fn softmax_step(
         scores: &mut [f32],
         scale: f32,
