@@ -1,4 +1,4 @@
-//! The shape of the vision transformer, as `config.json` gives it.
+//! The configuration of the vision transformer, from `config.json`.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -9,17 +9,17 @@ use candle_transformers::models::clip::text_model::Activation;
 use candle_transformers::models::clip::vision_model::ClipVisionConfig;
 use serde::Deserialize;
 
-/// Such files have 5 KiB; /dev/zero has no end.
-const MOST_BYTES: u64 = 1 << 20;
-/// No layer is wider.
-pub const MOST_CHANNELS: usize = 1 << 16;
+/// The largest config file that is read. They have about 5 KiB; the limit is for files such as /dev/zero.
+const MAX_BYTES: u64 = 1 << 20;
+/// The largest width of a layer.
+pub const MAX_CHANNELS: usize = 1 << 16;
 
 #[derive(Deserialize)]
 struct Config {
     vision_config: VisionConfig,
 }
 
-/// Field names and defaults are those of transformers' `CLIPVisionConfig`.
+/// The vision part of the config, with the field names and defaults of transformers' `CLIPVisionConfig`.
 #[derive(Deserialize)]
 #[serde(default)]
 struct VisionConfig {
@@ -46,7 +46,10 @@ impl Default for VisionConfig {
     }
 }
 
-/// Reads `config.json`. projection_dim: the width that the tensors tell.
+/// Reads `config.json`. `projection_dim`: the width of the embedding space, from the shapes of the tensors.
+///
+/// # Errors
+/// If the file cannot be read, or no model can have such a configuration.
 pub fn read(path: &Path, projection_dim: usize) -> Result<ClipVisionConfig> {
     let parse = || -> Result<_> {
         let config: Config = serde_json::from_str(&text(path)?)?;
@@ -58,20 +61,21 @@ pub fn read(path: &Path, projection_dim: usize) -> Result<ClipVisionConfig> {
 }
 
 fn text(path: &Path) -> Result<String> {
-    // Asked before opening, which would wait at a pipe.
-    ensure!(fs::metadata(path)?.is_file(), "it is no file");
+    // Checked first, because opening a named pipe would block.
+    ensure!(fs::metadata(path)?.is_file(), "it is not a file");
     let mut text = String::new();
-    File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
-    ensure!(text.len() as u64 <= MOST_BYTES, "it has more than {MOST_BYTES} bytes");
+    File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    ensure!(text.len() as u64 <= MAX_BYTES, "it has more than {MAX_BYTES} bytes");
     Ok(text)
 }
 
 impl VisionConfig {
-    /// Numbers that no model can be built from, or none that fits in memory.
+    /// # Errors
+    /// If a model cannot be built with these sizes, or would not fit in memory.
     fn check(&self) -> Result<()> {
         for (name, number, most) in [
-            ("hidden_size", self.hidden_size, MOST_CHANNELS),
-            ("intermediate_size", self.intermediate_size, MOST_CHANNELS),
+            ("hidden_size", self.hidden_size, MAX_CHANNELS),
+            ("intermediate_size", self.intermediate_size, MAX_CHANNELS),
             ("num_hidden_layers", self.num_hidden_layers, 256),
             ("num_attention_heads", self.num_attention_heads, 64),
             ("image_size", self.image_size, 1024),
@@ -80,7 +84,7 @@ impl VisionConfig {
             ensure!((1..=most).contains(&number), "vision_config: {name} must be 1 to {most}, not {number}");
         }
         let patches = self.image_size / self.patch_size;
-        ensure!(patches <= 32, "vision_config: patch_size makes {patches} patches a side, more than 32");
+        ensure!(patches <= 32, "vision_config: patch_size makes {patches} patches per side, more than 32");
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
         ensure!(width % heads == 0, "vision_config: hidden_size {width} cannot be divided among {heads} heads");
         ensure!(self.hidden_act == "quick_gelu", "vision_config: hidden_act must be quick_gelu, as CLIP's is");

@@ -35,8 +35,8 @@ fn zeros(shape: (usize, usize)) -> Option<Tensor> {
 #[test]
 fn what_is_no_folder_is_refused() {
     let folder = folder();
-    refused(&folder.path().join("nowhere"), "nowhere' is no folder; give that of a safety checker");
-    refused(&folder.path().join("model.safetensors"), "model.safetensors' is no folder; give that of");
+    refused(&folder.path().join("nowhere"), "nowhere' is not a folder; give that of a safety checker");
+    refused(&folder.path().join("model.safetensors"), "model.safetensors' is not a folder; give that of");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn configs_that_no_model_can_have_are_refused() {
         ("image_size", json!(448), "'vision_model.embeddings.position_embedding.weight' is 50×64, not 197×64"),
         ("patch_size", json!(0), "patch_size must be 1 to 224, not 0"),
         ("patch_size", json!(225), "patch_size must be 1 to 224, not 225"),
-        ("patch_size", json!(1), "patch_size makes 224 patches a side, more than 32"),
+        ("patch_size", json!(1), "patch_size makes 224 patches per side, more than 32"),
         ("hidden_act", json!("gelu\n"), "hidden_act must be quick_gelu, as CLIP's is"),
     ] {
         let mut config = safety_json();
@@ -149,5 +149,5 @@ fn config_files_that_are_none_are_refused() {
     refused(folder.path(), "config.json': ");
     fs::remove_file(&config).unwrap();
     fs::create_dir(&config).unwrap();
-    refused(folder.path(), "it is no file");
+    refused(folder.path(), "it is not a file");
 }
