@@ -47,7 +47,7 @@ impl Shard {
         Ok(Some((shard, source.into())))
     }
 
-    /// Divides this shard further: shard `inner` of its batches.
+    /// Returns the shard of process `inner` of task `self`, where each of the `self.of` tasks has `inner.of` processes.
     fn times(self, inner: Self) -> Self {
         Self { index: self.index * inner.of + inner.index, of: self.of * inner.of }
     }
