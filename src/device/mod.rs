@@ -85,7 +85,7 @@ impl Choice {
     }
 
     /// Opens the device.
-    fn open(self) -> Result<Unit> {
+    fn open(self) -> Result<ComputeDevice> {
         let (device, cores) = match self {
             Self::Auto if gpu::count() > 0 => return Self::Cuda(0).open(),
             Self::Auto | Self::Cpu => (Device::Cpu, None),
@@ -95,7 +95,7 @@ impl Choice {
             }
             Self::Cuda(index) => (gpu::open(index).with_context(|| format!("--device {self}"))?, None),
         };
-        Ok(Unit { device, name: self.to_string(), cores })
+        Ok(ComputeDevice { device, name: self.to_string(), cores })
     }
 }
 
@@ -105,7 +105,7 @@ impl Choices {
     /// # Errors
     /// If this build does not support one of the devices, this machine lacks one, or `threads` is given for devices
     /// that are ranges of cores.
-    pub fn units(&self, threads: Option<usize>) -> Result<Vec<Unit>> {
+    pub fn units(&self, threads: Option<usize>) -> Result<Vec<ComputeDevice>> {
         let units = self.0.iter().map(|spec| spec.open()).collect::<Result<Vec<_>>>()?;
         ensure!(
             threads.is_none() || units.iter().all(|unit| unit.cores.is_none()),
@@ -117,7 +117,7 @@ impl Choices {
 
 /// A device that computes images.
 #[derive(Debug)]
-pub struct Unit {
+pub struct ComputeDevice {
     /// The device of its tensors.
     pub device: Device,
     /// Its name in `--device`.
@@ -126,7 +126,7 @@ pub struct Unit {
     cores: Option<Cores>,
 }
 
-impl Unit {
+impl ComputeDevice {
     /// The type of the networks' products. With `--precision autocast` it is f16 on GPUs, as in the original, and bf16
     /// on CPUs with instructions for it.
     pub fn dtype(&self, precision: Precision) -> DType {

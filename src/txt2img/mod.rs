@@ -16,7 +16,7 @@ mod watch;
 use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::hub::Download;
-use crate::device::{self, Precision, Unit};
+use crate::device::{self, ComputeDevice, Precision};
 use crate::interrupt::{self, Interrupted};
 use crate::job::Job;
 use crate::model::Model;
@@ -184,7 +184,7 @@ fn draw_all<'a>(
     is_checked: bool,
 ) -> Result<()> {
     let loaded: Vec<_> = thread::scope(|scope| {
-        let begin = |unit: &'a Unit| {
+        let begin = |unit: &'a ComputeDevice| {
             let pictures = pictures.clone();
             scope.spawn(move || unit.run(|| Run::new(job, checkpoint, unit, progress, pictures, is_checked)))
         };
@@ -233,7 +233,7 @@ fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
     }
 }
 
-fn load(checkpoint: &Checkpoint, job: &Job, unit: &Unit, dtype: DType, progress: &Progress) -> Result<Model> {
+fn load(checkpoint: &Checkpoint, job: &Job, unit: &ComputeDevice, dtype: DType, progress: &Progress) -> Result<Model> {
     let parts =
         ["model.diffusion_model.", "cond_stage_model.", "first_stage_model.decoder.", "first_stage_model.post_quant"];
     let is_read = |name: &&str| parts.iter().any(|part| name.starts_with(part)) && !name.ends_with("position_ids");

@@ -6,7 +6,7 @@ use super::load;
 use super::watch::Watched;
 use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
-use crate::device::Unit;
+use crate::device::ComputeDevice;
 use crate::diffusion::EpsModel;
 use crate::interrupt;
 use crate::job::{Batch, Job, Settings};
@@ -86,7 +86,7 @@ impl fmt::Display for Stage {
 pub struct Run<'a> {
     job: &'a Job,
     checkpoint: &'a Checkpoint,
-    pub unit: &'a Unit,
+    pub unit: &'a ComputeDevice,
     progress: &'a Progress,
     /// The model; behind it the same in f32, once that was needed.
     engines: Vec<Engine<'a>>,
@@ -115,7 +115,7 @@ impl<'a> Run<'a> {
     pub fn new(
         job: &'a Job,
         checkpoint: &'a Checkpoint,
-        unit: &'a Unit,
+        unit: &'a ComputeDevice,
         progress: &'a Progress,
         pictures: SyncSender<Finished>,
         is_checked: bool,
@@ -344,7 +344,7 @@ impl<'a> Run<'a> {
 }
 
 /// The device's name, where there are several.
-pub fn device_of<'a>(job: &Job, unit: &'a Unit) -> Option<&'a str> {
+pub fn device_of<'a>(job: &Job, unit: &'a ComputeDevice) -> Option<&'a str> {
     (job.units.len() > 1).then_some(&*unit.name)
 }
 
@@ -375,7 +375,7 @@ fn send_previews(pictures: &SyncSender<Finished>, watched: &Watched, task: &Task
 }
 
 /// Fresh noise to start from: (B, h, w, 4).
-fn start(noise: &mut dyn Noise, batch: usize, job: &Job, unit: &Unit, settings: &Settings) -> Result<Tensor> {
+fn start(noise: &mut dyn Noise, batch: usize, job: &Job, unit: &ComputeDevice, settings: &Settings) -> Result<Tensor> {
     let shape = (batch, settings.latent_height, settings.latent_width, job.config.unet.in_channels);
     Ok(noise.randn_latents(shape, &unit.device)?)
 }
