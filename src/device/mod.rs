@@ -14,11 +14,11 @@ use std::{env, thread};
 
 /// The value of `--device`: one device, or several that share the work.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Choices(pub Vec<Choice>);
+pub struct DeviceSpecs(pub Vec<DeviceSpec>);
 
 /// One device in `--device`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Choice {
+pub enum DeviceSpec {
     /// The first CUDA GPU, or else the CPU.
     Auto,
     /// The whole CPU.
@@ -29,12 +29,12 @@ pub enum Choice {
     Cuda(usize),
 }
 
-impl FromStr for Choices {
+impl FromStr for DeviceSpecs {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let specs: Vec<Choice> = text.split(',').map(parse_spec).collect::<Option<_>>().ok_or(EXPECTED)?;
-        if specs.len() > 1 && specs.contains(&Choice::Auto) {
+        let specs: Vec<DeviceSpec> = text.split(',').map(parse_spec).collect::<Option<_>>().ok_or(EXPECTED)?;
+        if specs.len() > 1 && specs.contains(&DeviceSpec::Auto) {
             return Err("auto is one device; to share the work, name each device".into());
         }
         for (i, spec) in specs.iter().enumerate() {
@@ -48,22 +48,22 @@ impl FromStr for Choices {
 
 const EXPECTED: &str = "expected auto, cpu, cuda or cuda:N, or several: cuda:0,cuda:1 or cpu:0-3,cpu:4-7";
 
-fn parse_spec(text: &str) -> Option<Choice> {
+fn parse_spec(text: &str) -> Option<DeviceSpec> {
     Some(match text.split_once(':') {
-        None if text == "auto" => Choice::Auto,
-        None if text == "cpu" => Choice::Cpu,
-        None if text == "cuda" => Choice::Cuda(0),
-        Some(("cuda", index)) => Choice::Cuda(index.parse::<u16>().ok()?.into()),
+        None if text == "auto" => DeviceSpec::Auto,
+        None if text == "cpu" => DeviceSpec::Cpu,
+        None if text == "cuda" => DeviceSpec::Cuda(0),
+        Some(("cuda", index)) => DeviceSpec::Cuda(index.parse::<u16>().ok()?.into()),
         Some(("cpu", cores)) => {
             let (first, last) = cores.split_once('-').unwrap_or((cores, cores));
             let (first, last) = (first.parse::<u16>().ok()?.into(), last.parse::<u16>().ok()?.into());
-            (first <= last).then_some(Choice::Cores(first, last))?
+            (first <= last).then_some(DeviceSpec::Cores(first, last))?
         }
         _ => return None,
     })
 }
 
-impl fmt::Display for Choice {
+impl fmt::Display for DeviceSpec {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Auto => f.write_str("auto"),
@@ -75,7 +75,7 @@ impl fmt::Display for Choice {
     }
 }
 
-impl Choice {
+impl DeviceSpec {
     fn overlaps(self, other: Self) -> bool {
         match (self, other) {
             (Self::Cores(a, b), Self::Cores(c, d)) => a <= d && c <= b,
@@ -99,7 +99,7 @@ impl Choice {
     }
 }
 
-impl Choices {
+impl DeviceSpecs {
     /// Opens the devices. `threads`: the value of `--threads`.
     ///
     /// # Errors

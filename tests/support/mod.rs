@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 use txt2img::checkpoint::Checkpoint;
 use txt2img::config::ModelConfig;
-use txt2img::device::Choices;
+use txt2img::device::DeviceSpecs;
 use txt2img::model::Model;
 use txt2img::output::Picture;
 use txt2img::rng::{Generator, Noise};
@@ -32,7 +32,7 @@ pub fn device() -> Device {
 }
 
 fn device_of(name: &str) -> anyhow::Result<Device> {
-    Ok(name.parse::<Choices>().unwrap().units(None)?.swap_remove(0).device)
+    Ok(name.parse::<DeviceSpecs>().unwrap().units(None)?.swap_remove(0).device)
 }
 
 /// Every tensor of a file, in f32.
