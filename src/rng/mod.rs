@@ -15,7 +15,7 @@ use mt19937::Mt19937;
 use philox::Philox;
 pub use philox::choices;
 
-pub use per_image::{Each, Origin, Place};
+pub use per_image::{Origin, PerImage, Place};
 
 /// A source of standard normal numbers, in torch's order.
 ///

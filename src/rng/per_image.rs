@@ -54,9 +54,9 @@ impl Origin {
 }
 
 /// The noise of a batch whose images have a generator each. Every image gets the numbers that it would get alone.
-pub struct Each(Vec<ImageNoise>);
+pub struct PerImage(Vec<ImageNoise>);
 
-impl Each {
+impl PerImage {
     /// Creates the generators of images with these origins, at the positions of their start noise.
     pub fn new(rng: Rng, origins: &[Origin]) -> Self {
         Self(origins.iter().map(|origin| ImageNoise::new(rng, origin)).collect())
@@ -70,7 +70,7 @@ impl Each {
     }
 }
 
-impl Noise for Each {
+impl Noise for PerImage {
     /// Returns `n` numbers, an equal share for each image.
     fn randn(&mut self, n: usize) -> Vec<f32> {
         let share = n / self.0.len().max(1);

@@ -13,7 +13,7 @@ use crate::job::{Batch, Job, Settings};
 use crate::model::{self, Model};
 use crate::output::{self, Picture, Record};
 use crate::progress::Progress;
-use crate::rng::{Each, Generator, Noise, Origin, Place};
+use crate::rng::{Generator, Noise, Origin, PerImage, Place};
 use anyhow::{Error, Result, anyhow};
 use candle_core::{DType, IndexOp, Tensor};
 use std::fmt;
@@ -196,7 +196,7 @@ impl<'a> Run<'a> {
         let n = batch.wishes.len();
         let (x, mut own); // (B, h, w, 4)
         let noise: &mut dyn Noise = if batch.wishes[0].origin.is_some() {
-            own = Each::new(self.job.rng, &origins);
+            own = PerImage::new(self.job.rng, &origins);
             x = start(&mut own, n, self.job, self.unit, &batch.settings)?;
             own.go_to_steps(&origins);
             &mut own

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use std::time::{Duration, Instant};
-use txt2img::rng::{Each, Generator, Noise, Origin, Place, Rng};
+use txt2img::rng::{Generator, Noise, Origin, PerImage, Place, Rng};
 
 #[test]
 fn cuda_equals_torch_on_an_a100() {
@@ -176,7 +176,7 @@ fn positions_past_the_end_do_not_panic() {
 #[test]
 fn images_with_seeds_of_their_own_get_the_noise_of_these_seeds() {
     let alone = |seed| Rng::default().noise(seed).randn(100);
-    let mut batch = Each::new(Rng::default(), &[1, 2].map(Origin::alone));
+    let mut batch = PerImage::new(Rng::default(), &[1, 2].map(Origin::alone));
     assert_eq!(batch.randn(200), [alone(1), alone(2)].concat());
 }
 
@@ -192,7 +192,7 @@ fn an_image_redrawn_alone_gets_its_part_of_the_batch_noise() {
             let steps = (index == 1).then_some(Place { position: later, of: 2 });
             let origin = Origin { seed: 1, start: Place { position, of: 3 }, steps, index };
             origin.check().unwrap();
-            let mut image = Each::new(rng, &[origin]);
+            let mut image = PerImage::new(rng, &[origin]);
             assert_eq!(image.randn(100), start[100 * index..][..100]);
             image.go_to_steps(&[origin]);
             if index == 1 {
@@ -211,7 +211,7 @@ fn the_largest_valid_position_works() {
         origin.check().unwrap();
         let mut noise = rng.noise(1);
         noise.seek(MAX_POSITION);
-        assert_eq!(Each::new(rng, &[origin]).randn(100), noise.randn(200)[100..]);
+        assert_eq!(PerImage::new(rng, &[origin]).randn(100), noise.randn(200)[100..]);
         assert_eq!(noise.position(), rng.after(MAX_POSITION, 200, 1));
     }
 }
