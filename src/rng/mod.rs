@@ -15,7 +15,7 @@ use mt19937::Mt19937;
 use philox::Philox;
 pub use philox::choices;
 
-pub use per_image::{Origin, PerImage, Place};
+pub use per_image::{Origin, PerImage, StreamPos};
 
 /// A source of standard normal numbers, in torch's order.
 ///

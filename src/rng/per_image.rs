@@ -10,17 +10,17 @@ pub struct Origin {
     /// The seed of the generator.
     pub seed: u32,
     /// The stream position of the start noise.
-    pub start: Place,
+    pub start: StreamPos,
     /// The stream position of the step noise, if it does not follow the start noise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub steps: Option<Place>,
+    pub steps: Option<StreamPos>,
     /// The index of the image in its batch, from 0.
     pub index: usize,
 }
 
 /// A position in the stream of a seed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Place {
+pub struct StreamPos {
     /// The position, in the unit of [`Generator::position`].
     pub position: u64,
     /// The number of images that share each call of `randn`.
@@ -36,7 +36,7 @@ const MAX_BATCH: usize = 1 << 20;
 impl Origin {
     /// Returns the origin of an image that is drawn alone from `seed`.
     pub fn alone(seed: u32) -> Self {
-        Self { seed, start: Place { position: 0, of: 1 }, steps: None, index: 0 }
+        Self { seed, start: StreamPos { position: 0, of: 1 }, steps: None, index: 0 }
     }
 
     /// Checks an origin that was read from a file.
@@ -44,7 +44,7 @@ impl Origin {
     /// # Errors
     /// If a position, the batch or the index is larger than any that this program writes.
     pub fn check(&self) -> Result<()> {
-        let is_valid = |at: &Place| at.position <= MAX_POSITION && at.of <= MAX_BATCH && self.index < at.of;
+        let is_valid = |at: &StreamPos| at.position <= MAX_POSITION && at.of <= MAX_BATCH && self.index < at.of;
         ensure!(
             is_valid(&self.start) && self.steps.as_ref().is_none_or(is_valid),
             "its position in the random number stream is invalid"
@@ -97,7 +97,7 @@ impl ImageNoise {
         image
     }
 
-    fn seek(&mut self, to: Place) {
+    fn seek(&mut self, to: StreamPos) {
         self.noise.seek(to.position);
         self.of = to.of;
     }

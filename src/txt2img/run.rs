@@ -13,7 +13,7 @@ use crate::job::{Batch, Job, Settings};
 use crate::model::{self, Model};
 use crate::output::{self, Picture, Record};
 use crate::progress::Progress;
-use crate::rng::{Generator, Noise, Origin, PerImage, Place};
+use crate::rng::{Generator, Noise, Origin, PerImage, StreamPos};
 use anyhow::{Error, Result, anyhow};
 use candle_core::{DType, IndexOp, Tensor};
 use std::fmt;
@@ -350,9 +350,9 @@ pub fn device_of<'a>(job: &Job, unit: &'a ComputeDevice) -> Option<&'a str> {
 
 /// Where the noise of each picture comes from.
 fn origins(job: &Job, task: &Task) -> Vec<Origin> {
-    let here = Place { position: task.position, of: task.batch.wishes.len() };
+    let here = StreamPos { position: task.position, of: task.batch.wishes.len() };
     let (start, steps) = match job.fixed_code {
-        Some(of) => (Place { position: 0, of }, Some(here)),
+        Some(of) => (StreamPos { position: 0, of }, Some(here)),
         None => (here, None),
     };
     let of_stream = |index| Origin { seed: job.seed, start, steps, index };

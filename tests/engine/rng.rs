@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use std::time::{Duration, Instant};
-use txt2img::rng::{Generator, Noise, Origin, PerImage, Place, Rng};
+use txt2img::rng::{Generator, Noise, Origin, PerImage, Rng, StreamPos};
 
 #[test]
 fn cuda_equals_torch_on_an_a100() {
@@ -189,8 +189,8 @@ fn an_image_redrawn_alone_gets_its_part_of_the_batch_noise() {
         let (start, later) = (noise.randn(300), noise.position());
         let (step, next) = (noise.randn(200), noise.randn(200));
         for index in 0..2 {
-            let steps = (index == 1).then_some(Place { position: later, of: 2 });
-            let origin = Origin { seed: 1, start: Place { position, of: 3 }, steps, index };
+            let steps = (index == 1).then_some(StreamPos { position: later, of: 2 });
+            let origin = Origin { seed: 1, start: StreamPos { position, of: 3 }, steps, index };
             origin.check().unwrap();
             let mut image = PerImage::new(rng, &[origin]);
             assert_eq!(image.randn(100), start[100 * index..][..100]);
@@ -207,7 +207,7 @@ const MAX_POSITION: u64 = 1 << 62;
 #[test]
 fn the_largest_valid_position_works() {
     for rng in [Rng::default(), Rng::Cpu] {
-        let origin = Origin { start: Place { position: MAX_POSITION, of: 2 }, index: 1, ..Origin::alone(1) };
+        let origin = Origin { start: StreamPos { position: MAX_POSITION, of: 2 }, index: 1, ..Origin::alone(1) };
         origin.check().unwrap();
         let mut noise = rng.noise(1);
         noise.seek(MAX_POSITION);
@@ -218,7 +218,7 @@ fn the_largest_valid_position_works() {
 
 #[test]
 fn invalid_origins_are_refused() {
-    let at = |position, of| Place { position, of };
+    let at = |position, of| StreamPos { position, of };
     let origin = |start, index| Origin { start, index, ..Origin::alone(1) };
     let bad_steps = Origin { steps: Some(at(MAX_POSITION + 1, 1)), ..Origin::alone(1) };
     for origin in [
