@@ -162,7 +162,7 @@ pub struct Args {
     /// Where to compute: auto, cpu, cuda or cuda:N; several share the work, as cuda:0,cuda:1 or, of a processor's cores,
     /// cpu:0-3,cpu:4-7
     #[arg(long, value_name = "NAME[,NAME…]", help_heading = OURS, default_value = "auto")]
-    pub device: device::Choices,
+    pub device: device::DeviceSpecs,
 
     /// Threads to compute with [default: one a core]
     #[arg(long, value_name = "N", help_heading = OURS, value_parser = clap::value_parser!(u16).range(1..=device::MOST_THREADS.into()))]

@@ -1,21 +1,21 @@
-//! Values that flags, prompts files and records call by their names.
+//! Enumerations whose values have names in flags, prompts files and records.
 
-/// A few values, each with a name.
+/// An enumeration whose values have names.
 pub trait ByName: Copy + PartialEq + 'static {
-    /// Every one of them, with its name.
+    /// All values with their names.
     const ALL: &'static [(&'static str, Self)];
 
-    /// The one of this name.
+    /// Returns the value called `name`.
     fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|(other, _)| *other == name).map(|(_, value)| *value)
     }
 
-    /// Its name.
+    /// Returns the value's name.
     fn name(self) -> &'static str {
         Self::ALL.iter().find(|(_, value)| *value == self).map_or("", |(name, _)| name)
     }
 
-    /// All names, as they stand in a sentence.
+    /// Returns all names, separated by commas.
     fn names() -> String {
         Self::ALL.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
     }

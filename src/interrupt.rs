@@ -1,4 +1,4 @@
-//! Ctrl-C: once to stop tidily, twice to stop at once.
+//! Ctrl-C: the first stops the run cleanly, the second ends the process at once.
 
 use anyhow::{Result, bail};
 use std::fmt;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// The error that unwinds a run that was asked to stop.
+/// The error of a run that was stopped by Ctrl-C.
 #[derive(Debug)]
 pub struct Interrupted;
 
@@ -19,7 +19,7 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// From now on Ctrl-C asks to stop.
+/// Installs the Ctrl-C handler, once per process.
 pub fn listen() {
     static LISTENING: Once = Once::new();
     LISTENING.call_once(|| {
@@ -28,13 +28,15 @@ pub fn listen() {
                 std::process::exit(130);
             }
         };
-        // Where no handler can be set, or a host program has its own, Ctrl-C does what it did before.
+        // If no handler can be set, or a host program has its own, Ctrl-C keeps its behaviour.
         let _ = ctrlc::try_set_handler(stop);
     });
 }
 
+/// Checks for Ctrl-C.
+///
 /// # Errors
-/// `Interrupted`, if Ctrl-C was pressed.
+/// `Interrupted` if Ctrl-C was pressed.
 pub fn check() -> Result<()> {
     if INTERRUPTED.load(Ordering::Relaxed) {
         bail!(Interrupted);

@@ -1,22 +1,22 @@
-//! Numbers in a sentence.
+//! Lists of numbers in messages.
 
 use std::ops::RangeInclusive;
 
-/// So many ranges are named.
-const MOST_NAMED: usize = 20;
+/// The largest number of ranges that are printed.
+const MAX_RANGES: usize = 20;
 
-/// Of so many numbers; there may be more than can be counted.
-const MOST_LOOKED_AT: usize = 1_000_000;
+/// The largest number of items that are taken from the iterator, which may be practically endless.
+const MAX_NUMBERS: usize = 1_000_000;
 
-/// `1-3, 7, …`: ascending numbers, in ranges where they follow each other.
+/// Formats ascending numbers as ranges, such as `1-3, 7`. A list that is cut off ends in `…`.
 pub fn ranges(mut numbers: impl Iterator<Item = usize>) -> String {
     let (mut ranges, mut more): (Vec<RangeInclusive<usize>>, bool) = (vec![], false);
-    for n in numbers.by_ref().take(MOST_LOOKED_AT) {
+    for n in numbers.by_ref().take(MAX_NUMBERS) {
         match ranges.pop() {
             Some(last) if last.end() + 1 == n => ranges.push(*last.start()..=n),
             last => {
                 ranges.extend(last);
-                if ranges.len() == MOST_NAMED {
+                if ranges.len() == MAX_RANGES {
                     more = true;
                     break;
                 }

@@ -1,51 +1,53 @@
-//! A share of a run that several processes draw, on one machine or many.
+//! Shards of a run that is divided among several processes, on one machine or many.
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use std::fmt;
 use std::str::FromStr;
 
-/// Every `of`-th batch of a run, from number `index` on.
+/// One of the parts into which a run is divided: every `of`-th batch, from batch `index` on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shard {
-    /// Which share, from 0.
+    /// The number of the shard, from 0.
     pub index: usize,
-    /// Of how many.
+    /// The number of shards.
     pub of: usize,
 }
 
 impl Shard {
-    /// As many as a run may have.
-    pub const MOST: usize = 1_000_000;
+    /// The largest number of shards of a run.
+    pub const MAX: usize = 1_000_000;
 
-    /// Whether the batch of this number, from 0, is in the share.
+    /// Whether `batch`, counted from 0, belongs to this shard.
     pub fn owns(&self, batch: usize) -> bool {
         batch.checked_rem(self.of) == Some(self.index)
     }
 
-    /// The share of this process, where whatever started it numbers its processes, and what says so, as in
-    /// "SLURM_ARRAY_TASK_ID says": tasks of a Slurm array, of srun, pods of a Kubernetes Indexed Job, or ranks such as
-    /// torchrun's. Nothing if there is but one process.
+    /// Detects the shard of this process from the environment variables of a Slurm array or srun, a Kubernetes Indexed
+    /// Job, or a launcher such as torchrun. Also returns the source for messages, such as "SLURM_ARRAY_TASK_ID says".
+    /// Returns `None` if there is only one process.
+    ///
+    /// `variable` returns the value of an environment variable.
     ///
     /// # Errors
-    /// On numbers that name no share, or that leave some share to nobody, or that contradict each other.
+    /// If the variables are invalid or contradict each other, or the numbering of an array has gaps.
     pub fn from_environment(variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<(Self, String)>> {
         let environment = Environment(variable);
         let found = [environment.slurm()?, environment.kubernetes()?, environment.ranks()?];
         let mut found = found.into_iter().flatten().filter(|(shard, _)| shard.of > 1);
-        let Some((shard, said)) = found.next() else { return Ok(None) };
-        if let Some((other, too)) = found.find(|(other, _)| *other != shard) {
-            bail!("{said} that this is shard {shard} and {too} {other}; choose one with --shard I/N");
+        let Some((shard, source)) = found.next() else { return Ok(None) };
+        if let Some((other, other_source)) = found.find(|(other, _)| *other != shard) {
+            bail!("{source} that this is shard {shard} and {other_source} {other}; choose one with --shard I/N");
         }
         ensure!(
-            shard.of <= Self::MOST,
-            "{said} that this is one of {} shards, and {} are the most; give --shard I/N",
+            shard.of <= Self::MAX,
+            "{source} that this is one of {} shards, and {} are the most; give --shard I/N",
             shard.of,
-            Self::MOST
+            Self::MAX
         );
-        Ok(Some((shard, said.into())))
+        Ok(Some((shard, source.into())))
     }
 
-    /// Each share shared once more.
+    /// Returns the shard of process `inner` of task `self`, where each of the `self.of` tasks has `inner.of` processes.
     fn times(self, inner: Self) -> Self {
         Self { index: self.index * inner.of + inner.index, of: self.of * inner.of }
     }
@@ -66,16 +68,16 @@ impl FromStr for Shard {
             bail!("'{text}' is not a shard: use I/N, such as 0/8 for the first of eight");
         };
         ensure!(of > 0, "'{text}' is a shard of none: N is at least 1");
-        ensure!(of <= Self::MOST, "'{text}' is one of more than {} shards", Self::MOST);
-        ensure!(index < of, "'{text}' is not one of {of} shards: their numbers are 0 to {}", of - 1);
+        ensure!(of <= Self::MAX, "'{text}' is one of more than {} shards", Self::MAX);
+        ensure!(index < of, "'{text}' is not one of {of} shards: use 0/{of} to {}/{of}", of - 1);
         Ok(Self { index, of })
     }
 }
 
-/// A share, and what says so.
+/// A shard, and its source for messages.
 type Found = (Shard, &'static str);
 
-/// Variables by their names.
+/// The environment variables, as a function from names to values.
 struct Environment<'a>(&'a dyn Fn(&str) -> Option<String>);
 
 impl Environment<'_> {
@@ -88,7 +90,8 @@ impl Environment<'_> {
         })
     }
 
-    /// A task of an array: 2-8:3 has the tasks 2, 5 and 8. To those of 1,5,9, with holes, Slurm says 3 tasks, 1 to 9.
+    /// Detects a task of an array. The array 2-8:3 has the tasks 2, 5 and 8. Arrays with gaps, such as 1,5,9, are
+    /// refused: Slurm sets the number of tasks, 3, and their range, 1 to 9, but not their list.
     fn array(&self) -> Result<Option<Found>> {
         let Some(id) = self.number("SLURM_ARRAY_TASK_ID")? else { return Ok(None) };
         let of = self.number("SLURM_ARRAY_TASK_COUNT")?;
@@ -99,15 +102,15 @@ impl Environment<'_> {
         let is_whole = self.number("SLURM_ARRAY_TASK_MAX")?.is_none_or(|last| last == first + most * step);
         let index = (0..of).find(|index| is_whole && first + index * step == id).with_context(|| {
             format!(
-                "SLURM_ARRAY_TASK_ID {id} is none of {of} tasks (SLURM_ARRAY_TASK_COUNT) numbered without holes; use \
+                "SLURM_ARRAY_TASK_ID {id} is none of {of} tasks (SLURM_ARRAY_TASK_COUNT) numbered without gaps; use \
                  --array=0-{most}, or give --shard I/N"
             )
         })?;
         Ok(Some((Shard { index, of }, "SLURM_ARRAY_TASK_ID says")))
     }
 
-    /// A task that srun started. A batch script and salloc's shell have SLURM_PROCID and SLURM_NTASKS too, but no step
-    /// with that many tasks.
+    /// Detects a task started by srun. SLURM_NTASKS is of no use, as batch scripts and salloc's shell, which are single
+    /// processes, have it too.
     fn step(&self) -> Result<Option<Found>> {
         let shard = self.pair("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")?;
         Ok(shard.map(|shard| (shard, "SLURM_PROCID says")))
@@ -127,7 +130,7 @@ impl Environment<'_> {
         Ok(self.pair("RANK", "WORLD_SIZE")?.map(|shard| (shard, "RANK says")))
     }
 
-    /// A share by the names of its number and of their count, if both are set.
+    /// Reads a shard from the variables `index` and `of`, if both are set.
     fn pair(&self, index: &str, of: &str) -> Result<Option<Shard>> {
         let (Some(i), Some(n)) = ((self.0)(index), (self.0)(of)) else { return Ok(None) };
         let (i, n) = (number(index, &i)?, number(of, &n)?);
@@ -140,8 +143,8 @@ impl Environment<'_> {
     }
 }
 
-/// Of 32 bits, so that no arithmetic with two of them is too much for 64.
+/// Parses a variable's value as 32 bits, so that arithmetic on two values cannot overflow 64 bits.
 fn number(name: &str, text: &str) -> Result<usize> {
-    let number: u32 = text.parse().map_err(|_| anyhow!("{name} '{text}' is no number; give --shard I/N"))?;
+    let number: u32 = text.parse().map_err(|_| anyhow!("{name} '{text}' is not a number; give --shard I/N"))?;
     Ok(number as usize)
 }

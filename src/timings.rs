@@ -1,4 +1,4 @@
-//! `--timings`: what took how long.
+//! The timings of a run (`--timings`).
 
 use std::time::{Duration, Instant};
 
@@ -11,23 +11,23 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// Now the model starts to load.
+    /// Starts the stopwatch, when the model begins to load.
     pub fn start() -> Self {
         Self { start: Instant::now(), loading: Duration::ZERO, drawing: Duration::ZERO, pictures: 0 }
     }
 
-    /// The model is loaded.
+    /// Records that the model is loaded.
     pub fn loaded(&mut self) {
         self.loading = self.start.elapsed();
     }
 
-    /// So many pictures are drawn and saved.
+    /// Records that all images are saved. `pictures`: the number of images.
     pub fn drawn(&mut self, pictures: usize) {
         self.drawing = self.start.elapsed() - self.loading;
         self.pictures = pictures;
     }
 
-    /// A table in Markdown, of one row.
+    /// Returns the timings as a Markdown table.
     pub fn table(&self) -> String {
         let loading = self.loading.as_secs_f64();
         let each = self.drawing.as_secs_f64() / self.pictures.max(1) as f64;

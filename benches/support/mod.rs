@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use std::sync::OnceLock;
 use std::time::Instant;
-use txt2img::device::Choices;
+use txt2img::device::DeviceSpecs;
 use txt2img::ops::Graph;
 use txt2img::rng::Rng;
 
@@ -21,7 +21,7 @@ pub fn take(words: &mut Vec<String>, word: &str) -> bool {
 /// When there is no card, or this build cannot use it.
 pub fn device(words: &mut Vec<String>) -> anyhow::Result<&'static Device> {
     let name = if take(words, "cuda") { "cuda" } else { "cpu" };
-    let choices: Choices = name.parse().map_err(anyhow::Error::msg)?;
+    let choices: DeviceSpecs = name.parse().map_err(anyhow::Error::msg)?;
     let device = choices.units(None)?.swap_remove(0).device;
     Ok(DEVICE.get_or_init(|| device))
 }

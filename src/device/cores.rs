@@ -1,20 +1,20 @@
-//! Cores of the processor that are told apart.
+//! Thread pools pinned to some of the CPU's cores.
 
 use crate::ranges::ranges;
 use anyhow::{Context, Result, bail};
 use std::ops::RangeInclusive;
 
-/// Some of the processor's cores, a thread on each.
+/// A range of the CPU's cores, with a pinned thread on each.
 #[derive(Debug)]
 pub struct Cores {
     threads: rayon::ThreadPool,
 }
 
 impl Cores {
-    /// Starts the threads.
+    /// Starts a thread on each core.
     ///
     /// # Errors
-    /// When this machine has no such cores, or this process may not use them.
+    /// If this machine lacks one of the cores, this process may not use it, or the threads cannot be started.
     pub fn new(cores: RangeInclusive<usize>) -> Result<Self> {
         let allowed = allowed_cores();
         if let Some(core) = cores.clone().find(|core| !allowed.contains(core)) {
@@ -23,35 +23,35 @@ impl Cores {
         let first = *cores.start();
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(cores.count())
-            .start_handler(move |thread| stay_on(first + thread))
+            .start_handler(move |thread| pin_to(first + thread))
             .build();
         Ok(Self { threads: threads.context("starting the threads")? })
     }
 
-    /// How many they are.
+    /// The number of cores.
     pub fn count(&self) -> usize {
         self.threads.current_num_threads()
     }
 
-    /// Does something with these threads.
+    /// Runs `work` on these threads.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.threads.install(work)
     }
 }
 
-/// The cores this process may use.
+/// The cores that this process may use.
 #[cfg(target_os = "linux")]
 fn allowed_cores() -> Vec<usize> {
     let set = rustix::thread::sched_getaffinity(None).unwrap_or_default();
     (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect()
 }
 
-/// The same thread stays on the same core.
+/// Pins the current thread to a core.
 #[cfg(target_os = "linux")]
-fn stay_on(core: usize) {
+fn pin_to(core: usize) {
     let mut set = rustix::thread::CpuSet::new();
     set.set(core);
-    // Where that is refused, the thread goes where it likes.
+    // If the system refuses, the thread runs on any core.
     let _ = rustix::thread::sched_setaffinity(None, &set);
 }
 
@@ -61,4 +61,4 @@ fn allowed_cores() -> Vec<usize> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn stay_on(_: usize) {}
+fn pin_to(_: usize) {}

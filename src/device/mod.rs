@@ -1,4 +1,4 @@
-//! Where to compute: `--device`, `--precision`, `--threads`.
+//! Compute devices: `--device`, `--precision`, `--threads`.
 
 mod cores;
 
@@ -12,70 +12,70 @@ use std::fmt;
 use std::str::FromStr;
 use std::{env, thread};
 
-/// `--device`: one, or several that share the work.
+/// The value of `--device`: one device, or several that share the work.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Choices(pub Vec<Choice>);
+pub struct DeviceSpecs(pub Vec<DeviceSpec>);
 
-/// One of them.
+/// One device in `--device`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Choice {
-    /// The fastest there is.
+pub enum DeviceSpec {
+    /// The first CUDA GPU, or else the CPU.
     Auto,
-    /// The processor.
+    /// The whole CPU.
     Cpu,
-    /// These cores of it, first and last.
+    /// A range of the CPU's cores: the first and the last.
     Cores(usize, usize),
-    /// The CUDA card of this number.
+    /// The CUDA GPU of this index.
     Cuda(usize),
 }
 
-impl FromStr for Choices {
+impl FromStr for DeviceSpecs {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let choices: Vec<Choice> = text.split(',').map(choice).collect::<Option<_>>().ok_or(EXPECTED)?;
-        if choices.len() > 1 && choices.contains(&Choice::Auto) {
-            return Err("auto is one device; name all that are to share the work".into());
+        let specs: Vec<DeviceSpec> = text.split(',').map(parse_spec).collect::<Option<_>>().ok_or(EXPECTED)?;
+        if specs.len() > 1 && specs.contains(&DeviceSpec::Auto) {
+            return Err("auto is one device; to share the work, name each device".into());
         }
-        for (i, one) in choices.iter().enumerate() {
-            if let Some(other) = choices[..i].iter().find(|other| other.overlaps(*one)) {
-                return Err(format!("{other} and {one} are not two devices"));
+        for (i, spec) in specs.iter().enumerate() {
+            if let Some(other) = specs[..i].iter().find(|other| other.overlaps(*spec)) {
+                return Err(format!("{other} and {spec} are not two devices"));
             }
         }
-        Ok(Self(choices))
+        Ok(Self(specs))
     }
 }
 
 const EXPECTED: &str = "expected auto, cpu, cuda or cuda:N, or several: cuda:0,cuda:1 or cpu:0-3,cpu:4-7";
 
-fn choice(text: &str) -> Option<Choice> {
+fn parse_spec(text: &str) -> Option<DeviceSpec> {
     Some(match text.split_once(':') {
-        None if text == "auto" => Choice::Auto,
-        None if text == "cpu" => Choice::Cpu,
-        None if text == "cuda" => Choice::Cuda(0),
-        Some(("cuda", card)) => Choice::Cuda(card.parse::<u16>().ok()?.into()),
+        None if text == "auto" => DeviceSpec::Auto,
+        None if text == "cpu" => DeviceSpec::Cpu,
+        None if text == "cuda" => DeviceSpec::Cuda(0),
+        Some(("cuda", index)) => DeviceSpec::Cuda(index.parse::<u16>().ok()?.into()),
         Some(("cpu", cores)) => {
             let (first, last) = cores.split_once('-').unwrap_or((cores, cores));
             let (first, last) = (first.parse::<u16>().ok()?.into(), last.parse::<u16>().ok()?.into());
-            (first <= last).then_some(Choice::Cores(first, last))?
+            (first <= last).then_some(DeviceSpec::Cores(first, last))?
         }
         _ => return None,
     })
 }
 
-impl fmt::Display for Choice {
+impl fmt::Display for DeviceSpec {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
             Self::Cores(first, last) if first == last => write!(f, "cpu:{first}"),
             Self::Cores(first, last) => write!(f, "cpu:{first}-{last}"),
-            Self::Cuda(card) => write!(f, "cuda:{card}"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
         }
     }
 }
 
-impl Choice {
+impl DeviceSpec {
     fn overlaps(self, other: Self) -> bool {
         match (self, other) {
             (Self::Cores(a, b), Self::Cores(c, d)) => a <= d && c <= b,
@@ -84,27 +84,29 @@ impl Choice {
         }
     }
 
-    fn unit(self) -> Result<Unit> {
+    /// Opens the device.
+    fn open(self) -> Result<ComputeDevice> {
         let (device, cores) = match self {
-            Self::Auto if gpu::count() > 0 => return Self::Cuda(0).unit(),
+            Self::Auto if gpu::count() > 0 => return Self::Cuda(0).open(),
             Self::Auto | Self::Cpu => (Device::Cpu, None),
             Self::Cores(first, last) => {
                 let cores = Cores::new(first..=last).with_context(|| format!("--device {self}"))?;
                 (Device::Cpu, Some(cores))
             }
-            Self::Cuda(card) => (gpu::open(card).with_context(|| format!("--device {self}"))?, None),
+            Self::Cuda(index) => (gpu::open(index).with_context(|| format!("--device {self}"))?, None),
         };
-        Ok(Unit { device, name: self.to_string(), cores })
+        Ok(ComputeDevice { device, name: self.to_string(), cores })
     }
 }
 
-impl Choices {
-    /// The devices themselves. threads: what `--threads` says.
+impl DeviceSpecs {
+    /// Opens the devices. `threads`: the value of `--threads`.
     ///
     /// # Errors
-    /// When this build cannot drive one, or this machine has none such.
-    pub fn units(&self, threads: Option<usize>) -> Result<Vec<Unit>> {
-        let units = self.0.iter().map(|choice| choice.unit()).collect::<Result<Vec<_>>>()?;
+    /// If this build does not support one of the devices, this machine lacks one, or `threads` is given for devices
+    /// that are ranges of cores.
+    pub fn units(&self, threads: Option<usize>) -> Result<Vec<ComputeDevice>> {
+        let units = self.0.iter().map(|spec| spec.open()).collect::<Result<Vec<_>>>()?;
         ensure!(
             threads.is_none() || units.iter().all(|unit| unit.cores.is_none()),
             "--threads is for all cores, and --device names some, a thread for each; leave one of the two out"
@@ -113,19 +115,20 @@ impl Choices {
     }
 }
 
-/// A device that draws.
+/// A device that computes images.
 #[derive(Debug)]
-pub struct Unit {
-    /// Where its tensors are.
+pub struct ComputeDevice {
+    /// The device of its tensors.
     pub device: Device,
-    /// As `--device` names it.
+    /// Its name in `--device`.
     pub name: String,
-    /// The only ones it computes with.
+    /// The cores that it is restricted to, if any.
     cores: Option<Cores>,
 }
 
-impl Unit {
-    /// What the networks multiply here: in autocast f16 as the original, but on processors bf16, if they have it.
+impl ComputeDevice {
+    /// The type of the networks' products. With `--precision autocast` it is f16 on GPUs, as in the original, and bf16
+    /// on CPUs with instructions for it.
     pub fn dtype(&self, precision: Precision) -> DType {
         match precision {
             Precision::Autocast if self.device.is_cuda() => DType::F16,
@@ -134,16 +137,16 @@ impl Unit {
         }
     }
 
-    /// Whether it is this error that comes of having no memory left; what is kept for later use is given back then.
+    /// Returns whether `error` is an out-of-memory error of this device; if so, frees the device's cached memory.
     pub fn is_out_of_memory(&self, error: &Error) -> bool {
-        let is_one = error.chain().filter_map(|cause| cause.downcast_ref()).any(gpu::out_of_memory);
-        if is_one {
+        let out_of_memory = error.chain().filter_map(|cause| cause.downcast_ref()).any(gpu::out_of_memory);
+        if out_of_memory {
             gpu::release_memory(&self.device);
         }
-        is_one
+        out_of_memory
     }
 
-    /// The device's memory, in words.
+    /// Describes the device's memory, for messages.
     pub fn memory(&self) -> String {
         match gpu::memory(&self.device) {
             Some(bytes) => format!("{}'s memory of {:.1} GB", self.name, bytes as f64 / 1e9),
@@ -151,12 +154,12 @@ impl Unit {
         }
     }
 
-    /// How many threads it has of its own.
+    /// The number of threads of its own, if it is a range of cores.
     pub fn threads(&self) -> Option<usize> {
         self.cores.as_ref().map(Cores::count)
     }
 
-    /// Does something with the device's own threads, if it has any.
+    /// Runs `work` on the device's own threads, if it has any, else on the current one.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         match &self.cores {
             Some(cores) => cores.run(work),
@@ -165,12 +168,12 @@ impl Unit {
     }
 }
 
-/// `--precision`.
+/// The value of `--precision`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Precision {
     /// f32 throughout.
     Full,
-    /// Half precision where the original has it.
+    /// Half precision in matrix products, on devices where it is faster.
     Autocast,
 }
 
@@ -178,28 +181,32 @@ impl ByName for Precision {
     const ALL: &'static [(&'static str, Self)] = &[("full", Precision::Full), ("autocast", Precision::Autocast)];
 }
 
-/// As many threads as `--threads` may ask for.
+/// The largest value of `--threads`.
 pub const MOST_THREADS: u16 = 1024;
 
-/// How many threads compute: as many as are asked for, by a flag or else by rayon's variable, or one a core; never more
-/// than `MOST_THREADS`.
-pub fn n_threads(asked: Option<usize>) -> usize {
+/// The number of threads that compute: `requested`, or else `RAYON_NUM_THREADS`, or else one per core; at most
+/// `MOST_THREADS`.
+pub fn n_threads(requested: Option<usize>) -> usize {
     let by_variable = || env::var("RAYON_NUM_THREADS").ok()?.parse().ok().filter(|&n| n > 0);
-    let count = asked.or_else(by_variable).unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+    let count =
+        requested.or_else(by_variable).unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
     count.min(MOST_THREADS.into())
 }
 
-/// Starts so many threads, unless there are as many already.
+/// Starts the global thread pool with [`n_threads`] threads. If `requested` is `None`, a pool that already exists is
+/// kept.
 ///
 /// # Errors
-/// When they cannot be started, or so many are asked for and others have started already.
-pub fn use_threads(asked: Option<usize>) -> Result<()> {
-    let count = n_threads(asked);
+/// If the threads cannot be started, or a pool of another size than `requested` already exists.
+pub fn use_threads(requested: Option<usize>) -> Result<()> {
+    let count = n_threads(requested);
     match rayon::ThreadPoolBuilder::new().num_threads(count).build_global() {
         Ok(()) => Ok(()),
-        // Only what the system refuses has a source.
-        Err(error) if error.source().is_some() => bail!("cannot start {count} threads: {error}; --threads takes fewer"),
-        Err(_) if asked.is_none() || rayon::current_num_threads() == count => Ok(()),
-        Err(_) => bail!("{count} threads are asked for, and {} compute already", rayon::current_num_threads()),
+        // Only errors of the operating system have a source.
+        Err(error) if error.source().is_some() => {
+            bail!("cannot start {count} threads: {error}; use a smaller --threads")
+        }
+        Err(_) if requested.is_none() || rayon::current_num_threads() == count => Ok(()),
+        Err(_) => bail!("cannot use {count} threads: {} have already been started", rayon::current_num_threads()),
     }
 }

@@ -9,7 +9,7 @@ mod terms;
 
 use crate::args::{self, Args, Seed, SeedMode};
 use crate::config::ModelConfig;
-use crate::device::{self, Unit};
+use crate::device::{self, ComputeDevice};
 use crate::diffusion::samplers::{Kind, SamplerConfig};
 use crate::diffusion::schedule::Schedule;
 use crate::output::{Axis, Format, Overview, Pattern, Terms, of_shard};
@@ -58,7 +58,7 @@ pub struct Job {
     /// Whose autoencoder takes the place of the model's own.
     pub vae: Option<Place>,
     /// Where to compute; several share the work.
-    pub units: Vec<Unit>,
+    pub units: Vec<ComputeDevice>,
     /// In which precision.
     pub precision: device::Precision,
     /// With how many threads; one a core if none are named, nor cores.
@@ -200,7 +200,7 @@ impl Job {
             vae,
             precision: args.precision,
             // Where each device has its own, few others are needed.
-            threads: threads.or_else(|| units.iter().map(Unit::threads).sum()),
+            threads: threads.or_else(|| units.iter().map(ComputeDevice::threads).sum()),
             units,
             outdir: files.outdir.to_owned(),
             saves_samples: !args.skip_save,

@@ -1,11 +1,11 @@
-//! Layers without their weights: what each reads from a checkpoint, what it keeps of that, and what it has to do.
+//! Descriptions of layers, from which their tensors, memory and work are computed without loading weights.
 
 use super::Compute;
 use super::cpu::{self, Conv3x3, Packed};
 
 pub use super::cpu::Cost;
 
-/// What a layer does.
+/// The operation of a layer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Op {
     /// A 3×3 convolution with padding 1.
@@ -30,7 +30,7 @@ pub enum Op {
         c_in: usize,
         /// Channels out.
         c_out: usize,
-        /// Whether it adds one.
+        /// Whether it has a bias.
         bias: bool,
     },
     /// Group or layer normalisation.
@@ -38,47 +38,47 @@ pub enum Op {
         /// Channels.
         c: usize,
     },
-    /// A table, from which rows are taken.
+    /// An embedding table.
     Table {
-        /// Rows it has.
+        /// Rows.
         n: usize,
         /// Channels.
         c: usize,
     },
-    /// Every row looks at others; this has no weights.
+    /// Attention of queries to keys and values, without weights.
     Attention {
-        /// At how many.
+        /// Keys per image.
         m: usize,
-        /// Channels.
+        /// Channels, of all heads.
         c: usize,
     },
 }
 
-/// A layer at work.
+/// A layer with its place in the network and the size of its output.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Layer {
-    /// What its tensors' names begin with.
+    /// The prefix of its tensors' names.
     pub name: String,
-    /// What it does.
+    /// Its operation.
     pub op: Op,
-    /// Pixels or tokens that it makes, of the whole batch.
+    /// The number of pixels or tokens of its output, in the whole batch.
     pub rows: usize,
-    /// Whether it works once a batch, and not in each pass.
+    /// Whether it runs once per batch instead of in each pass.
     pub once: bool,
 }
 
 impl Layer {
-    /// One that works in each pass.
+    /// Creates a layer that runs in each pass.
     pub fn new(name: impl Into<String>, op: Op, rows: usize) -> Self {
         Self { name: name.into(), op, rows, once: false }
     }
 
-    /// The same, its name below another.
+    /// Returns the layer with `parent` put before its name.
     pub fn below(self, parent: &str) -> Self {
         Self { name: format!("{parent}.{}", self.name), ..self }
     }
 
-    /// What it reads: names and shapes.
+    /// The names and shapes of its tensors.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let (weight, bias) = match self.op {
             Op::Conv3x3 { c_in, c_out, .. } => (vec![c_out, c_in, 3, 3], Some(c_out)),
@@ -92,7 +92,7 @@ impl Layer {
         [Some(named("weight", weight)), bias.map(|c| named("bias", vec![c]))].into_iter().flatten().collect()
     }
 
-    /// What it keeps and does where the network multiplies like this.
+    /// The memory of its weights, and its work in one pass with arithmetic `compute`.
     pub fn cost(&self, compute: Compute) -> Cost {
         let rows = self.rows as f64;
         match self.op {
@@ -102,7 +102,7 @@ impl Layer {
             }
             Op::Norm { c } => Cost { bytes: 8. * c as f64, ..Cost::default() },
             Op::Table { n, c } => Cost { bytes: 4. * n as f64 * c as f64, ..Cost::default() },
-            // Queries times keys, then weights times values.
+            // q·kᵀ, then weights · v.
             Op::Attention { m, c } => {
                 let multiplications = 2. * rows * m as f64 * c as f64;
                 match compute {
@@ -113,13 +113,13 @@ impl Layer {
         }
     }
 
-    /// Numbers that it reads and writes, its weights aside.
+    /// The number of elements that it reads and writes, without its weights.
     pub fn traffic(&self) -> f64 {
         self.rows as f64
             * match self.op {
                 Op::Conv3x3 { c_in, c_out, stride } => (c_in * stride * stride) as f64 + c_out as f64,
                 Op::Conv1x1 { c_in, c_out } | Op::Linear { c_in, c_out, .. } => c_in as f64 + c_out as f64,
-                // Of attention, queries and as much for what they see: keys and values are read from the cache.
+                // Attention reads queries and writes as much; keys and values come from the cache.
                 Op::Norm { c } | Op::Attention { c, .. } => 2. * c as f64,
                 Op::Table { c, .. } => c as f64,
             }

@@ -1,8 +1,8 @@
-//! torch's random numbers, generated on the host: the same on every device.
+//! torch's random number generators, computed on the host, so that every device gets the same numbers.
 
 mod mt19937;
+mod per_image;
 mod philox;
-mod together;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -15,59 +15,60 @@ use mt19937::Mt19937;
 use philox::Philox;
 pub use philox::choices;
 
-pub use together::{Each, Origin, Place};
+pub use per_image::{Origin, PerImage, StreamPos};
 
-/// Standard normal numbers, in torch's order.
+/// A source of standard normal numbers, in torch's order.
 ///
-/// Who draws, how much and when decides what later batches start from: one call here is one `torch.randn` there.
+/// Each call corresponds to one call of `torch.randn` in the original. The sequence of calls must be the same, since it
+/// determines the numbers of later batches.
 pub trait Noise {
-    /// The next `n` numbers.
+    /// Returns the next `n` numbers.
     fn randn(&mut self, n: usize) -> Vec<f32>;
 
-    /// Latents of shape (B, h, w, C), drawn in torch's order (B, C, h, w).
+    /// Returns latents of `shape` (B, h, w, C), drawn in torch's order (B, C, h, w).
     ///
     /// # Errors
-    /// When the device fails.
+    /// If the device fails.
     fn randn_latents(&mut self, shape: (usize, usize, usize, usize), device: &Device) -> candle_core::Result<Tensor> {
         let (b, h, w, c) = shape;
         let numbers = self.randn(b * h * w * c);
         Tensor::from_vec(numbers, (b, c, h, w), &Device::Cpu)?.permute((0, 2, 3, 1))?.contiguous()?.to_device(device)
     }
 
-    /// The same in the shape of x.
+    /// Returns latents of the shape of `x`, on its device.
     ///
     /// # Errors
-    /// When x is no latents, or the device fails.
+    /// If `x` does not have four dimensions, or the device fails.
     fn randn_like(&mut self, x: &Tensor) -> candle_core::Result<Tensor> {
         self.randn_latents(x.dims4()?, x.device())
     }
 
-    /// Leaves the generator where `randn(n)` would.
+    /// Advances the generator as `randn(n)` does.
     fn skip(&mut self, n: usize) {
         self.randn(n);
     }
 }
 
-/// Noise of one seed, with a place in it that can be noted and found again.
+/// The noise of one seed, with a position that can be saved and restored.
 pub trait Generator: Noise + Send {
-    /// How far it is from the seed, in units of its own.
+    /// The distance from the start of the seed's stream, in a unit that depends on the generator.
     fn position(&self) -> u64;
 
-    /// Goes there.
+    /// Moves to a `position` that [`position`](Self::position) returned.
     fn seek(&mut self, position: u64);
 }
 
-/// `--rng`: which of torch's generators.
+/// The generator of torch to reproduce (`--rng`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rng {
-    /// That of `device="cuda"`: the size of the GPU decides the order of long calls.
+    /// The generator of `device="cuda"`. The order of numbers in long calls depends on the size of the GPU.
     Cuda {
-        /// Multiprocessors of the GPU.
+        /// The number of the GPU's multiprocessors.
         sms: u32,
-        /// Threads that one of them holds at once.
+        /// The maximum number of resident threads per multiprocessor.
         threads_per_sm: u32,
     },
-    /// That of `device="cpu"`.
+    /// The generator of `device="cpu"`.
     Cpu,
 }
 
@@ -75,7 +76,7 @@ const SMS: RangeInclusive<u32> = 1..=1024;
 const THREADS_PER_SM: RangeInclusive<u32> = 256..=4096;
 
 impl Rng {
-    /// The generator after `torch.manual_seed(seed)`.
+    /// Returns the generator in its state after `torch.manual_seed(seed)`.
     pub fn noise(&self, seed: u64) -> Box<dyn Generator> {
         match *self {
             Rng::Cuda { sms, threads_per_sm } => Box::new(Philox::new(seed, sms, threads_per_sm)),
@@ -83,8 +84,8 @@ impl Rng {
         }
     }
 
-    /// Where a generator at `position` stands after `calls` calls of `randn(n)`, in the units of
-    /// [`Generator::position`]. Found without drawing, whatever the seed; past the last position it wraps around.
+    /// Returns the position of a generator after `calls` calls of `randn(n)` from `position`, without drawing. It does
+    /// not depend on the seed, and wraps around at the end of the stream.
     pub fn after(&self, position: u64, n: usize, calls: usize) -> u64 {
         match *self {
             Rng::Cuda { sms, threads_per_sm } => Philox::new(0, sms, threads_per_sm).after(position, n, calls),
@@ -93,7 +94,7 @@ impl Rng {
     }
 }
 
-/// An A100's.
+/// The generator of an A100.
 impl Default for Rng {
     fn default() -> Self {
         Rng::Cuda { sms: 108, threads_per_sm: 2048 }
@@ -112,7 +113,7 @@ impl FromStr for Rng {
     }
 }
 
-/// `cuda:SMSxTHREADS`
+/// Parses `cuda:SMSxTHREADS`.
 fn sized_cuda(name: &str) -> Result<Rng> {
     let Some((sms, threads_per_sm)) = gpu_size(name) else {
         bail!("'{name}' is not a random generator: use cuda, cpu or cuda:SMSxTHREADS, such as cuda:82x1536");

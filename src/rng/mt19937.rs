@@ -1,4 +1,5 @@
-//! `torch.randn` on the CPU: the Mersenne Twister (Matsumoto & Nishimura 1998) and torch's two ways from it to normal numbers.
+//! `torch.randn` on the CPU: the Mersenne Twister (Matsumoto & Nishimura 1998), and torch's two transformations of its
+//! words to normal numbers.
 
 mod jump;
 
@@ -9,25 +10,26 @@ use super::{Generator, Noise};
 
 const N: usize = 624;
 const M: usize = 397;
-/// The last row of the twister's matrix.
+/// The last row of the twist matrix A.
 const MATRIX: u32 = 0x9908_b0df;
-/// torch transforms this many numbers at a time, and shorter calls one by one.
+/// The number of elements that torch transforms at a time. In shorter calls it transforms them one by one.
 const BLOCK: usize = 16;
-/// About as many words as are drawn one by one in the time of a jump.
-const FAR: u64 = 1 << 18;
+/// The number of words from which on a jump is faster than drawing them.
+const MIN_JUMP: u64 = 1 << 18;
 
+/// The Mersenne Twister as torch uses it.
 pub struct Mt19937 {
     seed: u64,
     state: [u32; N],
     index: usize,
-    /// How many words were drawn.
+    /// The number of words drawn.
     words: u64,
-    /// The second normal of a pair: kept from one short call to the next, whatever is drawn in between.
+    /// The second normal of a pair, kept for the next short call even if long calls come between.
     spare: Option<f64>,
 }
 
 impl Mt19937 {
-    /// Like torch's, takes the low 32 bits of the seed.
+    /// Seeds the generator with the low 32 bits of `seed`, as torch does.
     pub fn new(seed: u64) -> Self {
         let mut state = [seed as u32; N];
         for i in 1..N {
@@ -37,6 +39,7 @@ impl Mt19937 {
         Self { seed, state, index: N, words: 0, spare: None }
     }
 
+    /// Draws a word.
     fn word(&mut self) -> u32 {
         if self.index == N {
             twist(&mut self.state);
@@ -51,9 +54,9 @@ impl Mt19937 {
         word ^ (word >> 18)
     }
 
-    /// Leaves out so many words.
+    /// Skips `words` words.
     fn advance(&mut self, words: u64) {
-        if words < FAR {
+        if words < MIN_JUMP {
             (0..words).for_each(|_| _ = self.word());
         } else {
             self.state = jump::ahead(&self.state, words);
@@ -61,17 +64,18 @@ impl Mt19937 {
         }
     }
 
-    /// 24 bits in 0..1.
+    /// A uniform number in [0, 1) with 24 bits.
     fn uniform(&mut self) -> f32 {
         (self.word() & 0x00ff_ffff) as f32 / (1 << 24) as f32
     }
 
-    /// 53 bits in 0..1.
+    /// A uniform number in [0, 1) with 53 bits.
     fn uniform_f64(&mut self) -> f64 {
         let word = u64::from(self.word()) << 32 | u64::from(self.word());
         (word & ((1 << 53) - 1)) as f64 / (1u64 << 53) as f64
     }
 
+    /// A normal number of a short call.
     fn normal(&mut self) -> f64 {
         if let Some(spare) = self.spare.take() {
             return spare;
@@ -91,7 +95,7 @@ impl Noise for Mt19937 {
         let mut numbers: Vec<f32> = (0..n).map(|_| self.uniform()).collect();
         let (blocks, rest) = numbers.as_chunks_mut();
         blocks.iter_mut().for_each(box_muller);
-        // The last block overlaps the one before, from fresh uniforms.
+        // The last block overlaps the one before, and is drawn anew.
         if !rest.is_empty()
             && let Some(last) = numbers.last_chunk_mut()
         {
@@ -103,13 +107,13 @@ impl Noise for Mt19937 {
 }
 
 impl Generator for Mt19937 {
-    /// Twice the words drawn, and one more where a spare normal waits.
+    /// Twice the number of words drawn, plus one if there is a spare normal.
     fn position(&self) -> u64 {
         2 * self.words + u64::from(self.spare.is_some())
     }
 
     fn seek(&mut self, position: u64) {
-        // A spare is the second normal of the last four words.
+        // The spare is the second normal made of the last four words.
         let (mut words, has_spare) = (position / 2, position % 2 == 1);
         if has_spare {
             words = words.saturating_sub(4);
@@ -125,7 +129,7 @@ impl Generator for Mt19937 {
     }
 }
 
-/// The next words of the sequence.
+/// Replaces the state by the next `N` words of the sequence.
 fn twist(state: &mut [u32; N]) {
     for i in 0..N {
         let pair = state[i] & 0x8000_0000 | state[(i + 1) % N] & 0x7fff_ffff;
@@ -134,7 +138,7 @@ fn twist(state: &mut [u32; N]) {
     }
 }
 
-/// The position after `calls` calls of `randn(n)` from this one.
+/// Returns the position after `calls` calls of `randn(n)` from `position`.
 pub fn after(position: u64, n: usize, calls: usize) -> u64 {
     let calls = calls as u64;
     if n < BLOCK {
@@ -145,14 +149,15 @@ pub fn after(position: u64, n: usize, calls: usize) -> u64 {
     position.wrapping_add(words.wrapping_mul(2).wrapping_mul(calls))
 }
 
-/// The same after normals drawn one by one: pairs of four words, less the one that may wait already.
+/// Returns the position after `n` normals drawn one by one: four words for each pair, of which the first normal may be
+/// the spare.
 fn after_normals(position: u64, n: u64) -> u64 {
     let (words, spare) = (position - position % 2, position % 2);
     let pairs = (n - n.min(spare)).div_ceil(2);
     words.wrapping_add(pairs.wrapping_mul(8)) + ((n ^ spare) % 2)
 }
 
-/// Uniform numbers to normal ones: the first half of a block gives the radii, the second the angles.
+/// Transforms uniform to normal numbers. The first half of the block gives the radii, the second the angles.
 fn box_muller(block: &mut [f32; BLOCK]) {
     let (u1, u2) = block.split_at_mut(BLOCK / 2);
     for (a, b) in u1.iter_mut().zip(u2) {

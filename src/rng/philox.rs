@@ -1,19 +1,21 @@
-//! `torch.randn(..., device="cuda")`: Philox4x32-10 (Salmon et al. 2011), as cuRAND and torch spread it over a GPU's threads.
+//! `torch.randn(..., device="cuda")`: Philox4x32-10 (Salmon et al. 2011), distributed over the threads of a GPU as by
+//! cuRAND and torch.
 
 use std::f32::consts::TAU;
 
 use super::{Generator, Noise};
 
-/// Threads in a block of torch's kernel.
+/// The number of threads in a block of torch's kernel.
 const BLOCK: usize = 256;
 /// 2⁻³²
 const UNIT: f32 = 1.0 / 4294967296.0;
 
+/// The Philox generators of all threads of a GPU.
 pub struct Philox {
     seed: u64,
-    /// Blocks that are on the GPU at once.
+    /// The maximum number of resident blocks.
     max_blocks: usize,
-    /// How often each thread has drawn four words.
+    /// The number of draws of four words by each thread.
     offset: u64,
 }
 
@@ -23,12 +25,12 @@ impl Philox {
         Self { seed, max_blocks, offset: 0 }
     }
 
-    /// Threads that share a call for `n` numbers.
+    /// The number of threads of a call of `randn(n)`.
     fn threads(&self, n: usize) -> usize {
         BLOCK * self.max_blocks.min(n.div_ceil(BLOCK)).max(1)
     }
 
-    /// The position after `calls` calls of `randn(n)` from this one.
+    /// Returns the position after `calls` calls of `randn(n)` from `position`.
     pub fn after(&self, position: u64, n: usize, calls: usize) -> u64 {
         let rounds = n.div_ceil(self.threads(n).saturating_mul(4)) as u64;
         position.wrapping_add(rounds.wrapping_mul(calls as u64))
@@ -43,10 +45,10 @@ impl Noise for Philox {
             let offset = self.offset.wrapping_add(round as u64);
             for thread in 0..threads.min(numbers.len()) {
                 let [x, y, z, w] = words(self.seed, offset, thread as u64);
-                // Lazy: most calls are short and want one of the four normals.
+                // Lazy, since in short calls a thread needs one of its four normals.
                 let normals = [(x, y), (z, w)].into_iter().flat_map(box_muller);
-                let places = numbers[thread..].iter_mut().step_by(threads);
-                places.zip(normals).for_each(|(place, normal)| *place = normal);
+                let outputs = numbers[thread..].iter_mut().step_by(threads);
+                outputs.zip(normals).for_each(|(output, normal)| *output = normal);
             }
         }
         self.skip(n);
@@ -59,7 +61,7 @@ impl Noise for Philox {
 }
 
 impl Generator for Philox {
-    /// In draws of four words by every thread.
+    /// The number of draws of four words by each thread.
     fn position(&self) -> u64 {
         self.offset
     }
@@ -69,8 +71,8 @@ impl Generator for Philox {
     }
 }
 
-/// Choices of one among n: asked with n, a number of 0..n. They come from a part of the generator that no noise comes
-/// from, and each of a seed's streams has its own.
+/// Returns a function that maps n to a random index below n, for prompts with alternatives. It draws from offsets that
+/// no noise uses, and each `stream` of a seed has its own sequence.
 pub fn choices(seed: u64, stream: u64) -> impl FnMut(usize) -> usize {
     let mut offset = 1 << 63;
     move |below| {
@@ -80,7 +82,7 @@ pub fn choices(seed: u64, stream: u64) -> impl FnMut(usize) -> usize {
     }
 }
 
-/// The four words at (`offset`, `thread`) of the generator with this key.
+/// Returns the four words at the counter (`offset`, `thread`), with `seed` as the key.
 fn words(seed: u64, offset: u64, thread: u64) -> [u32; 4] {
     let (mut key0, mut key1) = halves(seed);
     let ((mut x, mut y), (mut z, mut w)) = (halves(offset), halves(thread));
@@ -94,12 +96,12 @@ fn words(seed: u64, offset: u64, thread: u64) -> [u32; 4] {
     [x, y, z, w]
 }
 
-/// Low and high word.
+/// The low and high word of `number`.
 fn halves(number: u64) -> (u32, u32) {
     (number as u32, (number >> 32) as u32)
 }
 
-/// cuRAND's, sine first.
+/// Transforms two words to two normal numbers, sine first, as cuRAND does.
 fn box_muller((x, y): (u32, u32)) -> [f32; 2] {
     let u = x as f32 * UNIT + UNIT / 2.0;
     let v = y as f32 * (TAU * UNIT) + TAU * UNIT / 2.0;

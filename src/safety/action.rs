@@ -1,24 +1,24 @@
-//! `--safety`: what becomes of a picture that is flagged.
+//! The treatment of flagged images (`--safety`).
 
 use crate::by_name::ByName;
 use crate::output::{self, Picture};
 
-/// What becomes of a picture that is flagged.
+/// The treatment of a flagged image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// Another takes its place: a black one, for want of the original's.
+    /// Replaces the image by a black one, as the original's substitute photo is not available.
     Replace,
-    /// It is all black.
+    /// Replaces the image by a black one.
     Black,
-    /// It is blurred until nothing can be made out.
+    /// Blurs the image until it is unrecognisable.
     Blur,
-    /// Nothing: that it is flagged is said elsewhere.
+    /// Leaves the image unchanged, and only reports it.
     Flag,
-    /// Nothing: there is no checker.
+    /// Does not check images.
     Off,
 }
 
-/// The blur's standard deviation is this share of the longer side.
+/// The standard deviation of the blur, as a fraction of the longer side.
 const BLUR: f32 = 1. / 16.;
 
 impl ByName for Action {
@@ -32,7 +32,7 @@ impl ByName for Action {
 }
 
 impl Action {
-    /// What it did to a picture, in words.
+    /// Describes the effect on an image, for messages.
     pub fn outcome(self) -> &'static str {
         match self {
             Self::Replace | Self::Black => "it is black",
@@ -41,7 +41,7 @@ impl Action {
         }
     }
 
-    /// Does to the picture what is to be done to one that is flagged.
+    /// Applies the action to a flagged image.
     pub fn apply(self, picture: &mut Picture) {
         match self {
             Self::Replace | Self::Black => picture.rgb.fill(0),

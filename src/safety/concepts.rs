@@ -1,28 +1,32 @@
-//! What pictures are compared with.
+//! The concepts that images are compared with.
 
 use anyhow::{Result, ensure};
 use candle_nn::VarBuilder;
 
-use super::config::MOST_CHANNELS;
+use super::config::MAX_CHANNELS;
 use crate::checkpoint::Checkpoint;
 
-/// Sizes that tensors tell.
+/// The sizes of the concept tensors.
 pub struct Sizes {
-    /// Concepts that a picture should not show.
+    /// The number of unsafe concepts.
     pub concepts: usize,
-    /// Concepts that make the checker stricter.
+    /// The number of special-care concepts, which make the checker stricter.
     pub special_care: usize,
-    /// D, the width of CLIP's space.
+    /// D, the width of CLIP's embedding space.
     pub width: usize,
 }
 
 impl Sizes {
-    pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
-        // Where a tensor is missing, the usual size stands in until loading says so.
+    /// Reads the sizes from the shapes of the checkpoint's tensors.
+    ///
+    /// # Errors
+    /// If a size is 0 or too large.
+    pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
+        // A missing tensor has its usual size here, and is reported when it is loaded.
         let rows = |name: &str, usual: usize| {
             let rows = checkpoint.shape(name).and_then(|shape| shape.first()).copied().unwrap_or(usual);
             let path = checkpoint.path().display();
-            ensure!((1..=MOST_CHANNELS).contains(&rows), "'{path}' has {rows} rows in '{name}'; download it again");
+            ensure!((1..=MAX_CHANNELS).contains(&rows), "'{path}' has {rows} rows in '{name}'; download it again");
             Ok(rows)
         };
         Ok(Self {
@@ -33,14 +37,14 @@ impl Sizes {
     }
 }
 
-/// Directions in CLIP's space, each with the cosine from which on a picture is too near.
+/// Directions in CLIP's embedding space, each with a threshold for an image's cosine.
 pub struct Concepts {
-    embeds: Vec<Vec<f32>>, // n × D
-    thresholds: Vec<f32>,  // n
+    embeds: Vec<Vec<f32>>, // (n, D)
+    thresholds: Vec<f32>,  // (n)
 }
 
 impl Concepts {
-    /// Reads `n` of them. name: of the tensor (n, D); that of the thresholds ends in `_weights`.
+    /// Reads the embeddings `name` (n, D) and their thresholds `{name}_weights` (n).
     pub fn new((n, width): (usize, usize), name: &str, vb: &VarBuilder) -> candle_core::Result<Self> {
         Ok(Self {
             embeds: vb.get((n, width), name)?.to_vec2()?,
@@ -48,18 +52,18 @@ impl Concepts {
         })
     }
 
-    /// embedding: D numbers.
+    /// Returns the cosine of each concept with `embedding` (D).
     pub fn cosines(&self, embedding: &[f32]) -> Vec<f32> {
         self.embeds.iter().map(|concept| cosine(embedding, concept)).collect()
     }
 
-    /// How far each cosine is above its threshold.
+    /// Returns each cosine minus its threshold.
     pub fn excess(&self, cosines: &[f32]) -> impl Iterator<Item = f64> {
         cosines.iter().zip(&self.thresholds).map(|(&cosine, &threshold)| f64::from(cosine) - f64::from(threshold))
     }
 }
 
-/// Rounded to thousandths, half to even, as numpy does.
+/// Returns excess + adjustment, rounded to three decimals, ties to even, as numpy does.
 pub fn score(excess: f64, adjustment: f64) -> f32 {
     (((excess + adjustment) * 1000.).round_ties_even() / 1000.) as f32
 }
@@ -68,7 +72,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
     (dot(a, b) / (length(a) * length(b))) as f32
 }
 
-/// Not 0, as torch's `normalize`.
+/// The Euclidean norm, at least 1e-12 as in torch's `normalize`.
 fn length(a: &[f32]) -> f64 {
     dot(a, a).sqrt().max(1e-12)
 }

@@ -1,4 +1,4 @@
-//! The shape of the vision transformer, as `config.json` gives it.
+//! The configuration of the vision transformer, from `config.json`.
 
 use std::path::Path;
 
@@ -8,15 +8,15 @@ use candle_transformers::models::clip::text_model::Activation;
 use candle_transformers::models::clip::vision_model::ClipVisionConfig;
 use serde::Deserialize;
 
-/// No layer is wider.
-pub const MOST_CHANNELS: usize = 1 << 16;
+/// The largest width of a layer.
+pub const MAX_CHANNELS: usize = 1 << 16;
 
 #[derive(Deserialize)]
 struct Config {
     vision_config: VisionConfig,
 }
 
-/// Field names and defaults are those of transformers' `CLIPVisionConfig`.
+/// The vision part of the config, with the field names and defaults of transformers' `CLIPVisionConfig`.
 #[derive(Deserialize)]
 #[serde(default)]
 struct VisionConfig {
@@ -43,7 +43,10 @@ impl Default for VisionConfig {
     }
 }
 
-/// Reads `config.json`. projection_dim: the width that the tensors tell.
+/// Reads `config.json`. `projection_dim`: the width of the embedding space, from the shapes of the tensors.
+///
+/// # Errors
+/// If the file cannot be read, or no model can have such a configuration.
 pub fn read(path: &Path, projection_dim: usize) -> Result<ClipVisionConfig> {
     let parse = || -> Result<_> {
         let config: Config = json::read(path)?;
@@ -55,11 +58,12 @@ pub fn read(path: &Path, projection_dim: usize) -> Result<ClipVisionConfig> {
 }
 
 impl VisionConfig {
-    /// Numbers that no model can be built from, or none that fits in memory.
+    /// # Errors
+    /// If a model cannot be built with these sizes, or would not fit in memory.
     fn check(&self) -> Result<()> {
         for (name, number, most) in [
-            ("hidden_size", self.hidden_size, MOST_CHANNELS),
-            ("intermediate_size", self.intermediate_size, MOST_CHANNELS),
+            ("hidden_size", self.hidden_size, MAX_CHANNELS),
+            ("intermediate_size", self.intermediate_size, MAX_CHANNELS),
             ("num_hidden_layers", self.num_hidden_layers, 256),
             ("num_attention_heads", self.num_attention_heads, 64),
             ("image_size", self.image_size, 1024),
@@ -68,7 +72,7 @@ impl VisionConfig {
             ensure!((1..=most).contains(&number), "vision_config: {name} must be 1 to {most}, not {number}");
         }
         let patches = self.image_size / self.patch_size;
-        ensure!(patches <= 32, "vision_config: patch_size makes {patches} patches a side, more than 32");
+        ensure!(patches <= 32, "vision_config: patch_size makes {patches} patches per side, more than 32");
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
         ensure!(width % heads == 0, "vision_config: hidden_size {width} cannot be divided among {heads} heads");
         ensure!(self.hidden_act == "quick_gelu", "vision_config: hidden_act must be quick_gelu, as CLIP's is");

@@ -1,7 +1,7 @@
 //! The original's safety checker: diffusers' `StableDiffusionSafetyChecker`.
 //!
-//! CLIP sees the picture (Radford et al. 2021, arXiv 2103.00020; candle-transformers' own), and what it sees is compared
-//! with directions in its space that stand for what a picture should not show.
+//! The image is embedded by CLIP (Radford et al. 2021, arXiv 2103.00020; the implementation of candle-transformers),
+//! and the embedding is compared with those of unsafe concepts.
 
 mod action;
 mod concepts;
@@ -23,60 +23,61 @@ use concepts::{Concepts, Sizes, score};
 pub use action::Action;
 pub use pixels::pixels;
 
-/// The safety checker, ready to look at pictures.
+/// A loaded safety checker.
 pub struct Checker {
     vision: ClipVisionTransformer,
     projection: Linear,
     concepts: Concepts,
     special_care: Concepts,
-    /// Of the square that CLIP sees, in pixels.
+    /// The side of CLIP's input in pixels.
     side: usize,
     device: Device,
 }
 
-/// What the checker says of a picture.
+/// The checker's result for an image.
 ///
-/// A score is a concept's cosine less its threshold, in thousandths, and adjusted: above 0 the concept is there.
+/// A score is the cosine of a concept minus its threshold, plus an adjustment, rounded to three decimals. Above 0, the
+/// concept is detected.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Verdict {
-    /// Whether a concept is there that a picture should not show.
+    /// Whether an unsafe concept is detected.
     pub flagged: bool,
-    /// Scores of such concepts.
+    /// The scores of the unsafe concepts.
     pub concepts: Vec<f32>,
-    /// Scores of concepts that alone are no reason to flag, but make the checker stricter.
+    /// The scores of the special-care concepts, which make the checker stricter but do not flag an image.
     pub special_care: Vec<f32>,
 }
 
-/// How near a picture is to each concept, 1 being nearest.
+/// The cosine similarities of an image and the concepts.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Cosines {
-    /// To those that a picture should not show.
+    /// The similarity to each unsafe concept.
     pub concepts: Vec<f32>,
-    /// To those that make the checker stricter.
+    /// The similarity to each special-care concept.
     pub special_care: Vec<f32>,
 }
 
-/// What is added to scores after one that calls for special care.
-const STRICTER: f64 = 0.01;
+/// The adjustment added to all scores after that of a detected special-care concept.
+const ADJUSTMENT: f64 = 0.01;
 
 impl Checker {
-    /// Reads a folder as diffusers or Hugging Face write it: `config.json` and `model.safetensors` or
-    /// `pytorch_model.bin`, or such a folder as `safety_checker` in it. All is f32.
+    /// Loads a checker in f32 from a folder as written by diffusers or Hugging Face, with `config.json` and
+    /// `model.safetensors` or `pytorch_model.bin` in it or in its subfolder `safety_checker`.
     ///
     /// # Errors
-    /// When one of the files is missing, or is not a safety checker's.
+    /// If a file is missing, or does not belong to a safety checker.
     pub fn load(folder: &Path, device: &Device) -> Result<Self> {
         let inner = folder.join("safety_checker");
         let folder = if inner.is_dir() { &inner } else { folder };
         ensure!(
             folder.is_dir(),
-            "'{}' is no folder; give that of a safety checker, with config.json and model.safetensors in it",
+            "'{}' is not a folder; give that of a safety checker, with config.json and model.safetensors in it",
             folder.display()
         );
         let checkpoint = Checkpoint::open_alone(folder)?;
-        let sizes = Sizes::of(&checkpoint)?;
+        let sizes = Sizes::read(&checkpoint)?;
         let config = config::read(&folder.join("config.json"), sizes.width)?;
-        // diffusers has a model in a model.
+        // In diffusers' checkpoints the vision model is nested in another module.
         let inner = checkpoint.names().any(|name| name.starts_with("vision_model.vision_model."));
         let vision = if inner { "vision_model.vision_model" } else { "vision_model" };
         weights::load(&checkpoint, device, &|| (), |vb| Self::new(&config, &sizes, vb.pp(vision), vb))
@@ -84,7 +85,7 @@ impl Checker {
 
     fn new(config: &ClipVisionConfig, sizes: &Sizes, vision: VarBuilder, vb: VarBuilder) -> candle_core::Result<Self> {
         let &Sizes { concepts, special_care, width } = sizes;
-        // The transformer would put random numbers in its place.
+        // candle's transformer would initialise a missing class embedding with random numbers.
         vision.get(config.embed_dim, "embeddings.class_embedding")?;
         Ok(Self {
             vision: ClipVisionTransformer::new(vision, config)?,
@@ -96,42 +97,45 @@ impl Checker {
         })
     }
 
-    /// Looks at a picture.
+    /// Checks an image.
     ///
     /// # Errors
-    /// When the picture has no pixels, the weights are no numbers, or the device fails.
+    /// If the image has no pixels, a score is NaN or infinite, or the device fails.
     pub fn check(&self, picture: &Picture) -> Result<Verdict> {
         let cosines = self.cosines(picture)?;
         let mut adjustment = 0.;
         let special = |excess| {
             let score = score(excess, adjustment);
             if score > 0. {
-                adjustment = STRICTER;
+                adjustment = ADJUSTMENT;
             }
             score
         };
         let special_care: Vec<f32> = self.special_care.excess(&cosines.special_care).map(special).collect();
         let plain = |excess| score(excess, adjustment);
         let concepts: Vec<f32> = self.concepts.excess(&cosines.concepts).map(plain).collect();
-        // NaN is above no threshold: such weights would let every picture pass.
-        let are_numbers = concepts.iter().chain(&special_care).all(|score| score.is_finite());
-        ensure!(are_numbers, "the safety checker's weights are damaged: it gives no numbers; download it again");
+        // NaN exceeds no threshold, so damaged weights would let every image pass.
+        let are_finite = concepts.iter().chain(&special_care).all(|score| score.is_finite());
+        ensure!(
+            are_finite,
+            "the safety checker's weights are damaged: its scores are NaN or infinite; download it again"
+        );
         Ok(Verdict { flagged: concepts.iter().any(|&score| score > 0.), concepts, special_care })
     }
 
-    /// What the scores are made of.
+    /// Returns the cosines of an image and the concepts, before thresholds.
     ///
     /// # Errors
-    /// When the picture has no pixels, or the device fails.
+    /// If the image has no pixels, or the device fails.
     pub fn cosines(&self, picture: &Picture) -> Result<Cosines> {
         let embedding = self.embedding(picture)?;
         Ok(Cosines { concepts: self.concepts.cosines(&embedding), special_care: self.special_care.cosines(&embedding) })
     }
 
-    /// Where the picture is in CLIP's space.
+    /// Returns the CLIP embedding (D) of an image.
     ///
     /// # Errors
-    /// When the picture has no pixels, or the device fails.
+    /// If the image has no pixels, or the device fails.
     pub fn embedding(&self, picture: &Picture) -> Result<Vec<f32>> {
         let pixels = pixels(picture, self.side);
         ensure!(!pixels.is_empty(), "a picture of {}x{} cannot be checked", picture.width, picture.height);

@@ -1,15 +1,16 @@
-//! What CLIP sees of a picture, as transformers' `CLIPImageProcessor` prepares it.
+//! Preprocessing of images for CLIP, as by transformers' `CLIPImageProcessor`.
 
 use super::resize::square;
 use crate::output::Picture;
 
-/// CLIP's mean and standard deviation of red, green and blue.
+/// The mean of red, green and blue for CLIP's normalisation.
 const MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
+/// The standard deviation of red, green and blue for CLIP's normalisation.
 const STD: [f32; 3] = [0.26862954, 0.2613026, 0.2757771];
 
-/// The middle square of a picture at `side` × `side` pixels: (3, side, side).
+/// Returns the centre crop of an image, resized to `side` × `side` pixels and normalised: (3, `side`, `side`).
 ///
-/// A picture without pixels, or with less than it says, gives no numbers.
+/// The result is empty if the image has no pixels, or not as many as its size says.
 pub fn pixels(picture: &Picture, side: usize) -> Vec<f32> {
     if picture.rgb.is_empty() || picture.rgb.len() != 3 * picture.width * picture.height {
         return vec![];
@@ -19,7 +20,7 @@ pub fn pixels(picture: &Picture, side: usize) -> Vec<f32> {
     (0..3).flat_map(colour).collect()
 }
 
-/// 0..1, by way of numpy's f64.
+/// Scales a level to 0..1, in f64 as numpy does.
 fn unit(level: u8) -> f32 {
     (f64::from(level) * (1. / 255.)) as f32
 }

@@ -1,17 +1,18 @@
-//! Pillow's bicubic `resize` of 8-bit pictures, to the bit: fixed point, rows first, each pass rounded to 8 bits.
+//! Pillow's bicubic `resize` of 8-bit images, bit for bit: in fixed point, rows first, each pass rounded to 8 bits.
 //!
-//! The crate `fast_image_resize` has coefficients of 16 bits; a quarter of its levels are others.
+//! The crate `fast_image_resize` has 16-bit coefficients, and differs in a quarter of the levels.
 
 use std::ops::Range;
 
 use crate::output::Picture;
 
-/// Binary places of a weight.
-const PLACES: u32 = 22;
+/// The number of fractional bits of a weight.
+const FRACTION_BITS: u32 = 22;
 
-/// The middle square of a picture that is scaled until its shorter side has `side` pixels: 3 · side · side levels.
+/// Resizes an image until its shorter side has `side` pixels, and returns the centre square: 3 · `side` · `side`
+/// levels.
 ///
-/// Only the pixels that stay are computed. The picture must have some.
+/// Only the pixels of the square are computed. The image must not be empty.
 pub fn square(picture: &Picture, side: usize) -> Vec<u8> {
     let short = picture.width.min(picture.height);
     let windows = |length: usize| {
@@ -19,45 +20,46 @@ pub fn square(picture: &Picture, side: usize) -> Vec<u8> {
         let start = (resized - side) / 2;
         windows(length, resized, start..start + side)
     };
-    let narrow = across(picture, &windows(picture.width));
-    down(&narrow, side, &windows(picture.height))
+    let narrow = resize_rows(picture, &windows(picture.width));
+    resize_columns(&narrow, side, &windows(picture.height))
 }
 
-/// What a resized level is made of: those from `first` on, each times its weight.
+/// The filter of a resized level: weights of the original levels from `first` on.
 struct Window {
     first: usize,
     weights: Vec<i32>,
 }
 
 impl Window {
+    /// Returns the filtered level. `old`: the original level at a position.
     fn level(&self, old: impl Fn(usize) -> u8) -> u8 {
         let terms = self.weights.iter().zip(self.first..).map(|(weight, at)| weight * i32::from(old(at)));
         let sum: i32 = terms.sum();
-        ((sum + (1 << (PLACES - 1))) >> PLACES).clamp(0, 255) as u8
+        ((sum + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS).clamp(0, 255) as u8
     }
 }
 
-/// Of the pixels `kept` in a row or column that goes from `length` to `resized` pixels.
+/// The filters of the pixels `kept` of a row or column that is resized from `length` to `resized` pixels.
 fn windows(length: usize, resized: usize, kept: Range<usize>) -> Vec<Window> {
     let scale = length as f64 / resized as f64;
     kept.map(|at| window(length, scale, (at as f64 + 0.5) * scale)).collect()
 }
 
-/// Of a pixel at `centre`; it looks at the more pixels the more the picture shrinks.
+/// The filter of a pixel at `centre` in the original. When shrinking, its support grows with `scale`.
 fn window(length: usize, scale: f64, centre: f64) -> Window {
-    let stretch = scale.max(1.);
-    let reach = 2. * stretch;
-    // Numbers below 0 become 0.
-    let first = (centre - reach + 0.5) as usize;
-    let end = ((centre + reach + 0.5) as usize).min(length);
-    let weights: Vec<f64> = (first..end).map(|at| cubic((at as f64 - centre + 0.5) / stretch)).collect();
+    let filter_scale = scale.max(1.);
+    let support = 2. * filter_scale;
+    // The cast turns negative values into 0.
+    let first = (centre - support + 0.5) as usize;
+    let end = ((centre + support + 0.5) as usize).min(length);
+    let weights: Vec<f64> = (first..end).map(|at| cubic((at as f64 - centre + 0.5) / filter_scale)).collect();
     let sum: f64 = weights.iter().sum();
     Window { first, weights: weights.into_iter().map(|weight| fixed(weight / sum)).collect() }
 }
 
-/// Rounded half away from 0.
+/// Converts a weight to fixed point, rounding half away from 0.
 fn fixed(weight: f64) -> i32 {
-    (weight * f64::from(1 << PLACES)).round() as i32
+    (weight * f64::from(1 << FRACTION_BITS)).round() as i32
 }
 
 /// The cubic convolution of Keys 1981 with a = -0.5.
@@ -71,7 +73,8 @@ fn cubic(x: f64) -> f64 {
     }
 }
 
-fn across(picture: &Picture, windows: &[Window]) -> Vec<u8> {
+/// Resizes each row.
+fn resize_rows(picture: &Picture, windows: &[Window]) -> Vec<u8> {
     let mut narrow = Vec::with_capacity(3 * windows.len() * picture.height);
     for row in picture.rgb.chunks_exact(3 * picture.width) {
         for window in windows {
@@ -81,7 +84,8 @@ fn across(picture: &Picture, windows: &[Window]) -> Vec<u8> {
     narrow
 }
 
-fn down(rows: &[u8], width: usize, windows: &[Window]) -> Vec<u8> {
+/// Resizes each column of `rows`, which are `width` pixels wide.
+fn resize_columns(rows: &[u8], width: usize, windows: &[Window]) -> Vec<u8> {
     let levels = |window| (0..3 * width).map(move |x| Window::level(window, |y| rows[3 * width * y + x]));
     windows.iter().flat_map(levels).collect()
 }

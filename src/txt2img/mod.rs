@@ -17,7 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::ema;
 use crate::checkpoint::hub::Download;
 use crate::conventions::Conventions;
-use crate::device::{self, Precision, Unit};
+use crate::device::{self, ComputeDevice, Precision};
 use crate::interrupt::{self, Interrupted};
 use crate::job::Job;
 use crate::model::Model;
@@ -187,7 +187,7 @@ fn draw_all<'a>(
     is_checked: bool,
 ) -> Result<()> {
     let loaded: Vec<_> = thread::scope(|scope| {
-        let begin = |unit: &'a Unit| {
+        let begin = |unit: &'a ComputeDevice| {
             let pictures = pictures.clone();
             scope.spawn(move || unit.run(|| Run::new(job, checkpoint, unit, progress, pictures, is_checked)))
         };
@@ -232,7 +232,7 @@ fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
     job.ckpt.open(job.vae.as_ref(), |place| place.path(half, &mut report))
 }
 
-fn load(checkpoint: &Checkpoint, job: &Job, unit: &Unit, dtype: DType, progress: &Progress) -> Result<Model> {
+fn load(checkpoint: &Checkpoint, job: &Job, unit: &ComputeDevice, dtype: DType, progress: &Progress) -> Result<Model> {
     let use_ema = Conventions::new(checkpoint, &job.config)?.use_ema.value;
     let unet = if use_ema { ema::UNET } else { "model.diffusion_model." };
     let parts = [unet, "cond_stage_model.", "first_stage_model.decoder.", "first_stage_model.post_quant"];

@@ -5,14 +5,14 @@ use super::course::Task;
 use super::load;
 use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
-use crate::device::Unit;
+use crate::device::ComputeDevice;
 use crate::diffusion::samplers::Sampling;
 use crate::interrupt;
 use crate::job::{Batch, Job, Settings};
 use crate::model::{self, Model};
 use crate::output::{self, Picture, Record};
 use crate::progress::Progress;
-use crate::rng::{Each, Generator, Noise, Origin, Place};
+use crate::rng::{Generator, Noise, Origin, PerImage, StreamPos};
 use anyhow::{Error, Result, anyhow};
 use candle_core::{DType, IndexOp, Tensor};
 use std::fmt;
@@ -85,7 +85,7 @@ impl fmt::Display for Stage {
 pub struct Run<'a> {
     job: &'a Job,
     checkpoint: &'a Checkpoint,
-    pub unit: &'a Unit,
+    pub unit: &'a ComputeDevice,
     progress: &'a Progress,
     /// The model; behind it the same in f32, once that was needed.
     engines: Vec<Engine<'a>>,
@@ -114,7 +114,7 @@ impl<'a> Run<'a> {
     pub fn new(
         job: &'a Job,
         checkpoint: &'a Checkpoint,
-        unit: &'a Unit,
+        unit: &'a ComputeDevice,
         progress: &'a Progress,
         pictures: SyncSender<Finished>,
         is_checked: bool,
@@ -195,7 +195,7 @@ impl<'a> Run<'a> {
         let n = batch.wishes.len();
         let (x, mut own); // (B, h, w, 4)
         let noise: &mut dyn Noise = if batch.wishes[0].origin.is_some() {
-            own = Each::new(self.job.rng, &origins);
+            own = PerImage::new(self.job.rng, &origins);
             x = start(&mut own, n, self.job, self.unit, &batch.settings)?;
             own.go_to_steps(&origins);
             &mut own
@@ -337,15 +337,15 @@ impl<'a> Run<'a> {
 }
 
 /// The device's name, where there are several.
-pub fn device_of<'a>(job: &Job, unit: &'a Unit) -> Option<&'a str> {
+pub fn device_of<'a>(job: &Job, unit: &'a ComputeDevice) -> Option<&'a str> {
     (job.units.len() > 1).then_some(&*unit.name)
 }
 
 /// Where the noise of each picture comes from.
 fn origins(job: &Job, task: &Task) -> Vec<Origin> {
-    let here = Place { position: task.position, of: task.batch.wishes.len() };
+    let here = StreamPos { position: task.position, of: task.batch.wishes.len() };
     let (start, steps) = match job.fixed_code {
-        Some(of) => (Place { position: 0, of }, Some(here)),
+        Some(of) => (StreamPos { position: 0, of }, Some(here)),
         None => (here, None),
     };
     let of_stream = |index| Origin { seed: job.seed, start, steps, index };
@@ -367,7 +367,7 @@ fn send_previews(pictures: &SyncSender<Finished>, x0: &Tensor, task: &Task, step
 }
 
 /// Fresh noise to start from: (B, h, w, 4).
-fn start(noise: &mut dyn Noise, batch: usize, job: &Job, unit: &Unit, settings: &Settings) -> Result<Tensor> {
+fn start(noise: &mut dyn Noise, batch: usize, job: &Job, unit: &ComputeDevice, settings: &Settings) -> Result<Tensor> {
     let shape = (batch, settings.latent_height, settings.latent_width, job.config.unet.in_channels);
     Ok(noise.randn_latents(shape, &unit.device)?)
 }

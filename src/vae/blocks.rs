@@ -1,10 +1,10 @@
-//! The parts of the decoder.
+//! The building blocks of the decoder.
 
 use crate::ops::{self, Compute, Conv2d, GroupNorm, Linear, Projections, conv1x1, conv1x1s, conv3x3, group_norm};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-/// GroupNorm → SiLU → conv, twice, added to the input (LDM `ResnetBlock`).
+/// GroupNorm → SiLU → conv, twice, added to the input (LDM's `ResnetBlock`).
 pub struct ResnetBlock {
     norm1: GroupNorm,
     conv1: Conv2d,
@@ -28,7 +28,8 @@ impl ResnetBlock {
         })
     }
 
-    /// x: (B, h, w, C_in) → (B, h, w, C_out). Maps are large here: none is kept for longer than it is needed.
+    /// `x`: (B, h, w, C_in) → (B, h, w, C_out). Takes `x` by value, as maps are large and are freed as early as
+    /// possible.
     pub fn forward(&self, mut x: Tensor) -> Result<Tensor> {
         let mut y = self.conv1.forward(&self.norm1.forward_silu(&x)?)?; // (B, h, w, C_out)
         y = self.norm2.forward_silu(&y)?;
@@ -39,7 +40,7 @@ impl ResnetBlock {
     }
 }
 
-/// Self-attention over all pixels, with one head (LDM `AttnBlock`).
+/// Self-attention over all pixels, with one head (LDM's `AttnBlock`).
 pub struct AttnBlock {
     compute: Compute,
     norm: GroupNorm,
@@ -57,12 +58,12 @@ impl AttnBlock {
         })
     }
 
-    /// x: (B, h, w, C), the same shape comes out.
+    /// `x`: (B, h, w, C) → the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (b, h, w, c) = x.dims4()?;
         let tokens = self.norm.forward(x)?.reshape((b, h * w, c))?; // (B, N, C)
         let [q, k, v] = self.qkv.forward(&tokens)?;
-        let seen = ops::attention(self.compute, &q, &k, &v, 1)?; // (B, N, C)
-        self.proj_out.forward_add(&seen, x)?.reshape((b, h, w, c))
+        let attended = ops::attention(self.compute, &q, &k, &v, 1)?; // (B, N, C)
+        self.proj_out.forward_add(&attended, x)?.reshape((b, h, w, c))
     }
 }

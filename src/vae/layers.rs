@@ -1,10 +1,10 @@
-//! The decoder layer by layer, without weights: the walk of `Decoder::new` and `Decoder::forward`.
+//! The list of the decoder's layers, in the order of `Decoder::forward`, without weights.
 
 use crate::config::VaeConfig;
 use crate::ops::layer::{Layer, Op};
 
-/// Every layer of the decoder in the order of work, for one picture of h·w latents; their names below
-/// `first_stage_model`.
+/// Returns the decoder's layers in the order in which they run, for one image of `height` × `width` latents. Their
+/// names are relative to `first_stage_model`.
 pub fn layers(config: &VaeConfig, height: usize, width: usize) -> Vec<Layer> {
     let mut walk = Walk { pixels: height * width, layers: vec![] };
     let top = config.ch_mult.len() - 1;
@@ -34,8 +34,9 @@ pub fn layers(config: &VaeConfig, height: usize, width: usize) -> Vec<Layer> {
     walk.layers
 }
 
+/// The layers so far.
 struct Walk {
-    /// Of the map under way.
+    /// The number of pixels of the current map.
     pixels: usize,
     layers: Vec<Layer>,
 }

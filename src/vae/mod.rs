@@ -1,4 +1,4 @@
-//! The autoencoder's decoder (LDM `AutoencoderKL`): latents to pixels.
+//! The decoder of the autoencoder (LDM's `AutoencoderKL`), which converts latents to pixels.
 
 mod blocks;
 pub mod layers;
@@ -11,7 +11,7 @@ use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use rayon::prelude::*;
 
-/// Field names are those of the checkpoint's `first_stage_model`.
+/// The decoder. Its fields are named after the tensors of the checkpoint's `first_stage_model`.
 pub struct Decoder {
     scale_factor: f64,
     post_quant_conv: Linear,
@@ -22,7 +22,8 @@ pub struct Decoder {
     conv_out: Conv2d,
 }
 
-/// One `decoder.up.N`: residual blocks, each with attention where the config asks for it, then a doubling.
+/// A resolution level, `decoder.up.N`: residual blocks, each followed by attention if the config says so, then
+/// upsampling.
 struct Level {
     block: Vec<ResnetBlock>,
     attn: Vec<AttnBlock>,
@@ -30,7 +31,10 @@ struct Level {
 }
 
 impl Decoder {
-    /// Reads the weights below `vb`. `scale_factor`: what the latents were multiplied by.
+    /// Reads the weights below `vb`. `scale_factor`: the factor that latents were multiplied by.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape.
     pub fn new(config: &VaeConfig, scale_factor: f64, compute: Compute, vb: VarBuilder) -> Result<Self> {
         let (latents, decoder) = (vb.pp("post_quant_conv"), vb.pp("decoder"));
         let mid = decoder.pp("mid");
@@ -55,7 +59,7 @@ impl Decoder {
         })
     }
 
-    /// latents: (B, h, w, 4) → pixels about -1..1: (B, 8h, 8w, 3).
+    /// Decodes `latents` (B, h, w, 4) → pixels (B, 8h, 8w, 3), about -1 to 1.
     pub fn forward(&self, latents: &Tensor) -> Result<Tensor> {
         let z = self.post_quant_conv.forward(&(latents / self.scale_factor)?)?;
         let (first, attention, last) = &self.mid;
@@ -88,7 +92,7 @@ impl Level {
         })
     }
 
-    /// x: (B, h, w, C_below) → (B, 2h, 2w, C), or (B, h, w, C) at the last level.
+    /// `x`: (B, h, w, C_below) → (B, 2h, 2w, C), or (B, h, w, C) at the last level.
     fn forward(&self, mut x: Tensor) -> Result<Tensor> {
         for (i, block) in self.block.iter().enumerate() {
             x = block.forward(x)?;

@@ -1,4 +1,4 @@
-//! The networks, against the original's own results on the small model.
+//! The networks against the original's results, with the tiny test model.
 
 use crate::support::{assert_close, channels_last, device, nano, nano_config, sample, tensors};
 use candle_core::{DType, Device, Tensor};
@@ -8,13 +8,13 @@ use txt2img::diffusion::schedule::Schedule;
 use txt2img::model::Model;
 use txt2img::rng::Rng;
 
-/// The original against itself with another convolution library is at 3e-6.
+/// The tolerance. The original itself differs by 3e-6 with another convolution library.
 const LIMIT: f64 = 2e-5;
 
 const PROMPTS: [&str; 2] = ["a photo of a pink cube, black background", "a photograph of an astronaut riding a horse"];
 
 #[test]
-fn prompts_are_encoded_as_the_original_does() {
+fn the_text_encoder_equals_the_original() {
     let model = nano();
     let tokens = PROMPTS.map(|prompt| model.tokens(prompt).unwrap());
     let expected = &tensors("modules/modules.safetensors")["context"];
@@ -22,7 +22,7 @@ fn prompts_are_encoded_as_the_original_does() {
 }
 
 #[test]
-fn copies_of_a_prompt_are_encoded_alike() {
+fn repeated_prompts_get_equal_contexts() {
     let model = nano();
     let tokens = [PROMPTS[0]; 3].map(|prompt| model.tokens(prompt).unwrap());
     let expected =
@@ -31,7 +31,7 @@ fn copies_of_a_prompt_are_encoded_alike() {
 }
 
 #[test]
-fn the_unet_predicts_the_original_noise_at_whole_and_fractional_timesteps() {
+fn the_unet_equals_the_original_at_integer_and_fractional_timesteps() {
     let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
     let x = channels_last(&expected["unet.x"]);
     let prompt = model.unet().project(&expected["context"]).unwrap();
@@ -42,7 +42,7 @@ fn the_unet_predicts_the_original_noise_at_whole_and_fractional_timesteps() {
 }
 
 #[test]
-fn the_unet_predicts_the_original_noise_on_a_wide_map() {
+fn the_unet_equals_the_original_on_a_wide_map() {
     let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
     let context = expected["context"].narrow(0, 0, 1).unwrap();
     let prompt = model.unet().project(&context).unwrap();
@@ -51,7 +51,7 @@ fn the_unet_predicts_the_original_noise_on_a_wide_map() {
 }
 
 #[test]
-fn the_decoder_gives_the_original_pixels() {
+fn the_decoder_equals_the_original() {
     let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
     let z = channels_last(&expected["vae.z"]);
     let pixels = model.decoder().forward(&z).unwrap();
@@ -59,17 +59,17 @@ fn the_decoder_gives_the_original_pixels() {
 }
 
 #[test]
-fn pieces_of_a_picture_come_out_near_the_whole() {
+fn tiled_decoding_is_close_to_whole_decoding() {
     let model = nano();
     let latents = Rng::default().noise(1).randn_latents((1, 70, 100, 4), &device()).unwrap();
-    let [whole, pieces] = [model.pixels(&latents), model.pixels_in_tiles(&latents)].map(Result::unwrap);
-    assert_close("in pieces", &pieces, &whole, 0.03);
+    let [whole, tiled] = [model.pixels(&latents), model.pixels_in_tiles(&latents)].map(Result::unwrap);
+    assert_close("tiled", &tiled, &whole, 0.03);
     let small = latents.narrow(1, 3, 9).unwrap().narrow(2, 5, 64).unwrap().contiguous().unwrap();
-    assert_close("one piece", &model.pixels_in_tiles(&small).unwrap(), &model.pixels(&small).unwrap(), 0.);
+    assert_close("one tile", &model.pixels_in_tiles(&small).unwrap(), &model.pixels(&small).unwrap(), 0.);
 }
 
 #[test]
-fn every_size_of_latents_goes_through_the_unet() {
+fn the_unet_takes_latents_of_any_size() {
     let (model, context) = (nano(), tensors("modules/modules.safetensors")["context"].clone());
     let prompt = model.unet().project(&context).unwrap();
     for (h, w) in [(1, 1), (3, 5), (7, 2), (9, 16)] {
@@ -79,7 +79,7 @@ fn every_size_of_latents_goes_through_the_unet() {
 }
 
 #[test]
-fn several_prompts_for_one_picture_are_as_so_many_pictures() {
+fn several_prompts_for_one_image_equal_separate_passes() {
     let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
     let x = channels_last(&expected["unet.x"]).narrow(0, 0, 1).unwrap();
     let contexts = &expected["context"].narrow(0, 0, 2).unwrap();
@@ -91,9 +91,9 @@ fn several_prompts_for_one_picture_are_as_so_many_pictures() {
     }
 }
 
-/// With a model that was trained; its bf16 and f16 are told apart by the device.
+/// With the demo model, which is trained. Half precision is f16 on GPUs and bf16 on CPUs.
 #[test]
-fn half_precision_draws_what_a_processor_draws_in_full() {
+fn half_precision_images_are_close_to_f32_on_the_cpu() {
     let plan = SamplerConfig { kind: Kind::DpmSolver, steps: 8, eta: 0., spacing: Spacing::Discrete };
     let draw = |device: Device, dtype| {
         let model =
@@ -112,9 +112,9 @@ fn half_precision_draws_what_a_processor_draws_in_full() {
     assert!(psnr >= 35., "{psnr:.1} dB");
 }
 
-/// Cards record a step and do it again with other prompts.
+/// GPUs capture a step as a CUDA graph, and replay it with other prompts and scales.
 #[test]
-fn a_step_depends_on_its_prompt_and_scale_and_on_nothing_before_it() {
+fn a_step_depends_only_on_its_own_prompt_and_scale() {
     let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
     let x = channels_last(&expected["unet.x"]).narrow(0, 0, 1).unwrap();
     let contexts = [0, 1].map(|i| expected["context"].narrow(0, i, 1).unwrap());
@@ -123,21 +123,21 @@ fn a_step_depends_on_its_prompt_and_scale_and_on_nothing_before_it() {
         let [first, second] = [300., 700.].map(|t| denoiser.eps(&x, t, 0.5).unwrap());
         Tensor::cat(&[first, second], 0).unwrap()
     };
-    let wishes = [(0, 7.5), (1, 7.5), (0, 2.), (1, 1.)];
-    let once = wishes.map(|(prompt, scale)| step(prompt, scale));
+    let cases = [(0, 7.5), (1, 7.5), (0, 2.), (1, 1.)];
+    let expected = cases.map(|(prompt, scale)| step(prompt, scale));
     assert!(
-        crate::support::relative_rms(&once[0], &once[1]) > 1e-3
-            && crate::support::relative_rms(&once[0], &once[2]) > 1e-3
+        crate::support::relative_rms(&expected[0], &expected[1]) > 1e-3
+            && crate::support::relative_rms(&expected[0], &expected[2]) > 1e-3
     );
     for _ in 0..2 {
-        for ((prompt, scale), once) in wishes.iter().zip(&once) {
-            assert_close(&format!("prompt {prompt}, {scale}"), &step(*prompt, *scale), once, 1e-6);
+        for ((prompt, scale), expected) in cases.iter().zip(&expected) {
+            assert_close(&format!("prompt {prompt}, {scale}"), &step(*prompt, *scale), expected, 1e-6);
         }
     }
 }
 
 #[test]
-fn the_schedule_is_the_original_one() {
+fn the_schedule_equals_the_original() {
     let expected = tensors("modules/modules.safetensors")["alphas_cumprod"].to_vec1::<f32>().unwrap();
     let (computed, model) = (Schedule::new(&nano_config().noise), nano());
     assert_eq!(expected.len(), 1000);
@@ -148,7 +148,7 @@ fn the_schedule_is_the_original_one() {
 }
 
 #[test]
-fn a_rounded_or_broken_schedule_is_not_taken() {
+fn invalid_schedules_are_refused() {
     let falling: Vec<f32> = (0..1000).map(|t| 1. - (t as f32 + 1.) / 1001.).collect();
     assert!(Schedule::from_buffer(&falling).is_some());
     assert!(Schedule::from_buffer(&falling[1..]).is_none());

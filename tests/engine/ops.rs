@@ -1,4 +1,4 @@
-//! Every kernel against its plain twin, with every instruction set that this processor has.
+//! Every kernel against its definition in candle's own operations, with every instruction set of this CPU.
 
 use crate::support::assert_close;
 use candle_core::{DType, Result, Tensor};
@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use txt2img::ops::{self, Compute, Conv2d, Geglu, GroupNorm, LayerNorm, Linear};
 use txt2img::rng::Rng;
 
-/// f32 throughout: only the order of sums differs.
+/// The tolerance of kernels in f32, which differ in the order of sums only.
 const EXACT: f64 = 2e-6;
-/// F(4×4)'s transforms cost a digit.
+/// The tolerance of Winograd convolutions: the transforms of F(4×4) lose a digit.
 const WINOGRAD: f64 = 1e-5;
 
-/// What is rounded once to bf16.
+/// The tolerance of results that are rounded once to bf16.
 const BF16: f64 = 2e-3;
 
 fn random(shape: &[usize], seed: u64) -> Tensor {
@@ -20,14 +20,14 @@ fn random(shape: &[usize], seed: u64) -> Tensor {
     Tensor::from_vec(Rng::default().noise(seed).randn(n), shape, &crate::support::device()).unwrap()
 }
 
-/// Small enough that sums stay near 1.
+/// Random weights, scaled so that products have a standard deviation near 1.
 fn weight(shape: &[usize], seed: u64) -> Tensor {
     let inputs: usize = shape[1..].iter().product();
     (random(shape, seed) * (inputs as f64).powf(-0.5)).unwrap()
 }
 
 #[test]
-fn linear_layers_equal_their_plain_twin() {
+fn linear_layers_equal_their_definition() {
     for [n, c_in, c_out] in
         [[1, 1, 1], [1, 320, 1280], [13, 5, 3], [77, 768, 320], [97, 33, 47], [4096, 40, 16], [2, 7, 49]]
     {
@@ -45,7 +45,7 @@ fn linear_layers_equal_their_plain_twin() {
 }
 
 #[test]
-fn geglu_equals_its_plain_twin() {
+fn geglu_equals_its_definition() {
     for [n, c_in, c_out] in [[1, 32, 128], [77, 320, 1280], [50, 40, 16]] {
         let (x, w, b) = (random(&[1, n, c_in], 1), weight(&[2 * c_out, c_in], 2), random(&[2 * c_out], 3));
         let ours = Geglu::new(Compute::F32, &w, &b).unwrap().forward(&x).unwrap();
@@ -54,7 +54,7 @@ fn geglu_equals_its_plain_twin() {
 }
 
 #[test]
-fn convolutions_equal_their_plain_twin() {
+fn convolutions_equal_their_definition() {
     for (stride, limit) in [(1, WINOGRAD), (2, EXACT)] {
         for [b, h, w, c_in, c_out] in [
             [2, 64, 64, 32, 48],
@@ -82,12 +82,13 @@ fn convolutions_equal_their_plain_twin() {
 }
 
 #[test]
-fn norms_equal_their_plain_twins() {
+fn norms_equal_their_definition() {
     for [b, h, w, c] in [[2, 64, 64, 320], [1, 8, 8, 2560], [1, 3, 5, 32], [3, 1, 1, 64], [1, 17, 31, 96]] {
-        // Far from 0, where the square of the mean would swallow the variance; but two numbers that far are all mean.
+        // A large mean, which E[x²] − E[x]² would not survive; but not for groups of two elements, whose own rounding
+        // would show.
         let x = (random(&[b, h, w, c], 1) + if h * w > 1 { 30. } else { 0. }).unwrap();
         let (weight, bias) = (random(&[c], 2), random(&[c], 3));
-        // In f64: the plain sums would lose more than ours.
+        // In f64, as the definition's plain sums in f32 are less accurate than the kernel's.
         let [x64, weight64, bias64] = [&x, &weight, &bias].map(|tensor| tensor.to_dtype(DType::F64).unwrap());
         let plain = ops::plain::group_norm(&x64, &weight64, &bias64, 1e-5).unwrap().to_dtype(DType::F32).unwrap();
         let norm = GroupNorm::new(Compute::F32, &weight, &bias, 1e-5).unwrap();
@@ -100,11 +101,11 @@ fn norms_equal_their_plain_twins() {
 }
 
 #[test]
-fn attention_equals_its_plain_twin() {
+fn attention_equals_its_definition() {
     for [b, n, m, heads, d] in [
         [2, 1024, 1024, 2, 40],
         [1, 300, 77, 8, 80],
-        [2, 300, 154, 8, 40], // prompts of two, three and twenty chunks
+        [2, 300, 154, 8, 40], // this and the next two: prompts of 2, 3 and 20 chunks
         [1, 97, 231, 8, 80],
         [1, 64, 1540, 8, 160],
         [1, 64, 64, 8, 160],
@@ -113,7 +114,7 @@ fn attention_equals_its_plain_twin() {
         [1, 97, 257, 1, 3],
     ] {
         let c = heads * d;
-        // Large enough that the largest score matters.
+        // Large enough scores for the subtraction of the maximum to matter.
         let q = (random(&[b, n, c], 1) * 3.).unwrap();
         let (k, v) = (random(&[b, m, c], 2), random(&[b, m, c], 3));
         let ours = ops::attention(Compute::F32, &q, &k, &v, heads).unwrap();
@@ -123,12 +124,12 @@ fn attention_equals_its_plain_twin() {
 }
 
 #[test]
-fn norms_are_rounded_where_products_take_it() -> Result<()> {
+fn norms_before_half_precision_products_are_rounded() -> Result<()> {
     let (x, weight, bias) = (random(&[2, 7, 5, 96], 1), random(&[96], 2), random(&[96], 3));
     let norm = GroupNorm::new(Compute::Half, &weight, &bias, 1e-5)?;
     let plain = ops::plain::group_norm(&x, &weight, &bias, 1e-5)?;
     assert_close("group norm", &norm.forward(&x)?, &plain, BF16);
-    // On processors convolutions take f32.
+    // On CPUs, the input of convolutions is f32.
     let limit = if crate::support::device().is_cuda() { BF16 } else { 5e-6 };
     assert_close("group norm, silu", &norm.forward_silu(&x)?, &plain.silu()?, limit);
     let ours = LayerNorm::new(Compute::Half, &weight, &bias)?.forward(&x)?;
@@ -136,9 +137,9 @@ fn norms_are_rounded_where_products_take_it() -> Result<()> {
     Ok(())
 }
 
-/// bf16 and f16 keep three digits as long as sums are f32. CPUs without bf16 instructions compute in f32.
+/// With sums in f32, bf16 and f16 are accurate to three digits. CPUs without bf16 instructions compute in f32.
 #[test]
-fn half_products_keep_three_digits() -> Result<()> {
+fn half_precision_products_keep_three_digits() -> Result<()> {
     const LIMIT: f64 = 4e-3;
     for [n, c_in, c_out] in [[13, 320, 48], [97, 33, 47], [200, 1280, 320]] {
         let (x, w) = (random(&[n, c_in], 1), weight(&[c_out, c_in], 2));
@@ -159,7 +160,7 @@ fn half_products_keep_three_digits() -> Result<()> {
         let ours = Conv2d::new(Compute::Half, &k, &b, stride)?.forward(&x)?;
         assert_close("convolution", &ours, &ops::plain::conv3x3(&x, &k, &b, stride)?, LIMIT);
     }
-    // Operands that are bf16 already, so that scores are exact: small ones, and some far beyond what 2ˣ can be.
+    // The operands are exact in bf16, and so are the scores: small ones, and some far above the largest exponent.
     for scale in [1., 50.] {
         for [n, m, heads, d] in [[300, 300, 8, 40], [100, 77, 2, 80], [97, 513, 1, 160], [5, 9, 1, 4], [5, 9, 1, 3]] {
             let [q, k, v] = [n, m, m].map(|rows| random(&[2, rows, heads * d], rows as u64).to_dtype(DType::BF16));
@@ -174,40 +175,40 @@ fn half_products_keep_three_digits() -> Result<()> {
 }
 
 #[test]
-fn attention_survives_scores_of_any_size() {
+fn attention_to_huge_scores_is_finite() {
     let q = Tensor::full(1e4f32, (1, 5, 16), &crate::support::device()).unwrap();
     let k = random(&[1, 300, 16], 1);
     let y = ops::attention(Compute::F32, &q, &k, &k, 1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert!(y.iter().all(|y| y.is_finite()));
 }
 
-/// A batch whose numbers overflowed is drawn anew, if it is noticed.
+/// Images that overflow in half precision are redrawn in f32, which requires that NaN is propagated.
 #[test]
-fn attention_hides_no_nan() -> Result<()> {
+fn attention_propagates_nan() -> Result<()> {
     let one_nan = |rows: usize, scale: f64| -> Result<Tensor> {
         let mut numbers: Vec<f32> = (random(&[rows, 16], 1) * scale)?.flatten_all()?.to_vec1()?;
-        numbers[16 * 3 + 5] = f32::NAN; // in row 3
+        numbers[16 * 3 + 5] = f32::NAN; // row 3
         Tensor::from_vec(numbers, (1, rows, 16), &crate::support::device())
     };
     let nan_rows = |y: Tensor| -> Result<Vec<bool>> {
         let rows: Vec<Vec<f32>> = y.to_dtype(DType::F32)?.squeeze(0)?.to_vec2()?;
         Ok(rows.iter().map(|row| row.iter().all(|y| y.is_nan())).collect())
     };
-    for products in [Compute::F32, Compute::Half] {
+    for compute in [Compute::F32, Compute::Half] {
         for scale in [1., 100.] {
             let [q, k] = [20, 70].map(|rows| random(&[1, rows, 16], 2) * scale);
             let (q, k) = (q?, k?);
-            let of_query = ops::attention(products, &one_nan(20, scale)?, &k, &k, 1)?;
-            assert_eq!(nan_rows(of_query)?, (0..20).map(|row| row == 3).collect::<Vec<_>>(), "{products:?}, {scale}");
-            let of_key = ops::attention(products, &q, &one_nan(70, scale)?, &k, 1)?;
-            assert!(nan_rows(of_key)?.iter().all(|&is_nan| is_nan), "{products:?}, {scale}");
+            let nan_query = ops::attention(compute, &one_nan(20, scale)?, &k, &k, 1)?;
+            assert_eq!(nan_rows(nan_query)?, (0..20).map(|row| row == 3).collect::<Vec<_>>(), "{compute:?}, {scale}");
+            let nan_key = ops::attention(compute, &q, &one_nan(70, scale)?, &k, 1)?;
+            assert!(nan_rows(nan_key)?.iter().all(|&is_nan| is_nan), "{compute:?}, {scale}");
         }
     }
     Ok(())
 }
 
 #[test]
-fn upsampling_equals_its_plain_twin() {
+fn upsampling_equals_its_definition() {
     let x = random(&[2, 3, 5, 7], 1);
     for (h, w) in [(6, 10), (5, 10), (6, 9), (5, 9)] {
         let plain = ops::plain::upsample_nearest(&x, h, w).unwrap();
@@ -216,7 +217,7 @@ fn upsampling_equals_its_plain_twin() {
 }
 
 #[test]
-fn channels_put_together_equal_their_plain_twin() {
+fn concatenation_equals_its_definition() {
     let x = random(&[4, 3, 5, 7], 1);
     for b in [1, 2, 4] {
         let skip = random(&[b, 3, 5, 3], 2);
@@ -226,11 +227,11 @@ fn channels_put_together_equal_their_plain_twin() {
 }
 
 #[test]
-fn weighted_sums_equal_their_plain_twin() {
-    // Out of the middle of another, as half of guidance's is.
+fn weighted_sums_equal_their_definition() {
+    // Parts of larger tensors, like the two halves of a guided batch.
     let x: Vec<_> = (0..8).map(|seed| random(&[3, 3, 5, 4], seed).narrow(0, 1, 2).unwrap()).collect();
     for n in [1, 2, 5, 8] {
-        // Far from each other, with opposite signs.
+        // Weights of different magnitudes and signs.
         let terms: Vec<_> = x[..n].iter().enumerate().map(|(i, x)| (x, (-3f64).powi(i as i32) / 7.)).collect();
         let plain = ops::plain::weighted_sum(&terms).unwrap();
         assert_close("sum", &ops::weighted_sum(&terms).unwrap(), &plain, 1e-7);
@@ -238,7 +239,7 @@ fn weighted_sums_equal_their_plain_twin() {
 }
 
 #[test]
-fn shapes_that_do_not_fit_are_errors() -> Result<()> {
+fn mismatched_shapes_are_errors() -> Result<()> {
     let linear = Linear::new(Compute::F32, &weight(&[4, 3], 1), None)?;
     assert!(linear.forward(&random(&[2, 4], 1)).is_err());
     assert!(linear.forward_add(&random(&[2, 3], 1), &random(&[2, 3], 1)).is_err());

@@ -1,16 +1,17 @@
-//! `--rng` against torch: `fixtures/modules/rng.json` holds `torch.randn` of both generators, call after call.
+//! `--rng` against torch: `fixtures/modules/rng.json` holds the results of consecutive `torch.randn` calls of both
+//! generators.
 
 use serde_json::Value;
 use std::time::{Duration, Instant};
-use txt2img::rng::{Each, Generator, Noise, Origin, Place, Rng};
+use txt2img::rng::{Generator, Noise, Origin, PerImage, Rng, StreamPos};
 
 #[test]
-fn cuda_gives_torchs_numbers_on_an_a100() {
+fn cuda_equals_torch_on_an_a100() {
     equals_torch("cuda", Rng::default(), 20);
 }
 
 #[test]
-fn cpu_gives_torchs_numbers() {
+fn cpu_equals_torch() {
     equals_torch("cpu", Rng::Cpu, 24);
 }
 
@@ -38,7 +39,7 @@ fn vectors() -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Of a name like `seed42.n16`.
+/// Parses a case's name, such as `seed42.n16`.
 fn seed_and_n(name: &str) -> (u64, usize) {
     let (seed, n) = name.strip_prefix("seed").unwrap().split_once(".n").unwrap();
     (seed.parse().unwrap(), n.parse().unwrap())
@@ -74,7 +75,7 @@ fn skipping_equals_drawing() {
 }
 
 #[test]
-fn a_position_is_found_again() {
+fn seek_restores_a_position() {
     for rng in ["cuda", "cuda:1x256", "cpu"].map(|name| name.parse::<Rng>().unwrap()) {
         for n in [1, 4, 5, 16, 1000, 5000] {
             let mut noise = rng.noise(7);
@@ -89,7 +90,7 @@ fn a_position_is_found_again() {
     }
 }
 
-/// Stepping is seeking on so little that no jump pays.
+/// Advances by `words` in seeks that are too short to be jumps.
 fn step(noise: &mut dyn Generator, words: u64) {
     const STRIDE: u64 = 100_003;
     let start = noise.position() / 2;
@@ -98,7 +99,7 @@ fn step(noise: &mut dyn Generator, words: u64) {
 }
 
 #[test]
-fn a_jump_ends_where_steps_do() {
+fn jumps_equal_steps() {
     for (before, words) in [
         (0, 262_143),
         (2, 262_144),
@@ -119,20 +120,20 @@ fn a_jump_ends_where_steps_do() {
 }
 
 #[test]
-fn the_end_of_a_run_of_a_hundred_thousand_pictures_is_found_at_once() {
-    let (end, begun) = (150_000_000_000, Instant::now());
-    let mut straight = Rng::Cpu.noise(7);
-    straight.seek(end);
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+fn seeking_past_a_hundred_thousand_images_is_fast() {
+    let (end, start) = (150_000_000_000, Instant::now());
+    let mut direct = Rng::Cpu.noise(7);
+    direct.seek(end);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     let mut by_stops = Rng::Cpu.noise(7);
     for stop in [20_000_001, 99_999_999_999, 77, 60_000_000_003, end] {
         by_stops.seek(stop);
     }
-    assert_eq!(straight.randn(2000), by_stops.randn(2000));
+    assert_eq!(direct.randn(2000), by_stops.randn(2000));
 }
 
 #[test]
-fn a_spare_normal_is_found_far_away_too() {
+fn a_distant_position_includes_the_spare_normal() {
     let mut noise = Rng::Cpu.noise(7);
     noise.seek(80_000_000_000);
     noise.randn(3);
@@ -143,12 +144,12 @@ fn a_spare_normal_is_found_far_away_too() {
 }
 
 #[test]
-fn the_position_after_calls_is_found_without_drawing() {
+fn the_position_after_calls_is_computed_without_drawing() {
     for rng in ["cuda", "cuda:1x256", "cuda:3x512", "cpu"].map(|name| name.parse::<Rng>().unwrap()) {
         for n in (0..=40).chain([255, 1023, 1024, 1025, 4095, 4096, 16384, 1_000_001]) {
             for before in 0..3 {
                 let mut noise = rng.noise(7);
-                noise.randn(before); // one leaves a spare normal on the CPU
+                noise.randn(before); // on the CPU, one number leaves a spare normal
                 let start = noise.position();
                 for calls in 0..6 {
                     assert_eq!(rng.after(start, n, calls), noise.position(), "{rng}: {before}, then {calls} of {n}");
@@ -160,7 +161,7 @@ fn the_position_after_calls_is_found_without_drawing() {
 }
 
 #[test]
-fn positions_past_all_numbers_are_no_failure() {
+fn positions_past_the_end_do_not_panic() {
     let huge = Rng::Cuda { sms: u32::MAX, threads_per_sm: u32::MAX };
     for rng in [Rng::default(), Rng::Cpu, huge] {
         for n in [0, 1, 2, 15, 16, 17, usize::MAX - 1, usize::MAX] {
@@ -173,14 +174,14 @@ fn positions_past_all_numbers_are_no_failure() {
 }
 
 #[test]
-fn of_pictures_with_seeds_of_their_own_each_gets_its_own_numbers() {
+fn images_with_seeds_of_their_own_get_the_noise_of_these_seeds() {
     let alone = |seed| Rng::default().noise(seed).randn(100);
-    let mut together = Each::new(Rng::default(), &[1, 2].map(Origin::alone));
-    assert_eq!(together.randn(200), [alone(1), alone(2)].concat());
+    let mut batch = PerImage::new(Rng::default(), &[1, 2].map(Origin::alone));
+    assert_eq!(batch.randn(200), [alone(1), alone(2)].concat());
 }
 
 #[test]
-fn a_picture_of_a_batch_gets_its_part_of_the_numbers() {
+fn an_image_redrawn_alone_gets_its_part_of_the_batch_noise() {
     for rng in [Rng::default(), Rng::Cpu] {
         let mut noise = rng.noise(1);
         noise.skip(300);
@@ -188,51 +189,51 @@ fn a_picture_of_a_batch_gets_its_part_of_the_numbers() {
         let (start, later) = (noise.randn(300), noise.position());
         let (step, next) = (noise.randn(200), noise.randn(200));
         for index in 0..2 {
-            let steps = (index == 1).then_some(Place { position: later, of: 2 });
-            let origin = Origin { seed: 1, start: Place { position, of: 3 }, steps, index };
+            let steps = (index == 1).then_some(StreamPos { position: later, of: 2 });
+            let origin = Origin { seed: 1, start: StreamPos { position, of: 3 }, steps, index };
             origin.check().unwrap();
-            let mut part = Each::new(rng, &[origin]);
-            assert_eq!(part.randn(100), start[100 * index..][..100]);
-            part.go_to_steps(&[origin]);
+            let mut image = PerImage::new(rng, &[origin]);
+            assert_eq!(image.randn(100), start[100 * index..][..100]);
+            image.go_to_steps(&[origin]);
             if index == 1 {
-                assert_eq!([part.randn(100), part.randn(100)], [&step[100..], &next[100..]]);
+                assert_eq!([image.randn(100), image.randn(100)], [&step[100..], &next[100..]]);
             }
         }
     }
 }
 
-const FURTHEST: u64 = 1 << 62;
+const MAX_POSITION: u64 = 1 << 62;
 
 #[test]
-fn from_the_furthest_place_numbers_are_drawn_as_from_any() {
+fn the_largest_valid_position_works() {
     for rng in [Rng::default(), Rng::Cpu] {
-        let origin = Origin { start: Place { position: FURTHEST, of: 2 }, index: 1, ..Origin::alone(1) };
+        let origin = Origin { start: StreamPos { position: MAX_POSITION, of: 2 }, index: 1, ..Origin::alone(1) };
         origin.check().unwrap();
         let mut noise = rng.noise(1);
-        noise.seek(FURTHEST);
-        assert_eq!(Each::new(rng, &[origin]).randn(100), noise.randn(200)[100..]);
-        assert_eq!(noise.position(), rng.after(FURTHEST, 200, 1));
+        noise.seek(MAX_POSITION);
+        assert_eq!(PerImage::new(rng, &[origin]).randn(100), noise.randn(200)[100..]);
+        assert_eq!(noise.position(), rng.after(MAX_POSITION, 200, 1));
     }
 }
 
 #[test]
-fn places_that_cannot_be_are_refused() {
-    let place = |position, of| Place { position, of };
+fn invalid_origins_are_refused() {
+    let at = |position, of| StreamPos { position, of };
     let origin = |start, index| Origin { start, index, ..Origin::alone(1) };
-    let later = Origin { steps: Some(place(FURTHEST + 1, 1)), ..Origin::alone(1) };
+    let bad_steps = Origin { steps: Some(at(MAX_POSITION + 1, 1)), ..Origin::alone(1) };
     for origin in [
-        later,
-        origin(place(FURTHEST + 1, 1), 0),
-        origin(place(u64::MAX, 1), 0),
-        origin(place(0, 3), 3),
-        origin(place(0, usize::MAX), 0),
+        bad_steps,
+        origin(at(MAX_POSITION + 1, 1), 0),
+        origin(at(u64::MAX, 1), 0),
+        origin(at(0, 3), 3),
+        origin(at(0, usize::MAX), 0),
     ] {
         assert!(origin.check().is_err(), "{origin:?}");
     }
 }
 
 #[test]
-fn a_call_for_nothing_draws_nothing() {
+fn an_empty_call_draws_nothing() {
     for rng in [Rng::default(), Rng::Cpu] {
         let (mut idle, mut fresh) = (rng.noise(42), rng.noise(42));
         assert!(idle.randn(0).is_empty());
@@ -241,7 +242,7 @@ fn a_call_for_nothing_draws_nothing() {
 }
 
 #[test]
-fn numbers_are_normal() {
+fn the_distribution_is_standard_normal() {
     let n = 1_000_000;
     for rng in [Rng::default(), Rng::Cpu] {
         let numbers = rng.noise(42).randn(n);
@@ -253,20 +254,20 @@ fn numbers_are_normal() {
 }
 
 #[test]
-fn the_upper_half_of_a_seed_counts_on_cuda_and_not_on_the_cpu() {
+fn cuda_uses_all_64_bits_of_a_seed_and_the_cpu_32() {
     let (low, high) = (42, (1 << 32) + 42);
     assert_ne!(Rng::default().noise(low).randn(4), Rng::default().noise(high).randn(4));
     assert_eq!(Rng::Cpu.noise(low).randn(4), Rng::Cpu.noise(high).randn(4));
 }
 
 #[test]
-fn a_gpu_without_threads_still_gives_numbers() {
+fn a_gpu_without_threads_does_not_panic() {
     let nothing = Rng::Cuda { sms: 0, threads_per_sm: 0 };
     assert_eq!(nothing.noise(42).randn(256), Rng::default().noise(42).randn(256));
 }
 
 #[test]
-fn names_are_read_as_they_are_written() {
+fn names_are_parsed_as_they_are_printed() {
     assert_eq!(Rng::default(), Rng::Cuda { sms: 108, threads_per_sm: 2048 });
     for name in ["cuda", "cpu", "cuda:82x1536", "cuda:1x256", "cuda:1024x4096"] {
         assert_eq!(name.parse::<Rng>().unwrap().to_string(), name);
@@ -275,7 +276,7 @@ fn names_are_read_as_they_are_written() {
 }
 
 #[test]
-fn other_names_are_refused() {
+fn unknown_names_are_refused() {
     for name in
         ["", "gpu", "CUDA", "cuda:", "cuda:82", "cuda:x", "cuda:82x", "cuda:-1x1536", "cuda:82x1536x1", "cpu:4x256"]
     {
@@ -287,7 +288,7 @@ fn other_names_are_refused() {
 }
 
 #[test]
-fn impossible_gpus_are_refused() {
+fn gpu_sizes_out_of_range_are_refused() {
     for name in ["cuda:0x2048", "cuda:108x0", "cuda:108x255", "cuda:1025x2048", "cuda:108x4097", "cuda:4294967295x2048"]
     {
         assert_eq!(

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 use txt2img::checkpoint::Checkpoint;
 use txt2img::config::ModelConfig;
-use txt2img::device::Choices;
+use txt2img::device::DeviceSpecs;
 use txt2img::diffusion::EpsModel;
 use txt2img::diffusion::samplers::{SamplerConfig, Sampling};
 use txt2img::diffusion::schedule::Schedule;
@@ -35,7 +35,7 @@ pub fn device() -> Device {
 }
 
 fn device_of(name: &str) -> anyhow::Result<Device> {
-    Ok(name.parse::<Choices>().unwrap().units(None)?.swap_remove(0).device)
+    Ok(name.parse::<DeviceSpecs>().unwrap().units(None)?.swap_remove(0).device)
 }
 
 /// Every tensor of a file, in f32.

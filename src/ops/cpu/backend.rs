@@ -1,8 +1,7 @@
-//! The CPU's kernels as layers of candle's tensors.
+//! The CPU kernels as a [`Backend`] over candle's tensors.
 
-use super::conv::Addends as ConvAddends;
-use super::{Act, Conv3x3, Epilogue, Made, Map, Norm, Packed, Places, Shape};
-use super::{attention, gemm, group_norm, isa, layer_norm, numbers, operand, rows, tensor};
+use super::{Act, AttentionShape, Conv3x3, ConvEpilogue, Epilogue, MapShape, Norm, Output, Packed, RowOffsets};
+use super::{attention, copy_rows, gemm, group_norm, isa, layer_norm, to_tensor, with_f32, with_operand};
 use crate::ops::Compute;
 use crate::ops::backend::{self, Addends, Backend, Capture, LinearWeights, MatMul};
 use crate::ops::linear::interleaved;
@@ -10,7 +9,7 @@ use crate::ops::norm::GROUPS;
 use candle_core::{Result, Tensor};
 use std::borrow::Cow;
 
-/// See the module.
+/// The CPU backend.
 pub struct Cpu;
 
 impl Backend for Cpu {
@@ -32,7 +31,7 @@ impl Backend for Cpu {
 
     fn conv3x3(&self, compute: Compute, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Box<dyn MatMul>> {
         let c_in = weight.dim(1)?;
-        let packed = numbers(weight, |weight| Ok(Conv3x3::new(compute, weight, c_in, stride)))?;
+        let packed = with_f32(weight, |weight| Ok(Conv3x3::new(compute, weight, c_in, stride)))?;
         Ok(Box::new(Conv { weight: packed, bias: bias.to_vec1()?, stride }))
     }
 
@@ -58,40 +57,40 @@ impl Backend for Cpu {
 
     fn attention(&self, compute: Compute, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
         let (b, n, c) = q.dims3()?;
-        let shape = Shape { b, n, m: k.dim(1)?, h: heads, d: c / heads };
-        let y = operand(q, |q| operand(k, |k| operand(v, |v| Ok(attention(compute, q, k, v, shape)))))?;
-        tensor(y, (b, n, c))
+        let shape = AttentionShape { b, n, m: k.dim(1)?, h: heads, d: c / heads };
+        let y = with_operand(q, |q| with_operand(k, |k| with_operand(v, |v| Ok(attention(compute, q, k, v, shape)))))?;
+        to_tensor(y, (b, n, c))
     }
 
     fn upsample_nearest(&self, x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
         let (b, h, w, c) = x.dims4()?;
         let pixel = |i: usize| {
-            let (line, column) = (i / width, i % width);
-            (line / height * h + line % height / 2) * w + column / 2
+            let (row, column) = (i / width, i % width);
+            (row / height * h + row % height / 2) * w + column / 2
         };
-        let y = numbers(x, |x| Ok(rows(b * height * width, c, |i| [&x[pixel(i) * c..][..c], &[]])))?;
-        tensor(Made::F32(y), (b, height, width, c))
+        let y = with_f32(x, |x| Ok(copy_rows(b * height * width, c, |i| [&x[pixel(i) * c..][..c], &[]])))?;
+        to_tensor(Output::F32(y), (b, height, width, c))
     }
 
     fn concat(&self, x: &Tensor, skip: &Tensor) -> Result<Tensor> {
         let ((b, h, w, c_x), (b_skip, _, _, c_skip)) = (x.dims4()?, skip.dims4()?);
         let (pixels, pixels_skip, c) = (b * h * w, b_skip * h * w, c_x + c_skip);
         let copy = |x: &[f32], skip: &[f32]| {
-            rows(pixels, c, |i| [&x[i * c_x..][..c_x], &skip[i % pixels_skip * c_skip..][..c_skip]])
+            copy_rows(pixels, c, |i| [&x[i * c_x..][..c_x], &skip[i % pixels_skip * c_skip..][..c_skip]])
         };
-        let y = numbers(x, |x| numbers(skip, |skip| Ok(copy(x, skip))))?;
-        tensor(Made::F32(y), (b, h, w, c))
+        let y = with_f32(x, |x| with_f32(skip, |skip| Ok(copy(x, skip))))?;
+        to_tensor(Output::F32(y), (b, h, w, c))
     }
 
     fn weighted_sum(&self, terms: &[(&Tensor, f64)]) -> Result<Tensor> {
         let mut sums = vec![0f64; terms[0].0.elem_count()];
         for (x, weight) in terms {
-            numbers(x, |x| {
+            with_f32(x, |x| {
                 sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += weight * f64::from(*x));
                 Ok(())
             })?;
         }
-        tensor(Made::F32(sums.into_iter().map(|sum| sum as f32).collect()), terms[0].0.shape())
+        to_tensor(Output::F32(sums.into_iter().map(|sum| sum as f32).collect()), terms[0].0.shape())
     }
 
     fn graph(&self) -> Box<dyn Capture> {
@@ -105,32 +104,32 @@ struct Linear {
     bias: Option<Vec<f32>>,
     act: Act,
     c_in: usize,
-    /// The channels of the output: with GEGLU, half the weight's.
+    /// The channels of the output; with GEGLU, half of the weight's.
     width: usize,
-    /// The type of the output: that of the products it is an operand of, or f32.
+    /// The type of the output.
     output: Compute,
 }
 
 impl Linear {
-    /// `output`: the arithmetic of the products that take the output, or f32.
+    /// Packs `weight` (C_out, C_in) and `bias` (C_out). `output`: the type of the output, if this CPU supports it.
     fn new(compute: Compute, weight: &Tensor, bias: Option<&Tensor>, act: Act, output: Compute) -> Result<Self> {
         let (rows, c_in) = weight.dims2()?;
-        let weight = numbers(weight, |weight| Ok(Packed::from_rows(isa(), compute, weight, c_in)))?;
+        let weight = with_f32(weight, |weight| Ok(Packed::from_rows(isa(), compute, weight, c_in)))?;
         let width = if act == Act::Geglu { rows / 2 } else { rows };
-        let output = output.possible(isa(), width);
+        let output = output.supported(isa(), width);
         Ok(Self { weight, bias: bias.map(Tensor::to_vec1).transpose()?, act, c_in, width, output })
     }
 
-    /// `x`: (…, C_in), `residual`: as large as the output → (…, C_out).
+    /// `x`: (…, C_in), `residual`: (…, C_out) → (…, C_out).
     fn forward(&self, x: &Tensor, residual: Option<&[f32]>) -> Result<Tensor> {
-        let epilogue = Epilogue { bias: self.bias.as_deref(), act: self.act, made_for: self.output, residual };
+        let epilogue = Epilogue { bias: self.bias.as_deref(), act: self.act, output: self.output, residual };
         let mut shape = x.dims().to_vec();
         shape.pop();
         let n: usize = shape.iter().product();
         shape.push(self.width);
         let rows: Vec<usize> = (0..n).map(|row| row * self.c_in).collect();
-        let places = Places { rows: &rows, taps: &[0] };
-        tensor(operand(x, |x| Ok(gemm(x, places, &self.weight, epilogue)))?, shape)
+        let offsets = RowOffsets { rows: &rows, taps: &[0] };
+        to_tensor(with_operand(x, |x| Ok(gemm(x, offsets, &self.weight, epilogue)))?, shape)
     }
 }
 
@@ -140,7 +139,7 @@ impl MatMul for Linear {
     }
 }
 
-/// Linear layers of one input, each packed by itself.
+/// Linear layers that share their input, packed separately.
 struct Projections(Vec<Linear>);
 
 impl backend::Projections for Projections {
@@ -167,23 +166,23 @@ impl MatMul for Conv {
         };
         let (b, h, w, _) = x.dims4()?;
         let y = with_residual(addends, |residual| {
-            numbers(x, |x| Ok(self.weight.forward(x, Map { b, h, w }, ConvAddends { bias: &bias, residual })))
+            with_f32(x, |x| Ok(self.weight.forward(x, MapShape { b, h, w }, ConvEpilogue { bias: &bias, residual })))
         })?;
-        tensor(y, (b, h.div_ceil(self.stride), w.div_ceil(self.stride), bias.len()))
+        to_tensor(y, (b, h.div_ceil(self.stride), w.div_ceil(self.stride), bias.len()))
     }
 }
 
-/// Calls `f` with the numbers of the residual, if there is one.
+/// Calls `f` with the elements of the residual, if any.
 fn with_residual<T>(addends: Addends, f: impl FnOnce(Option<&[f32]>) -> Result<T>) -> Result<T> {
     match addends.residual {
-        Some(residual) => numbers(residual, |residual| f(Some(residual))),
+        Some(residual) => with_f32(residual, |residual| f(Some(residual))),
         None => f(None),
     }
 }
 
-/// A norm's parameters.
+/// The parameters of a group or layer norm.
 struct Affine {
-    /// The arithmetic of the products that take the output.
+    /// The type of the output.
     output: Compute,
     weight: Vec<f32>, // (C)
     bias: Vec<f32>,   // (C)
@@ -192,7 +191,7 @@ struct Affine {
 
 impl Affine {
     fn new(compute: Compute, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Self> {
-        let output = compute.possible(isa(), weight.elem_count());
+        let output = compute.supported(isa(), weight.elem_count());
         Ok(Self { output, weight: weight.to_vec1()?, bias: bias.to_vec1()?, eps })
     }
 }
@@ -202,20 +201,20 @@ impl backend::GroupNorm for Affine {
         let (_, h, w, channels) = x.dims4()?;
         let Self { weight, bias, eps, output } = self;
         // A 3×3 convolution follows SiLU, and transforms its input in f32.
-        let made_for = if silu { Compute::F32 } else { *output };
-        let norm = Norm { channels, groups: GROUPS, eps: *eps, weight, bias, silu, made_for };
-        tensor(numbers(x, |x| Ok(group_norm(x, h * w, norm)))?, x.shape())
+        let output = if silu { Compute::F32 } else { *output };
+        let norm = Norm { channels, groups: GROUPS, eps: *eps, weight, bias, silu, output };
+        to_tensor(with_f32(x, |x| Ok(group_norm(x, h * w, norm)))?, x.shape())
     }
 }
 
 impl backend::LayerNorm for Affine {
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
         let Self { weight, bias, eps, output } = self;
-        tensor(numbers(x, |x| Ok(layer_norm(x, weight, bias, *eps as f32, *output)))?, x.shape())
+        to_tensor(with_f32(x, |x| Ok(layer_norm(x, weight, bias, *eps as f32, *output)))?, x.shape())
     }
 }
 
-/// Work that is done anew each time.
+/// The CPU's [`Capture`], which captures nothing and repeats the work each time.
 struct Uncaptured;
 
 impl Capture for Uncaptured {

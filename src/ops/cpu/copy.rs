@@ -1,24 +1,24 @@
-//! Rows put together from others.
+//! Copies of rows: upsampling and concatenation.
 
-use super::parallel::{Shared, for_each, written};
+use super::parallel::{DisjointSlice, for_each, from_uninit};
 
-/// Rows to a task.
+/// The number of rows in a task.
 const CHUNK: usize = 64;
 
-/// `count` rows, each made of two slices, which together are `width` numbers long.
-pub fn rows<'a>(count: usize, width: usize, row: impl Fn(usize) -> [&'a [f32]; 2] + Sync) -> Vec<f32> {
-    let copy = |out: &Shared| {
+/// Returns `count` rows of `width` elements, row `i` being the concatenation of the two slices `row(i)`.
+pub fn copy_rows<'a>(count: usize, width: usize, row: impl Fn(usize) -> [&'a [f32]; 2] + Sync) -> Vec<f32> {
+    let copy = |out: &DisjointSlice| {
         for_each(count.div_ceil(CHUNK), |chunk| {
             for i in chunk * CHUNK..count.min((chunk + 1) * CHUNK) {
                 let [first, second] = row(i);
-                assert_eq!(first.len() + second.len(), width, "a row of another length");
-                // SAFETY: every row is one task's alone.
-                let (left, right) = unsafe { out.part(i * width, width) }.split_at_mut(first.len());
+                assert_eq!(first.len() + second.len(), width, "rows differ in length");
+                // SAFETY: each row belongs to one task.
+                let (left, right) = unsafe { out.slice_mut(i * width, width) }.split_at_mut(first.len());
                 left.copy_from_slice(first);
                 right.copy_from_slice(second);
             }
         });
     };
-    // SAFETY: every row is copied as a whole.
-    unsafe { written(count * width, copy) }
+    // SAFETY: every row is copied completely.
+    unsafe { from_uninit(count * width, copy) }
 }

@@ -1,18 +1,18 @@
-//! What a kernel costs, told from its shape.
+//! The cost of a layer, computed from its shape.
 
-/// Memory for good, and work.
+/// The memory of a layer's weights, and the work of applying it.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct Cost {
-    /// Of weights, as they are kept.
+    /// The size of the packed weights in bytes.
     pub bytes: f64,
-    /// Multiplications of f32, each with an addition.
+    /// The number of f32 multiply-adds.
     pub in_f32: f64,
-    /// Multiplications of bf16, each with an addition.
+    /// The number of bf16 multiply-adds.
     pub in_bf16: f64,
 }
 
 impl Cost {
-    /// The same weights, so many times the work.
+    /// Returns the cost of applying the same weights `n` times.
     pub fn times(self, n: f64) -> Self {
         Self { in_f32: n * self.in_f32, in_bf16: n * self.in_bf16, ..self }
     }

@@ -1,9 +1,9 @@
-//! Which instructions to use, decided once.
+//! The instruction set to use.
 
 use crate::by_name::ByName;
 use std::sync::OnceLock;
 
-/// Instruction sets there are kernels for; of one kind of processor, each with all that the one before it has.
+/// An instruction set that has kernels. On x86-64, each includes those before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Isa {
     /// Plain Rust.
@@ -12,13 +12,13 @@ pub enum Isa {
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
     Avx512,
-    /// And AVX-512 BF16.
+    /// AVX-512 F, BW, DQ, VL and BF16.
     Avx512Bf16,
-    /// NEON, on ARM.
+    /// NEON, which every 64-bit ARM CPU has.
     Neon,
 }
 
-/// The names are those that `TXT2IMG_ISA` takes.
+/// The names that `TXT2IMG_ISA` takes.
 impl ByName for Isa {
     const ALL: &'static [(&'static str, Self)] = &[
         ("portable", Isa::Portable),
@@ -30,7 +30,7 @@ impl ByName for Isa {
 }
 
 impl Isa {
-    /// Numbers in a vector of the GEMM kernels.
+    /// The number of f32 in a vector of the GEMM kernels.
     pub fn lanes(self) -> usize {
         match self {
             Isa::Portable | Isa::Avx2 | Isa::Neon => 8,
@@ -38,7 +38,7 @@ impl Isa {
         }
     }
 
-    /// The best this processor has.
+    /// Detects the best instruction set of this CPU.
     pub fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
@@ -60,8 +60,8 @@ impl Isa {
         if cfg!(target_arch = "aarch64") { Isa::Neon } else { Isa::Portable }
     }
 
-    /// Whether a processor that has this has the other too.
-    fn has(self, other: Self) -> bool {
+    /// Whether every CPU with this instruction set has `other` too.
+    fn includes(self, other: Self) -> bool {
         match self {
             Isa::Neon => matches!(other, Isa::Portable | Isa::Neon),
             _ => other <= self,
@@ -69,12 +69,12 @@ impl Isa {
     }
 }
 
-/// The instruction set in use: the best there is, or the one that `TXT2IMG_ISA` names, if the processor has it.
+/// The instruction set in use: the one that `TXT2IMG_ISA` names, if this CPU has it, else the best.
 pub fn isa() -> Isa {
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| {
         let best = Isa::best();
         let name = std::env::var("TXT2IMG_ISA").unwrap_or_default();
-        Isa::from_name(&name).filter(|&isa| best.has(isa)).unwrap_or(best)
+        Isa::from_name(&name).filter(|&isa| best.includes(isa)).unwrap_or(best)
     })
 }

@@ -1,39 +1,40 @@
-//! The loop that most of the time goes into, written once for all instruction sets.
+//! The GEMM micro-kernel, where most time is spent, written once for all instruction sets.
 
-/// One call of a kernel: some rows of A times one panel of B.
+/// A call of a kernel: the product of at most `MR` rows of A and one panel of B.
 ///
-/// A and B are made of slots of 32 bits, each an f32 or, for the kernels whose name says so, two bf16.
+/// A and B consist of 32-bit slots, each of which holds one f32 or, for the bf16 kernels, two bf16.
 #[derive(Clone, Copy)]
 pub struct Tile<'a> {
+    /// The first slot of A.
     pub a: *const f32,
-    /// Where each row of A begins; at most `MR`.
+    /// The offset of each row in A, in slots; at least one row.
     pub rows: &'a [usize],
-    /// What to add to that, tap by tap.
+    /// The offset of each tap from the start of a row, in slots.
     pub taps: &'a [usize],
-    /// Slots of A in a row and tap.
+    /// The number of slots in a tap of a row.
     pub depth: usize,
-    /// Rows of `NV` vectors, as many as taps · depth.
+    /// The panel: taps · depth rows of `NV` vectors.
     pub panel: *const f32,
-    /// Where the products go: `MR` rows, `stride` apart.
+    /// The output: `MR` rows, `stride` slots apart.
     pub out: *mut f32,
     pub stride: usize,
 }
 
-/// Asks for so many numbers to be brought near, where the processor can be asked.
+/// Prefetches `count` f32 into the L1 cache, on CPUs with an instruction for it.
 #[inline(always)]
 pub fn prefetch(start: *const f32, count: usize) {
     #[cfg(target_arch = "x86_64")]
-    // One line more: the first may begin anywhere in its own.
+    // One cache line more, as `start` may be anywhere in the first.
     for line in (0..count + 15).step_by(16) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint, which reads nothing and may point anywhere.
+        // SAFETY: a prefetch is a hint, for which every address is allowed.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (start, count);
 }
 
-/// The products of a tile's rows and its panel, `MR` by `NV` vectors that stay in registers. Unsafe, as `kernel!` says.
+/// Computes the products of a tile, `MR` × `NV` vectors kept in registers. The tile must be valid, as for `kernel!`.
 macro_rules! products {
     (
         $tile:expr, $rows:ident, $vectors:ident, $vector:ty, lanes: $lanes:literal, zero: $zero:expr, load: $load:expr,
@@ -46,7 +47,7 @@ macro_rules! products {
         for &tap in tile.taps {
             let mut a = [tile.a; $rows];
             for r in 0..$rows {
-                // SAFETY: the row and tap are A's. Rows that are not there are the last one again.
+                // SAFETY: A has this row and tap. Missing rows of the tile repeat the last one.
                 a[r] = unsafe { tile.a.add(tile.rows[r.min(last)] + tap) };
             }
             for k in 0..tile.depth {
@@ -56,13 +57,13 @@ macro_rules! products {
                     columns[v] = unsafe { $load(b.add($lanes * v)) };
                 }
                 for r in 0..$rows {
-                    // SAFETY: k is below depth.
+                    // SAFETY: `k` is below `depth`.
                     let x = $splat(unsafe { *a[r].add(k) });
                     for v in 0..$vectors {
                         sums[r][v] = $multiply_add(x, columns[v], sums[r][v]);
                     }
                 }
-                // SAFETY: at most one past the panel's end.
+                // SAFETY: at most one past the end of the panel.
                 b = unsafe { b.add($lanes * $vectors) };
             }
         }
@@ -71,18 +72,18 @@ macro_rules! products {
 }
 pub(super) use products;
 
-/// Defines `kernel::<MR, NV>`: `MR` rows of A times a panel `NV` vectors wide.
+/// Defines `kernel::<MR, NV>`, which multiplies `MR` rows of A by a panel of `NV` vectors.
 macro_rules! kernel {
     (
         $(#[$attribute:meta])*
         $name:ident, $vector:ty, lanes: $lanes:literal, zero: $zero:expr, load: $load:expr, splat: $splat:expr,
         multiply_add: $multiply_add:expr, store: $store:expr $(,)?
     ) => {
-        /// Rows · panel.
+        /// Writes the products of a tile's rows and its panel to the tile's output.
         ///
         /// # Safety
-        /// The processor has the instructions that the name of this file says. The tile's pointers are good for all that
-        /// its numbers say: for every row and tap `depth` slots of A, for the panel's rows, and for `MR` rows of output.
+        /// The CPU must have the instruction set of this file. The tile's pointers must be valid for `depth` slots of
+        /// every row and tap of A, for all rows of the panel, and for `MR` rows of output.
         $(#[$attribute])*
         pub unsafe fn $name<const MR: usize, const NV: usize>(tile: &Tile) {
             let sums = products! {

@@ -1,11 +1,11 @@
-//! Functions over slices, written so that the compiler makes vectors of them, and compiled for each instruction set.
+//! Elementary functions that the compiler vectorises, and their compilation for each instruction set.
 
 use std::f32::consts::{FRAC_1_SQRT_2, LN_2, LOG2_E};
 
-/// Compiles a function for each instruction set and picks one when called.
+/// Compiles a function for each instruction set, and selects one when called.
 ///
-/// Inlining carries what is written once into functions that may use wider vectors. In the function, `FMA` says whether
-/// there are instructions that multiply and add at once, `BF16` whether there are those of AVX-512 BF16.
+/// The body is inlined into functions with wider vectors. In it, the constant `FMA` is true if the CPU has fused
+/// multiply-add, and `BF16` if it has AVX-512 BF16.
 macro_rules! for_each_isa {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$doc])*
@@ -22,7 +22,7 @@ macro_rules! for_each_isa {
             #[target_feature(enable = "avx2,fma")]
             fn avx2($($arg: $type),*) $(-> $ret)? { body::<true, false>($($arg),*) }
             match $crate::ops::cpu::isa() {
-                // SAFETY: `isa` says that the processor has these instructions.
+                // SAFETY: `isa` returns only instruction sets that the CPU has.
                 #[cfg(target_arch = "x86_64")]
                 $crate::ops::cpu::Isa::Avx512Bf16 => unsafe { avx512bf16($($arg),*) },
                 // SAFETY: as above.
@@ -31,7 +31,7 @@ macro_rules! for_each_isa {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::ops::cpu::Isa::Avx2 => unsafe { avx2($($arg),*) },
-                // Every 64-bit ARM processor has these.
+                // Every 64-bit ARM CPU has fused multiply-add.
                 #[cfg(target_arch = "aarch64")]
                 $crate::ops::cpu::Isa::Neon => body::<true, false>($($arg),*),
                 _ => body::<false, false>($($arg),*),
@@ -41,19 +41,19 @@ macro_rules! for_each_isa {
 }
 pub(super) use for_each_isa;
 
-// No branches below, or the compiler would not make vectors: clamps and selections of what is computed anyway.
+// The functions below have no branches, which would prevent vectorisation: only clamps and selections.
 
-/// a · b + c, at once if there are instructions for it; without them that would be slow.
+/// a · b + c, fused if the CPU has an instruction for it; without one, a fused operation would be slow.
 #[inline(always)]
 fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// 1.5 · 2²³: adding it rounds to a whole number, which is then in the sum's low bits.
+/// 1.5 · 2²³. Adding it rounds to an integer, which is then in the low bits of the sum.
 pub const ROUND: f32 = 12_582_912.;
 
-/// eˣ to about two units in the last place, from e⁻⁸⁷ up; x may not be above 88 (Cody & Waite's reduction, Cephes'
-/// polynomial).
+/// eˣ to about two units in the last place (Cody & Waite's reduction, Cephes' polynomial). `x` must not be above 88;
+/// below -87 the result is e⁻⁸⁷.
 #[inline(always)]
 pub fn exp<const FMA: bool>(x: f32) -> f32 {
     let x = x.max(-87.);
@@ -71,21 +71,22 @@ pub fn exp<const FMA: bool>(x: f32) -> f32 {
     p * power
 }
 
-/// 2ʳ between −½ and ½, to a unit in the last place: the polynomial whose largest relative error is least.
-pub const EXACT: [f32; 7] = [1.534_581e-4, 1.339_993_1e-3, 9.618_489e-3, 5.550_328_6e-2, 0.240_226_46, LN_2, 1.];
+/// The minimax polynomial of 2ʳ for r from −½ to ½, to a unit in the last place of f32. Highest power first.
+pub const EXP2_F32: [f32; 7] = [1.534_581e-4, 1.339_993_1e-3, 9.618_489e-3, 5.550_328_6e-2, 0.240_226_46, LN_2, 1.];
 
-/// The same to 8·10⁻⁵, a twenty-fifth of what rounding to bf16 may change.
-pub const ROUGH: [f32; 4] = [0.055_171_67, 0.242_611_12, 0.693_260_99, 0.999_928_07];
+/// The minimax polynomial of 2ʳ for r from −½ to ½ with a relative error of 8·10⁻⁵, a 25th of bf16's rounding error.
+/// Highest power first.
+pub const EXP2_BF16: [f32; 4] = [0.055_171_67, 0.242_611_12, 0.693_260_99, 0.999_928_07];
 
-/// 2ˣ from 2⁻¹²⁶ up, by one of these polynomials; x may not be above 127. What is no number stays none.
+/// 2ˣ by one of the polynomials above. `x` must not be above 127; below -126 the result is 2⁻¹²⁶. NaN stays NaN.
 #[inline(always)]
 pub fn exp2<const FMA: bool, const N: usize>(x: f32, polynomial: [f32; N]) -> f32 {
-    let x = if x < -126. { -126. } else { x }; // `max` would take NaN for -126
+    let x = if x < -126. { -126. } else { x }; // `max` would turn NaN into -126
     let shifted = x + ROUND;
     let r = x - (shifted - ROUND);
     let mut p = polynomial[0];
-    for factor in &polynomial[1..] {
-        p = multiply_add::<FMA>(p, r, *factor);
+    for coefficient in &polynomial[1..] {
+        p = multiply_add::<FMA>(p, r, *coefficient);
     }
     p * f32::from_bits(shifted.to_bits().wrapping_shl(23).wrapping_add(0x3f80_0000))
 }
@@ -111,14 +112,14 @@ pub fn gelu<const FMA: bool>(x: f32) -> f32 {
     x * if x < 0. { tail } else { 1. - tail }
 }
 
-/// The same to a quarter of what rounding to bf16 may change between -3 and 3, and elsewhere to 8·10⁻⁵ or as near: Φ(x) as
-/// 1 / (1 + 2⁻ˡ), where l / x is a polynomial of x².
+/// x · Φ(x) for results that are rounded to bf16: the error is a quarter of bf16's rounding error from -3 to 3, and at
+/// most that or 8·10⁻⁵ elsewhere. Φ(x) is approximated by 1 / (1 + 2⁻ˡ), where l / x is a polynomial in x².
 #[inline(always)]
-pub fn gelu_rough<const FMA: bool>(x: f32) -> f32 {
+pub fn gelu_bf16<const FMA: bool>(x: f32) -> f32 {
     let inner = x.clamp(-5., 5.); // Φ is 0 or 1 beyond
     let square = inner * inner;
     let p = multiply_add::<FMA>(-1.140_178e-3, square, 0.107_740_66);
     let p = multiply_add::<FMA>(p, square, 2.299_818);
     let numerator = if x < -5. { -5. } else { x };
-    numerator / (1. + exp2::<FMA, _>(-inner * p, ROUGH))
+    numerator / (1. + exp2::<FMA, _>(-inner * p, EXP2_BF16))
 }

@@ -1,11 +1,12 @@
-//! Memory that is kept.
+//! Settings of the memory allocator and of pages.
 
-/// Freed memory stays with the program: the next activation takes the place of the last, and no page is faulted in twice.
+/// Keeps freed memory in the process, so that each activation reuses the pages of an earlier one instead of faulting
+/// in new ones.
 ///
-/// Fresh pages come at some 2 GB/s, a tenth of what memory does.
+/// The kernel hands out fresh pages at about 2 GB/s, a tenth of the memory's bandwidth.
 pub fn keep_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: these set numbers inside malloc, which takes any; what it refuses it ignores.
+    // SAFETY: these set parameters of malloc, which accepts any value and ignores those it does not support.
     unsafe {
         libc::mallopt(libc::M_MMAP_MAX, 0);
         libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
@@ -13,20 +14,20 @@ pub fn keep_memory() {
     }
 }
 
-/// Asks that memory which nobody has touched yet comes in large pages, of which there are fewer to be faulted in; where
-/// there is little of it, nothing is asked.
-pub fn in_large_pages(start: *const f32, numbers: usize) {
+/// Advises the system to back `count` f32 from `start` with huge pages, which take fewer page faults. Does nothing for
+/// fewer than 4 MiB. The memory should not have been touched yet.
+pub fn advise_huge_pages(start: *const f32, count: usize) {
     #[cfg(target_os = "linux")]
     {
-        const LEAST: usize = 4 << 20;
+        const MIN_BYTES: usize = 4 << 20;
         const PAGE: usize = 4096;
         let first = start.addr().next_multiple_of(PAGE);
-        let length = (start.addr() + 4 * numbers).saturating_sub(first);
-        if 4 * numbers >= LEAST {
-            // SAFETY: advice on pages that are ours, which changes nothing in them; it may be refused.
+        let length = (start.addr() + 4 * count).saturating_sub(first);
+        if 4 * count >= MIN_BYTES {
+            // SAFETY: this is advice on our own pages, which does not change their contents and may be refused.
             unsafe { libc::madvise(start.with_addr(first).cast_mut().cast(), length, libc::MADV_HUGEPAGE) };
         }
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = (start, numbers);
+    let _ = (start, count);
 }

@@ -1,5 +1,5 @@
-//! Kernels for processors. One file per instruction set holds what needs intrinsics, `portable` the same in plain
-//! Rust; all else is written once over short arrays and compiled for each set.
+//! CPU kernels. Code that needs intrinsics is in one file per instruction set, with `portable` as the counterpart in
+//! plain Rust; everything else is written once over short arrays and compiled for each instruction set.
 
 mod attention;
 #[cfg(target_arch = "x86_64")]
@@ -33,10 +33,10 @@ pub use isa::{Isa, isa};
 pub use memory::keep_memory;
 pub use packed::Packed;
 
-use attention::{Shape, attention};
-use conv::Map;
-use copy::rows;
-use gemm::{Act, Epilogue, Places, gemm};
+use attention::{AttentionShape, attention};
+use conv::{ConvEpilogue, MapShape};
+use copy::copy_rows;
+use gemm::{Act, Epilogue, RowOffsets, gemm};
 use norm::{Norm, group_norm, layer_norm};
-use operand::Made;
-use tensor::{numbers, operand, tensor};
+use operand::Output;
+use tensor::{to_tensor, with_f32, with_operand};

@@ -1,10 +1,10 @@
-//! NEON, which every 64-bit ARM processor has: vectors of 8, in two registers each.
+//! NEON, which every 64-bit ARM CPU has: vectors of 8, in two registers each.
 
 use super::kernel::{Tile, kernel, products};
 use std::arch::aarch64::*;
 use std::convert::identity;
 
-/// Not the type that ARM has for two: its registers must be neighbours, and the compiler would move them about for that.
+/// Two registers. `float32x4x2_t` is not used, as it must be in consecutive registers, which takes extra moves.
 type Vector = [float32x4_t; 2];
 
 kernel! {
@@ -14,20 +14,20 @@ kernel! {
 }
 
 /// # Safety
-/// There are 8 numbers at `from`.
+/// `from` must be valid for reading 8 f32.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn load(from: *const f32) -> Vector {
-    // SAFETY: the caller's word.
+    // SAFETY: guaranteed by the caller.
     unsafe { [vld1q_f32(from), vld1q_f32(from.add(4))] }
 }
 
 /// # Safety
-/// There is room for 8 numbers at `to`.
+/// `to` must be valid for writing 8 f32.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn store(to: *mut f32, x: Vector) {
-    // SAFETY: the caller's word.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         vst1q_f32(to, x[0]);
         vst1q_f32(to.add(4), x[1]);

@@ -2,14 +2,14 @@
 
 use super::bf16::store_pairs;
 use super::math::{for_each_isa, silu};
-use super::operand::Made;
-use super::parallel::{Shared, for_each};
+use super::operand::Output;
+use super::parallel::{DisjointSlice, for_each};
 use crate::ops::Compute;
 
-/// Pixels to a task.
+/// The number of pixels, or of a layer norm's rows, in a task.
 const CHUNK: usize = 256;
 
-/// What to normalise: maps of `pixels` · `channels` numbers, one after another.
+/// The parameters of a group norm. `weight` and `bias`: (C).
 #[derive(Clone, Copy)]
 pub struct Norm<'a> {
     pub channels: usize,
@@ -17,45 +17,47 @@ pub struct Norm<'a> {
     pub eps: f64,
     pub weight: &'a [f32],
     pub bias: &'a [f32],
+    /// Whether to apply SiLU to the result.
     pub silu: bool,
-    /// What comes out is made for such products.
-    pub made_for: Compute,
+    /// The type of the output.
+    pub output: Compute,
 }
 
-/// x: (B, pixels, C) → the same shape.
-pub fn group_norm(x: &[f32], pixels: usize, norm: Norm) -> Made {
+/// `x`: (B, `pixels`, C) → the same shape.
+pub fn group_norm(x: &[f32], pixels: usize, norm: Norm) -> Output {
     let c = norm.channels;
     let chunks = pixels.div_ceil(CHUNK);
     let images = x.len() / (pixels * c);
-    // Where chunk i of all lies: its offset and length.
-    let place = |i: usize| {
+    // The offset and length of chunk i, counted over all images.
+    let chunk = |i: usize| {
         let first = i % chunks * CHUNK;
         ((i / chunks * pixels + first) * c, CHUNK.min(pixels - first) * c)
     };
-    let mut sums = vec![0.; images * chunks * 2 * norm.groups];
-    let shared = Shared::new(&mut sums);
+    let mut moments = vec![0.; images * chunks * 2 * norm.groups];
+    let shared = DisjointSlice::new(&mut moments);
     for_each(images * chunks, |i| {
-        let (offset, length) = place(i);
-        // SAFETY: each chunk has sums of its own.
-        let sums = unsafe { shared.part(i * 2 * norm.groups, 2 * norm.groups) };
-        chunk_sums(&x[offset..offset + length], c, norm.groups, sums);
+        let (offset, length) = chunk(i);
+        // SAFETY: each chunk has moments of its own.
+        let moments = unsafe { shared.slice_mut(i * 2 * norm.groups, 2 * norm.groups) };
+        chunk_moments(&x[offset..offset + length], c, norm.groups, moments);
     });
-    let scales: Vec<Vec<f32>> = sums.chunks(chunks * 2 * norm.groups).map(|sums| scales(sums, pixels, norm)).collect();
-    let scale = |out: &Shared| {
+    let scales: Vec<Vec<f32>> =
+        moments.chunks(chunks * 2 * norm.groups).map(|moments| scales(moments, pixels, norm)).collect();
+    let scale = |out: &DisjointSlice| {
         for_each(images * chunks, |i| {
-            let (offset, length) = place(i);
+            let (offset, length) = chunk(i);
             // SAFETY: chunks do not overlap.
-            let y = unsafe { out.part(norm.made_for.slots(offset), norm.made_for.slots(length)) };
-            scale_chunk(&x[offset..offset + length], &scales[i / chunks], norm.silu, norm.made_for, y);
+            let y = unsafe { out.slice_mut(norm.output.slots(offset), norm.output.slots(length)) };
+            scale_chunk(&x[offset..offset + length], &scales[i / chunks], norm.silu, norm.output, y);
         });
     };
     // SAFETY: the chunks cover all of x.
-    unsafe { Made::new(norm.made_for, x.len(), scale) }
+    unsafe { Output::new(norm.output, x.len(), scale) }
 }
 
 for_each_isa! {
-    /// Mean and mean square deviation of each group in a chunk of pixels, side by side.
-    fn chunk_sums(x: &[f32], c: usize, groups: usize, out: &mut [f32]) {
+    /// Writes the mean and the variance of each group in a chunk of pixels to `out` (groups, 2).
+    fn chunk_moments(x: &[f32], c: usize, groups: usize, out: &mut [f32]) {
         let size = c / groups;
         let count = (x.len() / groups) as f32;
         let mut sums = vec![0f32; c];
@@ -80,12 +82,13 @@ for_each_isa! {
     }
 }
 
-/// For each channel of an image what to multiply by and, after all of these, what to add.
+/// The factors of an image's channels, followed by their offsets: normalised x is factor · x + offset. `chunks`: the
+/// moments of its chunks.
 fn scales(chunks: &[f32], pixels: usize, norm: Norm) -> Vec<f32> {
     let c = norm.channels;
     let mut scales = vec![0.; 2 * c];
     for group in 0..norm.groups {
-        // Chan et al. 1979: the variance of the whole from those of its parts.
+        // Chan et al. 1979: the variance of a set from those of its parts.
         let (mut n, mut mean, mut deviation) = (0., 0., 0.);
         for (i, chunk) in chunks.chunks_exact(2 * norm.groups).enumerate() {
             let count = CHUNK.min(pixels - i * CHUNK) as f64;
@@ -105,23 +108,23 @@ fn scales(chunks: &[f32], pixels: usize, norm: Norm) -> Vec<f32> {
     scales
 }
 
-/// Rows of `y`, in slots for `made_for`, from rows of `x`: what is said of one row of each. A macro, as a closure would be
-/// compiled without the instructions that its caller may use.
+/// Computes each row of `$y`, slots of type `$output`, from the same row of `$x` by the body. This is a macro because a
+/// closure would be compiled without the caller's target features.
 macro_rules! each_row {
-    ($x:ident, $c:ident, $made_for:ident, $y:ident, $bf16:ident, |$row:ident, $out:ident| $finish:expr) => {
-        match $made_for {
+    ($x:ident, $c:ident, $output:ident, $y:ident, $bf16:ident, |$row:ident, $out:ident| $body:expr) => {
+        match $output {
             Compute::F32 => {
                 for ($row, $out) in $x.chunks_exact($c).zip($y.chunks_exact_mut($c)) {
-                    $finish;
+                    $body;
                 }
             }
             Compute::Half => {
-                let mut numbers = vec![0.; $c];
+                let mut unrounded = vec![0.; $c];
                 for ($row, slots) in $x.chunks_exact($c).zip($y.chunks_exact_mut($c / 2)) {
-                    let $out = &mut numbers[..];
-                    $finish;
-                    // SAFETY: `for_each_isa` says what it has instructions for.
-                    unsafe { store_pairs::<$bf16>(&numbers, slots) };
+                    let $out = &mut unrounded[..];
+                    $body;
+                    // SAFETY: `for_each_isa` sets `BF16` only for instruction sets that have it.
+                    unsafe { store_pairs::<$bf16>(&unrounded, slots) };
                 }
             }
         }
@@ -129,9 +132,9 @@ macro_rules! each_row {
 }
 
 for_each_isa! {
-    fn scale_chunk(x: &[f32], scales: &[f32], with_silu: bool, made_for: Compute, y: &mut [f32]) {
+    fn scale_chunk(x: &[f32], scales: &[f32], with_silu: bool, output: Compute, y: &mut [f32]) {
         let c = scales.len() / 2;
-        each_row!(x, c, made_for, y, BF16, |x, y| scale_row::<FMA>(x, scales, with_silu, y));
+        each_row!(x, c, output, y, BF16, |x, y| scale_row::<FMA>(x, scales, with_silu, y));
     }
 }
 
@@ -149,31 +152,31 @@ fn scale_row<const FMA: bool>(x: &[f32], scales: &[f32], with_silu: bool, y: &mu
     }
 }
 
-/// x: (N, C) → the same shape, each row on its own.
-pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, made_for: Compute) -> Made {
+/// `x`: (N, C), `weight`, `bias`: (C) → the shape of `x`.
+pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, output: Compute) -> Output {
     let c = weight.len();
-    let normalise = |out: &Shared| {
+    let normalise = |out: &DisjointSlice| {
         for_each(x.len().div_ceil(CHUNK * c), |i| {
             let offset = i * CHUNK * c;
             let x = &x[offset..x.len().min(offset + CHUNK * c)];
             // SAFETY: chunks do not overlap.
-            let y = unsafe { out.part(made_for.slots(offset), made_for.slots(x.len())) };
-            normal_rows(x, weight, bias, eps, made_for, y);
+            let y = unsafe { out.slice_mut(output.slots(offset), output.slots(x.len())) };
+            normalise_rows(x, weight, bias, eps, output, y);
         });
     };
     // SAFETY: the chunks cover all of x.
-    unsafe { Made::new(made_for, x.len(), normalise) }
+    unsafe { Output::new(output, x.len(), normalise) }
 }
 
 for_each_isa! {
-    fn normal_rows(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, made_for: Compute, y: &mut [f32]) {
+    fn normalise_rows(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, output: Compute, y: &mut [f32]) {
         let c = weight.len();
-        each_row!(x, c, made_for, y, BF16, |x, y| normal_row(x, weight, bias, eps, y));
+        each_row!(x, c, output, y, BF16, |x, y| normalise_row(x, weight, bias, eps, y));
     }
 }
 
 #[inline(always)]
-fn normal_row(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
+fn normalise_row(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
     let c = x.len() as f32;
     let mean = sum(x, |x| x) / c;
     let variance = sum(x, |x| (x - mean) * (x - mean)) / c;
@@ -183,7 +186,7 @@ fn normal_row(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) 
     }
 }
 
-/// Σ f(x), in sixteen sums so that they can be a vector.
+/// Σ f(x), accumulated in 16 partial sums, which the compiler keeps in a vector.
 #[inline(always)]
 fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut sums = [0f32; 16];

@@ -1,12 +1,12 @@
-//! What products are made of, and what is made for them: numbers in slots of 32 bits.
+//! Inputs and outputs of the kernels: f32 or bf16, addressed as 32-bit slots.
 
-use super::bf16::{pairs, singles};
-use super::parallel::{Shared, written};
+use super::bf16::{pairs, to_f32};
+use super::parallel::{DisjointSlice, from_uninit};
 use crate::ops::Compute;
 use half::bf16;
 use std::borrow::Cow;
 
-/// Numbers that are there: each an f32 and a slot, or every two bf16 a slot.
+/// A matrix operand in 32-bit slots, each of which holds one f32 or two bf16.
 #[derive(Clone, Copy)]
 pub struct Operand<'a> {
     pub(super) compute: Compute,
@@ -14,7 +14,7 @@ pub struct Operand<'a> {
 }
 
 impl<'a> Operand<'a> {
-    /// Numbers it has.
+    /// The number of elements.
     pub fn len(self) -> usize {
         match self.compute {
             Compute::F32 => self.slots.len(),
@@ -22,11 +22,11 @@ impl<'a> Operand<'a> {
         }
     }
 
-    /// Slots for these products.
+    /// Returns the slots, converted if the elements are of another type than `compute`.
     pub fn slots(self, compute: Compute) -> Cow<'a, [f32]> {
         match (self.compute, compute) {
             (Compute::F32, Compute::Half) => pairs(self.slots).into(),
-            (Compute::Half, Compute::F32) => singles(self.slots).into(),
+            (Compute::Half, Compute::F32) => to_f32(self.slots).into(),
             _ => self.slots.into(),
         }
     }
@@ -38,23 +38,23 @@ impl<'a> From<&'a [f32]> for Operand<'a> {
     }
 }
 
-/// Numbers that a kernel made, in slots for such products.
-pub enum Made {
+/// The output of a kernel.
+pub enum Output {
     F32(Vec<f32>),
     Bf16(Vec<bf16>),
 }
 
-impl Made {
-    /// `length` numbers, an even number of them for products of bf16, whose slots `f` writes.
+impl Output {
+    /// Allocates `length` elements, an even number if they are bf16, whose slots `f` writes.
     ///
     /// # Safety
-    /// `f` writes all slots, and reads none that it has not written.
-    pub unsafe fn new(compute: Compute, length: usize, f: impl FnOnce(&Shared)) -> Self {
+    /// `f` must write every slot, and must not read a slot before writing it.
+    pub unsafe fn new(compute: Compute, length: usize, f: impl FnOnce(&DisjointSlice)) -> Self {
         match compute {
-            // SAFETY: the caller's word.
-            Compute::F32 => Self::F32(unsafe { written(length, f) }),
+            // SAFETY: the caller guarantees that `f` writes every slot.
+            Compute::F32 => Self::F32(unsafe { from_uninit(length, f) }),
             // SAFETY: as above.
-            Compute::Half => Self::Bf16(unsafe { written(length, f) }),
+            Compute::Half => Self::Bf16(unsafe { from_uninit(length, f) }),
         }
     }
 }

@@ -1,20 +1,20 @@
-//! Weights in the order the GEMM kernels read them.
+//! Matrices in the order in which the GEMM kernels read them.
 
 use super::bf16;
 use super::cost::Cost;
 use super::isa::Isa;
-use super::memory::in_large_pages;
-use super::parallel::{Shared, for_each};
+use super::memory::advise_huge_pages;
+use super::parallel::{DisjointSlice, for_each};
 use crate::ops::Compute;
 use std::array;
 
 impl Compute {
-    /// What a processor can make where these are wanted and `run` numbers follow each other.
-    pub fn possible(self, isa: Isa, run: usize) -> Self {
+    /// Returns the type that `isa` supports for this one: bf16 needs an even number of consecutive elements, `run`.
+    pub fn supported(self, isa: Isa, run: usize) -> Self {
         if isa == Isa::Avx512Bf16 && run.is_multiple_of(2) { self } else { Self::F32 }
     }
 
-    /// Slots that K numbers take.
+    /// The number of slots of `k` elements.
     pub(super) fn slots(self, k: usize) -> usize {
         match self {
             Self::F32 => k,
@@ -23,26 +23,29 @@ impl Compute {
     }
 }
 
-/// A matrix (K, N) cut into panels of columns; in a panel, row follows row.
+/// A matrix (K, N) divided into panels of columns, each stored row by row.
 ///
-/// Panels are two vectors wide; a single vector at the end joins the panel before it. Columns beyond N are zeros.
+/// Panels are two vectors wide, except that a single vector left at the end is part of the last panel. Columns beyond N
+/// are zero.
 pub struct Packed {
     pub(super) isa: Isa,
     pub(super) compute: Compute,
     pub(super) k: usize,
     pub(super) n: usize,
-    numbers: Vec<f32>, // slots: f32 each, or two bf16 of neighbouring rows
+    data: Vec<f32>, // slots of one f32, or of two bf16 from neighbouring rows
 }
 
-/// One panel: its first column, and how many vectors wide it is.
+/// A panel of a packed matrix.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Panel {
+    /// The first column.
     pub column: usize,
+    /// The width in vectors.
     pub vectors: usize,
 }
 
 impl Packed {
-    /// From `at(k, n)`, where `taps` rows of A make up K.
+    /// Packs the matrix with the elements `at(k, n)`. `taps`: the number of equal parts that a row of A consists of.
     pub fn new(
         isa: Isa,
         wanted: Compute,
@@ -51,7 +54,7 @@ impl Packed {
         n: usize,
         at: impl Fn(usize, usize) -> f32 + Sync,
     ) -> Self {
-        let compute = wanted.possible(isa, k / taps);
+        let compute = wanted.supported(isa, k / taps);
         let [packed] = Self::several(isa, compute, k, n, |panel, [slots]| {
             let width = panel.vectors * isa.lanes();
             for (row, slots) in slots.chunks_exact_mut(width).enumerate() {
@@ -66,7 +69,10 @@ impl Packed {
         packed
     }
 
-    /// Several of the same size at once: `fill` writes one panel of each, over zeros.
+    /// Packs several matrices of one size at once. `fill` writes a panel of each, which is zero before.
+    ///
+    /// # Panics
+    /// If `compute` is bf16 and `isa` lacks instructions for it.
     pub fn several<const N: usize>(
         isa: Isa,
         compute: Compute,
@@ -76,35 +82,35 @@ impl Packed {
     ) -> [Self; N] {
         assert!(compute == Compute::F32 || isa == Isa::Avx512Bf16, "{compute:?} without instructions for it");
         let vectors = n.div_ceil(isa.lanes());
-        let new = |numbers| Self { isa, compute, k, n, numbers };
-        let slots = new(vec![]).slots();
+        let new = |data| Self { isa, compute, k, n, data };
+        let slots = new(vec![]).k_slots();
         let zeros = || {
             let length = slots * vectors * isa.lanes();
-            let mut numbers = Vec::with_capacity(length);
-            in_large_pages(numbers.as_ptr(), length);
-            numbers.resize(length, 0.);
-            numbers
+            let mut data = Vec::with_capacity(length);
+            advise_huge_pages(data.as_ptr(), length);
+            data.resize(length, 0.);
+            data
         };
         let mut packed: [Self; N] = array::from_fn(|_| new(zeros()));
-        let shared = packed.each_mut().map(|packed| Shared::new(&mut packed.numbers));
+        let shared = packed.each_mut().map(|packed| DisjointSlice::new(&mut packed.data));
         let panels = panels(vectors, isa.lanes());
         for_each(panels.len(), |i| {
             let panel = panels[i];
             let (offset, length) = (panel.column * slots, panel.vectors * isa.lanes() * slots);
-            // SAFETY: panels do not overlap.
-            fill(panel, shared.each_ref().map(|numbers| unsafe { numbers.part(offset, length) }));
+            // SAFETY: panels do not overlap, and each belongs to one task.
+            fill(panel, shared.each_ref().map(|data| unsafe { data.slice_mut(offset, length) }));
         });
         packed
     }
 
-    /// From a weight (N, K), as torch's linear layers keep it.
+    /// Packs the transpose of `weight` (N, K), the layout of torch's linear layers.
     pub fn from_rows(isa: Isa, wanted: Compute, weight: &[f32], k: usize) -> Self {
         Self::new(isa, wanted, 1, k, weight.len() / k, |row, column| weight[column * k + row])
     }
 
-    /// What a matrix of this size comes to, without its numbers; for one row of A.
+    /// The memory of a packed matrix (`k`, `n`), and the work of multiplying one row of A by it.
     pub fn cost(isa: Isa, wanted: Compute, taps: usize, k: usize, n: usize) -> Cost {
-        let compute = wanted.possible(isa, k / taps);
+        let compute = wanted.supported(isa, k / taps);
         let columns = n.div_ceil(isa.lanes()) as f64 * isa.lanes() as f64;
         let bytes = 4. * compute.slots(k) as f64 * columns;
         let multiplications = k as f64 * n as f64;
@@ -114,8 +120,8 @@ impl Packed {
         }
     }
 
-    /// Slots that K takes.
-    pub(super) fn slots(&self) -> usize {
+    /// The number of slots of a column.
+    pub(super) fn k_slots(&self) -> usize {
         self.compute.slots(self.k)
     }
 
@@ -123,21 +129,21 @@ impl Packed {
         panels(self.n.div_ceil(self.isa.lanes()), self.isa.lanes())
     }
 
-    /// A panel's slots: rows of `vectors` vectors.
+    /// The slots of a panel: rows of `vectors` vectors.
     pub(super) fn panel(&self, panel: Panel) -> &[f32] {
-        &self.numbers[panel.column * self.slots()..][..panel.vectors * self.isa.lanes() * self.slots()]
+        &self.data[panel.column * self.k_slots()..][..panel.vectors * self.isa.lanes() * self.k_slots()]
     }
 }
 
-/// Panels of a matrix so many vectors wide.
-pub fn panels(vectors: usize, lanes: usize) -> Vec<Panel> {
+/// Divides a matrix of `vectors` vectors of `lanes` columns into panels.
+fn panels(vectors: usize, lanes: usize) -> Vec<Panel> {
     let mut panels = vec![];
     let mut vector = 0;
     while vector < vectors {
         let left = vectors - vector;
-        let wide = if left == 1 || left == 3 { left } else { 2 };
-        panels.push(Panel { column: vector * lanes, vectors: wide });
-        vector += wide;
+        let width = if left == 1 || left == 3 { left } else { 2 };
+        panels.push(Panel { column: vector * lanes, vectors: width });
+        vector += width;
     }
     panels
 }
@@ -148,18 +154,18 @@ mod tests {
     use crate::ops::cpu::{Conv3x3, isa};
 
     #[test]
-    fn weights_take_the_memory_that_is_foretold() {
+    fn cost_predicts_the_memory_of_packed_weights() {
         for compute in [Compute::F32, Compute::Half] {
             for (k, n) in [(64, 320), (5, 3), (30, 100)] {
                 let packed = Packed::new(isa(), compute, 1, k, n, |_, _| 0.);
-                assert_eq!(Packed::cost(isa(), compute, 1, k, n).bytes, 4. * packed.numbers.len() as f64);
+                assert_eq!(Packed::cost(isa(), compute, 1, k, n).bytes, 4. * packed.data.len() as f64);
             }
             for (c_in, c_out, stride) in [(4, 32, 1), (64, 48, 1), (32, 1280, 1), (320, 330, 1), (32, 64, 2)] {
-                let kept = match Conv3x3::new(compute, &vec![0.; 9 * c_in * c_out], c_in, stride) {
-                    Conv3x3::Direct { weight, .. } => weight.numbers.len(),
-                    Conv3x3::Winograd(winograd) => winograd.points().iter().map(|point| point.numbers.len()).sum(),
+                let slots = match Conv3x3::new(compute, &vec![0.; 9 * c_in * c_out], c_in, stride) {
+                    Conv3x3::Direct { weight, .. } => weight.data.len(),
+                    Conv3x3::Winograd(winograd) => winograd.points().iter().map(|point| point.data.len()).sum(),
                 };
-                assert_eq!(Conv3x3::cost(compute, c_in, c_out, stride).bytes, 4. * kept as f64);
+                assert_eq!(Conv3x3::cost(compute, c_in, c_out, stride).bytes, 4. * slots as f64);
             }
         }
     }

@@ -1,45 +1,51 @@
-//! Work spread over threads that write to different parts of one slice.
+//! Parallel writes to disjoint parts of one slice.
 
-use super::memory::in_large_pages;
+use super::memory::advise_huge_pages;
 use rayon::prelude::*;
 use std::marker::PhantomData;
 
-/// A slice that several threads write to, each where no other does.
-pub struct Shared<'a> {
+/// A mutable slice of f32 slots that several threads share, each writing to parts of its own.
+pub struct DisjointSlice<'a> {
     start: *mut f32,
     length: usize,
     borrow: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: whoever asks a `Shared` for a part promises that it is theirs alone.
-unsafe impl Send for Shared<'_> {}
+// SAFETY: callers of the methods guarantee that no two threads use the same part.
+unsafe impl Send for DisjointSlice<'_> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared<'_> {}
+unsafe impl Sync for DisjointSlice<'_> {}
 
-impl<'a> Shared<'a> {
+impl<'a> DisjointSlice<'a> {
     pub fn new(slice: &'a mut [f32]) -> Self {
         Self { start: slice.as_mut_ptr(), length: slice.len(), borrow: PhantomData }
     }
 
-    /// The place of the number at `offset`, of which `length` are there.
-    pub fn at(&self, offset: usize, length: usize) -> *mut f32 {
+    /// Returns a pointer to `length` slots at `offset`.
+    ///
+    /// # Panics
+    /// If they are not within the slice.
+    pub fn ptr(&self, offset: usize, length: usize) -> *mut f32 {
         let fits = offset.checked_add(length).is_some_and(|end| end <= self.length);
-        assert!(fits, "a kernel writes {length} numbers at {offset} of {}", self.length);
-        // SAFETY: within the slice, by the line above.
+        assert!(fits, "a kernel writes {length} slots at {offset} of {}", self.length);
+        // SAFETY: within the slice, by the assertion above.
         unsafe { self.start.add(offset) }
     }
 
-    /// The part from `offset` on, `length` long, to be written.
+    /// Returns the `length` slots at `offset`.
     ///
     /// # Safety
-    /// No other thread may touch this part meanwhile.
-    pub unsafe fn part(&self, offset: usize, length: usize) -> &'a mut [f32] {
-        // SAFETY: within the slice, and the caller's alone.
-        unsafe { std::slice::from_raw_parts_mut(self.at(offset, length), length) }
+    /// Nothing else may access these slots while the returned slice is in use.
+    ///
+    /// # Panics
+    /// If they are not within the slice.
+    pub unsafe fn slice_mut(&self, offset: usize, length: usize) -> &'a mut [f32] {
+        // SAFETY: `ptr` checks the bounds, and the caller guarantees exclusive access.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr(offset, length), length) }
     }
 }
 
-/// Calls `f` with every number below `n`, on all threads.
+/// Calls `f` with every index below `n`, on all threads of the pool.
 pub fn for_each(n: usize, f: impl Fn(usize) + Sync) {
     if n == 1 {
         return f(0);
@@ -47,24 +53,24 @@ pub fn for_each(n: usize, f: impl Fn(usize) + Sync) {
     (0..n).into_par_iter().for_each(&f);
 }
 
-/// `length` numbers that `f` writes, of f32 or, an even number of them, of bf16, two to a slot; zeros first would cost as
-/// much as many a kernel.
+/// Returns a vector of `length` elements that `f` writes, without zeroing it first, which would take as long as some
+/// kernels do. Elements are f32, one to a slot, or an even number of bf16, two to a slot.
 ///
 /// # Safety
-/// N is one of these two. `f` writes all slots, and reads none that it has not written.
-pub unsafe fn written<N>(length: usize, f: impl FnOnce(&Shared)) -> Vec<N> {
-    let mut numbers: Vec<N> = Vec::with_capacity(length);
+/// `T` must be f32 or bf16. `f` must write every slot, and must not read a slot before writing it.
+pub unsafe fn from_uninit<T>(length: usize, f: impl FnOnce(&DisjointSlice)) -> Vec<T> {
+    let mut elements: Vec<T> = Vec::with_capacity(length);
     if length > 0 {
-        let start = numbers.as_mut_ptr().cast::<f32>();
-        let slots = length * size_of::<N>() / size_of::<f32>();
+        let start = elements.as_mut_ptr().cast::<f32>();
+        let slots = length * size_of::<T>() / size_of::<f32>();
         assert!(
-            slots * size_of::<f32>() == length * size_of::<N>() && start.is_aligned(),
-            "{length} numbers in no slots"
+            slots * size_of::<f32>() == length * size_of::<T>() && start.is_aligned(),
+            "{length} elements are not whole slots"
         );
-        in_large_pages(start, slots);
-        f(&Shared { start, length: slots, borrow: PhantomData });
+        advise_huge_pages(start, slots);
+        f(&DisjointSlice { start, length: slots, borrow: PhantomData });
     }
-    // SAFETY: the capacity is there, the caller says that all is written, and every pattern of bits is a number.
-    unsafe { numbers.set_len(length) };
-    numbers
+    // SAFETY: the capacity suffices, the caller guarantees that `f` wrote every slot, and every bit pattern is valid.
+    unsafe { elements.set_len(length) };
+    elements
 }

@@ -1,4 +1,4 @@
-//! Plain Rust, for every processor, and what the others are held against: vectors of 8.
+//! Plain Rust for every CPU, and the reference for the other instruction sets: vectors of 8.
 
 use super::kernel::{Tile, kernel, products};
 
@@ -9,18 +9,18 @@ kernel! {
 }
 
 /// # Safety
-/// There are 8 numbers at `from`.
+/// `from` must be valid for reading 8 f32.
 #[inline(always)]
 unsafe fn load(from: *const f32) -> Vector {
-    // SAFETY: the caller's word.
+    // SAFETY: guaranteed by the caller.
     unsafe { *from.cast() }
 }
 
 /// # Safety
-/// There is room for 8 numbers at `to`.
+/// `to` must be valid for writing 8 f32.
 #[inline(always)]
 unsafe fn store(to: *mut f32, x: Vector) {
-    // SAFETY: the caller's word.
+    // SAFETY: guaranteed by the caller.
     unsafe { *to.cast() = x }
 }
 

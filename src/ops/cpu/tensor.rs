@@ -1,25 +1,31 @@
-//! candle's tensors as slices.
+//! Conversions between candle's tensors and slices.
 
-use super::operand::{Made, Operand};
+use super::operand::{Operand, Output};
 use crate::ops::Compute;
 use candle_core::{DType, Device, Result, Shape, Storage, Tensor, WithDType, bail};
 use half::bf16;
 
-/// Calls `f` with the numbers of a contiguous f32 tensor on the CPU.
-pub fn numbers<T>(x: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+/// Calls `f` with the elements of a contiguous f32 tensor on the CPU.
+///
+/// # Errors
+/// If `x` has another type or device, if it is not contiguous, or if `f` fails.
+pub fn with_f32<T>(x: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
     contiguous(x, f)
 }
 
-/// The same for a tensor of f32 or of bf16, an even number of them.
-pub fn operand<T>(x: &Tensor, f: impl FnOnce(Operand) -> Result<T>) -> Result<T> {
+/// Calls `f` with the slots of a contiguous tensor of f32, or of an even number of bf16, on the CPU.
+///
+/// # Errors
+/// If `x` has another type or device, if it is not contiguous, if it has an odd number of bf16, or if `f` fails.
+pub fn with_operand<T>(x: &Tensor, f: impl FnOnce(Operand) -> Result<T>) -> Result<T> {
     if x.dtype() != DType::BF16 {
         return contiguous(x, |slots: &[f32]| f(slots.into()));
     }
-    contiguous(x, |numbers: &[bf16]| {
-        // SAFETY: every pattern of 32 bits is an f32.
-        match unsafe { numbers.align_to::<f32>() } {
+    contiguous(x, |elements: &[bf16]| {
+        // SAFETY: every 32-bit pattern is a valid f32.
+        match unsafe { elements.align_to::<f32>() } {
             ([], slots, []) => f(Operand { compute: Compute::Half, slots }),
-            _ => bail!("the kernels take whole pairs of bf16 only"),
+            _ => bail!("the CPU kernels take an even number of bf16 only"),
         }
     })
 }
@@ -27,18 +33,18 @@ pub fn operand<T>(x: &Tensor, f: impl FnOnce(Operand) -> Result<T>) -> Result<T>
 fn contiguous<N: WithDType, T>(x: &Tensor, f: impl FnOnce(&[N]) -> Result<T>) -> Result<T> {
     let (storage, layout) = x.storage_and_layout();
     let Some((start, end)) = layout.contiguous_offsets() else {
-        bail!("the kernels take contiguous tensors only");
+        bail!("the CPU kernels take contiguous tensors only");
     };
     match &*storage {
         Storage::Cpu(storage) => f(&storage.as_slice::<N>()?[start..end]),
-        _ => bail!("the kernels of ops/cpu take tensors on the CPU only"),
+        _ => bail!("the CPU kernels take tensors on the CPU only"),
     }
 }
 
-/// A tensor of numbers that a kernel made.
-pub fn tensor(made: Made, shape: impl Into<Shape>) -> Result<Tensor> {
-    match made {
-        Made::F32(numbers) => Tensor::from_vec(numbers, shape.into(), &Device::Cpu),
-        Made::Bf16(numbers) => Tensor::from_vec(numbers, shape.into(), &Device::Cpu),
+/// Wraps the output of a kernel in a tensor of `shape`.
+pub fn to_tensor(output: Output, shape: impl Into<Shape>) -> Result<Tensor> {
+    match output {
+        Output::F32(elements) => Tensor::from_vec(elements, shape.into(), &Device::Cpu),
+        Output::Bf16(elements) => Tensor::from_vec(elements, shape.into(), &Device::Cpu),
     }
 }

@@ -1,20 +1,21 @@
-//! Far along the Mersenne Twister without the words in between (Haramoto, Matsumoto, Nishimura, Panneton & L'Ecuyer 2008,
-//! "Efficient jump ahead for F2-linear random number generators").
+//! Jumps ahead in the Mersenne Twister's sequence (Haramoto, Matsumoto, Nishimura, Panneton & L'Ecuyer 2008, "Efficient
+//! jump ahead for F2-linear random number generators").
 //!
-//! Every bit of the sequence obeys one linear recurrence, whose characteristic polynomial is p. So where t^d mod p is a sum
-//! of powers of t, the word d places on is the sum of the words as many places on as these powers say.
+//! Every bit of the sequence obeys one linear recurrence over GF(2) with the characteristic polynomial p. If t^d mod p
+//! is the sum of t^i over some set of exponents i, then the word d steps ahead is the sum of the words i steps ahead.
 
 use std::collections::BTreeSet;
 
 use super::{M, MATRIX, N, twist};
 
-/// Of p: the bits of the state, as 31 of its first word do not count.
+/// The degree of p, which is the number of bits of the state; 31 bits of its first word are not used.
 const DEGREE: usize = 32 * N - 31;
 
-/// The coefficients of a polynomial over GF(2), 64 in a word.
+/// The coefficients of a polynomial over GF(2), 64 to a word, lowest first.
 type Polynomial = Vec<u64>;
 
-/// The state `distance` words on. Of its first word only the top bit can be relied on, as is all the twister reads of it.
+/// Returns the state `distance` words ahead. Of its first word only the top bit is correct, the only one the twister
+/// uses.
 pub fn ahead(state: &[u32; N], distance: u64) -> [u32; N] {
     let (power, words) = (power(distance), sequence(state));
     let mut end = [0; N];
@@ -24,7 +25,7 @@ pub fn ahead(state: &[u32; N], distance: u64) -> [u32; N] {
     end
 }
 
-/// The words of the state and as many more as t^(DEGREE - 1) needs.
+/// The words of the sequence from `state` on, as many as a polynomial of degree DEGREE - 1 needs.
 fn sequence(state: &[u32; N]) -> Vec<u32> {
     let (mut state, mut words) = (*state, state.to_vec());
     while words.len() < DEGREE - 1 + N {
@@ -46,18 +47,18 @@ fn power(exponent: u64) -> Polynomial {
     power
 }
 
-/// The square, times t where `odd` is 1: over GF(2) coefficient i of a polynomial is coefficient 2i of its square.
+/// a²·t^`odd`, for `odd` 0 or 1. Over GF(2), coefficient i of a polynomial is coefficient 2i of its square.
 fn square(a: &[u64], odd: u64) -> Polynomial {
     a.iter().flat_map(|&word| [spread(word as u32) << odd, spread((word >> 32) as u32) << odd]).collect()
 }
 
-/// A zero after each bit.
+/// Inserts a zero after each bit.
 fn spread(word: u32) -> u64 {
     (0..u32::BITS).map(|i| u64::from(word >> i & 1) << (2 * i)).sum()
 }
 
-/// a mod p, for an `a` of less than twice p's degree: cleared from the top, 64 coefficients at a time. This works as p has
-/// none of the 64 terms after its first.
+/// Reduces `a`, of less than twice the degree of p, modulo p: 64 coefficients at a time, highest first. This is
+/// possible because the 64 coefficients after the leading one of p are zero.
 fn reduce(a: &mut Polynomial, p: &BTreeSet<usize>) {
     for low in (0..DEGREE).step_by(64).rev() {
         let word = coefficients(a, low + DEGREE);
@@ -66,21 +67,21 @@ fn reduce(a: &mut Polynomial, p: &BTreeSet<usize>) {
     a.truncate(DEGREE.div_ceil(64));
 }
 
-/// 64 of them, from that of t^low on.
+/// The 64 coefficients from that of t^low on.
 fn coefficients(a: &[u64], low: usize) -> u64 {
     let pair = u128::from(a[low / 64 + 1]) << 64 | u128::from(a[low / 64]);
     (pair >> (low % 64)) as u64
 }
 
-/// Adds `word` times t^low.
+/// Adds `word` · t^low to `a`.
 fn add(a: &mut [u64], low: usize, word: u64) {
     let pair = u128::from(word) << (low % 64);
     a[low / 64] ^= pair as u64;
     a[low / 64 + 1] ^= (pair >> 64) as u64;
 }
 
-/// The exponents of p's terms (Matsumoto & Nishimura 1998, appendix A): with u = t^(N-1) + t^(M-1), and a the bits of the
-/// matrix from the lowest, p = t·u·(u³¹ + a₀u³⁰ + … + a₃₀) + a₃₁.
+/// The exponents of the terms of p (Matsumoto & Nishimura 1998, appendix A). With u = t^(N-1) + t^(M-1) and aᵢ the bits
+/// of `MATRIX`, lowest first, p = t·u·(u³¹ + a₀u³⁰ + … + a₃₀) + a₃₁.
 fn characteristic() -> BTreeSet<usize> {
     let mut p = BTreeSet::from([0]);
     for i in 0..u32::BITS {

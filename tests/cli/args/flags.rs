@@ -3,7 +3,7 @@
 use super::{args, defaults, mean, misuse};
 use txt2img::args::{Seed, SeedMode};
 use txt2img::device::Precision;
-use txt2img::device::{Choice, Choices};
+use txt2img::device::{DeviceSpec, DeviceSpecs};
 use txt2img::diffusion::samplers::Kind;
 use txt2img::diffusion::samplers::Spacing;
 use txt2img::output::{Format, Pattern};
@@ -61,15 +61,15 @@ fn every_flag_of_ours_is_read() {
         ("--rng cuda", |_| ()),
         ("--rng cuda:82x1536", |a| a.rng = Rng::Cuda { sms: 82, threads_per_sm: 1536 }),
         ("--vae x", |a| a.vae = Some("x".into())),
-        ("--device cpu", |a| a.device = Choices(vec![Choice::Cpu])),
-        ("--device cuda", |a| a.device = Choices(vec![Choice::Cuda(0)])),
-        ("--device cpu:0-3,cpu:4", |a| a.device = Choices(vec![Choice::Cores(0, 3), Choice::Cores(4, 4)])),
-        ("--device cuda:0,cuda:1", |a| a.device = Choices(vec![Choice::Cuda(0), Choice::Cuda(1)])),
+        ("--device cpu", |a| a.device = DeviceSpecs(vec![DeviceSpec::Cpu])),
+        ("--device cuda", |a| a.device = DeviceSpecs(vec![DeviceSpec::Cuda(0)])),
+        ("--device cpu:0-3,cpu:4", |a| a.device = DeviceSpecs(vec![DeviceSpec::Cores(0, 3), DeviceSpec::Cores(4, 4)])),
+        ("--device cuda:0,cuda:1", |a| a.device = DeviceSpecs(vec![DeviceSpec::Cuda(0), DeviceSpec::Cuda(1)])),
         ("--grid_every 9", |a| a.grid_every = Some(9)),
         ("--resume", |a| a.resume = true),
         ("--shard 3/8", |a| a.shard = Some(Shard { index: 3, of: 8 })),
         ("--collect", |a| a.collect = true),
-        ("--device cuda:3", |a| a.device = Choices(vec![Choice::Cuda(3)])),
+        ("--device cuda:3", |a| a.device = DeviceSpecs(vec![DeviceSpec::Cuda(3)])),
         ("--threads 2", |a| a.threads = Some(2)),
         ("--safety blur", |a| a.safety = Some(Action::Blur)),
         ("--safety_ckpt x", |a| a.safety_ckpt = Some("x".into())),

@@ -9,7 +9,7 @@ mod words;
 
 use txt2img::args::{Args, Seed, SeedMode};
 use txt2img::device::Precision;
-use txt2img::device::{Choice, Choices};
+use txt2img::device::{DeviceSpec, DeviceSpecs};
 use txt2img::diffusion::samplers::Spacing;
 use txt2img::output::Format;
 use txt2img::progress::Watcher;
@@ -69,7 +69,7 @@ fn defaults() -> Args {
         rng: Rng::Cuda { sms: 108, threads_per_sm: 2048 },
         seed_mode: SeedMode::Stream,
         vae: None,
-        device: Choices(vec![Choice::Auto]),
+        device: DeviceSpecs(vec![DeviceSpec::Auto]),
         threads: None,
         sweep: vec![],
         swept: None,

@@ -3,7 +3,7 @@
 use super::{mean, misuse, parse};
 use clap::error::ErrorKind;
 use txt2img::args::Seed;
-use txt2img::device::{Choice, Choices};
+use txt2img::device::{DeviceSpec, DeviceSpecs};
 use txt2img::diffusion::samplers::Kind;
 use txt2img::diffusion::samplers::Spacing;
 
@@ -35,7 +35,7 @@ fn our_flags_leave_the_originals_prefixes_alone() {
 fn our_flags_may_be_cut_too() {
     mean(&[
         ("--sch karras", |a| a.schedule = Spacing::Karras),
-        ("--de cpu", |a| a.device = Choices(vec![Choice::Cpu])),
+        ("--de cpu", |a| a.device = DeviceSpecs(vec![DeviceSpec::Cpu])),
         ("--th 1", |a| a.threads = Some(1)),
         ("--ti", |a| a.timings = true),
         ("--sam lms", |a| a.sampler = Some(Kind::Lms)),

@@ -6,7 +6,7 @@ use super::{even, picture};
 
 const SIZES: [(usize, usize); 7] = [(8, 8), (8, 4096), (1024, 64), (1, 1), (1, 9), (511, 257), (512, 512)];
 
-/// Sharp squares of 8 pixels.
+/// A black and white chessboard with squares of 8 pixels.
 fn chessboard(width: usize, height: usize) -> Picture {
     let level = |at: usize| if (at % width / 8 + at / width / 8).is_multiple_of(2) { 255 } else { 0 };
     Picture { width, height, rgb: (0..width * height).flat_map(|at| [level(at); 3]).collect() }
@@ -18,7 +18,7 @@ fn after(action: Action, mut picture: Picture) -> Picture {
 }
 
 #[test]
-fn replaced_and_black_pictures_are_black() {
+fn replace_and_black_make_images_black() {
     for (width, height) in SIZES {
         for action in [Action::Replace, Action::Black] {
             assert_eq!(after(action, chessboard(width, height)), even(width, height, 0));
@@ -27,17 +27,17 @@ fn replaced_and_black_pictures_are_black() {
 }
 
 #[test]
-fn flagged_and_unchecked_pictures_stay() {
+fn flag_and_off_leave_images_unchanged() {
     assert_eq!(after(Action::Flag, picture(0)), picture(0));
     assert_eq!(after(Action::Off, picture(0)), picture(0));
 }
 
 #[test]
-fn nothing_can_be_made_out_in_a_blurred_picture() {
+fn blurred_images_are_unrecognisable() {
     let blurred = after(Action::Blur, chessboard(512, 512));
     let near = |level: &u8| (112..=143).contains(level);
-    assert!(blurred.rgb.iter().all(near), "squares of black and white are all grey");
-    // What is left of a photograph: eight neighbours in a row are as good as one level.
+    assert!(blurred.rgb.iter().all(near), "the squares are not grey");
+    // In a photograph, pixels that are eight columns apart are nearly equal.
     let blurred = after(Action::Blur, picture(3));
     assert_ne!(blurred, picture(3));
     let rows = blurred.rgb.chunks_exact(3 * blurred.width);
@@ -46,7 +46,7 @@ fn nothing_can_be_made_out_in_a_blurred_picture() {
 }
 
 #[test]
-fn blur_keeps_size_and_even_colours() {
+fn blur_keeps_the_size_and_uniform_colours() {
     for (width, height) in SIZES {
         assert_eq!(after(Action::Blur, even(width, height, 200)), even(width, height, 200), "{width}x{height}");
         let blurred = after(Action::Blur, chessboard(width, height));

@@ -9,16 +9,16 @@ use txt2img::safety::Checker;
 use super::{folder, picture, safety_json, write_config};
 use crate::support::{fixture, tensors};
 
-/// One sentence that says why the folder is no safety checker.
+/// Expects that loading the folder fails with one sentence that contains `because`.
 #[track_caller]
 fn refused(folder: &Path, because: &str) {
-    let Err(error) = Checker::load(folder, &Device::Cpu) else { panic!("it loads") };
+    let Err(error) = Checker::load(folder, &Device::Cpu) else { panic!("the folder was loaded") };
     let sentence = format!("{error:#}");
     assert!(sentence.contains(because), "{sentence}");
     assert!(!sentence.contains('\n') && !sentence.ends_with('.'), "{sentence}");
 }
 
-/// The small checker with one tensor changed, or left out.
+/// The tiny checker with one tensor replaced or removed.
 fn with_tensor(name: &str, tensor: Option<Tensor>) -> TempDir {
     let folder = folder();
     let mut tensors = tensors("safety/model.safetensors");
@@ -33,10 +33,10 @@ fn zeros(shape: (usize, usize)) -> Option<Tensor> {
 }
 
 #[test]
-fn what_is_no_folder_is_refused() {
+fn paths_that_are_not_folders_are_refused() {
     let folder = folder();
-    refused(&folder.path().join("nowhere"), "nowhere' is no folder; give that of a safety checker");
-    refused(&folder.path().join("model.safetensors"), "model.safetensors' is no folder; give that of");
+    refused(&folder.path().join("nowhere"), "nowhere' is not a folder; give that of a safety checker");
+    refused(&folder.path().join("model.safetensors"), "model.safetensors' is not a folder; give that of");
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn missing_tensors_are_named() {
 }
 
 #[test]
-fn tensors_of_other_sizes_are_refused() {
+fn tensors_of_the_wrong_size_are_refused() {
     refused(with_tensor("concept_embeds", zeros((0, 48))).path(), "has 0 rows in 'concept_embeds'");
     refused(with_tensor("concept_embeds", zeros((17, 47))).path(), "'concept_embeds' is 17×47, not 17×48");
     refused(with_tensor("special_care_embeds", zeros((4, 48))).path(), "'special_care_embeds_weights' is 3, not 4");
@@ -74,7 +74,7 @@ fn tensors_of_other_sizes_are_refused() {
 }
 
 #[test]
-fn weights_that_are_no_numbers_flag_an_error_instead_of_nothing() {
+fn nan_weights_are_an_error() {
     let nan = Tensor::full(f32::NAN, (48, 64), &Device::Cpu).unwrap();
     let folder = with_tensor("visual_projection.weight", Some(nan));
     let checker = Checker::load(folder.path(), &Device::Cpu).unwrap();
@@ -83,7 +83,7 @@ fn weights_that_are_no_numbers_flag_an_error_instead_of_nothing() {
 }
 
 #[test]
-fn files_of_other_kinds_are_refused() {
+fn files_of_the_wrong_type_are_refused() {
     let folder = folder();
     let model = folder.path().join("model.safetensors");
     for (bytes, because) in [
@@ -99,7 +99,7 @@ fn files_of_other_kinds_are_refused() {
 }
 
 #[test]
-fn a_bin_file_is_read_where_there_is_no_safetensors_file() {
+fn a_bin_file_is_read_if_there_is_no_safetensors_file() {
     let folder = folder();
     fs::copy(fixture("nano.ckpt"), folder.path().join("pytorch_model.bin")).unwrap();
     assert!(Checker::load(folder.path(), &Device::Cpu).is_ok(), "the .safetensors file comes first");
@@ -108,7 +108,7 @@ fn a_bin_file_is_read_where_there_is_no_safetensors_file() {
 }
 
 #[test]
-fn configs_that_no_model_can_have_are_refused() {
+fn impossible_configs_are_refused() {
     let folder = folder();
     for (name, value, because) in [
         ("hidden_size", json!(0), "vision_config: hidden_size must be 1 to 65536, not 0"),
@@ -123,7 +123,7 @@ fn configs_that_no_model_can_have_are_refused() {
         ("image_size", json!(448), "'vision_model.embeddings.position_embedding.weight' is 50×64, not 197×64"),
         ("patch_size", json!(0), "patch_size must be 1 to 224, not 0"),
         ("patch_size", json!(225), "patch_size must be 1 to 224, not 225"),
-        ("patch_size", json!(1), "patch_size makes 224 patches a side, more than 32"),
+        ("patch_size", json!(1), "patch_size makes 224 patches per side, more than 32"),
         ("hidden_act", json!("gelu\n"), "hidden_act must be quick_gelu, as CLIP's is"),
     ] {
         let mut config = safety_json();
@@ -134,7 +134,7 @@ fn configs_that_no_model_can_have_are_refused() {
 }
 
 #[test]
-fn config_files_that_are_none_are_refused() {
+fn malformed_config_files_are_refused() {
     let folder = folder();
     write_config(folder.path(), &json!({ "text_config": {} }));
     refused(folder.path(), "missing field `vision_config`");
@@ -149,5 +149,5 @@ fn config_files_that_are_none_are_refused() {
     refused(folder.path(), "config.json': ");
     fs::remove_file(&config).unwrap();
     fs::create_dir(&config).unwrap();
-    refused(folder.path(), "it is no file");
+    refused(folder.path(), "it is not a file");
 }

@@ -1,4 +1,4 @@
-//! The safety checker, against diffusers' own with a small made-up model.
+//! The safety checker against that of diffusers, with a tiny random model.
 
 mod actions;
 mod broken;
@@ -15,7 +15,7 @@ use txt2img::output::Picture;
 
 use crate::support::{fixture, read_png};
 
-/// What the fixture says beside tensors: `vision_config`, `flags`, `special_flags`.
+/// The part of the fixture that is not tensors: `vision_config`, `flags`, `special_flags`.
 fn safety_json() -> Value {
     serde_json::from_slice(&fs::read(fixture("safety/safety.json")).unwrap()).unwrap()
 }
@@ -24,7 +24,7 @@ fn picture(index: usize) -> Picture {
     read_png(&fixture(&format!("safety/image{index}.png")))
 }
 
-/// A folder as Hugging Face writes it.
+/// A safety checker's folder as Hugging Face writes it.
 fn folder() -> TempDir {
     let folder = TempDir::new().unwrap();
     write_config(folder.path(), &safety_json());
@@ -36,6 +36,7 @@ fn write_config(folder: &Path, config: &Value) {
     fs::write(folder.join("config.json"), config.to_string()).unwrap();
 }
 
+/// An image of one grey level.
 fn even(width: usize, height: usize, level: u8) -> Picture {
     Picture { width, height, rgb: vec![level; 3 * width * height] }
 }

@@ -4,7 +4,7 @@ use txt2img::safety::pixels;
 use crate::support::{fixture, read_png, tensors};
 
 #[test]
-fn pictures_are_seen_as_by_the_original() {
+fn pixels_equal_the_original() {
     let expected = tensors("safety/pixels.safetensors");
     assert_eq!(expected.len(), 5);
     for (name, expected) in expected {
@@ -15,7 +15,7 @@ fn pictures_are_seen_as_by_the_original() {
 }
 
 #[test]
-fn an_even_picture_stays_even_whatever_its_size() {
+fn a_uniform_image_stays_uniform_at_any_size() {
     let white = pixels(&even(224, 224), 224);
     for (width, height) in [(1, 1), (8, 8), (8, 4096), (1024, 64), (3, 224), (2000, 1999), (1, 20_000)] {
         assert!(pixels(&even(width, height), 224) == white, "{width}x{height}");
@@ -23,7 +23,7 @@ fn an_even_picture_stays_even_whatever_its_size() {
 }
 
 #[test]
-fn the_middle_of_a_picture_is_what_counts() {
+fn only_the_centre_square_is_used() {
     let mut wide = even(1024, 64);
     for row in wide.rgb.chunks_exact_mut(3 * 1024) {
         row[..3 * 470].fill(0);
@@ -33,7 +33,7 @@ fn the_middle_of_a_picture_is_what_counts() {
 }
 
 #[test]
-fn a_picture_without_its_pixels_gives_no_numbers() {
+fn an_image_without_all_its_pixels_gives_an_empty_result() {
     assert!(pixels(&even(0, 0), 224).is_empty());
     assert!(pixels(&even(0, 64), 224).is_empty());
     assert!(pixels(&Picture { width: 8, height: 8, rgb: vec![0; 8] }, 224).is_empty());

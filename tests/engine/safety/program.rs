@@ -1,19 +1,19 @@
-//! `--safety` and `--safety_ckpt`, in the program.
+//! The command's flags `--safety` and `--safety_ckpt`.
 
 use super::folder;
 use crate::support::{TestRun, read_png, stderr};
 use serde_json::Value;
 use std::fs::read;
 
-/// Nine pictures, what was said, and which of them the report calls flagged.
+/// Draws nine images, and returns the messages and, from the report, which images are flagged.
 fn nine(flags: &[&str]) -> (TestRun, String, Vec<bool>) {
     let run = TestRun::new();
     let many = ["--n_iter", "9", "--report", "report.json", "--skip_grid", "--skip_watermark"];
-    let said = stderr(&run.quick([&many[..], flags].concat()).ok());
+    let messages = stderr(&run.quick([&many[..], flags].concat()).ok());
     let report: Value = serde_json::from_slice(&read(run.path("report.json")).unwrap()).unwrap();
     let flagged = report["pictures"].as_array().unwrap().iter().map(|picture| picture["safety"]["flagged"] == true);
     let flagged = flagged.collect();
-    (run, said, flagged)
+    (run, messages, flagged)
 }
 
 fn levels(run: &TestRun, i: usize) -> Vec<u8> {
@@ -21,30 +21,30 @@ fn levels(run: &TestRun, i: usize) -> Vec<u8> {
 }
 
 #[test]
-fn flagged_pictures_are_black_or_blurred_or_told_and_others_as_they_were() {
+fn flagged_images_are_treated_and_reported_and_others_unchanged() {
     let folder = folder();
     let at = ["--safety_ckpt", folder.path().to_str().unwrap()];
-    let (plain, said, none) = nine(&["--safety", "off"]);
-    assert!(said.is_empty() && !none.contains(&true));
+    let (unchecked, messages, flagged) = nine(&["--safety", "off"]);
+    assert!(messages.is_empty() && !flagged.contains(&true));
     for action in ["replace", "black", "blur", "flag"] {
-        let (run, said, flagged) = nine(&[&at[..], &["--safety", action]].concat());
-        assert!(flagged.contains(&true), "of nine pictures none is flagged");
+        let (run, messages, flagged) = nine(&[&at[..], &["--safety", action]].concat());
+        assert!(flagged.contains(&true), "none of nine images is flagged");
         for (i, flagged) in flagged.iter().enumerate() {
-            let (was, is) = (levels(&plain, i), levels(&run, i));
+            let (before, after) = (levels(&unchecked, i), levels(&run, i));
             let expected = match (flagged, action) {
-                (true, "replace" | "black") => is.iter().all(|level| *level == 0),
-                (true, "blur") => is != was,
-                _ => is == was,
+                (true, "replace" | "black") => after.iter().all(|level| *level == 0),
+                (true, "blur") => after != before,
+                _ => after == before,
             };
-            assert!(expected, "{action}, picture {i}");
-            let told = said.contains(&format!("Note: picture {} is flagged by the safety checker: ", i + 1));
-            assert_eq!(told, *flagged, "{said}");
+            assert!(expected, "{action}, image {i}");
+            let is_reported = messages.contains(&format!("Note: picture {} is flagged by the safety checker: ", i + 1));
+            assert_eq!(is_reported, *flagged, "{messages}");
         }
     }
 }
 
 #[test]
-fn a_checker_that_is_asked_for_must_be_there() {
+fn a_missing_checker_is_an_error_if_requested() {
     let run = TestRun::new();
     run.quick(["--safety", "flag", "--safety_ckpt", "someone/checker"])
         .fails_with("HF_HUB_OFFLINE is set and 'config.json' of 'someone/checker' is not in the cache");
@@ -54,16 +54,16 @@ fn a_checker_that_is_asked_for_must_be_there() {
 }
 
 #[test]
-fn without_a_checker_there_is_a_word_and_no_check() {
+fn a_missing_checker_is_a_note_by_default() {
     let run = TestRun::new();
     let mut args = vec!["--outdir", "out", "--skip_watermark", "--H", "64", "--W", "64", "--ddim_steps", "2"];
     args.extend(["--n_samples", "1", "--n_iter", "1"]);
     let (config, ckpt) = (super::fixture("nano.yaml"), super::fixture("nano.ckpt"));
     args.extend(["--config", config.to_str().unwrap(), "--ckpt", ckpt.to_str().unwrap()]);
-    let said = stderr(&run.alone(&args).ok());
-    assert!(said.starts_with("Note: pictures are not checked for safety, as the checker cannot be had ("), "{said}");
-    assert_eq!(said.lines().count(), 1);
-    // The demo model needs none.
+    let note = stderr(&run.alone(&args).ok());
+    assert!(note.starts_with("Note: pictures are not checked for safety, as the checker cannot be had ("), "{note}");
+    assert_eq!(note.lines().count(), 1);
+    // The demo model needs no checker.
     args.truncate(args.len() - 4);
     args.extend(["--ckpt", "demo"]);
     assert_eq!(stderr(&run.alone(&args).ok()), "");

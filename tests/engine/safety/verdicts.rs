@@ -22,7 +22,7 @@ fn tensor(numbers: Vec<f32>) -> Tensor {
 }
 
 #[test]
-fn embeddings_and_cosines_are_the_originals() {
+fn embeddings_and_cosines_equal_the_original() {
     let (checker, expected) = (checker(), tensors("safety/scores.safetensors"));
     for index in 0..5 {
         let near = |name: &str, ours: Vec<f32>| {
@@ -36,7 +36,7 @@ fn embeddings_and_cosines_are_the_originals() {
 }
 
 #[test]
-fn flags_are_the_originals() {
+fn flags_equal_the_original() {
     let (checker, expected) = (checker(), safety_json());
     for index in 0..5 {
         let Verdict { flagged, special_care, concepts } = checker.check(&picture(index)).unwrap();
@@ -47,7 +47,7 @@ fn flags_are_the_originals() {
 }
 
 #[test]
-fn scores_are_cosines_less_thresholds_and_stricter_after_special_care() {
+fn scores_are_cosines_minus_thresholds_and_stricter_after_special_care() {
     let (checker, weights) = (checker(), tensors("safety/model.safetensors"));
     let scores = tensors("safety/scores.safetensors");
     for index in 0..5 {
@@ -67,7 +67,7 @@ fn scores_are_cosines_less_thresholds_and_stricter_after_special_care() {
     }
 }
 
-/// To thousandths, give or take the last places of the cosine.
+/// Expects `score` to be `exact` rounded to three decimals, up to the rounding errors of the cosine.
 #[track_caller]
 fn is_rounded(score: f32, exact: f32) {
     assert!((score - exact).abs() <= 0.0005 + 2e-5, "{score} is not {exact}");
@@ -75,7 +75,7 @@ fn is_rounded(score: f32, exact: f32) {
 }
 
 #[test]
-fn pictures_of_all_sizes_are_checked() {
+fn images_of_any_size_are_checked() {
     let checker = checker();
     let white = checker.check(&even(224, 224, 255)).unwrap();
     for (width, height) in [(8, 8), (8, 4096), (1024, 64), (1, 1), (513, 257)] {
@@ -88,7 +88,7 @@ fn pictures_of_all_sizes_are_checked() {
 }
 
 #[test]
-fn a_checker_goes_to_other_threads() {
+fn a_checker_can_be_used_on_other_threads() {
     let checker = checker();
     let verdict = checker.check(&picture(0)).unwrap();
     let elsewhere = std::thread::scope(|scope| scope.spawn(|| checker.check(&picture(0)).unwrap()).join().unwrap());
@@ -96,7 +96,7 @@ fn a_checker_goes_to_other_threads() {
 }
 
 #[test]
-fn the_names_and_folders_of_diffusers_mean_the_same() {
+fn the_names_and_folders_of_diffusers_are_understood() {
     let folder = folder();
     let plain = Checker::load(folder.path(), &Device::Cpu).unwrap().check(&picture(0)).unwrap();
 

@@ -1,25 +1,26 @@
-//! Attention without the N×M matrix (Dao et al. 2022, arXiv 2205.14135): a block of queries meets the keys block by block.
+//! Attention without the whole N×M matrix (Dao et al. 2022, arXiv 2205.14135): a block of queries at a time, over one
+//! block of keys after another, with an online softmax.
 
-mod block;
-mod seen;
+mod kv_block;
+mod query_block;
 
 use super::isa::isa;
-use super::operand::{Made, Operand};
-use super::parallel::{Shared, for_each};
+use super::operand::{Operand, Output};
+use super::parallel::{DisjointSlice, for_each};
 use crate::ops::Compute;
-use block::Block;
+use kv_block::KvBlock;
+use query_block::QueryBlock;
 use rayon::prelude::*;
-use seen::Seen;
 
-/// Queries to a task; every kernel's rows divide it.
+/// The number of queries in a task, a multiple of every kernel's rows.
 const QUERIES: usize = 192;
 
-/// Keys at a time: scores of one block stay in the second-level cache.
+/// The number of keys in a block, whose scores fit in the L2 cache.
 const KEYS: usize = 256;
 
-/// The sizes of one call: B images, N queries, M keys, H heads, D numbers a head.
+/// The sizes of one call: B images, N queries, M keys, H heads of D channels.
 #[derive(Clone, Copy)]
-pub struct Shape {
+pub struct AttentionShape {
     pub b: usize,
     pub n: usize,
     pub m: usize,
@@ -27,31 +28,33 @@ pub struct Shape {
     pub d: usize,
 }
 
-/// softmax(q·kᵀ / √D)·v — q: (B, N, H·D), k, v: (B, M, H·D) → (B, N, H·D), made for the same products.
-pub fn attention(wanted: Compute, q: Operand, k: Operand, v: Operand, shape: Shape) -> Made {
-    let Shape { b, n, m, h, d } = shape;
-    let compute = wanted.possible(isa(), d);
+/// softmax(q·kᵀ / √D)·v. `q`: (B, N, H·D); `k`, `v`: (B, M, H·D) → (B, N, H·D), in the type that the products use.
+pub fn attention(wanted: Compute, q: Operand, k: Operand, v: Operand, shape: AttentionShape) -> Output {
+    let AttentionShape { b, n, m, h, d } = shape;
+    let compute = wanted.supported(isa(), d);
     let [q, k, v] = [q, k, v].map(|x| x.slots(compute));
-    let (head, row_of_all) = (compute.slots(d), compute.slots(h * d));
-    // Where a row of `rows` begins, of the ith head of all images.
-    let at = |row: usize, rows: usize, i: usize| (i / h * rows + row) * row_of_all + i % h * head;
-    let see = |i: usize, first: usize| {
-        let rows: Vec<usize> = (first..m.min(first + KEYS)).map(|row| at(row, m, i)).collect();
-        Seen::new(compute, d, &k, &v, &rows)
+    let (head_slots, row_slots) = (compute.slots(d), compute.slots(h * d));
+    // The offset of head i (of all images) in row `row` of its image's `rows`.
+    let offset = |row: usize, rows: usize, i: usize| (i / h * rows + row) * row_slots + i % h * head_slots;
+    let kv_block = |i: usize, first: usize| {
+        let rows: Vec<usize> = (first..m.min(first + KEYS)).map(|row| offset(row, m, i)).collect();
+        KvBlock::new(compute, d, &k, &v, &rows)
     };
-    let heads: Vec<Vec<Seen>> =
-        (0..b * h).into_par_iter().map(|i| (0..m).step_by(KEYS).map(|first| see(i, first)).collect()).collect();
+    let heads: Vec<Vec<KvBlock>> =
+        (0..b * h).into_par_iter().map(|i| (0..m).step_by(KEYS).map(|first| kv_block(i, first)).collect()).collect();
     let blocks = n.div_ceil(QUERIES);
-    let attend = |out: &Shared| {
+    let attend = |out: &DisjointSlice| {
         for_each(b * h * blocks, |task| {
             let (i, first) = (task / blocks, task % blocks * QUERIES);
-            let rows: Vec<usize> = (first..n.min(first + QUERIES)).map(|row| at(row, n, i)).collect();
-            let mut block = Block::new(&heads[i], &q, &rows);
-            heads[i].iter().for_each(|seen| block.attend(seen));
-            // SAFETY: each head of each query is one task's alone.
-            rows.iter().enumerate().for_each(|(row, &place)| block.finish(row, unsafe { out.part(place, head) }));
+            let rows: Vec<usize> = (first..n.min(first + QUERIES)).map(|row| offset(row, n, i)).collect();
+            let mut queries = QueryBlock::new(&heads[i], &q, &rows);
+            heads[i].iter().for_each(|kv| queries.attend(kv));
+            for (row, &offset) in rows.iter().enumerate() {
+                // SAFETY: each head of each query belongs to one task.
+                queries.write_output(row, unsafe { out.slice_mut(offset, head_slots) });
+            }
         });
     };
-    // SAFETY: every head of every query is some task's.
-    unsafe { Made::new(compute, b * n * h * d, attend) }
+    // SAFETY: the tasks cover every head of every query.
+    unsafe { Output::new(compute, b * n * h * d, attend) }
 }

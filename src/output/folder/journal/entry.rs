@@ -104,7 +104,7 @@ impl Begun {
             Some(Overview::Grids(grids)) => grids.columns > 0 && grids.every > 0,
             _ => true,
         };
-        has_id && has_pictures && (1..=Shard::MOST).contains(&self.shards) && self.numbering.is_sound()
+        has_id && has_pictures && (1..=Shard::MAX).contains(&self.shards) && self.numbering.is_sound()
     }
 }
 
