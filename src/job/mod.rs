@@ -28,7 +28,7 @@ use std::iter::repeat_n;
 use std::path::{Path, PathBuf};
 
 pub use lines::{Batch, Line, Lines, Settings, Wish};
-pub use model::{Ckpt, Place};
+pub use model::{Ckpt, Place, name_of};
 pub use replay::Replay;
 
 /// What to do, with nothing left to decide.

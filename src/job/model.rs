@@ -41,6 +41,17 @@ pub const DEMO: [&str; 2] = [
     "for Stable Diffusion 1.5, add --ckpt hub, which downloads it once, or --ckpt FILE, if it is here",
 ];
 
+/// Returns what pictures call a file or a folder: its name alone, as where it is may be private.
+pub fn name_of(path: &Path) -> String {
+    // `.` and `..` have names, too.
+    let path = match path.file_name() {
+        Some(_) => path.to_owned(),
+        None => path.canonicalize().unwrap_or_default(),
+    };
+    let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 /// Files and folders the flags name.
 pub struct Files<'a> {
     /// None is the demo model's.
@@ -88,6 +99,14 @@ impl Ckpt {
         }
     }
 
+    /// Returns what pictures call it.
+    pub fn name(&self) -> String {
+        match self {
+            Ckpt::At(place) => place.name(),
+            Ckpt::Demo => demo::NAME.into(),
+        }
+    }
+
     /// Opens it, after fetching it where it must be. half: half precision is enough.
     ///
     /// # Errors
@@ -123,6 +142,14 @@ impl Place {
     pub fn named(name: &Path) -> Self {
         let repo = name.to_str().filter(|_| !name.exists()).and_then(Repo::parse);
         repo.map_or_else(|| Place::Path(name.to_owned()), Place::Hub)
+    }
+
+    /// Returns what pictures call it: a file's name without folder and extension, or the repository's.
+    pub fn name(&self) -> String {
+        match self {
+            Place::Path(path) => name_of(path),
+            Place::Hub(repo) => repo.to_string(),
+        }
     }
 
     /// Whether there may be something. What is wrong with it is said when it is opened.
