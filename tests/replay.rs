@@ -17,7 +17,7 @@ fn sample(i: usize) -> String {
 fn comes_out_equal(run: &TestRun, file: &str) {
     for more in [&[][..], &["--skip_save"], &["--no_metadata"]] {
         let said = stderr(&run.args([&["--replay", file, "--outdir", "again"], more].concat()).ok());
-        assert!(said.contains(&format!("Note: '{file}' was drawn again and came out equal")), "{said}");
+        assert!(said.contains(&format!("Note: '{file}' was drawn again and is identical")), "{said}");
         assert!(!said.contains("another model"), "{said}");
     }
 }
@@ -100,9 +100,9 @@ fn pictures_that_cannot_be_drawn_again_are_refused() {
     for (json, complaint) in [
         ("{}".to_owned(), "in words that are not this program's"),
         ("[".to_owned(), "in words that are not this program's"),
-        (with("/sampler", "best".into()), "'best' is no sampler"),
+        (with("/sampler", "best".into()), "'best' is not a sampler"),
         (with("/steps", 0.into()), "--ddim_steps 0"),
-        (with("/vae", "someone/model".into()), "its model 'someone/model' is not here; give it with --vae"),
+        (with("/vae", "someone/model".into()), "its autoencoder 'someone/model' is not here; give it with --vae"),
         (with("/origin/index", 7.into()), "cannot be"),
         (with("/origin/start/position", u64::MAX.into()), "cannot be"),
         (with("/width", 100_000.into()), "its size is not that of its latents"),

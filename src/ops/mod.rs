@@ -21,7 +21,7 @@ mod sum;
 
 pub use attention::{attention, attention_plain};
 pub use conv2d::{Conv2d, conv1x1, conv1x1s, conv3x3, conv3x3_plain, conv3x3_stride2};
-pub use cpu::keep_memory;
+pub use cpu::{Isa, keep_memory};
 #[cfg(feature = "cuda")]
 pub use cuda::cards;
 pub use linear::{Geglu, Linear, Linears, Stack, geglu_plain, linear, linear_no_bias, linear_plain, linears_no_bias};

@@ -61,7 +61,7 @@ impl Isa {
     }
 
     /// Whether a processor that has this has the other too.
-    fn has(self, other: Self) -> bool {
+    pub fn has(self, other: Self) -> bool {
         match self {
             Isa::Neon => matches!(other, Isa::Portable | Isa::Neon),
             _ => other <= self,
