@@ -331,7 +331,8 @@ impl Args {
         let matches = command.try_get_matches_from_mut(words)?;
         let mut args = Self::from_arg_matches(&matches)?;
         let is_given = |arg: &&clap::Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
-        args.given = command.get_arguments().filter(is_given).filter_map(|arg| arg.get_long().map(Into::into)).collect();
+        args.given =
+            command.get_arguments().filter(is_given).filter_map(|arg| arg.get_long().map(Into::into)).collect();
         args.sampler = args.one_sampler().map_err(|reason| command.error(ErrorKind::ArgumentConflict, reason))?;
         Ok(args)
     }

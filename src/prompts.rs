@@ -91,7 +91,9 @@ impl Asks {
         let line = move |n| self.place("line", n);
         match &self.content {
             Content::Prompts => Box::new((1..).zip(split_lines(text)).map(move |(n, prompt)| {
-                check_length(prompt).and_then(|()| of(Ask { prompt: prompt.into(), ..Ask::default() })).with_context(line(n))
+                check_length(prompt)
+                    .and_then(|()| of(Ask { prompt: prompt.into(), ..Ask::default() }))
+                    .with_context(line(n))
             })),
             Content::Objects => {
                 let lines = (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty());

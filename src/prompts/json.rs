@@ -45,16 +45,18 @@ pub fn ask(value: Value) -> Result<Ask<'static>> {
     let mut ask = Ask::default();
     let mut prompt = None;
     for (key, value) in object.iter().filter(|(_, value)| !value.is_null()) {
-        let named = || format!("\"{key}\" is {value}");
+        let not = |what: &str| anyhow!("\"{key}\" must be {what}, not {value}");
+        let whole = || whole(value).ok_or_else(|| not("a whole number"));
+        let text = || value.as_str().map(ToOwned::to_owned).ok_or_else(|| not("a text"));
         match key.as_str() {
-            "prompt" => prompt = Some(text(value).with_context(named)?),
-            "negative_prompt" => ask.negative_prompt = Some(text(value).with_context(named)?.into()),
-            "seed" => ask.seed = Some(seed(value).with_context(named)?),
-            "H" | "height" => ask.height = Some(whole(value).with_context(named)?),
-            "W" | "width" => ask.width = Some(whole(value).with_context(named)?),
-            "ddim_steps" | "steps" => ask.steps = Some(whole(value).with_context(named)?),
-            "scale" => ask.scale = Some(value.as_f64().context("which is not a number").with_context(named)?),
-            "sampler" => ask.sampler = Some(sampler(value).with_context(named)?),
+            "prompt" => prompt = Some(text()?),
+            "negative_prompt" => ask.negative_prompt = Some(text()?.into()),
+            "seed" => ask.seed = Some(seed(value).ok_or_else(|| not("a whole number"))?),
+            "H" | "height" => ask.height = Some(whole()?),
+            "W" | "width" => ask.width = Some(whole()?),
+            "ddim_steps" | "steps" => ask.steps = Some(whole()?),
+            "scale" => ask.scale = Some(value.as_f64().ok_or_else(|| not("a number"))?),
+            "sampler" => ask.sampler = Some(sampler(value).ok_or_else(|| not(&format!("one of {}", Kind::names())))?),
             _ => bail!("\"{key}\" is not known; use {KEYS}"),
         }
     }
@@ -67,7 +69,7 @@ pub fn ask(value: Value) -> Result<Ask<'static>> {
 fn problem(error: &serde_json::Error) -> String {
     let said = error.to_string();
     let what = said.split(" at line ").next().unwrap_or_default();
-    format!("column {}: it is not valid JSON ({what})", error.column())
+    format!("column {}: this is not valid JSON ({what})", error.column())
 }
 
 fn check_aliases(object: &Map<String, Value>) -> Result<()> {
@@ -80,29 +82,18 @@ fn check_aliases(object: &Map<String, Value>) -> Result<()> {
     Ok(())
 }
 
-fn text(value: &Value) -> Result<String> {
-    Ok(value.as_str().context("which is not a text")?.to_owned())
-}
-
 /// Reads a whole number, which some programs write as `7.0`.
-fn whole(value: &Value) -> Result<i64> {
+fn whole(value: &Value) -> Option<i64> {
     let float = || value.as_f64().filter(|number| number.fract() == 0. && number.abs() < 2f64.powi(53));
-    let number = value.as_i64().or_else(|| float().map(|number| number as i64));
-    number.context("which is not a whole number")
+    value.as_i64().or_else(|| float().map(|number| number as i64))
 }
 
-/// Reads a seed; as on the command line, what torch does not take means any.
-fn seed(value: &Value) -> Result<Seed> {
-    // Beyond 64 bits JSON has no whole numbers.
-    let is_large = value.as_u64().is_some() || value.as_f64().is_some_and(|number| number.fract() == 0.);
-    match whole(value) {
-        Ok(number) => Ok(u32::try_from(number).map_or(Seed::Random, Seed::Given)),
-        Err(_) if is_large => Ok(Seed::Random),
-        Err(error) => Err(error),
-    }
+/// Reads a seed; as on the command line, a number that torch does not take means any.
+fn seed(value: &Value) -> Option<Seed> {
+    let seed = whole(value).and_then(|number| number.try_into().ok()).map_or(Seed::Random, Seed::Given);
+    value.as_f64().filter(|number| number.fract() == 0.).map(|_| seed)
 }
 
-fn sampler(value: &Value) -> Result<Kind> {
-    let name = value.as_str().unwrap_or_default();
-    Kind::from_name(name).with_context(|| format!("which is not a sampler: use {}", Kind::names()))
+fn sampler(value: &Value) -> Option<Kind> {
+    Kind::from_name(value.as_str()?)
 }

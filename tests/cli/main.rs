@@ -2,6 +2,7 @@
 
 mod flags;
 mod help;
+mod notes;
 mod pictures;
 mod prefixes;
 mod prompts;

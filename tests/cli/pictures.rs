@@ -194,7 +194,8 @@ fn a_file_called_demo_is_a_path_away() {
 #[test]
 fn laion400m_is_refused() {
     let run = TestRun::new();
-    run.small(["--laion400m", "--dry_run"]).fails_with("--laion400m asks for the LAION-400M model, which is not Stable");
+    run.small(["--laion400m", "--dry_run"])
+        .fails_with("--laion400m asks for the LAION-400M model, which is not Stable");
     run.quick(["--laion400m"]).fails_with("not supported; leave it out");
     run.has_files([]);
 }
