@@ -13,6 +13,7 @@ use crate::safety::Action;
 use crate::shard::Shard;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -55,7 +56,7 @@ pub struct Args {
     #[arg(long = "dpm_solver")]
     pub dpm_solver: bool,
 
-    /// Set config, checkpoint and output folder to those of the LAION-400M model
+    /// The LAION-400M model, which is not supported
     #[arg(long)]
     pub laion400m: bool,
 
@@ -248,6 +249,10 @@ pub struct Args {
     /// Print how long loading and each picture took, as a row of a Markdown table
     #[arg(long, help_heading = OURS)]
     pub timings: bool,
+
+    /// The flags on the command line, by their names in full
+    #[arg(skip)]
+    pub given: Vec<String>,
 }
 
 /// The config taken when none is named.
@@ -323,9 +328,18 @@ impl Args {
 
     /// Reads words with all flags in full.
     fn read(command: &mut clap::Command, words: &[OsString]) -> Result<Self, clap::Error> {
-        let mut args = Self::from_arg_matches(&command.try_get_matches_from_mut(words)?)?;
+        let matches = command.try_get_matches_from_mut(words)?;
+        let mut args = Self::from_arg_matches(&matches)?;
+        let is_given = |arg: &&clap::Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+        args.given =
+            command.get_arguments().filter(is_given).filter_map(|arg| arg.get_long().map(Into::into)).collect();
         args.sampler = args.one_sampler().map_err(|reason| command.error(ErrorKind::ArgumentConflict, reason))?;
         Ok(args)
+    }
+
+    /// Returns whether this flag is on the command line. name: in full, without dashes.
+    pub fn is_given(&self, name: &str) -> bool {
+        self.given.iter().any(|given| given == name)
     }
 
     /// `--sampler` and its old spellings, of which `--dpm_solver` wins.

@@ -1,12 +1,12 @@
 //! Prompts files, and the wildcards in prompts.
 
+mod json;
 pub mod wildcards;
 
-use crate::by_name::ByName;
+use crate::args::Seed;
 use crate::diffusion::samplers::Kind;
 use anyhow::{Context, Result, bail, ensure};
-use serde::de::Error;
-use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Read, stdin};
@@ -14,37 +14,24 @@ use std::iter;
 use std::path::{Path, PathBuf};
 
 /// What a line of a prompts file asks for. What it leaves open is the command line's.
-#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Ask<'a> {
     /// What the picture shows.
-    #[serde(borrow)]
     pub prompt: Cow<'a, str>,
     /// What it does not.
     pub negative_prompt: Option<Cow<'a, str>>,
     /// Where its own random numbers start.
-    pub seed: Option<u32>,
+    pub seed: Option<Seed>,
     /// In pixels.
-    #[serde(rename = "H", alias = "height")]
     pub height: Option<i64>,
     /// In pixels.
-    #[serde(rename = "W", alias = "width")]
     pub width: Option<i64>,
     /// Sampling steps.
-    #[serde(rename = "ddim_steps", alias = "steps")]
     pub steps: Option<i64>,
     /// Guidance.
     pub scale: Option<f64>,
     /// How to sample.
-    #[serde(default, deserialize_with = "sampler")]
     pub sampler: Option<Kind>,
-}
-
-fn sampler<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Kind>, D::Error> {
-    let Some(name) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-    Kind::from_name(&name)
-        .map(Some)
-        .ok_or_else(|| D::Error::custom(format!("'{name}' is not a sampler: use {}", Kind::names())))
 }
 
 /// A prompt longer than anybody writes: CLIP reads some 400 bytes of it.
@@ -53,24 +40,42 @@ const LONGEST: usize = 100_000;
 /// Of all prompts together, in bytes; /dev/zero has no end.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// A prompts file: each line a prompt; or each a JSON object, if the first that is not blank begins like one.
+/// A prompts file: each line a prompt; or each a JSON object, if the first that is not blank begins like one; or as a
+/// whole a JSON array of objects.
 pub struct Asks {
     path: PathBuf,
     text: String,
+    content: Content,
+}
+
+/// What a prompts file consists of.
+enum Content {
+    Prompts,
+    Objects,
+    Array(Vec<Value>),
 }
 
 impl Asks {
     /// path: `-` is standard input.
     ///
     /// # Errors
-    /// When the file cannot be read, is no UTF-8 text, is empty, or is larger than any list of prompts.
+    /// When the file cannot be read, is not UTF-8 text or the JSON that it begins as, is empty, or is larger than any list
+    /// of prompts.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display();
         let Ok(text) = String::from_utf8(read(path)?) else {
             bail!("prompts file '{name}' is not UTF-8 text; save it as UTF-8");
         };
-        ensure!(!text.is_empty(), "prompts file '{name}' is empty; write one prompt on each line");
-        Ok(Self { path: path.to_owned(), text })
+        let start = text.trim_start_matches(BOM);
+        ensure!(!start.is_empty(), "prompts file '{name}' is empty; write one prompt on each line");
+        let content = if json::is_array(start) {
+            Content::Array(json::array(start).with_context(|| format!("prompts file '{name}'"))?)
+        } else if json::is_lines(start) {
+            Content::Objects
+        } else {
+            Content::Prompts
+        };
+        Ok(Self { path: path.to_owned(), text, content })
     }
 
     /// What each line comes to; an error says which line it is.
@@ -78,41 +83,44 @@ impl Asks {
     /// # Errors
     /// On a line that is longer than any prompt, on one that is no JSON object where the first is one, and where `of`
     /// fails.
-    pub fn map<'a, T>(&'a self, of: impl Fn(Ask<'a>) -> Result<T>) -> impl Iterator<Item = Result<T>> {
-        let name = self.path.display();
+    pub fn map<'a, T: 'a>(
+        &'a self,
+        of: impl Fn(Ask<'a>) -> Result<T> + 'a,
+    ) -> Box<dyn Iterator<Item = Result<T>> + 'a> {
         let text = self.text.trim_start_matches(BOM);
-        let is_json = is_json(text);
-        let lines = if is_json { json_lines(text) } else { Box::new((1..).zip(split_lines(text))) };
-        lines.map(move |(n, line)| {
-            ensure!(
-                line.len() <= LONGEST,
-                "prompts file '{name}' has more than {LONGEST} bytes on line {n}; CLIP reads a few hundred of a prompt"
-            );
-            let ask = if is_json { ask(line) } else { Ok(Ask { prompt: line.into(), ..Ask::default() }) };
-            ask.and_then(&of).with_context(|| format!("prompts file '{name}', line {n}"))
-        })
+        let line = move |n| self.place("line", n);
+        match &self.content {
+            Content::Prompts => Box::new((1..).zip(split_lines(text)).map(move |(n, prompt)| {
+                check_length(prompt)
+                    .and_then(|()| of(Ask { prompt: prompt.into(), ..Ask::default() }))
+                    .with_context(line(n))
+            })),
+            Content::Objects => {
+                let lines = (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty());
+                Box::new(lines.map(move |(n, text)| {
+                    check_length(text).and_then(|()| of(json::line(text)?)).with_context(line(n))
+                }))
+            }
+            Content::Array(items) => Box::new((1..).zip(items).map(move |(n, item)| {
+                let ask = json::ask(item.clone()).and_then(|ask| check_length(&ask.prompt).map(|()| ask));
+                ask.and_then(&of).with_context(self.place("item", n))
+            })),
+        }
+    }
+
+    /// For errors.
+    fn place(&self, what: &'static str, n: usize) -> impl Fn() -> String + '_ {
+        move || format!("prompts file '{}', {what} {n}", self.path.display())
     }
 }
 
-/// Whether it begins as JSON objects do: `{"` is how no prompt begins.
-fn is_json(text: &str) -> bool {
-    text.trim_start().strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with('"'))
+fn check_length(text: &str) -> Result<()> {
+    ensure!(text.len() <= LONGEST, "it has more than {LONGEST} bytes; CLIP reads a few hundred of a prompt");
+    Ok(())
 }
 
 /// What some editors put at the start of a file.
 const BOM: char = '\u{feff}';
-
-/// Those that are not blank, each with its number from 1.
-fn json_lines(text: &str) -> Box<dyn Iterator<Item = (usize, &str)> + '_> {
-    let lines = (1..).zip(text.lines());
-    Box::new(lines.filter(|(_, line)| !line.trim().is_empty()))
-}
-
-fn ask(line: &str) -> Result<Ask<'_>> {
-    let ask: Ask = serde_json::from_str(line)?;
-    ensure!(ask.scale.is_none_or(f64::is_finite), "the scale is not finite");
-    Ok(ask)
-}
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     if path == Path::new("-") {

@@ -6,6 +6,7 @@ mod model;
 mod overview;
 mod replay;
 mod terms;
+mod unused;
 
 use crate::args::{self, Args, Seed, SeedMode};
 use crate::config::ModelConfig;
@@ -21,13 +22,14 @@ use crate::shard::Shard;
 use crate::text::{Reading, emphasis};
 use anyhow::{Context, Result, ensure};
 use model::{DEMO, Files};
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::iter::repeat_n;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use lines::{Batch, Line, Lines, Settings, Wish};
-pub use model::{Ckpt, Place};
+pub use model::{Ckpt, Place, name_of};
 pub use replay::Replay;
 
 /// What to do, with nothing left to decide.
@@ -114,11 +116,6 @@ pub struct Sweep {
     pub rows: Option<Axis>,
 }
 
-/// The folder that these arguments name.
-pub fn outdir(args: &Args) -> &Path {
-    Files::new(args).outdir
-}
-
 /// More pictures than a disk holds, and few enough to count without overflow.
 const MOST: i64 = 1_000_000;
 
@@ -132,6 +129,10 @@ impl Job {
     /// # Errors
     /// On every combination of flags that cannot be drawn, and on files that are not there.
     pub fn from_args(args: &Args) -> Result<Self> {
+        ensure!(
+            !args.laion400m,
+            "--laion400m asks for the LAION-400M model, which is not Stable Diffusion 1.x and not supported; leave it out"
+        );
         match &args.replay {
             Some(path) => replay::job(path, args),
             None => Self::of(args),
@@ -164,10 +165,17 @@ impl Job {
         let threads = args.threads.map(usize::from);
         let units = args.device.units(threads)?;
         let seed = seed(args.seed, &mut notes);
+        let mut has_random_seeds = args.seed == Seed::Random;
         let lines = match &args.swept {
             Some(swept) => Lines::new(cells(swept, args, seed, &mut notes)?.into_iter().map(Ok), 1)?,
-            None => lines(args, n_samples)?,
+            None => {
+                let (lines, has_random) = lines(args, n_samples, &mut notes)?;
+                has_random_seeds |= has_random;
+                lines
+            }
         };
+        notes.extend(unused::flags(args, &lines).chain(unused::blank_lines(args, &lines)));
+        notes.extend(unused::instruction_set());
         check_batches(args, &lines)?;
         check_fixed_code(args, &lines)?;
         note_steps(&lines, &config, &mut notes);
@@ -175,7 +183,7 @@ impl Job {
         let overview = overview::overview(args, &lines, iterations * lines.lines().len(), &mut notes)?;
         let shard = shard(args, &mut notes)?;
         ensure!(
-            shard.is_none() || args.seed != Seed::Random,
+            shard.is_none() || !has_random_seeds,
             "shards draw one run, and a seed that is any number would be another in each; give a seed from 0 on"
         );
         check_names(args, shard.is_some() || units.len() > 1)?;
@@ -202,7 +210,7 @@ impl Job {
             // Where each device has its own, few others are needed.
             threads: threads.or_else(|| units.iter().map(ComputeDevice::threads).sum()),
             units,
-            outdir: files.outdir.to_owned(),
+            outdir: args.outdir.clone(),
             saves_samples: !args.skip_save,
             overview,
             resume: args.resume,
@@ -225,18 +233,30 @@ impl Job {
     }
 }
 
-/// What `--prompt` or `--from-file` ask for.
-fn lines(args: &Args, n_samples: usize) -> Result<Lines> {
-    match &args.from_file {
-        Some(file) => {
-            // Once, not for every line.
-            if args.emphasis {
-                emphasis::parts(&args.negative_prompt)?;
-            }
-            Lines::new(Asks::read(file)?.map(|ask| line(args, ask)), n_samples)
-        }
-        None => Lines::new(repeat_n(line(args, asked(args))?, n_samples).map(Ok), n_samples),
+/// Returns what `--prompt` or `--from-file` ask for, and whether the file asks for any seed instead of a certain one.
+fn lines(args: &Args, n_samples: usize, notes: &mut Vec<String>) -> Result<(Lines, bool)> {
+    let Some(file) = &args.from_file else {
+        let lines = repeat_n(line(args, asked(args))?, n_samples).map(Ok);
+        return Ok((Lines::new(lines, n_samples)?, false));
+    };
+    // Once, not for every line.
+    if args.emphasis {
+        emphasis::parts(&args.negative_prompt)?;
     }
+    let (asks, n_random) = (Asks::read(file)?, Cell::new(0));
+    let lines = asks.map(|ask| {
+        n_random.set(n_random.get() + usize::from(ask.seed == Some(Seed::Random)));
+        line(args, ask)
+    });
+    let lines = Lines::new(lines, n_samples)?;
+    let n_random = n_random.get();
+    if n_random > 0 {
+        let (file, prompts) = (file.display(), if n_random == 1 { "prompt" } else { "prompts" });
+        notes.push(format!(
+            "a random seed is taken for {n_random} {prompts} of '{file}'; the pictures' metadata and --report say which"
+        ));
+    }
+    Ok((lines, n_random > 0))
 }
 
 /// The command line by itself.
@@ -256,7 +276,7 @@ fn line<'a>(args: &'a Args, ask: Ask<'a>) -> Result<Line<'a>> {
         ask.negative_prompt.iter().try_for_each(|negative| emphasis::parts(negative).map(drop))?;
     }
     let negative = ask.negative_prompt.unwrap_or_else(|| (&*args.negative_prompt).into());
-    Ok(Line { prompt: ask.prompt, negative, seed: ask.seed, settings })
+    Ok(Line { prompt: ask.prompt, negative, seed: ask.seed.map(number), settings })
 }
 
 /// What draws each picture of a sweep. own: the run's seed, which those take that take any.
@@ -363,10 +383,18 @@ fn seed(seed: Seed, notes: &mut Vec<String>) -> u32 {
     match seed {
         Seed::Given(seed) => seed,
         Seed::Random => {
-            let seed = RandomState::new().build_hasher().finish() as u32;
+            let seed = number(seed);
             notes.push(format!("the seed taken is {seed}"));
             seed
         }
+    }
+}
+
+/// Returns the seed, or a random one where any will do.
+fn number(seed: Seed) -> u32 {
+    match seed {
+        Seed::Given(seed) => seed,
+        Seed::Random => RandomState::new().build_hasher().finish() as u32,
     }
 }
 

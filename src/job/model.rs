@@ -30,11 +30,7 @@ pub enum Place {
 }
 
 /// A well-known fork of the original keeps its checkpoint here.
-const FORK_CKPT: &str = "stable-diffusion-v1-5-emaonly/v1-5-pruned-emaonly.ckpt";
-
-const LAION_CONFIG: &str = "configs/latent-diffusion/txt2img-1p4B-eval.yaml";
-const LAION_CKPT: &str = "models/ldm/text2img-large/model.ckpt";
-const LAION_OUTDIR: &str = "outputs/txt2img-samples-laion400m";
+pub const FORK_CKPT: &str = "stable-diffusion-v1-5-emaonly/v1-5-pruned-emaonly.ckpt";
 
 /// What is said when nothing says which model to take.
 pub const DEMO: [&str; 2] = [
@@ -43,30 +39,35 @@ pub const DEMO: [&str; 2] = [
     "for Stable Diffusion 1.5, add --ckpt hub, which downloads it once, or --ckpt FILE, if it is here",
 ];
 
+/// Returns what pictures call a file or a folder: its name alone, as where it is may be private.
+pub fn name_of(path: &Path) -> String {
+    // `.` and `..` have names, too.
+    let path = match path.file_name() {
+        Some(_) => path.to_owned(),
+        None => path.canonicalize().unwrap_or_default(),
+    };
+    let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 /// Files and folders the flags name.
 pub struct Files<'a> {
     /// None is the demo model's.
     pub config: Option<&'a Path>,
     /// The weights.
     pub ckpt: Ckpt,
-    /// Where pictures go.
-    pub outdir: &'a Path,
 }
 
 impl<'a> Files<'a> {
     /// Those of these flags.
     pub fn new(args: &'a Args) -> Self {
-        if args.laion400m {
-            let ckpt = Ckpt::At(Place::Path(LAION_CKPT.into()));
-            return Self { config: Some(LAION_CONFIG.as_ref()), ckpt, outdir: LAION_OUTDIR.as_ref() };
-        }
         let ckpt = match &args.ckpt {
             Some(name) if name == Path::new(demo::NAME) => Ckpt::Demo,
             Some(name) => Ckpt::At(Place::named(name)),
             None => Ckpt::default(args.config.is_some()),
         };
         let default = (ckpt != Ckpt::Demo).then_some(DEFAULT_CONFIG.as_ref());
-        Self { config: args.config.as_deref().or(default), ckpt, outdir: &args.outdir }
+        Self { config: args.config.as_deref().or(default), ckpt }
     }
 
     /// The model's shape, from the file or from the program.
@@ -87,6 +88,14 @@ impl Ckpt {
             // A config is for a model of its own: that it is missing should be said.
             None if has_config => Ckpt::At(Place::Path(DEFAULT_CKPT.into())),
             None => Ckpt::Demo,
+        }
+    }
+
+    /// Returns what pictures call it.
+    pub fn name(&self) -> String {
+        match self {
+            Ckpt::At(place) => place.name(),
+            Ckpt::Demo => demo::NAME.into(),
         }
     }
 
@@ -132,6 +141,14 @@ impl Place {
     pub fn named(name: &Path) -> Self {
         let repo = name.to_str().filter(|_| !name.exists()).and_then(Repo::parse);
         repo.map_or_else(|| Place::Path(name.to_owned()), Place::Hub)
+    }
+
+    /// Returns what pictures call it: a file's name without folder and extension, or the repository's.
+    pub fn name(&self) -> String {
+        match self {
+            Place::Path(path) => name_of(path),
+            Place::Hub(repo) => repo.to_string(),
+        }
     }
 
     /// Whether there may be something. What is wrong with it is said when it is opened.

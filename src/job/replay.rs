@@ -1,13 +1,14 @@
 //! `--replay`: the job that draws a picture of ours again.
 
-use super::Job;
-use crate::args::{Args, Seed};
+use super::model::FORK_CKPT;
+use super::{Job, name_of};
+use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG, Seed};
 use crate::by_name::ByName;
 use crate::demo;
 use crate::device::Precision;
 use crate::diffusion::samplers::{Kind, Spacing};
-use crate::output::{self, Picture, Record};
-use anyhow::{Context, Result, ensure};
+use crate::output::{self, Picture, Record, sha256, sha256_of};
+use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 
 /// A picture that is drawn again.
@@ -21,14 +22,53 @@ pub struct Replay {
     pub picture: Picture,
 }
 
-/// The job of drawing one picture as its file says. Of the flags, those count that the file does not know.
+/// The flags that a picture's record replaces.
+const RECORDED: [&str; 21] = [
+    "prompt",
+    "negative_prompt",
+    "emphasis",
+    "long_prompt",
+    "wildcards",
+    "sampler",
+    "plms",
+    "dpm_solver",
+    "schedule",
+    "ddim_steps",
+    "ddim_eta",
+    "scale",
+    "H",
+    "W",
+    "f",
+    "seed",
+    "seed_mode",
+    "rng",
+    "fixed_code",
+    "precision",
+    "skip_watermark",
+];
+
+/// The flags for more than one picture.
+const OF_SEVERAL: [&str; 4] = ["n_iter", "n_samples", "n_rows", "grid_every"];
+
+/// Returns the job of drawing one picture as its file says. Flags count as far as the file does not know.
+///
+/// # Errors
+/// When the file is not a picture of this program, or its model is not here.
 pub fn job(path: &Path, args: &Args) -> Result<Job> {
     let record = output::record(path)?;
     let picture = output::open(path)?;
     let again = over(args, &record).with_context(|| format!("'{}' says how it was drawn, but", path.display()))?;
     let mut job = Job::of(&again)?;
+    job.notes.extend(ignored(args));
     job.replay = Some(Replay { path: path.to_owned(), record, picture });
     Ok(job)
+}
+
+/// Says which flags have no effect because the picture knows better.
+fn ignored(args: &Args) -> Option<String> {
+    let flags = RECORDED.into_iter().chain(OF_SEVERAL).filter(|flag| args.is_given(flag));
+    let flags: Vec<String> = flags.map(|flag| format!("--{flag}")).collect();
+    (!flags.is_empty()).then(|| format!("--replay draws one picture as its file says and ignores {}", flags.join(", ")))
 }
 
 /// The command line with what the record says instead.
@@ -39,23 +79,18 @@ fn over(args: &Args, record: &Record) -> Result<Args> {
         fits(record.width, record.latent_width) && fits(record.height, record.latent_height),
         "its size is not that of its latents"
     );
-    let model = |given: &Option<PathBuf>, flag: &str, named: &Option<String>| match (given, named) {
-        (None, Some(named)) if *named != demo::NAME => {
-            // What a stranger's picture names is not fetched.
-            ensure!(Path::new(named).exists(), "its model '{named}' is not here; give it with {flag}");
-            Ok(Some(named.into()))
-        }
-        (given, named) => Ok(given.clone().or_else(|| named.as_ref().map(Into::into))),
-    };
+    let (ckpt, config) = model(args, record)?;
     Ok(Args {
         prompt: record.prompt.clone(),
         negative_prompt: record.negative_prompt.clone(),
         emphasis: record.emphasis,
         long_prompt: record.long_prompt,
         wildcards: false,
-        sampler: Some(Kind::from_name(&record.sampler).with_context(|| format!("'{}' is no sampler", record.sampler))?),
+        sampler: Some(
+            Kind::from_name(&record.sampler).with_context(|| format!("'{}' is not a sampler", record.sampler))?,
+        ),
         schedule: Spacing::from_name(&record.schedule)
-            .with_context(|| format!("'{}' is no schedule", record.schedule))?,
+            .with_context(|| format!("'{}' is not a schedule", record.schedule))?,
         ddim_steps: i64::try_from(record.steps)?,
         ddim_eta: record.eta,
         scale: record.scale,
@@ -66,14 +101,85 @@ fn over(args: &Args, record: &Record) -> Result<Args> {
         rng: record.rng.parse()?,
         n_iter: 1,
         n_samples: 1,
+        n_rows: 0,
+        grid_every: None,
         fixed_code: false,
         skip_grid: true,
         skip_watermark: !record.watermark,
         precision: if record.products == "f32" { Precision::Full } else { Precision::Autocast },
-        ckpt: model(&args.ckpt, "--ckpt", &Some(record.model.clone()))?,
-        config: args.config.clone().or_else(|| record.config.clone().map(Into::into)),
-        vae: model(&args.vae, "--vae", &record.vae)?,
+        ckpt: Some(ckpt),
+        config,
+        vae: vae(args, record)?,
         from_file: None,
+        given: args.given.iter().filter(|flag| !is_ignored(flag)).cloned().collect(),
         ..args.clone()
     })
+}
+
+fn is_ignored(flag: &str) -> bool {
+    RECORDED.contains(&flag) || OF_SEVERAL.contains(&flag)
+}
+
+/// Returns the checkpoint and the config that drew the picture: those that are given, or else those that can be found.
+fn model(args: &Args, record: &Record) -> Result<(PathBuf, Option<PathBuf>)> {
+    let is_demo = match &record.model_hash {
+        Some(hash) => *hash == sha256_of(demo::WEIGHTS),
+        None => record.model == demo::NAME,
+    };
+    if args.ckpt.is_none() && is_demo {
+        return Ok((demo::NAME.into(), args.config.clone()));
+    }
+    let ckpt = match &args.ckpt {
+        Some(given) => given.clone(),
+        None => checkpoint(record)?,
+    };
+    Ok((ckpt, config(args, record)?))
+}
+
+/// Returns where the record's model is: at one of the places where models usually are, if it has the same hash, or
+/// where pictures of earlier versions say it was. What a stranger's picture names is not fetched.
+fn checkpoint(record: &Record) -> Result<PathBuf> {
+    let (name, folder) = (Path::new(&record.model), Path::new(DEFAULT_CKPT).with_file_name(""));
+    let files = [".safetensors", ".ckpt", ""].map(|extension| format!("{}{extension}", record.model));
+    let is_plain = name.file_name() == Some(name.as_os_str());
+    let here = files.iter().map(PathBuf::from);
+    let there = files.iter().filter(|_| is_plain).map(|file| folder.join(file));
+    let usual = [DEFAULT_CKPT, FORK_CKPT].into_iter().map(PathBuf::from);
+    let Some(hash) = &record.model_hash else {
+        ensure!(name.exists(), "its model '{}' is not here; give it with --ckpt", record.model);
+        return Ok(name.to_owned());
+    };
+    let is_it = |path: &PathBuf| path.exists() && matches!(sha256(path, &|| true), Ok(Some(other)) if other == *hash);
+    match here.chain(there).chain(usual).find(is_it) {
+        Some(path) => Ok(path),
+        None => bail!(
+            "its model '{}' is not here, neither in this folder nor in {}; give it with --ckpt (its SHA-256 begins with \
+             {:.10})",
+            record.model,
+            folder.display(),
+            hash
+        ),
+    }
+}
+
+/// Returns the config that the picture names; none is the usual one.
+fn config(args: &Args, record: &Record) -> Result<Option<PathBuf>> {
+    match (&args.config, &record.config) {
+        (None, Some(named)) if *named != name_of(Path::new(DEFAULT_CONFIG)) && named != DEFAULT_CONFIG => {
+            ensure!(Path::new(named).is_file(), "its config '{named}' is not here; give it with --config");
+            Ok(Some(named.into()))
+        }
+        (given, _) => Ok(given.clone()),
+    }
+}
+
+/// Returns the autoencoder that the picture names, if it is not the model's own.
+fn vae(args: &Args, record: &Record) -> Result<Option<PathBuf>> {
+    match (&args.vae, &record.vae) {
+        (None, Some(named)) => {
+            ensure!(Path::new(named).exists(), "its autoencoder '{named}' is not here; give it with --vae");
+            Ok(Some(named.into()))
+        }
+        (given, _) => Ok(given.clone()),
+    }
 }

@@ -79,6 +79,17 @@ impl Format {
         }
     }
 
+    /// Returns whether a file has room for the web UI's text beside the record: JPEG has 64 KiB for it.
+    ///
+    /// # Errors
+    /// When the text cannot be encoded.
+    pub fn has_room(self, record: &Record) -> Result<bool> {
+        match self {
+            Format::Jpg => jpg::has_room(record.parameters()),
+            Format::Png | Format::WebP => Ok(true),
+        }
+    }
+
     fn texts(self, file: impl BufRead + Seek) -> Result<Texts> {
         match self {
             Format::Png => png::texts(file),

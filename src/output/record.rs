@@ -45,15 +45,15 @@ pub struct Record {
     /// Whether it was read beyond 75 tokens.
     #[serde(default)]
     pub long_prompt: bool,
-    /// The checkpoint, as it was named.
+    /// The checkpoint's name: its file's without folder and extension, or its repository's.
     pub model: String,
     /// Its SHA-256.
     #[serde(default)]
     pub model_hash: Option<String>,
-    /// Whose autoencoder took the place of the model's own.
+    /// The name of the autoencoder that took the place of the model's own.
     #[serde(default)]
     pub vae: Option<String>,
-    /// The model's yaml file, if one was named.
+    /// The name of the model's yaml file, if there is one.
     #[serde(default)]
     pub config: Option<String>,
     /// What the networks multiplied: f32 or bf16.
@@ -80,6 +80,14 @@ impl Record {
         settings.push(("Model", quoted(&self.model)));
         if self.eta != 0. {
             settings.push(("Eta", self.eta.to_string()));
+        }
+        // One seed may be that of a whole batch, or of all batches of a run.
+        let Origin { start, index, .. } = self.origin;
+        if start.of > 1 {
+            settings.extend([("Batch size", start.of.to_string()), ("Batch pos", index.to_string())]);
+        }
+        if start.position > 0 {
+            settings.push(("RNG position", start.position.to_string()));
         }
         settings.push(("Version", format!("txt2img {}", self.version)));
         let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name}: {value}")).collect();

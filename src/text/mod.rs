@@ -3,6 +3,7 @@
 pub mod emphasis;
 mod encoder;
 pub mod layers;
+mod repair;
 mod tokenizer;
 mod tokens;
 

@@ -1,6 +1,7 @@
 //! CLIP's byte-pair encoding (Radford et al. 2021), as Hugging Face's `CLIPTokenizer` with ftfy does it.
 
 use super::emphasis::{self, Part};
+use super::repair::repair;
 use super::tokens::{Reading, Tokens, Words};
 use anyhow::{Result, anyhow};
 use tokenizers::models::bpe::BPE;
@@ -12,8 +13,11 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior};
 /// The merges CLIP learnt, most frequent first, below a line that names the file.
 const MERGES: &str = include_str!("../../models/clip/bpe_simple_vocab_16e6.txt");
 
-/// A word is one of these; everything else is space.
-const WORD: &str = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+";
+/// A word is one of these; everything else is space. Case matters in spite of `clean`: `ſ` is an `s` to the original.
+const WORD: &str = r"(?i)'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+";
+
+/// The tokens before and after a prompt.
+const SPECIAL: [&str; 2] = ["<|startoftext|>", "<|endoftext|>"];
 
 /// Turns prompts into token ids.
 pub struct Tokenizer {
@@ -50,7 +54,7 @@ impl Tokenizer {
         let bytes = ByteLevel::new(false, true, false);
         bpe.with_pre_tokenizer(Some(Sequence::new(vec![words.into(), bytes.into()])));
         // They take the next two ids, the start's and the end's, also where a prompt spells them out.
-        let special = ["<|startoftext|>", "<|endoftext|>"].map(|token| AddedToken::from(token, true));
+        let special = SPECIAL.map(|token| AddedToken::from(token, true));
         bpe.add_special_tokens(special).map_err(vocabulary)?;
         Ok(Self { bpe })
     }
@@ -97,8 +101,19 @@ impl Tokenizer {
     }
 }
 
-/// Text repaired, runs of white space made one space, lower case.
-fn clean(prompt: &str) -> String {
-    let repaired = plsfix::fix_text(prompt, None);
-    repaired.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+/// Returns the text that is tokenized: what stands between special tokens is cleaned piece by piece.
+fn clean(text: &str) -> String {
+    let mut cleaned = String::new();
+    let mut rest = text;
+    while let Some((at, token)) = SPECIAL.iter().filter_map(|token| Some((rest.find(token)?, *token))).min() {
+        cleaned.push_str(&clean_piece(&rest[..at]));
+        cleaned.push_str(token);
+        rest = &rest[at + token.len()..];
+    }
+    cleaned + &clean_piece(rest)
+}
+
+/// Repairs text, makes every run of white space one space, and writes it in lower case.
+fn clean_piece(text: &str) -> String {
+    repair(text).split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }

@@ -87,6 +87,12 @@ impl<'a> Desk<'a> {
         let mut path = None;
         if self.job.saves_samples {
             let record = self.job.metadata.then_some(&drawn.record);
+            if record.map_or(Ok(true), |record| self.job.format.has_room(record)).is_ok_and(|has_room| !has_room) {
+                self.progress.note(
+                    "a prompt is too long for JPEG's EXIF, whose 64 KiB the parameters text would exceed: that text is \
+                     left out; the JSON that --replay reads is complete",
+                );
+            }
             let bytes = self.job.format.encode(&drawn.picture, record)?;
             path = Some(self.folder.save_sample(drawn.number, &bytes, &drawn.record.named())?);
         } else {
@@ -202,7 +208,8 @@ fn compare(replay: &Replay, again: &Drawn, progress: &Progress) -> Result<()> {
             .note(&format!("'{name}' was drawn with products of {was}, and now with those of {is}: they round apart"));
     }
     // What its format lost, it loses again.
-    let again = output::decode(&Format::of(&replay.path)?.encode(&again.picture, None)?)?;
+    let format = Format::of(&replay.path)?;
+    let again = output::decode(&format.encode(&again.picture, None)?)?;
     let differences =
         was.rgb.iter().zip(&again.rgb).map(|(was, is)| was.abs_diff(*is)).filter(|difference| *difference > 0);
     let (n, most) = differences.fold((0, 0), |(n, most), difference| (n + 1, difference.max(most)));
@@ -211,6 +218,9 @@ fn compare(replay: &Replay, again: &Drawn, progress: &Progress) -> Result<()> {
         "'{name}' was drawn again and is not the same: {n} of {} values differ, by up to {most} of 255",
         was.rgb.len()
     );
-    progress.note(&format!("'{name}' was drawn again and came out equal, to the last bit"));
+    progress.note(&match format {
+        Format::Jpg => format!("'{name}' was drawn again and is identical (compared as JPEG, which loses details)"),
+        Format::Png | Format::WebP => format!("'{name}' was drawn again and is identical"),
+    });
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::checkpoint::Checkpoint;
 use crate::device::ComputeDevice;
 use crate::diffusion::samplers::Sampling;
 use crate::interrupt;
-use crate::job::{Batch, Job, Settings};
+use crate::job::{self, Batch, Job, Settings, name_of};
 use crate::model::{self, Model};
 use crate::output::{self, Picture, Record};
 use crate::progress::Progress;
@@ -301,10 +301,10 @@ impl<'a> Run<'a> {
             height: picture.height,
             emphasis: job.reading.emphasis,
             long_prompt: job.reading.long,
-            model: job.ckpt.to_string(),
+            model: job.ckpt.name(),
             model_hash: None,
-            vae: job.vae.as_ref().map(ToString::to_string),
-            config: job.config_path.as_ref().map(|path| path.display().to_string()),
+            vae: job.vae.as_ref().map(job::Place::name),
+            config: job.config_path.as_deref().map(name_of),
             products: sampled.products.as_str().into(),
             watermark: job.watermark,
         }

@@ -6,5 +6,5 @@
 set -euo pipefail
 
 txt2img() {
-    "${TXT2IMG:-txt2img}" ${CKPT:+--ckpt "$CKPT"} "$@"
+    command "${TXT2IMG:-txt2img}" ${CKPT:+--ckpt "$CKPT"} "$@"
 }

@@ -224,7 +224,7 @@ fn files_that_are_no_config_are_refused() {
 fn prompts_files_that_cannot_be_drawn_are_refused() {
     prompts("", "prompts file 'p.txt' is empty; write one prompt on each line");
     prompts(b"caf\xe9", "prompts file 'p.txt' is not UTF-8 text; save it as UTF-8");
-    prompts(format!("a\n{}", "x".repeat(100_001)), "prompts file 'p.txt' has more than 100000 bytes on line 2");
+    prompts(format!("a\n{}", "x".repeat(100_001)), "prompts file 'p.txt', line 2: it has more than 100000 bytes");
     refused(&TestRun::new(), ["--from-file", "."], "prompts file '.' is a folder; name a text file in it");
     refused(&TestRun::new(), ["--from-file", "x"], "reading prompts file 'x': No such file");
     refused(&TestRun::new(), ["--from-file", "-"], "prompts file '-' is empty");

@@ -15,7 +15,7 @@ fn sample(i: usize) -> String {
 fn comes_out_equal(run: &TestRun, file: &str) {
     for more in [&[][..], &["--skip_save"], &["--no_metadata"]] {
         let said = stderr(&run.args([&["--replay", file, "--outdir", "again"], more].concat()).ok());
-        assert!(said.contains(&format!("Note: '{file}' was drawn again and came out equal")), "{said}");
+        assert!(said.contains(&format!("Note: '{file}' was drawn again and is identical")), "{said}");
         assert!(!said.contains("another model"), "{said}");
     }
 }
@@ -98,9 +98,9 @@ fn pictures_that_cannot_be_drawn_again_are_refused() {
     for (json, complaint) in [
         ("{}".to_owned(), "in words that are not this program's"),
         ("[".to_owned(), "in words that are not this program's"),
-        (with("/sampler", "best".into()), "'best' is no sampler"),
+        (with("/sampler", "best".into()), "'best' is not a sampler"),
         (with("/steps", 0.into()), "--ddim_steps 0"),
-        (with("/vae", "someone/model".into()), "its model 'someone/model' is not here; give it with --vae"),
+        (with("/vae", "someone/model".into()), "its autoencoder 'someone/model' is not here; give it with --vae"),
         (with("/origin/index", 7.into()), "cannot be"),
         (with("/origin/start/position", u64::MAX.into()), "cannot be"),
         (with("/width", 100_000.into()), "its size is not that of its latents"),
@@ -123,6 +123,95 @@ fn pictures_that_cannot_be_drawn_again_are_refused() {
     }
     run.args(["--replay", "out"]).fails_with("'out' is no file");
     run.args(["--replay", "nowhere.png"]).fails_with("opening 'nowhere.png'");
+}
+
+/// A picture of the small model at `tests/fixtures`, drawn in a folder without it.
+fn drawn() -> TestRun {
+    let run = TestRun::new();
+    run.quick(["--skip_grid", "--vae", support::fixture("nano.ckpt").to_str().unwrap()]).ok();
+    run
+}
+
+#[test]
+fn pictures_do_not_say_in_which_folder_the_model_was() {
+    let run = drawn();
+    let record = output::record(&run.path(&sample(0))).unwrap();
+    assert_eq!((&*record.model, record.vae.as_deref(), record.config.as_deref()), ("nano", Some("nano"), Some("nano")));
+    let bytes = read(run.path(&sample(0))).unwrap();
+    assert!(!bytes.windows(8).any(|window| window == b"fixtures"));
+}
+
+#[test]
+fn a_model_is_found_by_its_name_and_hash() {
+    let config = support::fixture("nano.yaml");
+    let vae = support::fixture("nano.ckpt");
+    let run = drawn();
+    let again = ["--replay", &sample(0), "--config", config.to_str().unwrap(), "--vae", vae.to_str().unwrap()];
+    let not_here = "its model 'nano' is not here, neither in this folder nor in models/ldm/stable-diffusion-v1/; give it \
+                    with --ckpt (its SHA-256 begins with 55f914f8d5)";
+    run.alone(again).fails_with(not_here);
+    run.alone(["--replay", &sample(0), "--ckpt", "demo"])
+        .fails_with("its config 'nano' is not here; give it with --config");
+    write(run.path("nano.ckpt"), "another").unwrap();
+    run.alone(again).fails_with(not_here);
+    for place in ["nano.ckpt", "models/ldm/stable-diffusion-v1/nano.ckpt", "models/ldm/stable-diffusion-v1/model.ckpt"]
+    {
+        let there = TestRun::new().with_nano("m.yaml", place);
+        write(there.path("a.png"), read(run.path(&sample(0))).unwrap()).unwrap();
+        let said = stderr(&there.alone([&["--replay", "a.png"], &again[2..]].concat()).ok());
+        assert!(said.contains("identical"), "{said}");
+    }
+}
+
+#[test]
+fn a_picture_that_says_where_its_model_was_is_drawn_again() {
+    let run = drawn();
+    let record = output::record(&run.path(&sample(0))).unwrap();
+    let name = |name| support::fixture(name).to_str().unwrap().to_owned();
+    let (model, config) = (name("nano.ckpt"), Some(name("nano.yaml")));
+    let old = output::Record { vae: Some(model.clone()), model, config, ..record };
+    let picture = read_png(&run.path(&sample(0)));
+    write(run.path("old.png"), output::Format::Png.encode(&picture, Some(&old)).unwrap()).unwrap();
+    let said = stderr(&run.alone(["--replay", "old.png"]).ok());
+    assert!(said.contains("'old.png' was drawn again and is identical"), "{said}");
+}
+
+#[test]
+fn the_demo_model_is_known_under_any_name() {
+    let run = TestRun::new();
+    run.small(["--skip_grid", "--outdir", "out"]).ok();
+    let said = stderr(&run.alone(["--replay", &sample(0)]).ok());
+    assert!(said.contains("identical") && !said.contains("another model"), "{said}");
+}
+
+#[test]
+fn a_replay_says_which_flags_it_ignores() {
+    let run = TestRun::new();
+    run.quick(["--skip_grid"]).ok();
+    let said = stderr(&run.quick(["--replay", &sample(0), "--plms"]).ok());
+    let ignored = "--replay draws one picture as its file says and ignores --plms, --ddim_steps, --H, --W, --n_iter, \
+                   --n_samples\n";
+    assert!(said.contains(ignored), "{said}");
+    let said = stderr(&run.args(["--replay", &sample(0)]).ok());
+    assert!(!said.contains("ignores"), "{said}");
+}
+
+#[test]
+fn a_replay_of_a_jpeg_says_what_was_compared() {
+    let run = TestRun::new();
+    run.quick(["--skip_grid", "--format", "jpg"]).ok();
+    let said = stderr(&run.args(["--replay", "out/samples/00000.jpg"]).ok());
+    assert!(said.contains("is identical (compared as JPEG, which loses details)"), "{said}");
+}
+
+#[test]
+fn a_text_too_long_for_jpegs_exif_is_left_out_with_a_note() {
+    for (length, is_noted) in [(30_000, false), (40_000, true)] {
+        let run = TestRun::new().file("p.txt", "x".repeat(length));
+        let said = stderr(&run.quick(["--skip_grid", "--format", "jpg", "--from-file", "p.txt"]).ok());
+        assert_eq!(said.contains("too long for JPEG's EXIF"), is_noted, "{said}");
+        assert_eq!(output::record(&run.path("out/samples/00000.jpg")).unwrap().prompt.len(), length);
+    }
 }
 
 #[test]

@@ -21,6 +21,23 @@ fn awkward_prompts_have_the_original_ids() {
 }
 
 #[test]
+fn generated_awkward_prompts_have_the_original_ids() {
+    let text = std::fs::read_to_string(fixture("modules/awkward_prompts.jsonl")).unwrap();
+    let tokenizer = Tokenizer::new().unwrap();
+    let mut wrong = vec![];
+    for (number, line) in (1..).zip(text.lines()) {
+        let (prompt, expected): (String, Vec<u32>) = serde_json::from_str(line).unwrap();
+        let ids = tokenizer.encode(&prompt).unwrap().ids;
+        let (start, end) = ids.split_at(expected.len());
+        if start != expected || end.iter().any(|&id| id != 49407) {
+            wrong.push(format!("line {number}: {prompt:?}\n  is {start:?}\n  not {expected:?}"));
+        }
+    }
+    assert!(text.lines().count() > 500);
+    assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
 fn words_beyond_75_tokens_are_named() {
     let tokenizer = Tokenizer::new().unwrap();
     let fits = vec!["cube"; Tokens::ROOM].join(" ");

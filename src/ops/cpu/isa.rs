@@ -61,7 +61,7 @@ impl Isa {
     }
 
     /// Whether every CPU with this instruction set has `other` too.
-    fn includes(self, other: Self) -> bool {
+    pub fn includes(self, other: Self) -> bool {
         match self {
             Isa::Neon => matches!(other, Isa::Portable | Isa::Neon),
             _ => other <= self,

@@ -28,9 +28,8 @@ const EXIF: &[u8] = b"Exif\0\0";
 const MOST_READ: u64 = 1 << 28;
 
 pub fn encode(picture: &Picture, Texts { parameters, record }: Texts) -> Result<Vec<u8>> {
-    let exif = exif::encode(Texts { parameters, record: None })?;
     // What does not fit is in the record as well.
-    let exif = exif.filter(|exif| EXIF.len() + exif.len() <= MOST_BYTES);
+    let exif = exif::encode(Texts { parameters, record: None })?.filter(|exif| fits(exif));
     let mut bytes = vec![];
     write(JpegEncoder::new_with_quality(&mut bytes, QUALITY), picture, exif)?;
     if let Some(record) = record {
@@ -38,6 +37,16 @@ pub fn encode(picture: &Picture, Texts { parameters, record }: Texts) -> Result<
         bytes.splice(at..at, comments(record.as_bytes()));
     }
     Ok(bytes)
+}
+
+/// Returns whether EXIF has room for the web UI's text.
+pub fn has_room(parameters: String) -> Result<bool> {
+    let exif = exif::encode(Texts { parameters: Some(parameters), record: None })?;
+    Ok(exif.is_none_or(|exif| fits(&exif)))
+}
+
+fn fits(exif: &[u8]) -> bool {
+    EXIF.len() + exif.len() <= MOST_BYTES
 }
 
 /// A text as segments.

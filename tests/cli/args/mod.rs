@@ -2,6 +2,7 @@
 
 mod flags;
 mod help;
+mod notes;
 mod pictures;
 mod prefixes;
 mod prompts;
@@ -90,6 +91,7 @@ fn defaults() -> Args {
         report: None,
         skip_watermark: false,
         timings: false,
+        given: vec![],
     }
 }
 
@@ -102,6 +104,8 @@ fn mean(lines: &[(&str, Change)]) {
     for (line, change) in lines {
         let mut expected = defaults();
         change(&mut expected);
-        assert_eq!(args(line), expected, "{line}");
+        let args = args(line);
+        expected.given.clone_from(&args.given);
+        assert_eq!(args, expected, "{line}");
     }
 }

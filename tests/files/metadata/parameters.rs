@@ -6,6 +6,7 @@ use exif::{In, Tag, Value};
 use image::ImageDecoder;
 use image::codecs::{jpeg::JpegDecoder, webp::WebPDecoder};
 use txt2img::output::{Format, Record};
+use txt2img::rng::{Origin, StreamPos};
 
 use super::{drawn, picture};
 
@@ -40,6 +41,21 @@ fn the_text_is_the_web_uis() {
     let expected =
         "\nSteps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 42, Size: 24x16, Model: v1-5, Version: txt2img 0.1.0";
     assert_eq!(drawn("").parameters(), expected);
+}
+
+#[test]
+fn pictures_of_one_seed_are_told_apart() {
+    let place = |position, of, index| {
+        let origin = Origin { seed: 42, start: StreamPos { position, of }, steps: None, index };
+        let text = Record { origin, ..drawn("a cube") }.parameters();
+        let (_, settings) = text.split_once(", Model: v1-5, ").unwrap();
+        settings.strip_suffix("Version: txt2img 0.1.0").unwrap().to_owned()
+    };
+    assert_eq!(place(0, 1, 0), "");
+    assert_eq!(place(0, 3, 0), "Batch size: 3, Batch pos: 0, ");
+    assert_eq!(place(0, 3, 2), "Batch size: 3, Batch pos: 2, ");
+    assert_eq!(place(51, 3, 2), "Batch size: 3, Batch pos: 2, RNG position: 51, ");
+    assert_eq!(place(51, 1, 0), "RNG position: 51, ");
 }
 
 #[test]

@@ -1,0 +1,56 @@
+//! Notes on what was given and changes nothing.
+
+use super::Lines;
+use crate::args::{Args, SeedMode};
+use crate::by_name::ByName;
+use crate::diffusion::samplers::Kind;
+use crate::ops::Isa;
+use crate::safety::Action;
+
+/// Returns a note for every flag that was given and has no effect beside the others.
+pub fn flags(args: &Args, lines: &Lines) -> impl Iterator<Item = String> {
+    let all = |is: &dyn Fn(Kind, f64) -> bool| lines.settings().iter().all(|line| is(line.plan.kind, line.scale));
+    let is_swept = args.swept.is_some();
+    let has_file = args.from_file.is_some();
+    let reasons = [
+        (["negative_prompt"].as_slice(), all(&|_, scale| scale == 1.), "at --scale 1, where nothing guides"),
+        (&["prompt"], has_file, "beside --from-file"),
+        (&["n_rows", "grid_every"], args.skip_grid, "beside --skip_grid"),
+        (&["n_iter", "n_samples", "n_rows", "grid_every", "seed_mode", "fixed_code"], is_swept, "beside --sweep"),
+        (&["format", "fname", "no_metadata"], args.skip_save, "beside --skip_save"),
+        (&["safety_ckpt"], args.safety == Some(Action::Off), "beside --safety off"),
+        (&["ddim_eta"], all(&|kind, _| kind != Kind::Ddim), "with other samplers than ddim"),
+        (&["schedule"], all(&|kind, _| !kind.takes_spacing()), "with this sampler"),
+        (&["plms"], args.dpm_solver, "beside --dpm_solver"),
+        (&["fixed_code"], args.seed_mode == SeedMode::PerImage, "beside --seed_mode per_image"),
+    ];
+    let unused = reasons.into_iter().filter(|(_, holds, _)| *holds).filter_map(|(flags, _, reason)| {
+        let given: Vec<String> =
+            flags.iter().filter(|flag| args.is_given(flag)).map(|flag| format!("--{flag}")).collect();
+        let has = if given.len() == 1 { "has" } else { "have" };
+        (!given.is_empty()).then(|| format!("{} {has} no effect {reason}", given.join(", ")))
+    });
+    unused.collect::<Vec<_>>().into_iter()
+}
+
+/// Returns a note on blank lines of the prompts file, which draw pictures like others.
+pub fn blank_lines(args: &Args, lines: &Lines) -> Option<String> {
+    let file = args.from_file.as_ref()?.display();
+    match lines.lines().filter(|line| line.prompt.trim().is_empty()).count() {
+        0 => None,
+        1 => Some(format!("1 prompt of '{file}' is blank, and drawn like the others, as the original does")),
+        n => Some(format!("{n} prompts of '{file}' are blank, and drawn like the others, as the original does")),
+    }
+}
+
+/// Returns a note on a value of `TXT2IMG_ISA` that is not an instruction set of this processor.
+pub fn instruction_set() -> Option<String> {
+    let name = std::env::var_os("TXT2IMG_ISA").filter(|name| !name.is_empty())?;
+    let name = name.to_string_lossy();
+    let what = match Isa::from_name(&name) {
+        Some(isa) if Isa::best().includes(isa) => return None,
+        Some(_) => "is not an instruction set of this processor".to_owned(),
+        None => format!("is not an instruction set (use {})", Isa::names()),
+    };
+    Some(format!("TXT2IMG_ISA '{name}' {what} and is ignored; {} is used", Isa::best().name()))
+}

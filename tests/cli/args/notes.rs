@@ -1,0 +1,58 @@
+//! Notes on flags that change nothing.
+
+use crate::support::{TestRun, stderr};
+
+#[track_caller]
+fn notes(flags: &[&str], note: &str) {
+    let said = stderr(&TestRun::new().quick(flags).ok());
+    assert!(said.contains(&format!("Note: {note}")), "{said}");
+}
+
+#[test]
+fn flags_without_effect_get_a_note() {
+    notes(&["--scale", "1", "--negative_prompt", "a ball"], "--negative_prompt has no effect at --scale 1");
+    notes(
+        &["--skip_grid", "--n_rows", "2", "--grid_every", "3"],
+        "--n_rows, --grid_every have no effect beside --skip_grid",
+    );
+    notes(&["--skip_save", "--fname", "{seed}"], "--fname has no effect beside --skip_save");
+    notes(&["--safety", "off", "--safety_ckpt", "."], "--safety_ckpt has no effect beside --safety off");
+    notes(&["--sampler", "euler", "--ddim_eta", "1"], "--ddim_eta has no effect with other samplers than ddim");
+    notes(&["--schedule", "discrete"], "--schedule has no effect with this sampler");
+    notes(&["--plms", "--dpm_solver"], "--plms has no effect beside --dpm_solver");
+    notes(&["--fixed_code", "--seed_mode", "per_image"], "--fixed_code has no effect beside --seed_mode per_image");
+    notes(&["--sweep", "scale=1,2"], "--n_iter, --n_samples have no effect beside --sweep");
+}
+
+#[test]
+fn flags_with_an_effect_get_none() {
+    for flags in [
+        &["--negative_prompt", "a ball", "--n_rows", "1", "--grid_every", "1", "--fname", "{index}", "--format", "jpg"]
+            [..],
+        &["--ddim_eta", "1", "--seed_mode", "stream", "--fixed_code", "--prompt", "a ball"],
+        &["--sampler", "euler", "--schedule", "karras"],
+    ] {
+        let said = stderr(&TestRun::new().quick(flags).ok());
+        assert!(!said.contains("no effect"), "{said}");
+    }
+}
+
+#[test]
+fn a_prompt_beside_a_file_and_blank_lines_get_notes() {
+    let run = TestRun::new().file("p.txt", "a\n\n \nb\n");
+    let said = stderr(&run.quick(["--from-file", "p.txt", "--prompt", "c"]).ok());
+    assert!(said.contains("Note: --prompt has no effect beside --from-file\n"), "{said}");
+    assert!(said.contains("Note: 2 prompts of 'p.txt' are blank, and drawn like the others"), "{said}");
+}
+
+#[test]
+fn a_misspelt_instruction_set_gets_a_note() {
+    let run = TestRun::new();
+    for (name, note) in [("avx3", "is not an instruction set (use portable"), ("portable", ""), ("", "")] {
+        let mut drawn = run.quick(["--skip_grid"]);
+        drawn.0.env("TXT2IMG_ISA", name);
+        let said = stderr(&drawn.ok());
+        assert_eq!(said.contains("TXT2IMG_ISA"), !note.is_empty(), "{said}");
+        assert!(said.contains(note), "{said}");
+    }
+}
