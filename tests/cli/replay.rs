@@ -128,7 +128,7 @@ fn pictures_that_cannot_be_drawn_again_are_refused() {
 /// A picture of the small model at `tests/fixtures`, drawn in a folder without it.
 fn drawn() -> TestRun {
     let run = TestRun::new();
-    run.quick(["--skip_grid", "--vae", support::fixture("nano.ckpt").to_str().unwrap()]).ok();
+    run.quick(["--skip_grid", "--vae", crate::support::fixture("nano.ckpt").to_str().unwrap()]).ok();
     run
 }
 
@@ -143,8 +143,8 @@ fn pictures_do_not_say_in_which_folder_the_model_was() {
 
 #[test]
 fn a_model_is_found_by_its_name_and_hash() {
-    let config = support::fixture("nano.yaml");
-    let vae = support::fixture("nano.ckpt");
+    let config = crate::support::fixture("nano.yaml");
+    let vae = crate::support::fixture("nano.ckpt");
     let run = drawn();
     let again = ["--replay", &sample(0), "--config", config.to_str().unwrap(), "--vae", vae.to_str().unwrap()];
     let not_here = "its model 'nano' is not here, neither in this folder nor in models/ldm/stable-diffusion-v1/; give it \
@@ -167,7 +167,7 @@ fn a_model_is_found_by_its_name_and_hash() {
 fn a_picture_that_says_where_its_model_was_is_drawn_again() {
     let run = drawn();
     let record = output::record(&run.path(&sample(0))).unwrap();
-    let name = |name| support::fixture(name).to_str().unwrap().to_owned();
+    let name = |name| crate::support::fixture(name).to_str().unwrap().to_owned();
     let (model, config) = (name("nano.ckpt"), Some(name("nano.yaml")));
     let old = output::Record { vae: Some(model.clone()), model, config, ..record };
     let picture = read_png(&run.path(&sample(0)));
