@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What `cargo build --features cuda` takes, for machines without NVIDIA's toolkit, and even without a card: the compiler,
-# the headers and the libraries of CUDA 13.0 as Python's packages have them (1.5 GB), and a driver for the linker alone.
+# Installs what `cargo build --features cuda` needs on machines without NVIDIA's toolkit, with or without a GPU: the
+# compiler, headers and libraries of CUDA 13.0 from Python packages (1.5 GB), and a stub of the driver for the linker.
 #
 #   deploy/cuda.sh DIR && source DIR/env.sh
 #
-# Where the program runs there must be NVIDIA's driver, and these libraries on LD_LIBRARY_PATH: DIR/env.sh says where they
-# are; PyTorch's `site-packages/nvidia/cu13/lib` has them too.
+# To run the program, NVIDIA's driver must be installed and these libraries be on LD_LIBRARY_PATH: see the end of
+# DIR/env.sh. PyTorch's `site-packages/nvidia/cu13/lib` has them, too.
 set -euo pipefail
 mkdir -p "${1:?usage: deploy/cuda.sh DIR}"
 dir=$(cd "$1" && pwd)
@@ -15,11 +15,11 @@ python3 -m venv "$dir/python"
 cuda=$(echo "$dir"/python/lib/python3*/site-packages/nvidia/cu13)
 ln -sfn lib "$cuda/lib64"
 mkdir -p "$dir/link"
-# The linker wants names without versions,
+# The linker looks for names without versions.
 for library in "$cuda"/lib/lib{cudart,nvrtc,cublas,cublasLt,curand}.so.*; do
     ln -sf "$library" "$dir/link/$(basename "${library%%.so*}").so"
 done
-# and a driver with all that its header names.
+# The stub has every function that the header declares, also under its renamed versions.
 {
     grep -oE '\bcu[A-Z]\w*[[:space:]]*\(' "$cuda/include/cuda.h" | tr -d ' \t('
     sed -n 's/#define cu[A-Z]\w* *\(cu[A-Z]\w*\).*/\1/p' "$cuda/include/cuda.h"
@@ -28,7 +28,7 @@ cat > "$dir/env.sh" <<ENV
 export CUDA_HOME=$cuda CUDA_PATH=$cuda NVCC=$cuda/bin/nvcc PATH=$cuda/bin:\$PATH
 export CUDA_COMPUTE_CAP=\${CUDA_COMPUTE_CAP:-80}
 export LIBRARY_PATH=$dir/link\${LIBRARY_PATH:+:\$LIBRARY_PATH}
-# where the program runs: export LD_LIBRARY_PATH=$cuda/lib
+# to run the program: export LD_LIBRARY_PATH=$cuda/lib
 ENV
 "$cuda/bin/nvcc" --version | grep release
 echo "source $dir/env.sh"

@@ -1,27 +1,27 @@
-// An emulated CUDA card: lets g++ compile CUDA C++ kernel source and run it on the CPU, to check it for correctness.
+// An emulated GPU: compiles CUDA C++ kernels with g++ and runs them on the CPU, to check that they are correct.
 //
 //   #include "card.hpp"
 //   #include "kernels.cu"
 //   card::launch(kernel, dim3(grid), dim3(block), shared_bytes, arguments...);
 //
-// g++ -std=c++17 -O2 -march=native -fno-strict-aliasing file.cpp -pthread: kernels read memory as other types at will.
+// g++ -std=c++17 -O2 -march=native -fno-strict-aliasing file.cpp -pthread, as kernels access memory through several types.
 //
-// Every thread of a block is a fiber with a stack of its own; one OS thread runs one block at a time, from barrier to
-// barrier, in an order that changes, so that what a kernel leaves unordered shows as wrong results. Dynamic shared
-// memory starts as NaN patterns and has a guard zone behind it. Asynchronous copies land as late as they may in blocks
-// with an even index and at once in those with an odd one: a missing wait and a missing barrier both show.
+// Every thread of a block is a fiber with its own stack; one OS thread runs one block at a time, from barrier to barrier,
+// in a varying order, so that races show as wrong results. Dynamic shared memory starts as NaN patterns and is followed by
+// a guard zone. Asynchronous copies complete as late as possible in blocks with an even index and at once in those with an
+// odd one, so that both a missing wait and a missing barrier show.
 //
-// It cannot see: reads outside global memory, bank conflicts, static shared memory used uninitialised, missing
-// fences between blocks, or the exact rounding of tensor cores (here: float32, fused, in order of k).
+// Not detected: reads outside of global memory, bank conflicts, uninitialised static shared memory, missing fences between
+// blocks. Tensor cores round differently: here they accumulate in float32 with fused multiply-adds, in order of k.
 //
-// Environment: EMU_THREADS=n (OS threads, default: all cores), EMU_CP_ASYNC=late|early|both (default both).
+// Environment: EMU_THREADS=n (OS threads, default: all cores), EMU_CP_ASYNC=late|early|both (default: both).
 #pragma once
 
 #include <sys/mman.h>
 
 #include <assert.h>
 #include <immintrin.h>
-#include <math.h>  // not only <cmath>: as with nvcc, the overloads of abs, isnan and so on are wanted without std::
+#include <math.h>  // besides <cmath>: nvcc, too, has the overloads of abs, isnan and so on without std::
 #include <stdlib.h>
 
 #include <atomic>
@@ -52,7 +52,7 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
-// One block at a time runs on an OS thread, so a variable of that thread is a variable of the block.
+// An OS thread runs one block at a time, so thread-local variables belong to a block.
 #define __shared__ static thread_local
 
 // ---------------------------------------------------------------------------------------------------- vector types
@@ -93,7 +93,7 @@ namespace card {
 [[noreturn]] inline __attribute__((format(printf, 1, 2))) void fail(const char* format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "emulated card: block (%u,%u,%u) thread (%u,%u,%u): ", blockIdx.x, blockIdx.y, blockIdx.z,
+    fprintf(stderr, "emulated GPU: block (%u,%u,%u) thread (%u,%u,%u): ", blockIdx.x, blockIdx.y, blockIdx.z,
             threadIdx.x, threadIdx.y, threadIdx.z);
     vfprintf(stderr, format, arguments);
     fprintf(stderr, "\n");
@@ -101,7 +101,7 @@ namespace card {
     abort();
 }
 
-// Saves the callee-saved registers on this stack and its pointer in *from, then goes on where `to` was left.
+// Saves the callee-saved registers on this stack and its pointer in `*from`, then resumes the stack `to`.
 inline __attribute__((naked, noinline)) void switch_stack(void** /*from*/, void* /*to*/) {
     asm volatile(
         "pushq %rbp\n pushq %rbx\n pushq %r12\n pushq %r13\n pushq %r14\n pushq %r15\n"
@@ -112,7 +112,7 @@ inline __attribute__((naked, noinline)) void switch_stack(void** /*from*/, void*
 constexpr unsigned MAX_THREADS = 1024, MAX_WARPS = MAX_THREADS / 32, FULL = 0xffffffffu;
 constexpr size_t MAX_SHARED = 227 << 10, GUARD = 1024, STACK = 64 << 10;
 
-// What a kernel does with the arguments of all lanes of a warp, once all of them have arrived.
+// A warp operation on the arguments of all lanes in the bit set `lanes`, run once all of them have arrived.
 using Collective = void (*)(void* const arguments[32], unsigned lanes);
 
 struct Grid {
@@ -124,7 +124,7 @@ struct Grid {
 
 struct Copy {
     void* to;
-    const void* from;  // null: zeros
+    const void* from;  // or null, to write zeros
     unsigned group;
 };
 
@@ -139,12 +139,11 @@ struct Fiber {
 
 struct Warp {
     unsigned live, ready;  // bit sets of lanes
-    // of the collective that a lane waits in:
+    // Of the collective that each lane waits in:
     unsigned masks[32];
     Collective operations[32];
     void* arguments[32];
-    // Those lanes. Not next to the others: a compiler that loads two words at once, of which one was just stored,
-    // waits for the store.
+    // The waiting lanes. Not beside the other bit sets, because loading two words at once stalls if one was just stored.
     unsigned waiting;
 };
 
@@ -167,8 +166,8 @@ public:
                     unsigned(block_number / work.grid.x / work.grid.y)};
         late_copies = copy_mode() == 'b' ? block_number % 2 == 0 : copy_mode() == 'l';
         start_block();
-        // One block in four goes round all warps between any two collectives; the others finish a warp up to its next
-        // barrier first, which is faster.
+        // One block in four switches warps between any two collectives; the others run a warp up to its next barrier,
+        // which is faster.
         interleave = blocks_run++ % 4 == 3;
         while (live) {
             const unsigned order = orders++;
@@ -228,7 +227,8 @@ public:
 
     char* shared() { return shared_memory; }
 
-    // Static shared memory lies elsewhere; of an address in the dynamic one, its end is known.
+    // Fails if an access is to a thread's stack or exceeds the block's dynamic shared memory. Static shared memory is
+    // elsewhere and not checked.
     void check_shared(const void* address, size_t bytes) {
         const char* at = static_cast<const char*>(address);
         if (at < shared_memory || at >= shared_memory + MAX_SHARED + GUARD) {
@@ -241,7 +241,7 @@ public:
     }
 
 private:
-    // Stacks a multiple of 4096 apart would all compete for the same lines of the cache.
+    // Stacks at multiples of 4096 would all compete for the same cache lines.
     static constexpr size_t STACK_STRIDE = STACK + 11 * 64;
     static constexpr uint64_t CANARY = 0x5aa5c33c96696996;
     inline static thread_local Processor* pointer = nullptr;
@@ -254,7 +254,7 @@ private:
     Fiber* running = nullptr;
     void* scheduler = nullptr;
     unsigned live = 0, warps_used = 0, at_barrier = 0, votes = 0;
-    unsigned warp_running = 0, round = 0, order = 0;  // of lanes; round: those that it has yet to run
+    unsigned warp_running = 0, round = 0, order = 0;  // of lanes; round: the bit set of lanes still to run in it
     unsigned orders = 0, blocks_run = 0;
     int barrier_result = 0;
     bool late_copies = true, interleave = false;
@@ -275,7 +275,7 @@ private:
     static char* reserve(size_t bytes) {
         void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (memory == MAP_FAILED) fail("no memory for the stacks of a block");
-        madvise(memory, bytes, MADV_HUGEPAGE);  // the threads of a block would need more small pages than a core maps
+        madvise(memory, bytes, MADV_HUGEPAGE);  // with small pages, the stacks of a block exceed the TLB
         return static_cast<char*>(memory);
     }
 
@@ -284,7 +284,7 @@ private:
         return mode ? mode[0] : 'b';
     }
 
-    // A permutation of 0..31 for each order: forward, backward, and multiples of odd numbers.
+    // A permutation of 0 to 31 for each order: forward, backward, or multiples of an odd number.
     static unsigned permute(unsigned i, unsigned order) {
         switch (order % 4) {
             case 0: return i;
@@ -347,7 +347,7 @@ private:
         order = orders++;
     }
 
-    // The next lane of this warp that can run; in a round each does so once.
+    // Returns the next ready lane of this warp, or null. Each lane runs once per round.
     Fiber* next() {
         const Warp& warp = warps[warp_running];
         if (!(round & warp.ready)) {
@@ -359,7 +359,7 @@ private:
         switch (order % 3) {
             case 0: lane = __builtin_ctz(lanes); break;
             case 1: lane = 31 - __builtin_clz(lanes); break;
-            default: {  // forward, from somewhere on
+            default: {  // forward, starting anywhere
                 const unsigned from = order / 3 * 11 % 32;
                 lane = (__builtin_ctz(lanes >> from | lanes << (32 - from) % 32) + from) % 32;
             }
@@ -374,8 +374,8 @@ private:
         threadIdx = fiber.index;
     }
 
-    // Straight to the next lane, not by way of the scheduler: that one mostly left off at the same place, which the
-    // processor predicts.
+    // Switches to the next lane directly rather than through the scheduler: it usually stopped at the same place, which
+    // branch prediction benefits from.
     void yield() {
         Fiber& self = *running;
         void* to = scheduler;
@@ -386,12 +386,12 @@ private:
         switch_stack(&self.stack_pointer, to);
     }
 
-    // The stack of a thread that has returned goes to the next one that starts: without barriers, all use the same.
+    // Gives a thread the stack of the last one that returned, so that threads without barriers all share one.
     void start(Fiber& fiber) {
         fiber.stack = free_stacks.back();
         free_stacks.pop_back();
         memcpy(fiber.stack, &CANARY, sizeof CANARY);
-        // What switch_stack pops: six registers and the return address; above it the stack is aligned as by a call.
+        // switch_stack pops six registers and the return address; above it, the stack is aligned as after a call.
         void** top = reinterpret_cast<void**>((reinterpret_cast<uintptr_t>(fiber.stack) + STACK) & ~uintptr_t(15)) - 2;
         top[1] = nullptr;
         top[0] = reinterpret_cast<void*>(&Processor::thread_main);
@@ -416,7 +416,7 @@ private:
         warp.live &= ~lane;
         warp.ready &= ~lane;
         live--;
-        // Others may have waited only for this one.
+        // This may have been the last lane that others waited for.
         open_barrier();
         for (unsigned waiting = warp.waiting; waiting; waiting &= waiting - 1)
             finish_collective(warp, warp.masks[__builtin_ctz(waiting)]);
@@ -430,7 +430,7 @@ private:
         return true;
     }
 
-    // The last lane to arrive does the work of all.
+    // Runs the operation once all lanes of `mask` have arrived.
     bool finish_collective(Warp& warp, unsigned mask) {
         const unsigned lanes = mask & warp.live;
         if ((warp.waiting & lanes) != lanes || !lanes) return false;
@@ -463,11 +463,11 @@ private:
     }
 };
 
-// The OS threads that run the blocks of a grid: the one that launches it, and helpers.
+// The OS threads that run the blocks of a grid: the launching thread and helpers.
 class Device {
 public:
     static Device& get() {
-        static Device* device = new Device;  // never freed: its threads may outlive main
+        static Device* device = new Device;  // never freed, as its threads may outlive main
         return *device;
     }
 
@@ -544,12 +544,17 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
                        &call, grid, block, shared_bytes});
 }
 
+// Allocates global memory, aligned for vector accesses.
+inline void* alloc_global(size_t bytes) { return aligned_alloc(128, (bytes + 127) / 128 * 128); }
+
+inline void free_global(void* memory) { free(memory); }
+
 template <class T>
 T* dynamic_shared() {
     return reinterpret_cast<T*>(Processor::current().shared());
 }
 
-// Calls operation(argument of each lane, set of lanes) once for the whole warp.
+// Calls operation(arguments of all lanes, bit set of lanes) once for the whole warp.
 template <class Argument, void (*operation)(Argument* const[32], unsigned)>
 void collective(unsigned mask, Argument& argument) {
     Processor::current().collective(
@@ -597,7 +602,7 @@ struct Shuffle {
     T value, result;
     unsigned source;
 };
-// What a lane outside the warp's active ones would give is undefined: all bits set, NaN for a float.
+// The value of an inactive lane is undefined: here all bits are set, which is NaN for a float.
 template <class T>
 void shuffle(Shuffle<T>* const shuffles[32], unsigned lanes) {
     for (unsigned i = 0; i < 32; i++) {
@@ -611,7 +616,7 @@ void shuffle(Shuffle<T>* const shuffles[32], unsigned lanes) {
 }
 template <class T>
 T shuffle_from(unsigned mask, T value, unsigned source) {
-    static_assert(std::is_trivially_copyable<T>::value && sizeof(T) <= 8, "a register or two");
+    static_assert(std::is_trivially_copyable<T>::value && sizeof(T) <= 8, "one or two registers");
     Shuffle<T> argument{value, value, source % 32};
     collective<Shuffle<T>, shuffle<T>>(mask, argument);
     return argument.result;
@@ -655,7 +660,7 @@ T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32) {
 // ------------------------------------------------------------------------------------------------------------ atomics
 
 namespace card {
-// Blocks of a grid run on several OS threads, so this must be atomic there too.
+// Atomic for OS threads, too, as several run the blocks of a grid.
 template <class T, class Update>
 T atomic(T* address, Update update) {
     T old, changed;
@@ -696,7 +701,7 @@ T atomicCAS(T* address, typename card::same<T>::type expected, typename card::sa
 template <class A, class B, class = std::enable_if_t<std::is_arithmetic<A>::value && std::is_arithmetic<B>::value>>
 constexpr std::common_type_t<A, B> min(A a, B b) {
     using T = std::common_type_t<A, B>;
-    if constexpr (std::is_floating_point<T>::value) return std::fmin(T(a), T(b));  // of a NaN and a number, the number
+    if constexpr (std::is_floating_point<T>::value) return std::fmin(T(a), T(b));  // ignores NaN
     return T(b) < T(a) ? T(b) : T(a);
 }
 template <class A, class B, class = std::enable_if_t<std::is_arithmetic<A>::value && std::is_arithmetic<B>::value>>
@@ -722,8 +727,8 @@ inline float __frcp_rn(float x) { return 1 / x; }
 inline float __frsqrt_rn(float x) { return 1 / std::sqrt(x); }
 inline float __fsqrt_rn(float x) { return std::sqrt(x); }
 inline float __fmaf_rn(float x, float y, float z) { return fmaf(x, y, z); }
-inline float __saturatef(float x) { return x > 0 ? x < 1 ? x : 1 : 0; }  // of NaN: 0
-// Never fused with a neighbouring operation, which the optimisation barrier ensures.
+inline float __saturatef(float x) { return x > 0 ? x < 1 ? x : 1 : 0; }  // NaN gives 0
+// The optimisation barrier prevents fusion with a neighbouring operation.
 inline float __fmul_rn(float x, float y) {
     float z = x * y;
     asm volatile("" : "+x"(z));
@@ -737,7 +742,7 @@ inline float __fadd_rn(float x, float y) {
 namespace card {
 template <class To, class From>
 To bits(From from) {
-    static_assert(sizeof(To) == sizeof(From), "the same bits");
+    static_assert(sizeof(To) == sizeof(From), "same size");
     To to;
     memcpy(static_cast<void*>(&to), &from, sizeof to);
     return to;
@@ -771,7 +776,7 @@ void __stcs(T* address, T value) {
 // --------------------------------------------------------------------------------------------------------------- half
 
 namespace card {
-// Compilers that lack AVX512-FP16 call a function for a conversion of _Float16, many times slower than the instruction.
+// Without AVX512-FP16, compilers call a function to convert _Float16, which is many times slower than F16C.
 #ifdef __F16C__
 inline uint16_t half_bits(float value) { return _cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT); }
 inline float half_value(uint16_t bits) { return _cvtsh_ss(bits); }
@@ -791,7 +796,7 @@ struct __half {
     operator float() const { return card::half_value(x); }
 };
 typedef __half half;
-static_assert(sizeof(__half) == 2 && std::is_trivial<__half>::value, "as the card has it");
+static_assert(sizeof(__half) == 2 && std::is_trivial<__half>::value, "layout of the GPU");
 
 inline float __half2float(__half x) { return x; }
 inline __half __float2half(float x) { return x; }
@@ -800,7 +805,7 @@ inline __half __double2half(double x) { return x; }
 inline uint16_t __half_as_ushort(__half x) { return x.x; }
 inline __half __ushort_as_half(uint16_t x) { return card::bits<__half>(x); }
 
-// A sum, product, quotient or root in float32 rounds to the same half as the exact one does.
+// A float32 sum, product, quotient or root rounds to the same half as the exact result.
 #define CARD_OPERATORS(T)                                                  \
     inline T operator+(T a, T b) { return float(a) + float(b); }           \
     inline T operator-(T a, T b) { return float(a) - float(b); }           \
@@ -835,15 +840,15 @@ inline __half __low2half(__half2 v) { return v.x; }
 inline __half __high2half(__half2 v) { return v.y; }
 inline __half2 __hadd2(__half2 a, __half2 b) { return {a.x + b.x, a.y + b.y}; }
 inline __half2 __hmul2(__half2 a, __half2 b) { return {a.x * b.x, a.y * b.y}; }
-// The product of two halves is exact in double, and its sum with a third close enough to round once.
+// In double, the product is exact and the sum accurate enough for one rounding to half.
 inline __half __hfma(__half a, __half b, __half c) { return double(float(a)) * double(float(b)) + double(float(c)); }
 inline __half2 __hfma2(__half2 a, __half2 b, __half2 c) { return {__hfma(a.x, b.x, c.x), __hfma(a.y, b.y, c.y)}; }
 
-// ------------------------------------------------------------------------- tensor cores and what feeds them (sm_80 up)
+// --------------------------------------------------------- tensor cores, ldmatrix and asynchronous copies (sm_80 and up)
 
 namespace card {
 
-struct Product {
+struct Mma {
     float* d;
     const uint32_t *a, *b;
 };
@@ -855,7 +860,7 @@ inline void widen(float* to, const uint16_t* from, unsigned count) {
 #endif
     for (; i < count; i++) to[i] = half_value(from[i]);
 }
-inline void multiply(Product* const lane[32], unsigned lanes) {
+inline void multiply(Mma* const lane[32], unsigned lanes) {
     if (lanes != FULL) fail("mma needs all 32 lanes of a warp, there are 0x%08x", lanes);
     typedef float Row __attribute__((vector_size(32)));
     uint16_t half_a[16][16], half_b[16][8];
@@ -865,7 +870,7 @@ inline void multiply(Product* const lane[32], unsigned lanes) {
         float at[16][8];
     } b, d;
     for (unsigned i = 0; i < 32; i++) {
-        const Product& p = *lane[i];
+        const Mma& p = *lane[i];
         const unsigned g = i / 4, t = i % 4 * 2;
         memcpy(&half_a[g][t], &p.a[0], 4);
         memcpy(&half_a[g + 8][t], &p.a[1], 4);
@@ -880,7 +885,7 @@ inline void multiply(Product* const lane[32], unsigned lanes) {
     }
     widen(a[0], half_a[0], 16 * 16);
     widen(b.at[0], half_b[0], 16 * 8);
-    for (unsigned m = 0; m < 16; m += 4) {  // four sums at a time, so that none waits for itself
+    for (unsigned m = 0; m < 16; m += 4) {  // four sums at a time, to hide the latency of the additions
         Row s0 = d.row[m], s1 = d.row[m + 1], s2 = d.row[m + 2], s3 = d.row[m + 3];
         for (unsigned k = 0; k < 16; k++) {
             s0 += a[m][k] * b.row[k];
@@ -896,18 +901,18 @@ inline void multiply(Product* const lane[32], unsigned lanes) {
         memcpy(lane[i]->d + 2, &d.at[g + 8][t], 8);
     }
 }
-// mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 with d as the accumulator, too.
+// mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32, accumulating into `d`.
 inline void mma_m16n8k16_f16(float d[4], const uint32_t a[4], const uint32_t b[2]) {
-    Product product{d, a, b};
-    collective<Product, multiply>(FULL, product);
+    Mma mma{d, a, b};
+    collective<Mma, multiply>(FULL, mma);
 }
 
 struct Load {
     uint32_t* registers;
     const void* row;
 };
-// Lane i gives the address of row i % 8 of matrix i / 8, and gets elements 2 * (i % 4) and the next of row i / 4 of each
-// matrix; transposed, of column i / 4.
+// Lane i passes the address of row i % 8 of matrix i / 8, and receives elements 2 * (i % 4) and 2 * (i % 4) + 1 of row i / 4
+// of each matrix or, transposed, of column i / 4.
 template <unsigned count, bool transposed>
 void load_matrices(Load* const lane[32], unsigned lanes) {
     if (lanes != FULL) fail("ldmatrix needs all 32 lanes of a warp, there are 0x%08x", lanes);
@@ -936,7 +941,7 @@ inline void ldmatrix_x4_trans(uint32_t r[4], const void* shared) { ldmatrix<4, t
 inline void ldmatrix_x2(uint32_t r[2], const void* shared) { ldmatrix<2, false>(r, shared); }
 inline void ldmatrix_x2_trans(uint32_t r[2], const void* shared) { ldmatrix<2, true>(r, shared); }
 
-// cp.async of 16 bytes; the thread sees them after its wait, others of the block after a barrier that follows it.
+// cp.async of 16 bytes. This thread sees them after its wait, the rest of the block after a barrier that follows the wait.
 inline void cp_async16(void* shared, const void* global, bool valid = true) {
     if (reinterpret_cast<uintptr_t>(shared) % 16) fail("cp.async: the shared address is not aligned");
     if (valid && reinterpret_cast<uintptr_t>(global) % 16) fail("cp.async: the global address is not aligned");

@@ -1,10 +1,19 @@
-// Every kernel of src/ops/cuda/kernels, computed by the processor, against plain loops in f64.
+// Compares every kernel of src/ops/cuda/kernels with plain loops in f64: on the emulated GPU of card.hpp, or on a real GPU if
+// nvcc compiles this file, which also checks the emulation:
+//
+//   nvcc -std=c++17 -O2 -arch=native -x cu tests/card/kernels.cpp -o kernels && ./kernels
 
+#ifdef __CUDACC__
+#include "gpu.hpp"
+#else
 #include "card.hpp"
+#endif
 
 #include "../../src/ops/cuda/kernels/all.cu"
 
+#include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <functional>
 #include <random>
 #include <string>
@@ -14,7 +23,7 @@ using std::vector;
 
 static int failures = 0;
 
-// The same numbers every time, about as large as 1.
+// Reproducible standard normal numbers, times `scale`.
 static vector<float> random(size_t count, int seed, float scale = 1) {
     std::mt19937 generator(seed);
     std::normal_distribution<float> normal;
@@ -23,25 +32,25 @@ static vector<float> random(size_t count, int seed, float scale = 1) {
     return numbers;
 }
 
-// Numbers as a kernel has them in memory, where 16 of its bytes may be read at once.
+// Global memory.
 template <class T>
 struct Memory {
     size_t count;
     T* at;
 
-    explicit Memory(size_t count) : count(count), at(static_cast<T*>(aligned_alloc(128, (count * sizeof(T) + 127) / 128 * 128))) {
-        memset(static_cast<void*>(at), 0xff, count * sizeof(T));  // not a number, if it is read before it is written
+    explicit Memory(size_t count) : count(count), at(static_cast<T*>(card::alloc_global(count * sizeof(T)))) {
+        memset(static_cast<void*>(at), 0xff, count * sizeof(T));  // NaN, if it is read before it is written
     }
     explicit Memory(const vector<float>& numbers) : Memory(numbers.size()) {
         for (size_t i = 0; i < count; i++) at[i] = T(numbers[i]);
     }
     Memory(const Memory&) = delete;
-    ~Memory() { free(at); }
+    ~Memory() { card::free_global(at); }
 
-    // As rounded.
     vector<float> numbers() const { return vector<float>(at, at + count); }
 };
 
+// Prints and counts whether `ours` is within a relative distance (in the 2-norm) of `limit` to `plain`.
 static void expect_close(const std::string& name, const vector<float>& ours, const vector<double>& plain, double limit) {
     double distance = 0, size = 0;
     for (size_t i = 0; i < plain.size(); i++) {
@@ -53,31 +62,33 @@ static void expect_close(const std::string& name, const vector<float>& ours, con
     failures += !good;
 }
 
-// What is rounded once or twice, and what is not.
+// Relative errors of results that are rounded to f16 once or twice, and of results in f32.
 template <class T> constexpr double LIMIT = sizeof(T) == 2 ? 6e-4 : 2e-6;
 template <class T> const char* NAME = sizeof(T) == 2 ? "f16" : "f32";
 
-struct Way {
+struct Gemm {
     std::string name;
-    void (*kernel)(Product);
+    void (*kernel)(GemmParams);
     int bm, bn, threads, shared;
 };
 
-#define WAY_F16(BM, BN, WARPS) \
-    Way{"f16 " #BM "×" #BN " by " #WARPS, product_f16_##BM##x##BN##_##WARPS, BM, BN, 32 * WARPS, 4 * (BM + BN) * 32 * 2}
-
-template <class T> vector<Way> ways();
-template <> vector<Way> ways<__half>() {
-    return {WAY_F16(128, 160, 4), WAY_F16(128, 160, 8), WAY_F16(64, 160, 4), WAY_F16(128, 128, 4), WAY_F16(128, 64, 4), WAY_F16(64, 64, 4)};
+template <class T> vector<Gemm> gemms();
+template <> vector<Gemm> gemms<__half>() {
+#define GEMM(NAME, BM, BN, WM, WN, BLOCKS) \
+    {#NAME, NAME, BM, BN, LANES * (BM / WM) * (BN / WN), int(GEMM_F16_STAGES * (BM + BN) * GEMM_F16_BK * sizeof(__half))},
+    return {GEMM_F16_TILES(GEMM)};
+#undef GEMM
 }
-template <> vector<Way> ways<float>() {
-    return {{"f32 128×128", product_f32_128x128, 128, 128, 256, 0}, {"f32 64×64", product_f32_64x64, 64, 64, 64, 0}};
+template <> vector<Gemm> gemms<float>() {
+#define GEMM(NAME, BM, BN, SPEED) {#NAME, NAME, BM, BN, BM / 8 * (BN / 8), 0},
+    return {GEMM_F32_TILES(GEMM)};
+#undef GEMM
 }
 
 template <class T>
-void test_products() {
+void test_gemms() {
     struct Case {
-        int b, h, w, c, n, window, stride, slices;
+        int b, h, w, c, n, window, stride, splits;
         bool residual, shift, geglu;
     };
     for (const Case& o : {Case{1, 1, 70, 40, 72, 1, 1, 1, true, false, false}, {1, 1, 130, 136, 165, 1, 1, 1, false, true, false},
@@ -88,9 +99,9 @@ void test_products() {
         const int m = o.b * h_out * w_out, k = o.window * o.window * o.c, width = o.geglu ? o.n / 2 : o.n;
         Memory<T> x(random(size_t(o.b) * o.h * o.w * o.c, 1)), weight(random(size_t(o.n) * k, 2, 1 / sqrt(float(k))));
         Memory<T> shift(random(o.n, 4)), residual(random(size_t(m) * o.n, 5));
-        Memory<float> bias(random(o.n, 3)), sums_of_slices(size_t(o.slices) * m * o.n);
-        Product p = {x.at, weight.at, bias.at, o.shift ? shift.at : nullptr, o.residual ? residual.at : nullptr, nullptr,
-                     o.slices > 1 ? sums_of_slices.at : nullptr, o.slices, m, o.n, o.c, o.h, o.w, h_out, w_out, o.window, o.stride, o.geglu};
+        Memory<float> bias(random(o.n, 3)), partials(size_t(o.splits) * m * o.n);
+        GemmParams p = {x.at, weight.at, bias.at, o.shift ? shift.at : nullptr, o.residual ? residual.at : nullptr, nullptr,
+                     o.splits > 1 ? partials.at : nullptr, o.splits, m, o.n, o.c, o.h, o.w, h_out, w_out, o.window, o.stride, o.geglu};
 
         vector<double> sums(size_t(m) * o.n), plain(size_t(m) * width);
         for (int i = 0; i < m; i++)
@@ -113,25 +124,26 @@ void test_products() {
                 const double gate = row[o.geglu ? value + 4 : 0];
                 plain[size_t(i) * width + n] = o.geglu ? row[value] * gate * 0.5 * (1 + erf(gate / sqrt(2.))) : row[n];
             }
-        for (const Way& way : ways<T>()) {
+        for (const Gemm& gemm : gemms<T>()) {
             Memory<T> y(size_t(m) * width);
             p.y = y.at;
-            card::launch(way.kernel, dim3((m + way.bm - 1) / way.bm, (o.n + way.bn - 1) / way.bn, o.slices), dim3(way.threads), way.shared, p);
-            if (o.slices > 1) {
-                const int eights = m * ((o.n + 7) / 8);
-                card::launch(sizeof(T) == 2 ? add_slices_f16 : add_slices_f32, dim3((eights + 255) / 256), dim3(256), 0, p);
+            const dim3 blocks((m + gemm.bm - 1) / gemm.bm, (o.n + gemm.bn - 1) / gemm.bn, o.splits);
+            card::launch(gemm.kernel, blocks, dim3(gemm.threads), gemm.shared, p);
+            if (o.splits > 1) {
+                const int vectors = m * ((o.n + VECTOR - 1) / VECTOR);
+                card::launch(sizeof(T) == 2 ? splitk_reduce_f16 : splitk_reduce_f32, dim3((vectors + 255) / 256), dim3(256), 0, p);
             }
             const std::string window = o.window == 1 ? "" : ", 3×3, stride " + std::to_string(o.stride);
-            expect_close("product " + way.name + ": " + std::to_string(m) + "×" + std::to_string(o.c) + " → " + std::to_string(o.n) + window +
-                             ", in " + std::to_string(o.slices), y.numbers(), plain, LIMIT<T>);
+            expect_close(gemm.name + ": " + std::to_string(m) + "×" + std::to_string(o.c) + " → " + std::to_string(o.n) + window +
+                             ", split " + std::to_string(o.splits), y.numbers(), plain, LIMIT<T>);
         }
         if (o.window == 1 && !o.geglu) {
             Memory<T> y(size_t(m) * o.n);
             p.y = y.at, p.m = 3;
-            card::launch(sizeof(T) == 2 ? product_rows_f16 : product_rows_f32, dim3((o.n * 32 + 127) / 128), dim3(128), 0, p);
+            card::launch(sizeof(T) == 2 ? gemv_f16 : gemv_f32, dim3((o.n * LANES + 127) / 128), dim3(128), 0, p);
             vector<float> rows = y.numbers();
             rows.resize(3 * o.n);
-            expect_close("product of three rows, " + std::string(NAME<T>), rows, vector<double>(plain.begin(), plain.begin() + 3 * o.n), LIMIT<T>);
+            expect_close("gemv of three rows, " + std::string(NAME<T>), rows, vector<double>(plain.begin(), plain.begin() + 3 * o.n), LIMIT<T>);
         }
     }
 }
@@ -148,9 +160,9 @@ void test_norms() {
         Memory<float> weight(random(o.c, 2)), bias(random(o.c, 3));
         for (int silu = 0; silu < 2; silu++) {
             vector<double> plain(far.size());
-            const int each = o.c / 32;
+            const int each = o.c / GROUPS;
             for (int b = 0; b < o.b; b++)
-                for (int group = 0; group < 32; group++) {
+                for (int group = 0; group < GROUPS; group++) {
                     auto numbers = [&](auto f) {
                         for (int pixel = 0; pixel < o.pixels; pixel++)
                             for (int c = group * each; c < (group + 1) * each; c++) f((size_t(b) * o.pixels + pixel) * o.c + c, c);
@@ -163,9 +175,9 @@ void test_norms() {
                         plain[i] = silu ? normal / (1 + exp(-normal)) : normal;
                     });
                 }
-            Memory<Moments> moments(size_t(o.b) * o.parts * 32);
-            const GroupNorm g = {x.at, weight.at, bias.at, moments.at, y.at, o.parts, o.pixels, o.c, 1e-5f, silu};
-            const int across = o.c / 8, down = std::max(1, std::min(4096 / o.c, 512 / across));
+            Memory<Moments> moments(size_t(o.b) * o.parts * GROUPS);
+            const GroupNormParams g = {x.at, weight.at, bias.at, moments.at, y.at, o.parts, o.pixels, o.c, 1e-5f, silu};
+            const int across = o.c / VECTOR, down = std::max(1, std::min(4096 / o.c, GROUP_NORM_THREADS / across));
             card::launch(sizeof(T) == 2 ? group_moments_f16 : group_moments_f32, dim3(o.parts, o.b), dim3(across, down), size_t(down) * o.c * sizeof(Moments), g);
             card::launch(sizeof(T) == 2 ? group_norm_f16 : group_norm_f32, dim3(o.parts, o.b), dim3(across, down), 0, g);
             expect_close(std::string("group norm ") + NAME<T> + " of " + std::to_string(o.c) + (silu ? ", silu" : ""), y.numbers(), plain, 2 * LIMIT<T>);
@@ -183,8 +195,8 @@ void test_norms() {
             for (int i = 0; i < c; i++) variance += (float(from[i]) - mean) * (float(from[i]) - mean) / c;
             for (int i = 0; i < c; i++) plain[size_t(row) * c + i] = (float(from[i]) - mean) / sqrt(variance + 1e-5) * weight.at[i] + bias.at[i];
         }
-        const LayerNorm l = {x.at, weight.at, bias.at, y.at, rows, c, 1e-5f};
-        card::launch(sizeof(T) == 2 ? layer_norm_f16 : layer_norm_f32, dim3((rows + 3) / 4), dim3(128), 0, l);
+        const LayerNormParams l = {x.at, weight.at, bias.at, y.at, rows, c, 1e-5f};
+        card::launch(sizeof(T) == 2 ? layer_norm_f16 : layer_norm_f32, dim3((rows + LAYER_NORM_ROWS - 1) / LAYER_NORM_ROWS), dim3(LAYER_NORM_ROWS * LANES), 0, l);
         expect_close(std::string("layer norm ") + NAME<T> + " of " + std::to_string(c), y.numbers(), plain, LIMIT<T>);
     }
 }
@@ -196,7 +208,7 @@ void test_attention() {
     };
     for (const Case& o : {Case{1, 70, 77, 2, 40}, {2, 130, 130, 1, 80}, {1, 33, 154, 2, 160}, {1, 9, 64, 3, 64}, {1, 20, 65, 2, 16}, {1, 17, 40, 1, 48},
                           {1, 50, 70, 1, 512}, {2, 5, 33, 4, 3}, {1, 1, 1, 2, 8}}) {
-        // q, k and v lie side by side, as one layer makes them.
+        // With as many keys as queries, q, k and v are slices of the same rows, as after fused projections.
         const int c = o.heads * o.d, row = 3 * c;
         const bool packed = o.n == o.m;
         Memory<T> q(random(size_t(o.b) * o.n * (packed ? row : c), 1, 2)), k(random(size_t(o.b) * o.m * c, 2)), v(random(size_t(o.b) * o.m * c, 3));
@@ -223,25 +235,33 @@ void test_attention() {
                 }
         Memory<T> y(plain.size());
         const float scale = 1.4426950408889634f / sqrtf(o.d);
-        const Attention p = {q.at, k_at, v_at, y.at, o.n, o.m, o.heads, o.d, q_row, k_row, k_row, scale};
+        const AttentionParams p = {q.at, k_at, v_at, y.at, o.n, o.m, o.heads, o.d, q_row, k_row, k_row, scale};
         const std::string name = std::to_string(o.n) + "×" + std::to_string(o.m) + ", " + std::to_string(o.heads) + " heads of " + std::to_string(o.d);
-        void (*const f16[])(Attention) = {attention_any_f16_2, attention_any_f16_5, attention_any_f16_16};
-        void (*const f32[])(Attention) = {attention_any_f32_2, attention_any_f32_5, attention_any_f32_16};
-        const int fours = (o.d + 3) / 4;
-        auto any = (sizeof(T) == 2 ? f16 : f32)[(o.d > 64) + (o.d > 160)];
-        card::launch(any, dim3((o.n + 15) / 16, o.heads, o.b), dim3(128), (32 * (fours | 1) + 16 * fours + 4 * 32) * 4 * sizeof(float), p);
-        expect_close(std::string("attention, any, ") + NAME<T> + " " + name, y.numbers(), plain, LIMIT<T>);
+        auto run = [&](const std::string& kernel_name, void (*kernel)(AttentionParams), int queries, size_t shared) {
+            memset(static_cast<void*>(y.at), 0xff, y.count * sizeof(T));
+            card::launch(kernel, dim3((o.n + queries - 1) / queries, o.heads, o.b), dim3(ATTENTION_WARPS * LANES), shared, p);
+            expect_close(kernel_name + ": " + name, y.numbers(), plain, LIMIT<T>);
+        };
+        struct Any {
+            int width;
+            const char* name;
+            void (*kernel)(AttentionParams);
+        };
+#define ANY_F16(COLUMNS) {LANES * COLUMNS, "attention_any_f16_" #COLUMNS, attention_any_f16_##COLUMNS},
+#define ANY_F32(COLUMNS) {LANES * COLUMNS, "attention_any_f32_" #COLUMNS, attention_any_f32_##COLUMNS},
+        const vector<Any> f16 = {ATTENTION_ANY_COLUMNS(ANY_F16)}, f32 = {ATTENTION_ANY_COLUMNS(ANY_F32)};
+        for (const Any& any : sizeof(T) == 2 ? f16 : f32) {
+            if (o.d > any.width) continue;
+            const int fours = (o.d + 3) / 4;
+            const int shared = LANES * (fours | 1) + ATTENTION_ANY_QUERIES * fours + ATTENTION_WARPS * LANES;
+            run(any.name, any.kernel, ATTENTION_ANY_QUERIES, shared * sizeof(float4));
+            break;
+        }
         if constexpr (sizeof(T) == 2) {
-            if (o.d % 8 != 0 || o.d > 160) continue;
-            struct { int d, queries; void (*kernel)(Attention); } ways[] = {
-                {16, 64, attention_f16_16}, {40, 128, attention_f16_40}, {64, 128, attention_f16_64}, {80, 128, attention_f16_80}, {80, 64, attention_f16_80_short}, {160, 64, attention_f16_160}};
-            for (const auto& way : ways) {
-                if (o.d > way.d) continue;
-                memset(static_cast<void*>(y.at), 0xff, y.count * 2);
-                const int pitch = (way.d + 15) / 16 * 16 + 8;
-                card::launch(way.kernel, dim3((o.n + way.queries - 1) / way.queries, o.heads, o.b), dim3(128), 2 * 2 * 64 * pitch * 2, p);
-                expect_close("attention, " + std::to_string(way.d) + ", " + name, y.numbers(), plain, LIMIT<T>);
-            }
+            if (o.d % VECTOR != 0) continue;
+#define F16(NAME, D, QUERIES) \
+    if (o.d <= D) run(#NAME, NAME, QUERIES, 2 * 2 * ATTENTION_KEYS * ((D + 15) / 16 * 16 + VECTOR) * sizeof(__half));
+            ATTENTION_F16_TILES(F16)
         }
     }
 }
@@ -257,7 +277,7 @@ static void test_maps() {
                 for (int line = 0; line < height; line++)
                     for (int column = 0; column < width; column++)
                         for (int channel = 0; channel < c; channel++) plain.push_back(x.at[((i * h + line / 2) * w + column / 2) * c + channel]);
-            card::launch(upsample_4, dim3((y.count + 255) / 256), dim3(256), 0, Upsample{x.at, y.at, y.count, h, w, c, height, width});
+            card::launch(upsample_4, dim3((y.count + 255) / 256), dim3(256), 0, UpsampleParams{x.at, y.at, y.count, h, w, c, height, width});
             expect_close("upsample", y.numbers(), plain, 0);
         }
     Memory<float> y(size_t(b) * h * w * (c + 4));
@@ -266,23 +286,23 @@ static void test_maps() {
         plain.insert(plain.end(), x.at + pixel * c, x.at + (pixel + 1) * c);
         plain.insert(plain.end(), skip.at + pixel % (h * w) * 4, skip.at + (pixel % (h * w) + 1) * 4);
     }
-    card::launch(concat_4, dim3((y.count + 255) / 256), dim3(256), 0, Concat{x.at, skip.at, y.at, y.count, size_t(h * w), c, 4});
+    card::launch(concat_4, dim3((y.count + 255) / 256), dim3(256), 0, ConcatParams{x.at, skip.at, y.at, y.count, size_t(h * w), c, 4});
     expect_close("concat", y.numbers(), plain, 0);
-    Memory<__half> wide(size_t(b) * h * w * 8);
+    Memory<__half> padded(size_t(b) * h * w * 8);
     plain.clear();
     for (int i = 0; i < b * h * w * 8; i++) plain.push_back(i % 8 < c ? x.at[i / 8 * c + i % 8] : 0);
-    card::launch(widen_f32_f16, dim3((wide.count + 255) / 256), dim3(256), 0, Widen{x.at, wide.at, wide.count, c, 8});
-    expect_close("widen", wide.numbers(), plain, LIMIT<__half>);
+    card::launch(pad_f32_f16, dim3((padded.count + 255) / 256), dim3(256), 0, PadParams{x.at, padded.at, padded.count, c, 8});
+    expect_close("pad", padded.numbers(), plain, LIMIT<__half>);
     Memory<float> other(random(x.count, 3)), sum(x.count);
     plain.clear();
     for (size_t i = 0; i < x.count; i++) plain.push_back(-6.5 * x.at[i] + 7.5 * other.at[i]);
-    card::launch(weighted_sum, dim3((sum.count + 255) / 256), dim3(256), 0, Sum{{x.at, other.at}, {-6.5, 7.5}, sum.at, sum.count, 2});
+    card::launch(weighted_sum, dim3((sum.count + 255) / 256), dim3(256), 0, WeightedSumParams{{x.at, other.at}, {-6.5, 7.5}, sum.at, sum.count, 2});
     expect_close("weighted sum", sum.numbers(), plain, LIMIT<float>);
 }
 
 int main() {
-    test_products<__half>();
-    test_products<float>();
+    test_gemms<__half>();
+    test_gemms<float>();
     test_norms<__half>();
     test_norms<float>();
     test_attention<__half>();

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The tests of a build with the feature cuda, on an emulated card: for machines that have none. Slow, but what it says of
-# numbers, launches, memory and recorded work holds; of speed it says nothing.
+# Tests a build with the feature cuda on an emulated GPU, for machines without a real one. It is slow, but faithful in
+# numbers, launches, memory and captured graphs; it says nothing about speed.
 #
-#   tests/card/run.sh [WORDS OF cargo test]    without words: the operations and the networks
+#   tests/card/run.sh [ARGUMENTS OF cargo test]    default: the tests of operations and networks
 #
-# It takes nvcc and g++; deploy/cuda.sh installs the former.
+# Requires nvcc, which deploy/cuda.sh installs, and g++.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/card}

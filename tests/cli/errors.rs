@@ -105,7 +105,7 @@ fn samplers_refuse_what_they_cannot_do() {
 #[test]
 fn a_build_without_cuda_says_so() {
     let reason = if cfg!(feature = "cuda") {
-        "--device cuda:99: there is no such card; there "
+        "--device cuda:99: there is no such GPU; there "
     } else {
         "--device cuda:99: this txt2img was built without CUDA; use --device cpu"
     };

@@ -1,15 +1,18 @@
 //! Scaled dot-product attention.
 
-use super::gpu::{Gpu, Grid, LANES, VECTOR, address, contiguous_as, launch, suffix, uninit};
-use super::product::dtype_of;
+use super::abi::{
+    ATTENTION_ANY_COLUMNS, ATTENTION_ANY_QUERIES, ATTENTION_F16_TILES, ATTENTION_KEYS, ATTENTION_PARAMS_SIZE,
+    ATTENTION_WARPS, LANES, VECTOR,
+};
+use super::gemm::dtype_of;
+use super::gpu::{Gpu, Grid, address, contiguous_as, kernel_params, launch, suffix, uninit};
 use crate::ops::{Compute, plain};
-use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Result, Tensor};
 use std::f32::consts::LOG2_E;
 
-/// `Attention` of kernels/attention.cu.
+/// `AttentionParams` of kernels/attention.cu.
 #[repr(C)]
-struct Parameters {
+struct AttentionParams {
     q: u64,
     k: u64,
     v: u64,
@@ -24,44 +27,50 @@ struct Parameters {
     scale: f32,
 }
 
-// SAFETY: the kernels' struct has the same fields in the same order, all of them plain numbers.
-unsafe impl DeviceRepr for Parameters {}
+kernel_params!(AttentionParams, ATTENTION_PARAMS_SIZE);
 
-/// A kernel for heads up to a width.
+/// A kernel and what its launch depends on.
 struct Kernel {
-    d: usize,
-    name: &'static str,
-    /// Queries to a block.
+    name: String,
+    /// Queries of a block.
     queries: usize,
+    /// Dynamic shared memory of a block in bytes.
+    shared: usize,
 }
 
-/// On tensor cores.
-const F16: [Kernel; 6] = [
-    Kernel { d: 16, name: "attention_f16_16", queries: 64 },
-    Kernel { d: 40, name: "attention_f16_40", queries: 128 },
-    Kernel { d: 64, name: "attention_f16_64", queries: 128 },
-    Kernel { d: 80, name: "attention_f16_80", queries: 128 },
-    Kernel { d: 80, name: "attention_f16_80_short", queries: 64 },
-    Kernel { d: 160, name: "attention_f16_160", queries: 64 },
-];
+impl Kernel {
+    /// Returns the fastest tensor-core kernel for heads of width `d`. `blocks`: the blocks of a launch by the queries of
+    /// each, `enough`: the blocks that keep the GPU busy.
+    fn f16(d: usize, blocks: impl Fn(usize) -> usize, enough: usize) -> Option<Self> {
+        let (name, width, queries) = *ATTENTION_F16_TILES.iter().find(|(_, width, _)| d <= *width)?;
+        // The first kernel for a width is faster per query, a shorter one spreads little work over more blocks.
+        let short = ATTENTION_F16_TILES.iter().find(|(_, other, fewer)| *other == width && *fewer < queries);
+        let (name, _, queries) = *short.filter(|_| blocks(queries) < enough).unwrap_or(&(name, width, queries));
+        let pitch = width.next_multiple_of(16) + VECTOR;
+        // Two stages of keys and values.
+        let shared = 2 * 2 * ATTENTION_KEYS * pitch * DType::F16.size_in_bytes();
+        Some(Self { name: name.into(), queries, shared })
+    }
 
-/// Keys that are in shared memory at once, with their values, twice.
-const KEYS: usize = 64;
+    /// Returns the kernel without alignment requirements for heads of width `d`, if that is not too wide.
+    fn any(d: usize, dtype: DType) -> Option<Self> {
+        let (columns,) = *ATTENTION_ANY_COLUMNS.iter().find(|(columns,)| d <= LANES * columns)?;
+        let fours = d.div_ceil(4);
+        // Keys or values, queries, and weights.
+        let floats = (LANES * (fours | 1) + ATTENTION_ANY_QUERIES * fours + ATTENTION_WARPS * LANES) * 4;
+        Some(Self {
+            name: format!("attention_any_{}_{columns}", suffix(dtype)),
+            queries: ATTENTION_ANY_QUERIES,
+            shared: floats * DType::F32.size_in_bytes(),
+        })
+    }
+}
 
-/// In f32, of any numbers: widths, and how many columns of y a lane has for them.
-const ANY: [(usize, &str); 3] = [(64, "2"), (160, "5"), (512, "16")];
-
-/// Queries to a block of these.
-const ANY_QUERIES: usize = 16;
-
-/// Warps of a block.
-const WARPS: usize = 4;
-
-/// q: (B, N, H·D), k, v: (B, M, H·D) → (B, N, H·D). Rows may lie apart, as parts of longer ones do.
+/// softmax(q·kᵀ / √D)·v. `q`: (B, N, H·D); `k`, `v`: (B, M, H·D) → (B, N, H·D). Rows may be slices of longer ones.
 pub fn attention(compute: Compute, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
     let (b, n, c) = q.dims3()?;
     let (m, d, dtype) = (k.dim(1)?, c / heads, dtype_of(compute));
-    let Some((_, columns)) = ANY.iter().find(|(width, _)| d <= *width) else {
+    let Some(any) = Kernel::any(d, dtype) else {
         let [q, k, v] = [q, k, v].map(|x| contiguous_as(x, DType::F32));
         return plain::attention(&q?, &k?, &v?, heads)?.to_dtype(dtype);
     };
@@ -69,7 +78,7 @@ pub fn attention(compute: Compute, q: &Tensor, k: &Tensor, v: &Tensor, heads: us
     let device = q.device().as_cuda_device()?;
     // SAFETY: the kernel writes all of it.
     let y = unsafe { uninit(device, dtype, (b, n, c))? };
-    let parameters = Parameters {
+    let params = AttentionParams {
         q: address(&q)?,
         k: address(&k)?,
         v: address(&v)?,
@@ -83,34 +92,19 @@ pub fn attention(compute: Compute, q: &Tensor, k: &Tensor, v: &Tensor, heads: us
         v_row: v_row as i32,
         scale: LOG2_E / (d as f32).sqrt(),
     };
-    let is_aligned = [parameters.q, parameters.k, parameters.v].iter().all(|address| address % 16 == 0)
+    let is_aligned = [params.q, params.k, params.v].iter().all(|address| address % 16 == 0)
         && [d, q_row, k_row, v_row].iter().all(|count| count % VECTOR == 0);
-    // Of two for the same heads, the first is quicker where it has work for the whole card, twice over.
     let enough = 2 * Gpu::of(device)?.multiprocessors;
-    let fits = |kernel: &&Kernel| d <= kernel.d && dtype == DType::F16 && is_aligned;
-    let fast = F16.iter().find(fits).map(|first| {
-        let short = F16.iter().find(|other| other.d == first.d && other.queries < first.queries);
-        short.filter(|_| n.div_ceil(first.queries) * heads * b < enough).unwrap_or(first)
-    });
-    let (name, queries, shared) = match fast {
-        Some(kernel) => {
-            let pitch = kernel.d.next_multiple_of(16) + VECTOR;
-            (kernel.name.to_string(), kernel.queries, 2 * 2 * KEYS * pitch * 2)
-        }
-        None => {
-            // Keys, queries, and the weights of the keys, in fours.
-            let fours = d.div_ceil(4);
-            let shared = (LANES * (fours | 1) + ANY_QUERIES * fours + WARPS * LANES) * 4 * 4;
-            (format!("attention_any_{}_{columns}", suffix(dtype)), ANY_QUERIES, shared)
-        }
-    };
-    let grid = Grid { blocks: [n.div_ceil(queries), heads, b], threads: [WARPS * LANES, 1], shared };
+    let blocks = |queries| n.div_ceil(queries) * heads * b;
+    let fast = if dtype == DType::F16 && is_aligned { Kernel::f16(d, blocks, enough) } else { None };
+    let Kernel { name, queries, shared } = fast.unwrap_or(any);
+    let grid = Grid { blocks: [n.div_ceil(queries), heads, b], threads: [ATTENTION_WARPS * LANES, 1], shared };
     // SAFETY: the addresses are those of tensors of these shapes.
-    unsafe { launch(device, &name, grid, &parameters)? };
+    unsafe { launch(device, &name, grid, &params)? };
     Ok(y)
 }
 
-/// x: (B, N, C) as this type, and how far apart its rows begin.
+/// Returns `x`: (B, N, C) converted to `dtype`, with contiguous channels, and the distance between its rows in elements.
 fn rows(x: &Tensor, dtype: DType) -> Result<(Tensor, usize)> {
     let x = x.to_dtype(dtype)?;
     let (_, n, c) = x.dims3()?;

@@ -1,35 +1,35 @@
-//! The GPU's kernels as layers of candle's tensors.
+//! The [`Backend`] of NVIDIA GPUs.
 
+use super::gemm::{GEGLU_RUN, Gemm};
 use super::graph::GraphCache;
 use super::norm::{Affine, GroupNorm, LayerNorm};
-use super::product::{GEGLU_RUN, Product};
 use super::{attention, maps};
 use crate::ops::Compute;
 use crate::ops::backend::{self, Addends, Backend, Capture, LinearWeights, MatMul};
 use crate::ops::linear::interleaved;
 use candle_core::{D, Result, Tensor};
 
-/// See the module.
+/// The kernels for NVIDIA GPUs.
 pub struct Cuda;
 
 impl Backend for Cuda {
     fn linear(&self, compute: Compute, weight: &Tensor, bias: Option<&Tensor>) -> Result<Box<dyn MatMul>> {
-        Ok(Box::new(Product::linear(compute, weight, bias)?))
+        Ok(Box::new(Gemm::linear(compute, weight, bias)?))
     }
 
     fn projections(&self, layers: &[LinearWeights]) -> Result<Box<dyn backend::Projections>> {
         let LinearWeights { compute, weight, bias } = LinearWeights::stack(layers)?;
-        let stacked = Product::linear(compute, &weight, bias.as_ref())?;
+        let stacked = Gemm::linear(compute, &weight, bias.as_ref())?;
         Ok(Box::new(Projections { stacked, count: layers.len() }))
     }
 
     fn geglu(&self, compute: Compute, weight: &Tensor, bias: &Tensor) -> Result<Box<dyn MatMul>> {
         let [weight, bias] = interleaved([weight, bias], GEGLU_RUN)?;
-        Ok(Box::new(Product::geglu(compute, &weight, &bias)?))
+        Ok(Box::new(Gemm::geglu(compute, &weight, &bias)?))
     }
 
     fn conv3x3(&self, compute: Compute, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Box<dyn MatMul>> {
-        Ok(Box::new(Product::conv3x3(compute, weight, bias, stride)?))
+        Ok(Box::new(Gemm::conv3x3(compute, weight, bias, stride)?))
     }
 
     fn group_norm(
@@ -75,7 +75,7 @@ impl Backend for Cuda {
 
 /// Linear layers of one input as a single product, which is faster than several small ones.
 struct Projections {
-    stacked: Product,
+    stacked: Gemm,
     count: usize,
 }
 

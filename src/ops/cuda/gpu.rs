@@ -1,4 +1,4 @@
-//! A card: what it is, its kernels, and tensors on it.
+//! GPUs: their properties, kernels and memory.
 
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::cublas::sys::cublasStatus_t;
@@ -13,49 +13,43 @@ use half::f16;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The kernels, for every card.
+/// The kernels, for every GPU.
 static KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
 
-/// Threads of a block of the simple kernels.
-pub const THREADS: usize = 256;
+/// Threads of a block of the element-wise kernels.
+const THREADS: usize = 256;
 
-/// Threads of a warp.
-pub const LANES: usize = 32;
-
-/// Numbers that kernels read and write at once.
-pub const VECTOR: usize = 8;
-
-/// Shared memory that a kernel gets without asking, in bytes.
+/// Shared memory that a kernel may use without opting in, in bytes.
 const SHARED: usize = 48 * 1024;
 
-/// How many cards there are: none, where the driver says nothing.
+/// The number of GPUs: none if the driver does not answer.
 pub fn count() -> usize {
     CudaContext::device_count().map_or(0, |count| count.max(0) as usize)
 }
 
-/// Opens the card of this number. All work on it is done in one order, whatever thread gives it; while a piece of
-/// `Graphs` is recorded, which takes all that is given meanwhile for its own, no other thread may give any.
+/// Opens a GPU. All of its work runs on one stream, in the order in which threads submit it. While a graph is captured,
+/// which includes all work submitted meanwhile, no other thread may submit any.
 ///
 /// # Errors
-/// When there is none, or no driver.
+/// If there is no such GPU or no driver.
 pub fn open(number: usize) -> Result<Device> {
     let count = count();
     if number >= count {
         let are = if count == 1 { "is" } else { "are" };
-        return Err(Error::Msg(format!("there is no such card; there {are} {count}")));
+        return Err(Error::Msg(format!("there is no such GPU; there {are} {count}")));
     }
     let device = CudaDevice::new_with_stream(number)?;
-    // SAFETY: there is one stream, so there is nothing that events would put in order.
+    // SAFETY: events order the work of several streams, and there is only one.
     unsafe { device.disable_event_tracking() };
-    // Some virtual cards have no pools.
-    let _ = keep_memory(&device);
+    // Some virtual GPUs have no memory pools.
+    let _ = retain_freed_memory(&device);
     let device = Device::Cuda(device);
     load_kernels(&device)?;
     Ok(device)
 }
 
-/// candle's kernels that weights are laid out with: were they loaded by several threads at once, one would unload what
-/// another uses.
+/// Loads candle's kernels that lay out weights, and ours, up front: if two threads loaded one of candle's at once, one would
+/// unload the module that the other uses.
 fn load_kernels(device: &Device) -> Result<()> {
     let x = Tensor::zeros((2, 2), DType::F16, device)?.to_dtype(DType::F32)?;
     let x = Tensor::cat(&[&x.t()?.contiguous()?, &x], 1)?;
@@ -64,30 +58,30 @@ fn load_kernels(device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// Memory that is freed stays at hand: by default every wait for the card would give it back.
-fn keep_memory(device: &CudaDevice) -> Result<()> {
+/// Keeps freed memory in the pool, which by default returns it to the driver at every synchronisation.
+fn retain_freed_memory(device: &CudaDevice) -> Result<()> {
     let context = device.cuda_stream().context().clone();
-    let most = u64::MAX;
+    let unlimited = u64::MAX;
     // SAFETY: the device is the context's, the pool is its own, and the attribute is 64 bits.
     unsafe {
         let pool = result::device::get_default_mem_pool(context.cu_device()).w()?;
         let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        result::mem_pool::set_attribute(pool, threshold, (&raw const most).cast_mut().cast()).w()
+        result::mem_pool::set_attribute(pool, threshold, (&raw const unlimited).cast_mut().cast()).w()
     }
 }
 
-/// How many bytes a card has.
+/// The memory of a GPU in bytes.
 pub fn memory(device: &Device) -> Option<usize> {
     let context = device.as_cuda_device().ok()?.cuda_stream().context().clone();
     context.mem_get_info().ok().map(|(_, total)| total)
 }
 
-/// Gives memory back that was freed; it helps or it does not.
+/// Returns cached memory to the driver, if possible.
 pub fn release_memory(device: &Device) {
     let Device::Cuda(device) = device else { return };
     let stream = device.cuda_stream();
     let cu_device = stream.context().cu_device();
-    // Work under way may hold some; and what failed on the way is known.
+    // Pending work may hold memory. The caller already knows of its errors.
     let _ = stream.synchronize();
     let _ = stream.context().check_err();
     // SAFETY: the device is the context's, and the pool is its own.
@@ -99,7 +93,7 @@ pub fn release_memory(device: &Device) {
     }
 }
 
-/// Whether an error is that of a card without memory left.
+/// Whether an error is a GPU's out-of-memory error.
 pub fn out_of_memory(error: &Error) -> bool {
     match error {
         Error::Cuda(error) => match error.downcast_ref::<CudaError>() {
@@ -114,36 +108,36 @@ pub fn out_of_memory(error: &Error) -> bool {
     }
 }
 
-/// What is known of a card once its kernels are loaded.
+/// A GPU whose kernels are loaded.
 pub struct Gpu {
     module: Arc<CudaModule>,
-    /// How many multiprocessors it has.
+    /// The number of multiprocessors.
     pub multiprocessors: usize,
-    /// What `blocks_at_once` has said.
-    at_once: Mutex<HashMap<&'static str, usize>>,
+    /// Results of `occupancy`.
+    occupancy: Mutex<HashMap<&'static str, usize>>,
 }
 
-/// By their devices.
+/// The GPUs in use, by device.
 static GPUS: Mutex<Option<HashMap<DeviceId, Arc<Gpu>>>> = Mutex::new(None);
 
 impl Gpu {
-    /// The one of this device.
+    /// Returns the GPU of `device`, loading the kernels first if necessary.
     pub fn of(device: &CudaDevice) -> Result<Arc<Self>> {
-        let mut cards = GPUS.lock().unwrap_or_else(PoisonError::into_inner);
-        let cards = cards.get_or_insert_default();
-        if let Some(card) = cards.get(&device.id()) {
-            return Ok(card.clone());
+        let mut gpus = GPUS.lock().unwrap_or_else(PoisonError::into_inner);
+        let gpus = gpus.get_or_insert_default();
+        if let Some(gpu) = gpus.get(&device.id()) {
+            return Ok(gpu.clone());
         }
         let context = device.cuda_stream().context().clone();
         let count = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let multiprocessors = context.attribute(count).w()?.max(1) as usize;
         let module = context.load_module(Ptx::from_binary(KERNELS.to_vec())).w()?;
-        let card = Arc::new(Self { module, multiprocessors, at_once: Mutex::default() });
-        cards.insert(device.id(), card.clone());
-        Ok(card)
+        let gpu = Arc::new(Self { module, multiprocessors, occupancy: Mutex::default() });
+        gpus.insert(device.id(), gpu.clone());
+        Ok(gpu)
     }
 
-    /// The kernel of this name, allowed so much shared memory, in bytes.
+    /// Returns the kernel `name`, allowed to use `shared` bytes of shared memory.
     fn kernel(&self, name: &str, shared: usize) -> Result<CudaFunction> {
         let kernel = self.module.load_function(name).w()?;
         if shared > SHARED {
@@ -153,39 +147,53 @@ impl Gpu {
         Ok(kernel)
     }
 
-    /// How many blocks of a kernel, always of as many threads and of as much shared memory, a multiprocessor has at once.
-    pub fn blocks_at_once(&self, name: &'static str, threads: usize, shared: usize) -> Result<usize> {
-        let mut at_once = self.at_once.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(blocks) = at_once.get(name) {
+    /// Returns the blocks of a kernel that a multiprocessor holds at once, at least 1. `threads` and `shared`, the shared
+    /// memory of a block in bytes, are always the same for one kernel.
+    pub fn occupancy(&self, name: &'static str, threads: usize, shared: usize) -> Result<usize> {
+        let mut occupancy = self.occupancy.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(blocks) = occupancy.get(name) {
             return Ok(*blocks);
         }
         let kernel = self.kernel(name, shared)?;
         let blocks = kernel.occupancy_max_active_blocks_per_multiprocessor(threads as u32, shared, None).w()?;
         let blocks = blocks.max(1) as usize;
-        at_once.insert(name, blocks);
+        occupancy.insert(name, blocks);
         Ok(blocks)
     }
 }
 
-/// Blocks of threads, and the shared memory of each in bytes.
+/// The dimensions of a launch.
 pub struct Grid {
+    /// Blocks along x, y and z.
     pub blocks: [usize; 3],
+    /// Threads of a block along x and y.
     pub threads: [usize; 2],
+    /// Dynamic shared memory of a block in bytes.
     pub shared: usize,
 }
 
 impl Grid {
-    /// So many threads in all.
+    /// At least `threads` threads in blocks of `THREADS`.
     pub fn of(threads: usize) -> Self {
         Self { blocks: [threads.div_ceil(THREADS), 1, 1], threads: [THREADS, 1], shared: 0 }
     }
 }
 
-/// Has the kernel of this name done with these parameters, after all that was asked for before.
+/// Makes a `#[repr(C)]` struct of numbers an argument of kernels, and checks its size against the kernels' struct.
+macro_rules! kernel_params {
+    ($params:ty, $size:expr) => {
+        const _: () = assert!(size_of::<$params>() == $size);
+        // SAFETY: the kernels' struct has the same fields in the same order, all of them plain numbers.
+        unsafe impl candle_core::cuda_backend::cudarc::driver::DeviceRepr for $params {}
+    };
+}
+pub(super) use kernel_params;
+
+/// Submits the kernel `name` to the device's stream; a grid without threads does nothing.
 ///
 /// # Safety
-/// The kernel takes one `P`, and what it reads and writes by that is there.
-pub unsafe fn launch<P: DeviceRepr>(device: &CudaDevice, name: &str, grid: Grid, parameters: &P) -> Result<()> {
+/// The kernel takes one `P`, and the memory that it accesses through `params` is allocated.
+pub unsafe fn launch<P: DeviceRepr>(device: &CudaDevice, name: &str, grid: Grid, params: &P) -> Result<()> {
     let Grid { blocks, threads, shared } = grid;
     if blocks.contains(&0) || threads.contains(&0) {
         return Ok(());
@@ -198,15 +206,15 @@ pub unsafe fn launch<P: DeviceRepr>(device: &CudaDevice, name: &str, grid: Grid,
         shared_mem_bytes: shared as u32,
     };
     let stream = device.cuda_stream();
-    // SAFETY: the caller's word.
-    unsafe { stream.launch_builder(&kernel).arg(parameters).launch(config) }.w()?;
+    // SAFETY: the caller guarantees it.
+    unsafe { stream.launch_builder(&kernel).arg(params).launch(config) }.w()?;
     Ok(())
 }
 
-/// Where a tensor's numbers are. Work that is given to the card while the tensor lives finds them there.
+/// Returns the device address of a tensor's first element. It is valid for work submitted while the tensor lives.
 pub fn address(x: &Tensor) -> Result<u64> {
     let (storage, layout) = x.storage_and_layout();
-    let Storage::Cuda(storage) = &*storage else { bail!("the kernels of ops/cuda take tensors on cards only") };
+    let Storage::Cuda(storage) = &*storage else { bail!("the kernels of ops/cuda take tensors on GPUs only") };
     let stream = storage.device().cuda_stream();
     let start = match storage.dtype() {
         DType::F16 => storage.as_cuda_slice::<f16>()?.device_ptr(&stream).0,
@@ -216,14 +224,14 @@ pub fn address(x: &Tensor) -> Result<u64> {
     Ok(start + (layout.start_offset() * storage.dtype().size_in_bytes()) as u64)
 }
 
-/// A tensor for a kernel to write.
+/// Allocates an uninitialised tensor.
 ///
 /// # Safety
-/// It is written before it is read.
+/// It must be written before it is read.
 pub unsafe fn uninit(device: &CudaDevice, dtype: DType, shape: impl Into<Shape>) -> Result<Tensor> {
     let shape = shape.into();
     let count = shape.elem_count();
-    // SAFETY: the caller's word.
+    // SAFETY: the caller guarantees it.
     let storage = unsafe {
         match dtype {
             DType::F16 => CudaStorage::wrap_cuda_slice(device.alloc::<f16>(count)?, device.clone()),
@@ -234,12 +242,12 @@ pub unsafe fn uninit(device: &CudaDevice, dtype: DType, shape: impl Into<Shape>)
     Ok(Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false))
 }
 
-/// How kernels for these numbers end their names.
+/// The suffix of the names of kernels for `dtype`.
 pub fn suffix(dtype: DType) -> &'static str {
     if dtype == DType::F16 { "f16" } else { "f32" }
 }
 
-/// The same numbers in one piece, as this type.
+/// Converts to `dtype`, contiguous.
 pub fn contiguous_as(x: &Tensor, dtype: DType) -> Result<Tensor> {
     x.to_dtype(dtype)?.contiguous()
 }

@@ -1,29 +1,31 @@
 //! Group and layer normalisation.
 
-use super::gpu::{Gpu, Grid, LANES, VECTOR, address, contiguous_as, launch, suffix, uninit};
-use super::product::dtype_of;
+use super::abi::{
+    self, GROUP_NORM_PARAMS_SIZE, GROUP_NORM_THREADS, LANES, LAYER_NORM_PARAMS_SIZE, LAYER_NORM_ROWS, MOMENTS_SIZE,
+    VECTOR,
+};
+use super::gemm::dtype_of;
+use super::gpu::{Gpu, Grid, address, contiguous_as, kernel_params, launch, suffix, uninit};
 use crate::ops::backend;
 use crate::ops::norm::GROUPS;
 use crate::ops::{Compute, plain};
-use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Result, Tensor};
 
-/// Channels times pixels that a block has in hand at once; more channels are left to candle's operations.
-const IN_HAND: usize = 4096;
+/// Channels times rows of threads of a group norm's block. Wider maps are left to candle's operations.
+const BLOCK_CHANNELS: usize = 4096;
 
-/// Threads of a block at most.
-const MOST_THREADS: usize = 512;
+/// The most parts that a map's pixels are split into.
+const MAX_PARTS: usize = 256;
 
-/// Parts that a map's pixels are cut into at most.
-const MOST_PARTS: usize = 256;
+/// The fewest pixels of a thread, unless the map is small.
+const MIN_PIXELS: usize = 4;
 
-/// Steps that a thread takes through its part at least.
-const STEPS: usize = 4;
+/// Elements of the moments of a group.
+const MOMENTS: usize = MOMENTS_SIZE / size_of::<f32>();
 
-/// Numbers that are a part's moments of a group.
-const MOMENTS: usize = 3;
+const _: () = assert!(abi::GROUPS == GROUPS);
 
-/// What the kernels take for a norm.
+/// The weights of a norm on a GPU.
 pub struct Affine {
     dtype: DType,
     weight: Tensor, // (C) in f32
@@ -32,19 +34,19 @@ pub struct Affine {
 }
 
 impl Affine {
-    /// weight, bias: (C).
+    /// `weight`, `bias`: (C).
     pub fn new(compute: Compute, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Self> {
         let [weight, bias] = [weight, bias].map(|x| contiguous_as(x, DType::F32));
         Ok(Self { dtype: dtype_of(compute), weight: weight?, bias: bias?, eps })
     }
 }
 
-/// A group norm on a card.
+/// A group norm on a GPU.
 pub struct GroupNorm(pub Affine);
 
-/// `GroupNorm` of kernels/norm.cu.
+/// `GroupNormParams` of kernels/norm.cu.
 #[repr(C)]
-struct Groups {
+struct GroupNormParams {
     x: u64,
     weight: u64,
     bias: u64,
@@ -57,14 +59,13 @@ struct Groups {
     silu: i32,
 }
 
-// SAFETY: the kernels' struct has the same fields in the same order, all of them plain numbers.
-unsafe impl DeviceRepr for Groups {}
+kernel_params!(GroupNormParams, GROUP_NORM_PARAMS_SIZE);
 
 impl backend::GroupNorm for GroupNorm {
     fn apply(&self, x: &Tensor, silu: bool) -> Result<Tensor> {
         let Affine { dtype, weight, bias, eps } = &self.0;
         let (b, h, w, c) = x.dims4()?;
-        if c > IN_HAND {
+        if c > BLOCK_CHANNELS {
             let x = contiguous_as(x, DType::F32)?;
             let y = plain::group_norm(&x, weight, bias, *eps)?;
             return (if silu { y.silu()? } else { y }).to_dtype(*dtype);
@@ -72,15 +73,15 @@ impl backend::GroupNorm for GroupNorm {
         let x = contiguous_as(x, *dtype)?;
         let device = x.device().as_cuda_device()?;
         let (across, pixels) = (c / VECTOR, h * w);
-        let down = (IN_HAND / c).min(MOST_THREADS / across).clamp(1, pixels.max(LANES.div_ceil(across)));
+        let down = (BLOCK_CHANNELS / c).min(GROUP_NORM_THREADS / across).clamp(1, pixels.max(LANES.div_ceil(across)));
         let wanted = (2 * Gpu::of(device)?.multiprocessors).div_ceil(b);
-        let parts = pixels.div_ceil(STEPS * down).min(wanted).clamp(1, MOST_PARTS);
+        let parts = pixels.div_ceil(MIN_PIXELS * down).min(wanted).clamp(1, MAX_PARTS);
         // SAFETY: the first kernel writes all moments, the second all of y.
         let (moments, y) = unsafe {
             let moments = uninit(device, DType::F32, (b, parts, GROUPS, MOMENTS))?;
             (moments, uninit(device, *dtype, x.shape())?)
         };
-        let parameters = Groups {
+        let params = GroupNormParams {
             x: address(&x)?,
             weight: address(weight)?,
             bias: address(bias)?,
@@ -92,23 +93,23 @@ impl backend::GroupNorm for GroupNorm {
             eps: *eps as f32,
             silu: silu.into(),
         };
-        let numbers = suffix(*dtype);
+        let suffix = suffix(*dtype);
         let grid = |shared| Grid { blocks: [parts, b, 1], threads: [across, down], shared };
         // SAFETY: the addresses are those of tensors of these shapes.
         unsafe {
-            launch(device, &format!("group_moments_{numbers}"), grid(down * c * MOMENTS * 4), &parameters)?;
-            launch(device, &format!("group_norm_{numbers}"), grid(0), &parameters)?;
+            launch(device, &format!("group_moments_{suffix}"), grid(down * c * MOMENTS * 4), &params)?;
+            launch(device, &format!("group_norm_{suffix}"), grid(0), &params)?;
         }
         Ok(y)
     }
 }
 
-/// A layer norm on a card.
+/// A layer norm on a GPU.
 pub struct LayerNorm(pub Affine);
 
-/// `LayerNorm` of kernels/norm.cu.
+/// `LayerNormParams` of kernels/norm.cu.
 #[repr(C)]
-struct Rows {
+struct LayerNormParams {
     x: u64,
     weight: u64,
     bias: u64,
@@ -118,11 +119,7 @@ struct Rows {
     eps: f32,
 }
 
-// SAFETY: the kernels' struct has the same fields in the same order, all of them plain numbers.
-unsafe impl DeviceRepr for Rows {}
-
-/// Rows to a block: a warp for each.
-const ROWS: usize = 4;
+kernel_params!(LayerNormParams, LAYER_NORM_PARAMS_SIZE);
 
 impl backend::LayerNorm for LayerNorm {
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
@@ -137,7 +134,7 @@ impl backend::LayerNorm for LayerNorm {
         let rows = x.elem_count() / c;
         // SAFETY: the kernel writes all of it.
         let y = unsafe { uninit(device, *dtype, x.shape())? };
-        let parameters = Rows {
+        let params = LayerNormParams {
             x: address(&x)?,
             weight: address(weight)?,
             bias: address(bias)?,
@@ -146,9 +143,10 @@ impl backend::LayerNorm for LayerNorm {
             c: c as i32,
             eps: *eps as f32,
         };
-        let grid = Grid { blocks: [rows.div_ceil(ROWS), 1, 1], threads: [ROWS * LANES, 1], shared: 0 };
+        let grid =
+            Grid { blocks: [rows.div_ceil(LAYER_NORM_ROWS), 1, 1], threads: [LAYER_NORM_ROWS * LANES, 1], shared: 0 };
         // SAFETY: the addresses are those of tensors of these shapes.
-        unsafe { launch(device, &format!("layer_norm_{}", suffix(*dtype)), grid, &parameters)? };
+        unsafe { launch(device, &format!("layer_norm_{}", suffix(*dtype)), grid, &params)? };
         Ok(y)
     }
 }

@@ -24,7 +24,7 @@ fn devices_that_are_not_there_are_named() {
     let run = TestRun::new();
     into(&run, "out", &["--device", "cpu:60000"])
         .fails_with("--device cpu:60000: there is no core 60000 here; there are");
-    let reason = if cfg!(feature = "cuda") { "there is no such card" } else { "this txt2img was built without CUDA" };
+    let reason = if cfg!(feature = "cuda") { "there is no such GPU" } else { "this txt2img was built without CUDA" };
     into(&run, "out", &["--device", "cpu,cuda:99"]).fails_with(&format!("--device cuda:99: {reason}"));
     let both = ["--device", "cpu:0-0", "--threads", "1"];
     into(&run, "out", &both).fails_with("--threads is for all cores, and --device names some");

@@ -1,8 +1,8 @@
-// Maps made of others, channels last, and sums of latents. A thread for each word or number that comes out.
+// Copies of maps, channels last, and sums of latents. A thread for each word or element of the output.
 
 #include "number.cuh"
 
-// What this thread is for, if it is for anything; counted in 32 bits where they suffice, as division is slow in 64.
+// Calls `f` with this thread's index if it is below `count`: as 32 bits if they suffice, as 64-bit division is slow.
 template <class F>
 __device__ __forceinline__ void each(size_t count, F f) {
     const size_t i = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -14,37 +14,39 @@ __device__ __forceinline__ void each(size_t count, F f) {
     }
 }
 
-// As `Upsample` in ../maps.rs.
-struct Upsample {
+// Mirrors `UpsampleParams` in ../maps.rs.
+struct UpsampleParams {
     const void* x;  // (B, h, w, c) words
     void* y;        // (B, height, width, c) words
     size_t words;   // of y
     int h, w, c, height, width;
 };
+static_assert(sizeof(UpsampleParams) == UPSAMPLE_PARAMS_SIZE);
 
-// Every pixel four times, then cut.
+// Doubles a map in both directions (nearest neighbour), cropped to height × width.
 template <class Word>
-__device__ __forceinline__ void upsample(const Upsample& u) {
-    each(u.words, [&](auto i) {
-        const auto pixel = i / u.c, line = pixel / u.width;
-        const auto from = (line / u.height * u.h + line % u.height / 2) * u.w + pixel % u.width / 2;
-        static_cast<Word*>(u.y)[i] = static_cast<const Word*>(u.x)[size_t(from) * u.c + i % u.c];
+__device__ __forceinline__ void upsample(const UpsampleParams& p) {
+    each(p.words, [&](auto i) {
+        const auto pixel = i / p.c, line = pixel / p.width;
+        const auto from = (line / p.height * p.h + line % p.height / 2) * p.w + pixel % p.width / 2;
+        static_cast<Word*>(p.y)[i] = static_cast<const Word*>(p.x)[size_t(from) * p.c + i % p.c];
     });
 }
 
-// As `Concat` in ../maps.rs.
-struct Concat {
+// Mirrors `ConcatParams` in ../maps.rs.
+struct ConcatParams {
     const void* x;       // (pixels, c_x) words
-    const void* skip;    // (pixels_skip, c_skip) words, again and again
+    const void* skip;    // (pixels_skip, c_skip) words, repeated
     void* y;             // (pixels, c_x + c_skip) words
     size_t words;        // of y
     size_t pixels_skip;
     int c_x, c_skip;
 };
+static_assert(sizeof(ConcatParams) == CONCAT_PARAMS_SIZE);
 
-// The channels of both.
+// Concatenates the channels of two maps.
 template <class Word>
-__device__ __forceinline__ void concat(const Concat& p) {
+__device__ __forceinline__ void concat(const ConcatParams& p) {
     each(p.words, [&](auto i) {
         const int c = p.c_x + p.c_skip, channel = i % c;
         const auto pixel = i / c;
@@ -54,54 +56,54 @@ __device__ __forceinline__ void concat(const Concat& p) {
     });
 }
 
-// As `Widen` in ../maps.rs.
-struct Widen {
-    const void* x;   // (rows, c)
-    void* y;         // (rows, wide)
-    size_t numbers;  // of y
-    int c, wide;
+// Mirrors `PadParams` in ../maps.rs.
+struct PadParams {
+    const void* x;    // (rows, c)
+    void* y;          // (rows, padded)
+    size_t elements;  // of y
+    int c, padded;
 };
+static_assert(sizeof(PadParams) == PAD_PARAMS_SIZE);
 
-// Zeros behind each row, and all as other numbers.
+// Pads each row with zeros and converts its elements.
 template <class From, class To>
-__device__ __forceinline__ void widen(const Widen& p) {
-    each(p.numbers, [&](auto i) {
-        const int channel = i % p.wide;
-        const From* row = static_cast<const From*>(p.x) + size_t(i / p.wide) * p.c;
+__device__ __forceinline__ void pad(const PadParams& p) {
+    each(p.elements, [&](auto i) {
+        const int channel = i % p.padded;
+        const From* row = static_cast<const From*>(p.x) + size_t(i / p.padded) * p.c;
         static_cast<To*>(p.y)[i] = from_float<To>(channel < p.c ? to_float(row[channel]) : 0.f);
     });
 }
 
-constexpr int MOST_TERMS = 8;
-
-// As `Sum` in ../maps.rs.
-struct Sum {
-    const float* x[MOST_TERMS];
-    double weights[MOST_TERMS];
+// Mirrors `WeightedSumParams` in ../maps.rs.
+struct WeightedSumParams {
+    const float* x[MAX_TERMS];
+    double weights[MAX_TERMS];
     float* y;
-    size_t numbers;
+    size_t elements;
     int terms;
 };
+static_assert(sizeof(WeightedSumParams) == WEIGHTED_SUM_PARAMS_SIZE);
 
-// Each number added up in f64, and rounded once.
-extern "C" __global__ void weighted_sum(const Sum s) {
-    each(s.numbers, [&](auto i) {
+// Adds up each element in f64 and rounds it once.
+extern "C" __global__ void weighted_sum(const WeightedSumParams p) {
+    each(p.elements, [&](auto i) {
         double sum = 0;
-        for (int term = 0; term < s.terms; ++term) sum += s.weights[term] * s.x[term][i];
-        s.y[i] = float(sum);
+        for (int term = 0; term < p.terms; ++term) sum += p.weights[term] * p.x[term][i];
+        p.y[i] = float(sum);
     });
 }
 
 #define COPIES(BYTES, WORD)                                                                 \
-    extern "C" __global__ void upsample_##BYTES(const Upsample u) { upsample<WORD>(u); }    \
-    extern "C" __global__ void concat_##BYTES(const Concat p) { concat<WORD>(p); }
+    extern "C" __global__ void upsample_##BYTES(const UpsampleParams p) { upsample<WORD>(p); }    \
+    extern "C" __global__ void concat_##BYTES(const ConcatParams p) { concat<WORD>(p); }
 COPIES(2, uint16_t)
 COPIES(4, uint32_t)
 COPIES(16, uint4)
 
-#define WIDEN(NAME, FROM, TO) \
-    extern "C" __global__ void widen_##NAME(const Widen p) { widen<FROM, TO>(p); }
-WIDEN(f32_f32, float, float)
-WIDEN(f32_f16, float, __half)
-WIDEN(f16_f16, __half, __half)
-WIDEN(f16_f32, __half, float)
+#define PAD(NAME, FROM, TO) \
+    extern "C" __global__ void pad_##NAME(const PadParams p) { pad<FROM, TO>(p); }
+PAD(f32_f32, float, float)
+PAD(f32_f16, float, __half)
+PAD(f16_f16, __half, __half)
+PAD(f16_f32, __half, float)

@@ -1,6 +1,8 @@
-// What a warp does together: tensor cores, and copies that go on beside the arithmetic (PTX ISA 8, "mma", "ldmatrix",
-// "cp.async"). Compiled for a processor instead of a card, `card` has the same (tests/card/card.hpp).
+// Warp-level operations: tensor cores, asynchronous copies (PTX ISA 8, "mma", "ldmatrix", "cp.async") and reductions.
+// When compiled for a CPU, namespace `card` is the emulation in tests/card/card.hpp.
 #pragma once
+
+#include "abi.cuh"
 
 #ifdef __CUDACC__
 
@@ -20,24 +22,25 @@ __device__ __forceinline__ void mma_m16n8k16_f16(float (&d)[4], const uint32_t (
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Four matrices of 8×8 halves: lane i says where row i % 8 of matrix i / 8 begins.
+// Loads four 8×8 matrices of halves. `row`: on lane i, the address of row i % 8 of matrix i / 8.
 __device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], const void* row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(row)) : "memory");
 }
 
-// Two of them, where lanes 0 to 15 say.
+// Loads two 8×8 matrices of halves; `row` is used on lanes 0 to 15.
 __device__ __forceinline__ void ldmatrix_x2(uint32_t (&r)[2], const void* row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
                  : "=r"(r[0]), "=r"(r[1]) : "r"(shared_address(row)) : "memory");
 }
 
+// Loads four 8×8 matrices of halves, each transposed.
 __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t (&r)[4], const void* row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(row)) : "memory");
 }
 
-// 16 bytes, or zeros where they are not valid; both addresses are multiples of 16.
+// Copies 16 bytes asynchronously, or writes zeros if not `valid`. Both addresses are multiples of 16.
 __device__ __forceinline__ void cp_async16(void* shared, const void* global, bool valid) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
                  :: "r"(shared_address(shared)), "l"(global), "r"(valid ? 16 : 0) : "memory");
@@ -45,13 +48,13 @@ __device__ __forceinline__ void cp_async16(void* shared, const void* global, boo
 
 __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
-// Waits until at most N of this thread's groups are under way.
+// Waits until at most N of this thread's groups of copies are pending.
 template <int N>
 __device__ __forceinline__ void cp_async_wait() {
     asm volatile("cp.async.wait_group %0;" :: "n"(N) : "memory");
 }
 
-// 2ˣ to two units in the last place.
+// 2ˣ with an error of at most two units in the last place.
 __device__ __forceinline__ float power_of_2(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -76,7 +79,6 @@ inline float power_of_2(float x) { return exp2f(x); }
 
 #endif
 
-constexpr int LANES = 32;
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
 __device__ __forceinline__ float warp_sum(float x) {

@@ -1,23 +1,20 @@
 //! Linear layers and convolutions.
 
-use super::gpu::{Grid, LANES, VECTOR, address, contiguous_as, launch, suffix, uninit};
-use super::maps::widened;
-use super::way::{STRETCH, Way};
+use super::abi::{GEMM_F16_BK, GEMM_PARAMS_SIZE, GEMV_ROWS, LANES, VECTOR};
+use super::gemm_config::GemmConfig;
+use super::gpu::{Grid, address, contiguous_as, kernel_params, launch, suffix, uninit};
+use super::maps::pad_channels;
 use crate::ops::Compute;
 use crate::ops::backend::{Addends, MatMul};
-use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Result, Tensor};
 
-/// Values that stand side by side in GEGLU's weight, then as many gates.
+/// The successive values in GEGLU's weight, which as many gates follow.
 pub const GEGLU_RUN: usize = VECTOR / 2;
 
-/// Rows that are so few that the weight is read once for all of them.
-const FEW: usize = 4;
-
-/// A weight on a card, and how it is multiplied.
-pub struct Product {
+/// The weight of a linear layer or convolution on a GPU.
+pub struct Gemm {
     dtype: DType,
-    weight: Tensor,       // (N, window, window, C), C filled up with zeros to a multiple of 8
+    weight: Tensor,       // (N, window, window, C), C padded with zeros to a multiple of `VECTOR`
     bias: Option<Tensor>, // (N) in f32
     n: usize,
     c: usize,
@@ -26,17 +23,17 @@ pub struct Product {
     geglu: bool,
 }
 
-/// `Product` of kernels/product.cu.
+/// `GemmParams` of kernels/gemm.cu.
 #[repr(C)]
-struct Parameters {
+struct GemmParams {
     x: u64,
     weight: u64,
     bias: u64,
     shift: u64,
     residual: u64,
     y: u64,
-    sums: u64,
-    slices: i32,
+    partials: u64,
+    splits: i32,
     m: i32,
     n: i32,
     c: i32,
@@ -49,41 +46,41 @@ struct Parameters {
     geglu: i32,
 }
 
-// SAFETY: the kernels' struct has the same fields in the same order, all of them plain numbers.
-unsafe impl DeviceRepr for Parameters {}
+kernel_params!(GemmParams, GEMM_PARAMS_SIZE);
 
-impl Product {
-    /// weight: (C_out, C_in), bias: (C_out).
+impl Gemm {
+    /// A linear layer. `weight`: (C_out, C_in), `bias`: (C_out).
     pub fn linear(compute: Compute, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
         let (n, c) = weight.dims2()?;
         Self::new(compute, &weight.reshape((n, 1, 1, c))?, bias, 1)
     }
 
-    /// weight: (2C_out, C_in), bias: (2C_out): `GEGLU_RUN` values, as many gates, and so on.
+    /// A linear layer followed by GEGLU. `weight`: (2C_out, C_in), `bias`: (2C_out), `GEGLU_RUN` values and as many gates
+    /// in turn.
     pub fn geglu(compute: Compute, weight: &Tensor, bias: &Tensor) -> Result<Self> {
         Ok(Self { geglu: true, ..Self::linear(compute, weight, Some(bias))? })
     }
 
-    /// weight: (C_out, C_in, 3, 3), bias: (C_out).
+    /// A 3×3 convolution with padding 1. `weight`: (C_out, C_in, 3, 3), `bias`: (C_out).
     pub fn conv3x3(compute: Compute, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Self> {
         Self::new(compute, &weight.permute((0, 2, 3, 1))?, Some(bias), stride)
     }
 
-    /// weight: (N, window, window, C).
+    /// `weight`: (N, window, window, C), `bias`: (N).
     fn new(compute: Compute, weight: &Tensor, bias: Option<&Tensor>, stride: usize) -> Result<Self> {
         let (n, window, _, c) = weight.dims4()?;
         let dtype = dtype_of(compute);
-        let weight = widened(&weight.contiguous()?, c.next_multiple_of(VECTOR), dtype)?;
+        let weight = pad_channels(&weight.contiguous()?, c.next_multiple_of(VECTOR), dtype)?;
         let bias = bias.map(|bias| contiguous_as(bias, DType::F32)).transpose()?;
         Ok(Self { dtype, weight, bias, n, c, window, stride, geglu: false })
     }
 }
 
-impl MatMul for Product {
+impl MatMul for Gemm {
     fn apply(&self, x: &Tensor, addends: Addends) -> Result<Tensor> {
         let mut shape = x.dims().to_vec();
         let width = if self.geglu { self.n / 2 } else { self.n };
-        // To a window of one point all pixels are one line.
+        // For a linear layer all rows form one line of one map.
         let (h, w) = if self.window == 1 { (1, x.elem_count() / self.c) } else { (shape[1], shape[2]) };
         let (h_out, w_out) = (h.div_ceil(self.stride), w.div_ceil(self.stride));
         let maps = if self.window == 1 { 1 } else { shape[0] };
@@ -94,30 +91,32 @@ impl MatMul for Product {
             *channels = width;
         }
         let c = self.c.next_multiple_of(VECTOR);
-        let x = &widened(x, c, self.dtype)?;
+        let x = &pad_channels(x, c, self.dtype)?;
         let [shift, residual] =
             [addends.shift, addends.residual].map(|x| x.map(|x| contiguous_as(x, self.dtype)).transpose());
         let (shift, residual) = (shift?, residual?);
         let m = maps * h_out * w_out;
         let device = x.device().as_cuda_device()?;
-        let is_few = m <= FEW && self.window == 1 && !self.geglu;
-        let whole = is_few || self.geglu;
-        let way = Way::fastest(self.dtype, m, self.n, self.window * self.window * c.div_ceil(STRETCH), whole, device)?;
-        let at = |x: &Option<Tensor>| x.as_ref().map_or(Ok(0), address);
+        let is_gemv = m <= GEMV_ROWS && self.window == 1 && !self.geglu;
+        let may_split = !is_gemv && !self.geglu;
+        let k_tiles = self.window * self.window * c.div_ceil(GEMM_F16_BK);
+        let config = GemmConfig::fastest(self.dtype, m, self.n, k_tiles, may_split, device)?;
+        let address_or_null = |x: &Option<Tensor>| x.as_ref().map_or(Ok(0), address);
         // SAFETY: the kernels write all of both.
-        let (y, sums) = unsafe {
-            let sums = if way.slices > 1 { Some(uninit(device, DType::F32, (way.slices, m, self.n))?) } else { None };
-            (uninit(device, self.dtype, shape)?, sums)
+        let (y, partials) = unsafe {
+            let partials =
+                (config.splits > 1).then(|| uninit(device, DType::F32, (config.splits, m, self.n))).transpose()?;
+            (uninit(device, self.dtype, shape)?, partials)
         };
-        let parameters = Parameters {
+        let params = GemmParams {
             x: address(x)?,
             weight: address(&self.weight)?,
-            bias: at(&self.bias)?,
-            shift: at(&shift)?,
-            residual: at(&residual)?,
+            bias: address_or_null(&self.bias)?,
+            shift: address_or_null(&shift)?,
+            residual: address_or_null(&residual)?,
             y: address(&y)?,
-            sums: at(&sums)?,
-            slices: way.slices as i32,
+            partials: address_or_null(&partials)?,
+            splits: config.splits as i32,
             m: m as i32,
             n: self.n as i32,
             c: c as i32,
@@ -129,17 +128,16 @@ impl MatMul for Product {
             stride: self.stride as i32,
             geglu: self.geglu.into(),
         };
-        let numbers = suffix(self.dtype);
+        let suffix = suffix(self.dtype);
         // SAFETY: the addresses are those of tensors of these shapes.
         unsafe {
-            if is_few {
-                let grid = Grid::of(self.n * LANES);
-                launch(device, &format!("product_rows_{numbers}"), grid, &parameters)?;
+            if is_gemv {
+                launch(device, &format!("gemv_{suffix}"), Grid::of(self.n * LANES), &params)?;
             } else {
-                launch(device, way.tile.kernel, way.grid(m, self.n), &parameters)?;
-                if way.slices > 1 {
+                launch(device, config.tile.kernel, config.grid(m, self.n), &params)?;
+                if config.splits > 1 {
                     let grid = Grid::of(m * self.n.div_ceil(VECTOR));
-                    launch(device, &format!("add_slices_{numbers}"), grid, &parameters)?;
+                    launch(device, &format!("splitk_reduce_{suffix}"), grid, &params)?;
                 }
             }
         }
@@ -147,7 +145,7 @@ impl MatMul for Product {
     }
 }
 
-/// What is multiplied on cards.
+/// The type of operands on GPUs.
 pub fn dtype_of(compute: Compute) -> DType {
     match compute {
         Compute::F32 => DType::F32,
