@@ -70,8 +70,14 @@ fn draw(job: &Job) -> Result<End> {
     job.notes.iter().for_each(|note| progress.note(note));
     let mut timings = Timings::start();
     Report::check(job)?;
+    // Before the model is fetched, which may take long; OUTDIR is created only if there is one.
+    Folder::probe(&job.outdir)?;
     let checkpoint = open(job, &progress)?;
-    Folder::create(&job.outdir)?;
+    let file_system = Folder::create(&job.outdir)?;
+    if !file_system.locks {
+        let outdir = job.outdir.display();
+        progress.note(&format!("the file system of '{outdir}' has no locks: let no other txt2img draw there meanwhile"));
+    }
     let checker = checker::load(job, &progress)?;
     let folder = begin(job, &checkpoint, checker.as_ref())?;
     if folder.leaves_another() {

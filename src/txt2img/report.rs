@@ -93,7 +93,7 @@ impl Report {
         let Some(Open { path, mut file, replaces, lacks_some, .. }) = self.0 else { return Ok(()) };
         writeln!(file, "\n], \"finished\": {}}}", is_finished && !lacks_some).with_context(|| cannot(&path))?;
         let file = file.into_inner().map_err(|error| error.into_error()).with_context(|| cannot(&path))?;
-        file.as_file().sync_data().with_context(|| cannot(&path))?;
+        unfinished::sync(file.as_file()).with_context(|| cannot(&path))?;
         let put = if replaces { unfinished::replace(file, &path) } else { put(file, &path, progress) };
         put.with_context(|| cannot(&path))
     }

@@ -22,7 +22,7 @@ use past::{Past, differences};
 use super::list;
 use super::names::of_shard;
 use crate::shard::Shard;
-use crate::unfinished::sync_folder;
+use crate::unfinished::{sync, sync_folder};
 
 const NAME: &str = "run.jsonl";
 
@@ -194,16 +194,19 @@ impl Journal {
     /// # Errors
     /// When the journal cannot be written.
     pub fn settle(&mut self, is_there: impl Fn(&Promise) -> bool) -> Result<()> {
-        // Other shards may be about to keep theirs.
-        let is_ours = |by: &Option<usize>| self.shard.is_none_or(|shard| by.is_none_or(|by| by == shard.index));
-        let promises = self.past.promised.values().filter(|(by, promise)| is_ours(by) && is_there(promise));
-        for promise in promises.map(|(_, promise)| promise.clone()).collect::<Vec<_>>() {
+        for promise in self.unkept().filter(|promise| is_there(promise)).cloned().collect::<Vec<_>>() {
             let what = promise.what;
             self.append(&Entry::Promised(promise))?;
             self.append(&Entry::Done(what))?;
             self.past.keep(what);
         }
         Ok(())
+    }
+
+    /// The files that were promised and are not known to be there; of other shards none, as they may be about to keep theirs.
+    pub fn unkept(&self) -> impl Iterator<Item = &Promise> {
+        let is_ours = |by: &Option<usize>| self.shard.is_none_or(|shard| by.is_none_or(|by| by == shard.index));
+        self.past.promised.values().filter(move |(by, _)| is_ours(by)).map(|(_, promise)| promise)
     }
 
     /// Forgets what is not there any more.
@@ -271,13 +274,13 @@ fn append(file: &mut File, entry: &Entry) -> Result<()> {
     let mut line = serde_json::to_string(entry)?;
     line.push('\n');
     file.write_all(line.as_bytes())?;
-    Ok(file.sync_data()?)
+    Ok(sync(file)?)
 }
 
 /// The journal, held alone, its lines whole.
 fn hold(path: &Path) -> Result<File> {
     let file = open(path)?;
-    ensure!(lock::alone(&file).with_context(|| cannot(path))?, is_busy(path));
+    ensure!(lock::alone(&file), is_busy(path));
     past::mend(path, &file)?;
     Ok(file)
 }
@@ -288,7 +291,7 @@ fn join(path: &Path, begun: impl FnOnce() -> Result<Begun>) -> Result<(File, Beg
     // One that cannot be read is told of below.
     let tells_of_a_run = || past::last_begun(path).map_or(true, |run| run.is_some());
     let held = lock::alone_or_shared(&shared, tells_of_a_run)
-        .with_context(|| format!("locking '{}', as shards must", path.display()))?;
+        .with_context(|| format!("shards need locks, and '{}' cannot be locked: choose another --outdir, or --shard 0/1", path.display()))?;
     let Some(held) = held else { bail!(is_busy(path)) };
     let outdir = path.parent().unwrap_or(Path::new(""));
     let (begun, then) = (begun()?, past::last_begun(path)?);
