@@ -19,12 +19,13 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// From now on Ctrl-C asks to stop.
-pub fn listen() {
+/// Makes Ctrl-C ask to stop; a second one ends the program, after `at_once`.
+pub fn listen(at_once: fn()) {
     static LISTENING: Once = Once::new();
     LISTENING.call_once(|| {
-        let stop = || {
+        let stop = move || {
             if INTERRUPTED.swap(true, Ordering::Relaxed) {
+                at_once();
                 std::process::exit(130);
             }
         };
@@ -33,6 +34,8 @@ pub fn listen() {
     });
 }
 
+/// Returns whether to go on.
+///
 /// # Errors
 /// `Interrupted`, if Ctrl-C was pressed.
 pub fn check() -> Result<()> {

@@ -21,6 +21,8 @@ use estimate::Estimate;
 use std::fmt::{self, Display};
 
 pub use inventory::inventory;
+pub(crate) use steps::passes;
+pub(crate) use units::duration;
 
 /// A run, foretold.
 pub struct Plan {

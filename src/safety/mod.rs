@@ -9,7 +9,7 @@ mod config;
 mod pixels;
 mod resize;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use candle_core::{Device, Module, Tensor};
@@ -32,6 +32,7 @@ pub struct Checker {
     /// Of the square that CLIP sees, in pixels.
     side: usize,
     device: Device,
+    fingerprint: String,
 }
 
 /// What the checker says of a picture.
@@ -56,6 +57,27 @@ pub struct Cosines {
     pub special_care: Vec<f32>,
 }
 
+/// Returns the fingerprint of the checker in a folder, without loading it.
+///
+/// # Errors
+/// When the folder is not a safety checker's.
+pub fn fingerprint(folder: &Path) -> Result<String> {
+    Ok(open(folder)?.1.fingerprint())
+}
+
+/// Opens the checkpoint of a folder, or of `safety_checker` in it; returns the one it is in too.
+fn open(folder: &Path) -> Result<(PathBuf, Checkpoint)> {
+    let inner = folder.join("safety_checker");
+    let folder = if inner.is_dir() { inner } else { folder.to_owned() };
+    ensure!(
+        folder.is_dir(),
+        "'{}' is no folder; give that of a safety checker, with config.json and model.safetensors in it",
+        folder.display()
+    );
+    let checkpoint = Checkpoint::open_alone(&folder)?;
+    Ok((folder, checkpoint))
+}
+
 /// What is added to scores after one that calls for special care.
 const STRICTER: f64 = 0.01;
 
@@ -66,23 +88,28 @@ impl Checker {
     /// # Errors
     /// When one of the files is missing, or is not a safety checker's.
     pub fn load(folder: &Path, device: &Device) -> Result<Self> {
-        let inner = folder.join("safety_checker");
-        let folder = if inner.is_dir() { &inner } else { folder };
-        ensure!(
-            folder.is_dir(),
-            "'{}' is no folder; give that of a safety checker, with config.json and model.safetensors in it",
-            folder.display()
-        );
-        let checkpoint = Checkpoint::open_alone(folder)?;
+        let (folder, checkpoint) = open(folder)?;
         let sizes = Sizes::of(&checkpoint)?;
         let config = config::read(&folder.join("config.json"), sizes.width)?;
         // diffusers has a model in a model.
         let inner = checkpoint.names().any(|name| name.starts_with("vision_model.vision_model."));
         let vision = if inner { "vision_model.vision_model" } else { "vision_model" };
-        weights::load(&checkpoint, device, &|| (), |vb| Self::new(&config, &sizes, vb.pp(vision), vb))
+        let fingerprint = checkpoint.fingerprint();
+        weights::load(&checkpoint, device, &|| (), |vb| Self::new(&config, &sizes, fingerprint, vb.pp(vision), vb))
     }
 
-    fn new(config: &ClipVisionConfig, sizes: &Sizes, vision: VarBuilder, vb: VarBuilder) -> candle_core::Result<Self> {
+    /// Returns what tells this checker from others, wherever its files are.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    fn new(
+        config: &ClipVisionConfig,
+        sizes: &Sizes,
+        fingerprint: String,
+        vision: VarBuilder,
+        vb: VarBuilder,
+    ) -> candle_core::Result<Self> {
         let &Sizes { concepts, special_care, width } = sizes;
         // The transformer would put random numbers in its place.
         vision.get(config.embed_dim, "embeddings.class_embedding")?;
@@ -93,6 +120,7 @@ impl Checker {
             special_care: Concepts::new((special_care, width), "special_care_embeds", &vb)?,
             side: config.image_size,
             device: vb.device().clone(),
+            fingerprint,
         })
     }
 

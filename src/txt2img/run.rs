@@ -4,6 +4,7 @@ use super::contexts::Contexts;
 use super::course::Task;
 use super::load;
 use super::watch::Watched;
+use super::work::Units;
 use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
 use crate::device::Unit;
@@ -12,6 +13,7 @@ use crate::interrupt;
 use crate::job::{Batch, Job, Settings};
 use crate::model::{self, Model};
 use crate::output::{self, Picture, Record};
+use crate::plan::passes;
 use crate::progress::Progress;
 use crate::rng::{Each, Generator, Noise, Origin, Place};
 use anyhow::{Error, Result, anyhow};
@@ -29,6 +31,8 @@ pub struct Drawn {
     pub record: Record,
     /// Which of the run's it is, from 0.
     pub number: usize,
+    /// What it shares with the pictures of its batch.
+    pub settings: Settings,
     /// Seconds that sampling its batch took, and decoding it.
     pub seconds: [f64; 2],
     /// What gave values that are not numbers, in f32: it is not the picture that was asked for.
@@ -62,6 +66,8 @@ struct Sampled {
     seconds: f64,
     products: DType,
     broken: Option<Stage>,
+    /// How much of the run's work it was.
+    work: f64,
 }
 
 /// What may give values that are not numbers.
@@ -100,6 +106,7 @@ pub struct Run<'a> {
     pictures: SyncSender<Finished>,
     /// Whether a safety checker looks at them.
     is_checked: bool,
+    units: Units,
 }
 
 /// A model, and what it made of prompts.
@@ -119,6 +126,7 @@ impl<'a> Run<'a> {
         progress: &'a Progress,
         pictures: SyncSender<Finished>,
         is_checked: bool,
+        units: Units,
     ) -> Result<Self> {
         let mut stream = job.rng.noise(u64::from(job.seed));
         let start = match job.fixed_code {
@@ -127,7 +135,7 @@ impl<'a> Run<'a> {
         };
         let (engines, most, in_tiles) = (vec![], usize::MAX, false);
         let mut run =
-            Self { job, checkpoint, unit, progress, engines, stream, most, in_tiles, start, pictures, is_checked };
+            Self { job, checkpoint, unit, progress, engines, stream, most, in_tiles, start, pictures, is_checked, units };
         run.add_engine(unit.dtype(job.precision))?;
         Ok(run)
     }
@@ -139,10 +147,12 @@ impl<'a> Run<'a> {
         if let Some(stage) = sampled.broken
             && self.turns_to_f32(stage)?
         {
+            self.progress.lost(sampled.work);
             sampled = self.sample_within_memory(task, 1)?;
         }
         while let Some(&index) = task.wanted.first() {
             let drawn = self.decode(&sampled, index, &task.batch)?;
+            self.progress.worked(self.units.decoding(&task.batch.settings));
             send(&self.pictures, Finished::Picture(Box::new(drawn)))?;
             task.wanted.remove(0);
             interrupt::check()?;
@@ -212,7 +222,9 @@ impl<'a> Run<'a> {
         let previews = self.job.preview_steps.map(|every| (every, Watched::new(&*denoiser, model.schedule())));
         let denoiser: &dyn EpsModel = previews.as_ref().map_or(&*denoiser, |(_, watched)| watched);
         let sampler = plan.sampler(model.schedule());
-        let bar = self.progress.steps(device_of(self.job, self.unit), sampler.steps());
+        let n_passes = passes(&plan, model.schedule()) as f64;
+        let work = self.units.step(&batch.settings, n, n_passes / sampler.steps().max(1) as f64);
+        let bar = self.progress.steps(device_of(self.job, self.unit), sampler.steps(), work);
         let mut step = 0;
         let mut tick = || {
             bar.tick();
@@ -224,7 +236,7 @@ impl<'a> Run<'a> {
             }
             interrupt::check()
         };
-        let latents = sampler.sample(denoiser, x, noise, &mut tick)?;
+        let latents = sampler.sample(denoiser, x, noise, &mut tick).inspect_err(|_| bar.give_up())?;
         // What is no number in one step is none in all that follow.
         let mut broken = (!is_finite(&latents)?).then_some(Stage::Step);
         for context in conds.iter().chain(&unconds) {
@@ -232,7 +244,7 @@ impl<'a> Run<'a> {
                 broken = Some(Stage::Text);
             }
         }
-        Ok(Sampled { latents, origins, seconds: begun.elapsed().as_secs_f64(), products: *products, broken })
+        Ok(Sampled { latents, origins, seconds: begun.elapsed().as_secs_f64(), products: *products, broken, work: work * step as f64 })
     }
 
     /// The index-th picture of a batch.
@@ -259,6 +271,7 @@ impl<'a> Run<'a> {
             record: self.record(sampled, index, batch, &picture),
             picture,
             number: batch.wishes[index].number,
+            settings: batch.settings,
             seconds: [sampled.seconds, begun.elapsed().as_secs_f64()],
             broken,
         })

@@ -29,7 +29,7 @@ impl FileSystem {
     pub fn probe(folder: &Path) -> io::Result<Self> {
         let mut file = new(folder)?;
         // A full disk may have room for names.
-        file.write_all(&[0; 4096])?;
+        file.as_file_mut().write_all(&[0; 4096])?;
         let locks = !matches!(file.as_file().try_lock(), Err(TryLockError::Error(_)));
         let syncs = if_supported(file.as_file().sync_data())? & sync_names(folder)?;
         let mut exclusive_renames = true;

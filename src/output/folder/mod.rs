@@ -19,7 +19,7 @@ use super::{Format, Pattern, Picture, sha256};
 use crate::shard::Shard;
 use crate::unfinished::{self, FileSystem};
 use aside::Aside;
-use journal::{Journal, Promise, What};
+use journal::{EDITION, Journal, Promise, What};
 use names::{INTERMEDIATES, SAMPLES};
 
 pub use journal::{Begun, Grids, Overview, Terms};
@@ -33,6 +33,8 @@ pub struct Folder {
     aside: Aside,
     /// How many names are taken of those that many have.
     crowded: HashMap<String, usize>,
+    /// Grids, sheets and pages that were written.
+    overviews: Vec<PathBuf>,
 }
 
 /// What a run will write.
@@ -61,6 +63,7 @@ impl Opening<'_> {
         Ok(Begun {
             id: format!("{:016x}", RandomState::new().hash_one(0)),
             terms: self.terms.clone(),
+            edition: EDITION,
             pictures: self.pictures,
             shards: self.shard.map_or(1, |shard| shard.of),
             overview: self.overview,
@@ -134,7 +137,7 @@ impl Folder {
         }
         let Begun { id, numbering, .. } = journal.begun();
         let (names, aside) = (Names::new(numbering.clone(), format, pattern), Aside::new(outdir, id)?);
-        Ok(Self { outdir: outdir.to_owned(), names, journal, aside, crowded: HashMap::new() })
+        Ok(Self { outdir: outdir.to_owned(), names, journal, aside, crowded: HashMap::new(), overviews: vec![] })
     }
 
     /// Removes the placeholders of files that a process was about to rename when it was ended.
@@ -245,6 +248,11 @@ impl Folder {
     /// Those that are on their grid by now.
     pub fn remove_aside(&self, numbers: impl Iterator<Item = usize>) {
         self.aside.remove(numbers);
+    }
+
+    /// The grids, sheets and pages that this process wrote.
+    pub fn overviews(&self) -> &[PathBuf] {
+        &self.overviews
     }
 
     /// All is drawn, and of the pictures laid aside none is needed any more, unless other shards have some.

@@ -101,6 +101,9 @@ impl Folder {
             None => self.put(file, name, promise).with_context(cannot)?,
         };
         self.journal.done(what)?;
+        if matches!(what, What::Grid(_) | What::Sheet | What::Page) {
+            self.overviews.push(saved.clone());
+        }
         Ok(saved)
     }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use entry::Entry;
-pub use entry::{Begun, Grids, Overview, Promise, Terms, What};
+pub use entry::{Begun, EDITION, Grids, Overview, Promise, Terms, What};
 use lock::Held;
 use past::{Past, differences};
 
@@ -249,10 +249,10 @@ fn latest(runs: &[Past]) -> Option<usize> {
 /// Which of these runs is to be gone on with, if any is.
 fn gone_on_with(outdir: &Path, runs: &[Past], resume: bool, begun: &Begun) -> Result<Option<usize>> {
     let Some(last) = latest(runs).filter(|_| resume) else { return Ok(None) };
-    let is_same = |run: &Begun| run.terms == begun.terms && run.pictures == begun.pictures;
+    let is_same = |run: &Begun| is_alike(run, begun) && run.pictures == begun.pictures;
     let same = runs.iter().rposition(|run| is_same(&run.begun) && run.begun.overview == begun.overview);
     same.map(Some).with_context(|| {
-        let differences = differences(&runs[last].begun.terms, &begun.terms);
+        let differences = differences(&runs[last].begun, begun);
         format!("--resume: the run in '{}' is another: {differences}", outdir.display())
     })
 }
@@ -308,10 +308,15 @@ fn join(path: &Path, begun: impl FnOnce() -> Result<Begun>) -> Result<(File, Beg
     Ok((shared, begun))
 }
 
+/// Whether the terms of two runs are the same.
+fn is_alike(one: &Begun, other: &Begun) -> bool {
+    one.edition == other.edition && one.terms == other.terms
+}
+
 /// Whether both are one run, and divided alike.
 fn ensure_same(outdir: &Path, then: &Begun, now: &Begun) -> Result<()> {
     let (outdir, needed) = (outdir.display(), "shards need an OUTDIR that has no other run in it");
-    ensure!(then.terms == now.terms, "{needed}: in '{outdir}' {}", differences(&then.terms, &now.terms));
+    ensure!(is_alike(then, now), "{needed}: in '{outdir}' {}", differences(then, now));
     ensure!(then.shards == now.shards, "{needed}: '{outdir}' has one of {}", n_shards(then.shards));
     Ok(())
 }
