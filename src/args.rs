@@ -238,6 +238,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "bar", value_parser = one_of::<Watcher>())]
     pub progress: Watcher,
 
+    /// Print no notes and no progress; errors still, and events with --progress json
+    #[arg(long, help_heading = OURS)]
+    pub quiet: bool,
+
     /// Write what became of each picture to this new file, as JSON; each shard has its own, such as report-0-of-8.json
     #[arg(long, value_name = "FILE", help_heading = OURS)]
     pub report: Option<PathBuf>,

@@ -19,12 +19,13 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// Installs the Ctrl-C handler, once per process.
-pub fn listen() {
+/// Installs the Ctrl-C handler, once per process. A second Ctrl-C ends the program, after a call of `at_once`.
+pub fn listen(at_once: fn()) {
     static LISTENING: Once = Once::new();
     LISTENING.call_once(|| {
-        let stop = || {
+        let stop = move || {
             if INTERRUPTED.swap(true, Ordering::Relaxed) {
+                at_once();
                 std::process::exit(130);
             }
         };

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use txt2img::args::Args;
 use txt2img::job::Job;
 use txt2img::plan::plan;
+use txt2img::progress::Progress;
 use txt2img::txt2img::{End, collect, run, verify_watermarks};
 
 fn main() -> ExitCode {
@@ -29,7 +30,7 @@ fn txt2img() -> Result<End> {
         return verify_watermarks(&args.verify_watermark);
     }
     if args.collect {
-        return collect(&args.outdir, args.progress);
+        return collect(&args.outdir, &Progress::new(args.progress, args.quiet));
     }
     let job = Job::from_args(&args)?;
     if args.dry_run {
@@ -41,8 +42,8 @@ fn txt2img() -> Result<End> {
 /// `--dry_run`: what the run would be.
 fn foretell(job: &Job) -> Result<End> {
     let plan = plan(job)?;
-    let notes: String = job.notes.iter().map(|note| format!("Note: {note}\n")).collect();
-    let _ = std::io::stderr().write_all(notes.as_bytes());
+    let progress = Progress::new(job.watcher, job.quiet);
+    job.notes.iter().for_each(|note| progress.note(note));
     std::io::stdout().write_all(plan.to_string().as_bytes()).context("writing to standard output")?;
     plan.check_fit()?;
     Ok(End::Finished)

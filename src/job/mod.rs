@@ -95,6 +95,10 @@ pub struct Job {
     pub replay: Option<Replay>,
     /// Who is told of the progress.
     pub watcher: Watcher,
+    /// Whether people see neither progress nor notes.
+    pub quiet: bool,
+    /// What must be added to the same command for it to go on where the run stopped; `None` if it cannot.
+    pub flags_to_resume: Option<String>,
     /// Where to say what became of each picture.
     pub report: Option<PathBuf>,
     /// Whether to print how long it took.
@@ -224,6 +228,8 @@ impl Job {
             metadata: !args.no_metadata,
             replay: None,
             watcher: args.progress,
+            quiet: args.quiet,
+            flags_to_resume: flags_to_resume(args, seed),
             // Nobody sees what all of them draw.
             report: args.report.as_ref().map(|path| shard.map_or(path.clone(), |shard| of_shard(path, shard))),
             timings: args.timings,
@@ -396,6 +402,21 @@ fn number(seed: Seed) -> u32 {
         Seed::Given(seed) => seed,
         Seed::Random => RandomState::new().build_hasher().finish() as u32,
     }
+}
+
+/// Returns what must be added to a command line for the same run to be resumed.
+fn flags_to_resume(args: &Args, seed: u32) -> Option<String> {
+    let is_random = |cell: &Args| cell.seed == Seed::Random;
+    if let Some(args::Sweep { columns, rows, cells }) = &args.swept {
+        let sweeps_seeds = columns.name == "seed" || rows.as_ref().is_some_and(|rows| rows.name == "seed");
+        // The next run would take others.
+        if sweeps_seeds && cells.iter().any(is_random) {
+            return None;
+        }
+    }
+    let seed = is_random(args).then(|| format!("--seed {seed}"));
+    let resume = (!args.resume).then(|| "--resume".to_owned());
+    Some(seed.into_iter().chain(resume).collect::<Vec<_>>().join(" "))
 }
 
 /// What is true of several lines is said once.

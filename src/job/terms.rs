@@ -1,53 +1,119 @@
-//! What a run must have in common with one that it goes on with.
+//! What a resumed run must have in common with the run that it resumes.
 
-use super::{Line, Lines};
+use super::{Line, Lines, Settings};
 use crate::args::Args;
 use crate::by_name::ByName;
 use crate::config::ModelConfig;
+use crate::diffusion::samplers::SamplerConfig;
 use crate::hexadecimal::hexadecimal;
 use crate::output::{Terms, sha256_of};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// All that decides how pictures come out and what is written of them, but for the model. seed: the one taken.
+/// Returns everything in `args` that determines how pictures come out and what is written of them. `seed` is the one
+/// drawn with. What only the opened model and safety checker tell is added by `txt2img`.
+///
+/// Every flag is named: one that is added must be given a place.
 pub fn terms(args: &Args, seed: u32, lines: &Lines, config: &ModelConfig) -> Terms {
+    let Args {
+        n_iter,
+        n_samples,
+        ddim_steps,
+        ddim_eta,
+        sampler,
+        schedule,
+        scale,
+        height,
+        width,
+        factor,
+        channels,
+        fixed_code,
+        seed_mode,
+        rng,
+        negative_prompt,
+        emphasis,
+        long_prompt,
+        wildcards,
+        sweep,
+        format,
+        fname,
+        no_metadata,
+        save_intermediates,
+        skip_save,
+        skip_grid,
+        n_rows,
+        grid_every,
+        skip_watermark,
+        // Terms by what they come to: the prompts, the sampler, the seed.
+        prompt: _,
+        from_file: _,
+        swept: _,
+        plms: _,
+        dpm_solver: _,
+        seed: _,
+        // Terms by what they lead to: the config, the weights, the checker and its action, the types multiplied.
+        config: _,
+        ckpt: _,
+        vae: _,
+        laion400m: _,
+        safety: _,
+        safety_ckpt: _,
+        precision: _,
+        device: _,
+        // No terms: where the run is, which part of it is drawn, how fast, and what is told of it.
+        outdir: _,
+        resume: _,
+        shard: _,
+        threads: _,
+        progress: _,
+        quiet: _,
+        report: _,
+        timings: _,
+        // No terms: no run, or one that cannot be resumed.
+        replay: _,
+        collect: _,
+        dry_run: _,
+        verify_watermark: _,
+        given: _,
+    } = args;
     let terms = [
         ("version", json!(env!("CARGO_PKG_VERSION"))),
         prompts(args, lines),
-        ("--n_iter", json!(args.n_iter)),
-        ("--n_samples", json!(args.n_samples)),
-        ("--ddim_steps", json!(args.ddim_steps)),
-        ("--ddim_eta", json!(args.ddim_eta)),
-        ("--sampler", json!(args.sampler.map_or("ddim", |kind| kind.name()))),
-        ("--schedule", json!(args.schedule.name())),
-        ("--scale", json!(args.scale)),
-        ("--H", json!(args.height)),
-        ("--W", json!(args.width)),
-        ("--f", json!(args.factor)),
-        ("--fixed_code", json!(args.fixed_code)),
+        ("--n_iter", json!(n_iter)),
+        ("--n_samples", json!(n_samples)),
+        ("--ddim_steps", json!(ddim_steps)),
+        ("--ddim_eta", json!(ddim_eta)),
+        ("--sampler", json!(sampler.map_or("ddim", |kind| kind.name()))),
+        ("--schedule", json!(schedule.name())),
+        ("--scale", json!(scale)),
+        ("--H", json!(height)),
+        ("--W", json!(width)),
+        ("--f", json!(factor)),
+        ("--C", json!(channels)),
+        ("--fixed_code", json!(fixed_code)),
         ("--seed", json!(seed)),
-        ("--seed_mode", json!(args.seed_mode.name())),
-        ("--rng", json!(args.rng.to_string())),
-        ("--negative_prompt", json!(args.negative_prompt)),
-        ("--emphasis", json!(args.emphasis)),
-        ("--long_prompt", json!(args.long_prompt)),
-        ("--wildcards", json!(args.wildcards)),
-        ("--sweep", json!(args.sweep)),
+        ("--seed_mode", json!(seed_mode.name())),
+        ("--rng", json!(rng.to_string())),
+        ("--negative_prompt", json!(negative_prompt)),
+        ("--emphasis", json!(emphasis)),
+        ("--long_prompt", json!(long_prompt)),
+        ("--wildcards", json!(wildcards)),
+        ("--sweep", json!(sweep)),
         ("--config", json!(sha256_of(format!("{config:?}").as_bytes()))),
-        ("--format", json!(args.format.name())),
-        ("--fname", json!(args.fname.as_ref().map(|fname| format!("{fname:?}")))),
-        ("--no_metadata", json!(args.no_metadata)),
-        ("--save_intermediates", json!(args.save_intermediates)),
-        ("--skip_save", json!(args.skip_save)),
-        ("--skip_grid", json!(args.skip_grid)),
-        ("--n_rows", json!(args.n_rows)),
-        ("--grid_every", json!(args.grid_every)),
-        ("--skip_watermark", json!(args.skip_watermark)),
+        ("--format", json!(format.name())),
+        ("--fname", json!(fname.as_ref().map(ToString::to_string))),
+        ("--no_metadata", json!(no_metadata)),
+        ("--save_intermediates", json!(save_intermediates)),
+        ("--skip_save", json!(skip_save)),
+        ("--skip_grid", json!(skip_grid)),
+        ("--n_rows", json!(n_rows)),
+        ("--grid_every", json!(grid_every)),
+        ("--skip_watermark", json!(skip_watermark)),
     ];
     terms.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
-/// The prompt; of a file of them the hash, with all that its lines ask for.
+/// Returns the prompt; for several, the hash of them and of everything their lines ask for.
 fn prompts(args: &Args, lines: &Lines) -> (&'static str, Value) {
     if args.from_file.is_none() && args.swept.is_none() {
         return ("--prompt", json!(args.prompt));
@@ -55,12 +121,19 @@ fn prompts(args: &Args, lines: &Lines) -> (&'static str, Value) {
     let mut hash = Sha256::new();
     let mut last = None;
     for Line { prompt, negative, seed, settings } in lines.lines() {
-        hash.update(format!("{}\n{prompt}\n{}\n{negative}\n{seed:?}\n", prompt.len(), negative.len()));
-        // Most lines have those of the line before.
+        hash.update(json!([prompt, negative, seed]).to_string());
+        // Most lines have the settings of the line before.
         if last != Some(settings) {
-            hash.update(format!("{settings:?}\n"));
+            hash.update(written(settings).to_string());
             last = Some(settings);
         }
     }
     (if args.swept.is_some() { "what is swept" } else { "--from-file" }, json!(hexadecimal(hash)))
+}
+
+/// Returns settings in a form that does not change with the program's text.
+fn written(settings: Settings) -> Value {
+    let Settings { latent_height, latent_width, scale, plan } = settings;
+    let SamplerConfig { kind, steps, eta, spacing } = plan;
+    json!([latent_height, latent_width, scale, kind.name(), steps, eta, spacing.name()])
 }

@@ -1,5 +1,7 @@
 //! `--fname`: names of pictures by a pattern of the user's.
 
+use std::fmt;
+
 use anyhow::{Context, Result, bail, ensure};
 
 /// Bytes in a name without its extension: 200 in all, less some for `-99999` and the extension itself.
@@ -132,6 +134,22 @@ impl Pattern {
             Part::Value(Field::Hash) => of.hash.to_owned(),
         };
         self.0.iter().map(text).collect()
+    }
+}
+
+impl fmt::Display for Pattern {
+    /// Writes the pattern as it was given.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => f.write_str(&text.replace('{', "{{").replace('}', "}}"))?,
+                Part::Value(value) => {
+                    let name = FIELDS.iter().find(|(_, field)| field == value).map_or("", |(name, _)| name);
+                    write!(f, "{{{name}}}")?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use crate::job::{Batch, Job, Settings, Wish};
 use crate::output::{Folder, Name, Named, Overview, Pattern};
 use crate::txt2img::course::{self, Course, n_wanted};
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Sizes that are named.
 const MOST_SIZES: usize = 6;
@@ -50,7 +50,20 @@ pub fn rows(job: &Job, folder: &Folder, finished: &HashSet<usize>) -> Vec<Row> {
         }
         _ => (),
     }
+    rows.push(Row::new("file system", file_system(&job.outdir)));
     rows
+}
+
+/// What the file system of OUTDIR can do, or why OUTDIR cannot be written to.
+fn file_system(outdir: &Path) -> String {
+    match Folder::probe(outdir) {
+        Ok((folder, found)) if folder == outdir => found.to_string(),
+        Ok((folder, found)) => {
+            let folder = if folder.as_os_str().is_empty() { ".".into() } else { folder.display().to_string() };
+            format!("{found}, as far as '{folder}' tells, where OUTDIR will be")
+        }
+        Err(error) => format!("{error:#}"),
+    }
 }
 
 /// What `--fname` may tell of a picture.

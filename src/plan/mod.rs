@@ -23,6 +23,7 @@ use estimate::Estimate;
 use std::fmt::{self, Display};
 
 pub use inventory::inventory;
+pub(crate) use units::duration;
 
 /// A run, foretold.
 pub struct Plan {

@@ -9,7 +9,7 @@ mod config;
 mod pixels;
 mod resize;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use candle_core::{Device, Module, Tensor};
@@ -32,6 +32,7 @@ pub struct Checker {
     /// The side of CLIP's input in pixels.
     side: usize,
     device: Device,
+    fingerprint: String,
 }
 
 /// The checker's result for an image.
@@ -60,6 +61,27 @@ pub struct Cosines {
 /// The adjustment added to all scores after that of a detected special-care concept.
 const ADJUSTMENT: f64 = 0.01;
 
+/// Returns the fingerprint of the checker in a folder, without loading it.
+///
+/// # Errors
+/// If the folder does not hold a safety checker.
+pub fn fingerprint(folder: &Path) -> Result<String> {
+    Ok(open(folder)?.1.fingerprint())
+}
+
+/// Opens the checkpoint in a folder or in its subfolder `safety_checker`; returns the folder that has it, too.
+fn open(folder: &Path) -> Result<(PathBuf, Checkpoint)> {
+    let inner = folder.join("safety_checker");
+    let folder = if inner.is_dir() { inner } else { folder.to_owned() };
+    ensure!(
+        folder.is_dir(),
+        "'{}' is not a folder; give that of a safety checker, with config.json and model.safetensors in it",
+        folder.display()
+    );
+    let checkpoint = Checkpoint::open_alone(&folder)?;
+    Ok((folder, checkpoint))
+}
+
 impl Checker {
     /// Loads a checker in f32 from a folder as written by diffusers or Hugging Face, with `config.json` and
     /// `model.safetensors` or `pytorch_model.bin` in it or in its subfolder `safety_checker`.
@@ -67,23 +89,28 @@ impl Checker {
     /// # Errors
     /// If a file is missing, or does not belong to a safety checker.
     pub fn load(folder: &Path, device: &Device) -> Result<Self> {
-        let inner = folder.join("safety_checker");
-        let folder = if inner.is_dir() { &inner } else { folder };
-        ensure!(
-            folder.is_dir(),
-            "'{}' is not a folder; give that of a safety checker, with config.json and model.safetensors in it",
-            folder.display()
-        );
-        let checkpoint = Checkpoint::open_alone(folder)?;
+        let (folder, checkpoint) = open(folder)?;
         let sizes = Sizes::read(&checkpoint)?;
         let config = config::read(&folder.join("config.json"), sizes.width)?;
         // In diffusers' checkpoints the vision model is nested in another module.
         let inner = checkpoint.names().any(|name| name.starts_with("vision_model.vision_model."));
         let vision = if inner { "vision_model.vision_model" } else { "vision_model" };
-        weights::load(&checkpoint, device, &|| (), |vb| Self::new(&config, &sizes, vb.pp(vision), vb))
+        let fingerprint = checkpoint.fingerprint();
+        weights::load(&checkpoint, device, &|| (), |vb| Self::new(&config, &sizes, fingerprint, vb.pp(vision), vb))
     }
 
-    fn new(config: &ClipVisionConfig, sizes: &Sizes, vision: VarBuilder, vb: VarBuilder) -> candle_core::Result<Self> {
+    /// Returns what tells this checker from others, wherever its files are.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    fn new(
+        config: &ClipVisionConfig,
+        sizes: &Sizes,
+        fingerprint: String,
+        vision: VarBuilder,
+        vb: VarBuilder,
+    ) -> candle_core::Result<Self> {
         let &Sizes { concepts, special_care, width } = sizes;
         // candle's transformer would initialise a missing class embedding with random numbers.
         vision.get(config.embed_dim, "embeddings.class_embedding")?;
@@ -94,6 +121,7 @@ impl Checker {
             special_care: Concepts::new((special_care, width), "special_care_embeds", &vb)?,
             side: config.image_size,
             device: vb.device().clone(),
+            fingerprint,
         })
     }
 

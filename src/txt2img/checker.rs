@@ -4,7 +4,7 @@ use crate::checkpoint::hub::{Download, Hub, Repo};
 use crate::interrupt::Interrupted;
 use crate::job::{Ckpt, Job, Place};
 use crate::progress::Progress;
-use crate::safety::{Action, Checker};
+use crate::safety::{self, Action, Checker};
 use anyhow::{Context, Result};
 use candle_core::Device;
 use std::path::PathBuf;
@@ -42,6 +42,14 @@ pub fn action(job: &Job) -> Option<Action> {
         _ if is_wanted => Some(job.safety.unwrap_or(Action::Replace)),
         Ckpt::Demo => Some(Action::Off),
         Ckpt::At(_) => None,
+    }
+}
+
+/// Returns the fingerprint of the checker that the job names, as far as that is known without fetching it.
+pub fn fingerprint(job: &Job) -> Option<String> {
+    match &job.safety_ckpt {
+        Some(Place::Path(folder)) if action(job) != Some(Action::Off) => safety::fingerprint(folder).ok(),
+        _ => None,
     }
 }
 

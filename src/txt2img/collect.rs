@@ -3,7 +3,7 @@
 use super::End;
 use super::overview::save_grid;
 use crate::output::{Folder, Overview};
-use crate::progress::{Progress, Watcher};
+use crate::progress::Progress;
 use crate::ranges::ranges;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashSet;
@@ -14,8 +14,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// When a picture is missing, and which; or when there is no run, or one that goes on.
-pub fn collect(outdir: &Path, watcher: Watcher) -> Result<End> {
-    let progress = Progress::new(watcher);
+pub fn collect(outdir: &Path, progress: &Progress) -> Result<End> {
     let mut folder = Folder::reopen(outdir)?;
     let n = folder.run().pictures;
     let (whole, changed) = folder.judged();
@@ -34,7 +33,7 @@ pub fn collect(outdir: &Path, watcher: Watcher) -> Result<End> {
                      --resume draws what it needs"
                 );
             }
-            save_grid(&mut folder, grids, grid, &progress)?;
+            save_grid(&mut folder, grids, grid, progress)?;
         }
     }
     folder.end()?;

@@ -1,5 +1,6 @@
 //! The batches of a run, each with all that must be known to draw it apart from the others.
 
+use super::work::Units;
 use crate::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use crate::diffusion::schedule::Schedule;
 use crate::job::{Batch, Job, Settings};
@@ -29,25 +30,38 @@ pub struct Course<'a> {
     pub n_pictures: usize,
     /// How many pictures of this process need no task.
     pub n_finished: usize,
+    /// The first picture that does need one.
+    pub first: Option<usize>,
+    /// What its work is counted in.
+    pub units: Units,
 }
 
 impl<'a> Course<'a> {
     /// finished: the pictures that are not wanted.
     pub fn new(job: &'a Job, finished: &'a HashSet<usize>) -> Self {
         let schedule = Schedule::new(&job.config.noise);
-        let (mut n_tasks, mut n_pictures, mut n_finished) = (0, 0, 0);
+        let (mut n_tasks, mut n_pictures, mut n_finished, mut first) = (0, 0, 0, None);
         for number in (0..job.n_batches()).filter(|number| is_ours(job, *number)) {
             let n = n_wanted(job, finished, number);
             n_tasks += usize::from(n > 0);
             n_pictures += n;
             n_finished += job.lines.len_of(number) - n;
+            if n > 0 && first.is_none() {
+                first = job.lines.numbers_of(number).find(|n| !finished.contains(n));
+            }
         }
-        let (next, position, draws) = (0, 0, HashMap::new());
-        let mut course = Self { job, finished, schedule, next, position, draws, n_tasks, n_pictures, n_finished };
+        let (next, position, draws, units) = (0, 0, HashMap::new(), Units::of(job));
+        let mut course =
+            Self { job, finished, schedule, next, position, draws, n_tasks, n_pictures, n_finished, first, units };
         if let Some(batch) = job.fixed_code {
             course.position = job.rng.after(0, course.size(job.lines.settings_of(0), batch), 1);
         }
         course
+    }
+
+    /// Returns the work of all tasks.
+    pub fn work(&self) -> f64 {
+        self.units.total(self.job, self.finished)
     }
 
     /// Where the noise stands after this batch.

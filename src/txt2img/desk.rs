@@ -1,9 +1,11 @@
 //! Where finished pictures are marked, saved and laid aside for the grid, while the next are drawn.
 
+use super::closing::Made;
 use super::hash::Hash;
 use super::overview::{mark, save_grid, save_sweep};
 use super::report::Report;
 use super::run::{Drawn, Finished};
+use super::work::Units;
 use crate::job::{Job, Replay, Settings};
 use crate::output::{self, Folder, Format, Grids, Overview, Picture};
 use crate::progress::Progress;
@@ -34,6 +36,7 @@ pub struct Desk<'a> {
     hash: Hash<'a>,
     /// How many were saved, or would have been.
     n_saved: usize,
+    units: Units,
 }
 
 impl<'a> Desk<'a> {
@@ -47,14 +50,26 @@ impl<'a> Desk<'a> {
         progress: &'a Progress,
     ) -> Self {
         let (lacking, shrinking) = (HashMap::new(), shrinking(job));
-        Self { job, progress, folder, finished, lacking, shrinking, checker, report, hash, n_saved: 0 }
+        Self {
+            job,
+            progress,
+            folder,
+            finished,
+            lacking,
+            shrinking,
+            checker,
+            report,
+            hash,
+            n_saved: 0,
+            units: Units::of(job),
+        }
     }
 
-    /// Saves all that come, then the overview of them; says how many they were. n: how many there should be.
+    /// Saves all that come, then the overview of them; returns what was made. `n`: how many pictures there should be.
     ///
     /// # Errors
     /// When one cannot be saved, or is not what it should have come out as.
-    pub fn work(mut self, waiting: Receiver<Finished>, n: usize) -> Result<usize> {
+    pub fn work(mut self, waiting: Receiver<Finished>, n: usize) -> Result<Made> {
         self.save_grids_left()?;
         let saved = waiting.into_iter().try_for_each(|finished| match finished {
             Finished::Picture(drawn) => self.save(*drawn),
@@ -68,7 +83,7 @@ impl<'a> Desk<'a> {
         });
         let reported = self.report.end(is_finished, self.progress);
         done.and(reported)?;
-        Ok(self.n_saved)
+        Ok(Made { pictures: self.n_saved, overviews: self.folder.overviews().to_vec() })
     }
 
     fn save(&mut self, mut drawn: Drawn) -> Result<()> {
@@ -99,6 +114,7 @@ impl<'a> Desk<'a> {
             self.folder.skip_sample(drawn.number)?;
         }
         self.n_saved += 1;
+        self.progress.worked(self.units.saving(&drawn.settings));
         self.report.add(&drawn, path.as_deref(), verdict.as_ref())?;
         self.tell(&drawn, path.as_deref());
         self.job.replay.iter().try_for_each(|replay| compare(replay, &drawn, self.progress))?;

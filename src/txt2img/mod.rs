@@ -1,6 +1,7 @@
 //! The main loop: for each batch: encode → sample → decode, and on a thread beside it: mark → save.
 
 mod checker;
+mod closing;
 mod collect;
 mod contexts;
 pub(crate) mod course;
@@ -11,6 +12,7 @@ mod overview;
 mod report;
 mod run;
 mod verify;
+mod work;
 
 use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
@@ -22,11 +24,12 @@ use crate::interrupt::{self, Interrupted};
 use crate::job::Job;
 use crate::model::Model;
 use crate::output::{Folder, Opening, Terms};
-use crate::progress::{Bar, Progress};
+use crate::progress::{self, Progress};
 use crate::safety::{Action, Checker};
 use crate::timings::Timings;
 use anyhow::{Context, Error, Result, ensure};
 use candle_core::DType;
+use closing::{Made, Start};
 use course::{Course, Task};
 use desk::Desk;
 use hash::Hash;
@@ -37,6 +40,7 @@ use std::io::Write;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
+use std::time::Instant;
 
 pub use collect::collect;
 pub use verify::verify_watermarks;
@@ -58,24 +62,35 @@ const MOST_WAITING: usize = 8;
 /// # Errors
 /// When the model cannot be had or a picture cannot be saved; those saved before stay.
 pub fn run(job: &Job) -> Result<End> {
-    interrupt::listen();
-    match draw(job) {
-        Err(error) if error.is::<Interrupted>() => Ok(End::Interrupted),
+    interrupt::listen(progress::clear);
+    let progress = Progress::new(job.watcher, job.quiet);
+    match draw(job, &progress) {
+        Err(error) if error.is::<Interrupted>() => {
+            progress.stopped(&closing::interrupted(job, None, &Made::default()));
+            Ok(End::Interrupted)
+        }
         end => end,
     }
 }
 
-fn draw(job: &Job) -> Result<End> {
+fn draw(job: &Job, progress: &Progress) -> Result<End> {
+    let begun = Instant::now();
     device::use_threads(job.threads)?;
-    let progress = Progress::new(job.watcher);
     job.notes.iter().for_each(|note| progress.note(note));
     let mut timings = Timings::start();
     Report::check(job)?;
-    let checkpoint = open(job, &progress)?;
+    // Before the model is fetched, which may take long; OUTDIR is created only if there is one.
+    Folder::probe(&job.outdir)?;
+    let checkpoint = open(job, progress)?;
     let conventions = Conventions::new(&checkpoint, &job.config)?;
     conventions.notes.iter().for_each(|note| progress.note(note));
-    Folder::create(&job.outdir)?;
-    let checker = checker::load(job, &progress)?;
+    let file_system = Folder::create(&job.outdir)?;
+    if !file_system.locks {
+        let outdir = job.outdir.display();
+        progress
+            .note(&format!("the file system of '{outdir}' has no locks: let no other txt2img draw there meanwhile"));
+    }
+    let checker = checker::load(job, progress)?;
     let folder = begin(job, &checkpoint, checker.as_ref())?;
     if folder.leaves_another() {
         let outdir = job.outdir.display();
@@ -87,14 +102,15 @@ fn draw(job: &Job) -> Result<End> {
     let course = Course::new(job, &finished);
     let report = Report::begin(job, &folder.run().id, &finished, course.n_finished)?;
     let n_left = course.n_pictures;
+    let start = Start { n_finished: course.n_finished, n_left, first: course.first };
     let (drawn, saved) = thread::scope(|scope| {
         let (pictures, waiting) = sync_channel(MOST_WAITING);
         let is_checked = checker.is_some();
         let hash = if n_left > 0 { Hash::begin(job, &checkpoint, scope) } else { Hash::default() };
-        let desk = Desk::new(job, folder, &finished, checker, report, hash, &progress);
+        let desk = Desk::new(job, folder, &finished, checker, report, hash, progress);
         let desk = scope.spawn(|| desk.work(waiting, n_left));
         let drawn = if n_left > 0 {
-            draw_all(job, &checkpoint, course, &progress, &mut timings, pictures, is_checked)
+            draw_all(job, &checkpoint, course, progress, &mut timings, pictures, is_checked)
         } else {
             drop(pictures);
             Ok(())
@@ -102,7 +118,8 @@ fn draw(job: &Job) -> Result<End> {
         (drawn, desk.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     // Where saving failed, drawing only stopped for it.
-    let n_saved = saved?;
+    let made = saved?;
+    let n_saved = made.pictures;
     timings.drawn(n_saved);
     let end = match drawn {
         Ok(()) => End::Finished,
@@ -111,21 +128,27 @@ fn draw(job: &Job) -> Result<End> {
         Err(error) => return Err(error),
     };
     progress.event(&json!({ "event": "end", "finished": end == End::Finished }));
-    let mut last_words = String::new();
-    if job.timings {
-        last_words += &timings.table();
+    match end {
+        End::Finished => progress.closing(&closing::finished(job, start, &made, begun.elapsed())),
+        End::Interrupted => progress.stopped(&closing::interrupted(job, Some(start), &made)),
     }
-    if end == End::Finished {
-        last_words += &format!("Your samples are ready and waiting for you here: \n{}\n", job.outdir.display());
-    }
-    std::io::stdout().write_all(last_words.as_bytes()).context("writing to standard output")?;
+    print_results(job, end, &timings)?;
     Ok(end)
+}
+
+/// Prints what goes to standard output.
+fn print_results(job: &Job, end: End, timings: &Timings) -> Result<()> {
+    let mut results = if job.timings { timings.table() } else { String::new() };
+    if end == End::Finished {
+        results += &format!("Your samples are ready and waiting for you here: \n{}\n", job.outdir.display());
+    }
+    std::io::stdout().write_all(results.as_bytes()).context("writing to standard output")
 }
 
 /// OUTDIR for this run, or as the one left it that is gone on with.
 fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>) -> Result<Folder> {
     let safety = checker.map_or(Action::Off, |_| job.safety.unwrap_or(Action::Replace));
-    Folder::open(opening(job, checkpoint, Some(safety)))
+    Folder::open(opening(job, checkpoint, Some(safety), checker.map(|checker| checker.fingerprint().to_owned())))
 }
 
 /// What there would be in OUTDIR for a run to begin with; nothing is written.
@@ -134,13 +157,14 @@ fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>) -> Resul
 /// When it is to go on with a run that is another, or its report is there already.
 pub(crate) fn look(job: &Job, checkpoint: &Checkpoint) -> Result<Folder> {
     Report::look(job)?;
-    Folder::look(opening(job, checkpoint, checker::action(job)))
+    Folder::look(opening(job, checkpoint, checker::action(job), checker::fingerprint(job)))
 }
 
-/// safety: what becomes of flagged pictures, if that is known.
-fn opening<'a>(job: &'a Job, checkpoint: &Checkpoint, safety: Option<Action>) -> Opening<'a> {
+/// `safety`: what is done to flagged pictures, and `checker`: the fingerprint of what flags them, if they are known.
+fn opening<'a>(job: &'a Job, checkpoint: &Checkpoint, safety: Option<Action>, checker: Option<String>) -> Opening<'a> {
     let mut terms = terms(job, checkpoint);
     terms.extend(safety.map(|safety| ("--safety".into(), safety.name().into())));
+    terms.extend(checker.map(|checker| ("the safety checker".into(), checker.into())));
     Opening {
         outdir: &job.outdir,
         format: job.format,
@@ -186,10 +210,11 @@ fn draw_all<'a>(
     pictures: SyncSender<Finished>,
     is_checked: bool,
 ) -> Result<()> {
+    let units = course.units;
     let loaded: Vec<_> = thread::scope(|scope| {
         let begin = |unit: &'a ComputeDevice| {
             let pictures = pictures.clone();
-            scope.spawn(move || unit.run(|| Run::new(job, checkpoint, unit, progress, pictures, is_checked)))
+            scope.spawn(move || unit.run(|| Run::new(job, checkpoint, unit, progress, pictures, is_checked, units)))
         };
         let loading: Vec<_> = job.units.iter().map(begin).collect();
         loading.into_iter().map(|run| run.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
@@ -205,14 +230,14 @@ fn draw_all<'a>(
     ensure!(!runs.is_empty(), "no device of --device can draw; the notes say why");
     timings.loaded();
     let names: Vec<&str> = runs.iter().map(|run| &*run.unit.name).collect();
-    let bar = progress.batches(course.n_tasks);
-    let workers = runs.into_iter().map(|run| worker(run, &bar)).collect();
+    progress.begin_run(course.n_tasks, course.work());
+    let workers = runs.into_iter().map(|run| worker(run, progress)).collect();
     crew::share(course, workers, stops, |i, error| tell_failed(names[i], error, progress))
 }
 
 /// What a device does with each batch.
-fn worker<'a>(mut run: Run<'a>, bar: &'a Bar) -> impl FnMut(&mut Task<'a>) -> Result<()> + Send + 'a {
-    move |task| run.unit.run(|| run.draw(task)).inspect(|()| bar.tick())
+fn worker<'a>(mut run: Run<'a>, progress: &'a Progress) -> impl FnMut(&mut Task<'a>) -> Result<()> + Send + 'a {
+    move |task| run.unit.run(|| run.draw(task)).inspect(|()| progress.batch_drawn())
 }
 
 /// Whether an error is no fault of the device that came upon it.

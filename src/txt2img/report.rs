@@ -93,7 +93,7 @@ impl Report {
         let Some(Open { path, mut file, replaces, lacks_some, .. }) = self.0 else { return Ok(()) };
         writeln!(file, "\n], \"finished\": {}}}", is_finished && !lacks_some).with_context(|| cannot(&path))?;
         let file = file.into_inner().map_err(|error| error.into_error()).with_context(|| cannot(&path))?;
-        file.as_file().sync_data().with_context(|| cannot(&path))?;
+        unfinished::sync(file.as_file()).with_context(|| cannot(&path))?;
         let put = if replaces { unfinished::replace(file, &path) } else { put(file, &path, progress) };
         put.with_context(|| cannot(&path))
     }
@@ -123,7 +123,17 @@ fn put(mut file: NamedTempFile, path: &Path, progress: &Progress) -> io::Result<
 }
 
 fn begun(path: &Path) -> Result<NamedTempFile> {
-    unfinished::locked(folder_of(path)).map_err(|error| anyhow!("{}: {}", cannot(path), error.kind()))
+    let folder = folder_of(path);
+    let shown = folder.display();
+    ensure!(folder.exists(), "{}: the folder '{shown}' is missing; create it, or name another file", cannot(path));
+    ensure!(folder.is_dir(), "{}: '{shown}' is a file, not a folder; name another", cannot(path));
+    // Without the name of the unfinished file, which an error of that file has in it.
+    unfinished::locked(folder).map_err(|error| anyhow!("{}: {}", cannot(path), reason(&error)))
+}
+
+/// What the system says of an error.
+fn reason(error: &io::Error) -> String {
+    error.raw_os_error().map_or(error.kind().to_string(), |code| io::Error::from_raw_os_error(code).to_string())
 }
 
 /// Of which run a report of ours is, and what it says, if the file is one.

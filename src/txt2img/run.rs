@@ -3,6 +3,7 @@
 use super::contexts::Contexts;
 use super::course::Task;
 use super::load;
+use super::work::Units;
 use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
 use crate::device::ComputeDevice;
@@ -28,6 +29,8 @@ pub struct Drawn {
     pub record: Record,
     /// Which of the run's it is, from 0.
     pub number: usize,
+    /// What it shares with the pictures of its batch.
+    pub settings: Settings,
     /// Seconds that sampling its batch took, and decoding it.
     pub seconds: [f64; 2],
     /// What gave values that are not numbers, in f32: it is not the picture that was asked for.
@@ -61,6 +64,8 @@ struct Sampled {
     seconds: f64,
     products: DType,
     broken: Option<Stage>,
+    /// How much of the run's work it was.
+    work: f64,
 }
 
 /// What may give values that are not numbers.
@@ -99,6 +104,7 @@ pub struct Run<'a> {
     pictures: SyncSender<Finished>,
     /// Whether a safety checker looks at them.
     is_checked: bool,
+    units: Units,
 }
 
 /// A model, and what it made of prompts.
@@ -118,6 +124,7 @@ impl<'a> Run<'a> {
         progress: &'a Progress,
         pictures: SyncSender<Finished>,
         is_checked: bool,
+        units: Units,
     ) -> Result<Self> {
         let mut stream = job.rng.noise(u64::from(job.seed));
         let start = match job.fixed_code {
@@ -125,8 +132,20 @@ impl<'a> Run<'a> {
             None => None,
         };
         let (engines, most, in_tiles) = (vec![], usize::MAX, false);
-        let mut run =
-            Self { job, checkpoint, unit, progress, engines, stream, most, in_tiles, start, pictures, is_checked };
+        let mut run = Self {
+            job,
+            checkpoint,
+            unit,
+            progress,
+            engines,
+            stream,
+            most,
+            in_tiles,
+            start,
+            pictures,
+            is_checked,
+            units,
+        };
         run.add_engine(unit.dtype(job.precision))?;
         Ok(run)
     }
@@ -138,10 +157,12 @@ impl<'a> Run<'a> {
         if let Some(stage) = sampled.broken
             && self.turns_to_f32(stage)?
         {
+            self.progress.lost(sampled.work);
             sampled = self.sample_within_memory(task, 1)?;
         }
         while let Some(&index) = task.wanted.first() {
             let drawn = self.decode(&sampled, index, &task.batch)?;
+            self.progress.worked(self.units.decoding(&task.batch.settings));
             send(&self.pictures, Finished::Picture(Box::new(drawn)))?;
             task.wanted.remove(0);
             interrupt::check()?;
@@ -208,7 +229,9 @@ impl<'a> Run<'a> {
             &mut *self.stream
         };
         let denoiser = model.denoiser_of_each(&unconds, &conds, scale, self.most)?;
-        let bar = self.progress.steps(device_of(self.job, self.unit), plan.counts(model.schedule()).steps);
+        let counts = plan.counts(model.schedule());
+        let work = self.units.step(&batch.settings, n, counts.model_calls as f64 / counts.steps.max(1) as f64);
+        let bar = self.progress.steps(device_of(self.job, self.unit), counts.steps, work);
         let mut on_step = |i: usize, _: &Tensor, x0: &Tensor| {
             bar.tick();
             if self.job.preview_steps.is_some_and(|every| (i + 1).is_multiple_of(every)) {
@@ -217,7 +240,7 @@ impl<'a> Run<'a> {
             interrupt::check()
         };
         let mut sampling = Sampling { model: &*denoiser, noise, on_step: &mut on_step };
-        let latents = plan.sample(model.schedule(), x, &mut sampling)?;
+        let latents = plan.sample(model.schedule(), x, &mut sampling).inspect_err(|_| bar.give_up())?;
         // What is no number in one step is none in all that follow.
         let mut broken = (!is_finite(&latents)?).then_some(Stage::Step);
         for context in conds.iter().chain(&unconds) {
@@ -225,7 +248,14 @@ impl<'a> Run<'a> {
                 broken = Some(Stage::Text);
             }
         }
-        Ok(Sampled { latents, origins, seconds: begun.elapsed().as_secs_f64(), products: *products, broken })
+        Ok(Sampled {
+            latents,
+            origins,
+            seconds: begun.elapsed().as_secs_f64(),
+            products: *products,
+            broken,
+            work: work * counts.steps as f64,
+        })
     }
 
     /// The index-th picture of a batch.
@@ -252,6 +282,7 @@ impl<'a> Run<'a> {
             record: self.record(sampled, index, batch, &picture),
             picture,
             number: batch.wishes[index].number,
+            settings: batch.settings,
             seconds: [sampled.seconds, begun.elapsed().as_secs_f64()],
             broken,
         })

@@ -17,9 +17,9 @@ use anyhow::{Context, Result, bail};
 
 use super::{Format, Pattern, Picture, sha256};
 use crate::shard::Shard;
-use crate::unfinished;
+use crate::unfinished::{self, FileSystem};
 use aside::Aside;
-use journal::{Journal, Promise, What};
+use journal::{EDITION, Journal, Promise, What};
 use names::{INTERMEDIATES, SAMPLES};
 
 pub use journal::{Begun, Grids, Overview, Terms};
@@ -33,6 +33,8 @@ pub struct Folder {
     aside: Aside,
     /// How many names are taken of those that many have.
     crowded: HashMap<String, usize>,
+    /// Grids, sheets and pages that were written.
+    overviews: Vec<PathBuf>,
 }
 
 /// What a run will write.
@@ -61,6 +63,7 @@ impl Opening<'_> {
         Ok(Begun {
             id: format!("{:016x}", RandomState::new().hash_one(0)),
             terms: self.terms.clone(),
+            edition: EDITION,
             pictures: self.pictures,
             shards: self.shard.map_or(1, |shard| shard.of),
             overview: self.overview,
@@ -70,15 +73,25 @@ impl Opening<'_> {
 }
 
 impl Folder {
-    /// Creates OUTDIR and OUTDIR/samples where they are missing.
+    /// Creates OUTDIR and OUTDIR/samples where they are missing. Returns what their file systems can do.
     ///
     /// # Errors
     /// When they cannot be created or written to.
-    pub fn create(outdir: &Path) -> Result<()> {
+    pub fn create(outdir: &Path) -> Result<FileSystem> {
         let samples = outdir.join(SAMPLES);
         create(&samples)?;
-        check_writable(outdir)?;
-        check_writable(&samples)
+        Ok(probe(outdir)? & probe(&samples)?)
+    }
+
+    /// Finds out what the file system of OUTDIR can do, or, if OUTDIR is missing, that of the folder it will be created
+    /// in. Returns that folder too; nothing stays there.
+    ///
+    /// # Errors
+    /// When the folder cannot be written to.
+    pub fn probe(outdir: &Path) -> Result<(PathBuf, FileSystem)> {
+        check_no_file(outdir)?;
+        let existing = outdir.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+        Ok((existing.to_owned(), probe(existing)?))
     }
 
     /// Begins a run in OUTDIR, which is there, or goes on with one.
@@ -88,6 +101,7 @@ impl Folder {
     pub fn open(opening: Opening) -> Result<Self> {
         let journal = Journal::open(opening.outdir, opening.shard, opening.resume, || opening.begun())?;
         let folder = Self::new(opening.outdir, journal, opening.format, opening.pattern)?;
+        folder.remove_placeholders();
         if !folder.journal.is_part() {
             folder.tidy()?;
         }
@@ -109,6 +123,7 @@ impl Folder {
     /// When there was none, or it goes on.
     pub fn reopen(outdir: &Path) -> Result<Self> {
         let folder = Self::new(outdir, Journal::last(outdir)?, Format::Png, None)?;
+        folder.remove_placeholders();
         folder.tidy()?;
         Ok(folder)
     }
@@ -117,11 +132,17 @@ impl Folder {
         journal.settle(|promise| is_kept(outdir, promise))?;
         if journal.all_kept().next().is_some() {
             let there = files(outdir)?;
-            journal.forget(|promise| !there.contains(&*promise.file));
+            // Some file systems list names in another case or normal form than they were given.
+            journal.forget(|promise| !there.contains(&*promise.file) && !outdir.join(&*promise.file).exists());
         }
         let Begun { id, numbering, .. } = journal.begun();
         let (names, aside) = (Names::new(numbering.clone(), format, pattern), Aside::new(outdir, id)?);
-        Ok(Self { outdir: outdir.to_owned(), names, journal, aside, crowded: HashMap::new() })
+        Ok(Self { outdir: outdir.to_owned(), names, journal, aside, crowded: HashMap::new(), overviews: vec![] })
+    }
+
+    /// Removes the placeholders of files that a process was about to rename when it was ended.
+    fn remove_placeholders(&self) {
+        self.journal.unkept().for_each(|promise| unfinished::remove_placeholder(&self.outdir.join(&*promise.file)));
     }
 
     /// Removes what a process left unfinished that was ended. No other run draws here, but one elsewhere may have a report
@@ -229,6 +250,11 @@ impl Folder {
         self.aside.remove(numbers);
     }
 
+    /// The grids, sheets and pages that this process wrote.
+    pub fn overviews(&self) -> &[PathBuf] {
+        &self.overviews
+    }
+
     /// All is drawn, and of the pictures laid aside none is needed any more, unless other shards have some.
     pub fn end(&mut self) -> Result<()> {
         if !self.journal.is_part() {
@@ -273,16 +299,17 @@ fn files(outdir: &Path) -> Result<HashSet<String>> {
     Ok(files)
 }
 
-/// An error if the folder, or one that it is in, is a file.
+/// An error if the folder, or one that it is in, is a file, or a link to nothing.
 fn check_no_file(folder: &Path) -> Result<()> {
-    if let Some(file) = folder.ancestors().find(|path| path.exists() && !path.is_dir()) {
-        bail!("'{}' is a file, not a folder: choose another --outdir", file.display());
+    if let Some(path) = folder.ancestors().find(|path| path.symlink_metadata().is_ok() && !path.is_dir()) {
+        let what = if path.exists() { "a file, not a folder" } else { "a link to a missing folder" };
+        bail!("'{}' is {what}: choose another --outdir", path.display());
     }
     Ok(())
 }
 
-fn check_writable(folder: &Path) -> Result<()> {
-    unfinished::new(folder).map(drop).with_context(|| cannot("write to", folder))
+fn probe(folder: &Path) -> Result<FileSystem> {
+    FileSystem::probe(folder).with_context(|| cannot("write to", folder))
 }
 
 /// What is in a folder; nothing if there is none.

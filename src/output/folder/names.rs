@@ -107,11 +107,14 @@ impl Names {
 
     /// `samples/NNNNN.EXTENSION`, or by the pattern.
     pub fn sample(&self, n: usize, named: &Named) -> Name {
-        let index = self.index(n);
-        let stem = match &self.pattern {
-            Some(pattern) => pattern.name(index, named),
-            None => numbered(self.format).stem(index),
-        };
+        let Some(pattern) = &self.pattern else { return self.numbered_sample(n) };
+        let stem = pattern.name(self.index(n), named);
+        Name { stem: format!("{SAMPLES}/{stem}"), extension: self.format.name() }
+    }
+
+    /// `samples/NNNNN.EXTENSION`, whatever the pattern.
+    pub fn numbered_sample(&self, n: usize) -> Name {
+        let stem = numbered(self.format).stem(self.index(n));
         Name { stem: format!("{SAMPLES}/{stem}"), extension: self.format.name() }
     }
 

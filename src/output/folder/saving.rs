@@ -1,7 +1,7 @@
 //! Every file of a run: promised, written beside, given its name, done.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -20,8 +20,18 @@ impl Folder {
     /// # Errors
     /// When the file cannot be written; none appears then.
     pub fn save_sample(&mut self, n: usize, bytes: &[u8], named: &Named) -> Result<PathBuf> {
-        let name = self.names.sample(n, named);
+        let mut name = self.names.sample(n, named);
+        if !self.is_possible(&name) {
+            name = self.names.numbered_sample(n);
+        }
         self.save(What::Picture(n), &name, false, |file| Ok(file.write_all(bytes)?))
+    }
+
+    /// Whether the file system of OUTDIR allows a name: some allow fewer bytes than others, or fewer characters.
+    fn is_possible(&self, name: &Name) -> bool {
+        let looked_up = self.outdir.join(name.after(0)).symlink_metadata();
+        let is_refusal = |kind| matches!(kind, ErrorKind::InvalidFilename | ErrorKind::InvalidInput);
+        !looked_up.is_err_and(|error| is_refusal(error.kind()))
     }
 
     /// The n-th picture is drawn, and not to be saved.
@@ -91,6 +101,9 @@ impl Folder {
             None => self.put(file, name, promise).with_context(cannot)?,
         };
         self.journal.done(what)?;
+        if matches!(what, What::Grid(_) | What::Sheet | What::Page) {
+            self.overviews.push(saved.clone());
+        }
         Ok(saved)
     }
 

@@ -81,6 +81,7 @@ fn every_flag_of_ours_is_read() {
         ("--replay x", |a| a.replay = Some("x".into())),
         ("--verify_watermark x y", |a| a.verify_watermark = vec!["x".into(), "y".into()]),
         ("--progress json", |a| a.progress = Watcher::Json),
+        ("--quiet", |a| a.quiet = true),
         ("--report x", |a| a.report = Some("x".into())),
         ("--skip_watermark", |a| a.skip_watermark = true),
         ("--timings", |a| a.timings = true),

@@ -88,6 +88,7 @@ fn defaults() -> Args {
         dry_run: false,
         verify_watermark: vec![],
         progress: Watcher::Bar,
+        quiet: false,
         report: None,
         skip_watermark: false,
         timings: false,

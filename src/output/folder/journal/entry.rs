@@ -60,8 +60,11 @@ pub struct Promise {
 pub struct Begun {
     /// Of this run alone: some letters and digits.
     pub id: String,
-    /// All that decides how pictures come out and what is written of them, by the flag that says it.
+    /// Everything that determines how pictures come out and what is written of them, by flag.
     pub terms: Terms,
+    /// Which terms there are, and how they are written; 0 in journals that do not say.
+    #[serde(default)]
+    pub edition: u32,
     /// How many it draws.
     pub pictures: usize,
     /// By how many processes, each of them a part.
@@ -71,6 +74,9 @@ pub struct Begun {
     /// The numbers of its files.
     pub numbering: Numbering,
 }
+
+/// The edition of the terms of runs that begin now.
+pub const EDITION: u32 = 1;
 
 /// By flag, or by what else it is.
 pub type Terms = BTreeMap<String, Value>;

@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use entry::Entry;
-pub use entry::{Begun, Grids, Overview, Promise, Terms, What};
+pub use entry::{Begun, EDITION, Grids, Overview, Promise, Terms, What};
 use lock::Held;
 use past::{Past, differences};
 
 use super::list;
 use super::names::of_shard;
 use crate::shard::Shard;
-use crate::unfinished::sync_folder;
+use crate::unfinished::{sync, sync_folder};
 
 const NAME: &str = "run.jsonl";
 
@@ -194,16 +194,19 @@ impl Journal {
     /// # Errors
     /// When the journal cannot be written.
     pub fn settle(&mut self, is_there: impl Fn(&Promise) -> bool) -> Result<()> {
-        // Other shards may be about to keep theirs.
-        let is_ours = |by: &Option<usize>| self.shard.is_none_or(|shard| by.is_none_or(|by| by == shard.index));
-        let promises = self.past.promised.values().filter(|(by, promise)| is_ours(by) && is_there(promise));
-        for promise in promises.map(|(_, promise)| promise.clone()).collect::<Vec<_>>() {
+        for promise in self.unkept().filter(|promise| is_there(promise)).cloned().collect::<Vec<_>>() {
             let what = promise.what;
             self.append(&Entry::Promised(promise))?;
             self.append(&Entry::Done(what))?;
             self.past.keep(what);
         }
         Ok(())
+    }
+
+    /// The files that were promised and are not known to be there; of other shards none, as they may be about to keep theirs.
+    pub fn unkept(&self) -> impl Iterator<Item = &Promise> {
+        let is_ours = |by: &Option<usize>| self.shard.is_none_or(|shard| by.is_none_or(|by| by == shard.index));
+        self.past.promised.values().filter(move |(by, _)| is_ours(by)).map(|(_, promise)| promise)
     }
 
     /// Forgets what is not there any more.
@@ -246,10 +249,10 @@ fn latest(runs: &[Past]) -> Option<usize> {
 /// Which of these runs is to be gone on with, if any is.
 fn gone_on_with(outdir: &Path, runs: &[Past], resume: bool, begun: &Begun) -> Result<Option<usize>> {
     let Some(last) = latest(runs).filter(|_| resume) else { return Ok(None) };
-    let is_same = |run: &Begun| run.terms == begun.terms && run.pictures == begun.pictures;
+    let is_same = |run: &Begun| is_alike(run, begun) && run.pictures == begun.pictures;
     let same = runs.iter().rposition(|run| is_same(&run.begun) && run.begun.overview == begun.overview);
     same.map(Some).with_context(|| {
-        let differences = differences(&runs[last].begun.terms, &begun.terms);
+        let differences = differences(&runs[last].begun, begun);
         format!("--resume: the run in '{}' is another: {differences}", outdir.display())
     })
 }
@@ -271,13 +274,13 @@ fn append(file: &mut File, entry: &Entry) -> Result<()> {
     let mut line = serde_json::to_string(entry)?;
     line.push('\n');
     file.write_all(line.as_bytes())?;
-    Ok(file.sync_data()?)
+    Ok(sync(file)?)
 }
 
 /// The journal, held alone, its lines whole.
 fn hold(path: &Path) -> Result<File> {
     let file = open(path)?;
-    ensure!(lock::alone(&file).with_context(|| cannot(path))?, is_busy(path));
+    ensure!(lock::alone(&file), is_busy(path));
     past::mend(path, &file)?;
     Ok(file)
 }
@@ -287,8 +290,9 @@ fn join(path: &Path, begun: impl FnOnce() -> Result<Begun>) -> Result<(File, Beg
     let mut shared = open(path)?;
     // One that cannot be read is told of below.
     let tells_of_a_run = || past::last_begun(path).map_or(true, |run| run.is_some());
-    let held = lock::alone_or_shared(&shared, tells_of_a_run)
-        .with_context(|| format!("locking '{}', as shards must", path.display()))?;
+    let held = lock::alone_or_shared(&shared, tells_of_a_run).with_context(|| {
+        format!("shards need locks, and '{}' cannot be locked: choose another --outdir, or --shard 0/1", path.display())
+    })?;
     let Some(held) = held else { bail!(is_busy(path)) };
     let outdir = path.parent().unwrap_or(Path::new(""));
     let (begun, then) = (begun()?, past::last_begun(path)?);
@@ -305,10 +309,15 @@ fn join(path: &Path, begun: impl FnOnce() -> Result<Begun>) -> Result<(File, Beg
     Ok((shared, begun))
 }
 
+/// Whether the terms of two runs are the same.
+fn is_alike(one: &Begun, other: &Begun) -> bool {
+    one.edition == other.edition && one.terms == other.terms
+}
+
 /// Whether both are one run, and divided alike.
 fn ensure_same(outdir: &Path, then: &Begun, now: &Begun) -> Result<()> {
     let (outdir, needed) = (outdir.display(), "shards need an OUTDIR that has no other run in it");
-    ensure!(then.terms == now.terms, "{needed}: in '{outdir}' {}", differences(&then.terms, &now.terms));
+    ensure!(is_alike(then, now), "{needed}: in '{outdir}' {}", differences(then, now));
     ensure!(then.shards == now.shards, "{needed}: '{outdir}' has one of {}", n_shards(then.shards));
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::entry::{Begun, Entry, Promise, Terms, What};
+use super::entry::{Begun, Entry, Promise, What};
 use super::{NAME, shard_of};
 use crate::output::folder::list;
 
@@ -145,8 +145,13 @@ impl Past {
     }
 }
 
-/// What is different, in words; empty if nothing is.
-pub fn differences(then: &Terms, now: &Terms) -> String {
+/// Returns what is different about two runs, in words; empty if nothing is.
+pub fn differences(then: &Begun, now: &Begun) -> String {
+    if then.edition != now.edition {
+        return "it was begun by another version of txt2img; finish it with that one, or draw into another --outdir"
+            .into();
+    }
+    let (then, now) = (&then.terms, &now.terms);
     let names = then.keys().chain(now.keys().filter(|name| !then.contains_key(*name)));
     let different = names.filter(|name| then.get(*name) != now.get(*name));
     let words = different.map(|name| match (then.get(name).map(word), now.get(name).map(word)) {
