@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(long = "skip_save")]
     pub skip_save: bool,
 
-    /// Sampling steps, of every sampler
+    /// Number of sampling steps, for every sampler
     #[arg(long = "ddim_steps", value_name = "N", default_value_t = 50)]
     pub ddim_steps: i64,
 
@@ -68,7 +68,7 @@ pub struct Args {
     #[arg(long = "ddim_eta", value_name = "F", default_value_t = 0., value_parser = finite)]
     pub ddim_eta: f64,
 
-    /// How often to draw everything
+    /// How many times to draw every prompt
     #[arg(long = "n_iter", value_name = "N", default_value_t = 2)]
     pub n_iter: i64,
 
@@ -88,7 +88,7 @@ pub struct Args {
     #[arg(long = "f", visible_alias = "downsampling_factor", value_name = "N", default_value_t = 8)]
     pub factor: i64,
 
-    /// Pictures in a batch
+    /// Pictures in a batch; with --from-file, prompts in a batch
     #[arg(long = "n_samples", value_name = "N", default_value_t = 3)]
     pub n_samples: i64,
 
@@ -115,15 +115,15 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub ckpt: Option<PathBuf>,
 
-    /// Where the random numbers start; outside 0 to 4294967295 means anywhere
+    /// Random seed; a number outside 0 to 4294967295, such as -1, picks one at random
     #[arg(long, value_name = "N", default_value = "42", value_parser = seed)]
     pub seed: Seed,
 
-    /// f32 throughout, or half precision on devices that gain by it
+    /// full: f32 throughout; autocast: half precision on devices that gain by it
     #[arg(long, value_name = "NAME", default_value = "autocast", value_parser = one_of::<Precision>())]
     pub precision: Precision,
 
-    /// What guidance leads away from
+    /// What should not be in the picture (negative prompt)
     #[arg(long = "negative_prompt", value_name = "TEXT", help_heading = OURS, default_value = "", hide_default_value = true)]
     pub negative_prompt: String,
 
@@ -200,11 +200,11 @@ pub struct Args {
     #[arg(long = "save_intermediates", value_name = "N", help_heading = OURS, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub save_intermediates: Option<u16>,
 
-    /// Write no word in pictures of how they were drawn
+    /// Do not embed metadata in the pictures
     #[arg(long = "no_metadata", help_heading = OURS)]
     pub no_metadata: bool,
 
-    /// Draw this picture of ours again, and say whether it came out equal; flags it knows are not asked
+    /// Redraw a picture of this program from its metadata, which overrides other flags, and compare
     #[arg(long, value_name = "FILE", help_heading = OURS, conflicts_with_all = ["from_file", "sweep"])]
     pub replay: Option<PathBuf>,
 
@@ -221,8 +221,8 @@ pub struct Args {
     #[arg(long, value_name = "I/N", help_heading = OURS, conflicts_with_all = ["replay", "sweep"])]
     pub shard: Option<Shard>,
 
-    /// Draw nothing: check that all pictures of the run in OUTDIR, of several the one drawn at last, are there as they
-    /// were saved, name those that are not, and write the grid if shards drew them
+    /// Draw nothing: verify the latest run in OUTDIR, list missing or altered pictures, and write the grid of a sharded
+    /// run
     #[arg(long, help_heading = OURS)]
     pub collect: bool,
 

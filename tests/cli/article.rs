@@ -1,23 +1,32 @@
 //! The article's commands, as the scripts here have them, drawn small with the demo model.
 
+<<<<<<< HEAD:tests/cli/article.rs
 use crate::support::{TestRun, stderr, stdout};
+=======
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::env;
+>>>>>>> w-d:tests/article/main.rs
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// A script in a folder of its own, with pictures of 64×64 in 2 steps unless it says otherwise.
+/// A script in a folder of its own, with pictures of 64×64 in 2 steps unless it says otherwise. The program is on the
+/// PATH, as a user has it.
+fn command(run: &TestRun, script: &str, flags: &[&str]) -> Command {
+    let programs = Path::new(env!("CARGO_BIN_EXE_txt2img")).parent().unwrap().to_owned();
+    let path = env::var_os("PATH").unwrap();
+    let path = env::join_paths([programs].into_iter().chain(env::split_paths(&path))).unwrap();
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/article").join(script));
+    command.args(["--outdir", "out", "--ddim_steps", "2"]).args(flags).current_dir(run.path(""));
+    command.env_remove("TXT2IMG").env("PATH", path).env("CKPT", "demo");
+    command
+}
+
 #[track_caller]
 fn run(run: &TestRun, script: &str, settings: &[(&str, &str)], flags: &[&str]) -> Output {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/article").join(script);
-    let output = Command::new(&script)
-        .args(["--outdir", "out", "--ddim_steps", "2"])
-        .args(flags)
-        .envs(settings.iter().copied())
-        .env("TXT2IMG", env!("CARGO_BIN_EXE_txt2img"))
-        .env("CKPT", "demo")
-        .current_dir(run.path(""))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}: {}", script.display(), stderr(&output));
+    let output = command(run, script, flags).envs(settings.iter().copied()).output().unwrap();
+    assert!(output.status.success(), "{script}: {}", stderr(&output));
     output
 }
 
@@ -33,6 +42,14 @@ fn a_single_picture() {
     let test = TestRun::new();
     run(&test, "single.sh", &[], &SMALL);
     test.has_files(["samples/00000.png", "samples/00001.png"]); // n_iter is 2
+}
+
+#[test]
+fn the_program_may_be_elsewhere() {
+    let test = TestRun::new();
+    let program = [("TXT2IMG", env!("CARGO_BIN_EXE_txt2img")), ("PATH", "/usr/bin:/bin")];
+    let output = command(&test, "single.sh", &SMALL).envs(program).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
 }
 
 #[test]
