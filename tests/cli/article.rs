@@ -1,13 +1,7 @@
 //! The article's commands, as the scripts here have them, drawn small with the demo model.
 
-<<<<<<< HEAD:tests/cli/article.rs
 use crate::support::{TestRun, stderr, stdout};
-=======
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::env;
->>>>>>> w-d:tests/article/main.rs
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -6,6 +6,7 @@ mod dry_run;
 mod errors;
 #[cfg(unix)]
 mod interrupt;
+#[cfg(unix)]
 mod readme;
 mod replay;
 #[cfg(unix)]

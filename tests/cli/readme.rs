@@ -1,13 +1,10 @@
 //! Every command in a README runs as it is written there, or is listed here with the reason why it does not.
-#![cfg(unix)]
 
-mod support;
-
+use crate::support::{TestRun, stderr};
 use std::fs::{self, read_to_string};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{TestRun, stderr};
 
 /// Commands that no test here runs.
 const NOT_RUN: [(&str, &str); 24] = [
