@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use std::io::Write;
 use std::process::ExitCode;
 use txt2img::args::Args;
-use txt2img::job::{Job, outdir};
+use txt2img::job::Job;
 use txt2img::plan::plan;
 use txt2img::txt2img::{End, collect, run, verify_watermarks};
 
@@ -29,7 +29,7 @@ fn txt2img() -> Result<End> {
         return verify_watermarks(&args.verify_watermark);
     }
     if args.collect {
-        return collect(outdir(&args), args.progress);
+        return collect(&args.outdir, args.progress);
     }
     let job = Job::from_args(&args)?;
     if args.dry_run {

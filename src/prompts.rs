@@ -1,117 +1,151 @@
 //! Prompts files, and the wildcards in prompts.
 
+mod json;
 pub mod wildcards;
 
-use crate::by_name::ByName;
+use crate::args::Seed;
 use crate::diffusion::samplers::Kind;
 use anyhow::{Context, Result, bail, ensure};
-use serde::de::Error;
-use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
+use std::fmt;
 use std::fs::File;
 use std::io::{Read, stdin};
 use std::iter;
 use std::path::{Path, PathBuf};
 
 /// What a line of a prompts file asks for. What it leaves open is the command line's.
-#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Ask<'a> {
     /// What the picture shows.
-    #[serde(borrow)]
     pub prompt: Cow<'a, str>,
     /// What it does not.
     pub negative_prompt: Option<Cow<'a, str>>,
-    /// Where its own random numbers start.
-    pub seed: Option<u32>,
+    /// The seed of its own random numbers.
+    pub seed: Option<Seed>,
     /// In pixels.
-    #[serde(rename = "H", alias = "height")]
     pub height: Option<i64>,
     /// In pixels.
-    #[serde(rename = "W", alias = "width")]
     pub width: Option<i64>,
     /// Sampling steps.
-    #[serde(rename = "ddim_steps", alias = "steps")]
     pub steps: Option<i64>,
     /// Guidance.
     pub scale: Option<f64>,
     /// How to sample.
-    #[serde(default, deserialize_with = "sampler")]
     pub sampler: Option<Kind>,
 }
 
-fn sampler<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Kind>, D::Error> {
-    let Some(name) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-    Kind::from_name(&name)
-        .map(Some)
-        .ok_or_else(|| D::Error::custom(format!("'{name}' is not a sampler: use {}", Kind::names())))
-}
+/// The most bytes of a prompt: CLIP reads some 400 of them.
+const MAX_PROMPT: usize = 100_000;
 
-/// A prompt longer than anybody writes: CLIP reads some 400 bytes of it.
-const LONGEST: usize = 100_000;
+/// The most bytes of a prompts file; /dev/zero has no end.
+const MAX_BYTES: u64 = 1 << 30;
 
-/// Of all prompts together, in bytes; /dev/zero has no end.
-const MOST_BYTES: u64 = 1 << 30;
-
-/// A prompts file: each line a prompt; or each a JSON object, if the first that is not blank begins like one.
+/// A prompts file: a prompt on each line, or prompts as JSON.
 pub struct Asks {
     path: PathBuf,
     text: String,
+    content: Content,
+}
+
+/// What a prompts file consists of.
+enum Content {
+    /// A prompt on each line.
+    Prompts,
+    /// A JSON object on each line that is not blank.
+    Objects,
+    /// A JSON array of objects.
+    Array(Vec<Ask<'static>>),
+}
+
+/// Where in a prompts file a prompt is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Position {
+    /// On this line, from 1.
+    Line(usize),
+    /// In this object of an array, from 1.
+    Object(usize),
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Position::Line(n) => write!(f, "line {n}"),
+            Position::Object(n) => write!(f, "object {n}"),
+        }
+    }
 }
 
 impl Asks {
-    /// path: `-` is standard input.
+    /// Reads the file at `path`; `-` is standard input.
     ///
     /// # Errors
-    /// When the file cannot be read, is no UTF-8 text, is empty, or is larger than any list of prompts.
+    /// If the file cannot be read, is not UTF-8 text, is empty, is larger than any list of prompts, or begins like a JSON
+    /// array of objects and is not one.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display();
         let Ok(text) = String::from_utf8(read(path)?) else {
             bail!("prompts file '{name}' is not UTF-8 text; save it as UTF-8");
         };
-        ensure!(!text.is_empty(), "prompts file '{name}' is empty; write one prompt on each line");
-        Ok(Self { path: path.to_owned(), text })
+        let start = without_bom(&text);
+        ensure!(!start.is_empty(), "prompts file '{name}' is empty; write one prompt on each line");
+        let content = if json::is_array(start) {
+            Content::Array(json::array(start).with_context(|| format!("prompts file '{name}'"))?)
+        } else if json::is_lines(start) {
+            Content::Objects
+        } else {
+            Content::Prompts
+        };
+        Ok(Self { path: path.to_owned(), text, content })
     }
 
-    /// What each line comes to; an error says which line it is.
+    /// Returns what `of` makes of each prompt, in order. An error says which prompt it is about.
     ///
     /// # Errors
-    /// On a line that is longer than any prompt, on one that is no JSON object where the first is one, and where `of`
-    /// fails.
-    pub fn map<'a, T>(&'a self, of: impl Fn(Ask<'a>) -> Result<T>) -> impl Iterator<Item = Result<T>> {
-        let name = self.path.display();
-        let text = self.text.trim_start_matches(BOM);
-        let is_json = is_json(text);
-        let lines = if is_json { json_lines(text) } else { Box::new((1..).zip(split_lines(text))) };
-        lines.map(move |(n, line)| {
-            ensure!(
-                line.len() <= LONGEST,
-                "prompts file '{name}' has more than {LONGEST} bytes on line {n}; CLIP reads a few hundred of a prompt"
-            );
-            let ask = if is_json { ask(line) } else { Ok(Ask { prompt: line.into(), ..Ask::default() }) };
-            ask.and_then(&of).with_context(|| format!("prompts file '{name}', line {n}"))
+    /// On a prompt that is too long, on a line that is not a JSON object like the first, and where `of` fails.
+    pub fn map<'a, T>(&'a self, mut of: impl FnMut(Position, Ask<'a>) -> Result<T>) -> impl Iterator<Item = Result<T>> {
+        self.asks().map(move |(at, ask)| {
+            ask.and_then(|ask| of(at, ask)).with_context(|| format!("prompts file '{}', {at}", self.path.display()))
         })
+    }
+
+    fn asks(&self) -> Box<dyn Iterator<Item = (Position, Result<Ask<'_>>)> + '_> {
+        let text = without_bom(&self.text);
+        match &self.content {
+            Content::Prompts => {
+                let lines = (1..).map(Position::Line).zip(split_lines(text));
+                Box::new(lines.map(|(at, line)| (at, prompt(line))))
+            }
+            Content::Objects => {
+                let lines = (1..).map(Position::Line).zip(text.lines());
+                let lines = lines.filter(|(_, line)| !line.trim().is_empty());
+                Box::new(lines.map(|(at, line)| (at, check_length(line).and_then(|()| json::line(line)))))
+            }
+            Content::Array(asks) => Box::new((1..).map(Position::Object).zip(asks).map(|(at, ask)| (at, checked(ask)))),
+        }
     }
 }
 
-/// Whether it begins as JSON objects do: `{"` is how no prompt begins.
-fn is_json(text: &str) -> bool {
-    text.trim_start().strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with('"'))
+fn prompt(line: &str) -> Result<Ask<'_>> {
+    check_length(line)?;
+    Ok(Ask { prompt: line.into(), ..Ask::default() })
 }
 
-/// What some editors put at the start of a file.
-const BOM: char = '\u{feff}';
-
-/// Those that are not blank, each with its number from 1.
-fn json_lines(text: &str) -> Box<dyn Iterator<Item = (usize, &str)> + '_> {
-    let lines = (1..).zip(text.lines());
-    Box::new(lines.filter(|(_, line)| !line.trim().is_empty()))
+/// Returns an object of an array, without a copy of its texts.
+fn checked<'a>(ask: &'a Ask<'static>) -> Result<Ask<'a>> {
+    let (prompt, negative) = (&*ask.prompt, ask.negative_prompt.as_deref());
+    check_length(prompt)?;
+    negative.map_or(Ok(()), check_length)?;
+    Ok(Ask { prompt: prompt.into(), negative_prompt: negative.map(Into::into), ..ask.clone() })
 }
 
-fn ask(line: &str) -> Result<Ask<'_>> {
-    let ask: Ask = serde_json::from_str(line)?;
-    ensure!(ask.scale.is_none_or(f64::is_finite), "the scale is not finite");
-    Ok(ask)
+fn check_length(text: &str) -> Result<()> {
+    ensure!(text.len() <= MAX_PROMPT, "more than {MAX_PROMPT} bytes; CLIP reads a few hundred of a prompt");
+    Ok(())
+}
+
+/// Returns a text without the byte order mark that some editors begin a file with.
+fn without_bom(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}')
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -125,8 +159,8 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 fn read_all(from: impl Read) -> Result<Vec<u8>> {
     let mut text = vec![];
-    from.take(MOST_BYTES + 1).read_to_end(&mut text)?;
-    ensure!(text.len() as u64 <= MOST_BYTES, "it has more than {MOST_BYTES} bytes; split it");
+    from.take(MAX_BYTES + 1).read_to_end(&mut text)?;
+    ensure!(text.len() as u64 <= MAX_BYTES, "it has more than {MAX_BYTES} bytes; split it");
     Ok(text)
 }
 

@@ -32,10 +32,6 @@ pub enum Place {
 /// A well-known fork of the original keeps its checkpoint here.
 const FORK_CKPT: &str = "stable-diffusion-v1-5-emaonly/v1-5-pruned-emaonly.ckpt";
 
-const LAION_CONFIG: &str = "configs/latent-diffusion/txt2img-1p4B-eval.yaml";
-const LAION_CKPT: &str = "models/ldm/text2img-large/model.ckpt";
-const LAION_OUTDIR: &str = "outputs/txt2img-samples-laion400m";
-
 /// What is said when nothing says which model to take.
 pub const DEMO: [&str; 2] = [
     "no model is named and none is at models/ldm/stable-diffusion-v1/model.ckpt, so the built-in demo model draws: cubes, \
@@ -49,24 +45,18 @@ pub struct Files<'a> {
     pub config: Option<&'a Path>,
     /// The weights.
     pub ckpt: Ckpt,
-    /// Where pictures go.
-    pub outdir: &'a Path,
 }
 
 impl<'a> Files<'a> {
     /// Those of these flags.
     pub fn new(args: &'a Args) -> Self {
-        if args.laion400m {
-            let ckpt = Ckpt::At(Place::Path(LAION_CKPT.into()));
-            return Self { config: Some(LAION_CONFIG.as_ref()), ckpt, outdir: LAION_OUTDIR.as_ref() };
-        }
         let ckpt = match &args.ckpt {
             Some(name) if name == Path::new(demo::NAME) => Ckpt::Demo,
             Some(name) => Ckpt::At(Place::named(name)),
             None => Ckpt::default(args.config.is_some()),
         };
         let default = (ckpt != Ckpt::Demo).then_some(DEFAULT_CONFIG.as_ref());
-        Self { config: args.config.as_deref().or(default), ckpt, outdir: &args.outdir }
+        Self { config: args.config.as_deref().or(default), ckpt }
     }
 
     /// The model's shape, from the file or from the program.

@@ -192,12 +192,12 @@ fn a_file_called_demo_is_a_path_away() {
 }
 
 #[test]
-fn laion400m_overrides_config_ckpt_and_outdir() {
-    let run = TestRun::new()
-        .with_nano("configs/latent-diffusion/txt2img-1p4B-eval.yaml", "models/ldm/text2img-large/model.ckpt");
-    let said = run.small(["--laion400m", "--config", "x", "--ckpt", "x", "--outdir", "out"]).ok();
-    assert!(stdout(&said).ends_with("here: \noutputs/txt2img-samples-laion400m\n"));
-    assert!(run.path("outputs/txt2img-samples-laion400m/samples/00000.png").is_file());
+fn laion400m_is_refused_before_anything_is_opened() {
+    let reason =
+        "--laion400m asks for the LAION-400M model, which is not Stable Diffusion 1.x and not supported; leave it out";
+    let run = TestRun::new();
+    run.small(["--laion400m", "--config", "x", "--ckpt", "x", "--outdir", "out"]).fails_with(reason);
+    run.alone(["--laion400m", "--dry_run"]).fails_with(reason);
     run.has_files([]);
 }
 

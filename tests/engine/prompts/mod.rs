@@ -3,6 +3,7 @@
 mod contexts;
 mod denoisers;
 mod emphasis;
+mod json;
 mod lines;
 mod long;
 mod wildcards;
