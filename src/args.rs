@@ -16,6 +16,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 pub use sweep::Sweep;
@@ -45,7 +46,7 @@ pub struct Args {
     pub skip_save: bool,
 
     /// Number of sampling steps, for every sampler
-    #[arg(long = "ddim_steps", value_name = "N", default_value_t = 50)]
+    #[arg(long = "ddim_steps", value_name = "N", value_parser = integer, default_value_t = 50)]
     pub ddim_steps: i64,
 
     /// Sample with PLMS instead of DDIM
@@ -69,31 +70,31 @@ pub struct Args {
     pub ddim_eta: f64,
 
     /// How many times to draw every prompt
-    #[arg(long = "n_iter", value_name = "N", default_value_t = 2)]
+    #[arg(long = "n_iter", value_name = "N", value_parser = integer, default_value_t = 2)]
     pub n_iter: i64,
 
     /// Height of a picture in pixels
-    #[arg(long = "H", visible_alias = "height", value_name = "N", default_value_t = 512)]
+    #[arg(long = "H", visible_alias = "height", value_name = "N", value_parser = integer, default_value_t = 512)]
     pub height: i64,
 
     /// Width of a picture in pixels
-    #[arg(long = "W", visible_alias = "width", value_name = "N", default_value_t = 512)]
+    #[arg(long = "W", visible_alias = "width", value_name = "N", value_parser = integer, default_value_t = 512)]
     pub width: i64,
 
     /// Channels of the latents
-    #[arg(long = "C", visible_alias = "latent_channels", value_name = "N", default_value_t = 4)]
+    #[arg(long = "C", visible_alias = "latent_channels", value_name = "N", value_parser = integer, default_value_t = 4)]
     pub channels: i64,
 
     /// Pixels to a latent, in each direction
-    #[arg(long = "f", visible_alias = "downsampling_factor", value_name = "N", default_value_t = 8)]
+    #[arg(long = "f", visible_alias = "downsampling_factor", value_name = "N", value_parser = integer, default_value_t = 8)]
     pub factor: i64,
 
     /// Pictures in a batch; with --from-file, prompts in a batch
-    #[arg(long = "n_samples", value_name = "N", default_value_t = 3)]
+    #[arg(long = "n_samples", value_name = "N", value_parser = integer, default_value_t = 3)]
     pub n_samples: i64,
 
     /// Pictures in a row of the grid [default: n_samples]
-    #[arg(long = "n_rows", value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long = "n_rows", value_name = "N", value_parser = integer, default_value_t = 0, hide_default_value = true)]
     pub n_rows: i64,
 
     /// Guidance: how hard to follow the prompt; 1 is none
@@ -166,7 +167,7 @@ pub struct Args {
     pub device: device::DeviceSpecs,
 
     /// Threads to compute with [default: one a core]
-    #[arg(long, value_name = "N", help_heading = OURS, value_parser = clap::value_parser!(u16).range(1..=device::MOST_THREADS.into()))]
+    #[arg(long, value_name = "N", help_heading = OURS, value_parser = within::<u16>(1..=device::MOST_THREADS.into()))]
     pub threads: Option<u16>,
 
     /// One picture for every value of a flag, as scale=1,2,5,7.5 or prompt=pink,blue (pink in the prompt becomes each),
@@ -197,7 +198,7 @@ pub struct Args {
     pub fname: Option<Pattern>,
 
     /// Write a small picture every so many steps, to intermediates in OUTDIR
-    #[arg(long = "save_intermediates", value_name = "N", help_heading = OURS, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long = "save_intermediates", value_name = "N", help_heading = OURS, value_parser = within::<u16>(1..=1000))]
     pub save_intermediates: Option<u16>,
 
     /// Do not embed metadata in the pictures
@@ -209,7 +210,7 @@ pub struct Args {
     pub replay: Option<PathBuf>,
 
     /// A grid for every so many pictures, as soon as they are drawn [default: one of all, if they are not too many]
-    #[arg(long = "grid_every", value_name = "N", help_heading = OURS, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long = "grid_every", value_name = "N", help_heading = OURS, value_parser = within::<u32>(1..=u32::MAX.into()))]
     pub grid_every: Option<u32>,
 
     /// Go on with the run that was begun in OUTDIR, of which run.jsonl there tells; begin it if there is none
@@ -278,13 +279,20 @@ impl ByName for SeedMode {
     const ALL: &'static [(&'static str, Self)] = &[("stream", SeedMode::Stream), ("per_image", SeedMode::PerImage)];
 }
 
-/// `--seed`: a number torch takes, or the wish for any other.
+/// `--seed`: a seed that torch takes, or a request for a random one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Seed {
     /// This one.
     Given(u32),
-    /// Whichever comes.
+    /// Any.
     Random,
+}
+
+impl From<i128> for Seed {
+    /// Returns the seed of this number, or `Random` if torch does not take it.
+    fn from(number: i128) -> Self {
+        number.try_into().map_or(Seed::Random, Seed::Given)
+    }
 }
 
 /// What the word names.
@@ -293,14 +301,32 @@ fn one_of<T: ByName + Send + Sync>() -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(names).try_map(|word| T::from_name(&word).ok_or("not a choice"))
 }
 
-/// Any whole number, however long: what does not fit is as good as any.
+/// Reads any whole number, however long: one that does not fit is as good as any.
 fn seed(text: &str) -> Result<Seed, String> {
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("not a whole number".into());
+    check_whole(text)?;
+    Ok(text.parse::<i128>().map_or(Seed::Random, Seed::from))
+}
+
+/// Reads a whole number.
+fn integer(text: &str) -> Result<i64, String> {
+    check_whole(text)?;
+    text.parse().map_err(|_| "the number has too many digits".into())
+}
+
+/// Reads a whole number in `range`.
+fn within<T: TryFrom<i64>>(range: RangeInclusive<i64>) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| {
+        check_whole(text)?;
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        let outside = || format!("must be {} to {}", range.start(), range.end());
+        number.and_then(|number| T::try_from(number).ok()).ok_or_else(outside)
     }
-    let number: Option<i128> = text.parse().ok();
-    Ok(number.and_then(|number| number.try_into().ok()).map_or(Seed::Random, Seed::Given))
+}
+
+fn check_whole(text: &str) -> Result<(), String> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if is_whole { Ok(()) } else { Err("not a whole number".into()) }
 }
 
 fn pattern(text: &str) -> Result<Pattern, String> {
@@ -354,9 +380,7 @@ impl Args {
             _ => None,
         };
         match (old, self.sampler) {
-            (Some(old), Some(new)) if old != new => {
-                Err("--plms and --dpm_solver are samplers; leave them out, or --sampler")
-            }
+            (Some(old), Some(new)) if old != new => Err("--sampler cannot be combined with --plms or --dpm_solver"),
             (old, new) => Ok(new.or(old)),
         }
     }

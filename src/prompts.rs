@@ -6,8 +6,8 @@ pub mod wildcards;
 use crate::args::Seed;
 use crate::diffusion::samplers::Kind;
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
 use std::borrow::Cow;
+use std::fmt;
 use std::fs::File;
 use std::io::{Read, stdin};
 use std::iter;
@@ -20,7 +20,7 @@ pub struct Ask<'a> {
     pub prompt: Cow<'a, str>,
     /// What it does not.
     pub negative_prompt: Option<Cow<'a, str>>,
-    /// Where its own random numbers start.
+    /// The seed of its own random numbers.
     pub seed: Option<Seed>,
     /// In pixels.
     pub height: Option<i64>,
@@ -34,14 +34,13 @@ pub struct Ask<'a> {
     pub sampler: Option<Kind>,
 }
 
-/// A prompt longer than anybody writes: CLIP reads some 400 bytes of it.
-const LONGEST: usize = 100_000;
+/// The most bytes of a prompt: CLIP reads some 400 of them.
+const MAX_PROMPT: usize = 100_000;
 
-/// Of all prompts together, in bytes; /dev/zero has no end.
-const MOST_BYTES: u64 = 1 << 30;
+/// The most bytes of a prompts file; /dev/zero has no end.
+const MAX_BYTES: u64 = 1 << 30;
 
-/// A prompts file: each line a prompt; or each a JSON object, if the first that is not blank begins like one; or as a
-/// whole a JSON array of objects.
+/// A prompts file: a prompt on each line, or prompts as JSON.
 pub struct Asks {
     path: PathBuf,
     text: String,
@@ -50,23 +49,44 @@ pub struct Asks {
 
 /// What a prompts file consists of.
 enum Content {
+    /// A prompt on each line.
     Prompts,
+    /// A JSON object on each line that is not blank.
     Objects,
-    Array(Vec<Value>),
+    /// A JSON array of objects.
+    Array(Vec<Ask<'static>>),
+}
+
+/// Where in a prompts file a prompt is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Position {
+    /// On this line, from 1.
+    Line(usize),
+    /// In this object of an array, from 1.
+    Object(usize),
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Position::Line(n) => write!(f, "line {n}"),
+            Position::Object(n) => write!(f, "object {n}"),
+        }
+    }
 }
 
 impl Asks {
-    /// path: `-` is standard input.
+    /// Reads the file at `path`; `-` is standard input.
     ///
     /// # Errors
-    /// When the file cannot be read, is not UTF-8 text or the JSON that it begins as, is empty, or is larger than any list
-    /// of prompts.
+    /// If the file cannot be read, is not UTF-8 text, is empty, is larger than any list of prompts, or begins like a JSON
+    /// array of objects and is not one.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display();
         let Ok(text) = String::from_utf8(read(path)?) else {
             bail!("prompts file '{name}' is not UTF-8 text; save it as UTF-8");
         };
-        let start = text.trim_start_matches(BOM);
+        let start = without_bom(&text);
         ensure!(!start.is_empty(), "prompts file '{name}' is empty; write one prompt on each line");
         let content = if json::is_array(start) {
             Content::Array(json::array(start).with_context(|| format!("prompts file '{name}'"))?)
@@ -78,49 +98,55 @@ impl Asks {
         Ok(Self { path: path.to_owned(), text, content })
     }
 
-    /// What each line comes to; an error says which line it is.
+    /// Returns what `of` makes of each prompt, in order. An error says which prompt it is about.
     ///
     /// # Errors
-    /// On a line that is longer than any prompt, on one that is no JSON object where the first is one, and where `of`
-    /// fails.
-    pub fn map<'a, T: 'a>(
-        &'a self,
-        of: impl Fn(Ask<'a>) -> Result<T> + 'a,
-    ) -> Box<dyn Iterator<Item = Result<T>> + 'a> {
-        let text = self.text.trim_start_matches(BOM);
-        let line = move |n| self.place("line", n);
-        match &self.content {
-            Content::Prompts => Box::new((1..).zip(split_lines(text)).map(move |(n, prompt)| {
-                check_length(prompt)
-                    .and_then(|()| of(Ask { prompt: prompt.into(), ..Ask::default() }))
-                    .with_context(line(n))
-            })),
-            Content::Objects => {
-                let lines = (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty());
-                Box::new(lines.map(move |(n, text)| {
-                    check_length(text).and_then(|()| of(json::line(text)?)).with_context(line(n))
-                }))
-            }
-            Content::Array(items) => Box::new((1..).zip(items).map(move |(n, item)| {
-                let ask = json::ask(item.clone()).and_then(|ask| check_length(&ask.prompt).map(|()| ask));
-                ask.and_then(&of).with_context(self.place("item", n))
-            })),
-        }
+    /// On a prompt that is too long, on a line that is not a JSON object like the first, and where `of` fails.
+    pub fn map<'a, T>(&'a self, mut of: impl FnMut(Position, Ask<'a>) -> Result<T>) -> impl Iterator<Item = Result<T>> {
+        self.asks().map(move |(at, ask)| {
+            ask.and_then(|ask| of(at, ask)).with_context(|| format!("prompts file '{}', {at}", self.path.display()))
+        })
     }
 
-    /// For errors.
-    fn place(&self, what: &'static str, n: usize) -> impl Fn() -> String + '_ {
-        move || format!("prompts file '{}', {what} {n}", self.path.display())
+    fn asks(&self) -> Box<dyn Iterator<Item = (Position, Result<Ask<'_>>)> + '_> {
+        let text = without_bom(&self.text);
+        match &self.content {
+            Content::Prompts => {
+                let lines = (1..).map(Position::Line).zip(split_lines(text));
+                Box::new(lines.map(|(at, line)| (at, prompt(line))))
+            }
+            Content::Objects => {
+                let lines = (1..).map(Position::Line).zip(text.lines());
+                let lines = lines.filter(|(_, line)| !line.trim().is_empty());
+                Box::new(lines.map(|(at, line)| (at, check_length(line).and_then(|()| json::line(line)))))
+            }
+            Content::Array(asks) => Box::new((1..).map(Position::Object).zip(asks).map(|(at, ask)| (at, checked(ask)))),
+        }
     }
+}
+
+fn prompt(line: &str) -> Result<Ask<'_>> {
+    check_length(line)?;
+    Ok(Ask { prompt: line.into(), ..Ask::default() })
+}
+
+/// Returns an object of an array, without a copy of its texts.
+fn checked<'a>(ask: &'a Ask<'static>) -> Result<Ask<'a>> {
+    let (prompt, negative) = (&*ask.prompt, ask.negative_prompt.as_deref());
+    check_length(prompt)?;
+    negative.map_or(Ok(()), check_length)?;
+    Ok(Ask { prompt: prompt.into(), negative_prompt: negative.map(Into::into), ..ask.clone() })
 }
 
 fn check_length(text: &str) -> Result<()> {
-    ensure!(text.len() <= LONGEST, "it has more than {LONGEST} bytes; CLIP reads a few hundred of a prompt");
+    ensure!(text.len() <= MAX_PROMPT, "more than {MAX_PROMPT} bytes; CLIP reads a few hundred of a prompt");
     Ok(())
 }
 
-/// What some editors put at the start of a file.
-const BOM: char = '\u{feff}';
+/// Returns a text without the byte order mark that some editors begin a file with.
+fn without_bom(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}')
+}
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     if path == Path::new("-") {
@@ -133,8 +159,8 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 fn read_all(from: impl Read) -> Result<Vec<u8>> {
     let mut text = vec![];
-    from.take(MOST_BYTES + 1).read_to_end(&mut text)?;
-    ensure!(text.len() as u64 <= MOST_BYTES, "it has more than {MOST_BYTES} bytes; split it");
+    from.take(MAX_BYTES + 1).read_to_end(&mut text)?;
+    ensure!(text.len() as u64 <= MAX_BYTES, "it has more than {MAX_BYTES} bytes; split it");
     Ok(text)
 }
 

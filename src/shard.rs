@@ -40,7 +40,7 @@ impl Shard {
         }
         ensure!(
             shard.of <= Self::MAX,
-            "{source} that this is one of {} shards, and {} are the most; give --shard I/N",
+            "{source} that this is one of {} shards, more than the {} that are possible; give --shard I/N",
             shard.of,
             Self::MAX
         );
@@ -65,11 +65,11 @@ impl FromStr for Shard {
     fn from_str(text: &str) -> Result<Self> {
         let numbers = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
         let Some((index, of)) = numbers else {
-            bail!("'{text}' is not a shard: use I/N, such as 0/8 for the first of eight");
+            bail!("give I/N, such as 0/8 for the first of eight shards");
         };
-        ensure!(of > 0, "'{text}' is a shard of none: N is at least 1");
-        ensure!(of <= Self::MAX, "'{text}' is one of more than {} shards", Self::MAX);
-        ensure!(index < of, "'{text}' is not one of {of} shards: use 0/{of} to {}/{of}", of - 1);
+        ensure!(of > 0, "N must be at least 1");
+        ensure!(of <= Self::MAX, "N can be at most {}", Self::MAX);
+        ensure!(index < of, "shards are numbered from 0: give 0/{of} to {}/{of}", of - 1);
         Ok(Self { index, of })
     }
 }
@@ -102,8 +102,8 @@ impl Environment<'_> {
         let is_whole = self.number("SLURM_ARRAY_TASK_MAX")?.is_none_or(|last| last == first + most * step);
         let index = (0..of).find(|index| is_whole && first + index * step == id).with_context(|| {
             format!(
-                "SLURM_ARRAY_TASK_ID {id} is none of {of} tasks (SLURM_ARRAY_TASK_COUNT) numbered without gaps; use \
-                 --array=0-{most}, or give --shard I/N"
+                "SLURM_ARRAY_TASK_ID {id} does not belong to {of} tasks (SLURM_ARRAY_TASK_COUNT) numbered without gaps; \
+                 use --array=0-{most}, or give --shard I/N"
             )
         })?;
         Ok(Some((Shard { index, of }, "SLURM_ARRAY_TASK_ID says")))
@@ -145,6 +145,8 @@ impl Environment<'_> {
 
 /// Parses a variable's value as 32 bits, so that arithmetic on two values cannot overflow 64 bits.
 fn number(name: &str, text: &str) -> Result<usize> {
-    let number: u32 = text.parse().map_err(|_| anyhow!("{name} '{text}' is not a number; give --shard I/N"))?;
+    let number: u32 = text
+        .parse()
+        .map_err(|_| anyhow!("{name} '{text}' is not a whole number from 0 to 4294967295; give --shard I/N"))?;
     Ok(number as usize)
 }

@@ -36,9 +36,8 @@ pub fn sweep(command: &mut Command, words: &[OsString], args: &Args) -> Result<O
             return Err(command.error(ErrorKind::ArgumentConflict, reason));
         }
         Err(axes) if axes.len() > 2 => {
-            return Err(
-                command.error(ErrorKind::TooManyValues, "--sweep is given more than twice: a page has two sides")
-            );
+            return Err(command
+                .error(ErrorKind::TooManyValues, "--sweep can be given at most twice, for the columns and the rows"));
         }
         Err(axes) => match axes.into_iter().next() {
             Some(columns) => (columns, None),
@@ -58,18 +57,19 @@ pub fn sweep(command: &mut Command, words: &[OsString], args: &Args) -> Result<O
 }
 
 fn axis(text: &str, prompt: &str) -> Result<Axis, String> {
-    let known = || format!("it can be {}", AXES.join(", "));
+    let known = || format!("NAME can be {}", AXES.join(", "));
     let (name, values) =
-        text.split_once('=').ok_or_else(|| format!("--sweep {text} is not NAME=VALUE,VALUE,…; NAME: {}", known()))?;
+        text.split_once('=').ok_or_else(|| format!("--sweep '{text}' is not NAME=VALUE,VALUE,…; {}", known()))?;
+    let name = name.trim();
     if !AXES.contains(&name) {
-        return Err(format!("--sweep {name}=… is not something to sweep; {}", known()));
+        return Err(format!("--sweep {name}=… is not supported; {}", known()));
     }
     let values: Vec<String> = values.split(',').map(|value| value.trim().to_owned()).collect();
     if values.iter().any(String::is_empty) {
         return Err(format!("--sweep {text} has an empty value; write NAME=VALUE,VALUE,…"));
     }
     if name == "prompt" && !prompt.contains(&values[0]) {
-        return Err(format!("--sweep prompt: '{}', to be replaced by the others, is not in the prompt", values[0]));
+        return Err(format!("--sweep prompt: the first value, '{}', must occur in the prompt", values[0]));
     }
     Ok(Axis { name: name.to_owned(), values })
 }
@@ -98,7 +98,10 @@ impl Sweep {
         }
         Args::read(command, &words).map_err(|error| {
             let said = error.to_string();
-            let reason = said.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            // With the possible values, which are on lines of their own, and without the usage, which follows.
+            let lines: Vec<&str> = said.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+            let reason = lines.join(" ");
+            let reason = reason.trim_start_matches("error: ");
             command.error(error.kind(), format!("--sweep {}: {reason}", self.label(i)))
         })
     }

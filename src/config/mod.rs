@@ -7,9 +7,9 @@ mod yaml;
 pub use noise::{Ends, NoiseConfig};
 pub use prediction::Prediction;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 /// The original's yaml files have 2 KiB; /dev/zero has no end.
@@ -132,8 +132,7 @@ impl ModelConfig {
     /// # Errors
     /// When the file cannot be read, is no such yaml, or asks for something Stable Diffusion 1.x does not have.
     pub fn from_yaml(path: &Path) -> Result<Self> {
-        let text = read(path).with_context(|| format!("reading config '{}'", path.display()))?;
-        Self::parse(&text).with_context(|| format!("config '{}'", path.display()))
+        read(path).and_then(|text| Self::parse(&text)).with_context(|| format!("config '{}'", path.display()))
     }
 
     /// The same of such a file's text.
@@ -180,10 +179,16 @@ impl ModelConfig {
 }
 
 fn read(path: &Path) -> Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
-    ensure!(text.len() as u64 <= MOST_BYTES, "it has more than {MOST_BYTES} bytes");
-    Ok(text)
+    let mut bytes = vec![];
+    ensure!(!path.is_dir(), "it is a folder; give a yaml file");
+    match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!("there is no such file; give the model's yaml file, or leave out --config for Stable Diffusion 1.x")
+        }
+        file => file?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?,
+    };
+    ensure!(bytes.len() as u64 <= MOST_BYTES, "more than {MOST_BYTES} bytes; give a yaml file");
+    String::from_utf8(bytes).map_err(|_| anyhow!("it is not UTF-8 text; give a yaml file"))
 }
 
 /// Group norm divides the channels by 32; no model is wider than 2¹⁶.

@@ -89,7 +89,8 @@ impl NoiseConfig {
         {
             ensure!(
                 0. < *start && start <= end && *end < 1.,
-                "linear_start and linear_end must lie between 0 and 1, in this order"
+                "linear_start and linear_end must lie between 0 and 1, and linear_start must not exceed linear_end; they are \
+                 {start} and {end}"
             );
         }
         if let Self::Betas(betas) = self {

@@ -215,15 +215,15 @@ fn read<M: DeserializeOwned>(text: &str) -> Result<M> {
 }
 
 fn check_classes(classes: &Classes) -> Result<()> {
-    for (class, name) in [
-        (&classes.unet_config, "UNetModel"),
-        (&classes.first_stage_config, "AutoencoderKL"),
-        (&classes.cond_stage_config, "FrozenCLIPEmbedder"),
+    for (key, class, name) in [
+        ("unet_config", &classes.unet_config, "UNetModel"),
+        ("first_stage_config", &classes.first_stage_config, "AutoencoderKL"),
+        ("cond_stage_config", &classes.cond_stage_config, "FrozenCLIPEmbedder"),
     ] {
         let target = &class.target;
         ensure!(
             target.rsplit('.').next() == Some(name),
-            "'{target}' is not part of Stable Diffusion 1.x, which has {name} in its place"
+            "{key}: '{target}' is not part of Stable Diffusion 1.x, which has {name} in its place"
         );
     }
     Ok(())

@@ -15,18 +15,17 @@ use crate::diffusion::samplers::{Kind, SamplerConfig};
 use crate::diffusion::schedule::Schedule;
 use crate::output::{Axis, Format, Overview, Pattern, Terms, of_shard};
 use crate::progress::Watcher;
-use crate::prompts::{Ask, Asks, wildcards};
+use crate::prompts::{Ask, Asks, Position, wildcards};
 use crate::rng::Rng;
 use crate::safety::Action;
 use crate::shard::Shard;
 use crate::text::{Reading, emphasis};
 use anyhow::{Context, Result, ensure};
 use model::{DEMO, Files};
-use std::cell::Cell;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::iter::repeat_n;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use lines::{Batch, Line, Lines, Settings, Wish};
 pub use model::{Ckpt, Place, name_of};
@@ -123,6 +122,9 @@ pub struct Sweep {
 /// More pictures than a disk holds, and few enough to count without overflow.
 const MOST: i64 = 1_000_000;
 
+/// The most random seeds of a prompts file that a note names.
+const MAX_SEEDS_NAMED: usize = 20;
+
 /// A side longer than any model draws well, and short enough to hold in memory.
 const MOST_PIXELS: i64 = 8192;
 
@@ -169,15 +171,13 @@ impl Job {
         let threads = args.threads.map(usize::from);
         let units = args.device.units(threads)?;
         let seed = seed(args.seed, &mut notes);
-        let mut has_random_seeds = args.seed == Seed::Random;
-        let lines = match &args.swept {
-            Some(swept) => Lines::new(cells(swept, args, seed, &mut notes)?.into_iter().map(Ok), 1)?,
-            None => {
-                let (lines, has_random) = lines(args, n_samples, &mut notes)?;
-                has_random_seeds |= has_random;
-                lines
-            }
+        let mut random_seeds = vec![];
+        let lines = match (&args.swept, &args.from_file) {
+            (Some(swept), _) => Lines::new(cells(swept, args, seed, &mut notes)?.into_iter().map(Ok), 1)?,
+            (None, Some(file)) => file_lines(args, file, n_samples, &mut random_seeds)?,
+            (None, None) => Lines::new(repeat_n(line(args, asked(args))?, n_samples).map(Ok), n_samples)?,
         };
+        note_random_seeds(args, &random_seeds, &mut notes);
         notes.extend(unused::flags(args, &lines).chain(unused::blank_lines(args, &lines)));
         notes.extend(unused::instruction_set());
         check_batches(args, &lines)?;
@@ -187,8 +187,8 @@ impl Job {
         let overview = overview::overview(args, &lines, iterations * lines.lines().len(), &mut notes)?;
         let shard = shard(args, &mut notes)?;
         ensure!(
-            shard.is_none() || !has_random_seeds,
-            "shards draw one run, and a seed that is any number would be another in each; give a seed from 0 on"
+            shard.is_none() || args.seed != Seed::Random && random_seeds.is_empty(),
+            "every shard would pick another random seed; give seeds from 0 to 4294967295, the same to all shards"
         );
         check_names(args, shard.is_some() || units.len() > 1)?;
         let sweep = args.swept.as_ref().map(|args::Sweep { columns, rows, .. }| Sweep {
@@ -229,7 +229,8 @@ impl Job {
             replay: None,
             watcher: args.progress,
             quiet: args.quiet,
-            flags_to_resume: flags_to_resume(args, seed),
+            // Other seeds would be picked for a prompts file without any.
+            flags_to_resume: flags_to_resume(args, seed).filter(|_| random_seeds.is_empty()),
             // Nobody sees what all of them draw.
             report: args.report.as_ref().map(|path| shard.map_or(path.clone(), |shard| of_shard(path, shard))),
             timings: args.timings,
@@ -239,30 +240,26 @@ impl Job {
     }
 }
 
-/// Returns what `--prompt` or `--from-file` ask for, and whether the file asks for any seed instead of a certain one.
-fn lines(args: &Args, n_samples: usize, notes: &mut Vec<String>) -> Result<(Lines, bool)> {
-    let Some(file) = &args.from_file else {
-        let lines = repeat_n(line(args, asked(args))?, n_samples).map(Ok);
-        return Ok((Lines::new(lines, n_samples)?, false));
-    };
+/// Returns the lines of `--from-file`. Random seeds that they take are added to `random`, with their places.
+fn file_lines(args: &Args, file: &Path, n_samples: usize, random: &mut Vec<(Position, u32)>) -> Result<Lines> {
     // Once, not for every line.
     if args.emphasis {
         emphasis::parts(&args.negative_prompt)?;
     }
-    let (asks, n_random) = (Asks::read(file)?, Cell::new(0));
-    let lines = asks.map(|ask| {
-        n_random.set(n_random.get() + usize::from(ask.seed == Some(Seed::Random)));
-        line(args, ask)
+    let asks = Asks::read(file)?;
+    let mut number = |at, seed| match seed {
+        Seed::Given(seed) => seed,
+        Seed::Random => {
+            let seed = random_seed();
+            random.push((at, seed));
+            seed
+        }
+    };
+    let lines = asks.map(|at, ask| {
+        let seed = ask.seed.map(|seed| number(at, seed));
+        Ok(Line { seed, ..line(args, ask)? })
     });
-    let lines = Lines::new(lines, n_samples)?;
-    let n_random = n_random.get();
-    if n_random > 0 {
-        let (file, prompts) = (file.display(), if n_random == 1 { "prompt" } else { "prompts" });
-        notes.push(format!(
-            "a random seed is taken for {n_random} {prompts} of '{file}'; the pictures' metadata and --report say which"
-        ));
-    }
-    Ok((lines, n_random > 0))
+    Lines::new(lines, n_samples)
 }
 
 /// The command line by itself.
@@ -271,7 +268,7 @@ fn asked(args: &Args) -> Ask<'_> {
     Ask { prompt: prompt.into(), negative_prompt: Some(negative.into()), ..Ask::default() }
 }
 
-/// The command line with what is asked for instead.
+/// Returns what the command line asks for, with what `ask` asks for instead, but for its seed.
 fn line<'a>(args: &'a Args, ask: Ask<'a>) -> Result<Line<'a>> {
     let settings = settings(args, &ask)?;
     if args.wildcards {
@@ -282,7 +279,7 @@ fn line<'a>(args: &'a Args, ask: Ask<'a>) -> Result<Line<'a>> {
         ask.negative_prompt.iter().try_for_each(|negative| emphasis::parts(negative).map(drop))?;
     }
     let negative = ask.negative_prompt.unwrap_or_else(|| (&*args.negative_prompt).into());
-    Ok(Line { prompt: ask.prompt, negative, seed: ask.seed.map(number), settings })
+    Ok(Line { prompt: ask.prompt, negative, seed: None, settings })
 }
 
 /// What draws each picture of a sweep. own: the run's seed, which those take that take any.
@@ -333,7 +330,7 @@ fn check_channels(args: &Args, config: &ModelConfig) -> Result<()> {
     let (given, wanted) = (args.channels, config.unet.in_channels);
     ensure!(
         usize::try_from(given) == Ok(wanted),
-        "--C {given} does not fit the config, whose latents have {wanted} channels"
+        "--C {given} does not fit the config, whose latents have {wanted} channels; leave out --C"
     );
     Ok(())
 }
@@ -344,7 +341,7 @@ fn check_batches(args: &Args, lines: &Lines) -> Result<()> {
         let most = MOST_BATCH_PIXELS / (latent_height * latent_width * (args.factor * args.factor) as usize);
         ensure!(
             lines.len_of(number) <= most,
-            "--n_samples {} is more than the {most} pictures of this size that make a batch; raise --n_iter instead",
+            "--n_samples {} is more than the {most} pictures of this size that a batch can have; raise --n_iter instead",
             args.n_samples
         );
     }
@@ -359,7 +356,7 @@ fn is_one_size(lines: &Lines) -> bool {
 fn check_fixed_code(args: &Args, lines: &Lines) -> Result<()> {
     ensure!(
         !args.fixed_code || args.swept.is_some() || is_one_size(lines),
-        "--fixed_code starts every batch from the same noise, and pictures of several sizes cannot; leave it out"
+        "--fixed_code starts every batch from the same noise, which pictures of several sizes cannot share; leave it out"
     );
     Ok(())
 }
@@ -380,7 +377,7 @@ fn shard(args: &Args, notes: &mut Vec<String>) -> Result<Option<Shard>> {
 fn check_names(args: &Args, has_no_order: bool) -> Result<()> {
     ensure!(
         !has_no_order || args.fname.as_ref().is_none_or(Pattern::has_index),
-        "--fname needs {{index}} in it where several devices or shards draw: which is saved first is not known"
+        "--fname needs {{index}} with several devices or shards, because the order in which they save is not fixed"
     );
     Ok(())
 }
@@ -389,19 +386,26 @@ fn seed(seed: Seed, notes: &mut Vec<String>) -> u32 {
     match seed {
         Seed::Given(seed) => seed,
         Seed::Random => {
-            let seed = number(seed);
+            let seed = random_seed();
             notes.push(format!("the seed taken is {seed}"));
             seed
         }
     }
 }
 
-/// Returns the seed, or a random one where any will do.
-fn number(seed: Seed) -> u32 {
-    match seed {
-        Seed::Given(seed) => seed,
-        Seed::Random => RandomState::new().build_hasher().finish() as u32,
-    }
+fn random_seed() -> u32 {
+    RandomState::new().build_hasher().finish() as u32
+}
+
+/// Names the random seeds of a prompts file, with which the run can be repeated.
+fn note_random_seeds(args: &Args, seeds: &[(Position, u32)], notes: &mut Vec<String>) {
+    let (Some(file), [_, ..]) = (&args.from_file, seeds) else { return };
+    let named: Vec<String> = seeds.iter().take(MAX_SEEDS_NAMED).map(|(at, seed)| format!("{seed} ({at})")).collect();
+    let rest = match seeds.len().saturating_sub(MAX_SEEDS_NAMED) {
+        0 => String::new(),
+        n => format!(" and {n} more, which are in the pictures' metadata and in --report"),
+    };
+    notes.push(format!("the seeds taken for prompts file '{}' are {}{rest}", file.display(), named.join(", ")));
 }
 
 /// Returns what must be added to a command line for the same run to be resumed.

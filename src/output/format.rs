@@ -55,7 +55,7 @@ impl Format {
             [0x89, b'P', b'N', b'G', ..] => Ok(Format::Png),
             [0xff, 0xd8, ..] => Ok(Format::Jpg),
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P'] => Ok(Format::WebP),
-            _ => bail!("'{name}' is no picture that can be read; give a PNG, JPEG or WebP file"),
+            _ => bail!("'{name}' is not a readable picture; give a PNG, JPEG or WebP file"),
         }
     }
 
@@ -111,7 +111,7 @@ pub fn record(path: &Path) -> Result<Record> {
         Texts { parameters: Some(_), .. } => {
             bail!("'{name}' is of the web UI, which says too little to draw it again; give its settings as flags")
         }
-        _ => bail!("'{name}' does not say how it was drawn; give a picture of this program"),
+        _ => bail!("'{name}' does not say how it was drawn; give a picture made by txt2img"),
     };
     let record: Record = serde_json::from_str(&json)
         .map_err(|error| anyhow!("'{name}' says how it was drawn in words that are not this program's ({error})"))?;
@@ -123,7 +123,7 @@ fn open(path: &Path) -> Result<BufReader<File>> {
     let opening = || format!("opening '{}'", path.display());
     // Asked before opening, which would wait at a pipe.
     let about = fs::metadata(path).with_context(opening)?;
-    ensure!(about.is_file(), "'{}' is no file; give a picture of this program", path.display());
+    ensure!(about.is_file(), "'{}' is not a file; give a picture made by txt2img", path.display());
     Ok(BufReader::new(File::open(path).with_context(opening)?))
 }
 

@@ -84,7 +84,7 @@ impl Pattern {
     /// When a placeholder is unknown, a brace is alone, a folder is named, all names would be empty, or the number that
     /// tells them apart would be cut off.
     pub fn parse(pattern: &str) -> Result<Self> {
-        ensure!(!pattern.contains(['/', '\\']), "names of files cannot lead into folders; {KNOWN}");
+        ensure!(!pattern.contains(['/', '\\']), "file names cannot contain / or \\; {KNOWN}");
         let (mut parts, mut rest) = (vec![], pattern);
         while let Some(at) = rest.find(['{', '}']) {
             let (text, braced) = rest.split_at(at);
@@ -98,7 +98,7 @@ impl Pattern {
             Part::Text(text) => !trimmed(text).is_empty(),
             Part::Value(_) => true,
         };
-        ensure!(parts.iter().any(says_something), "there is nothing in it; {KNOWN}");
+        ensure!(parts.iter().any(says_something), "it needs more than dots and spaces; {KNOWN}");
         let pattern = Self(parts);
         let until_index = pattern.0.split_inclusive(|part| *part == Part::Value(Field::Index)).next();
         let longest = Self(until_index.unwrap_or(&[]).to_vec()).filled(MOST_INDEX, &LONG, "").len();
@@ -160,7 +160,7 @@ fn first(text: &str) -> Result<(Part, &str)> {
             return Ok((Part::Text(double[1..].into()), rest));
         }
     }
-    let Some(open) = text.strip_prefix('{') else { bail!("a '}}' in it closes nothing; {KNOWN}") };
+    let Some(open) = text.strip_prefix('{') else { bail!("a '}}' has no '{{' before it; {KNOWN}") };
     let (name, rest) = open.split_once('}').with_context(|| format!("'{text}' is never closed; {KNOWN}"))?;
     let field = FIELDS.into_iter().find(|(known, _)| *known == name);
     let (_, field) = field.with_context(|| format!("there is no {{{name}}}; {KNOWN}"))?;

@@ -4,96 +4,212 @@ use super::Ask;
 use crate::args::Seed;
 use crate::by_name::ByName;
 use crate::diffusion::samplers::Kind;
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use serde_json::{Map, Value};
+use anyhow::{Result, anyhow, ensure};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use serde_json::error::Category;
+use std::fmt;
 
-/// The keys of an object. Keys in brackets are other names of the one before.
-const KEYS: &str = "prompt, negative_prompt, seed, H (height), W (width), ddim_steps (steps), scale and sampler";
+/// The keys of an object, each with its other name if it has one.
+const KEYS: [(&str, Option<&str>); 8] = [
+    ("prompt", None),
+    ("negative_prompt", None),
+    ("seed", None),
+    ("H", Some("height")),
+    ("W", Some("width")),
+    ("ddim_steps", Some("steps")),
+    ("scale", None),
+    ("sampler", None),
+];
+
+/// The most characters of a wrong value that an error quotes.
+const MAX_QUOTED: usize = 40;
+
+const WHOLE: &str = "a whole number";
 
 /// Returns whether a text begins as a JSON object does: `{"` is how no prompt begins.
 pub fn is_lines(text: &str) -> bool {
     text.trim_start().strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with('"'))
 }
 
-/// Returns whether a text begins as an array of JSON objects does.
+/// Returns whether a text begins as an array of JSON objects does, or is an empty array.
 pub fn is_array(text: &str) -> bool {
-    text.trim_start().strip_prefix('[').is_some_and(is_lines)
+    text.trim_start().strip_prefix('[').is_some_and(|rest| is_lines(rest) || rest.trim() == "]")
 }
 
-/// Reads an array.
+/// Reads an array of objects.
 ///
 /// # Errors
-/// When the text is not JSON; the error says where in the file.
-pub fn array(text: &str) -> Result<Vec<Value>> {
-    serde_json::from_str(text).map_err(|error| anyhow!("line {}, {}", error.line(), problem(&error)))
+/// If the text is not one; the error says which object or which line of the text is wrong.
+pub fn array(text: &str) -> Result<Vec<Ask<'static>>> {
+    let mut asks = vec![];
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = Objects(&mut asks).deserialize(&mut json).and_then(|()| json.end());
+    read.map_err(|error| match error.classify() {
+        Category::Data => anyhow!("object {} (line {}): {}", asks.len() + 1, error.line(), message(&error)),
+        Category::Eof => anyhow!("the JSON array does not end; close it with ']'"),
+        _ => anyhow!("line {}, column {}: not valid JSON: {}", error.line(), error.column(), message(&error)),
+    })?;
+    ensure!(!asks.is_empty(), "the JSON array is empty; write an object with a \"prompt\" in it");
+    Ok(asks)
 }
 
-/// Reads a line.
+/// Reads an object on a line of its own.
 ///
 /// # Errors
-/// When it is not a JSON object with the keys of a prompt; the error says where in the line.
+/// If the line is anything else.
 pub fn line(line: &str) -> Result<Ask<'static>> {
-    ask(serde_json::from_str(line).map_err(|error| anyhow!(problem(&error)))?)
+    ensure!(
+        line.trim_start().starts_with('{'),
+        "not a JSON object, though the first line is one; write {{\"prompt\": \"…\"}}"
+    );
+    serde_json::from_str(line).map_err(|error| match error.classify() {
+        Category::Data => anyhow!(message(&error)),
+        Category::Eof => anyhow!(
+            "the JSON object does not end on this line; write each object on one line, or all of them as an array, in [ ] and \
+             with commas between them"
+        ),
+        _ => anyhow!("column {}: not valid JSON: {}", error.column(), message(&error)),
+    })
 }
 
-/// Reads an object.
-///
-/// # Errors
-/// When the value is not an object with the keys of a prompt.
-pub fn ask(value: Value) -> Result<Ask<'static>> {
-    let Value::Object(object) = value else { bail!("{value} is not a JSON object with a \"prompt\"") };
-    let mut ask = Ask::default();
-    let mut prompt = None;
-    for (key, value) in object.iter().filter(|(_, value)| !value.is_null()) {
-        let not = |what: &str| anyhow!("\"{key}\" must be {what}, not {value}");
-        let whole = || whole(value).ok_or_else(|| not("a whole number"));
-        let text = || value.as_str().map(ToOwned::to_owned).ok_or_else(|| not("a text"));
-        match key.as_str() {
-            "prompt" => prompt = Some(text()?),
-            "negative_prompt" => ask.negative_prompt = Some(text()?.into()),
-            "seed" => ask.seed = Some(seed(value).ok_or_else(|| not("a whole number"))?),
-            "H" | "height" => ask.height = Some(whole()?),
-            "W" | "width" => ask.width = Some(whole()?),
-            "ddim_steps" | "steps" => ask.steps = Some(whole()?),
-            "scale" => ask.scale = Some(value.as_f64().ok_or_else(|| not("a number"))?),
-            "sampler" => ask.sampler = Some(sampler(value).ok_or_else(|| not(&format!("one of {}", Kind::names())))?),
-            _ => bail!("\"{key}\" is not known; use {KEYS}"),
+/// Returns what an error says, without its place.
+fn message(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    said.strip_suffix(&place).unwrap_or(&said).to_owned()
+}
+
+/// Collects the objects of an array as they are read, so that their number is known after an error.
+struct Objects<'a>(&'a mut Vec<Ask<'static>>);
+
+impl<'de> DeserializeSeed<'de> for Objects<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Objects<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an array of objects")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut objects: A) -> Result<(), A::Error> {
+        while let Some(ask) = objects.next_element()? {
+            self.0.push(ask);
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for Ask<'static> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Object)
+    }
+}
+
+/// Reads an object, naming the key in its errors.
+struct Object;
+
+impl<'de> Visitor<'de> for Object {
+    type Value = Ask<'static>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object with a \"prompt\"")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+        let mut ask = Ask::default();
+        let mut given: Vec<(&str, String)> = vec![];
+        while let Some(key) = object.next_key::<String>()? {
+            let name = name(&key).ok_or_else(|| A::Error::custom(unknown(&key)))?;
+            if let Some((_, before)) = given.iter().find(|(other, _)| *other == name) {
+                return Err(A::Error::custom(twice(before, &key)));
+            }
+            // serde_json finds the place at the end of the message, and keeps it.
+            let value: Value = object.next_value().map_err(|error| A::Error::custom(format!("\"{key}\": {error}")))?;
+            ask.set(name, &value).map_err(|expected| {
+                A::Error::custom(format!("\"{key}\" must be {expected}, not {}", quoted(&value)))
+            })?;
+            given.push((name, key));
+        }
+        match given.iter().any(|(name, _)| *name == "prompt") {
+            true => Ok(ask),
+            false => Err(A::Error::custom("\"prompt\" is missing")),
         }
     }
-    check_aliases(&object)?;
-    ask.prompt = prompt.context("\"prompt\" is missing")?.into();
-    Ok(ask)
 }
 
-/// What is wrong with a text that is not JSON, and in which column.
-fn problem(error: &serde_json::Error) -> String {
-    let said = error.to_string();
-    let what = said.split(" at line ").next().unwrap_or_default();
-    format!("column {}: this is not valid JSON ({what})", error.column())
-}
-
-fn check_aliases(object: &Map<String, Value>) -> Result<()> {
-    for [name, alias] in [["H", "height"], ["W", "width"], ["ddim_steps", "steps"]] {
-        ensure!(
-            !object.contains_key(name) || !object.contains_key(alias),
-            "\"{name}\" and \"{alias}\" are the same; give one of them"
-        );
+impl Ask<'_> {
+    /// Sets what a key stands for; `null` leaves it open. An error is what the value must be.
+    fn set(&mut self, name: &str, value: &Value) -> Result<(), String> {
+        if value.is_null() && name != "prompt" {
+            return Ok(());
+        }
+        match name {
+            "prompt" => self.prompt = text(value)?.into(),
+            "negative_prompt" => self.negative_prompt = Some(text(value)?.into()),
+            "seed" => self.seed = Some(Seed::from(whole(value)?)),
+            "H" => self.height = Some(small(value)?),
+            "W" => self.width = Some(small(value)?),
+            "ddim_steps" => self.steps = Some(small(value)?),
+            "scale" => self.scale = Some(value.as_f64().ok_or("a number")?),
+            _ => self.sampler = Some(sampler(value)?),
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// Returns the name of a key or of its other name.
+fn name(key: &str) -> Option<&'static str> {
+    KEYS.into_iter().find(|(name, other)| *name == key || *other == Some(key)).map(|(name, _)| name)
+}
+
+fn unknown(key: &str) -> String {
+    let keys: Vec<String> = KEYS
+        .iter()
+        .map(|(name, other)| other.map_or(name.to_string(), |other| format!("{name} (or {other})")))
+        .collect();
+    format!("\"{key}\" is not a known key; use {}", keys.join(", "))
+}
+
+fn twice(before: &str, key: &str) -> String {
+    if before == key {
+        format!("\"{key}\" is given twice")
+    } else {
+        format!("\"{before}\" and \"{key}\" mean the same; give one of them")
+    }
+}
+
+/// Returns a value as an error shows it.
+fn quoted(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(MAX_QUOTED) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+fn text(value: &Value) -> Result<String, &'static str> {
+    value.as_str().map(ToOwned::to_owned).ok_or("text in quotes")
 }
 
 /// Reads a whole number, which some programs write as `7.0`.
-fn whole(value: &Value) -> Option<i64> {
-    let float = || value.as_f64().filter(|number| number.fract() == 0. && number.abs() < 2f64.powi(53));
-    value.as_i64().or_else(|| float().map(|number| number as i64))
+fn whole(value: &Value) -> Result<i128, &'static str> {
+    let integer = value.as_i64().map(i128::from).or(value.as_u64().map(i128::from));
+    let float = || value.as_f64().filter(|number| number.fract() == 0.).map(|number| number as i128);
+    integer.or_else(float).ok_or(WHOLE)
 }
 
-/// Reads a seed; as on the command line, a number that torch does not take means any.
-fn seed(value: &Value) -> Option<Seed> {
-    let seed = whole(value).and_then(|number| number.try_into().ok()).map_or(Seed::Random, Seed::Given);
-    value.as_f64().filter(|number| number.fract() == 0.).map(|_| seed)
+fn small(value: &Value) -> Result<i64, &'static str> {
+    i64::try_from(whole(value)?).map_err(|_| "a whole number of at most 18 digits")
 }
 
-fn sampler(value: &Value) -> Option<Kind> {
-    Kind::from_name(value.as_str()?)
+fn sampler(value: &Value) -> Result<Kind, String> {
+    value.as_str().and_then(Kind::from_name).ok_or_else(|| format!("one of {}", Kind::names()))
 }

@@ -22,22 +22,23 @@ pub fn collect(outdir: &Path, progress: &Progress) -> Result<End> {
     let is_swept = folder.run().overview == Some(Overview::Sweep);
     ensure!(
         !is_swept || folder.has_sweep(),
-        "all {n} pictures are there, but their page or their sheet is missing; --resume makes it again"
+        "all {n} pictures are present, but their page or their sheet is missing; repeat the command with --resume to make \
+         it again"
     );
     if let Some(Overview::Grids(grids)) = folder.run().overview {
         for grid in folder.lacking_grids().collect::<Vec<_>>() {
             let lost = grids.pictures(grid, n).find(|n| !folder.had_aside(*n));
             if let Some(lost) = lost {
                 bail!(
-                    "all {n} pictures are there, but a grid is not, and what it shows of picture {lost} is gone; \
-                     --resume draws what it needs"
+                    "all {n} pictures are present, but a grid is missing, and picture {lost} as the grid shows it is no longer \
+                     stored; repeat the command with --resume to draw what the grid needs"
                 );
             }
             save_grid(&mut folder, grids, grid, progress)?;
         }
     }
     folder.end()?;
-    let words = format!("All {n} pictures are there, as they were saved:\n{}\n", outdir.display());
+    let words = format!("All {n} pictures are present and unchanged:\n{}\n", outdir.display());
     std::io::stdout().write_all(words.as_bytes()).context("writing to standard output")?;
     Ok(End::Finished)
 }
@@ -48,17 +49,20 @@ fn what_is_missing(folder: &Folder, whole: &HashSet<usize>, changed: &[usize]) -
     let n_missing = n - whole.len() - changed.len();
     if n_missing > 0 {
         let missing = (0..n).filter(|n| !whole.contains(n) && changed.binary_search(n).is_err());
-        sentences.push(format!("{n_missing} of {n} pictures are not there: {}", ranges(missing)));
+        let are = if n_missing == 1 { "is" } else { "are" };
+        sentences.push(format!("{n_missing} of {n} pictures {are} missing ({})", ranges(missing)));
+    }
+    if let [_, ..] = changed {
+        let (n_changed, were) = (changed.len(), if changed.len() == 1 { "was" } else { "were" });
+        sentences.push(format!("{n_changed} of {n} pictures {were} modified ({})", ranges(changed.iter().copied())));
     }
     if !shards.is_empty() {
         let (has, of) = (if shards.len() == 1 { "shard" } else { "shards" }, folder.run().shards);
-        sentences.push(format!("{has} {} of {of} did not end", ranges(shards.into_iter())));
+        sentences.push(format!("{has} {} of {of} did not finish", ranges(shards.into_iter())));
     }
-    if changed.is_empty() {
-        return sentences.join("; ") + "; --resume draws them";
-    }
-    let changed =
-        format!("{} of {n} pictures are not as they were saved: {}", changed.len(), ranges(changed.iter().copied()));
-    sentences.push(changed);
-    sentences.join("; ") + "; where their files are removed, --resume draws them"
+    sentences.push(match changed {
+        [] => "repeat the command with --resume to draw what is missing".into(),
+        _ => "delete the modified files and repeat the command with --resume to draw them again".into(),
+    });
+    sentences.join("; ")
 }

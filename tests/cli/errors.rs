@@ -78,7 +78,7 @@ fn numbers_out_of_range_are_refused_by_name() {
         ("--n_iter", "9223372036854775807", "is more than 1000000"),
         ("--n_samples", "0", "--n_samples 0 draws nothing; give at least 1"),
         ("--n_samples", "1000001", "--n_samples 1000001 is more than 1000000"),
-        ("--n_samples", "1000000", "more than the 65536 pictures of this size that make a batch; raise --n_iter"),
+        ("--n_samples", "1000000", "more than the 65536 pictures of this size that a batch can have; raise --n_iter"),
         ("--ddim_steps", "0", "--ddim_steps 0 draws nothing"),
         ("--ddim_steps", "1001", "--ddim_steps 1001 is not between 1 and 1000"),
         ("--H", "0", "--H 0 is not between 8 and 8192"),
@@ -86,7 +86,7 @@ fn numbers_out_of_range_are_refused_by_name() {
         ("--W", "8200", "--W 8200 is not between 8 and 8192"),
         ("--f", "0", "--f 0 is not between 1 and 64"),
         ("--f", "-8", "--f -8 is not between 1 and 64"),
-        ("--C", "3", "--C 3 does not fit the config, whose latents have 4 channels"),
+        ("--C", "3", "--C 3 does not fit the config, whose latents have 4 channels; leave out --C"),
         ("--C", "-4", "--C -4 does not fit the config"),
     ] {
         refused(&TestRun::new(), [flag, number], reason);
@@ -95,10 +95,14 @@ fn numbers_out_of_range_are_refused_by_name() {
 
 #[test]
 fn samplers_refuse_what_they_cannot_do() {
-    refused(&TestRun::new(), ["--plms", "--ddim_eta", "0.5"], "ddim_eta must be 0 for PLMS");
+    refused(&TestRun::new(), ["--plms", "--ddim_eta", "0.5"], "--ddim_eta must be 0 with PLMS");
     for sampler in ["ddim", "plms", "dpm_solver"] {
         let args = ["--schedule", "karras", "--sampler", sampler];
-        refused(&TestRun::new(), args, "--schedule karras is for lms, euler, euler_a, heun, dpm2 and dpmpp_2m");
+        refused(
+            &TestRun::new(),
+            args,
+            "--schedule karras works only with --sampler lms, euler, euler_a, heun, dpm2 and dpmpp_2m",
+        );
     }
 }
 
@@ -178,7 +182,7 @@ fn what_a_file_says_never_breaks_the_sentence() {
     let header = r#"{"a": {"dtype": "one\ntwo\u001b[31m", "shape": [2], "data_offsets": [0, 8]}}"#;
     ckpt(safetensors(header, 8), "unknown variant `one two [31m`");
     refused(&TestRun::new(), ["--ckpt", "one\ntwo"], "checkpoint 'one two' is not there");
-    refused(&TestRun::new(), ["--config", "one\ntwo"], "reading config 'one two'");
+    refused(&TestRun::new(), ["--config", "one\ntwo"], "config 'one two': there is no such file");
 }
 
 // Configs
@@ -199,14 +203,18 @@ fn a_config_that_does_not_fit_the_model_names_tensors_and_is_quick() {
 
 #[test]
 fn files_that_are_no_config_are_refused() {
-    refused(&TestRun::new(), ["--config", "x.yaml"], "reading config 'x.yaml'");
-    refused(&TestRun::new(), ["--config", "."], "reading config '.': ");
+    refused(
+        &TestRun::new(),
+        ["--config", "x.yaml"],
+        "config 'x.yaml': there is no such file; give the model's yaml file",
+    );
+    refused(&TestRun::new(), ["--config", "."], "config '.': it is a folder; give a yaml file");
     for (text, reason) in [
         (&b""[..], "not a Stable Diffusion 1.x config"),
-        (b"\xff\xfe", "stream did not contain valid UTF-8"),
+        (b"\xff\xfe", "it is not UTF-8 text; give a yaml file"),
         (b"model: &a {params: *a}", "not a Stable Diffusion 1.x config"),
         (&b"[".repeat(100_000), "recursion limit exceeded"),
-        (&b"#\n".repeat(1 << 20), "it has more than 1048576 bytes"),
+        (&b"#\n".repeat(1 << 20), "more than 1048576 bytes"),
     ] {
         refused(&TestRun::new().file("m.yaml", text), ["--config", "m.yaml"], reason);
     }
@@ -224,7 +232,7 @@ fn files_that_are_no_config_are_refused() {
 fn prompts_files_that_cannot_be_drawn_are_refused() {
     prompts("", "prompts file 'p.txt' is empty; write one prompt on each line");
     prompts(b"caf\xe9", "prompts file 'p.txt' is not UTF-8 text; save it as UTF-8");
-    prompts(format!("a\n{}", "x".repeat(100_001)), "prompts file 'p.txt', line 2: it has more than 100000 bytes");
+    prompts(format!("a\n{}", "x".repeat(100_001)), "prompts file 'p.txt', line 2: more than 100000 bytes");
     refused(&TestRun::new(), ["--from-file", "."], "prompts file '.' is a folder; name a text file in it");
     refused(&TestRun::new(), ["--from-file", "x"], "reading prompts file 'x': No such file");
     refused(&TestRun::new(), ["--from-file", "-"], "prompts file '-' is empty");
@@ -244,7 +252,7 @@ fn a_very_long_prompt_that_is_allowed_is_drawn() {
 #[test]
 fn devices_without_an_end_are_refused() {
     refused(&TestRun::new(), ["--ckpt", "/dev/zero"], "is neither a file nor a folder");
-    refused(&TestRun::new(), ["--config", "/dev/zero"], "it has more than 1048576 bytes");
+    refused(&TestRun::new(), ["--config", "/dev/zero"], "more than 1048576 bytes");
     refused(&TestRun::new(), ["--from-file", "/dev/zero"], "it has more than 1073741824 bytes");
 }
 
@@ -333,7 +341,7 @@ mod unix {
         let run = TestRun::new();
         std::os::unix::fs::symlink("loop", run.path("loop")).unwrap();
         refused(&run, ["--ckpt", "loop"], "'loop' cannot be read: ");
-        refused(&run, ["--config", "loop"], "reading config 'loop': ");
+        refused(&run, ["--config", "loop"], "config 'loop': ");
         refused(&run, ["--from-file", "loop"], "reading prompts file 'loop': ");
         refused(&run, ["--outdir", "loop"], "cannot create the folder 'loop/samples', choose another --outdir: ");
     }

@@ -121,7 +121,7 @@ fn pictures_that_cannot_be_drawn_again_are_refused() {
         write(run.path("bad.png"), bytes).unwrap();
         run.args(["--replay", "bad.png"]).fails_with(complaint);
     }
-    run.args(["--replay", "out"]).fails_with("'out' is no file");
+    run.args(["--replay", "out"]).fails_with("'out' is not a file");
     run.args(["--replay", "nowhere.png"]).fails_with("opening 'nowhere.png'");
 }
 

@@ -74,21 +74,38 @@ fn with_seeds_per_image_a_line_does_not_depend_on_the_rest_of_the_file() {
 #[test]
 fn what_is_wrong_with_a_json_line_is_said_before_anything_loads() {
     for (line, complaint) in [
-        ("not json", "expected ident"),
-        (r#"{"prompt": "a",}"#, "trailing comma"),
-        (r#"{"prompt": "a", "sead": 1}"#, "unknown field `sead`"),
-        (r#"{"prompt": 3}"#, "invalid type: integer `3`, expected a string"),
-        (r#"{"seed": 3}"#, "missing field `prompt`"),
-        (r#"{"prompt": "a", "seed": -1}"#, "invalid value: integer `-1`, expected u32"),
+        ("not json", "not a JSON object, though the first line is one; write {\"prompt\": \"…\"}"),
+        (r#"{"prompt": "a",}"#, "column 16: not valid JSON: trailing comma"),
+        (
+            r#"{"prompt": "a", "sead": 1}"#,
+            "\"sead\" is not a known key; use prompt, negative_prompt, seed, H (or height), ",
+        ),
+        (r#"{"prompt": 3}"#, "\"prompt\" must be text in quotes, not 3"),
+        (r#"{"seed": 3}"#, "\"prompt\" is missing"),
+        (r#"{"prompt": "a", "seed": 1.5}"#, "\"seed\" must be a whole number, not 1.5"),
         (r#"{"prompt": "a", "H": 63}"#, "--H 63 is not a multiple of 8"),
         (r#"{"prompt": "a", "ddim_steps": 0}"#, "--ddim_steps 0 draws nothing"),
-        (r#"{"prompt": "a", "sampler": "best"}"#, "'best' is not a sampler: use ddim, plms,"),
-        (r#"{"prompt": "a", "scale": 1e999}"#, "number out of range"),
+        (r#"{"prompt": "a", "sampler": "best"}"#, "\"sampler\" must be one of ddim, plms,"),
+        (r#"{"prompt": "a", "scale": 1e999}"#, "\"scale\": number out of range\n"),
     ] {
         let run = TestRun::new().file("p.jsonl", format!("{{\"prompt\": \"a\"}}\n{line}\n"));
         let said = run.quick(["--from-file", "p.jsonl"]).fails_with(complaint);
         assert!(said.starts_with("Error: prompts file 'p.jsonl', line 2: "), "{line}: {said}");
     }
+}
+
+#[test]
+fn a_random_seed_of_a_json_line_is_noted_and_with_it_the_run_can_be_repeated() {
+    let run = TestRun::new().file("p.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"b\", \"seed\": -1}\n");
+    let flags = ["--from-file", "p.jsonl", "--skip_watermark"];
+    let said = stderr(&run.quick(flags).ok());
+    let (_, seed) = said.split_once("Note: the seeds taken for prompts file 'p.jsonl' are ").unwrap();
+    let (seed, _) = seed.split_once(" (line 2)\n").unwrap();
+    is_picture(&run, 1, &["--prompt", "b", "--seed", seed]);
+    run.args(["--replay", "out/samples/00001.png", "--outdir", "again"]).ok();
+    let run = run.file("p.jsonl", format!("{{\"prompt\": \"a\"}}\n{{\"prompt\": \"b\", \"seed\": {seed}}}\n"));
+    run.quick([&flags[..], &["--resume"]].concat()).ok();
+    run.has_files(["samples/00000.png", "samples/00001.png", "grid-0000.png"]);
 }
 
 #[test]
@@ -111,7 +128,7 @@ fn json_lines_may_have_blank_ones_between_them_and_nothing_for_a_value() {
     run.quick(["--from-file", "p.jsonl"]).ok();
     is_picture(&run, 0, &["--prompt", "a", "--seed", "5"]);
     let run = TestRun::new().file("p.jsonl", "{\"prompt\": 5}\n");
-    run.quick(["--from-file", "p.jsonl"]).fails_with("line 1: invalid type: integer `5`");
+    run.quick(["--from-file", "p.jsonl"]).fails_with("line 1: \"prompt\" must be text in quotes, not 5");
 }
 
 #[test]

@@ -48,18 +48,18 @@ fn a_shard_reads_as_it_is_written() {
 #[test]
 fn what_is_no_shard_is_refused_with_the_reason() {
     let reasons = [
-        ("3", "use I/N"),
-        ("", "use I/N"),
-        ("a/8", "use I/N"),
-        ("-1/8", "use I/N"),
-        ("1/2/3", "use I/N"),
-        ("0/0", "N is at least 1"),
-        ("8/8", "use 0/8 to 7/8"),
-        ("1/1", "is not one of 1"),
+        ("3", "give I/N, such as 0/8"),
+        ("", "give I/N, such as 0/8"),
+        ("a/8", "give I/N, such as 0/8"),
+        ("-1/8", "give I/N, such as 0/8"),
+        ("1/2/3", "give I/N, such as 0/8"),
+        ("0/0", "N must be at least 1"),
+        ("8/8", "shards are numbered from 0: give 0/8 to 7/8"),
+        ("1/1", "shards are numbered from 0: give 0/1 to 0/1"),
     ];
     for (text, reason) in reasons {
         let error = text.parse::<Shard>().unwrap_err().to_string();
-        assert!(error.contains(reason) && error.contains(&format!("'{text}'")), "{error}");
+        assert!(error.contains(reason), "{text}: {error}");
     }
 }
 
@@ -107,7 +107,10 @@ fn numbers_that_no_array_has_are_refused() {
     is_refused(&array(0, 2, 0, 0, 0), &["SLURM_ARRAY_TASK_ID 0"]);
     is_refused(&array(most, most, most, most, most), &["SLURM_ARRAY_TASK_ID"]);
     is_refused("SLURM_ARRAY_TASK_ID=1", &["SLURM_ARRAY_TASK_COUNT is not"]);
-    is_refused("SLURM_ARRAY_TASK_ID=two SLURM_ARRAY_TASK_COUNT=3", &["SLURM_ARRAY_TASK_ID 'two' is not a number"]);
+    is_refused(
+        "SLURM_ARRAY_TASK_ID=two SLURM_ARRAY_TASK_COUNT=3",
+        &["SLURM_ARRAY_TASK_ID 'two' is not a whole number"],
+    );
 }
 
 #[test]
@@ -150,7 +153,7 @@ fn pods_of_an_indexed_job_are_shares_if_they_know_their_count() {
     says_nothing("JOB_COMPLETION_INDEX=0 JOB_COMPLETIONS=1");
     is_refused("JOB_COMPLETION_INDEX=3", &["JOB_COMPLETIONS is not", "deploy/kubernetes.yaml"]);
     is_refused("JOB_COMPLETION_INDEX=8 JOB_COMPLETIONS=8", &["JOB_COMPLETION_INDEX 8", "JOB_COMPLETIONS 8"]);
-    is_refused("JOB_COMPLETION_INDEX=3 JOB_COMPLETIONS=", &["JOB_COMPLETIONS '' is not a number"]);
+    is_refused("JOB_COMPLETION_INDEX=3 JOB_COMPLETIONS=", &["JOB_COMPLETIONS '' is not a whole number"]);
 }
 
 #[test]
@@ -158,9 +161,9 @@ fn ranks_are_shares_if_both_of_their_numbers_are_set() {
     says("RANK=5 WORLD_SIZE=16", "5/16: RANK says");
     says_nothing("RANK=0 WORLD_SIZE=1");
     says_nothing("RANK=major");
-    is_refused("RANK=0 WORLD_SIZE=1000001", &["one of 1000001 shards", "1000000 are the most"]);
+    is_refused("RANK=0 WORLD_SIZE=1000001", &["one of 1000001 shards", "more than the 1000000 that are possible"]);
     is_refused("RANK=0 WORLD_SIZE=0", &["RANK 0", "WORLD_SIZE 0"]);
-    is_refused("RANK=-1 WORLD_SIZE=4", &["RANK '-1' is not a number"]);
+    is_refused("RANK=-1 WORLD_SIZE=4", &["RANK '-1' is not a whole number from 0 to"]);
 }
 
 #[test]

@@ -60,14 +60,17 @@ fn what_cannot_be_swept_is_refused_before_the_model_is_read() {
     let many = format!("seed={}", (0..101).map(|i| i.to_string()).collect::<Vec<_>>().join(","));
     let more = format!("scale={}", (0..100).map(|i| i.to_string()).collect::<Vec<_>>().join(","));
     for (axes, reason) in [
-        (vec!["outdir=a,b"], "--sweep outdir=… is not something to sweep; it can be scale, sampler"),
+        (vec!["outdir=a,b"], "--sweep outdir=… is not supported; NAME can be scale, sampler"),
         (vec!["scale"], "is not NAME=VALUE,VALUE,…"),
         (vec!["scale=1,,2"], "has an empty value"),
         (vec!["scale=1,x"], "--sweep scale=x: invalid value 'x'"),
-        (vec!["sampler=ddim,dim"], "--sweep sampler=dim: invalid value 'dim'"),
-        (vec!["prompt=green,blue"], "'green', to be replaced by the others, is not in the prompt"),
+        (
+            vec!["sampler=ddim,dim"],
+            "--sweep sampler=dim: invalid value 'dim' for '--sampler <NAME>' [possible values: ddim, plms,",
+        ),
+        (vec!["prompt=green,blue"], "--sweep prompt: the first value, 'green', must occur in the prompt"),
         (vec!["scale=1,2", "scale=3,4"], "--sweep scale is given twice"),
-        (vec!["scale=1", "seed=1", "W=64"], "more than twice"),
+        (vec!["scale=1", "seed=1", "W=64"], "at most twice, for the columns and the rows"),
         (vec![&many, &more], "more than 10000 pictures"),
     ] {
         let words = axes.iter().flat_map(|axis| ["--sweep", axis]).chain(["--ckpt", "none.ckpt"]);

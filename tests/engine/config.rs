@@ -79,7 +79,7 @@ fn heads_may_be_given_by_their_width() {
 fn configs_of_other_models_are_refused_by_name() {
     is_refused(
         ("FrozenCLIPEmbedder", "FrozenOpenCLIPEmbedder"),
-        "'ldm.modules.encoders.modules.FrozenOpenCLIPEmbedder' is not part of",
+        "cond_stage_config: 'ldm.modules.encoders.modules.FrozenOpenCLIPEmbedder' is not part of",
     );
     is_refused(("FrozenCLIPEmbedder", "BERTEmbedder"), "has FrozenCLIPEmbedder in its place");
     is_refused(("AutoencoderKL", "VQModelInterface"), "VQModelInterface");
@@ -103,7 +103,10 @@ fn numbers_no_model_can_be_built_from_are_refused() {
     is_refused(("embed_dim: 4", "embed_dim: 8"), "embed_dim is 8");
     is_refused(("out_ch: 3", "out_ch: 4"), "out_ch must be 3");
     is_refused(("timesteps: 1000", "timesteps: 4"), "timesteps must be 1000");
-    is_refused(("linear_end: 0.0120", "linear_end: 1.5"), "linear_start and linear_end");
+    is_refused(
+        ("linear_end: 0.0120", "linear_end: 1.5"),
+        "linear_start must not exceed linear_end; they are 0.00085 and 1.5",
+    );
     is_refused(("linear_end: 0.0120", "linear_end: .nan"), "not a Stable Diffusion 1.x config");
     is_refused(("scale_factor: 0.18215", "scale_factor: 0"), "scale_factor");
 }
@@ -113,8 +116,12 @@ fn files_that_are_no_config_are_refused() {
     for text in ["", "model", "- 1", "{", "model: {params: 3}", "\0", "a: &a [*a, *a]"] {
         assert!(parse(text).is_err(), "{text:?}");
     }
-    TestRun::new().args(["--config", "nowhere.yaml"]).fails_with("reading config 'nowhere.yaml'");
-    TestRun::new().args(["--config", "."]).fails_with("reading config '.'");
+    TestRun::new()
+        .args(["--config", "nowhere.yaml"])
+        .fails_with("config 'nowhere.yaml': there is no such file; give the model's yaml file");
+    TestRun::new().args(["--config", "."]).fails_with("config '.': it is a folder; give a yaml file");
     let checkpoint = fixture("nano.ckpt");
-    TestRun::new().args(["--config", checkpoint.to_str().unwrap()]).fails_with("reading config");
+    TestRun::new()
+        .args(["--config", checkpoint.to_str().unwrap()])
+        .fails_with("nano.ckpt': it is not UTF-8 text; give a yaml file");
 }

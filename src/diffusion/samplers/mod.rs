@@ -164,10 +164,10 @@ impl SamplerConfig {
     /// If the number of steps is out of range, or the sampler does not support the eta or the spacing.
     pub fn check(&self) -> Result<()> {
         ensure!((1..=1000).contains(&self.steps), "--ddim_steps {} is not between 1 and 1000", self.steps);
-        ensure!(self.kind != Kind::Plms || self.eta == 0., "ddim_eta must be 0 for PLMS");
+        ensure!(self.kind != Kind::Plms || self.eta == 0., "--ddim_eta must be 0 with PLMS");
         ensure!(
             self.spacing == Spacing::Discrete || self.kind.takes_spacing(),
-            "--schedule karras is for {}",
+            "--schedule karras works only with --sampler {}",
             Kind::names_with_spacing()
         );
         Ok(())

@@ -192,11 +192,12 @@ fn a_file_called_demo_is_a_path_away() {
 }
 
 #[test]
-fn laion400m_is_refused() {
+fn laion400m_is_refused_before_anything_is_opened() {
+    let reason =
+        "--laion400m asks for the LAION-400M model, which is not Stable Diffusion 1.x and not supported; leave it out";
     let run = TestRun::new();
-    run.small(["--laion400m", "--dry_run"])
-        .fails_with("--laion400m asks for the LAION-400M model, which is not Stable");
-    run.quick(["--laion400m"]).fails_with("not supported; leave it out");
+    run.small(["--laion400m", "--config", "x", "--ckpt", "x", "--outdir", "out"]).fails_with(reason);
+    run.alone(["--laion400m", "--dry_run"]).fails_with(reason);
     run.has_files([]);
 }
 

@@ -88,7 +88,7 @@ fn a_sheet_that_is_gone_is_made_again() {
     for file in ["sweep-0000.png", "sweep-0000.html"] {
         fs::remove_file(run.path("out").join(file)).unwrap();
         into(&run, "out", &["--collect"])
-            .fails_with("but their page or their sheet is missing; --resume makes it again");
+            .fails_with("but their page or their sheet is missing; repeat the command with --resume");
         resume(&run, "out", &sweep).ok();
         assert!(content(&run, "out") == before);
         into(&run, "out", &["--collect"]).ok();
@@ -162,7 +162,7 @@ fn the_run_that_was_gone_on_with_last_is_checked() {
     into(&run, "out", &["--n_samples", "1", "--n_iter", "1"]).ok();
     resume(&run, "out", &RICH).ok();
     let said = stdout(&into(&run, "out", &["--collect"]).ok());
-    assert!(said.starts_with("All 12 pictures are there"), "{said}");
+    assert!(said.starts_with("All 12 pictures are present and unchanged:"), "{said}");
 }
 
 #[test]
@@ -171,8 +171,8 @@ fn what_was_deleted_is_drawn_again() {
     into(&run, "whole", &RICH).ok();
     into(&run, "torn", &RICH).ok();
     fs::remove_file(run.path("torn/samples/00007.png")).unwrap();
-    let said = into(&run, "torn", &["--collect"]).fails_with("1 of 12 pictures are not there: 7");
-    assert!(said.ends_with("--resume draws them\n"), "{said}");
+    let said = into(&run, "torn", &["--collect"]).fails_with("1 of 12 pictures is missing (7); ");
+    assert!(said.ends_with("repeat the command with --resume to draw what is missing\n"), "{said}");
     resume(&run, "torn", &RICH).ok();
     are_equal(&run, "whole", "torn");
     into(&run, "torn", &["--collect"]).ok();
@@ -185,8 +185,8 @@ fn what_was_changed_is_told_of_and_not_touched() {
     into(&run, "torn", &RICH).ok();
     fs::write(run.path("torn/samples/00003.png"), "retouched").unwrap();
     fs::remove_file(run.path("torn/samples/00004.png")).unwrap();
-    let reason = "1 of 12 pictures are not there: 4; 1 of 12 pictures are not as they were saved: 3; where their files \
-                  are removed, --resume draws them";
+    let reason = "1 of 12 pictures is missing (4); 1 of 12 pictures was modified (3); delete the modified files and \
+                  repeat the command with --resume to draw them again";
     into(&run, "torn", &["--collect"]).fails_with(reason);
     resume(&run, "torn", &RICH).ok();
     assert_eq!(fs::read(run.path("torn/samples/00003.png")).unwrap(), b"retouched");
@@ -202,7 +202,7 @@ fn a_grid_that_was_deleted_is_made_again() {
     into(&run, "whole", &RICH).ok();
     into(&run, "torn", &RICH).ok();
     fs::remove_file(run.path("torn/grid-0000.png")).unwrap();
-    into(&run, "torn", &["--collect"]).fails_with("all 12 pictures are there, but a grid is not");
+    into(&run, "torn", &["--collect"]).fails_with("all 12 pictures are present, but a grid is missing");
     resume(&run, "torn", &RICH).ok();
     are_equal(&run, "whole", "torn");
 }

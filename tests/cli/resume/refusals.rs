@@ -119,7 +119,7 @@ fn a_journal_that_somebody_made_up_does_no_harm() {
     }
     fs::write(run.path("out/run.jsonl"), huge).unwrap();
     into(&run, "out", &["--collect"])
-        .fails_with("18446744073709551603 of 18446744073709551615 pictures are not there: 12-");
+        .fails_with("18446744073709551603 of 18446744073709551615 pictures are missing (12-");
 }
 
 #[test]
@@ -172,5 +172,10 @@ fn an_earlier_run_is_gone_on_with_after_another() {
 #[test]
 fn there_is_nothing_to_collect_where_nothing_was_drawn() {
     let run = TestRun::new();
-    into(&run, "out", &["--collect"]).fails_with("'out/run.jsonl' is not there: no run has begun in that folder");
+    into(&run, "out", &["--collect"]).fails_with("no run found in 'out' (no run.jsonl); give the --outdir of a run");
+    for outdir in ["missing", "file"] {
+        let run = TestRun::new().file("file", "");
+        let reason = format!("'{outdir}' is not a folder; give the --outdir of a run");
+        run.alone(["--collect", "--outdir", outdir]).fails_with(&reason);
+    }
 }

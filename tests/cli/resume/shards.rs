@@ -27,7 +27,7 @@ fn what_a_shard_has_not_drawn_is_named() {
     for i in [0, 2] {
         into(&run, "parts", &[&RICH[..], &["--shard", &format!("{i}/3")]].concat()).ok();
     }
-    let reason = "3 of 12 pictures are not there: 3-5; shard 1 of 3 did not end; --resume draws them";
+    let reason = "3 of 12 pictures are missing (3-5); shard 1 of 3 did not finish; repeat the command with --resume";
     into(&run, "parts", &["--collect"]).fails_with(reason);
     // One process may do what is left.
     resume(&run, "parts", &RICH).ok();
@@ -132,7 +132,7 @@ fn picture_ninety_thousand_is_there_at_once() {
 #[test]
 fn names_without_numbers_are_refused() {
     let run = TestRun::new();
-    let reason = "--fname needs {index} in it where several devices or shards draw";
+    let reason = "--fname needs {index} with several devices or shards";
     into(&run, "out", &["--fname", "{prompt}", "--shard", "0/2"]).fails_with(reason);
     into(&run, "out", &["--fname", "{prompt}-{index}", "--shard", "0/2"]).ok();
 }
