@@ -51,7 +51,8 @@ impl<'a> Course<'a> {
             }
         }
         let (next, position, draws, units) = (0, 0, None, Units::of(job));
-        let mut course = Self { job, finished, schedule, next, position, draws, n_tasks, n_pictures, n_finished, first, units };
+        let mut course =
+            Self { job, finished, schedule, next, position, draws, n_tasks, n_pictures, n_finished, first, units };
         if let Some(batch) = job.fixed_code {
             course.position = job.rng.after(0, course.size(job.lines.settings_of(0), batch), 1);
         }

@@ -50,7 +50,19 @@ impl<'a> Desk<'a> {
         progress: &'a Progress,
     ) -> Self {
         let (lacking, shrinking) = (HashMap::new(), shrinking(job));
-        Self { job, progress, folder, finished, lacking, shrinking, checker, report, hash, n_saved: 0, units: Units::of(job) }
+        Self {
+            job,
+            progress,
+            folder,
+            finished,
+            lacking,
+            shrinking,
+            checker,
+            report,
+            hash,
+            n_saved: 0,
+            units: Units::of(job),
+        }
     }
 
     /// Saves all that come, then the overview of them; returns what was made. `n`: how many pictures there should be.

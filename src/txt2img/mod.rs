@@ -84,7 +84,8 @@ fn draw(job: &Job, progress: &Progress) -> Result<End> {
     let file_system = Folder::create(&job.outdir)?;
     if !file_system.locks {
         let outdir = job.outdir.display();
-        progress.note(&format!("the file system of '{outdir}' has no locks: let no other txt2img draw there meanwhile"));
+        progress
+            .note(&format!("the file system of '{outdir}' has no locks: let no other txt2img draw there meanwhile"));
     }
     let checker = checker::load(job, progress)?;
     let folder = begin(job, &checkpoint, checker.as_ref())?;
@@ -157,12 +158,7 @@ pub(crate) fn look(job: &Job, checkpoint: &Checkpoint) -> Result<Folder> {
 }
 
 /// `safety`: what is done to flagged pictures, and `checker`: the fingerprint of what flags them, if they are known.
-fn opening<'a>(
-    job: &'a Job,
-    checkpoint: &Checkpoint,
-    safety: Option<Action>,
-    checker: Option<String>,
-) -> Opening<'a> {
+fn opening<'a>(job: &'a Job, checkpoint: &Checkpoint, safety: Option<Action>, checker: Option<String>) -> Opening<'a> {
     let mut terms = terms(job, checkpoint);
     terms.extend(safety.map(|safety| ("--safety".into(), safety.name().into())));
     terms.extend(checker.map(|checker| ("the safety checker".into(), checker.into())));

@@ -134,8 +134,20 @@ impl<'a> Run<'a> {
             None => None,
         };
         let (engines, most, in_tiles) = (vec![], usize::MAX, false);
-        let mut run =
-            Self { job, checkpoint, unit, progress, engines, stream, most, in_tiles, start, pictures, is_checked, units };
+        let mut run = Self {
+            job,
+            checkpoint,
+            unit,
+            progress,
+            engines,
+            stream,
+            most,
+            in_tiles,
+            start,
+            pictures,
+            is_checked,
+            units,
+        };
         run.add_engine(unit.dtype(job.precision))?;
         Ok(run)
     }
@@ -244,7 +256,14 @@ impl<'a> Run<'a> {
                 broken = Some(Stage::Text);
             }
         }
-        Ok(Sampled { latents, origins, seconds: begun.elapsed().as_secs_f64(), products: *products, broken, work: work * step as f64 })
+        Ok(Sampled {
+            latents,
+            origins,
+            seconds: begun.elapsed().as_secs_f64(),
+            products: *products,
+            broken,
+            work: work * step as f64,
+        })
     }
 
     /// The index-th picture of a batch.

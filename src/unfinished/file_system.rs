@@ -33,9 +33,8 @@ impl FileSystem {
         let locks = !matches!(file.as_file().try_lock(), Err(TryLockError::Error(_)));
         let syncs = if_supported(file.as_file().sync_data())? & sync_names(folder)?;
         let mut exclusive_renames = true;
-        let rename = |file: NamedTempFile, path: &Path| {
-            file.persist_noclobber(path).inspect_err(|_| exclusive_renames = false)
-        };
+        let rename =
+            |file: NamedTempFile, path: &Path| file.persist_noclobber(path).inspect_err(|_| exclusive_renames = false);
         let mut path = file.path().as_os_str().to_owned();
         path.push("-probe");
         let path = PathBuf::from(path);

@@ -8,6 +8,7 @@ mod devices;
 mod kills;
 mod refusals;
 mod shards;
+mod told;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -290,8 +290,9 @@ fn join(path: &Path, begun: impl FnOnce() -> Result<Begun>) -> Result<(File, Beg
     let mut shared = open(path)?;
     // One that cannot be read is told of below.
     let tells_of_a_run = || past::last_begun(path).map_or(true, |run| run.is_some());
-    let held = lock::alone_or_shared(&shared, tells_of_a_run)
-        .with_context(|| format!("shards need locks, and '{}' cannot be locked: choose another --outdir, or --shard 0/1", path.display()))?;
+    let held = lock::alone_or_shared(&shared, tells_of_a_run).with_context(|| {
+        format!("shards need locks, and '{}' cannot be locked: choose another --outdir, or --shard 0/1", path.display())
+    })?;
     let Some(held) = held else { bail!(is_busy(path)) };
     let outdir = path.parent().unwrap_or(Path::new(""));
     let (begun, then) = (begun()?, past::last_begun(path)?);

@@ -148,7 +148,8 @@ impl Past {
 /// Returns what is different about two runs, in words; empty if nothing is.
 pub fn differences(then: &Begun, now: &Begun) -> String {
     if then.edition != now.edition {
-        return "it was begun by another version of txt2img; finish it with that one, or draw into another --outdir".into();
+        return "it was begun by another version of txt2img; finish it with that one, or draw into another --outdir"
+            .into();
     }
     let (then, now) = (&then.terms, &now.terms);
     let names = then.keys().chain(now.keys().filter(|name| !then.contains_key(*name)));
