@@ -214,7 +214,7 @@ mod tests {
         let [empty, full] = ["empty", "full"].map(|name| folder.path().join(name));
         fs::write(&empty, "").unwrap();
         fs::write(&full, "precious").unwrap();
-        [&empty, &full].map(|path| remove_placeholder(path));
+        [&empty, &full].into_iter().for_each(|path| remove_placeholder(path));
         assert!(!empty.exists() && full.exists());
     }
 }

@@ -69,9 +69,6 @@ pub fn interrupted(job: &Job, start: Option<Start>, made: &Made) -> String {
     let (n, total, done) = (start.n_finished + made.pictures, start.total(), done(job));
     let shard = job.shard.map_or(String::new(), |shard| format!(" of shard {shard}"));
     let mut sentence = format!("Interrupted: {n} of {}{shard} {done}", pictures(total));
-    if let Some(files) = named(&made.overviews) {
-        sentence += &format!(", with {files} of them");
-    }
     if let Some(flags) = &job.flags_to_resume {
         let with = if flags.is_empty() { String::new() } else { format!(" with {flags}") };
         sentence += &format!("; the same command{with} draws {}", if n > 0 { "the rest" } else { "them" });

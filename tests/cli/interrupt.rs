@@ -30,14 +30,86 @@ fn interrupt(child: &Child) {
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
 }
 
-/// Exit code 130 and no words.
+/// Exit code 130, nothing on standard output and no error; returns what was said instead.
 #[track_caller]
-fn ends_interrupted(child: Child) {
+fn ends_interrupted(child: Child) -> String {
     let output = child.wait_with_output().unwrap();
     let said = crate::support::stderr(&output);
     assert_eq!(output.status.code(), Some(130), "{said}");
     assert!(!said.contains("panicked") && !said.contains("Error"), "{said}");
     assert_eq!(crate::support::stdout(&output), "");
+    said
+}
+
+/// Interrupts a run once this file is there.
+#[track_caller]
+fn interrupted(run: &TestRun, args: &[&str], file: &str) -> String {
+    let child = start(run, args);
+    wait_for(|| run.path(file).exists());
+    interrupt(&child);
+    ends_interrupted(child)
+}
+
+#[test]
+fn an_interrupted_run_says_what_was_saved_and_how_to_go_on() {
+    let run = TestRun::new();
+    let said = interrupted(&run, &["--n_iter", "100000"], "out/samples/00000.png");
+    let n = fs::read_dir(run.path("out/samples")).unwrap().count();
+    let rest = "of 100000 pictures saved; the same command with --resume draws the rest.\n";
+    assert!(said.ends_with(&format!("Interrupted: {n} {rest}")), "{said}");
+    // Those that were there count, and the command has the flag.
+    let said = interrupted(&run, &["--n_iter", "100000", "--resume"], &format!("out/samples/{n:05}.png"));
+    let n = fs::read_dir(run.path("out/samples")).unwrap().count();
+    let rest = "of 100000 pictures saved; the same command draws the rest.\n";
+    assert!(said.ends_with(&format!("Interrupted: {n} {rest}")), "{said}");
+}
+
+#[test]
+fn an_interrupted_run_says_what_is_true_of_it() {
+    for (flags, file, end) in [
+        (
+            &["--ddim_steps", "1000", "--n_samples", "8"][..],
+            "out/samples",
+            "0 of 8 pictures saved; the same command with --resume draws them.",
+        ),
+        (
+            &["--n_iter", "100000", "--skip_save"],
+            "out/.txt2img-aside",
+            "of 100000 pictures drawn; the same command with --resume draws the rest.",
+        ),
+        (
+            &["--n_iter", "100000", "--shard", "1/2"],
+            "out/samples/00001.png",
+            "of 50000 pictures of shard 1/2 saved; the same command with --resume draws the rest.",
+        ),
+        (
+            &["--n_iter", "100000", "--quiet"],
+            "out/samples/00000.png",
+            "of 100000 pictures saved; the same command with --resume draws the rest.",
+        ),
+    ] {
+        let run = TestRun::new();
+        let child = start(&run, flags);
+        let (folder, name) = file.rsplit_once('/').unwrap();
+        let begins = |entry: fs::DirEntry| entry.file_name().to_str().unwrap().starts_with(name);
+        wait_for(|| {
+            fs::read_dir(run.path(folder)).is_ok_and(|mut entries| entries.any(|entry| begins(entry.unwrap())))
+        });
+        wait_for(|| run.path("out").join("run.jsonl").exists() || flags.contains(&"--shard"));
+        sleep(Duration::from_millis(100));
+        interrupt(&child);
+        let said = ends_interrupted(child);
+        assert!(said.contains("Interrupted: ") && said.ends_with(&format!("{end}\n")), "{flags:?}: {said}");
+    }
+}
+
+#[test]
+fn a_seed_that_was_taken_is_named_to_go_on_with() {
+    let run = TestRun::new();
+    let said = interrupted(&run, &["--n_iter", "100000", "--seed", "-1"], "out/samples/00000.png");
+    let seed = said.lines().find_map(|line| line.strip_prefix("Note: the seed taken is ")).unwrap();
+    let end = format!("pictures saved; the same command with --seed {seed} --resume draws the rest.\n");
+    assert!(said.ends_with(&end), "{said}");
 }
 
 #[test]

@@ -228,7 +228,12 @@ fn the_report_has_a_record_for_each_picture() {
         assert!(picture["safety"].is_null() && picture["not_numbers_from"].is_null());
     }
     assert_eq!(report["finished"], true);
-    run.quick(["--report", "nowhere/report.json"]).fails_with("cannot write the report 'nowhere/report.json': ");
+    run.quick(["--report", "nowhere/report.json"]).fails_with(
+        "cannot write the report 'nowhere/report.json': the folder 'nowhere' is missing; create it, or name another file",
+    );
+    run.quick(["--report", "report.json/report.json"]).fails_with(
+        "cannot write the report 'report.json/report.json': 'report.json' is a file, not a folder; name another",
+    );
     run.quick(["--outdir", "new/out", "--report", "./new/report.json"]).ok();
     run.quick(["--outdir", "out", "--report", "new/.."]).fails_with("cannot write the report 'new/..': ");
     let before = read(run.path("report.json")).unwrap();

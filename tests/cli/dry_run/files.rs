@@ -17,6 +17,17 @@ fn a_plan_leaves_the_folder_as_it_was() {
 }
 
 #[test]
+fn a_plan_says_what_the_file_system_can_do() {
+    let folder = TempDir::new().unwrap();
+    let plan = demo(folder.path(), ["--n_iter", "1"]);
+    let found = plan.of("file system")[0].to_owned();
+    assert!(found.starts_with("has ") || found.starts_with("does without "), "{found}");
+    let missing = folder.path().join("new/folder");
+    let expected = format!("{found}, as far as '{}' tells, where OUTDIR will be", folder.path().display());
+    assert_eq!(demo(&missing, ["--n_iter", "1"]).of("file system"), [expected]);
+}
+
+#[test]
 fn numbers_go_on_from_what_is_there_and_skip_what_is_taken() {
     let folder = TempDir::new().unwrap();
     let samples = folder.path().join("samples");

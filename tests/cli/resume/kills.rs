@@ -179,6 +179,21 @@ fn what_was_deleted_is_drawn_again() {
 }
 
 #[test]
+fn a_name_that_was_reserved_and_not_given_is_given_to_the_picture() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    into(&run, "torn", &RICH).ok();
+    // As a kill leaves it between the two halves of a rename, where file systems need two.
+    let done = "{\"done\":{\"picture\":7}}\n";
+    let journal = fs::read_to_string(run.path("torn/run.jsonl")).unwrap();
+    assert!(journal.contains(done));
+    fs::write(run.path("torn/run.jsonl"), journal.replacen(done, "", 1)).unwrap();
+    fs::write(run.path("torn/samples/00007.png"), "").unwrap();
+    resume(&run, "torn", &RICH).ok();
+    are_equal(&run, "whole", "torn");
+}
+
+#[test]
 fn what_was_changed_is_told_of_and_not_touched() {
     let run = TestRun::new();
     into(&run, "whole", &RICH).ok();

@@ -3,6 +3,7 @@ mod devices;
 mod kills;
 mod refusals;
 mod shards;
+mod told;
 
 use crate::support::{Run, TestRun, files_below};
 use std::collections::BTreeMap;

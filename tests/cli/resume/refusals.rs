@@ -34,6 +34,33 @@ fn another_run_is_refused_and_what_differs_is_named() {
 }
 
 #[test]
+fn a_pattern_of_names_is_kept_as_it_was_given() {
+    let run = TestRun::new();
+    let named = ["--fname", "{index}-{{x}}-{prompt}"];
+    into(&run, "out", &[&RICH[..], &named].concat()).ok();
+    let journal = fs::read_to_string(run.path("out/run.jsonl")).unwrap();
+    assert!(journal.contains(r#""--fname":"{index}-{{x}}-{prompt}""#), "{journal}");
+    resume(&run, "out", &[&RICH[..], &named].concat()).ok();
+    let reason = r#"--fname was "{index}-{{x}}-{prompt}" and is "{index}""#;
+    is_refused(&run, &["--fname", "{index}"], reason);
+}
+
+#[test]
+fn a_run_of_a_version_that_wrote_down_less_is_refused() {
+    let run = TestRun::new();
+    into(&run, "out", &RICH).ok();
+    let journal = fs::read_to_string(run.path("out/run.jsonl")).unwrap();
+    fs::write(run.path("out/run.jsonl"), journal.replacen(r#""edition":1,"#, "", 1)).unwrap();
+    is_refused(
+        &run,
+        &[],
+        "the run in 'out' is another: it was begun by another version of txt2img; finish it with that one",
+    );
+    into(&run, "out", &["--collect"]).ok();
+    into(&run, "out", &RICH).ok();
+}
+
+#[test]
 fn another_prompts_file_is_refused() {
     let run = TestRun::new().file("lines.txt", "a ball\na cube\n");
     into(&run, "out", &["--from-file", "lines.txt"]).ok();

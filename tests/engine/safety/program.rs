@@ -25,7 +25,7 @@ fn flagged_images_are_treated_and_reported_and_others_unchanged() {
     let folder = folder();
     let at = ["--safety_ckpt", folder.path().to_str().unwrap()];
     let (unchecked, messages, flagged) = nine(&["--safety", "off"]);
-    assert!(messages.is_empty() && !flagged.contains(&true));
+    assert!(!messages.contains("Note: ") && !flagged.contains(&true));
     for action in ["replace", "black", "blur", "flag"] {
         let (run, messages, flagged) = nine(&[&at[..], &["--safety", action]].concat());
         assert!(flagged.contains(&true), "none of nine images is flagged");
@@ -67,4 +67,23 @@ fn a_missing_checker_is_a_note_by_default() {
     args.truncate(args.len() - 4);
     args.extend(["--ckpt", "demo"]);
     assert_eq!(stderr(&run.alone(&args).ok()), "");
+}
+
+#[test]
+fn a_run_is_not_resumed_with_another_checker() {
+    let (one, other, moved) = (folder(), folder(), folder());
+    let path = other.path().join("model.safetensors");
+    let mut bytes = read(&path).unwrap();
+    let n = bytes.len();
+    bytes[n / 2..].iter_mut().step_by(64).for_each(|byte| *byte ^= 16);
+    std::fs::write(&path, bytes).unwrap();
+    let run = TestRun::new();
+    let with = |checker: &tempfile::TempDir, more: &[&str]| {
+        run.quick([&["--safety", "flag", "--safety_ckpt", checker.path().to_str().unwrap()], more].concat())
+    };
+    with(&one, &[]).ok();
+    with(&other, &["--resume"]).fails_with("the run in 'out' is another: the safety checker is another");
+    with(&other, &["--resume", "--dry_run"]).fails_with("the run in 'out' is another: the safety checker is another");
+    with(&moved, &["--resume"]).ok();
+    with(&moved, &["--resume", "--dry_run"]).ok();
 }

@@ -14,6 +14,15 @@ fn a_file_in_the_way_is_named() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_link_to_nothing_in_the_way_is_named() {
+    let outdir = Outdir::new();
+    std::os::unix::fs::symlink("/nowhere/at/all", outdir.path()).unwrap();
+    let expected = format!("'{}' is a link to a missing folder: choose another --outdir", outdir.path().display());
+    assert_eq!(outdir.refusal(), expected);
+}
+
 #[test]
 fn a_failed_picture_is_named_and_leaves_nothing() {
     let outdir = Outdir::new();

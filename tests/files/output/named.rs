@@ -27,6 +27,13 @@ fn doubled_braces_are_braces() {
 }
 
 #[test]
+fn a_pattern_is_written_as_it_was_given() {
+    for pattern in ["{index}", "{{{seed}}} }}{{seed}}", "a-{prompt}-{sampler}-{steps}-{scale}-{hash}"] {
+        assert_eq!(Pattern::parse(pattern).unwrap().to_string(), pattern);
+    }
+}
+
+#[test]
 fn scales_have_no_needless_places() {
     let of = |scale| Pattern::parse("{scale}").unwrap().name(0, &Named { scale, ..CUBE });
     assert_eq!([of(10.), of(7.25), of(-1.)], ["10", "7.25", "-1"]);

@@ -1,0 +1,65 @@
+//! What a run says of itself when it ends.
+
+use std::fs;
+
+use super::{RICH, into, resume};
+use crate::support::{Run, TestRun, stderr, stdout};
+
+/// The last line on standard error of a run that ends well, which says so on standard output as the original does.
+#[track_caller]
+fn last_line(mut run: Run) -> String {
+    let output = run.ok();
+    assert_eq!(stdout(&output), "Your samples are ready and waiting for you here: \nout\n");
+    let said = stderr(&output);
+    let seconds = |line: &str| line.split_once(" in ").map(|(before, after)| (before.to_owned(), after.to_owned()));
+    let line = said.lines().last().unwrap_or_default();
+    // How long it took depends on the machine.
+    let Some((before, after)) = seconds(line) else { return line.to_owned() };
+    let (time, after) = after.split_at(after.find([',', ' ']).unwrap());
+    assert!(time.parse::<f64>().is_ok_and(|seconds| seconds > 0.), "{line}");
+    format!("{before} in{}", after.trim_start_matches(" s").trim_start_matches(" minutes"))
+}
+
+#[test]
+fn a_run_says_how_many_pictures_it_saved_and_what_shows_them() {
+    let run = TestRun::new();
+    assert_eq!(last_line(into(&run, "out", &RICH)), "12 pictures saved in, and grid-0000.png.");
+    let line = last_line(into(&run, "out", &[&RICH[..], &["--grid_every", "3", "--skip_save"]].concat()));
+    assert_eq!(line, "12 pictures drawn in, and grid-0001.png to grid-0004.png.");
+    assert_eq!(last_line(into(&run, "out", &["--skip_grid"])), "1 picture saved in.");
+    let line = last_line(into(&run, "out", &["--sweep", "scale=1,2"]));
+    assert_eq!(line, "2 pictures saved in, and sweep-0000.png and sweep-0000.html.");
+}
+
+#[test]
+fn a_resumed_run_says_where_it_resumed_and_what_was_there() {
+    let run = TestRun::new();
+    into(&run, "out", &RICH).ok();
+    assert_eq!(last_line(resume(&run, "out", &RICH)), "Nothing was left to draw: 12 pictures were there already.");
+    for file in ["samples/00007.png", "samples/00009.png"] {
+        fs::remove_file(run.path("out").join(file)).unwrap();
+    }
+    let expected = "Resumed at picture 8 of 12, when 10 pictures were there: 2 more saved in.";
+    assert_eq!(last_line(resume(&run, "out", &RICH)), expected);
+}
+
+#[test]
+fn a_shard_says_that_it_is_one_and_what_collects_them() {
+    let run = TestRun::new();
+    let line = last_line(into(&run, "out", &[&RICH[..], &["--shard", "0/3"]].concat()));
+    let expected = "6 pictures saved in. This is shard 0/3 only: when all 3 are done, --collect with the same --outdir \
+                    checks their pictures and writes their grid.";
+    assert_eq!(line, expected);
+}
+
+#[test]
+fn a_quiet_run_says_nothing_but_errors() {
+    let run = TestRun::new();
+    let output = into(&run, "out", &["--quiet", "--seed", "-1"]).ok();
+    assert_eq!(stderr(&output), "");
+    assert_eq!(stdout(&output), "Your samples are ready and waiting for you here: \nout\n");
+    assert_eq!(stderr(&into(&run, "out", &["--quiet", "--seed", "-1", "--dry_run"]).ok()), "");
+    into(&run, "out", &["--quiet", "--H", "99"]).fails_with("--H 99 is not a multiple of 8");
+    let events = stderr(&into(&run, "out", &["--quiet", "--progress", "json"]).ok());
+    assert!(events.lines().all(|line| line.starts_with('{')) && events.contains(r#""event":"step""#), "{events}");
+}
