@@ -14,7 +14,7 @@
 use crate::checkpoint::{Checkpoint, Stated, ema, weights};
 use crate::config::{Ends, ModelConfig, NoiseConfig, Prediction};
 use crate::diffusion::schedule::Schedule;
-use crate::model::UNET;
+use crate::engine::UNET;
 use anyhow::{Result, ensure};
 
 /// How a model is drawn with.

@@ -4,29 +4,42 @@
 //! latents → picture → file. Maps are channels last, (B, h, w, C), everywhere.
 //!
 //! ```
-//! use candle_core::{DType, Device};
-//! use txt2img::checkpoint::Checkpoint;
-//! use txt2img::config::ModelConfig;
-//! use txt2img::diffusion::samplers::{Kind, SamplerConfig, Sampling, Spacing};
-//! use txt2img::model::Model;
+//! use candle_core::{DType, Tensor};
+//! use txt2img::demo;
+//! use txt2img::device::DeviceSpecs;
+//! use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
+//! use txt2img::engine::{Batch, Engine, Observer, SamplingParams, SeedNoise};
 //! use txt2img::rng::Rng;
+//! use txt2img::text::Reading;
+//!
+//! /// Prints progress. An engine calls its observer after each step; an error there stops it.
+//! struct Steps;
+//!
+//! impl Observer for Steps {
+//!     fn on_step(&mut self, i: usize, _x: &Tensor, _x0: &Tensor) -> anyhow::Result<()> {
+//!         eprintln!("step {}", i + 1);
+//!         Ok(())
+//!     }
+//! }
 //!
 //! # fn main() -> anyhow::Result<()> {
-//! let config = ModelConfig::from_yaml("tests/fixtures/nano.yaml".as_ref())?;
-//! let checkpoint = Checkpoint::open("tests/fixtures/nano.ckpt".as_ref())?;
-//! let model = Model::load(&checkpoint, &config, &Device::Cpu, DType::F32, &|| ())?;
+//! # let folder = tempfile::tempdir()?;
+//! # let file = folder.path().join("cube.png");
+//! // The bundled demo model, on the CPU.
+//! let (checkpoint, config) = (demo::checkpoint()?, demo::config()?);
+//! let device = "cpu".parse::<DeviceSpecs>().map_err(anyhow::Error::msg)?.units(None)?.remove(0);
+//! let mut engine = Engine::load(&checkpoint, &config, &device, DType::F32, Reading::default(), &mut Steps)?;
 //!
-//! let plan = SamplerConfig { kind: Kind::DpmSolver, steps: 10, eta: 0., spacing: Spacing::Discrete };
-//! let mut noise = Rng::default().noise(42);
-//! let start = noise.randn_latents((1, 8, 8, 4), &Device::Cpu)?;
-//!
-//! let context = model.context(&[model.tokens("a photo of a pink cube, black background")?])?;
-//! let denoiser = model.denoiser(&model.uncond()?, &context, 7.5)?;
-//! let mut on_step = |i: usize, _: &_, _: &_| Ok(println!("step {}", i + 1));
-//! let mut sampling = Sampling { model: &*denoiser, noise: &mut *noise, on_step: &mut on_step };
-//! let latents = plan.sample(model.schedule(), start, &mut sampling)?;
-//! let picture = model.picture(&latents, 0)?;
-//! assert_eq!((picture.width, picture.height), (64, 64));
+//! // One image of 256×256 pixels, which are 32×32 latents, from seed 42.
+//! let sampler = SamplerConfig { kind: Kind::DpmSolver, steps: 10, eta: 0., spacing: Spacing::Discrete };
+//! let params = SamplingParams { latent_height: 32, latent_width: 32, scale: 7.5, sampler };
+//! let batch = Batch { prompts: vec![("a photo of a pink cube, black background", "")], params };
+//! let mut noise = SeedNoise::new(Rng::default(), 42);
+//! for image in engine.render(&batch, &mut noise, &mut Steps)? {
+//!     let picture = image.picture()?;
+//!     let (width, height) = (picture.width as u32, picture.height as u32);
+//!     image::save_buffer(&file, &picture.rgb, width, height, image::ColorType::Rgb8)?;
+//! }
 //! # Ok(())
 //! # }
 //! ```
@@ -43,7 +56,7 @@ pub mod txt2img;
 
 pub mod plan;
 
-pub mod model;
+pub mod engine;
 
 pub mod conventions;
 

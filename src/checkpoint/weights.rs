@@ -3,7 +3,7 @@
 use super::{Checkpoint, Dtype};
 use crate::config::TIMESTEPS;
 use crate::diffusion::schedule::Schedule;
-use crate::model::TEXT;
+use crate::engine::TEXT;
 use anyhow::{Result, bail};
 use candle_core::{DType, Device, Error, Shape, Tensor};
 use candle_nn::VarBuilder;

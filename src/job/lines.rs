@@ -2,7 +2,7 @@
 
 mod kept;
 
-use crate::diffusion::samplers::SamplerConfig;
+use crate::engine::SamplingParams;
 use crate::rng::Origin;
 use anyhow::Result;
 use kept::{Kept, small};
@@ -19,20 +19,7 @@ pub struct Line<'a> {
     /// Where its own random numbers start; without, it takes part in the run's.
     pub seed: Option<u32>,
     /// What it shares with the pictures of its batch.
-    pub settings: Settings,
-}
-
-/// What pictures must have in common to be drawn together.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Settings {
-    /// Rows of latents.
-    pub latent_height: usize,
-    /// Columns of latents.
-    pub latent_width: usize,
-    /// Guidance scale.
-    pub scale: f64,
-    /// Which sampler, and how it steps.
-    pub plan: SamplerConfig,
+    pub settings: SamplingParams,
 }
 
 /// One picture of the run.
@@ -52,7 +39,7 @@ pub struct Wish<'a> {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Batch<'a> {
     /// What they have in common.
-    pub settings: Settings,
+    pub settings: SamplingParams,
     /// One for each.
     pub wishes: Vec<Wish<'a>>,
 }
@@ -91,7 +78,7 @@ impl Lines {
     }
 
     /// All settings that lines have, each once.
-    pub fn settings(&self) -> &[Settings] {
+    pub fn settings(&self) -> &[SamplingParams] {
         self.kept.all_settings()
     }
 
@@ -123,7 +110,7 @@ impl Lines {
     }
 
     /// What the pictures of a batch have in common.
-    pub fn settings_of(&self, number: usize) -> Settings {
+    pub fn settings_of(&self, number: usize) -> SamplingParams {
         self.kept.settings(self.range(number).start)
     }
 
@@ -163,11 +150,11 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::samplers::{Kind, Spacing};
+    use crate::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 
     fn line(prompt: &str, scale: f64, seed: Option<u32>) -> Line<'_> {
         let plan = SamplerConfig { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
-        let settings = Settings { latent_height: 8, latent_width: 8, scale, plan };
+        let settings = SamplingParams { latent_height: 8, latent_width: 8, scale, sampler: plan };
         Line { prompt: prompt.into(), negative: "".into(), seed, settings }
     }
 

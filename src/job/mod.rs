@@ -27,7 +27,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::iter::repeat_n;
 use std::path::{Path, PathBuf};
 
-pub use lines::{Batch, Line, Lines, Settings, Wish};
+pub use crate::engine::SamplingParams;
+pub use lines::{Batch, Line, Lines, Wish};
 pub use model::{Ckpt, Place, name_of};
 pub use replay::Replay;
 
@@ -293,10 +294,10 @@ fn cells<'a>(swept: &'a args::Sweep, args: &Args, own: u32, notes: &mut Vec<Stri
     swept.cells.iter().enumerate().map(cell).collect()
 }
 
-fn settings(args: &Args, ask: &Ask) -> Result<Settings> {
+fn settings(args: &Args, ask: &Ask) -> Result<SamplingParams> {
     let plan = plan(args, ask)?;
     let (latent_height, latent_width) = latent_size(args, ask)?;
-    Ok(Settings { latent_height, latent_width, scale: ask.scale.unwrap_or(args.scale), plan })
+    Ok(SamplingParams { latent_height, latent_width, scale: ask.scale.unwrap_or(args.scale), sampler: plan })
 }
 
 fn count(flag: &str, n: i64) -> Result<usize> {
@@ -337,7 +338,7 @@ fn check_channels(args: &Args, config: &ModelConfig) -> Result<()> {
 
 fn check_batches(args: &Args, lines: &Lines) -> Result<()> {
     for number in 0..lines.n_batches() {
-        let Settings { latent_height, latent_width, .. } = lines.settings_of(number);
+        let SamplingParams { latent_height, latent_width, .. } = lines.settings_of(number);
         let most = MOST_BATCH_PIXELS / (latent_height * latent_width * (args.factor * args.factor) as usize);
         ensure!(
             lines.len_of(number) <= most,
@@ -349,7 +350,7 @@ fn check_batches(args: &Args, lines: &Lines) -> Result<()> {
 }
 
 fn is_one_size(lines: &Lines) -> bool {
-    let size = |settings: &Settings| (settings.latent_height, settings.latent_width);
+    let size = |settings: &SamplingParams| (settings.latent_height, settings.latent_width);
     lines.settings().windows(2).all(|two| size(&two[0]) == size(&two[1]))
 }
 
@@ -427,7 +428,7 @@ fn flags_to_resume(args: &Args, seed: u32) -> Option<String> {
 fn note_steps(lines: &Lines, config: &ModelConfig, notes: &mut Vec<String>) {
     let schedule = Schedule::new(&config.noise);
     let mut seen = HashSet::new();
-    for plan in lines.settings().iter().map(|settings| settings.plan) {
+    for plan in lines.settings().iter().map(|settings| settings.sampler) {
         if seen.insert(plan.key()) {
             let (asked, real) = (plan.steps, plan.counts(&schedule).steps);
             if real != asked {

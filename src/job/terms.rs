@@ -1,6 +1,6 @@
 //! What a resumed run must have in common with the run that it resumes.
 
-use super::{Line, Lines, Settings};
+use super::{Line, Lines, SamplingParams};
 use crate::args::Args;
 use crate::by_name::ByName;
 use crate::config::ModelConfig;
@@ -132,8 +132,8 @@ fn prompts(args: &Args, lines: &Lines) -> (&'static str, Value) {
 }
 
 /// Returns settings in a form that does not change with the program's text.
-fn written(settings: Settings) -> Value {
-    let Settings { latent_height, latent_width, scale, plan } = settings;
-    let SamplerConfig { kind, steps, eta, spacing } = plan;
+fn written(settings: SamplingParams) -> Value {
+    let SamplingParams { latent_height, latent_width, scale, sampler } = settings;
+    let SamplerConfig { kind, steps, eta, spacing } = sampler;
     json!([latent_height, latent_width, scale, kind.name(), steps, eta, spacing.name()])
 }

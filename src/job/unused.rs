@@ -9,7 +9,7 @@ use crate::safety::Action;
 
 /// Returns a note for every flag that was given and has no effect beside the others.
 pub fn flags(args: &Args, lines: &Lines) -> impl Iterator<Item = String> {
-    let all = |is: &dyn Fn(Kind, f64) -> bool| lines.settings().iter().all(|line| is(line.plan.kind, line.scale));
+    let all = |is: &dyn Fn(Kind, f64) -> bool| lines.settings().iter().all(|line| is(line.sampler.kind, line.scale));
     let is_swept = args.swept.is_some();
     let has_file = args.from_file.is_some();
     let reasons = [

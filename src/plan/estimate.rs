@@ -11,7 +11,7 @@ use super::words::Prompts;
 use super::work::{Alike, work};
 use crate::device;
 use crate::diffusion::unet;
-use crate::job::{Job, Settings};
+use crate::job::{Job, SamplingParams};
 use crate::ops::Compute;
 use crate::ops::layer::Layer;
 use crate::output::{Folder, Overview};
@@ -148,7 +148,7 @@ impl Estimate {
     /// The pictures that are left, and all that are on an overview that is to come.
     fn count_files(&mut self, job: &Job, folder: &Folder) {
         let side = job.config.vae.side_factor();
-        let pixels = |settings: &Settings| (settings.latent_height * settings.latent_width * side * side) as f64;
+        let pixels = |settings: &SamplingParams| (settings.latent_height * settings.latent_width * side * side) as f64;
         let largest = job.lines.settings().iter().map(pixels).fold(0., f64::max);
         let n = job.n_pictures();
         let (shown, at_once) = match job.overview {

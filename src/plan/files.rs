@@ -2,7 +2,7 @@
 
 use super::Row;
 use crate::by_name::ByName;
-use crate::job::{Batch, Job, Settings, Wish};
+use crate::job::{Batch, Job, SamplingParams, Wish};
 use crate::output::{Folder, Name, Named, Overview, Pattern};
 use crate::txt2img::course::{self, Course, n_wanted};
 use std::collections::{BTreeMap, HashSet};
@@ -68,7 +68,7 @@ fn file_system(outdir: &Path) -> String {
 
 /// What `--fname` may tell of a picture.
 fn named<'a>(job: &Job, batch: &Batch, wish: &'a Wish) -> Named<'a> {
-    let Settings { scale, plan, .. } = batch.settings;
+    let SamplingParams { scale, sampler: plan, .. } = batch.settings;
     let seed = wish.origin.map_or(job.seed, |origin| origin.seed);
     Named { seed, prompt: &wish.prompt, sampler: plan.kind.name(), steps: plan.steps, scale, hash: "" }
 }

@@ -2,7 +2,7 @@
 
 use crate::config::ModelConfig;
 use crate::diffusion::unet::layers::Pass;
-use crate::model::{TEXT, UNET, VAE};
+use crate::engine::{TEXT, UNET, VAE};
 use crate::text::TextConfig;
 use crate::{diffusion::unet, text, vae};
 

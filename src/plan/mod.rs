@@ -15,8 +15,8 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::weights::remedy;
 use crate::conventions::Conventions;
 use crate::device::Precision;
+use crate::engine;
 use crate::job::Job;
-use crate::model;
 use crate::txt2img::look;
 use anyhow::{Result, bail};
 use estimate::Estimate;
@@ -51,7 +51,7 @@ impl Row {
 /// error but lines of the plan.
 pub fn plan(job: &Job) -> Result<Plan> {
     let checkpoint = checkpoint(job)?;
-    let text = model::text_config(&checkpoint, &job.config)?;
+    let text = engine::text_config(&checkpoint, &job.config)?;
     let conventions = Conventions::new(&checkpoint, &job.config)?;
     let inventory = conventions.stored(inventory(&job.config, text));
     let misfits = weights::misfits(&checkpoint, &inventory);

@@ -11,7 +11,7 @@ pub fn rows(job: &Job) -> Vec<Row> {
     let schedule = Schedule::new(&job.config.noise);
     let mut plans: Vec<SamplerConfig> = vec![];
     for settings in job.lines.settings() {
-        let plan = SamplerConfig { eta: 0., ..settings.plan };
+        let plan = SamplerConfig { eta: 0., ..settings.sampler };
         if !plans.contains(&plan) {
             plans.push(plan);
         }

@@ -33,7 +33,7 @@ pub fn work(job: &Job, chunks: usize, finished: &HashSet<usize>) -> Vec<Alike> {
             continue;
         }
         let settings = job.lines.settings_of(number);
-        let plan = SamplerConfig { eta: 0., ..settings.plan };
+        let plan = SamplerConfig { eta: 0., ..settings.sampler };
         let passes = known.iter().find(|(other, _)| *other == plan).map(|(_, passes)| *passes).unwrap_or_else(|| {
             known.push((plan, plan.counts(&schedule).model_calls));
             known[known.len() - 1].1

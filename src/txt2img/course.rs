@@ -3,7 +3,7 @@
 use super::work::Units;
 use crate::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use crate::diffusion::schedule::Schedule;
-use crate::job::{Batch, Job, Settings};
+use crate::job::{Batch, Job, SamplingParams};
 use std::collections::{HashMap, HashSet};
 
 /// A batch that is to be drawn.
@@ -71,12 +71,12 @@ impl<'a> Course<'a> {
         }
         let settings = self.job.lines.settings_of(number);
         let start = usize::from(self.job.fixed_code.is_none());
-        let calls = start + self.draws(settings.plan);
+        let calls = start + self.draws(settings.sampler);
         self.job.rng.after(self.position, self.size(settings, self.job.lines.len_of(number)), calls)
     }
 
     /// How many numbers make the latents of a batch.
-    fn size(&self, settings: Settings, batch: usize) -> usize {
+    fn size(&self, settings: SamplingParams, batch: usize) -> usize {
         batch * settings.latent_height * settings.latent_width * self.job.config.unet.in_channels
     }
 

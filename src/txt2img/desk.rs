@@ -4,9 +4,9 @@ use super::closing::Made;
 use super::hash::Hash;
 use super::overview::{mark, save_grid, save_sweep};
 use super::report::Report;
-use super::run::{Drawn, Finished};
 use super::work::Units;
-use crate::job::{Job, Replay, Settings};
+use super::worker::{Message, Rendered};
+use crate::job::{Job, Replay, SamplingParams};
 use crate::output::{self, Folder, Format, Grids, Overview, Picture};
 use crate::progress::Progress;
 use crate::safety::{Action, Checker, Verdict};
@@ -69,11 +69,11 @@ impl<'a> Desk<'a> {
     ///
     /// # Errors
     /// When one cannot be saved, or is not what it should have come out as.
-    pub fn work(mut self, waiting: Receiver<Finished>, n: usize) -> Result<Made> {
+    pub fn work(mut self, waiting: Receiver<Message>, n: usize) -> Result<Made> {
         self.save_grids_left()?;
         let saved = waiting.into_iter().try_for_each(|finished| match finished {
-            Finished::Picture(drawn) => self.save(*drawn),
-            Finished::Preview { number, step, picture } => self.folder.save_preview(number, step, &picture).map(drop),
+            Message::Image(drawn) => self.save(*drawn),
+            Message::Preview { number, step, picture } => self.folder.save_preview(number, step, &picture).map(drop),
         });
         let is_finished = self.n_saved == n;
         // What was done is in the report, whatever came after.
@@ -86,7 +86,7 @@ impl<'a> Desk<'a> {
         Ok(Made { pictures: self.n_saved, overviews: self.folder.overviews().to_vec() })
     }
 
-    fn save(&mut self, mut drawn: Drawn) -> Result<()> {
+    fn save(&mut self, mut drawn: Rendered) -> Result<()> {
         let verdict = self.check(&mut drawn)?;
         drawn.record.model_hash = self.hash.get()?;
         // A sheet shows pictures as they are saved; a grid is made of unmarked ones, then marked as a whole.
@@ -114,7 +114,7 @@ impl<'a> Desk<'a> {
             self.folder.skip_sample(drawn.number)?;
         }
         self.n_saved += 1;
-        self.progress.worked(self.units.saving(&drawn.settings));
+        self.progress.worked(self.units.saving(&drawn.params));
         self.report.add(&drawn, path.as_deref(), verdict.as_ref())?;
         self.tell(&drawn, path.as_deref());
         self.job.replay.iter().try_for_each(|replay| compare(replay, &drawn, self.progress))?;
@@ -122,7 +122,7 @@ impl<'a> Desk<'a> {
     }
 
     /// What the safety checker says of it, if there is one, and does to it.
-    fn check(&self, drawn: &mut Drawn) -> Result<Option<Verdict>> {
+    fn check(&self, drawn: &mut Rendered) -> Result<Option<Verdict>> {
         let (Some(checker), Some(seen)) = (&self.checker, &drawn.seen) else { return Ok(None) };
         let verdict = checker.check(seen)?;
         if verdict.flagged {
@@ -133,18 +133,18 @@ impl<'a> Desk<'a> {
         Ok(Some(verdict))
     }
 
-    fn tell(&self, drawn: &Drawn, path: Option<&Path>) {
+    fn tell(&self, drawn: &Rendered, path: Option<&Path>) {
         let path = path.map(|path| path.display().to_string());
         self.progress.event(&json!({ "event": "picture", "number": drawn.number, "file": path }));
     }
 
     /// What an overview will show of it, if there is one to come.
-    fn for_overview(&self, drawn: &Drawn) -> Option<Picture> {
+    fn for_overview(&self, drawn: &Rendered) -> Option<Picture> {
         let awaited = self.folder.awaits(drawn.number);
         awaited.then(|| output::shrunk(&drawn.picture, self.shrinking).into_owned())
     }
 
-    fn mark(&self, drawn: &mut Drawn) {
+    fn mark(&self, drawn: &mut Rendered) {
         if self.job.watermark {
             mark(&mut drawn.picture, self.progress);
         }
@@ -207,13 +207,13 @@ fn shrinking(job: &Job) -> usize {
     if job.sweep.is_none() {
         return 1;
     }
-    let pixels = |settings: &Settings| settings.latent_height * settings.latent_width * 64;
+    let pixels = |settings: &SamplingParams| settings.latent_height * settings.latent_width * 64;
     let largest = job.lines.settings().iter().map(pixels).max().unwrap_or(0);
     ((largest * job.lines.lines().len()) as f64 / MOST_PIXELS).sqrt().ceil() as usize
 }
 
 /// Whether a picture that was drawn again is what it was.
-fn compare(replay: &Replay, again: &Drawn, progress: &Progress) -> Result<()> {
+fn compare(replay: &Replay, again: &Rendered, progress: &Progress) -> Result<()> {
     let (name, was) = (replay.path.display(), &replay.picture);
     if replay.record.model_hash != again.record.model_hash {
         progress.note(&format!("'{name}' was drawn by another model, or one in another file; --ckpt names it"));

@@ -3,44 +3,40 @@
 mod checker;
 mod closing;
 mod collect;
-mod contexts;
 pub(crate) mod course;
 mod crew;
 mod desk;
 mod hash;
 mod overview;
 mod report;
-mod run;
 mod verify;
 mod work;
+mod worker;
 
 use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::ema;
 use crate::checkpoint::hub::Download;
 use crate::conventions::Conventions;
 use crate::device::{self, ComputeDevice, Precision};
 use crate::interrupt::{self, Interrupted};
 use crate::job::Job;
-use crate::model::Model;
 use crate::output::{Folder, Opening, Terms};
 use crate::progress::{self, Progress};
 use crate::safety::{Action, Checker};
 use crate::timings::Timings;
 use anyhow::{Context, Error, Result, ensure};
-use candle_core::DType;
 use closing::{Made, Start};
 use course::{Course, Task};
 use desk::Desk;
 use hash::Hash;
 use report::Report;
-use run::{Finished, Run, Unsaved, device_of};
 use serde_json::json;
 use std::io::Write;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
+use worker::{Message, Worker, WriterGone};
 
 pub use collect::collect;
 pub use verify::verify_watermarks;
@@ -207,14 +203,14 @@ fn draw_all<'a>(
     course: Course<'a>,
     progress: &Progress,
     timings: &mut Timings,
-    pictures: SyncSender<Finished>,
+    pictures: SyncSender<Message>,
     is_checked: bool,
 ) -> Result<()> {
     let units = course.units;
     let loaded: Vec<_> = thread::scope(|scope| {
         let begin = |unit: &'a ComputeDevice| {
             let pictures = pictures.clone();
-            scope.spawn(move || unit.run(|| Run::new(job, checkpoint, unit, progress, pictures, is_checked, units)))
+            scope.spawn(move || unit.run(|| Worker::new(job, checkpoint, unit, progress, pictures, is_checked, units)))
         };
         let loading: Vec<_> = job.units.iter().map(begin).collect();
         loading.into_iter().map(|run| run.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
@@ -229,20 +225,20 @@ fn draw_all<'a>(
     }
     ensure!(!runs.is_empty(), "no device of --device can draw; the notes say why");
     timings.loaded();
-    let names: Vec<&str> = runs.iter().map(|run| &*run.unit.name).collect();
+    let names: Vec<&str> = runs.iter().map(|run| &*run.device.name).collect();
     progress.begin_run(course.n_tasks, course.work());
     let workers = runs.into_iter().map(|run| worker(run, progress)).collect();
     crew::share(course, workers, stops, |i, error| tell_failed(names[i], error, progress))
 }
 
 /// What a device does with each batch.
-fn worker<'a>(mut run: Run<'a>, progress: &'a Progress) -> impl FnMut(&mut Task<'a>) -> Result<()> + Send + 'a {
-    move |task| run.unit.run(|| run.draw(task)).inspect(|()| progress.batch_drawn())
+fn worker<'a>(mut run: Worker<'a>, progress: &'a Progress) -> impl FnMut(&mut Task<'a>) -> Result<()> + Send + 'a {
+    move |task| run.device.run(|| run.draw(task)).inspect(|()| progress.batch_drawn())
 }
 
 /// Whether an error is no fault of the device that came upon it.
 fn stops(error: &Error) -> bool {
-    error.is::<Interrupted>() || error.is::<Unsaved>()
+    error.is::<Interrupted>() || error.is::<WriterGone>()
 }
 
 fn tell_failed(device: &str, error: &Error, progress: &Progress) {
@@ -255,14 +251,4 @@ fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
     let mut downloads = progress.downloads();
     let mut report = |at: &Download| downloads.show(&at.file, at.done, at.size);
     job.ckpt.open(job.vae.as_ref(), |place| place.path(half, &mut report))
-}
-
-fn load(checkpoint: &Checkpoint, job: &Job, unit: &ComputeDevice, dtype: DType, progress: &Progress) -> Result<Model> {
-    let use_ema = Conventions::new(checkpoint, &job.config)?.use_ema.value;
-    let unet = if use_ema { ema::UNET } else { "model.diffusion_model." };
-    let parts = [unet, "cond_stage_model.", "first_stage_model.decoder.", "first_stage_model.post_quant"];
-    let is_read = |name: &&str| parts.iter().any(|part| name.starts_with(part)) && !name.ends_with("position_ids");
-    let tensors = checkpoint.names().filter(is_read).count();
-    let bar = progress.loading(device_of(job, unit), tensors);
-    Model::load(checkpoint, &job.config, &unit.device, dtype, &|| bar.tick())
 }

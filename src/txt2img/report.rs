@@ -1,6 +1,6 @@
 //! `--report`: what became of each picture, as JSON.
 
-use super::run::Drawn;
+use super::worker::Rendered;
 use crate::job::Job;
 use crate::output::suffixed;
 use crate::progress::Progress;
@@ -80,7 +80,7 @@ impl Report {
     }
 
     /// Adds a picture. file: where it is, if it was saved.
-    pub fn add(&mut self, drawn: &Drawn, file: Option<&Path>, verdict: Option<&Verdict>) -> Result<()> {
+    pub fn add(&mut self, drawn: &Rendered, file: Option<&Path>, verdict: Option<&Verdict>) -> Result<()> {
         match &mut self.0 {
             Some(open) => open.add(&entry(drawn, file, verdict)),
             None => Ok(()),
@@ -147,7 +147,7 @@ fn pictures(path: &Path) -> Option<(Value, Vec<Value>)> {
     }
 }
 
-fn entry(drawn: &Drawn, file: Option<&Path>, verdict: Option<&Verdict>) -> Value {
+fn entry(drawn: &Rendered, file: Option<&Path>, verdict: Option<&Verdict>) -> Value {
     let [sampling, decoding] = drawn.seconds;
     json!({
         "file": file.map(|file| file.display().to_string()),
@@ -159,7 +159,7 @@ fn entry(drawn: &Drawn, file: Option<&Path>, verdict: Option<&Verdict>) -> Value
             "concepts": verdict.concepts,
             "special_care": verdict.special_care,
         })),
-        "not_numbers_from": drawn.broken.map(|stage| stage.to_string()),
+        "not_numbers_from": drawn.non_finite.map(|stage| stage.to_string()),
     })
 }
 

@@ -4,7 +4,7 @@ use super::course::n_wanted;
 use crate::diffusion::samplers::{Kind, Spacing};
 use crate::diffusion::schedule::Schedule;
 use crate::diffusion::unet::{self, layers::Pass};
-use crate::job::{Job, Settings};
+use crate::job::{Job, SamplingParams};
 use crate::ops::Compute;
 use crate::ops::layer::Layer;
 use crate::text::Tokens;
@@ -24,7 +24,7 @@ pub struct Units {
 impl Units {
     /// Compares the networks of a job's model, at the size of its first pictures.
     pub fn of(job: &Job) -> Self {
-        let Settings { latent_height: height, latent_width: width, .. } = job.lines.settings_of(0);
+        let SamplingParams { latent_height: height, latent_width: width, .. } = job.lines.settings_of(0);
         let pass = Pass { batch: 1, height, width, contexts: 1, tokens: Tokens::LENGTH };
         let unet = unet::layers::layers(&job.config.unet, pass);
         let unet = multiplications(unet.iter().filter(|layer| !layer.once));
@@ -33,19 +33,19 @@ impl Units {
     }
 
     /// Returns the work of a sampling step of `n` pictures, where a plan's steps take `passes` on average.
-    pub fn step(&self, settings: &Settings, n: usize, passes: f64) -> f64 {
+    pub fn step(&self, settings: &SamplingParams, n: usize, passes: f64) -> f64 {
         // At scale 1 what is to be avoided is not looked at.
         let contexts = if settings.scale == 1. { 1. } else { 2. };
         passes * contexts * (n * latents(settings)) as f64
     }
 
     /// Returns the work of decoding a picture.
-    pub fn decoding(&self, settings: &Settings) -> f64 {
+    pub fn decoding(&self, settings: &SamplingParams) -> f64 {
         self.decoding * latents(settings) as f64
     }
 
     /// Returns the work of saving a picture.
-    pub fn saving(&self, settings: &Settings) -> f64 {
+    pub fn saving(&self, settings: &SamplingParams) -> f64 {
         SAVING * self.decoding(settings)
     }
 
@@ -60,8 +60,9 @@ impl Units {
                 continue;
             }
             let settings = job.lines.settings_of(number);
-            let calls =
-                model_calls.entry(settings.plan.key()).or_insert_with(|| settings.plan.counts(&schedule).model_calls);
+            let calls = model_calls
+                .entry(settings.sampler.key())
+                .or_insert_with(|| settings.sampler.counts(&schedule).model_calls);
             total += self.step(&settings, job.lines.len_of(number), *calls as f64)
                 + wanted as f64 * (self.decoding(&settings) + self.saving(&settings));
         }
@@ -69,7 +70,7 @@ impl Units {
     }
 }
 
-fn latents(settings: &Settings) -> usize {
+fn latents(settings: &SamplingParams) -> usize {
     settings.latent_height * settings.latent_width
 }
 

@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use txt2img::demo;
 use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use txt2img::diffusion::schedule::Schedule;
-use txt2img::model::Model;
+use txt2img::engine::Model;
 use txt2img::rng::Rng;
 
 /// The tolerance. The original itself differs by 3e-6 with another convolution library.

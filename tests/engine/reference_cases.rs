@@ -1,15 +1,18 @@
 //! The original's own runs, repeated: same files, same pictures, same latents, same draws.
 
 use crate::support::{
-    Counting, TestRun, assert_close, assert_same_picture, channels_last, device, files_below, fixture, nano, read_png,
-    sample, tensors,
+    Counting, TestRun, assert_close, assert_same_picture, channels_last, compute_device, files_below, fixture, nano,
+    nano_config, read_png, tensors,
 };
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 use std::collections::HashMap;
 use txt2img::args::Args;
-use txt2img::job::{Batch, Job, Settings};
+use txt2img::checkpoint::Checkpoint;
+use txt2img::engine::{self, BatchNoise, Engine, SamplingParams};
+use txt2img::job::{Batch, Job};
 use txt2img::rng::Noise;
+use txt2img::text::Reading;
 
 /// The original against itself with another convolution library is at 3e-6.
 const LATENTS_LIMIT: f64 = 1e-4;
@@ -72,14 +75,17 @@ impl Case {
     }
 }
 
-/// What the main loop makes before it decodes: latents a batch, contexts as the original encodes them, draws.
+/// Returns the latents of each batch, by the engine; contexts as the original encodes them; and the number of draws.
 fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
+    let (checkpoint, config, device) =
+        (Checkpoint::open(&fixture("nano.ckpt")).unwrap(), nano_config(), compute_device());
+    let mut engine = Engine::load(&checkpoint, &config, &device, DType::F32, Reading::default(), &mut ()).unwrap();
     let model = nano();
-    let mut noise = Counting::new(job.rng.noise(u64::from(job.seed)));
-    let start = |noise: &mut Counting, batch: usize, settings: &Settings| {
-        noise.randn_latents((batch, settings.latent_height, settings.latent_width, 4), &device()).unwrap()
-    };
-    let fixed = job.fixed_code.map(|longest| start(&mut noise, longest, &job.lines.settings_of(0)));
+    let mut noise = StreamNoise { numbers: Counting::new(job.rng.noise(u64::from(job.seed))), fixed: None };
+    if let Some(longest) = job.fixed_code {
+        let SamplingParams { latent_height, latent_width, .. } = job.lines.settings_of(0);
+        noise.fixed = Some(noise.start((longest, latent_height, latent_width, 4), &device.device).unwrap());
+    }
     let (mut latents, mut contexts) = (vec![], vec![]);
     for Batch { settings, wishes } in job.batches() {
         let context = |prompts: &[&str]| {
@@ -89,13 +95,31 @@ fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
         if settings.scale != 1. {
             contexts.push(context(&vec![""; wishes.len()]));
         }
-        let cond = context(&wishes.iter().map(|wish| &*wish.prompt).collect::<Vec<_>>());
-        let x = fixed.clone().unwrap_or_else(|| start(&mut noise, wishes.len(), &settings));
-        let denoiser = model.denoiser(&model.uncond().unwrap(), &cond, settings.scale).unwrap();
-        latents.push(sample(settings.plan, model.schedule(), &*denoiser, x, &mut noise).unwrap());
-        contexts.push(cond);
+        let prompts: Vec<_> = wishes.iter().map(|wish| (&*wish.prompt, wish.negative)).collect();
+        contexts.push(context(&prompts.iter().map(|(prompt, _)| *prompt).collect::<Vec<_>>()));
+        let batch = engine::Batch { prompts, params: settings };
+        latents.push(engine.sample(&batch, &mut noise, &mut ()).unwrap().latents);
     }
-    (latents, contexts, noise.draws)
+    (latents, contexts, noise.numbers.draws)
+}
+
+/// A stream that goes on from batch to batch; with `--fixed_code`, every batch starts from the same noise.
+struct StreamNoise {
+    numbers: Counting,
+    fixed: Option<Tensor>,
+}
+
+impl BatchNoise for StreamNoise {
+    fn start(&mut self, shape: (usize, usize, usize, usize), device: &Device) -> anyhow::Result<Tensor> {
+        match &self.fixed {
+            Some(fixed) => Ok(fixed.narrow(0, 0, shape.0)?),
+            None => Ok(self.numbers.randn_latents(shape, device)?),
+        }
+    }
+
+    fn steps(&mut self) -> &mut dyn Noise {
+        &mut self.numbers
+    }
 }
 
 macro_rules! cases {

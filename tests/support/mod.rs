@@ -11,11 +11,11 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 use txt2img::checkpoint::Checkpoint;
 use txt2img::config::ModelConfig;
-use txt2img::device::DeviceSpecs;
+use txt2img::device::{ComputeDevice, DeviceSpecs};
 use txt2img::diffusion::EpsModel;
 use txt2img::diffusion::samplers::{SamplerConfig, Sampling};
 use txt2img::diffusion::schedule::Schedule;
-use txt2img::model::Model;
+use txt2img::engine::Model;
 use txt2img::output::Picture;
 use txt2img::rng::{Generator, Noise};
 
@@ -35,7 +35,16 @@ pub fn device() -> Device {
 }
 
 fn device_of(name: &str) -> anyhow::Result<Device> {
-    Ok(name.parse::<DeviceSpecs>().unwrap().units(None)?.swap_remove(0).device)
+    Ok(compute_device_of(name)?.device)
+}
+
+/// The device of the tests of this process, as the program has it.
+pub fn compute_device() -> ComputeDevice {
+    compute_device_of(&device_name()).unwrap()
+}
+
+fn compute_device_of(name: &str) -> anyhow::Result<ComputeDevice> {
+    Ok(name.parse::<DeviceSpecs>().unwrap().units(None)?.swap_remove(0))
 }
 
 /// Every tensor of a file, in f32.

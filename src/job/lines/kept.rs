@@ -1,6 +1,6 @@
 //! Lines, laid down so that a million of them take little memory: what several have in common is there once.
 
-use super::{Line, Settings};
+use super::{Line, SamplingParams};
 use crate::diffusion::samplers::SamplerConfig;
 use anyhow::{Context, Result};
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ pub struct Kept {
     /// All prompts, and what to avoid, one after the other.
     texts: String,
     /// Different ones.
-    settings: Vec<Settings>,
+    settings: Vec<SamplingParams>,
     lines: Vec<Entry>,
 }
 
@@ -67,12 +67,12 @@ impl Kept {
         self.lines[i].seed
     }
 
-    pub fn settings(&self, i: usize) -> Settings {
+    pub fn settings(&self, i: usize) -> SamplingParams {
         self.settings[self.lines[i].settings as usize]
     }
 
     /// Each once.
-    pub fn all_settings(&self) -> &[Settings] {
+    pub fn all_settings(&self) -> &[SamplingParams] {
         &self.settings
     }
 
@@ -140,7 +140,7 @@ impl<'a> Keeper<'a> {
         Ok(place)
     }
 
-    fn settings(&mut self, settings: Settings) -> Result<u32> {
+    fn settings(&mut self, settings: SamplingParams) -> Result<u32> {
         if let Some(last) = self.kept.lines.last()
             && self.kept.settings[last.settings as usize] == settings
         {
@@ -155,9 +155,9 @@ impl<'a> Keeper<'a> {
 }
 
 /// What settings are looked up by: all their bits.
-fn key(settings: Settings) -> [u64; 7] {
-    let Settings { latent_height, latent_width, scale, plan } = settings;
-    let SamplerConfig { kind, steps, eta, spacing } = plan;
+fn key(settings: SamplingParams) -> [u64; 7] {
+    let SamplingParams { latent_height, latent_width, scale, sampler } = settings;
+    let SamplerConfig { kind, steps, eta, spacing } = sampler;
     let size = [latent_height as u64, latent_width as u64];
     [size[0], size[1], scale.to_bits(), kind as u64, steps as u64, eta.to_bits(), spacing as u64]
 }
@@ -167,9 +167,9 @@ mod tests {
     use super::*;
     use crate::diffusion::samplers::{Kind, Spacing};
 
-    fn settings(scale: f64) -> Settings {
+    fn settings(scale: f64) -> SamplingParams {
         let plan = SamplerConfig { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
-        Settings { latent_height: 8, latent_width: 8, scale, plan }
+        SamplingParams { latent_height: 8, latent_width: 8, scale, sampler: plan }
     }
 
     #[test]

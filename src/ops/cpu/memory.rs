@@ -1,4 +1,4 @@
-//! Settings of the memory allocator and of pages.
+//! SamplingParams of the memory allocator and of pages.
 
 /// Keeps freed memory in the process, so that each activation reuses the pages of an earlier one instead of faulting
 /// in new ones.

@@ -10,7 +10,7 @@ use txt2img::checkpoint::Checkpoint;
 use txt2img::config::ModelConfig;
 use txt2img::demo;
 use txt2img::diffusion::unet::UNet;
-use txt2img::model::{TEXT, UNET, VAE, text_config};
+use txt2img::engine::{TEXT, UNET, VAE, text_config};
 use txt2img::ops::Compute;
 use txt2img::plan::inventory;
 use txt2img::text::{TextConfig, TextEncoder};

@@ -132,7 +132,7 @@ impl Model {
     fn is_refused(&self, reason: &str) {
         let error = Checkpoint::open(&self.path).and_then(|checkpoint| {
             let config = nano_config();
-            txt2img::model::text_config(&checkpoint, &config)?;
+            txt2img::engine::text_config(&checkpoint, &config)?;
             Conventions::new(&checkpoint, &config)
         });
         let error = format!("{:#}", error.expect_err("it is accepted"));

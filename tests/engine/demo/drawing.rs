@@ -4,7 +4,7 @@ use candle_core::{DType, Device};
 use rayon::prelude::*;
 use txt2img::demo;
 use txt2img::diffusion::samplers::{Kind, SamplerConfig, Sampling, Spacing};
-use txt2img::model::Model;
+use txt2img::engine::Model;
 use txt2img::output::Picture;
 use txt2img::rng::Rng;
 

@@ -3,7 +3,7 @@
 use super::{BOTH, EMPHASIS, LONG, words};
 use crate::support::{assert_close, nano};
 use candle_core::Tensor;
-use txt2img::model::Model;
+use txt2img::engine::Model;
 use txt2img::text::{Reading, Tokens};
 
 /// Of this prompt alone: (1, M, C).

@@ -5,7 +5,7 @@ use super::{LONG, words};
 use crate::support::{assert_close, nano, relative_rms};
 use candle_core::{Device, Tensor};
 use txt2img::diffusion::EpsModel;
-use txt2img::model::Model;
+use txt2img::engine::Model;
 use txt2img::rng::Rng;
 
 const SCALE: f64 = 7.5;

@@ -46,7 +46,7 @@ fn prompts_that_begin_with_a_bracket_are_not_an_array() {
 fn whole_numbers_may_be_written_with_a_point() {
     let job = job("{\"prompt\": \"a\", \"seed\": 7.0, \"H\": 64.0, \"steps\": 3e0, \"scale\": 5}", &[]).unwrap();
     let line = job.lines.lines().next().unwrap();
-    assert_eq!((line.seed, line.settings.latent_height, line.settings.plan.steps), (Some(7), 8, 3));
+    assert_eq!((line.seed, line.settings.latent_height, line.settings.sampler.steps), (Some(7), 8, 3));
 }
 
 /// The seeds of prompts and the note on those that are random.

@@ -3,7 +3,7 @@
 use super::*;
 use candle_core::{DType, Device};
 use txt2img::config::ModelConfig;
-use txt2img::model::Model;
+use txt2img::engine::Model;
 
 const ROOT: &str = "first_stage_model.";
 

@@ -1,0 +1,353 @@
+//! A model on one device, which draws batches of images. It knows no flags, files, terminal or journal: prompts and
+//! parameters, noise and an observer are passed in.
+
+mod context_cache;
+mod model;
+mod noise;
+mod observer;
+
+use crate::checkpoint::{Checkpoint, ema};
+use crate::config::ModelConfig;
+use crate::conventions::Conventions;
+use crate::device::ComputeDevice;
+use crate::diffusion::samplers::{SamplerConfig, Sampling};
+use crate::output::{self, Picture};
+use crate::text::Reading;
+use anyhow::{Error, Result, anyhow};
+use candle_core::{DType, IndexOp, Tensor};
+use context_cache::ContextCache;
+use std::fmt;
+
+pub use model::{Model, TEXT, UNET, VAE, text_config};
+pub use noise::{BatchNoise, SeedNoise};
+pub use observer::Observer;
+
+/// The parameters that the images of a batch have in common.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct SamplingParams {
+    /// The rows of latents: the image's height by the VAE's factor, 8.
+    pub latent_height: usize,
+    /// The columns of latents.
+    pub latent_width: usize,
+    /// The guidance scale.
+    pub scale: f64,
+    /// The sampler and its steps.
+    pub sampler: SamplerConfig,
+}
+
+/// A batch of images.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Batch<'a> {
+    /// The prompt and the negative prompt of each image.
+    pub prompts: Vec<(&'a str, &'a str)>,
+    /// The parameters of all of them.
+    pub params: SamplingParams,
+}
+
+/// The latents of a batch.
+pub struct Latents {
+    /// (B, h, w, 4).
+    pub latents: Tensor,
+    /// The type in which the UNet computed.
+    pub dtype: DType,
+    /// The stage that returned NaN or infinity in f32, if one did: the images are not the ones asked for.
+    pub non_finite: Option<Stage>,
+}
+
+/// A decoded image.
+pub struct Image {
+    pixels: Tensor, // (1, 8h, 8w, 3), about -1 to 1
+    /// The stage that returned NaN or infinity in f32, if one did: the image is not the one asked for.
+    pub non_finite: Option<Stage>,
+}
+
+/// A stage of the engine that may return NaN or infinity.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// The text encoder.
+    Text,
+    /// The sampler with the UNet.
+    Step,
+    /// The decoder.
+    Decode,
+}
+
+/// A model on one device.
+pub struct Engine<'a> {
+    checkpoint: &'a Checkpoint,
+    config: &'a ModelConfig,
+    device: &'a ComputeDevice,
+    reading: Reading,
+    loaded: Loaded,
+    /// The model in f32, once half precision has returned NaN or infinity.
+    fallback: Option<Loaded>,
+    /// The number of images that fit in memory at once, as far as is known.
+    max_batch: usize,
+    /// Whether images are decoded in tiles, because a whole one does not fit in memory.
+    tiled: bool,
+}
+
+/// A loaded model with its contexts.
+struct Loaded {
+    model: Model,
+    dtype: DType,
+    contexts: ContextCache,
+}
+
+impl<'a> Engine<'a> {
+    /// Loads a model. `dtype`: the type in which the UNet and the decoder compute. `reading`: how prompts are read.
+    ///
+    /// # Errors
+    /// If the checkpoint does not fit the config, or memory does not suffice.
+    pub fn load(
+        checkpoint: &'a Checkpoint,
+        config: &'a ModelConfig,
+        device: &'a ComputeDevice,
+        dtype: DType,
+        reading: Reading,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
+        let loaded = Loaded::new(checkpoint, config, device, dtype, reading, observer)?;
+        Ok(Self { checkpoint, config, device, reading, loaded, fallback: None, max_batch: usize::MAX, tiled: false })
+    }
+
+    /// Draws a batch: [`Self::sample`], then [`Self::decode`] for each image.
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn render(
+        &mut self,
+        batch: &Batch,
+        noise: &mut dyn BatchNoise,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Image>> {
+        let latents = self.sample(batch, noise, observer)?;
+        (0..batch.prompts.len()).map(|index| self.decode(&latents, index, observer)).collect()
+    }
+
+    /// Samples the latents of a batch. What does not fit in memory at once is computed in parts. What returns NaN or
+    /// infinity in half precision is computed again in f32; each batch is tried in half precision first, so that no image
+    /// depends on the batches before it.
+    ///
+    /// # Errors
+    /// If the observer returns an error, memory does not suffice for one image, or the device fails.
+    pub fn sample(
+        &mut self,
+        batch: &Batch,
+        noise: &mut dyn BatchNoise,
+        observer: &mut dyn Observer,
+    ) -> Result<Latents> {
+        let latents = self.sample_in_parts(batch, noise, observer, false)?;
+        let Some(stage) = latents.non_finite else { return Ok(latents) };
+        if !self.fall_back_to_f32(stage, observer)? {
+            return Ok(latents);
+        }
+        observer.on_repeat();
+        self.sample_in_parts(batch, noise, observer, true)
+    }
+
+    /// Samples a batch, in smaller parts each time memory does not suffice. `in_f32`: whether to use the fallback.
+    fn sample_in_parts(
+        &mut self,
+        batch: &Batch,
+        noise: &mut dyn BatchNoise,
+        observer: &mut dyn Observer,
+        in_f32: bool,
+    ) -> Result<Latents> {
+        loop {
+            match self.sample_once(batch, noise, observer, in_f32) {
+                Err(error) if self.device.is_out_of_memory(&error) => (),
+                latents => return latents,
+            }
+            let size = self.max_batch.min(batch.prompts.len());
+            if size == 1 {
+                return Err(self.too_large(&batch.params));
+            }
+            self.max_batch = size.div_ceil(2);
+            observer.on_note(&format!(
+                "{} does not suffice for {size} pictures at once; from now on it is at most {}",
+                self.device.memory(),
+                self.max_batch
+            ));
+        }
+    }
+
+    fn sample_once(
+        &mut self,
+        batch: &Batch,
+        noise: &mut dyn BatchNoise,
+        observer: &mut dyn Observer,
+        in_f32: bool,
+    ) -> Result<Latents> {
+        let Batch { prompts, params } = batch;
+        let SamplingParams { latent_height, latent_width, scale, sampler } = *params;
+        let loaded = if in_f32 { self.fallback.as_mut() } else { None };
+        let Loaded { model, dtype, contexts } = loaded.unwrap_or(&mut self.loaded);
+        let mut context = |prompt: &str| contexts.get(prompt, model, &mut |note| observer.on_note(note));
+        let conds = prompts.iter().map(|(prompt, _)| context(prompt)).collect::<Result<Vec<_>>>()?; // B of (1, M, C)
+        let unconds = prompts.iter().map(|(_, negative)| context(negative)).collect::<Result<Vec<_>>>()?;
+        let shape = (prompts.len(), latent_height, latent_width, self.config.unet.in_channels);
+        let x = noise.start(shape, &self.device.device)?;
+        let denoiser = model.denoiser_of_each(&unconds, &conds, scale, self.max_batch)?;
+        observer.on_start(sampler.counts(model.schedule()));
+        let mut on_step = |i: usize, x: &Tensor, x0: &Tensor| observer.on_step(i, x, x0);
+        let mut sampling = Sampling { model: &*denoiser, noise: noise.steps(), on_step: &mut on_step };
+        let latents = sampler.sample(model.schedule(), x, &mut sampling).inspect_err(|_| observer.on_fail())?; // (B, h, w, 4)
+        // NaN in one step is NaN in all that follow, so the last one suffices.
+        let mut non_finite = (!is_finite(&latents)?).then_some(Stage::Step);
+        for context in conds.iter().chain(&unconds) {
+            if !is_finite(context)? {
+                non_finite = Some(Stage::Text);
+            }
+        }
+        Ok(Latents { latents, dtype: *dtype, non_finite })
+    }
+
+    /// Decodes image `index` of a batch.
+    ///
+    /// # Errors
+    /// If memory does not suffice, or the device fails.
+    pub fn decode(&mut self, latents: &Latents, index: usize, observer: &mut dyn Observer) -> Result<Image> {
+        let z = latents.latents.i(index..=index)?; // (1, h, w, 4)
+        let mut pixels = self.pixels(&z, observer, false)?;
+        let mut non_finite = latents.non_finite;
+        if non_finite.is_none() && !is_finite(&pixels)? {
+            if self.fall_back_to_f32(Stage::Decode, observer)? {
+                pixels = self.pixels(&z, observer, true)?;
+            }
+            non_finite = (!is_finite(&pixels)?).then_some(Stage::Decode);
+        }
+        if let Some(stage) = non_finite {
+            observer.on_note(&format!(
+                "{stage} returned NaN or infinite values, so the picture is not the one asked for: the checkpoint may be \
+                 damaged, or --scale far too large"
+            ));
+        }
+        Ok(Image { pixels, non_finite })
+    }
+
+    /// `latents`: (1, h, w, 4) → (1, 8h, 8w, 3). `in_f32`: whether to use the fallback.
+    fn pixels(&mut self, latents: &Tensor, observer: &mut dyn Observer, in_f32: bool) -> Result<Tensor> {
+        let loaded = if in_f32 { self.fallback.as_ref() } else { None };
+        let model = &loaded.unwrap_or(&self.loaded).model;
+        if !self.tiled {
+            // A first failure releases the memory that sampling left.
+            for _ in 0..2 {
+                match model.pixels(latents) {
+                    Err(error) if self.device.is_out_of_memory(&error) => (),
+                    pixels => return pixels,
+                }
+            }
+            self.tiled = true;
+            observer.on_note(&format!(
+                "{} does not suffice to decode a whole picture; from now on pictures are decoded in tiles, which changes \
+                 them a little",
+                self.device.memory()
+            ));
+        }
+        model.pixels_in_tiles(latents).map_err(|error| match self.device.is_out_of_memory(&error) {
+            true => self.too_large_latents(latents),
+            false => error,
+        })
+    }
+
+    /// Makes sure that there is a model in f32. Returns false if the model computes in f32 already.
+    fn fall_back_to_f32(&mut self, stage: Stage, observer: &mut dyn Observer) -> Result<bool> {
+        if self.loaded.dtype == DType::F32 {
+            return Ok(false);
+        }
+        observer.on_note(&format!(
+            "in half precision {stage} returned NaN or infinite values; pictures in which it does are drawn in f32"
+        ));
+        if self.fallback.is_none() {
+            let Self { checkpoint, config, device, reading, .. } = *self;
+            self.fallback = Some(Loaded::new(checkpoint, config, device, DType::F32, reading, observer)?);
+        }
+        Ok(true)
+    }
+
+    fn too_large_latents(&self, latents: &Tensor) -> Error {
+        let (_, height, width, _) = latents.dims4().unwrap_or_default();
+        self.too_large_size(height, width)
+    }
+
+    /// The error of an image that does not fit in memory even alone.
+    fn too_large(&self, params: &SamplingParams) -> Error {
+        self.too_large_size(params.latent_height, params.latent_width)
+    }
+
+    fn too_large_size(&self, height: usize, width: usize) -> Error {
+        let side = self.config.vae.side_factor();
+        anyhow!(
+            "{} does not suffice for a picture of {}·{} pixels; a smaller --H or --W takes less, and so does \
+             --precision autocast",
+            self.device.memory(),
+            width * side,
+            height * side
+        )
+    }
+}
+
+impl Loaded {
+    fn new(
+        checkpoint: &Checkpoint,
+        config: &ModelConfig,
+        device: &ComputeDevice,
+        dtype: DType,
+        reading: Reading,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
+        let on_tensor = observer.on_load(count_tensors(checkpoint, config)?);
+        let model = Model::load(checkpoint, config, &device.device, dtype, &*on_tensor);
+        let model = model.map_err(|error| match device.is_out_of_memory(&error) {
+            true => anyhow!("{} does not suffice for the model in {}", device.memory(), dtype.as_str()),
+            false => error,
+        })?;
+        Ok(Self { model, dtype, contexts: ContextCache::new(reading) })
+    }
+}
+
+/// Returns the number of tensors that loading reads.
+fn count_tensors(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<usize> {
+    let use_ema = Conventions::new(checkpoint, config)?.use_ema.value;
+    let unet = if use_ema { ema::UNET } else { "model.diffusion_model." };
+    let parts = [unet, "cond_stage_model.", "first_stage_model.decoder.", "first_stage_model.post_quant"];
+    let is_read = |name: &&str| parts.iter().any(|part| name.starts_with(part)) && !name.ends_with("position_ids");
+    Ok(checkpoint.names().filter(is_read).count())
+}
+
+impl Image {
+    /// The image as the original saves it: values are truncated to 8 bits.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn picture(&self) -> Result<Picture> {
+        model::picture(&self.pixels, output::picture)
+    }
+
+    /// The image as the safety checker sees it: values are rounded to 8 bits.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn rounded(&self) -> Result<Picture> {
+        model::picture(&self.pixels, output::rounded)
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Text => "the text encoder",
+            Stage::Step => "a sampling step",
+            Stage::Decode => "the decoder",
+        })
+    }
+}
+
+/// Whether all values are finite.
+fn is_finite(x: &Tensor) -> candle_core::Result<bool> {
+    // NaN and infinities survive a sum, and a sum of finite f32 is finite in f64. GPUs add up rows in parallel, so the
+    // rows are summed first.
+    let sum = x.to_dtype(DType::F64)?.flatten_to(1)?.flatten_from(1)?.sum(1)?.sum_all()?;
+    Ok(sum.to_scalar::<f64>()?.is_finite())
+}

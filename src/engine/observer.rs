@@ -1,0 +1,42 @@
+//! What a caller of the engine may watch.
+
+use crate::diffusion::samplers::Counts;
+use anyhow::Result;
+use candle_core::Tensor;
+
+/// Watches an engine at work. All methods do nothing by default.
+pub trait Observer {
+    /// Called before a model's `tensors` tensors are loaded; the function it returns is called after each of them.
+    fn on_load(&mut self, tensors: usize) -> Box<dyn Fn() + Sync + '_> {
+        let _ = tensors;
+        Box::new(|| ())
+    }
+
+    /// Called before a batch is sampled, with the steps that it takes.
+    fn on_start(&mut self, counts: Counts) {
+        let _ = counts;
+    }
+
+    /// Called after step `i`, from 0, with the latents and the clean latents x₀: (B, h, w, 4) both.
+    ///
+    /// # Errors
+    /// An error ends the sampling and becomes that of the engine.
+    fn on_step(&mut self, i: usize, x: &Tensor, x0: &Tensor) -> Result<()> {
+        let _ = (i, x, x0);
+        Ok(())
+    }
+
+    /// Called when the sampling of a batch that was started ends in an error.
+    fn on_fail(&mut self) {}
+
+    /// Called when a batch that was sampled is to be sampled again in f32.
+    fn on_repeat(&mut self) {}
+
+    /// Called with a sentence that the user should read.
+    fn on_note(&mut self, note: &str) {
+        let _ = note;
+    }
+}
+
+/// Ignores everything.
+impl Observer for () {}
