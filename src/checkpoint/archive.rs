@@ -33,7 +33,8 @@ impl Archive {
 
     /// Where the entries of one folder lie in the file, by their names within it.
     pub fn below(&self, folder: &str) -> HashMap<String, Range<usize>> {
-        let inner = |(name, place): (&String, &Range<usize>)| Some((name.strip_prefix(folder)?.to_string(), place.clone()));
+        let inner =
+            |(name, place): (&String, &Range<usize>)| Some((name.strip_prefix(folder)?.to_string(), place.clone()));
         self.0.iter().filter_map(inner).collect()
     }
 
@@ -52,7 +53,7 @@ fn root(name: &str) -> Option<&str> {
 fn place<R: Read>(file: &[u8], entry: &ZipFile<R>) -> Result<Range<usize>> {
     ensure!(
         entry.compression() == CompressionMethod::Stored,
-        "is compressed, which torch never does; unpack it and save it again with torch.save"
+        "is compressed, which torch never does; load it with torch.load and save it again with torch.save"
     );
     let beyond = || damaged("an entry reaches beyond its end");
     let start = entry.data_start().ok_or_else(beyond)?;

@@ -14,6 +14,8 @@ pub(super) enum Bytes {
     Mapped(Mmap),
     /// In the program itself.
     BuiltIn(&'static [u8]),
+    /// In memory, put together from others.
+    Owned(Vec<u8>),
 }
 
 impl Deref for Bytes {
@@ -23,6 +25,7 @@ impl Deref for Bytes {
         match self {
             Self::Mapped(file) => file,
             Self::BuiltIn(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
         }
     }
 }

@@ -40,9 +40,15 @@ mod tests {
 
     #[test]
     fn landmarks_of_e4m3_are_decoded() {
-        for (byte, value) in
-            [(0x00, 0.), (0x01, 0.001953125), (0x07, 0.013671875), (0x08, 0.015625), (0x38, 1.), (0x7e, 448.), (0xb9, -1.125)]
-        {
+        for (byte, value) in [
+            (0x00, 0.),
+            (0x01, 0.001953125),
+            (0x07, 0.013671875),
+            (0x08, 0.015625),
+            (0x38, 1.),
+            (0x7e, 448.),
+            (0xb9, -1.125),
+        ] {
             assert_eq!(e4m3(byte), value, "{byte:#04x}");
         }
         assert!(e4m3(0x7f).is_nan() && e4m3(0xff).is_nan());
@@ -51,7 +57,8 @@ mod tests {
 
     #[test]
     fn landmarks_of_e5m2_are_decoded() {
-        for (byte, value) in [(0x01, 2f32.powi(-16)), (0x3c, 1.), (0x7b, 57344.), (0xbd, -1.25), (0x7c, f32::INFINITY)] {
+        for (byte, value) in [(0x01, 2f32.powi(-16)), (0x3c, 1.), (0x7b, 57344.), (0xbd, -1.25), (0x7c, f32::INFINITY)]
+        {
             assert_eq!(e5m2(byte).to_f32(), value, "{byte:#04x}");
         }
         assert!(e5m2(0x7e).is_nan());

@@ -1,6 +1,6 @@
 //! A diffusers folder: `unet/`, `vae/` and `text_encoder/`, each with the weights of one network.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Error, Result, anyhow, ensure};
 
@@ -21,11 +21,15 @@ impl Folder {
     pub fn find(folder: &Path, needs_vae: bool) -> Result<Self> {
         check(folder).map_err(|e| about(folder, e))?;
         let vae = if needs_vae { Some(find(folder, "vae", DIFFUSERS)?) } else { None };
-        Ok(Self { unet: find(folder, "unet", DIFFUSERS)?, vae, text_encoder: find(folder, "text_encoder", TRANSFORMERS)? })
+        Ok(Self {
+            unet: find(folder, "unet", DIFFUSERS)?,
+            vae,
+            text_encoder: find(folder, "text_encoder", TRANSFORMERS)?,
+        })
     }
 
     /// The files that hold the weights.
-    pub fn files(&self) -> impl Iterator<Item = std::path::PathBuf> {
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         [&self.unet].into_iter().chain(&self.vae).chain([&self.text_encoder]).flat_map(Part::files)
     }
 
@@ -48,7 +52,13 @@ pub(super) fn lone_model(folder: &Path) -> Result<Part> {
 /// Returns the files in a diffusers folder, or in that of one network, that hold its weights: their names within the
 /// folder, sorted.
 pub fn weight_files(folder: &Path) -> Vec<String> {
-    let parts = [("", DIFFUSERS), ("", TRANSFORMERS), ("text_encoder/", TRANSFORMERS), ("unet/", DIFFUSERS), ("vae/", DIFFUSERS)];
+    let parts = [
+        ("", DIFFUSERS),
+        ("", TRANSFORMERS),
+        ("text_encoder/", TRANSFORMERS),
+        ("unet/", DIFFUSERS),
+        ("vae/", DIFFUSERS),
+    ];
     let names = |(part, stems): (&str, Stems)| {
         let found = Part::find(&folder.join(part), stems).ok().flatten();
         let names = found.map_or(vec![], |found| found.names().to_vec());
@@ -62,9 +72,7 @@ fn check(folder: &Path) -> Result<()> {
     let has = |part: &str| folder.join(part).is_dir();
     ensure!(!has("text_encoder_2"), other_models::refusal("a Stable Diffusion XL model"));
     ensure!(has("unet") || !has("transformer"), other_models::refusal("a Stable Diffusion 3 or Flux model"));
-    if let Some(hint) = cache_folder::hint(folder) {
-        return Err(anyhow!("is a repository in the cache of a Hugging Face hub; {hint}"));
-    }
+    cache_folder::refuse(folder)?;
     ensure!(
         has("unet") || has("vae") || has("text_encoder"),
         "is a folder, but no diffusers model (unet/, vae/, text_encoder/); give a .ckpt or .safetensors file in it"
@@ -74,12 +82,16 @@ fn check(folder: &Path) -> Result<()> {
 
 /// The weights of a part; `part` is empty if the folder is the part.
 pub(super) fn find(folder: &Path, part: &str, stems: Stems) -> Result<Part> {
-    Part::find(&folder.join(part), stems)?.ok_or_else(|| about(folder, lacks(part, stems)))
+    Part::find(&folder.join(part), stems)?.ok_or_else(|| about(folder, lacks(folder, part, stems)))
 }
 
-fn lacks(part: &str, stems: Stems) -> Error {
+fn lacks(folder: &Path, part: &str, stems: Stems) -> Error {
     let first = Path::new(part).join(stems.first());
-    anyhow!("lacks {} (or a .bin file, a variant such as fp16, or shards with their index); download it whole", first.display())
+    let lacks = anyhow!(
+        "lacks {} (or a .bin file, a variant such as fp16, or shards with their index); download it whole",
+        first.display()
+    );
+    cache_folder::refuse(folder).err().unwrap_or(lacks)
 }
 
 fn unet(tensors: Tensors) -> Tensors {
@@ -105,8 +117,7 @@ pub(super) fn vae(tensors: Tensors) -> Tensors {
 }
 
 fn text_encoder(tensors: Tensors) -> Tensors {
-    let tensors: Tensors =
-        tensors.into_iter().map(|(name, tensor)| (names::with_text_model(&name), tensor)).collect();
+    let tensors: Tensors = tensors.into_iter().map(|(name, tensor)| (names::with_text_model(&name), tensor)).collect();
     let layers = names::text_layers(|name| tensors.contains_key(name));
     renamed(tensors, names::text_encoder(layers))
 }

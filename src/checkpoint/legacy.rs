@@ -70,7 +70,10 @@ fn storages(file: &[u8], mut at: usize, pickle: &Pickle, keys: &Pickle) -> Resul
         let class = classes.get(key).with_context(|| no_size(key))?;
         let size = element_size(*class).with_context(|| no_size(key))?;
         let place = place(&file[at..], size).with_context(|| format!("storage {key} is cut short"))?;
-        ensure!(storages.insert(key.to_string(), at + place.start..at + place.end).is_none(), "storage {key} occurs twice");
+        ensure!(
+            storages.insert(key.to_string(), at + place.start..at + place.end).is_none(),
+            "storage {key} occurs twice"
+        );
         at += place.end;
     }
     Ok(storages)

@@ -12,11 +12,14 @@ mod float8;
 mod folder;
 pub mod hub;
 mod legacy;
+#[cfg(test)]
+mod legacy_tests;
 pub mod names;
 mod opcodes;
 mod other_models;
 mod part_files;
 mod pickle;
+mod positions;
 mod rebuild;
 mod safetensors;
 mod sniff;
@@ -110,8 +113,12 @@ impl Checkpoint {
     }
 
     fn new(path: &Path, layout: Layout, files: Vec<PathBuf>, tensors: Tensors) -> Result<Self> {
-        let tensors = wrapped::ldm_names(tensors);
+        let mut tensors = wrapped::ldm_names(tensors);
         other_models::refuse(&tensors).map_err(|e| about(path, e))?;
+        // diffusers does not load the ids.
+        if layout != Layout::Diffusers {
+            positions::apply(&mut tensors);
+        }
         Ok(Self { path: path.to_path_buf(), vae: None, layout, files, tensors })
     }
 

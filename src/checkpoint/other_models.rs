@@ -47,8 +47,7 @@ const BY_NAME: [Rule; 12] = [
 fn is_lora(name: &str) -> bool {
     let marks = ["lora_up.", "lora_down.", "lora.up.", "lora.down.", "lora_linear_layer.", "lora_A", "lora_B"];
     let lycoris = [".hada_w", ".lokr_w", ".oft_", ".dora_scale"];
-    starts(name, &["lora_unet_", "lora_te", "lycoris_"])
-        || marks.iter().chain(&lycoris).any(|mark| name.contains(mark))
+    starts(name, &["lora_unet_", "lora_te", "lycoris_"]) || marks.iter().chain(&lycoris).any(|mark| name.contains(mark))
 }
 
 fn starts(name: &str, with: &[&str]) -> bool {

@@ -223,7 +223,8 @@ fn shards(folder: &Path, index: &Path) -> Result<(Vec<String>, BTreeMap<String, 
     let unreadable = |e: std::io::Error| anyhow!("cannot be read: {e}");
     ensure!(fs::metadata(index).map_err(unreadable)?.len() <= MAX_INDEX, "is too large for an index of shards");
     let text = fs::read(index).map_err(unreadable)?;
-    let IndexFile { weight_map } = serde_json::from_slice(&text).map_err(|e| damaged(format!("not a valid index: {e}")))?;
+    let IndexFile { weight_map } =
+        serde_json::from_slice(&text).map_err(|e| damaged(format!("not a valid index: {e}")))?;
     let names: BTreeSet<&String> = weight_map.values().collect();
     ensure!(!names.is_empty(), damaged("it names no files"));
     if let Some(name) = names.iter().find(|name| !is_plain(name)) {
@@ -245,6 +246,7 @@ fn lacks_shards(first: &str, others: Vec<&str>) -> Error {
 /// Whether a name leads to a file in the same folder, on any system.
 fn is_plain(name: &str) -> bool {
     let mut components = Path::new(name).components();
-    let is_one = matches!((components.next(), components.next()), (Some(Component::Normal(part)), None) if part == name);
+    let is_one =
+        matches!((components.next(), components.next()), (Some(Component::Normal(part)), None) if part == name);
     is_one && !name.contains(['/', '\\', ':']) && !name.contains(char::is_control)
 }

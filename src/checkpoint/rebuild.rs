@@ -38,7 +38,8 @@ pub(super) struct Description<'a> {
 pub(super) fn description<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Option<Description<'a>> {
     let [mut function, mut arguments] = pickle.call(value)?;
     for _ in 0..=MAX_WRAPPERS {
-        let (Value::Global("torch._utils" | "torch._tensor", called), Value::Tuple(items)) = (function, arguments) else {
+        let (Value::Global("torch._utils" | "torch._tensor", called), Value::Tuple(items)) = (function, arguments)
+        else {
             return None;
         };
         [function, arguments] = match (called, pickle.items(items)) {
@@ -101,7 +102,8 @@ impl<'a> Rebuild<'_, 'a> {
 
     /// Type and place of a storage.
     fn storage(&self, id: Items) -> Result<(Dtype, Range<usize>)> {
-        let (class, key, count) = storage_id(&self.saved.pickle, id).context("has a storage described in an unknown way")?;
+        let (class, key, count) =
+            storage_id(&self.saved.pickle, id).context("has a storage described in an unknown way")?;
         let place = self.saved.storages.get(key).context("has no storage")?;
         let bytes = count.checked_mul(element_size(class).unwrap_or(0));
         let end = bytes.and_then(|bytes| place.start.checked_add(bytes));

@@ -27,7 +27,9 @@ pub(super) fn layout(file: &[u8]) -> Result<Layout> {
         bail!("is a web page, not a checkpoint; the download went to a login or error page, so download it again");
     }
     if is_tar(file) {
-        bail!("is a tar archive, not a checkpoint; unpack it, or if torch wrote it before 2017, save it with a newer one");
+        bail!(
+            "is a tar archive, not a checkpoint; unpack it, or if torch wrote it before 2017, save it with a newer one"
+        );
     }
     bail!("is {}, not a checkpoint; give a .ckpt or .safetensors file or a diffusers folder", other(file));
 }

@@ -53,7 +53,8 @@ fn refuse_others(whole: Entries) -> Result<()> {
 
 /// The last wins if there are several, as in Python.
 fn under<'p, 'a>(pickle: &'p Pickle<'a>, entries: Entries<'p, 'a>, wanted: &str) -> Option<Entries<'p, 'a>> {
-    let (_, value) = entries.iter().rev().map(|[key, value]| (key, value)).find(|(key, _)| **key == Value::Str(wanted))?;
+    let (_, value) =
+        entries.iter().rev().map(|[key, value]| (key, value)).find(|(key, _)| **key == Value::Str(wanted))?;
     pickle.entries(*value)
 }
 

@@ -152,6 +152,16 @@ impl Tensor {
         Some(numbers)
     }
 
+    /// The numbers in row-major order without their fractions; none if they are of no type that is known.
+    pub fn to_integers(&self) -> Option<Vec<i64>> {
+        let bytes = self.row_major()?;
+        Some(match self.dtype {
+            Dtype::I64 => bytes.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect(),
+            Dtype::I32 => bytes.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes).into()).collect(),
+            _ => self.to_f32()?.into_iter().map(|x| x as i64).collect(),
+        })
+    }
+
     /// The numbers in row-major order as a device takes them: candle's type and bytes. 8-bit numbers become f16, which
     /// holds every one of them exactly. None if they are not floating point numbers.
     pub fn to_raw(&self) -> Option<(DType, Cow<'_, [u8]>)> {
@@ -172,8 +182,8 @@ impl Tensor {
         Some((dtype, bytes))
     }
 
-    /// The bytes of its numbers in row-major order; none if they are of no type that is known.
-    fn row_major(&self) -> Option<Cow<'_, [u8]>> {
+    /// The bytes of the numbers in row-major order; none if they are of no type that is known.
+    pub fn row_major(&self) -> Option<Cow<'_, [u8]>> {
         let size = self.dtype.size()?;
         let storage = &self.file[self.storage.clone()];
         Some(if self.count == 0 {
