@@ -31,8 +31,10 @@ fn main() -> anyhow::Result<()> {
     let vb = VarBuilder::from_backend(Box::new(MadeUp), DType::F32, device.clone());
     println!("512×512, batch of {batch}, {}\n\n| stage | seconds |\n| --- | ---: |", place());
 
-    let text =
-        TextEncoder::new(TextConfig { vocabulary: 49408, width: 768, intermediate: 3072, layers: 12 }, vb.pp("text"))?;
+    let text = TextEncoder::new(
+        TextConfig { width: 768, intermediate: 3072, layers: 12, vocabulary: TextConfig::VOCABULARY },
+        vb.pp("text"),
+    )?;
     let tokens = [Tokenizer::new()?.encode("a photograph of an astronaut riding a horse")?];
     let context = text.encode(&tokens)?; // (1, 77, 768)
     if wants("text") {

@@ -53,7 +53,7 @@ fn root(name: &str) -> Option<&str> {
 fn place<R: Read>(file: &[u8], entry: &ZipFile<R>) -> Result<Range<usize>> {
     ensure!(
         entry.compression() == CompressionMethod::Stored,
-        "is compressed, which torch never does; unpack it and save it again with torch.save"
+        "is compressed, which torch never does; load it with torch.load and save it again with torch.save"
     );
     let beyond = || damaged("an entry reaches beyond its end");
     let start = entry.data_start().ok_or_else(beyond)?;

@@ -3,8 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Returns what to give instead, if a folder is that of a repository in the cache.
-pub(super) fn hint(folder: &Path) -> Option<String> {
+use anyhow::{Result, bail};
+
+/// An error with what to give instead, if a folder is that of a repository in the cache.
+pub(super) fn refuse(folder: &Path) -> Result<()> {
+    match hint(folder) {
+        Some(hint) => bail!("is a repository in the cache of a Hugging Face hub; {hint}"),
+        None => Ok(()),
+    }
+}
+
+fn hint(folder: &Path) -> Option<String> {
     let snapshots = folder.join("snapshots");
     if !snapshots.is_dir() {
         return None;

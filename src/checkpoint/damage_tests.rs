@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::legacy_tests;
 use super::pickle::Pickle;
 use super::torch_tests::{open, small_file};
 
@@ -49,6 +50,14 @@ fn a_small_file_survives_every_damage() {
     let whole = small_file();
     (0..whole.len()).for_each(|n| survives(&whole[..n]));
     let mut dice = Dice(1);
+    (0..5000).for_each(|_| survives(&dice.damaged(&whole)));
+}
+
+#[test]
+fn a_file_without_an_archive_survives_every_damage() {
+    let whole = legacy_tests::small_file();
+    (0..whole.len()).for_each(|n| survives(&whole[..n]));
+    let mut dice = Dice(5);
     (0..5000).for_each(|_| survives(&dice.damaged(&whole)));
 }
 

@@ -1,6 +1,6 @@
 //! A diffusers folder: `unet/`, `vae/` and `text_encoder/`, each with the weights of one network.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Error, Result, anyhow, ensure};
 
@@ -29,7 +29,7 @@ impl Folder {
     }
 
     /// The files that hold the weights.
-    pub fn files(&self) -> impl Iterator<Item = std::path::PathBuf> {
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         [&self.unet].into_iter().chain(&self.vae).chain([&self.text_encoder]).flat_map(Part::files)
     }
 
@@ -74,9 +74,7 @@ fn check(folder: &Path) -> Result<()> {
     let has = |part: &str| folder.join(part).is_dir();
     ensure!(!has("text_encoder_2"), other_models::refusal("a Stable Diffusion XL model"));
     ensure!(has("unet") || !has("transformer"), other_models::refusal("a Stable Diffusion 3 or Flux model"));
-    if let Some(hint) = cache_folder::hint(folder) {
-        return Err(anyhow!("is a repository in the cache of a Hugging Face hub; {hint}"));
-    }
+    cache_folder::refuse(folder)?;
     ensure!(
         has("unet") || has("vae") || has("text_encoder"),
         "is a folder, but no diffusers model (unet/, vae/, text_encoder/); give a .ckpt or .safetensors file in it"
@@ -86,15 +84,16 @@ fn check(folder: &Path) -> Result<()> {
 
 /// The weights of a part; `part` is empty if the folder is the part.
 pub(super) fn find(folder: &Path, part: &str, stems: Stems) -> Result<Part> {
-    Part::find(&folder.join(part), stems)?.ok_or_else(|| about(folder, lacks(part, stems)))
+    Part::find(&folder.join(part), stems)?.ok_or_else(|| about(folder, lacks(folder, part, stems)))
 }
 
-fn lacks(part: &str, stems: Stems) -> Error {
+fn lacks(folder: &Path, part: &str, stems: Stems) -> Error {
     let first = Path::new(part).join(stems.first());
-    anyhow!(
+    let lacks = anyhow!(
         "lacks {} (or a .bin file, a variant such as fp16, or shards with their index); download it whole",
         first.display()
-    )
+    );
+    cache_folder::refuse(folder).err().unwrap_or(lacks)
 }
 
 fn unet(tensors: Tensors) -> Tensors {

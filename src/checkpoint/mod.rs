@@ -14,6 +14,8 @@ mod float8;
 mod folder;
 pub mod hub;
 mod legacy;
+#[cfg(test)]
+mod legacy_tests;
 pub mod names;
 mod opcodes;
 mod other_models;

@@ -34,6 +34,10 @@ const MAX_VECTORS: usize = 128;
 /// Positions that CLIP's text encoder has.
 const POSITIONS: usize = 77;
 
+const UNET_ALONE: &str = "a UNet alone";
+const TEXT_ENCODER_ALONE: &str = "a text encoder alone";
+const VAE_ALONE: &str = "a VAE alone";
+
 type Rule = (&'static str, fn(&str) -> bool);
 
 /// A model is of a kind if any of its names is.
@@ -47,9 +51,9 @@ const BY_NAME: [Rule; 12] = [
     ("a Stable Diffusion 3 model", |name| starts(name, &["model.diffusion_model.joint_blocks."])),
     ("a Flux model", |name| starts(name, &["model.diffusion_model.double_blocks.", "double_blocks."])),
     (TEXTUAL_INVERSION, |name| name == "emb_params"),
-    ("a UNet alone", |name| starts(name, &["down_blocks.", "input_blocks."])),
-    ("a text encoder alone", |name| starts(name, &["text_model.", "embeddings.token_embedding.", "encoder.layers."])),
-    ("a VAE alone", |name| name.ends_with("decoder.conv_in.weight") || starts(name, &["encoder.", "decoder."])),
+    (UNET_ALONE, |name| starts(name, &["down_blocks.", "input_blocks."])),
+    (TEXT_ENCODER_ALONE, |name| starts(name, &["text_model.", "embeddings.token_embedding.", "encoder.layers."])),
+    (VAE_ALONE, |name| name.ends_with("decoder.conv_in.weight") || starts(name, &["encoder.", "decoder."])),
 ];
 
 /// Marks of LoRA in its many forms: trained by kohya's scripts, diffusers (older and newer), PEFT or LyCORIS.
@@ -100,13 +104,13 @@ fn by_name(tensors: &Tensors) -> Option<&'static str> {
     let kind = BY_NAME.iter().find(|(_, matches)| tensors.keys().any(|name| matches(name)));
     match kind {
         // A part of more, not alone.
-        Some(("a VAE alone", _)) if unet || text_encoder => None,
-        Some((what, _)) => Some(what),
+        Some(&(VAE_ALONE, _)) if unet || text_encoder => None,
+        Some(&(what, _)) => Some(what),
         None if is_embedding(tensors) => Some(TEXTUAL_INVERSION),
         None => match [unet, text_encoder, vae] {
-            [true, false, false] => Some("a UNet alone"),
-            [false, true, false] => Some("a text encoder alone"),
-            [false, false, true] => Some("a VAE alone"),
+            [true, false, false] => Some(UNET_ALONE),
+            [false, true, false] => Some(TEXT_ENCODER_ALONE),
+            [false, false, true] => Some(VAE_ALONE),
             _ => None,
         },
     }

@@ -54,11 +54,6 @@ pub(super) fn description<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Option<D
             ("_rebuild_tensor_v3", &[storage, offset, shape, strides, _, _, dtype, ..]) => {
                 return Some(Description { storage, offset, shape, strides, dtype: Some(dtype) });
             }
-            // Too few arguments: of a tensor none the less, which reading it will say.
-            ("_rebuild_tensor" | "_rebuild_tensor_v2" | "_rebuild_tensor_v3", _) => {
-                let [storage, offset, shape, strides] = [Value::Opaque; 4];
-                return Some(Description { storage, offset, shape, strides, dtype: None });
-            }
             _ => return None,
         };
     }

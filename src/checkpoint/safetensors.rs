@@ -16,8 +16,7 @@ const LENGTH: usize = 8;
 /// The tensors of a file, under the names they have there.
 pub(super) fn read(file: &Arc<Bytes>) -> Result<Tensors> {
     let (header, data) = parts(file)?;
-    let header: Metadata =
-        serde_json::from_slice(&file[header]).map_err(|e| damaged(format!("its header is not valid: {e}")))?;
+    let header = metadata(&file[header]).map_err(|e| damaged(format!("its header is not valid: {e}")))?;
     // The header's offsets are checked: no gap, no overlap. Where they end is not.
     let (declared, held) = (header.data_len(), data.len());
     ensure!(
@@ -34,6 +33,18 @@ pub(super) fn read(file: &Arc<Bytes>) -> Result<Tensors> {
             Ok((name, tensor))
         })
         .collect()
+}
+
+/// The header as checked by the crate `safetensors`. Where only its free-form `__metadata__` is not as it should be, which
+/// says nothing of the tensors, it is left out.
+fn metadata(header: &[u8]) -> serde_json::Result<Metadata> {
+    serde_json::from_slice(header).or_else(|error| {
+        let mut entries: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header)?;
+        match entries.remove("__metadata__") {
+            Some(_) => serde_json::from_value(entries.into()),
+            None => Err(error),
+        }
+    })
 }
 
 /// Where the header and the tensors' bytes are.

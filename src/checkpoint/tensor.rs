@@ -172,8 +172,8 @@ impl Tensor {
         Some((dtype, bytes))
     }
 
-    /// The bytes of its numbers in row-major order; none if they are of no type that is known.
-    fn row_major(&self) -> Option<Cow<'_, [u8]>> {
+    /// The bytes of the numbers in row-major order; none if they are of no type that is known.
+    pub fn row_major(&self) -> Option<Cow<'_, [u8]>> {
         let size = self.dtype.size()?;
         let storage = &self.file[self.storage.clone()];
         Some(if self.count == 0 {

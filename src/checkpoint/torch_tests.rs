@@ -14,29 +14,29 @@ use super::{Checkpoint, Dtype};
 
 // A pickle's parts
 
-fn text(text: &str) -> Vec<u8> {
+pub fn text(text: &str) -> Vec<u8> {
     [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
-fn int(n: i32) -> Vec<u8> {
+pub fn int(n: i32) -> Vec<u8> {
     [b"J", &n.to_le_bytes()[..]].concat()
 }
 
-fn tuple(items: &[Vec<u8>]) -> Vec<u8> {
+pub fn tuple(items: &[Vec<u8>]) -> Vec<u8> {
     [b"(", &items.concat()[..], b"t"].concat()
 }
 
-fn ints(numbers: &[i32]) -> Vec<u8> {
+pub fn ints(numbers: &[i32]) -> Vec<u8> {
     tuple(&numbers.iter().copied().map(int).collect::<Vec<_>>())
 }
 
-fn dict(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub fn dict(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let entry = |(key, value): &(&str, Vec<u8>)| [text(key), value.clone()].concat();
     let entries: Vec<_> = entries.iter().map(entry).collect();
     [b"}(", &entries.concat()[..], b"u"].concat()
 }
 
-fn global(module: &str, name: &str) -> Vec<u8> {
+pub fn global(module: &str, name: &str) -> Vec<u8> {
     format!("c{module}\n{name}\n").into_bytes()
 }
 
@@ -49,7 +49,7 @@ fn storage(kind: &str, key: &str, count: i32) -> Vec<u8> {
     [&tuple(&id)[..], b"Q"].concat()
 }
 
-fn view(storage: Vec<u8>, offset: i32, shape: &[i32], strides: &[i32]) -> Vec<u8> {
+pub fn view(storage: Vec<u8>, offset: i32, shape: &[i32], strides: &[i32]) -> Vec<u8> {
     let description = [storage, int(offset), ints(shape), ints(strides)];
     call("torch._utils", "_rebuild_tensor_v2", &description)
 }
@@ -87,7 +87,7 @@ pub fn open(bytes: &[u8]) -> Result<Checkpoint> {
     Checkpoint::open(file.path())
 }
 
-fn refused(bytes: &[u8], because: &str) {
+pub fn refused(bytes: &[u8], because: &str) {
     let Err(error) = open(bytes) else { panic!("opened, not refused: {because}") };
     let sentence = error.to_string();
     assert!(sentence.contains(because) && !sentence.contains('\n'), "{sentence}");
@@ -162,6 +162,90 @@ fn every_protocol_makes_the_same_values() {
     }
 }
 
+/// The one tensor of a file whose root is this.
+#[track_caller]
+fn is_a(root: &[u8]) {
+    let checkpoint = open(&file(root)).unwrap();
+    assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["a"]);
+    assert_eq!(checkpoint.read_f32("a").unwrap(), [0., 1., 2., 3., 4., 5.]);
+}
+
+fn described(function: &str) -> Vec<u8> {
+    let description = [storage("FloatStorage", "0", 6), int(0), ints(&[6]), ints(&[1])];
+    [global("torch._utils", function), b"N".to_vec(), tuple(&description), b"}".to_vec()].concat()
+}
+
+#[test]
+fn tensors_are_read_through_what_wraps_them() {
+    let a = tensor(0, &[6], &[1]);
+    let no = b"\x89".to_vec();
+    let typed =
+        |module: &str, name: &str| [&global(module, name)[..], b"(", &described("_rebuild_tensor_v2"), b"tR"].concat();
+    let with_state = |tensor: Vec<u8>| call("torch._utils", "_rebuild_parameter_with_state", &[tensor, no.clone()]);
+    for wrapped in [
+        call("torch._utils", "_rebuild_parameter", &[a.clone(), no.clone()]),
+        with_state(a.clone()),
+        typed("torch._tensor", "_rebuild_from_type"),
+        typed("torch._tensor", "_rebuild_from_type_v2"),
+        with_state(typed("torch._tensor", "_rebuild_from_type_v2")),
+    ] {
+        is_a(&dict(&[("a", wrapped)]));
+    }
+}
+
+#[test]
+fn whatever_is_filled_like_a_dictionary_is_one() {
+    let a = [text("a"), tensor(0, &[6], &[1])].concat();
+    let made = [
+        call("collections", "defaultdict", &[global("builtins", "list")]),
+        call("somebody.elses", "StateDict", &[]),
+        [&global("somebody.elses", "StateDict")[..], b")\x81"].concat(),
+    ];
+    for made in made {
+        is_a(&[&made[..], &a, b"s"].concat());
+        is_a(&[&made[..], b"(", &a, b"u}b"].concat());
+    }
+}
+
+#[test]
+fn the_dictionary_with_the_tensors_is_found() {
+    let (a, b) = (tensor(0, &[6], &[1]), tensor(0, &[1], &[1]));
+    let state = dict(&[("a", a.clone())]);
+    for key in ["state_dict", "model", "module", "model_state_dict", "anything"] {
+        is_a(&dict(&[("epoch", int(3)), (key, state.clone())]));
+    }
+    is_a(&dict(&[("model", dict(&[("state_dict", state.clone())]))]));
+    let two = dict(&[("a", a.clone()), ("b", a.clone()), ("state_dict", dict(&[("c", b.clone())]))]);
+    let checkpoint = open(&file(&dict(&[("rng", b.clone()), ("state_dict", two)]))).unwrap();
+    assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["a", "b"]);
+    let several = dict(&[("unet", state.clone()), ("vae", state.clone()), ("step", int(1))]);
+    refused(&file(&several), "holds several dictionaries of tensors (under 'unet', 'vae'); save that of");
+    let hypernetwork = [b"}(", &int(320)[..], &tuple(&[state.clone(), state]), b"u"].concat();
+    refused(&file(&hypernetwork), "is a hypernetwork (changes to a model, not a model)");
+}
+
+#[test]
+fn tensors_of_the_third_version_have_a_type_of_their_own() {
+    let untyped = |count| {
+        [&tuple(&[text("storage"), global("torch.storage", "UntypedStorage"), text("0"), text("cpu"), int(count)])[..], b"Q"].concat()
+    };
+    let view = |count, dtype, shape| {
+        let no = b"\x89".to_vec();
+        let parts = [untyped(count), int(0), ints(&[shape]), ints(&[1]), no.clone(), no, global("torch", dtype)];
+        call("torch._utils", "_rebuild_tensor_v3", &parts)
+    };
+    let state = dict(&[("a", view(24, "float32", 6)), ("b", view(4, "float8_e5m2", 4)), ("c", view(24, "uint16", 6))]);
+    let checkpoint = open(&file(&state)).unwrap();
+    assert_eq!(checkpoint.read_f32("a").unwrap(), [0., 1., 2., 3., 4., 5.]);
+    assert_eq!(checkpoint.read_f32("b").unwrap(), [0.; 4]);
+    assert_eq!(checkpoint.dtype("c"), Some(Dtype::Other));
+    for (count, dtype, shape) in [(23, "float32", 6), (24, "float32", 7), (24, "float8_e4m3fn", 25), (24, "float64", 4)]
+    {
+        refused(&file(&dict(&[("a", view(count, dtype, shape))])), "(tensor 'a' does not fit its storage)");
+    }
+    refused(&file(&dict(&[("a", view(25, "float8_e5m2", 1))])), "(tensor 'a' has a storage that is cut short)");
+}
+
 // Hostile files
 
 #[test]
@@ -227,7 +311,7 @@ fn archives_of_other_kinds_are_refused() {
             _ => {}
         }
     }
-    refused(&compressed, "is compressed, which torch never does; unpack it");
+    refused(&compressed, "is compressed, which torch never does; load it with torch.load");
 }
 
 #[test]
@@ -253,6 +337,11 @@ fn bombs_do_not_go_off() {
     const N: usize = 1 << 20;
     let doubled = [&b"]"[..], &b"q\x000h\x00h\x00\x86".repeat(N / 8)].concat();
     let one_list = [&b"](lq\x00"[..], &b"h\x00a".repeat(N / 4)].concat();
+    // A large dictionary of tensors under each of many keys, and a call in a call in a call.
+    let large = [&b"}("[..], &[text("a"), tensor(0, &[1], &[1])].concat().repeat(N / 128), b"uq\x000"].concat();
+    let many_references = [&large[..], b"}(", &b"U\x01ah\x00".repeat(N / 16), b"u"].concat();
+    let parameter = global("torch._utils", "_rebuild_parameter");
+    let wrapped = [b"}U\x01a", &parameter.repeat(N / 64)[..], b"N", &b"\x85R".repeat(N / 64), b"s"].concat();
     let began = Instant::now();
     for value in [
         [&b")"[..], &b"\x85".repeat(N)].concat(),
@@ -263,6 +352,8 @@ fn bombs_do_not_go_off() {
         [&b"}q\x00"[..], &b"Nh\x00s".repeat(N / 4)].concat(),
         doubled,
         one_list,
+        many_references,
+        wrapped,
     ] {
         refused(&file(&value), "'");
     }

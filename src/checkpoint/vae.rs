@@ -50,6 +50,6 @@ fn prefix(tensors: &Tensors) -> Option<String> {
     let prefixes = tensors.keys().filter_map(|name| name.strip_suffix(LANDMARK));
     let is_whole = |prefix: &str| prefix.is_empty() || prefix.ends_with('.');
     // Moving averages of the weights are for training.
-    let is_drawn = |prefix: &str| !prefix.contains("ema");
+    let is_drawn = |prefix: &str| !prefix.split(['.', '_']).any(|word| word == "ema");
     prefixes.filter(|prefix| is_whole(prefix) && is_drawn(prefix)).min_by_key(|prefix| prefix.len()).map(str::to_string)
 }

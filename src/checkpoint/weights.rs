@@ -74,7 +74,7 @@ pub fn remedy<'a>(checkpoint: &Checkpoint, mut unfit: impl Iterator<Item = &'a s
     if unfit.any(|name| may_be_configured(checkpoint, name)) {
         "give the config that belongs to it"
     } else {
-        "the file is incomplete or damaged; download it again"
+        "it is incomplete or damaged, so download it again"
     }
 }
 

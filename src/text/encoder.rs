@@ -63,7 +63,8 @@ impl TextConfig {
         let config = Self { width, intermediate, layers, vocabulary };
         ensure!(
             width == context_dim,
-            "the text encoder gives tokens of width {width}, the config's UNet takes {context_dim}"
+            "the text encoder gives tokens of width {width}, the config's UNet takes {context_dim}; give the config \
+             that belongs to it"
         );
         ensure!(width % config.heads() == 0, "a text encoder of width {width} is not CLIP's");
         ensure!(layers > 0, "the text encoder has no layers");

@@ -128,6 +128,19 @@ fn a_checkpoint_that_is_not_there_is_asked_for() {
 }
 
 #[test]
+fn an_autoencoder_that_is_not_there_is_asked_for() {
+    refused(&TestRun::new(), ["--vae", "x.pt"], "Error: VAE 'x.pt' is not there; give one with --vae FILE (a .vae.pt,");
+}
+
+#[test]
+fn a_web_address_gets_the_name_on_the_hub() {
+    let address = "https://huggingface.co/a/b/resolve/main/x.safetensors";
+    let reason = "is a web address, not a path; give a/b:x.safetensors, which fetches it from the hub";
+    refused(&TestRun::new(), ["--ckpt", address], reason);
+    refused(&TestRun::new(), ["--vae", "https://x.org/x.pt"], "is a web address, not a path; download the file and");
+}
+
+#[test]
 fn files_that_are_no_checkpoint_are_named_for_what_they_are() {
     ckpt("", "'m.ckpt' is empty; download it again");
     ckpt("<!DOCTYPE html><html>", "'m.ckpt' is a web page, not a checkpoint");
@@ -173,7 +186,7 @@ fn hostile_files_are_refused_at_once() {
     ckpt(safetensors(&format!(r#"{{"a": {}"#, "[".repeat(100_000)), 0), "its header is not valid: recursion limit");
     ckpt([[0xff; 8], *b"{\"a\": 1}"].concat(), "its header has 18446744073709551615 bytes and 8 are there");
     ckpt(safetensors("{}", 8), "holds no tensors");
-    ckpt(tensor_named("a\\nb\\u001b[31m"), "there is no text encoder");
+    ckpt(tensor_named("a\\nb\\u001b[31m"), "holds tensors, but no UNet, text encoder or VAE of Stable Diffusion");
     assert!(start.elapsed() < Duration::from_secs(10));
 }
 

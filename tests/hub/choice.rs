@@ -51,6 +51,50 @@ fn without_a_single_file_the_parts_of_a_diffusers_model_are_fetched() {
     }
 }
 
+/// The files that are fetched from a repository with these, by their places in the list.
+#[track_caller]
+fn fetched(names: &[&str], half: bool) -> Vec<usize> {
+    let large = weights(1);
+    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (*name, &large[..])).collect();
+    let pretend = Pretend::with(&files);
+    let folder = fetch(&pretend.seen(), &model(), half).unwrap();
+    let offline = Hub { offline: true, ..pretend.seen() };
+    assert_eq!(fetch(&offline, &model(), half).unwrap(), folder);
+    (0..names.len()).filter(|&i| folder.join(names[i]).exists()).collect()
+}
+
+#[test]
+fn shards_are_fetched_with_their_index() {
+    let names = [
+        "unet/diffusion_pytorch_model-00001-of-00002.safetensors",
+        "unet/diffusion_pytorch_model-00002-of-00002.safetensors",
+        "unet/diffusion_pytorch_model.safetensors.index.json",
+        "vae/diffusion_pytorch_model-00001-of-00002.safetensors", // 2 of 2 is missing
+        "vae/diffusion_pytorch_model.safetensors.index.json",
+        "vae/diffusion_pytorch_model.bin",
+        "text_encoder/pytorch_model-00001-of-00001.bin",
+        "text_encoder/pytorch_model.bin.index.json",
+        "model-00001-of-00001.safetensors", // no model of one file
+    ];
+    assert_eq!(fetched(&names, false), [0, 1, 2, 5, 6, 7]);
+}
+
+#[test]
+fn variants_are_fetched_where_there_is_nothing_else() {
+    let names = [
+        "unet/diffusion_pytorch_model.bf16.safetensors",
+        "unet/diffusion_pytorch_model.non_ema.safetensors",
+        "vae/diffusion_pytorch_model.non_ema.safetensors",
+        "text_encoder/model.fp16-00001-of-00001.safetensors",
+        "text_encoder/model.safetensors.index.fp16.json",
+        "text_encoder/model.bf16.safetensors",
+        "diffusion_pytorch_model.bf16.safetensors", // no model of one file
+    ];
+    for half in [true, false] {
+        assert_eq!(fetched(&names, half), [0, 2, 3, 4], "{half}");
+    }
+}
+
 #[test]
 fn the_small_files_of_a_diffusers_model_are_fetched_with_it() {
     let weights_of = ["unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"];

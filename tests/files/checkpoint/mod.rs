@@ -1,8 +1,12 @@
 //! Checkpoints: every layout reads the same, and what is none is refused in one sentence.
 
+mod damage;
+mod folders;
+mod forms;
 mod vae;
+mod wild;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -258,7 +262,7 @@ fn a_missing_tensor_is_named() {
 #[test]
 fn paths_that_cannot_be_read_are_refused() {
     let folder = Folder::new();
-    assert!(refusal(&folder.path().join("model.ckpt")).starts_with("does not exist; give"));
+    assert!(refusal(&folder.path().join("model.ckpt")).starts_with("does not exist; check the path"));
     assert!(refusal(folder.path()).starts_with("is a folder, but no diffusers model"));
 }
 
@@ -295,10 +299,10 @@ fn files_of_other_kinds_are_refused() {
     refused(b"GGUF\x03\0\0\0", "is a GGUF file, not a checkpoint");
     refused(b"\x80\x04}.", "is a bare Python pickle, not a checkpoint");
     let old = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
-    refused(old, "was written by a torch older than 1.6; load and save it");
+    refused(old, "is cut short or damaged (");
     let mut tar = vec![0; 512];
     tar[257..262].copy_from_slice(b"ustar");
-    refused(&tar, "was written by a torch older than 1.6; load and save it");
+    refused(&tar, "is a tar archive, not a checkpoint; unpack it");
 }
 
 #[test]
@@ -310,6 +314,18 @@ fn files_of_other_models_are_refused() {
         ("model.diffusion_model.double_blocks.0.x.weight", "a Flux model"),
         ("control_model.zero_convs.0.0.weight", "a ControlNet"),
         ("lora_unet_mid_block.lora_up.weight", "a LoRA (changes to a model, not a model)"),
+        ("unet.mid_block.processor.to_q_lora.down.weight", "a LoRA (changes to a model, not a model)"),
+        ("text_encoder.x.lora_linear_layer.up.weight", "a LoRA (changes to a model, not a model)"),
+        ("lycoris_unet_mid_block.lokr_w1", "a LoRA (changes to a model, not a model)"),
+        ("mid_block.to_q.hada_w1_a", "a LoRA (changes to a model, not a model)"),
+        ("ip_adapter.1.to_k_ip.weight", "an IP-Adapter"),
+        ("concept_embeds", "a safety checker"),
+        ("vae.decoder.conv_in.weight", "a VAE alone"),
+        ("embeddings.token_embedding.weight", "a text encoder alone"),
+        ("encoder.layers.0.mlp.fc1.weight", "a text encoder alone"),
+        ("cond_stage_model.transformer.text_model.x.weight", "a text encoder alone"),
+        ("model.diffusion_model.out.0.weight", "a UNet alone"),
+        ("diffusion_model.out.0.weight", "a UNet alone"),
         ("unet.mid_block.to_q.lora_A.weight", "a LoRA (changes to a model, not a model)"),
         ("emb_params", "a textual inversion (a word for a model, not a model)"),
         ("first_stage_model.encoder.conv_in.weight", "a VAE alone"),
@@ -321,6 +337,48 @@ fn files_of_other_models_are_refused() {
         let sentence = format!("is {model}; a full Stable Diffusion 1.x checkpoint is needed");
         refused(&named(&[name, "betas"]), &sentence);
     }
+}
+
+#[test]
+fn models_of_other_shapes_are_refused() {
+    let text = "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight";
+    let input = "model.diffusion_model.input_blocks.0.0.weight";
+    for (name, shape, model) in [
+        (input, [32, 9], "an inpainting model"),
+        (input, [32, 8], "an InstructPix2Pix model"),
+        (text, [248, 2], "a model with a text encoder for long prompts (Long-CLIP)"),
+        ("<cat>", [4, 768], "a textual inversion (a word for a model, not a model)"),
+    ] {
+        let tensor = (shape.to_vec(), vec![0.; shape[0] * shape[1]]);
+        let mut tensors = Contents::from([(name.to_string(), tensor)]);
+        if name == text {
+            tensors.insert(input.to_string(), (vec![32, 4], vec![0.; 128]));
+        }
+        refused(&safetensors(&tensors, Stored::F32), &format!("is {model}; a full Stable Diffusion 1.x"));
+    }
+}
+
+/// What is not all there is not called the part of it that is.
+#[test]
+fn missing_networks_are_named() {
+    let folder = Folder::new();
+    let [unet, text, vae] =
+        ["model.diffusion_model.x", "cond_stage_model.transformer.x", "first_stage_model.decoder.x"];
+    for (names, lack) in [
+        (&[unet, text][..], "has no VAE; name one with --vae"),
+        (&[unet, vae], "has no text encoder; a full Stable Diffusion 1.x checkpoint is needed"),
+        (&[text, vae], "has no UNet; a full Stable Diffusion 1.x checkpoint is needed"),
+        (
+            &[vae, "model_ema.decay"],
+            "has no UNet and no text encoder; a full Stable Diffusion 1.x checkpoint is needed",
+        ),
+        (&["a"], "holds tensors, but no UNet, text encoder or VAE of Stable Diffusion; a full"),
+    ] {
+        let checkpoint = Checkpoint::open(&folder.write("model.ckpt", &named(names))).unwrap();
+        let error = checkpoint.check_complete().unwrap_err().to_string();
+        assert!(error.contains(&format!("model.ckpt' {lack}")), "{error}");
+    }
+    nano().check_complete().unwrap();
 }
 
 #[test]

@@ -79,9 +79,9 @@ fn a_diffusers_folder_or_its_part_or_its_file_is_taken() {
 fn what_holds_no_autoencoder_is_refused() {
     let folder = Folder::new();
     let lora = folder.write("lora.safetensors", &named(&["lora_unet_mid_block.lora_up.weight"]));
-    assert!(refusal(&lora).starts_with("' holds no decoder of pictures; give a VAE's"));
+    assert!(refusal(&lora).starts_with("' has no VAE decoder; give a VAE's"));
     let encoder = folder.write("encoder.safetensors", &named(&["encoder.conv_in.weight"]));
-    assert!(refusal(&encoder).starts_with("' holds no decoder of pictures"));
+    assert!(refusal(&encoder).starts_with("' has no VAE decoder"));
     let names = ["conditioner.embedders.0.x", "first_stage_model.decoder.conv_in.weight"];
     let xl = folder.write("xl.safetensors", &named(&names));
     assert!(refusal(&xl).starts_with("' is a Stable Diffusion XL model"));
@@ -93,7 +93,7 @@ fn what_holds_no_autoencoder_is_refused() {
     assert!(refusal(&empty.path().join("none.ckpt")).starts_with("'"));
 }
 
-fn load(checkpoint: &Checkpoint) -> anyhow::Result<Model> {
+pub fn load(checkpoint: &Checkpoint) -> anyhow::Result<Model> {
     let config = ModelConfig::from_yaml(&nano_path().with_extension("yaml"))?;
     Model::load(checkpoint, &config, &Device::Cpu, DType::F32, &|| ())
 }

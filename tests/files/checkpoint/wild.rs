@@ -1,0 +1,81 @@
+//! Checkpoints in the forms that people have them, in a folder with an `expect.json`: `"same": "FILE …"` draw the small
+//! model's picture, `"rounded"` nearly that, `"other"` another, `"refused"` are refused in one sentence, `"any"` may be
+//! either drawn the same or refused.
+//!
+//! `WILD_CHECKPOINTS=FOLDER cargo test --release --test files wild -- --ignored --nocapture` prints a table.
+
+use super::*;
+use std::io::Cursor;
+use std::process::Output;
+
+/// Fraction of values that may differ by more than 2 where weights are rounded to 8 bits or to bf16.
+const ROUNDED: f64 = 0.7;
+
+/// Files of which this program expects something else than `expect.json`, and why.
+const DELIBERATE: [(&str, &str); 3] = [
+    // Rounded `position_ids` are not used: the picture is that of the unrounded ones.
+    ("posbad.safetensors", "same"),
+    // The small model's config says `use_ema: False`.
+    ("with_ema.ckpt", "same"),
+    // The guidance scale is an input of the UNet.
+    ("lcm.safetensors", "refused"),
+];
+
+fn run(checkpoint: &Path, out: &Path) -> Output {
+    let mut txt2img = Command::new(env!("CARGO_BIN_EXE_txt2img"));
+    txt2img.arg("--config").arg(nano_path().with_extension("yaml")).arg("--ckpt").arg(checkpoint);
+    txt2img.args(["--H", "64", "--W", "64", "--ddim_steps", "2", "--n_samples", "1", "--n_iter", "1"]);
+    txt2img.args(["--no_metadata", "--safety", "off", "--outdir"]).arg(out).output().unwrap()
+}
+
+/// The picture, or the sentence that says why there is none.
+fn outcome(checkpoint: &Path) -> Result<Vec<u8>, String> {
+    let out = Folder::new();
+    let output = run(checkpoint, out.path());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let sentences: Vec<&str> = said.lines().filter(|line| line.starts_with("Error: ")).collect();
+    match (output.status.code(), &sentences[..]) {
+        (Some(0), []) => {
+            let file = fs::read(out.path().join("samples/00000.png")).unwrap();
+            Ok(image::load(Cursor::new(file), image::ImageFormat::Png).unwrap().into_rgb8().into_raw())
+        }
+        (Some(1), [sentence]) => Err(sentence.to_string()),
+        _ => panic!("{}: {said}", checkpoint.display()),
+    }
+}
+
+fn fits(expected: &str, outcome: &Result<Vec<u8>, String>, same: &[u8]) -> bool {
+    let far = |rgb: &[u8]| rgb.iter().zip(same).filter(|(a, b)| a.abs_diff(**b) > 2).count() as f64 / same.len() as f64;
+    match (expected, outcome) {
+        ("same", Ok(rgb)) => far(rgb) <= 0.001,
+        ("rounded", Ok(rgb)) => far(rgb) <= ROUNDED,
+        ("other", Ok(rgb)) => rgb != same,
+        ("any", Ok(rgb)) => rgb == same,
+        ("any" | "refused", Err(_)) => true,
+        _ => false,
+    }
+}
+
+#[test]
+#[ignore = "takes a folder of checkpoints, WILD_CHECKPOINTS"]
+fn wild_checkpoints_are_drawn_or_refused_as_expected() {
+    let folder = PathBuf::from(std::env::var_os("WILD_CHECKPOINTS").expect("WILD_CHECKPOINTS names a folder"));
+    let expected: BTreeMap<String, String> =
+        serde_json::from_slice(&fs::read(folder.join("expect.json")).unwrap()).unwrap();
+    let same = outcome(&nano_path()).unwrap();
+    let mut wrong = vec![];
+    for (kind, files) in &expected {
+        for file in files.split_whitespace() {
+            let outcome = outcome(&folder.join(file));
+            let kind = DELIBERATE.iter().find(|(name, _)| *name == file).map_or(kind.as_str(), |(_, kind)| *kind);
+            let is_right = fits(kind, &outcome, &same);
+            let what =
+                outcome.map_or_else(|sentence| sentence, |rgb| if rgb == same { "same" } else { "other" }.into());
+            println!("{}  {kind:8} {file}: {what}", if is_right { "ok   " } else { "WRONG" });
+            if !is_right {
+                wrong.push(file);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
