@@ -1,5 +1,6 @@
 //! Ctrl-C: once to stop tidily, twice to stop at once.
 
+use crate::progress;
 use anyhow::{Result, bail};
 use std::fmt;
 use std::sync::Once;
@@ -19,13 +20,13 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// Makes Ctrl-C ask to stop; a second one ends the program, after `at_once`.
-pub fn listen(at_once: fn()) {
+/// Makes Ctrl-C ask to stop; a second one removes the bars and ends the program.
+pub fn listen() {
     static LISTENING: Once = Once::new();
     LISTENING.call_once(|| {
-        let stop = move || {
+        let stop = || {
             if INTERRUPTED.swap(true, Ordering::Relaxed) {
-                at_once();
+                progress::clear();
                 std::process::exit(130);
             }
         };
