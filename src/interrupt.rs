@@ -1,5 +1,6 @@
 //! Ctrl-C: the first stops the run cleanly, the second ends the process at once.
 
+use crate::progress;
 use anyhow::{Result, bail};
 use std::fmt;
 use std::sync::Once;
@@ -19,13 +20,13 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// Installs the Ctrl-C handler, once per process. A second Ctrl-C ends the program, after a call of `at_once`.
-pub fn listen(at_once: fn()) {
+/// Installs the Ctrl-C handler, once per process. A second Ctrl-C removes the bars and ends the program.
+pub fn listen() {
     static LISTENING: Once = Once::new();
     LISTENING.call_once(|| {
-        let stop = move || {
+        let stop = || {
             if INTERRUPTED.swap(true, Ordering::Relaxed) {
-                at_once();
+                progress::clear();
                 std::process::exit(130);
             }
         };

@@ -21,7 +21,7 @@ use crate::device::{self, ComputeDevice, Precision};
 use crate::interrupt::{self, Interrupted};
 use crate::job::Job;
 use crate::output::{Folder, Opening, Terms};
-use crate::progress::{self, Progress};
+use crate::progress::Progress;
 use crate::safety::{Action, Checker};
 use crate::timings::Timings;
 use anyhow::{Context, Error, Result, ensure};
@@ -58,7 +58,7 @@ const MOST_WAITING: usize = 8;
 /// # Errors
 /// When the model cannot be had or a picture cannot be saved; those saved before stay.
 pub fn run(job: &Job) -> Result<End> {
-    interrupt::listen(progress::clear);
+    interrupt::listen();
     let progress = Progress::new(job.watcher, job.quiet);
     match draw(job, &progress) {
         Err(error) if error.is::<Interrupted>() => {

@@ -12,7 +12,7 @@ use txt2img::interrupt::{self, Interrupted};
 #[test]
 #[ignore = "a process of its own, started by the others"]
 fn child() {
-    interrupt::listen(|| ());
+    interrupt::listen();
     let outcome = Hub::from_env().and_then(|hub| fetch(&hub, &model(), false));
     println!(
         "\nOUTCOME {}",
