@@ -350,9 +350,7 @@ impl Args {
             _ => None,
         };
         match (old, self.sampler) {
-            (Some(old), Some(new)) if old != new => {
-                Err("--plms and --dpm_solver are samplers; leave them out, or --sampler")
-            }
+            (Some(old), Some(new)) if old != new => Err("--sampler cannot be combined with --plms or --dpm_solver"),
             (old, new) => Ok(new.or(old)),
         }
     }

@@ -65,9 +65,9 @@ impl FromStr for Shard {
         let Some((index, of)) = numbers else {
             bail!("'{text}' is not a shard: use I/N, such as 0/8 for the first of eight");
         };
-        ensure!(of > 0, "'{text}' is a shard of none: N is at least 1");
-        ensure!(of <= Self::MOST, "'{text}' is one of more than {} shards", Self::MOST);
-        ensure!(index < of, "'{text}' is not one of {of} shards: their numbers are 0 to {}", of - 1);
+        ensure!(of > 0, "'{text}' is not a shard: N must be at least 1");
+        ensure!(of <= Self::MOST, "'{text}' is not a shard: N is at most {}", Self::MOST);
+        ensure!(index < of, "'{text}' is not a shard: they are numbered from 0, so the last is {}/{of}", of - 1);
         Ok(Self { index, of })
     }
 }
@@ -142,6 +142,6 @@ impl Environment<'_> {
 
 /// Of 32 bits, so that no arithmetic with two of them is too much for 64.
 fn number(name: &str, text: &str) -> Result<usize> {
-    let number: u32 = text.parse().map_err(|_| anyhow!("{name} '{text}' is no number; give --shard I/N"))?;
+    let number: u32 = text.parse().map_err(|_| anyhow!("{name} '{text}' is not a number; give --shard I/N"))?;
     Ok(number as usize)
 }

@@ -53,9 +53,9 @@ fn what_is_no_shard_is_refused_with_the_reason() {
         ("a/8", "use I/N"),
         ("-1/8", "use I/N"),
         ("1/2/3", "use I/N"),
-        ("0/0", "N is at least 1"),
-        ("8/8", "their numbers are 0 to 7"),
-        ("1/1", "is not one of 1"),
+        ("0/0", "N must be at least 1"),
+        ("8/8", "they are numbered from 0, so the last is 7/8"),
+        ("1/1", "the last is 0/1"),
     ];
     for (text, reason) in reasons {
         let error = text.parse::<Shard>().unwrap_err().to_string();
@@ -107,7 +107,7 @@ fn numbers_that_no_array_has_are_refused() {
     is_refused(&array(0, 2, 0, 0, 0), &["SLURM_ARRAY_TASK_ID 0"]);
     is_refused(&array(most, most, most, most, most), &["SLURM_ARRAY_TASK_ID"]);
     is_refused("SLURM_ARRAY_TASK_ID=1", &["SLURM_ARRAY_TASK_COUNT is not"]);
-    is_refused("SLURM_ARRAY_TASK_ID=two SLURM_ARRAY_TASK_COUNT=3", &["SLURM_ARRAY_TASK_ID 'two' is no number"]);
+    is_refused("SLURM_ARRAY_TASK_ID=two SLURM_ARRAY_TASK_COUNT=3", &["SLURM_ARRAY_TASK_ID 'two' is not a number"]);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn pods_of_an_indexed_job_are_shares_if_they_know_their_count() {
     says_nothing("JOB_COMPLETION_INDEX=0 JOB_COMPLETIONS=1");
     is_refused("JOB_COMPLETION_INDEX=3", &["JOB_COMPLETIONS is not", "deploy/kubernetes.yaml"]);
     is_refused("JOB_COMPLETION_INDEX=8 JOB_COMPLETIONS=8", &["JOB_COMPLETION_INDEX 8", "JOB_COMPLETIONS 8"]);
-    is_refused("JOB_COMPLETION_INDEX=3 JOB_COMPLETIONS=", &["JOB_COMPLETIONS '' is no number"]);
+    is_refused("JOB_COMPLETION_INDEX=3 JOB_COMPLETIONS=", &["JOB_COMPLETIONS '' is not a number"]);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn ranks_are_shares_if_both_of_their_numbers_are_set() {
     says_nothing("RANK=major");
     is_refused("RANK=0 WORLD_SIZE=1000001", &["one of 1000001 shards", "1000000 are the most"]);
     is_refused("RANK=0 WORLD_SIZE=0", &["RANK 0", "WORLD_SIZE 0"]);
-    is_refused("RANK=-1 WORLD_SIZE=4", &["RANK '-1' is no number"]);
+    is_refused("RANK=-1 WORLD_SIZE=4", &["RANK '-1' is not a number"]);
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn what_cannot_be_swept_is_refused_before_the_model_is_read() {
         (vec!["scale=1,,2"], "has an empty value"),
         (vec!["scale=1,x"], "--sweep scale=x: invalid value 'x'"),
         (vec!["sampler=ddim,dim"], "--sweep sampler=dim: invalid value 'dim'"),
-        (vec!["prompt=green,blue"], "'green', to be replaced by the others, is not in the prompt"),
+        (vec!["prompt=green,blue"], "the first value, 'green', must occur in the prompt"),
         (vec!["scale=1,2", "scale=3,4"], "--sweep scale is given twice"),
         (vec!["scale=1", "seed=1", "W=64"], "more than twice"),
         (vec![&many, &more], "more than 10000 pictures"),

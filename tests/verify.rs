@@ -174,10 +174,10 @@ fn files_that_are_no_pictures_are_refused() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("picture.png");
     refused(&path, "cannot be read: No such file");
-    refused(folder.path(), "is no file; give a picture");
+    refused(folder.path(), "is not a file; give a picture");
     for bytes in [&b""[..], b"a text", b"GIF89a\x01\0\x01\0\0\0\0;", b"<html>", &[0xff; 99]] {
         fs::write(&path, bytes).unwrap();
-        refused(&path, "is no picture that can be read; give a PNG, JPEG or WebP file");
+        refused(&path, "is not a readable picture; give a PNG, JPEG or WebP file");
     }
 }
 

@@ -37,7 +37,7 @@ pub fn sweep(command: &mut Command, words: &[OsString], args: &Args) -> Result<O
         }
         Err(axes) if axes.len() > 2 => {
             return Err(
-                command.error(ErrorKind::TooManyValues, "--sweep is given more than twice: a page has two sides")
+                command.error(ErrorKind::TooManyValues, "--sweep can be given at most twice, for columns and rows")
             );
         }
         Err(axes) => match axes.into_iter().next() {
@@ -69,7 +69,7 @@ fn axis(text: &str, prompt: &str) -> Result<Axis, String> {
         return Err(format!("--sweep {text} has an empty value; write NAME=VALUE,VALUE,…"));
     }
     if name == "prompt" && !prompt.contains(&values[0]) {
-        return Err(format!("--sweep prompt: '{}', to be replaced by the others, is not in the prompt", values[0]));
+        return Err(format!("--sweep prompt: the first value, '{}', must occur in the prompt", values[0]));
     }
     Ok(Axis { name: name.to_owned(), values })
 }

@@ -55,7 +55,7 @@ impl Format {
             [0x89, b'P', b'N', b'G', ..] => Ok(Format::Png),
             [0xff, 0xd8, ..] => Ok(Format::Jpg),
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P'] => Ok(Format::WebP),
-            _ => bail!("'{name}' is no picture that can be read; give a PNG, JPEG or WebP file"),
+            _ => bail!("'{name}' is not a readable picture; give a PNG, JPEG or WebP file"),
         }
     }
 
@@ -109,12 +109,14 @@ pub fn record(path: &Path) -> Result<Record> {
     let json = match texts {
         Texts { record: Some(json), .. } => json,
         Texts { parameters: Some(_), .. } => {
-            bail!("'{name}' is of the web UI, which says too little to draw it again; give its settings as flags")
+            bail!(
+                "'{name}' has a parameters text, which says too little to draw it again, and no metadata of this program; give its settings as flags"
+            )
         }
         _ => bail!("'{name}' does not say how it was drawn; give a picture of this program"),
     };
     let record: Record = serde_json::from_str(&json)
-        .map_err(|error| anyhow!("'{name}' says how it was drawn in words that are not this program's ({error})"))?;
+        .map_err(|error| anyhow!("'{name}' has metadata that this program cannot read ({error})"))?;
     record.origin.check().with_context(|| format!("'{name}'"))?;
     Ok(record)
 }
@@ -123,7 +125,7 @@ fn open(path: &Path) -> Result<BufReader<File>> {
     let opening = || format!("opening '{}'", path.display());
     // Asked before opening, which would wait at a pipe.
     let about = fs::metadata(path).with_context(opening)?;
-    ensure!(about.is_file(), "'{}' is no file; give a picture of this program", path.display());
+    ensure!(about.is_file(), "'{}' is not a file; give a picture of this program", path.display());
     Ok(BufReader::new(File::open(path).with_context(opening)?))
 }
 

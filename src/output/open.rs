@@ -28,7 +28,7 @@ pub fn decode(bytes: &[u8]) -> Result<Picture> {
 fn file(path: &Path) -> Result<Picture> {
     let unreadable = |error| anyhow!("cannot be read: {error}");
     // Asked before opening, which would wait at a pipe.
-    ensure!(fs::metadata(path).map_err(unreadable)?.is_file(), "is no file; give a picture");
+    ensure!(fs::metadata(path).map_err(unreadable)?.is_file(), "is not a file; give a picture");
     read(BufReader::new(File::open(path).map_err(unreadable)?))
 }
 
@@ -40,7 +40,7 @@ fn read(from: impl BufRead + Seek) -> Result<Picture> {
 
 fn unfit(error: ImageError) -> Error {
     match error {
-        ImageError::Unsupported(_) => anyhow!("is no picture that can be read; give a PNG, JPEG or WebP file"),
+        ImageError::Unsupported(_) => anyhow!("is not a readable picture; give a PNG, JPEG or WebP file"),
         ImageError::Limits(_) => anyhow!("is too large a picture"),
         error => anyhow!("is a damaged picture ({})", error.to_string().lines().next().unwrap_or_default()),
     }

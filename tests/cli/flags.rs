@@ -166,6 +166,9 @@ fn dpm_solver_wins_over_plms() {
 #[test]
 fn two_samplers_are_one_too_many() {
     for line in ["--plms --sampler ddim", "--dpm_solver --sampler plms", "--plms --dpm_solver --sampler plms"] {
-        assert!(misuse(line.split_whitespace()).contains("--plms and --dpm_solver are samplers"), "{line}");
+        assert!(
+            misuse(line.split_whitespace()).contains("--sampler cannot be combined with --plms or --dpm_solver"),
+            "{line}"
+        );
     }
 }

@@ -146,7 +146,7 @@ fn pictures_of_the_web_ui_are_told_from_others() {
     for file in files {
         assert_eq!(
             file.refusal(),
-            "'picture' is of the web UI, which says too little to draw it again; give its settings as flags"
+            "'picture' has a parameters text, which says too little to draw it again, and no metadata of this program; give its settings as flags"
         );
     }
 }
@@ -159,11 +159,11 @@ fn pictures_that_say_nothing_are_told_from_other_files() {
     }
     for bytes in [&b""[..], b"hello", b"GIF89a, and more", b"II*\0\x08\0\0\0", &[0; 5000], b"RIFF....WAVEfmt "] {
         let refusal = PictureFile::of(bytes).refusal();
-        assert_eq!(refusal, "'picture' is no picture that can be read; give a PNG, JPEG or WebP file");
+        assert_eq!(refusal, "'picture' is not a readable picture; give a PNG, JPEG or WebP file");
     }
     let folder = TempDir::new().unwrap();
     let refusal = output::record(folder.path()).unwrap_err().to_string();
-    assert_eq!(refusal, format!("'{}' is no file; give a picture of this program", folder.path().display()));
+    assert_eq!(refusal, format!("'{}' is not a file; give a picture of this program", folder.path().display()));
     fs::remove_dir(folder.path()).unwrap();
     assert!(output::record(folder.path()).unwrap_err().to_string().starts_with("opening '"));
 }
