@@ -57,7 +57,7 @@ const OF_SEVERAL: [&str; 4] = ["n_iter", "n_samples", "n_rows", "grid_every"];
 pub fn job(path: &Path, args: &Args) -> Result<Job> {
     let record = output::record(path)?;
     let picture = output::open(path)?;
-    let again = over(args, &record).with_context(|| format!("'{}' says how it was drawn, but", path.display()))?;
+    let again = over(args, &record).with_context(|| format!("'{}' cannot be drawn again", path.display()))?;
     let mut job = Job::of(&again)?;
     job.notes.extend(ignored(args));
     job.replay = Some(Replay { path: path.to_owned(), record, picture });

@@ -109,12 +109,14 @@ pub fn record(path: &Path) -> Result<Record> {
     let json = match texts {
         Texts { record: Some(json), .. } => json,
         Texts { parameters: Some(_), .. } => {
-            bail!("'{name}' is of the web UI, which says too little to draw it again; give its settings as flags")
+            bail!(
+                "'{name}' has a parameters text, which says too little to draw it again, and no metadata of this program; give its settings as flags"
+            )
         }
         _ => bail!("'{name}' does not say how it was drawn; give a picture made by txt2img"),
     };
     let record: Record = serde_json::from_str(&json)
-        .map_err(|error| anyhow!("'{name}' says how it was drawn in words that are not this program's ({error})"))?;
+        .map_err(|error| anyhow!("'{name}' has metadata that this program cannot read ({error})"))?;
     record.origin.check().with_context(|| format!("'{name}'"))?;
     Ok(record)
 }

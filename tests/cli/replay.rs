@@ -96,8 +96,8 @@ fn pictures_that_cannot_be_drawn_again_are_refused() {
         record.to_string()
     };
     for (json, complaint) in [
-        ("{}".to_owned(), "in words that are not this program's"),
-        ("[".to_owned(), "in words that are not this program's"),
+        ("{}".to_owned(), "has metadata that this program cannot read"),
+        ("[".to_owned(), "has metadata that this program cannot read"),
         (with("/sampler", "best".into()), "'best' is not a sampler"),
         (with("/steps", 0.into()), "--ddim_steps 0"),
         (with("/vae", "someone/model".into()), "its autoencoder 'someone/model' is not here; give it with --vae"),
@@ -106,7 +106,7 @@ fn pictures_that_cannot_be_drawn_again_are_refused() {
         (with("/width", 100_000.into()), "its size is not that of its latents"),
         (with("/latent_width", 0.into()), "its size is not that of its latents"),
         (with("/rng", "dice".into()), "'dice' is not a random generator"),
-        (with("/scale", Value::Null), "in words that are not this program's"),
+        (with("/scale", Value::Null), "has metadata that this program cannot read"),
     ] {
         let mut bytes = vec![];
         let mut encoder = png::Encoder::new(&mut bytes, 64, 64);

@@ -146,7 +146,7 @@ fn pictures_of_the_web_ui_are_told_from_others() {
     for file in files {
         assert_eq!(
             file.refusal(),
-            "'picture' is of the web UI, which says too little to draw it again; give its settings as flags"
+            "'picture' has a parameters text, which says too little to draw it again, and no metadata of this program; give its settings as flags"
         );
     }
 }
