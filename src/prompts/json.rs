@@ -10,6 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::Value;
 use serde_json::error::Category;
 use std::fmt;
+use std::mem::take;
 
 /// The keys of an object, each with its other name if it has one.
 const KEYS: [(&str, Option<&str>); 8] = [
@@ -125,29 +126,59 @@ impl<'de> Visitor<'de> for Object {
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
         let mut ask = Ask::default();
-        let mut given: Vec<(&str, String)> = vec![];
-        while let Some(key) = object.next_key::<String>()? {
-            let name = name(&key).ok_or_else(|| A::Error::custom(unknown(&key)))?;
-            if let Some((_, before)) = given.iter().find(|(other, _)| *other == name) {
-                return Err(A::Error::custom(twice(before, &key)));
+        let mut given = [None; KEYS.len()];
+        while let Some(key) = object.next_key()? {
+            let Key { index, spelling } = key;
+            if let Some(before) = given[index].replace(spelling) {
+                return Err(A::Error::custom(twice(before, spelling)));
             }
             // serde_json finds the place at the end of the message, and keeps it.
-            let value: Value = object.next_value().map_err(|error| A::Error::custom(format!("\"{key}\": {error}")))?;
-            ask.set(name, &value).map_err(|expected| {
-                A::Error::custom(format!("\"{key}\" must be {expected}, not {}", quoted(&value)))
+            let named = |error: A::Error| A::Error::custom(format!("\"{spelling}\": {error}"));
+            let mut value: Value = object.next_value().map_err(named)?;
+            ask.set(KEYS[index].0, &mut value).map_err(|expected| {
+                A::Error::custom(format!("\"{spelling}\" must be {expected}, not {}", quoted(&value)))
             })?;
-            given.push((name, key));
         }
-        match given.iter().any(|(name, _)| *name == "prompt") {
-            true => Ok(ask),
-            false => Err(A::Error::custom("\"prompt\" is missing")),
-        }
+        if given[0].is_some() { Ok(ask) } else { Err(A::Error::custom("\"prompt\" is missing")) }
+    }
+}
+
+/// A key of an object.
+struct Key {
+    /// Which of `KEYS`.
+    index: usize,
+    /// The name or the other name.
+    spelling: &'static str,
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_identifier(AnyKey)
+    }
+}
+
+/// Reads a key without copying it.
+struct AnyKey;
+
+impl Visitor<'_> for AnyKey {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Key, E> {
+        let spellings =
+            |(index, (name, other))| [Some(name), other].into_iter().flatten().map(move |spelling| (index, spelling));
+        let mut all = KEYS.into_iter().enumerate().flat_map(spellings);
+        let found = all.find(|(_, spelling)| *spelling == text);
+        found.map(|(index, spelling)| Key { index, spelling }).ok_or_else(|| E::custom(unknown(text)))
     }
 }
 
 impl Ask<'_> {
-    /// Sets what a key stands for; `null` leaves it open. An error is what the value must be.
-    fn set(&mut self, name: &str, value: &Value) -> Result<(), String> {
+    /// Sets what a key stands for, taking texts out of `value`; `null` leaves it open. An error is what the value must be.
+    fn set(&mut self, name: &str, value: &mut Value) -> Result<(), String> {
         if value.is_null() && name != "prompt" {
             return Ok(());
         }
@@ -163,11 +194,6 @@ impl Ask<'_> {
         }
         Ok(())
     }
-}
-
-/// Returns the name of a key or of its other name.
-fn name(key: &str) -> Option<&'static str> {
-    KEYS.into_iter().find(|(name, other)| *name == key || *other == Some(key)).map(|(name, _)| name)
 }
 
 fn unknown(key: &str) -> String {
@@ -195,8 +221,8 @@ fn quoted(value: &Value) -> String {
     }
 }
 
-fn text(value: &Value) -> Result<String, &'static str> {
-    value.as_str().map(ToOwned::to_owned).ok_or("text in quotes")
+fn text(value: &mut Value) -> Result<String, &'static str> {
+    if let Value::String(text) = value { Ok(take(text)) } else { Err("text in quotes") }
 }
 
 /// Reads a whole number, which some programs write as `7.0`.

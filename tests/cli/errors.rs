@@ -101,7 +101,7 @@ fn samplers_refuse_what_they_cannot_do() {
         refused(
             &TestRun::new(),
             args,
-            "--schedule karras works only with --sampler lms, euler, euler_a, heun, dpm2 and dpmpp_2m",
+            "--schedule karras works only with --sampler lms, euler, euler_a, heun, dpm2 or dpmpp_2m",
         );
     }
 }

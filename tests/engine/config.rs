@@ -123,5 +123,5 @@ fn files_that_are_no_config_are_refused() {
     let checkpoint = fixture("nano.ckpt");
     TestRun::new()
         .args(["--config", checkpoint.to_str().unwrap()])
-        .fails_with("nano.ckpt': it is not UTF-8 text; give a yaml file");
+        .fails_with("nano.ckpt': more than 1048576 bytes; give a yaml file");
 }

@@ -220,7 +220,10 @@ fn plans_that_cannot_be_drawn_are_refused() {
         (plan(Kind::Ddim, 0), "--ddim_steps 0 is not between 1 and 1000"),
         (plan(Kind::Euler, 1001), "--ddim_steps 1001 is not between 1 and 1000"),
         (SamplerConfig { eta: 0.5, ..plan(Kind::Plms, 50) }, "ddim_eta must be 0 with PLMS"),
-        (SamplerConfig { spacing: Spacing::Karras, ..plan(Kind::Ddim, 50) }, "--schedule karras is for"),
+        (
+            SamplerConfig { spacing: Spacing::Karras, ..plan(Kind::Ddim, 50) },
+            "--schedule karras works only with --sampler lms,",
+        ),
     ] {
         assert!(plan.check().unwrap_err().to_string().contains(reason));
     }

@@ -124,7 +124,7 @@ impl Kind {
     fn names_with_spacing() -> String {
         let names: Vec<_> = SAMPLERS.iter().filter(|row| row.kind.takes_spacing()).map(|row| row.name).collect();
         let (last, others) = names.split_last().expect("k-diffusion's samplers are among them");
-        format!("{} and {last}", others.join(", "))
+        format!("{} or {last}", others.join(", "))
     }
 }
 
