@@ -54,7 +54,7 @@ pub mod prompts;
 // How it is drawn: prompt → tokens → context → latents → picture → file.
 pub mod txt2img;
 
-pub mod plan;
+pub mod dry_run;
 
 pub mod engine;
 

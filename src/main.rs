@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use std::io::Write;
 use std::process::ExitCode;
 use txt2img::args::Args;
+use txt2img::dry_run::dry_run;
 use txt2img::job::Job;
-use txt2img::plan::plan;
 use txt2img::progress::Progress;
 use txt2img::txt2img::{End, collect, run, verify_watermarks};
 
@@ -41,7 +41,7 @@ fn txt2img() -> Result<End> {
 
 /// `--dry_run`: what the run would be.
 fn foretell(job: &Job) -> Result<End> {
-    let plan = plan(job)?;
+    let plan = dry_run(job)?;
     let progress = Progress::new(job.watcher, job.quiet);
     job.notes.iter().for_each(|note| progress.note(note));
     std::io::stdout().write_all(plan.to_string().as_bytes()).context("writing to standard output")?;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// What a line of a prompts file asks for. What it leaves open is the command line's.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Ask<'a> {
+pub struct PromptLine<'a> {
     /// What the picture shows.
     pub prompt: Cow<'a, str>,
     /// What it does not.
@@ -41,7 +41,7 @@ const MAX_PROMPT: usize = 100_000;
 const MAX_BYTES: u64 = 1 << 30;
 
 /// A prompts file: a prompt on each line, or prompts as JSON.
-pub struct Asks {
+pub struct PromptsFile {
     path: PathBuf,
     text: String,
     content: Content,
@@ -54,7 +54,7 @@ enum Content {
     /// A JSON object on each line that is not blank.
     Objects,
     /// A JSON array of objects.
-    Array(Vec<Ask<'static>>),
+    Array(Vec<PromptLine<'static>>),
 }
 
 /// Where in a prompts file a prompt is.
@@ -75,7 +75,7 @@ impl fmt::Display for Position {
     }
 }
 
-impl Asks {
+impl PromptsFile {
     /// Reads the file at `path`; `-` is standard input.
     ///
     /// # Errors
@@ -102,13 +102,16 @@ impl Asks {
     ///
     /// # Errors
     /// On a prompt that is too long, on a line that is not a JSON object like the first, and where `of` fails.
-    pub fn map<'a, T>(&'a self, mut of: impl FnMut(Position, Ask<'a>) -> Result<T>) -> impl Iterator<Item = Result<T>> {
+    pub fn map<'a, T>(
+        &'a self,
+        mut of: impl FnMut(Position, PromptLine<'a>) -> Result<T>,
+    ) -> impl Iterator<Item = Result<T>> {
         self.asks().map(move |(at, ask)| {
             ask.and_then(|ask| of(at, ask)).with_context(|| format!("prompts file '{}', {at}", self.path.display()))
         })
     }
 
-    fn asks(&self) -> Box<dyn Iterator<Item = (Position, Result<Ask<'_>>)> + '_> {
+    fn asks(&self) -> Box<dyn Iterator<Item = (Position, Result<PromptLine<'_>>)> + '_> {
         let text = without_bom(&self.text);
         match &self.content {
             Content::Prompts => {
@@ -125,17 +128,17 @@ impl Asks {
     }
 }
 
-fn prompt(line: &str) -> Result<Ask<'_>> {
+fn prompt(line: &str) -> Result<PromptLine<'_>> {
     check_length(line)?;
-    Ok(Ask { prompt: line.into(), ..Ask::default() })
+    Ok(PromptLine { prompt: line.into(), ..PromptLine::default() })
 }
 
 /// Returns an object of an array, without a copy of its texts.
-fn checked<'a>(ask: &'a Ask<'static>) -> Result<Ask<'a>> {
+fn checked<'a>(ask: &'a PromptLine<'static>) -> Result<PromptLine<'a>> {
     let (prompt, negative) = (&*ask.prompt, ask.negative_prompt.as_deref());
     check_length(prompt)?;
     negative.map_or(Ok(()), check_length)?;
-    Ok(Ask { prompt: prompt.into(), negative_prompt: negative.map(Into::into), ..ask.clone() })
+    Ok(PromptLine { prompt: prompt.into(), negative_prompt: negative.map(Into::into), ..ask.clone() })
 }
 
 fn check_length(text: &str) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The batches of a run, one by one.
 
-use super::{Batch, Job, Wish};
+use super::{Batch, ImageRequest, Job};
 use crate::args::SeedMode;
 use crate::prompts::wildcards;
 use crate::rng;
@@ -25,10 +25,10 @@ impl Job {
     pub fn batch(&self, number: usize) -> Batch<'_> {
         let mut batch = self.lines.batch(number, self.counts_seeds().then_some(self.seed));
         if let Some(replay) = &self.replay {
-            batch.wishes[0].origin = Some(replay.record.origin);
+            batch.images[0].origin = Some(replay.record.origin);
         }
         if self.wildcards {
-            batch.wishes.iter_mut().for_each(|wish| self.choose(wish));
+            batch.images.iter_mut().for_each(|image| self.choose(image));
         }
         batch
     }
@@ -43,14 +43,14 @@ impl Job {
     }
 
     /// Its wording: by its own seed if it has one, and so the same whatever is drawn beside it.
-    fn choose(&self, wish: &mut Wish) {
-        let mut choices = match wish.origin {
+    fn choose(&self, image: &mut ImageRequest) {
+        let mut choices = match image.origin {
             Some(origin) => rng::choices(u64::from(origin.seed), 0),
-            None => rng::choices(u64::from(self.seed), wish.number as u64),
+            None => rng::choices(u64::from(self.seed), image.number as u64),
         };
         // Braces that do not match were refused before.
-        if let Ok(prompt) = wildcards::expand(&wish.prompt, &mut choices) {
-            wish.prompt = prompt.into();
+        if let Ok(prompt) = wildcards::expand(&image.prompt, &mut choices) {
+            image.prompt = prompt.into();
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Args → Job: everything that can be decided without weights, decided.
 
 mod batches;
-mod lines;
 mod model;
 mod overview;
 mod replay;
+mod requests;
 mod terms;
 mod unused;
 
@@ -15,7 +15,7 @@ use crate::diffusion::samplers::{Kind, SamplerConfig};
 use crate::diffusion::schedule::Schedule;
 use crate::output::{Axis, Format, Overview, Pattern, Terms, of_shard};
 use crate::progress::Watcher;
-use crate::prompts::{Ask, Asks, Position, wildcards};
+use crate::prompts::{Position, PromptLine, PromptsFile, wildcards};
 use crate::rng::Rng;
 use crate::safety::Action;
 use crate::shard::Shard;
@@ -28,15 +28,15 @@ use std::iter::repeat_n;
 use std::path::{Path, PathBuf};
 
 pub use crate::engine::SamplingParams;
-pub use lines::{Batch, Line, Lines, Wish};
-pub use model::{Ckpt, Place, name_of};
+pub use model::{Location, ModelSource, name_of};
 pub use replay::Replay;
+pub use requests::{Batch, ImageRequest, Request, Requests};
 
 /// What to do, with nothing left to decide.
 #[derive(Debug)]
 pub struct Job {
     /// What is drawn in each iteration.
-    pub lines: Lines,
+    pub lines: Requests,
     /// How often to draw all of them.
     pub iterations: usize,
     /// The pictures whose noise every batch starts from, if all start alike.
@@ -56,9 +56,9 @@ pub struct Job {
     /// The yaml file that says so, if one was named.
     pub config_path: Option<PathBuf>,
     /// The model's weights.
-    pub ckpt: Ckpt,
+    pub ckpt: ModelSource,
     /// Whose autoencoder takes the place of the model's own.
-    pub vae: Option<Place>,
+    pub vae: Option<Location>,
     /// Where to compute; several share the work.
     pub units: Vec<ComputeDevice>,
     /// In which precision.
@@ -82,7 +82,7 @@ pub struct Job {
     /// What becomes of pictures that are flagged, if that is said.
     pub safety: Option<Action>,
     /// Where the safety checker is, if that is said.
-    pub safety_ckpt: Option<Place>,
+    pub safety_ckpt: Option<Location>,
     /// The kind of file that pictures go to.
     pub format: Format,
     /// What they are called, if not by number.
@@ -149,20 +149,20 @@ impl Job {
     fn of(args: &Args) -> Result<Self> {
         let n_samples = count("--n_samples", args.n_samples)?;
         let iterations = count("--n_iter", args.n_iter)?;
-        settings(args, &Ask::default())?;
+        settings(args, &PromptLine::default())?;
         let files = Files::new(args);
         let mut notes = vec![];
-        if files.ckpt == Ckpt::Demo && args.ckpt.is_none() {
+        if files.ckpt == ModelSource::Demo && args.ckpt.is_none() {
             notes.extend(DEMO.map(Into::into));
         }
         let config = files.model_config()?;
         check_channels(args, &config)?;
-        if let Ckpt::At(place) = &files.ckpt {
+        if let ModelSource::Files(place) = &files.ckpt {
             place.check_checkpoint()?;
         }
-        let vae = args.vae.as_deref().map(Place::named);
-        vae.iter().try_for_each(Place::check_vae)?;
-        let safety_ckpt = args.safety_ckpt.as_deref().map(Place::named);
+        let vae = args.vae.as_deref().map(Location::named);
+        vae.iter().try_for_each(Location::check_vae)?;
+        let safety_ckpt = args.safety_ckpt.as_deref().map(Location::named);
         if let Some(place) = &safety_ckpt {
             ensure!(
                 place.may_exist(),
@@ -174,9 +174,9 @@ impl Job {
         let seed = seed(args.seed, &mut notes);
         let mut random_seeds = vec![];
         let lines = match (&args.swept, &args.from_file) {
-            (Some(swept), _) => Lines::new(cells(swept, args, seed, &mut notes)?.into_iter().map(Ok), 1)?,
+            (Some(swept), _) => Requests::new(cells(swept, args, seed, &mut notes)?.into_iter().map(Ok), 1)?,
             (None, Some(file)) => file_lines(args, file, n_samples, &mut random_seeds)?,
-            (None, None) => Lines::new(repeat_n(line(args, asked(args))?, n_samples).map(Ok), n_samples)?,
+            (None, None) => Requests::new(repeat_n(line(args, asked(args))?, n_samples).map(Ok), n_samples)?,
         };
         note_random_seeds(args, &random_seeds, &mut notes);
         notes.extend(unused::flags(args, &lines).chain(unused::blank_lines(args, &lines)));
@@ -242,12 +242,12 @@ impl Job {
 }
 
 /// Returns the lines of `--from-file`. Random seeds that they take are added to `random`, with their places.
-fn file_lines(args: &Args, file: &Path, n_samples: usize, random: &mut Vec<(Position, u32)>) -> Result<Lines> {
+fn file_lines(args: &Args, file: &Path, n_samples: usize, random: &mut Vec<(Position, u32)>) -> Result<Requests> {
     // Once, not for every line.
     if args.emphasis {
         emphasis::parts(&args.negative_prompt)?;
     }
-    let asks = Asks::read(file)?;
+    let asks = PromptsFile::read(file)?;
     let mut number = |at, seed| match seed {
         Seed::Given(seed) => seed,
         Seed::Random => {
@@ -258,19 +258,19 @@ fn file_lines(args: &Args, file: &Path, n_samples: usize, random: &mut Vec<(Posi
     };
     let lines = asks.map(|at, ask| {
         let seed = ask.seed.map(|seed| number(at, seed));
-        Ok(Line { seed, ..line(args, ask)? })
+        Ok(Request { seed, ..line(args, ask)? })
     });
-    Lines::new(lines, n_samples)
+    Requests::new(lines, n_samples)
 }
 
 /// The command line by itself.
-fn asked(args: &Args) -> Ask<'_> {
+fn asked(args: &Args) -> PromptLine<'_> {
     let (prompt, negative) = (&*args.prompt, &*args.negative_prompt);
-    Ask { prompt: prompt.into(), negative_prompt: Some(negative.into()), ..Ask::default() }
+    PromptLine { prompt: prompt.into(), negative_prompt: Some(negative.into()), ..PromptLine::default() }
 }
 
 /// Returns what the command line asks for, with what `ask` asks for instead, but for its seed.
-fn line<'a>(args: &'a Args, ask: Ask<'a>) -> Result<Line<'a>> {
+fn line<'a>(args: &'a Args, ask: PromptLine<'a>) -> Result<Request<'a>> {
     let settings = settings(args, &ask)?;
     if args.wildcards {
         wildcards::expand(&ask.prompt, &mut |_| 0)?;
@@ -280,21 +280,21 @@ fn line<'a>(args: &'a Args, ask: Ask<'a>) -> Result<Line<'a>> {
         ask.negative_prompt.iter().try_for_each(|negative| emphasis::parts(negative).map(drop))?;
     }
     let negative = ask.negative_prompt.unwrap_or_else(|| (&*args.negative_prompt).into());
-    Ok(Line { prompt: ask.prompt, negative, seed: None, settings })
+    Ok(Request { prompt: ask.prompt, negative, seed: None, settings })
 }
 
 /// What draws each picture of a sweep. own: the run's seed, which those take that take any.
-fn cells<'a>(swept: &'a args::Sweep, args: &Args, own: u32, notes: &mut Vec<String>) -> Result<Vec<Line<'a>>> {
+fn cells<'a>(swept: &'a args::Sweep, args: &Args, own: u32, notes: &mut Vec<String>) -> Result<Vec<Request<'a>>> {
     let cell = |(i, cell): (usize, &'a Args)| {
         let is_any = args.seed == Seed::Random && cell.seed == Seed::Random;
         let seed = Some(if is_any { own } else { seed(cell.seed, notes) });
         let line = line(cell, asked(cell)).with_context(|| format!("--sweep {}", swept.label(i)))?;
-        Ok(Line { seed, ..line })
+        Ok(Request { seed, ..line })
     };
     swept.cells.iter().enumerate().map(cell).collect()
 }
 
-fn settings(args: &Args, ask: &Ask) -> Result<SamplingParams> {
+fn settings(args: &Args, ask: &PromptLine) -> Result<SamplingParams> {
     let plan = plan(args, ask)?;
     let (latent_height, latent_width) = latent_size(args, ask)?;
     Ok(SamplingParams { latent_height, latent_width, scale: ask.scale.unwrap_or(args.scale), sampler: plan })
@@ -306,7 +306,7 @@ fn count(flag: &str, n: i64) -> Result<usize> {
     Ok(n as usize)
 }
 
-fn plan(args: &Args, ask: &Ask) -> Result<SamplerConfig> {
+fn plan(args: &Args, ask: &PromptLine) -> Result<SamplerConfig> {
     let steps = count("--ddim_steps", ask.steps.unwrap_or(args.ddim_steps))?;
     let kind = ask.sampler.or(args.sampler).unwrap_or(Kind::Ddim);
     let plan = SamplerConfig { kind, steps, eta: args.ddim_eta, spacing: args.schedule };
@@ -315,7 +315,7 @@ fn plan(args: &Args, ask: &Ask) -> Result<SamplerConfig> {
 }
 
 /// (rows, columns) of latents.
-fn latent_size(args: &Args, ask: &Ask) -> Result<(usize, usize)> {
+fn latent_size(args: &Args, ask: &PromptLine) -> Result<(usize, usize)> {
     let f = args.factor;
     let (height, width) = (ask.height.unwrap_or(args.height), ask.width.unwrap_or(args.width));
     ensure!((1..=64).contains(&f), "--f {f} is not between 1 and 64");
@@ -336,7 +336,7 @@ fn check_channels(args: &Args, config: &ModelConfig) -> Result<()> {
     Ok(())
 }
 
-fn check_batches(args: &Args, lines: &Lines) -> Result<()> {
+fn check_batches(args: &Args, lines: &Requests) -> Result<()> {
     for number in 0..lines.n_batches() {
         let SamplingParams { latent_height, latent_width, .. } = lines.settings_of(number);
         let most = MOST_BATCH_PIXELS / (latent_height * latent_width * (args.factor * args.factor) as usize);
@@ -349,12 +349,12 @@ fn check_batches(args: &Args, lines: &Lines) -> Result<()> {
     Ok(())
 }
 
-fn is_one_size(lines: &Lines) -> bool {
+fn is_one_size(lines: &Requests) -> bool {
     let size = |settings: &SamplingParams| (settings.latent_height, settings.latent_width);
     lines.settings().windows(2).all(|two| size(&two[0]) == size(&two[1]))
 }
 
-fn check_fixed_code(args: &Args, lines: &Lines) -> Result<()> {
+fn check_fixed_code(args: &Args, lines: &Requests) -> Result<()> {
     ensure!(
         !args.fixed_code || args.swept.is_some() || is_one_size(lines),
         "--fixed_code starts every batch from the same noise, which pictures of several sizes cannot share; leave it out"
@@ -425,7 +425,7 @@ fn flags_to_resume(args: &Args, seed: u32) -> Option<String> {
 }
 
 /// What is true of several lines is said once.
-fn note_steps(lines: &Lines, config: &ModelConfig, notes: &mut Vec<String>) {
+fn note_steps(lines: &Requests, config: &ModelConfig, notes: &mut Vec<String>) {
     let schedule = Schedule::new(&config.noise);
     let mut seen = HashSet::new();
     for plan in lines.settings().iter().map(|settings| settings.sampler) {

@@ -13,16 +13,16 @@ use std::path::{Path, PathBuf};
 
 /// Where weights come from.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Ckpt {
+pub enum ModelSource {
     /// Files.
-    At(Place),
+    Files(Location),
     /// The program itself.
     Demo,
 }
 
 /// Where files are.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Place {
+pub enum Location {
     /// Here: a file, or a diffusers folder.
     Path(PathBuf),
     /// On a Hugging Face hub.
@@ -55,18 +55,18 @@ pub struct Files<'a> {
     /// None is the demo model's.
     pub config: Option<&'a Path>,
     /// The weights.
-    pub ckpt: Ckpt,
+    pub ckpt: ModelSource,
 }
 
 impl<'a> Files<'a> {
     /// Those of these flags.
     pub fn new(args: &'a Args) -> Self {
         let ckpt = match &args.ckpt {
-            Some(name) if name == Path::new(demo::NAME) => Ckpt::Demo,
-            Some(name) => Ckpt::At(Place::named(name)),
-            None => Ckpt::default(args.config.is_some()),
+            Some(name) if name == Path::new(demo::NAME) => ModelSource::Demo,
+            Some(name) => ModelSource::Files(Location::named(name)),
+            None => ModelSource::default(args.config.is_some()),
         };
-        let default = (ckpt != Ckpt::Demo).then_some(DEFAULT_CONFIG.as_ref());
+        let default = (ckpt != ModelSource::Demo).then_some(DEFAULT_CONFIG.as_ref());
         Self { config: args.config.as_deref().or(default), ckpt }
     }
 
@@ -80,22 +80,22 @@ impl<'a> Files<'a> {
     }
 }
 
-impl Ckpt {
+impl ModelSource {
     fn default(has_config: bool) -> Self {
         let there = [DEFAULT_CKPT, FORK_CKPT].into_iter().find(|path| Path::new(path).exists());
         match there {
-            Some(path) => Ckpt::At(Place::Path(path.into())),
+            Some(path) => ModelSource::Files(Location::Path(path.into())),
             // A config is for a model of its own: that it is missing should be said.
-            None if has_config => Ckpt::At(Place::Path(DEFAULT_CKPT.into())),
-            None => Ckpt::Demo,
+            None if has_config => ModelSource::Files(Location::Path(DEFAULT_CKPT.into())),
+            None => ModelSource::Demo,
         }
     }
 
     /// Returns what pictures call it.
     pub fn name(&self) -> String {
         match self {
-            Ckpt::At(place) => place.name(),
-            Ckpt::Demo => demo::NAME.into(),
+            ModelSource::Files(place) => place.name(),
+            ModelSource::Demo => demo::NAME.into(),
         }
     }
 
@@ -103,10 +103,14 @@ impl Ckpt {
     ///
     /// # Errors
     /// Those of `path`, and when there is no such checkpoint or it is not one of Stable Diffusion 1.x.
-    pub fn open(&self, vae: Option<&Place>, mut path: impl FnMut(&Place) -> Result<PathBuf>) -> Result<Checkpoint> {
+    pub fn open(
+        &self,
+        vae: Option<&Location>,
+        mut path: impl FnMut(&Location) -> Result<PathBuf>,
+    ) -> Result<Checkpoint> {
         let ckpt = match self {
-            Ckpt::Demo => None,
-            Ckpt::At(place) => Some(path(place)?),
+            ModelSource::Demo => None,
+            ModelSource::Files(place) => Some(path(place)?),
         };
         let vae = vae.map(path).transpose()?;
         match (ckpt, vae) {
@@ -118,44 +122,44 @@ impl Ckpt {
     }
 }
 
-impl fmt::Display for Ckpt {
+impl fmt::Display for ModelSource {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Ckpt::At(place) => place.fmt(f),
-            Ckpt::Demo => f.write_str(demo::NAME),
+            ModelSource::Files(place) => place.fmt(f),
+            ModelSource::Demo => f.write_str(demo::NAME),
         }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Place::Path(path) => path.display().fmt(f),
-            Place::Hub(repo) => repo.fmt(f),
+            Location::Path(path) => path.display().fmt(f),
+            Location::Hub(repo) => repo.fmt(f),
         }
     }
 }
 
-impl Place {
+impl Location {
     /// A path, if there is something at it; else what a hub may have under this name.
     pub fn named(name: &Path) -> Self {
         let repo = name.to_str().filter(|_| !name.exists()).and_then(Repo::parse);
-        repo.map_or_else(|| Place::Path(name.to_owned()), Place::Hub)
+        repo.map_or_else(|| Location::Path(name.to_owned()), Location::Hub)
     }
 
     /// Returns what pictures call it: a file's name without folder and extension, or the repository's.
     pub fn name(&self) -> String {
         match self {
-            Place::Path(path) => name_of(path),
-            Place::Hub(repo) => repo.to_string(),
+            Location::Path(path) => name_of(path),
+            Location::Hub(repo) => repo.to_string(),
         }
     }
 
     /// Whether there may be something. What is wrong with it is said when it is opened.
     pub fn may_exist(&self) -> bool {
         match self {
-            Place::Path(path) => !matches!(path.try_exists(), Ok(false)),
-            Place::Hub(_) => true,
+            Location::Path(path) => !matches!(path.try_exists(), Ok(false)),
+            Location::Hub(_) => true,
         }
     }
 
@@ -187,7 +191,7 @@ impl Place {
         if self.may_exist() {
             return Ok(());
         }
-        if let Place::Path(path) = self
+        if let Location::Path(path) = self
             && let Some(hint) = address::hint(path)
         {
             bail!("{what} '{self}' is a web address, not a path; {hint}");
@@ -201,8 +205,8 @@ impl Place {
     /// When it cannot be had; `Interrupted` after Ctrl-C.
     pub fn path(&self, half: bool, report: Report) -> Result<PathBuf> {
         match self {
-            Place::Path(path) => Ok(path.clone()),
-            Place::Hub(repo) => Hub::from_env()?.fetch(repo, half, report),
+            Location::Path(path) => Ok(path.clone()),
+            Location::Hub(repo) => Hub::from_env()?.fetch(repo, half, report),
         }
     }
 
@@ -212,8 +216,8 @@ impl Place {
     /// When it would have to be fetched.
     pub fn path_here(&self, half: bool) -> Result<PathBuf> {
         match self {
-            Place::Path(path) => Ok(path.clone()),
-            Place::Hub(repo) => {
+            Location::Path(path) => Ok(path.clone()),
+            Location::Hub(repo) => {
                 let here = Hub { offline: true, ..Hub::from_env()? };
                 let path = here.fetch(repo, half, &mut |_| ());
                 path.map_err(|_| {

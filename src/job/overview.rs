@@ -1,6 +1,6 @@
 //! What will show many pictures at once.
 
-use super::{Lines, is_one_size};
+use super::{Requests, is_one_size};
 use crate::args::Args;
 use crate::output::{Grids, Overview};
 use anyhow::{Result, ensure};
@@ -12,7 +12,7 @@ const MOST_PIXELS: usize = 1 << 26;
 ///
 /// # Errors
 /// When more pictures are to be on a grid than fit.
-pub fn overview(args: &Args, lines: &Lines, pictures: usize, notes: &mut Vec<String>) -> Result<Option<Overview>> {
+pub fn overview(args: &Args, lines: &Requests, pictures: usize, notes: &mut Vec<String>) -> Result<Option<Overview>> {
     if args.skip_grid {
         return Ok(None);
     }
@@ -33,7 +33,7 @@ pub fn overview(args: &Args, lines: &Lines, pictures: usize, notes: &mut Vec<Str
 }
 
 /// Pictures on a grid: all, or as many as fit, in whole rows.
-fn every(args: &Args, lines: &Lines, pictures: usize, columns: usize) -> Result<usize> {
+fn every(args: &Args, lines: &Requests, pictures: usize, columns: usize) -> Result<usize> {
     let settings = lines.settings_of(0);
     let most = (MOST_PIXELS / (settings.latent_height * settings.latent_width * 64)).max(1);
     if let Some(every) = args.grid_every {

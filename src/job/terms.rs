@@ -1,6 +1,6 @@
 //! What a resumed run must have in common with the run that it resumes.
 
-use super::{Line, Lines, SamplingParams};
+use super::{Request, Requests, SamplingParams};
 use crate::args::Args;
 use crate::by_name::ByName;
 use crate::config::ModelConfig;
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 /// drawn with. What only the opened model and safety checker tell is added by `txt2img`.
 ///
 /// Every flag is named: one that is added must be given a place.
-pub fn terms(args: &Args, seed: u32, lines: &Lines, config: &ModelConfig) -> Terms {
+pub fn terms(args: &Args, seed: u32, lines: &Requests, config: &ModelConfig) -> Terms {
     let Args {
         n_iter,
         n_samples,
@@ -114,13 +114,13 @@ pub fn terms(args: &Args, seed: u32, lines: &Lines, config: &ModelConfig) -> Ter
 }
 
 /// Returns the prompt; for several, the hash of them and of everything their lines ask for.
-fn prompts(args: &Args, lines: &Lines) -> (&'static str, Value) {
+fn prompts(args: &Args, lines: &Requests) -> (&'static str, Value) {
     if args.from_file.is_none() && args.swept.is_none() {
         return ("--prompt", json!(args.prompt));
     }
     let mut hash = Sha256::new();
     let mut last = None;
-    for Line { prompt, negative, seed, settings } in lines.lines() {
+    for Request { prompt, negative, seed, settings } in lines.lines() {
         hash.update(json!([prompt, negative, seed]).to_string());
         // Most lines have the settings of the line before.
         if last != Some(settings) {

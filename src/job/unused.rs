@@ -1,6 +1,6 @@
 //! Notes on what was given and changes nothing.
 
-use super::Lines;
+use super::Requests;
 use crate::args::{Args, SeedMode};
 use crate::by_name::ByName;
 use crate::diffusion::samplers::Kind;
@@ -8,7 +8,7 @@ use crate::ops::Isa;
 use crate::safety::Action;
 
 /// Returns a note for every flag that was given and has no effect beside the others.
-pub fn flags(args: &Args, lines: &Lines) -> impl Iterator<Item = String> {
+pub fn flags(args: &Args, lines: &Requests) -> impl Iterator<Item = String> {
     let all = |is: &dyn Fn(Kind, f64) -> bool| lines.settings().iter().all(|line| is(line.sampler.kind, line.scale));
     let is_swept = args.swept.is_some();
     let has_file = args.from_file.is_some();
@@ -34,7 +34,7 @@ pub fn flags(args: &Args, lines: &Lines) -> impl Iterator<Item = String> {
 }
 
 /// Returns a note on blank lines of the prompts file, which draw pictures like others.
-pub fn blank_lines(args: &Args, lines: &Lines) -> Option<String> {
+pub fn blank_lines(args: &Args, lines: &Requests) -> Option<String> {
     let file = args.from_file.as_ref()?.display();
     match lines.lines().filter(|line| line.prompt.trim().is_empty()).count() {
         0 => None,

@@ -1,6 +1,6 @@
 //! Prompts as JSON: an object on each line, or one array of objects.
 
-use super::Ask;
+use super::PromptLine;
 use crate::args::Seed;
 use crate::by_name::ByName;
 use crate::diffusion::samplers::Kind;
@@ -43,7 +43,7 @@ pub fn is_array(text: &str) -> bool {
 ///
 /// # Errors
 /// If the text is not one; the error says which object or which line of the text is wrong.
-pub fn array(text: &str) -> Result<Vec<Ask<'static>>> {
+pub fn array(text: &str) -> Result<Vec<PromptLine<'static>>> {
     let mut asks = vec![];
     let mut json = serde_json::Deserializer::from_str(text);
     let read = Objects(&mut asks).deserialize(&mut json).and_then(|()| json.end());
@@ -60,7 +60,7 @@ pub fn array(text: &str) -> Result<Vec<Ask<'static>>> {
 ///
 /// # Errors
 /// If the line is anything else.
-pub fn line(line: &str) -> Result<Ask<'static>> {
+pub fn line(line: &str) -> Result<PromptLine<'static>> {
     ensure!(
         line.trim_start().starts_with('{'),
         "not a JSON object, though the first line is one; write {{\"prompt\": \"…\"}}"
@@ -83,7 +83,7 @@ fn message(error: &serde_json::Error) -> String {
 }
 
 /// Collects the objects of an array as they are read, so that their number is known after an error.
-struct Objects<'a>(&'a mut Vec<Ask<'static>>);
+struct Objects<'a>(&'a mut Vec<PromptLine<'static>>);
 
 impl<'de> DeserializeSeed<'de> for Objects<'_> {
     type Value = ();
@@ -108,7 +108,7 @@ impl<'de> Visitor<'de> for Objects<'_> {
     }
 }
 
-impl<'de> Deserialize<'de> for Ask<'static> {
+impl<'de> Deserialize<'de> for PromptLine<'static> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Object)
     }
@@ -118,14 +118,14 @@ impl<'de> Deserialize<'de> for Ask<'static> {
 struct Object;
 
 impl<'de> Visitor<'de> for Object {
-    type Value = Ask<'static>;
+    type Value = PromptLine<'static>;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("an object with a \"prompt\"")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
-        let mut ask = Ask::default();
+        let mut ask = PromptLine::default();
         let mut given = [None; KEYS.len()];
         while let Some(key) = object.next_key()? {
             let Key { index, spelling } = key;
@@ -176,7 +176,7 @@ impl Visitor<'_> for AnyKey {
     }
 }
 
-impl Ask<'_> {
+impl PromptLine<'_> {
     /// Sets what a key stands for, taking texts out of `value`; `null` leaves it open. An error is what the value must be.
     fn set(&mut self, name: &str, value: &mut Value) -> Result<(), String> {
         if value.is_null() && name != "prompt" {

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::hub::{Download, Hub, Repo};
 use crate::interrupt::Interrupted;
-use crate::job::{Ckpt, Job, Place};
+use crate::job::{Job, Location, ModelSource};
 use crate::progress::Progress;
 use crate::safety::{self, Action, Checker};
 use anyhow::{Context, Result};
@@ -40,24 +40,26 @@ pub fn action(job: &Job) -> Option<Action> {
     let is_wanted = job.safety.is_some() || job.safety_ckpt.is_some();
     match job.ckpt {
         _ if is_wanted => Some(job.safety.unwrap_or(Action::Replace)),
-        Ckpt::Demo => Some(Action::Off),
-        Ckpt::At(_) => None,
+        ModelSource::Demo => Some(Action::Off),
+        ModelSource::Files(_) => None,
     }
 }
 
 /// Returns the fingerprint of the checker that the job names, as far as that is known without fetching it.
 pub fn fingerprint(job: &Job) -> Option<String> {
     match &job.safety_ckpt {
-        Some(Place::Path(folder)) if action(job) != Some(Action::Off) => safety::fingerprint(folder).ok(),
+        Some(Location::Path(folder)) if action(job) != Some(Action::Off) => safety::fingerprint(folder).ok(),
         _ => None,
     }
 }
 
 fn folder(job: &Job, progress: &Progress) -> Result<PathBuf> {
     let repo = match (&job.safety_ckpt, &job.ckpt) {
-        (Some(Place::Path(folder)), _) => return Ok(folder.clone()),
-        (None, Ckpt::At(Place::Path(model))) if model.join("safety_checker").is_dir() => return Ok(model.clone()),
-        (Some(Place::Hub(repo)), _) => repo.clone(),
+        (Some(Location::Path(folder)), _) => return Ok(folder.clone()),
+        (None, ModelSource::Files(Location::Path(model))) if model.join("safety_checker").is_dir() => {
+            return Ok(model.clone());
+        }
+        (Some(Location::Hub(repo)), _) => repo.clone(),
         _ => Repo::safety_checker(),
     };
     let mut downloads = progress.downloads();

@@ -1,8 +1,8 @@
 //! What people are told at the end of a run, on standard error.
 
+use crate::dry_run::duration;
 use crate::job::Job;
 use crate::output::Overview;
-use crate::plan::duration;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

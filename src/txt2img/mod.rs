@@ -3,15 +3,15 @@
 mod checker;
 mod closing;
 mod collect;
-pub(crate) mod course;
-mod crew;
-mod desk;
-mod hash;
+mod model_hash;
 mod overview;
+mod pool;
 mod report;
+pub(crate) mod tasks;
 mod verify;
 mod work;
 mod worker;
+mod writer;
 
 use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
@@ -26,9 +26,7 @@ use crate::safety::{Action, Checker};
 use crate::timings::Timings;
 use anyhow::{Context, Error, Result, ensure};
 use closing::{Made, Start};
-use course::{Course, Task};
-use desk::Desk;
-use hash::Hash;
+use model_hash::ModelHash;
 use report::Report;
 use serde_json::json;
 use std::io::Write;
@@ -36,7 +34,9 @@ use std::panic::resume_unwind;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
+use tasks::{Task, Tasks};
 use worker::{Message, Worker, WriterGone};
+use writer::Writer;
 
 pub use collect::collect;
 pub use verify::verify_watermarks;
@@ -95,23 +95,23 @@ fn draw(job: &Job, progress: &Progress) -> Result<End> {
     }
     // Only now: a run that begins removes what others left unfinished.
     let finished = folder.finished();
-    let course = Course::new(job, &finished);
-    let report = Report::begin(job, &folder.run().id, &finished, course.n_finished)?;
-    let n_left = course.n_pictures;
-    let start = Start { n_finished: course.n_finished, n_left, first: course.first };
+    let tasks = Tasks::new(job, &finished);
+    let report = Report::begin(job, &folder.run().id, &finished, tasks.n_finished)?;
+    let n_left = tasks.n_pictures;
+    let start = Start { n_finished: tasks.n_finished, n_left, first: tasks.first };
     let (drawn, saved) = thread::scope(|scope| {
         let (pictures, waiting) = sync_channel(MOST_WAITING);
         let is_checked = checker.is_some();
-        let hash = if n_left > 0 { Hash::begin(job, &checkpoint, scope) } else { Hash::default() };
-        let desk = Desk::new(job, folder, &finished, checker, report, hash, progress);
-        let desk = scope.spawn(|| desk.work(waiting, n_left));
+        let hash = if n_left > 0 { ModelHash::begin(job, &checkpoint, scope) } else { ModelHash::default() };
+        let writer = Writer::new(job, folder, &finished, checker, report, hash, progress);
+        let writer = scope.spawn(|| writer.run(waiting, n_left));
         let drawn = if n_left > 0 {
-            draw_all(job, &checkpoint, course, progress, &mut timings, pictures, is_checked)
+            draw_all(job, &checkpoint, tasks, progress, &mut timings, pictures, is_checked)
         } else {
             drop(pictures);
             Ok(())
         };
-        (drawn, desk.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        (drawn, writer.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     // Where saving failed, drawing only stopped for it.
     let made = saved?;
@@ -200,13 +200,13 @@ fn multiplied(job: &Job) -> String {
 fn draw_all<'a>(
     job: &'a Job,
     checkpoint: &'a Checkpoint,
-    course: Course<'a>,
+    tasks: Tasks<'a>,
     progress: &Progress,
     timings: &mut Timings,
     pictures: SyncSender<Message>,
     is_checked: bool,
 ) -> Result<()> {
-    let units = course.units;
+    let units = tasks.units;
     let loaded: Vec<_> = thread::scope(|scope| {
         let begin = |unit: &'a ComputeDevice| {
             let pictures = pictures.clone();
@@ -226,9 +226,9 @@ fn draw_all<'a>(
     ensure!(!runs.is_empty(), "no device of --device can draw; the notes say why");
     timings.loaded();
     let names: Vec<&str> = runs.iter().map(|run| &*run.device.name).collect();
-    progress.begin_run(course.n_tasks, course.work());
+    progress.begin_run(tasks.n_tasks, tasks.work());
     let workers = runs.into_iter().map(|run| worker(run, progress)).collect();
-    crew::share(course, workers, stops, |i, error| tell_failed(names[i], error, progress))
+    pool::run(tasks, workers, stops, |i, error| tell_failed(names[i], error, progress))
 }
 
 /// What a device does with each batch.

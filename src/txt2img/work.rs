@@ -1,6 +1,6 @@
 //! How much work drawing is, so that it can be told how much of it is done.
 
-use super::course::n_wanted;
+use super::tasks::n_wanted;
 use crate::diffusion::samplers::{Kind, Spacing};
 use crate::diffusion::schedule::Schedule;
 use crate::diffusion::unet::{self, layers::Pass};

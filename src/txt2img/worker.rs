@@ -1,6 +1,6 @@
 //! One device at work on the batches of a run: sample → decode → send to be saved.
 
-use super::course::Task;
+use super::tasks::Task;
 use super::work::Units;
 use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
@@ -101,7 +101,7 @@ impl<'a> Worker<'a> {
         let begun = Instant::now();
         let wanted = task.wanted.clone();
         let origins = origins(self.job, task);
-        let prompts = task.batch.wishes.iter().map(|wish| (&*wish.prompt, wish.negative)).collect();
+        let prompts = task.batch.images.iter().map(|image| (&*image.prompt, image.negative)).collect();
         let batch = engine::Batch { prompts, params: task.batch.settings };
         let mut watching = Watching {
             loading: Loading { job: self.job, device: self.device, progress: self.progress, bar: None },
@@ -118,7 +118,7 @@ impl<'a> Worker<'a> {
             own: None,
             job: self.job,
             origins: &origins,
-            is_own: task.batch.wishes[0].origin.is_some(),
+            is_own: task.batch.images[0].origin.is_some(),
         };
         let latents = self.engine.sample(&batch, &mut noise, &mut watching)?;
         watching.loading.bar = None;
@@ -131,7 +131,7 @@ impl<'a> Worker<'a> {
                 seen: self.is_checked.then(|| image.rounded()).transpose()?,
                 record: record(self.job, &task.batch, index, origins[index], &latents, &picture),
                 picture,
-                number: task.batch.wishes[index].number,
+                number: task.batch.images[index].number,
                 params: task.batch.settings,
                 seconds: [sampled, begun.elapsed().as_secs_f64()],
                 non_finite: image.non_finite,
@@ -182,7 +182,7 @@ impl Observer for Watching<'_> {
 
     fn on_start(&mut self, counts: Counts) {
         let (steps, calls) = (counts.steps.max(1) as f64, counts.model_calls as f64);
-        let step = self.units.step(&self.batch.settings, self.batch.wishes.len(), calls / steps);
+        let step = self.units.step(&self.batch.settings, self.batch.images.len(), calls / steps);
         self.work = step * steps;
         let Loading { job, device, progress, .. } = self.loading;
         self.loading.bar = Some(progress.steps(device_name(job, device), counts.steps, step));
@@ -193,7 +193,7 @@ impl Observer for Watching<'_> {
         if self.loading.job.preview_steps.is_some_and(|every| (i + 1).is_multiple_of(every)) {
             for &index in self.wanted {
                 let picture = output::preview(&x0.i(index..=index)?)?;
-                let number = self.batch.wishes[index].number;
+                let number = self.batch.images[index].number;
                 send(self.messages, Message::Preview { number, step: i + 1, picture })?;
             }
         }
@@ -251,11 +251,11 @@ impl BatchNoise for TaskNoise<'_> {
 /// Returns what is written of image `index` of a batch.
 fn record(job: &Job, batch: &Batch, index: usize, origin: Origin, latents: &Latents, picture: &Picture) -> Record {
     let SamplingParams { latent_height, latent_width, scale, sampler } = batch.settings;
-    let wish = &batch.wishes[index];
+    let image = &batch.images[index];
     Record {
         version: env!("CARGO_PKG_VERSION").into(),
-        prompt: wish.prompt.to_string(),
-        negative_prompt: wish.negative.into(),
+        prompt: image.prompt.to_string(),
+        negative_prompt: image.negative.into(),
         origin,
         rng: job.rng.to_string(),
         sampler: sampler.kind.name().into(),
@@ -271,7 +271,7 @@ fn record(job: &Job, batch: &Batch, index: usize, origin: Origin, latents: &Late
         long_prompt: job.reading.long,
         model: job.ckpt.name(),
         model_hash: None,
-        vae: job.vae.as_ref().map(job::Place::name),
+        vae: job.vae.as_ref().map(job::Location::name),
         config: job.config_path.as_deref().map(name_of),
         products: latents.dtype.as_str().into(),
         watermark: job.watermark,
@@ -285,14 +285,14 @@ fn device_name<'a>(job: &Job, device: &'a ComputeDevice) -> Option<&'a str> {
 
 /// Returns the origin of each image's noise.
 fn origins(job: &Job, task: &Task) -> Vec<Origin> {
-    let here = StreamPos { position: task.position, of: task.batch.wishes.len() };
+    let here = StreamPos { position: task.position, of: task.batch.images.len() };
     let (start, steps) = match job.fixed_code {
         Some(of) => (StreamPos { position: 0, of }, Some(here)),
         None => (here, None),
     };
     let of_stream = |index| Origin { seed: job.seed, start, steps, index };
-    let wishes = task.batch.wishes.iter().enumerate();
-    wishes.map(|(index, wish)| wish.origin.unwrap_or_else(|| of_stream(index))).collect()
+    let images = task.batch.images.iter().enumerate();
+    images.map(|(index, image)| image.origin.unwrap_or_else(|| of_stream(index))).collect()
 }
 
 fn send(messages: &SyncSender<Message>, message: Message) -> Result<()> {

@@ -87,15 +87,15 @@ fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
         noise.fixed = Some(noise.start((longest, latent_height, latent_width, 4), &device.device).unwrap());
     }
     let (mut latents, mut contexts) = (vec![], vec![]);
-    for Batch { settings, wishes } in job.batches() {
+    for Batch { settings, images } in job.batches() {
         let context = |prompts: &[&str]| {
             let tokens: Vec<_> = prompts.iter().map(|prompt| model.tokens(prompt).unwrap()).collect();
             model.context(&tokens).unwrap()
         };
         if settings.scale != 1. {
-            contexts.push(context(&vec![""; wishes.len()]));
+            contexts.push(context(&vec![""; images.len()]));
         }
-        let prompts: Vec<_> = wishes.iter().map(|wish| (&*wish.prompt, wish.negative)).collect();
+        let prompts: Vec<_> = images.iter().map(|image| (&*image.prompt, image.negative)).collect();
         contexts.push(context(&prompts.iter().map(|(prompt, _)| *prompt).collect::<Vec<_>>()));
         let batch = engine::Batch { prompts, params: settings };
         latents.push(engine.sample(&batch, &mut noise, &mut ()).unwrap().latents);

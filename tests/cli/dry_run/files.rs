@@ -4,7 +4,7 @@ use super::{demo, job};
 use crate::support::{TestRun, files_below};
 use std::fs::{create_dir_all, write};
 use tempfile::TempDir;
-use txt2img::plan::plan;
+use txt2img::dry_run::dry_run;
 
 #[test]
 fn a_plan_leaves_the_folder_as_it_was() {
@@ -86,7 +86,7 @@ fn an_outdir_that_is_a_file_is_an_error() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("file");
     write(&file, "").unwrap();
-    let Err(error) = plan(&job(["--ckpt", "demo", "--outdir", file.to_str().unwrap()])) else { panic!("a plan") };
+    let Err(error) = dry_run(&job(["--ckpt", "demo", "--outdir", file.to_str().unwrap()])) else { panic!("a plan") };
     assert!(error.to_string().ends_with("is a file, not a folder: choose another --outdir"), "{error}");
 }
 
@@ -112,7 +112,7 @@ fn of_a_run_that_is_gone_on_with_the_rest_is_foretold() {
         (vec![lost.to_str().unwrap()], vec![lost.to_str().unwrap()])
     );
     let words = into.into_iter().chain(flags).chain(["--resume", "--seed", "7"]);
-    let Err(error) = plan(&job(words)) else { panic!("a plan") };
+    let Err(error) = dry_run(&job(words)) else { panic!("a plan") };
     assert!(error.to_string().ends_with("is another: --seed was 42 and is 7"), "{error}");
     assert_eq!(files_below(&outdir), before);
 }

@@ -10,9 +10,9 @@ use txt2img::checkpoint::Checkpoint;
 use txt2img::config::ModelConfig;
 use txt2img::demo;
 use txt2img::diffusion::unet::UNet;
+use txt2img::dry_run::inventory;
 use txt2img::engine::{TEXT, UNET, VAE, text_config};
 use txt2img::ops::Compute;
-use txt2img::plan::inventory;
 use txt2img::text::{TextConfig, TextEncoder};
 use txt2img::vae::Decoder;
 

@@ -3,12 +3,12 @@
 use super::somewhere;
 use txt2img::config::ModelConfig;
 use txt2img::diffusion::unet::layers::{Pass, layers};
+use txt2img::dry_run::Report;
 use txt2img::ops::Compute;
 use txt2img::ops::layer::{Layer, Op};
-use txt2img::plan::Plan;
 
 /// Bytes of `about 500 MB, …`.
-fn about(plan: &Plan, what: &str) -> f64 {
+fn about(plan: &Report, what: &str) -> f64 {
     let words: Vec<&str> = plan.of(what)[0].split([' ', ',']).collect();
     let unit = match words[2] {
         "kB" => 1e3,

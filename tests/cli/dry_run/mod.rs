@@ -10,8 +10,8 @@ use crate::support::fixture;
 use std::ffi::OsString;
 use std::path::Path;
 use txt2img::args::Args;
+use txt2img::dry_run::{Report, dry_run};
 use txt2img::job::Job;
-use txt2img::plan::{Plan, plan};
 
 /// The job of these flags.
 fn job<'a>(flags: impl IntoIterator<Item = &'a str>) -> Job {
@@ -20,20 +20,20 @@ fn job<'a>(flags: impl IntoIterator<Item = &'a str>) -> Job {
 }
 
 /// The demo model's plan with these flags and this OUTDIR.
-fn demo<'a>(outdir: &'a Path, flags: impl IntoIterator<Item = &'a str>) -> Plan {
+fn demo<'a>(outdir: &'a Path, flags: impl IntoIterator<Item = &'a str>) -> Report {
     let start = ["--ckpt", "demo", "--outdir", outdir.to_str().unwrap()];
-    plan(&job(start.into_iter().chain(flags))).unwrap()
+    dry_run(&job(start.into_iter().chain(flags))).unwrap()
 }
 
 /// The same where nothing is.
-fn somewhere<'a>(flags: impl IntoIterator<Item = &'a str>) -> Plan {
+fn somewhere<'a>(flags: impl IntoIterator<Item = &'a str>) -> Report {
     demo("/nowhere/at/all".as_ref(), flags)
 }
 
 /// The plan, or why there is none, of this checkpoint in the small model's shape.
-fn nano(ckpt: &Path) -> anyhow::Result<Plan> {
+fn nano(ckpt: &Path) -> anyhow::Result<Report> {
     let (config, ckpt) = (fixture("nano.yaml"), ckpt.to_str().unwrap());
-    plan(&job(["--config", config.to_str().unwrap(), "--ckpt", ckpt, "--outdir", "/nowhere/at/all"]))
+    dry_run(&job(["--config", config.to_str().unwrap(), "--ckpt", ckpt, "--outdir", "/nowhere/at/all"]))
 }
 
 #[test]

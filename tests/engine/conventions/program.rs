@@ -5,9 +5,9 @@ use crate::support::{TestRun, fixture, read_png};
 use serde_json::json;
 use std::path::Path;
 use txt2img::args::Args;
+use txt2img::dry_run::{self, Report};
 use txt2img::job::Job;
 use txt2img::output::Picture;
-use txt2img::plan::{Plan, plan};
 
 /// The flags of a small picture of this model.
 fn flags(ckpt: &Path) -> Vec<String> {
@@ -22,9 +22,9 @@ fn picture(ckpt: &Path) -> Picture {
     read_png(&run.path("out/samples/00000.png"))
 }
 
-fn dry_run(ckpt: &Path) -> Plan {
+fn dry_run(ckpt: &Path) -> Report {
     let words = ["txt2img".to_string()].into_iter().chain(flags(ckpt)).map(Into::into);
-    plan(&Job::from_args(&Args::try_from_words(words).unwrap()).unwrap()).unwrap()
+    dry_run::dry_run(&Job::from_args(&Args::try_from_words(words).unwrap()).unwrap()).unwrap()
 }
 
 #[test]

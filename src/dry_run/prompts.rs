@@ -37,12 +37,12 @@ impl Prompts {
         let all = job.lines.lines().len() * if job.wildcards { job.iterations } else { 1 };
         prompts.unread = all.saturating_sub(MOST_READ);
         let what = if job.wildcards { "picture" } else { "prompt" };
-        for wish in job.batches().flat_map(|batch| batch.wishes).take(all.min(MOST_READ)) {
-            let number = wish.number + 1;
+        for image in job.batches().flat_map(|batch| batch.images).take(all.min(MOST_READ)) {
+            let number = image.number + 1;
             if job.wildcards && prompts.wordings.len() < MOST_ROWS {
-                prompts.wordings.push(format!("{what} {number}: {}", shown(&wish.prompt)));
+                prompts.wordings.push(format!("{what} {number}: {}", shown(&image.prompt)));
             }
-            for (kind, text) in [("", &*wish.prompt), (", what to avoid", wish.negative)] {
+            for (kind, text) in [("", &*image.prompt), (", what to avoid", image.negative)] {
                 if seen.insert(text.to_owned()) {
                     let tokens = tokenizer.read(text, job.reading)?;
                     prompts.add(&format!("{what} {number}{kind}"), &tokens);

@@ -2,9 +2,9 @@
 
 use super::Row;
 use crate::by_name::ByName;
-use crate::job::{Batch, Job, SamplingParams, Wish};
+use crate::job::{Batch, ImageRequest, Job, SamplingParams};
 use crate::output::{Folder, Name, Named, Overview, Pattern};
-use crate::txt2img::course::{self, Course, n_wanted};
+use crate::txt2img::tasks::{self, Tasks, n_wanted};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -13,12 +13,12 @@ const MOST_SIZES: usize = 6;
 
 /// How many pictures of which sizes, and what they would be called; nothing is created. finished: those that are there.
 pub fn rows(job: &Job, folder: &Folder, finished: &HashSet<usize>) -> Vec<Row> {
-    let (course, n_batches) = (Course::new(job, finished), job.n_batches());
+    let (tasks, n_batches) = (Tasks::new(job, finished), job.n_batches());
     let of = |left: usize, all: usize| if left == all { format!("{all}") } else { format!("{left} of {all}") };
     let mut rows = vec![
-        Row::new("pictures", of(course.n_pictures, job.n_pictures())),
+        Row::new("pictures", of(tasks.n_pictures, job.n_pictures())),
         Row::new("iterations", job.iterations),
-        Row::new("batches", of(course.n_tasks, n_batches) + &format!(", of up to {} pictures", job.lines.longest())),
+        Row::new("batches", of(tasks.n_tasks, n_batches) + &format!(", of up to {} pictures", job.lines.longest())),
         Row::new("pixels", sizes(job)),
     ];
     let names = folder.names();
@@ -32,8 +32,8 @@ pub fn rows(job: &Job, folder: &Folder, finished: &HashSet<usize>) -> Vec<Row> {
     {
         let sample = |number: usize, which: fn(&[usize]) -> Option<&usize>| {
             let batch = job.batch(number);
-            let wish = &batch.wishes[*which(&course::wanted(job, finished, number))?];
-            Some(path(names.sample(wish.number, &named(job, &batch, wish))))
+            let image = &batch.images[*which(&tasks::wanted(job, finished, number))?];
+            Some(path(names.sample(image.number, &named(job, &batch, image))))
         };
         sample(first, <[_]>::first).into_iter().for_each(|first| file("first file", first));
         sample(last, <[_]>::last).into_iter().for_each(|last| file("last file", last));
@@ -67,10 +67,10 @@ fn file_system(outdir: &Path) -> String {
 }
 
 /// What `--fname` may tell of a picture.
-fn named<'a>(job: &Job, batch: &Batch, wish: &'a Wish) -> Named<'a> {
+fn named<'a>(job: &Job, batch: &Batch, image: &'a ImageRequest) -> Named<'a> {
     let SamplingParams { scale, sampler: plan, .. } = batch.settings;
-    let seed = wish.origin.map_or(job.seed, |origin| origin.seed);
-    Named { seed, prompt: &wish.prompt, sampler: plan.kind.name(), steps: plan.steps, scale, hash: "" }
+    let seed = image.origin.map_or(job.seed, |origin| origin.seed);
+    Named { seed, prompt: &image.prompt, sampler: plan.kind.name(), steps: plan.steps, scale, hash: "" }
 }
 
 /// `512x512`, and how many of each where there are several.

@@ -5,10 +5,10 @@
 //! 2 steps), in both precisions, on two cores with AVX-512; those for cards with the latter on an emulated one.
 
 use super::Row;
+use super::human::{bytes, duration};
+use super::prompts::Prompts;
 use super::speed::Speed;
-use super::units::{bytes, duration};
-use super::words::Prompts;
-use super::work::{Alike, work};
+use super::workload::{BatchGroup, work};
 use crate::device;
 use crate::diffusion::unet;
 use crate::job::{Job, SamplingParams};
@@ -103,16 +103,16 @@ impl Estimate {
         Ok(estimate)
     }
 
-    fn add_all(&mut self, job: &Job, text: TextConfig, prompts: &Prompts, work: Vec<Alike>) -> Result<()> {
+    fn add_all(&mut self, job: &Job, text: TextConfig, prompts: &Prompts, work: Vec<BatchGroup>) -> Result<()> {
         let is_half = job.units.iter().any(|unit| unit.dtype(job.precision) != DType::F32);
         let compute = if is_half { Compute::Half } else { Compute::F32 };
-        let speed = if self.on_cards { Speed::UNTOLD } else { measured(job)? };
+        let speed = if self.on_cards { Speed::UNKNOWN } else { measured(job)? };
         let text = text::layers::layers(text, prompts.chunks);
         self.weights = weights(job, &text, compute, self.on_cards);
         self.seconds = prompts.different as f64 * speed.seconds(&text, Compute::F32);
-        let n_batches: usize = work.iter().map(|alike| alike.batches).sum();
-        for alike in work {
-            self.add(job, alike, compute, &speed);
+        let n_batches: usize = work.iter().map(|group| group.batches).sum();
+        for group in work {
+            self.add(job, group, compute, &speed);
         }
         if !self.on_cards {
             // Each device has a model of its own.
@@ -123,9 +123,9 @@ impl Estimate {
         Ok(())
     }
 
-    /// The networks at work on batches that are alike.
-    fn add(&mut self, job: &Job, alike: Alike, compute: Compute, speed: &Speed) {
-        let Alike { pass, passes, wanted, batches } = alike;
+    /// The networks at work on batches that are group.
+    fn add(&mut self, job: &Job, group: BatchGroup, compute: Compute, speed: &Speed) {
+        let BatchGroup { pass, passes, wanted, batches } = group;
         let unet = unet::layers::layers(&job.config.unet, pass);
         let (once, each): (Vec<_>, Vec<_>) = unet.into_iter().partition(|layer| layer.once);
         let decoder = vae::layers::layers(&job.config.vae, pass.height, pass.width);

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::demo;
-use crate::job::{Ckpt, Job};
+use crate::job::{Job, ModelSource};
 use crate::output::{sha256, sha256_of};
 use anyhow::Result;
 use std::panic::resume_unwind;
@@ -12,7 +12,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 /// A hash that is there, or will be.
 #[derive(Default)]
-pub struct Hash<'scope> {
+pub struct ModelHash<'scope> {
     /// In the making.
     coming: Option<ScopedJoinHandle<'scope, Result<Option<String>>>>,
     /// Whether somebody may ask for it yet.
@@ -21,7 +21,7 @@ pub struct Hash<'scope> {
     known: Option<String>,
 }
 
-impl<'scope> Hash<'scope> {
+impl<'scope> ModelHash<'scope> {
     /// Begins to read the model's files, if anything will tell of the hash.
     pub fn begin<'env>(job: &'env Job, checkpoint: &'env Checkpoint, scope: &'scope Scope<'scope, 'env>) -> Self {
         let is_told = job.metadata && job.saves_samples || job.report.is_some();
@@ -29,7 +29,7 @@ impl<'scope> Hash<'scope> {
         if !is_told && !is_compared && !job.fname.as_ref().is_some_and(|fname| fname.has_hash()) {
             return Self::default();
         }
-        if job.ckpt == Ckpt::Demo {
+        if job.ckpt == ModelSource::Demo {
             return Self { coming: None, is_wanted: Arc::default(), known: Some(sha256_of(demo::WEIGHTS)) };
         }
         // Ctrl-C does not stop it: what was drawn until then is saved with it.
@@ -51,7 +51,7 @@ impl<'scope> Hash<'scope> {
     }
 }
 
-impl Drop for Hash<'_> {
+impl Drop for ModelHash<'_> {
     fn drop(&mut self) {
         self.is_wanted.store(false, Ordering::Relaxed);
     }

@@ -5,12 +5,12 @@ use crate::diffusion::schedule::Schedule;
 use crate::diffusion::unet::layers::Pass;
 use crate::job::Job;
 use crate::text::Tokens;
-use crate::txt2img::course::n_wanted;
+use crate::txt2img::tasks::n_wanted;
 use std::collections::{BTreeMap, HashSet};
 
-/// Batches that are computed alike.
+/// Batches that are computed group.
 #[derive(Clone, Copy, Debug)]
-pub struct Alike {
+pub struct BatchGroup {
     /// What the UNet is given each time.
     pub pass: Pass,
     /// How often, for one batch.
@@ -21,9 +21,9 @@ pub struct Alike {
     pub batches: usize,
 }
 
-/// The batches that are to be drawn, those that are alike together. chunks: times CLIP reads the longest prompt; finished:
+/// The batches that are to be drawn, those that are group together. chunks: times CLIP reads the longest prompt; finished:
 /// the pictures that are there.
-pub fn work(job: &Job, chunks: usize, finished: &HashSet<usize>) -> Vec<Alike> {
+pub fn work(job: &Job, chunks: usize, finished: &HashSet<usize>) -> Vec<BatchGroup> {
     let schedule = Schedule::new(&job.config.noise);
     let mut known: Vec<(SamplerConfig, usize)> = vec![];
     let mut counts: BTreeMap<_, usize> = BTreeMap::new();
@@ -44,5 +44,5 @@ pub fn work(job: &Job, chunks: usize, finished: &HashSet<usize>) -> Vec<Alike> {
         let pass = Pass { batch, height, width, contexts, tokens: chunks * Tokens::LENGTH };
         *counts.entry((pass, passes, wanted)).or_default() += 1;
     }
-    counts.into_iter().map(|((pass, passes, wanted), batches)| Alike { pass, passes, wanted, batches }).collect()
+    counts.into_iter().map(|((pass, passes, wanted), batches)| BatchGroup { pass, passes, wanted, batches }).collect()
 }

@@ -1,7 +1,7 @@
 //! Where finished pictures are marked, saved and laid aside for the grid, while the next are drawn.
 
 use super::closing::Made;
-use super::hash::Hash;
+use super::model_hash::ModelHash;
 use super::overview::{mark, save_grid, save_sweep};
 use super::report::Report;
 use super::work::Units;
@@ -20,7 +20,7 @@ use std::sync::mpsc::Receiver;
 const MOST_PIXELS: f64 = 3e8;
 
 /// A job's pictures on their way to files.
-pub struct Desk<'a> {
+pub struct Writer<'a> {
     job: &'a Job,
     progress: &'a Progress,
     folder: Folder,
@@ -33,20 +33,20 @@ pub struct Desk<'a> {
     checker: Option<Checker>,
     report: Report,
     /// The model's hash, on its way.
-    hash: Hash<'a>,
+    hash: ModelHash<'a>,
     /// How many were saved, or would have been.
     n_saved: usize,
     units: Units,
 }
 
-impl<'a> Desk<'a> {
+impl<'a> Writer<'a> {
     pub fn new(
         job: &'a Job,
         folder: Folder,
         finished: &'a HashSet<usize>,
         checker: Option<Checker>,
         report: Report,
-        hash: Hash<'a>,
+        hash: ModelHash<'a>,
         progress: &'a Progress,
     ) -> Self {
         let (lacking, shrinking) = (HashMap::new(), shrinking(job));
@@ -69,7 +69,7 @@ impl<'a> Desk<'a> {
     ///
     /// # Errors
     /// When one cannot be saved, or is not what it should have come out as.
-    pub fn work(mut self, waiting: Receiver<Message>, n: usize) -> Result<Made> {
+    pub fn run(mut self, waiting: Receiver<Message>, n: usize) -> Result<Made> {
         self.save_grids_left()?;
         let saved = waiting.into_iter().try_for_each(|finished| match finished {
             Message::Image(drawn) => self.save(*drawn),

@@ -1,6 +1,6 @@
-//! Lines, laid down so that a million of them take little memory: what several have in common is there once.
+//! Requests, laid down so that a million of them take little memory: what several have in common is there once.
 
-use super::{Line, SamplingParams};
+use super::{Request, SamplingParams};
 use crate::diffusion::samplers::SamplerConfig;
 use anyhow::{Context, Result};
 use std::borrow::Cow;
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 /// Every line, in order.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Kept {
+pub struct RequestTable {
     /// All prompts, and what to avoid, one after the other.
     texts: String,
     /// Different ones.
@@ -19,8 +19,8 @@ pub struct Kept {
 /// One line, in 28 bytes.
 #[derive(Clone, PartialEq, Debug)]
 struct Entry {
-    prompt: Place,
-    negative: Place,
+    prompt: Span,
+    negative: Span,
     seed: Option<u32>,
     /// Which.
     settings: u32,
@@ -28,19 +28,19 @@ struct Entry {
 
 /// Where a text is, in bytes.
 #[derive(Clone, Copy, PartialEq, Debug)]
-struct Place {
+struct Span {
     start: u32,
     end: u32,
 }
 
-impl Place {
+impl Span {
     const EMPTY: Self = Self { start: 0, end: 0 };
 }
 
-impl Kept {
+impl RequestTable {
     /// # Errors
     /// The first of the lines', and when they take more than 4 GiB.
-    pub fn new<'a>(lines: impl IntoIterator<Item = Result<Line<'a>>>) -> Result<Self> {
+    pub fn new<'a>(lines: impl IntoIterator<Item = Result<Request<'a>>>) -> Result<Self> {
         let mut keeper = Keeper::default();
         lines.into_iter().try_for_each(|line| keeper.keep(line?))?;
         Ok(keeper.kept)
@@ -50,9 +50,9 @@ impl Kept {
         self.lines.len()
     }
 
-    pub fn line(&self, i: usize) -> Line<'_> {
+    pub fn line(&self, i: usize) -> Request<'_> {
         let (prompt, negative) = (self.prompt(i).into(), self.negative(i).into());
-        Line { prompt, negative, seed: self.seed(i), settings: self.settings(i) }
+        Request { prompt, negative, seed: self.seed(i), settings: self.settings(i) }
     }
 
     pub fn prompt(&self, i: usize) -> &str {
@@ -81,14 +81,14 @@ impl Kept {
         self.seed(i).is_some() == self.seed(j).is_some() && self.settings(i) == self.settings(j)
     }
 
-    fn text(&self, place: Place) -> &str {
+    fn text(&self, place: Span) -> &str {
         &self.texts[place.start as usize..place.end as usize]
     }
 
-    fn add(&mut self, text: &str) -> Result<Place> {
+    fn add(&mut self, text: &str) -> Result<Span> {
         let (start, end) = (small(self.texts.len())?, small(self.texts.len() + text.len())?);
         self.texts.push_str(text);
-        Ok(Place { start, end })
+        Ok(Span { start, end })
     }
 }
 
@@ -98,16 +98,16 @@ pub fn small(n: usize) -> Result<u32> {
     u32::try_from(n).context("the prompts take more than 4 GiB together; draw some of them at a time")
 }
 
-/// Kept lines, and what is known of them while more come.
+/// RequestTable lines, and what is known of them while more come.
 #[derive(Default)]
 struct Keeper<'a> {
-    kept: Kept,
-    negatives: HashMap<Cow<'a, str>, Place>,
+    kept: RequestTable,
+    negatives: HashMap<Cow<'a, str>, Span>,
     settings: HashMap<[u64; 7], u32>,
 }
 
 impl<'a> Keeper<'a> {
-    fn keep(&mut self, line: Line<'a>) -> Result<()> {
+    fn keep(&mut self, line: Request<'a>) -> Result<()> {
         let prompt = self.prompt(&line.prompt)?;
         let negative = self.negative(line.negative)?;
         let settings = self.settings(line.settings)?;
@@ -115,17 +115,17 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
-    fn prompt(&mut self, text: &str) -> Result<Place> {
+    fn prompt(&mut self, text: &str) -> Result<Span> {
         match self.kept.lines.last() {
-            _ if text.is_empty() => Ok(Place::EMPTY),
+            _ if text.is_empty() => Ok(Span::EMPTY),
             Some(last) if self.kept.text(last.prompt) == text => Ok(last.prompt),
             _ => self.kept.add(text),
         }
     }
 
-    fn negative(&mut self, text: Cow<'a, str>) -> Result<Place> {
+    fn negative(&mut self, text: Cow<'a, str>) -> Result<Span> {
         if text.is_empty() {
-            return Ok(Place::EMPTY);
+            return Ok(Span::EMPTY);
         }
         if let Some(last) = self.kept.lines.last()
             && self.kept.text(last.negative) == text
@@ -174,13 +174,13 @@ mod tests {
 
     #[test]
     fn lines_come_out_as_they_went_in_and_share_what_they_can() {
-        let line = |i: usize| Line {
+        let line = |i: usize| Request {
             prompt: ["a cube", "a cube", "ü"][i % 3].into(),
             negative: ["", "fog"][i % 2].into(),
             seed: (i == 4).then_some(7),
             settings: settings([3., 7.5][i / 3 % 2]),
         };
-        let kept = Kept::new((0..12).map(line).map(Ok)).unwrap();
+        let kept = RequestTable::new((0..12).map(line).map(Ok)).unwrap();
         assert_eq!((0..kept.len()).map(|i| kept.line(i)).collect::<Vec<_>>(), (0..12).map(line).collect::<Vec<_>>());
         assert_eq!(kept.all_settings(), [settings(3.), settings(7.5)]);
         assert_eq!(kept.texts.len(), 4 * "a cubeü".len() + "fog".len());

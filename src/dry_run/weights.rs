@@ -1,12 +1,12 @@
 //! The checkpoint, and how it compares with what is read of one.
 
 use super::Row;
-use super::units::bytes;
+use super::human::bytes;
 use crate::checkpoint::weights::{SCHEDULE, misfit, schedule};
 use crate::checkpoint::{Checkpoint, Dtype, Layout, MARKERS};
 use crate::demo;
 use crate::interrupt::{self, Interrupted};
-use crate::job::{Ckpt, Job};
+use crate::job::{Job, ModelSource};
 use crate::output::{sha256, sha256_of};
 use anyhow::{Context, Result, bail};
 use std::cmp::Reverse;
@@ -35,12 +35,12 @@ fn no_numbers(name: &str, dtype: Dtype) -> Option<String> {
 /// Which model it is, and what is in it.
 pub fn rows(job: &Job, checkpoint: &Checkpoint, inventory: &Inventory) -> Result<Vec<Row>> {
     let mut rows = match &job.ckpt {
-        Ckpt::Demo => vec![
+        ModelSource::Demo => vec![
             Row::new("model", "demo, built in"),
             Row::new("size", bytes(demo::WEIGHTS.len() as f64)),
             Row::new("sha256", sha256_of(demo::WEIGHTS)),
         ],
-        Ckpt::At(_) => of_files(checkpoint.path(), checkpoint)?,
+        ModelSource::Files(_) => of_files(checkpoint.path(), checkpoint)?,
     };
     rows.push(Row::new("layout", layout(checkpoint.layout())));
     rows.push(Row::new("parameters", parameters(checkpoint, inventory)));

@@ -1,17 +1,17 @@
 //! What is to be drawn, picture by picture, and which pictures share a batch.
 
-mod kept;
+mod table;
 
 use crate::engine::SamplingParams;
 use crate::rng::Origin;
 use anyhow::Result;
-use kept::{Kept, small};
 use std::borrow::Cow;
 use std::ops::Range;
+use table::{RequestTable, small};
 
 /// One picture an iteration.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Line<'a> {
+pub struct Request<'a> {
     /// What it shows.
     pub prompt: Cow<'a, str>,
     /// What guidance leads away from.
@@ -24,7 +24,7 @@ pub struct Line<'a> {
 
 /// One picture of the run.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Wish<'a> {
+pub struct ImageRequest<'a> {
     /// Which of the run's, from 0.
     pub number: usize,
     /// What it shows.
@@ -41,27 +41,27 @@ pub struct Batch<'a> {
     /// What they have in common.
     pub settings: SamplingParams,
     /// One for each.
-    pub wishes: Vec<Wish<'a>>,
+    pub images: Vec<ImageRequest<'a>>,
 }
 
-/// Lines in the batches they are drawn in.
+/// Requests in the batches they are drawn in.
 ///
 /// Batches are numbered from 0 over all iterations, one after the other. Every number that is counted here fits a usize
 /// of 64 bits: there are less than 2³² lines, and iterations are at most a million, less than 2²⁰.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Lines {
-    kept: Kept,
+pub struct Requests {
+    kept: RequestTable,
     /// The first line of each batch.
     starts: Vec<u32>,
 }
 
-impl Lines {
+impl Requests {
     /// Neighbours that fit together share a batch, up to `most` of them.
     ///
     /// # Errors
     /// The first of the lines', and when they take more than 4 GiB.
-    pub fn new<'a>(lines: impl IntoIterator<Item = Result<Line<'a>>>, most: usize) -> Result<Self> {
-        let kept = Kept::new(lines)?;
+    pub fn new<'a>(lines: impl IntoIterator<Item = Result<Request<'a>>>, most: usize) -> Result<Self> {
+        let kept = RequestTable::new(lines)?;
         let (mut starts, mut start) = (vec![], 0);
         for i in 0..kept.len() {
             if i == 0 || i - start >= most || !kept.go_together(start, i) {
@@ -73,7 +73,7 @@ impl Lines {
     }
 
     /// Every line.
-    pub fn lines(&self) -> impl ExactSizeIterator<Item = Line<'_>> {
+    pub fn lines(&self) -> impl ExactSizeIterator<Item = Request<'_>> {
         (0..self.kept.len()).map(|i| self.kept.line(i))
     }
 
@@ -105,8 +105,8 @@ impl Lines {
     /// When there are no lines, as do the questions about a batch that follow.
     pub fn batch(&self, number: usize, first: Option<u32>) -> Batch<'_> {
         let iteration = number / self.n_batches();
-        let wishes = self.range(number).map(|i| self.wish(iteration, i, first)).collect();
-        Batch { settings: self.settings_of(number), wishes }
+        let images = self.range(number).map(|i| self.image(iteration, i, first)).collect();
+        Batch { settings: self.settings_of(number), images }
     }
 
     /// What the pictures of a batch have in common.
@@ -137,13 +137,13 @@ impl Lines {
         self.starts[index] as usize..end
     }
 
-    fn wish(&self, iteration: usize, i: usize, first: Option<u32>) -> Wish<'_> {
+    fn image(&self, iteration: usize, i: usize, first: Option<u32>) -> ImageRequest<'_> {
         let number = iteration * self.kept.len() + i;
         // A line's own seed counts iterations, the run's counts pictures.
         let own = self.kept.seed(i).map(|seed| seed.wrapping_add(iteration as u32));
         let seed = own.or(first.map(|first| first.wrapping_add(number as u32)));
         let (prompt, negative) = (self.kept.prompt(i).into(), self.kept.negative(i));
-        Wish { number, prompt, negative, origin: seed.map(Origin::alone) }
+        ImageRequest { number, prompt, negative, origin: seed.map(Origin::alone) }
     }
 }
 
@@ -152,19 +152,19 @@ mod tests {
     use super::*;
     use crate::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 
-    fn line(prompt: &str, scale: f64, seed: Option<u32>) -> Line<'_> {
+    fn line(prompt: &str, scale: f64, seed: Option<u32>) -> Request<'_> {
         let plan = SamplerConfig { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
         let settings = SamplingParams { latent_height: 8, latent_width: 8, scale, sampler: plan };
-        Line { prompt: prompt.into(), negative: "".into(), seed, settings }
+        Request { prompt: prompt.into(), negative: "".into(), seed, settings }
     }
 
-    fn lines(lines: Vec<Line>, most: usize) -> Lines {
-        Lines::new(lines.into_iter().map(Ok), most).unwrap()
+    fn lines(lines: Vec<Request>, most: usize) -> Requests {
+        Requests::new(lines.into_iter().map(Ok), most).unwrap()
     }
 
-    fn prompts(several: Vec<Line>, most: usize) -> Vec<String> {
+    fn prompts(several: Vec<Request>, most: usize) -> Vec<String> {
         let lines = lines(several, most);
-        let prompt = |batch: Batch| batch.wishes.iter().map(|wish| &*wish.prompt).collect::<String>();
+        let prompt = |batch: Batch| batch.images.iter().map(|image| &*image.prompt).collect::<String>();
         lines.batches(1, None).map(prompt).collect()
     }
 
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn seeds_count_pictures_and_own_seeds_count_iterations() {
         let lines = lines(vec![line("a", 7.5, None), line("b", 7.5, Some(7)), line("c", 7.5, None)], 1);
-        let seed = |batch: Batch| batch.wishes[0].origin.map(|origin| origin.seed);
+        let seed = |batch: Batch| batch.images[0].origin.map(|origin| origin.seed);
         let seeds = |first| lines.batches(2, first).map(seed).collect::<Vec<_>>();
         assert_eq!(seeds(Some(u32::MAX)), [Some(u32::MAX), Some(7), Some(1), Some(2), Some(8), Some(4)]);
         assert_eq!(seeds(None), [None, Some(7), None, None, Some(8), None]);
@@ -198,16 +198,16 @@ mod tests {
         assert_eq!(walked.len(), 2000);
         for number in [0, 1, 2, 1000, 1999] {
             let batch = lines.batch(number, Some(1));
-            assert_eq!((batch.settings, batch.wishes.len()), (lines.settings_of(number), lines.len_of(number)));
+            assert_eq!((batch.settings, batch.images.len()), (lines.settings_of(number), lines.len_of(number)));
             assert_eq!(lines.has_own_seeds(number), number % 2 == 1);
             assert_eq!(batch, walked[number]);
         }
-        assert_eq!((walked[1999].wishes[0].number, walked[1999].wishes[0].origin), (2999, Some(Origin::alone(1006))));
+        assert_eq!((walked[1999].images[0].number, walked[1999].images[0].origin), (2999, Some(Origin::alone(1006))));
     }
 
     #[test]
     fn the_last_of_more_batches_than_anybody_draws_is_found() {
         let lines = lines(vec![line("a", 7.5, None), line("b", 7.5, None)], 1);
-        assert_eq!(lines.batch((2 << 52) - 1, None).wishes[0].number, (2 << 52) - 1);
+        assert_eq!(lines.batch((2 << 52) - 1, None).images[0].number, (2 << 52) - 1);
     }
 }

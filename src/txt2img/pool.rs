@@ -26,7 +26,7 @@ struct State<T, I> {
 ///
 /// # Errors
 /// That one; or the last worker's.
-pub fn share<T: Send>(
+pub fn run<T: Send>(
     tasks: impl Iterator<Item = T> + Send,
     mut workers: Vec<impl FnMut(&mut T) -> Result<()> + Send>,
     stops: impl Fn(&Error) -> bool + Sync,
@@ -142,7 +142,7 @@ mod tests {
             }) as Worker
         };
         let workers = lasts.iter().enumerate().map(worker).collect();
-        let end = share(0..n, workers, |_| false, |i, _| failures.lock().unwrap().push(i));
+        let end = run(0..n, workers, |_| false, |i, _| failures.lock().unwrap().push(i));
         let mut done = done.into_inner().unwrap();
         done.sort();
         (end, done, failures.into_inner().unwrap())
@@ -183,7 +183,7 @@ mod tests {
             Box::new(|_| Err(anyhow!("broke")).inspect_err(|_| thread::sleep(Duration::from_millis(50)))),
             Box::new(|_| Ok(())),
         ];
-        share(0..2, workers, |_| false, |_, _| ()).unwrap();
+        run(0..2, workers, |_| false, |_, _| ()).unwrap();
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
     #[should_panic(expected = "the worst")]
     fn a_panic_leaves_nobody_waiting() {
         let worker = |_| -> Worker { Box::new(|task| if *task == 3 { panic!("the worst") } else { Ok(()) }) };
-        let _ = share(0..10, (0..3).map(worker).collect(), |_| false, |_, _| ());
+        let _ = run(0..10, (0..3).map(worker).collect(), |_| false, |_, _| ());
     }
 
     #[test]
@@ -211,7 +211,7 @@ mod tests {
                 if *task == 3 { Err(anyhow!("the end")) } else { Ok(()) }
             })
         };
-        let end = share(0..1000, (0..3).map(worker).collect(), |_| true, |_, _| panic!("it is no failure"));
+        let end = run(0..1000, (0..3).map(worker).collect(), |_| true, |_, _| panic!("it is no failure"));
         assert_eq!(end.unwrap_err().to_string(), "the end");
         assert!(begun.into_inner() < 10);
     }

@@ -16,7 +16,7 @@ pub struct Task<'a> {
 }
 
 /// The tasks of this process, in order. The noise between them is counted, not drawn.
-pub struct Course<'a> {
+pub struct Tasks<'a> {
     job: &'a Job,
     finished: &'a HashSet<usize>,
     schedule: Schedule,
@@ -36,7 +36,7 @@ pub struct Course<'a> {
     pub units: Units,
 }
 
-impl<'a> Course<'a> {
+impl<'a> Tasks<'a> {
     /// finished: the pictures that are not wanted.
     pub fn new(job: &'a Job, finished: &'a HashSet<usize>) -> Self {
         let schedule = Schedule::new(&job.config.noise);
@@ -51,12 +51,12 @@ impl<'a> Course<'a> {
             }
         }
         let (next, position, draws, units) = (0, 0, HashMap::new(), Units::of(job));
-        let mut course =
+        let mut tasks =
             Self { job, finished, schedule, next, position, draws, n_tasks, n_pictures, n_finished, first, units };
         if let Some(batch) = job.fixed_code {
-            course.position = job.rng.after(0, course.size(job.lines.settings_of(0), batch), 1);
+            tasks.position = job.rng.after(0, tasks.size(job.lines.settings_of(0), batch), 1);
         }
-        course
+        tasks
     }
 
     /// Returns the work of all tasks.
@@ -85,7 +85,7 @@ impl<'a> Course<'a> {
     }
 }
 
-impl<'a> Iterator for Course<'a> {
+impl<'a> Iterator for Tasks<'a> {
     type Item = Task<'a>;
 
     fn next(&mut self) -> Option<Task<'a>> {

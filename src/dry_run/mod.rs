@@ -3,13 +3,13 @@
 mod conventions;
 mod estimate;
 mod files;
+mod human;
 mod inventory;
+mod prompts;
 mod speed;
 mod steps;
-mod units;
 mod weights;
-mod words;
-mod work;
+mod workload;
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::weights::remedy;
@@ -22,11 +22,11 @@ use anyhow::{Result, bail};
 use estimate::Estimate;
 use std::fmt::{self, Display};
 
+pub(crate) use human::duration;
 pub use inventory::inventory;
-pub(crate) use units::duration;
 
 /// A run, foretold.
-pub struct Plan {
+pub struct Report {
     rows: Vec<Row>,
     /// What may help if the checkpoint does not fit the config.
     remedy: Option<&'static str>,
@@ -49,13 +49,13 @@ impl Row {
 /// # Errors
 /// When the checkpoint cannot be read or lacks its text encoder, or OUTDIR cannot be one. Tensors that do not fit are no
 /// error but lines of the plan.
-pub fn plan(job: &Job) -> Result<Plan> {
+pub fn dry_run(job: &Job) -> Result<Report> {
     let checkpoint = checkpoint(job)?;
     let text = engine::text_config(&checkpoint, &job.config)?;
     let conventions = Conventions::new(&checkpoint, &job.config)?;
     let inventory = conventions.stored(inventory(&job.config, text));
     let misfits = weights::misfits(&checkpoint, &inventory);
-    let prompts = words::Prompts::read(job)?;
+    let prompts = prompts::Prompts::read(job)?;
     let folder = look(job, &checkpoint)?;
     let finished = folder.finished();
     let estimate = Estimate::new(job, text, &prompts, &folder, &finished)?;
@@ -68,7 +68,7 @@ pub fn plan(job: &Job) -> Result<Plan> {
     rows.extend(prompts.rows());
     rows.extend(files::rows(job, &folder, &finished));
     rows.extend(estimate.rows());
-    Ok(Plan { rows, remedy })
+    Ok(Report { rows, remedy })
 }
 
 /// What is here; a dry run fetches nothing.
@@ -77,7 +77,7 @@ fn checkpoint(job: &Job) -> Result<Checkpoint> {
     job.ckpt.open(job.vae.as_ref(), |place| place.path_here(half))
 }
 
-impl Plan {
+impl Report {
     /// Whether the checkpoint has everything the model needs.
     pub fn fits(&self) -> bool {
         self.remedy.is_none()
@@ -101,7 +101,7 @@ impl Plan {
 }
 
 /// `what  value` on each line, values below each other.
-impl Display for Plan {
+impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let width = self.rows.iter().map(|row| row.what.len()).max().unwrap_or(0);
         for Row { what, value } in &self.rows {
@@ -112,7 +112,7 @@ impl Display for Plan {
     }
 }
 
-/// Lines of one kind that are written out; the others are counted.
+/// Requests of one kind that are written out; the others are counted.
 const MOST_ROWS: usize = 20;
 
 fn listed(what: &'static str, values: &[String]) -> Vec<Row> {

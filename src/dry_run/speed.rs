@@ -21,7 +21,7 @@ const LONG_ENOUGH: Duration = Duration::from_millis(40);
 
 impl Speed {
     /// For runs whose time is not told: nothing takes any.
-    pub const UNTOLD: Self = Self { f32: f64::INFINITY, bf16: f64::INFINITY, memory: f64::INFINITY };
+    pub const UNKNOWN: Self = Self { f32: f64::INFINITY, bf16: f64::INFINITY, memory: f64::INFINITY };
 
     /// Measured with products of our own: two that calculate, one that reads.
     ///
