@@ -139,7 +139,7 @@ struct Fiber {
 
 struct Warp {
     unsigned live, ready;  // bit sets of lanes
-    // Of the collective that each lane waits in:
+    // The collective that each lane waits in:
     unsigned masks[32];
     Collective operations[32];
     void* arguments[32];
