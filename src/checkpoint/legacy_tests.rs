@@ -92,7 +92,7 @@ fn storages_that_lie_about_their_place_are_refused() {
 
 #[test]
 fn broken_frames_are_refused() {
-    refused(MAGIC, "is cut short or damaged (an instruction that lacks its value");
+    refused(MAGIC, "is cut short or damaged (a sudden end at byte 0 of its pickle");
     let no_list = [MAGIC, &program(b"N"), &program(b"}"), &program(b"}"), &program(b"N")].concat();
     refused(&no_list, "is cut short or damaged (its list of storages is missing)");
     let bad_key = [MAGIC, &program(b"N"), &program(b"}"), &program(b"}"), &program(b"](K\x01e")].concat();

@@ -9,8 +9,8 @@ use super::rebuild::description;
 /// Keys under which trainers save a model beside what else they save.
 const WRAPPERS: [&str; 4] = ["state_dict", "model", "module", "model_state_dict"];
 
-/// Dictionaries within dictionaries, at most.
-const MAX_DEPTH: usize = 4;
+/// Dictionaries within dictionaries, at most: the time it takes grows by `WRAPPERS` with each.
+const MAX_DEPTH: usize = 2;
 
 /// Entries among which a dictionary under an unusual key is looked for; a file may repeat a large one at no cost.
 const MAX_SEARCHED: usize = 64;
@@ -26,18 +26,28 @@ type Entries<'p, 'a> = &'p [[Value<'a>; 2]];
 /// # Errors
 /// When there is no dictionary, several could be meant, or the file is known to be something else.
 pub(super) fn find<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Entries<'p, 'a>> {
-    let mut found = pickle
+    let whole = pickle
         .entries(pickle.root)
         .context("holds a Python object, not a dictionary of tensors; save its state_dict() with torch.save")?;
-    refuse_others(found)?;
-    for _ in 0..MAX_DEPTH {
-        let more = |inner: &Entries<'p, 'a>| n_tensors(pickle, inner) > n_tensors(pickle, found);
-        match WRAPPERS.iter().filter_map(|key| under(pickle, found, key)).find(more) {
-            Some(inner) => found = inner,
-            None => break,
+    refuse_others(whole)?;
+    match fullest(pickle, whole, MAX_DEPTH) {
+        (0, _) => only_inner(pickle, whole),
+        (_, found) => Ok(found),
+    }
+}
+
+/// The dictionary with the most tensors, and their number: this one, or one under the usual keys.
+fn fullest<'p, 'a>(pickle: &'p Pickle<'a>, entries: Entries<'p, 'a>, depth: usize) -> (usize, Entries<'p, 'a>) {
+    let mut found = (n_tensors(pickle, entries), entries);
+    if depth > 0 {
+        for inner in WRAPPERS.iter().filter_map(|key| under(pickle, entries, key)) {
+            let inner = fullest(pickle, inner, depth - 1);
+            if inner.0 > found.0 {
+                found = inner;
+            }
         }
     }
-    if n_tensors(pickle, found) > 0 { Ok(found) } else { only_inner(pickle, found) }
+    found
 }
 
 fn refuse_others(whole: Entries) -> Result<()> {
