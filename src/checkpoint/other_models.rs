@@ -53,7 +53,9 @@ const BY_NAME: [Rule; 12] = [
     (TEXTUAL_INVERSION, |name| name == "emb_params"),
     (UNET_ALONE, |name| starts(name, &["down_blocks.", "input_blocks."])),
     (TEXT_ENCODER_ALONE, |name| starts(name, &["text_model.", "embeddings.token_embedding.", "encoder.layers."])),
-    (VAE_ALONE, |name| name.ends_with("decoder.conv_in.weight") || starts(name, &["encoder.", "decoder."])),
+    (VAE_ALONE, |name| {
+        name.ends_with("decoder.conv_in.weight") || starts(name, &["encoder.", "decoder.", "first_stage_model."])
+    }),
 ];
 
 /// Marks of LoRA in its many forms: trained by kohya's scripts, diffusers (older and newer), PEFT or LyCORIS.
@@ -76,7 +78,7 @@ fn starts(name: &str, with: &[&str]) -> bool {
 pub(super) fn refuse(tensors: &Tensors) -> Result<()> {
     refuse_guidance_input(tensors)?;
     let stray = if is_whole(tensors) { None } else { by_name(tensors) };
-    match stray.or_else(|| by_shape(tensors)) {
+    match by_shape(tensors).or(stray) {
         Some(what) => Err(refusal(what)),
         None => Ok(()),
     }
@@ -101,16 +103,18 @@ fn is_whole(tensors: &Tensors) -> bool {
 
 fn by_name(tensors: &Tensors) -> Option<&'static str> {
     let [unet, text_encoder, vae] = NETWORKS.map(|(_, roots)| has(tensors, roots));
+    // Averages of more than the UNet are in the file, or were: it is not a VAE's.
+    let has_ema = has(tensors, &["model_ema."]);
     let kind = BY_NAME.iter().find(|(_, matches)| tensors.keys().any(|name| matches(name)));
     match kind {
         // A part of more, not alone.
-        Some(&(VAE_ALONE, _)) if unet || text_encoder => None,
+        Some(&(VAE_ALONE, _)) if unet || text_encoder || has_ema => None,
         Some(&(what, _)) => Some(what),
         None if is_embedding(tensors) => Some(TEXTUAL_INVERSION),
         None => match [unet, text_encoder, vae] {
             [true, false, false] => Some(UNET_ALONE),
             [false, true, false] => Some(TEXT_ENCODER_ALONE),
-            [false, false, true] => Some(VAE_ALONE),
+            [false, false, true] if !has_ema => Some(VAE_ALONE),
             _ => None,
         },
     }

@@ -34,7 +34,7 @@ const NOT_RUN: [(&str, &str); 24] = [
     ("cargo bench --bench demo", "it takes minutes"),
     ("cargo bench --features cuda --bench stages -- half cuda", "it needs an NVIDIA GPU"),
     (
-        "TXT2IMG_GRAPH=1 TXT2IMG_WAY=product_f16_64x64_4:2 cargo bench --features cuda --bench ops -- half cuda linear",
+        "TXT2IMG_GRAPH=1 TXT2IMG_WAY=gemm_f16_64x64_4:2 cargo bench --features cuda --bench ops -- half cuda linear",
         "it needs an NVIDIA GPU",
     ),
     ("benches/peers/run.py [ROUNDS] [BATCH]", "it needs PyTorch and OpenVINO"),
@@ -53,7 +53,8 @@ fn root() -> &'static Path {
 /// Returns every README below `folder`.
 fn readmes(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let is_source = |path: &PathBuf| !path.ends_with("target") && !path.ends_with(".git") && !path.is_symlink();
+    let ignored = ["target", ".git", "cuda", "outputs"].map(|name| root().join(name));
+    let is_source = |path: &PathBuf| !ignored.contains(path) && !path.is_symlink();
     let found = entries.filter(is_source).flat_map(|path| match path.is_dir() {
         true => readmes(&path),
         false => {
@@ -104,7 +105,9 @@ fn is_command(code: &str) -> bool {
     match program {
         "txt2img" | "cargo" | "sbatch" | "kubectl" | "srun" | "pip" | "python" | "python3" => has_more,
         script => {
+            // deploy/cuda.sh makes cuda/.
             script.contains('/')
+                && !script.starts_with("cuda/")
                 && root().join(script).is_file()
                 && (script.ends_with(".sh") || script.ends_with(".py"))
         }

@@ -1,7 +1,7 @@
 //! `--seed_mode per_image` and prompts files of JSON lines: a picture is what its own flags draw, whatever is drawn beside
 //! it.
 
-use crate::support::{TestRun, read_png, stderr};
+use crate::support::{TestRun, notes, read_png, stderr};
 use txt2img::output::Picture;
 
 fn picture(run: &TestRun, i: usize) -> Picture {
@@ -56,7 +56,7 @@ fn json_lines_say_what_the_command_line_does_not() {
     is_picture(&run, 3, &["--prompt", "d", "--seed", "8"]);
     is_picture(&run, 4, &["--prompt", "e", "--seed", "1"]);
     assert_eq!(run.files().len(), 5);
-    let said = stderr(&run.quick(["--from-file", "p.jsonl", "--skip_watermark"]).ok());
+    let said = notes(&run.quick(["--from-file", "p.jsonl", "--skip_watermark"]).ok());
     assert_eq!(said, "Note: pictures of several sizes make no grid\n");
     assert_eq!(run.files().len(), 10);
 }

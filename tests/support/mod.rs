@@ -267,6 +267,11 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
+/// The notes of a run, a line each, without the report of what was saved.
+pub fn notes(output: &Output) -> String {
+    stderr(output).lines().filter(|line| line.starts_with("Note: ")).map(|line| format!("{line}\n")).collect()
+}
+
 pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }

@@ -302,7 +302,7 @@ fn files(outdir: &Path) -> Result<HashSet<String>> {
 /// An error if the folder, or one that it is in, is a file, or a link to nothing.
 fn check_no_file(folder: &Path) -> Result<()> {
     if let Some(path) = folder.ancestors().find(|path| path.symlink_metadata().is_ok() && !path.is_dir()) {
-        let what = if path.exists() { "a file, not a folder" } else { "a link to a missing folder" };
+        let what = if path.exists() { "a file, not a folder" } else { "a link to a missing folder or to itself" };
         bail!("'{}' is {what}: choose another --outdir", path.display());
     }
     Ok(())

@@ -28,7 +28,7 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 29] = [
+const OURS: [&str; 30] = [
     "--negative_prompt",
     "--emphasis",
     "--long_prompt",
@@ -55,6 +55,7 @@ const OURS: [&str; 29] = [
     "--dry_run",
     "--verify_watermark",
     "--progress",
+    "--quiet",
     "--report",
     "--skip_watermark",
     "--timings",

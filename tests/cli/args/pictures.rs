@@ -1,6 +1,6 @@
 //! What flags do to the pictures and to what is said of them.
 
-use crate::support::{Run, TestRun, read_png, stderr, stdout};
+use crate::support::{Run, TestRun, notes, read_png, stderr, stdout};
 use txt2img::by_name::ByName;
 use txt2img::diffusion::samplers::Kind;
 
@@ -26,7 +26,9 @@ fn the_last_words_are_the_originals() {
 
 #[test]
 fn where_there_is_no_terminal_there_is_no_progress() {
-    assert_eq!(stderr(&TestRun::new().quick(["--skip_watermark"]).ok()), "");
+    let said = stderr(&TestRun::new().quick(["--skip_watermark"]).ok());
+    assert!(said.starts_with("1 picture saved in ") && said.ends_with(" s, and grid-0000.png.\n"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
 }
 
 #[test]
@@ -133,14 +135,14 @@ fn a_smaller_factor_makes_larger_latents_and_pictures() {
 
 #[test]
 fn a_picture_too_small_for_the_watermark_is_noted_once() {
-    let said = stderr(&TestRun::new().quick(["--n_samples", "2"]).ok());
+    let said = notes(&TestRun::new().quick(["--n_samples", "2"]).ok());
     assert_eq!(said, "Note: pictures of less than 256·256 pixels have no room for the invisible watermark\n");
 }
 
 #[test]
 fn a_number_of_steps_that_is_not_the_real_one_is_noted() {
     let note = |steps: &str, sampler: &str| {
-        stderr(&TestRun::new().quick(["--skip_watermark", "--ddim_steps", steps, "--sampler", sampler]).ok())
+        notes(&TestRun::new().quick(["--skip_watermark", "--ddim_steps", steps, "--sampler", sampler]).ok())
     };
     assert_eq!(note("30", "ddim"), "Note: --ddim_steps 30 means 31 steps with this sampler\n");
     assert_eq!(note("3", "plms"), "Note: --ddim_steps 3 means 4 steps with this sampler\n");
@@ -171,14 +173,14 @@ fn the_articles_checkpoint_is_found() {
 #[test]
 fn where_there_is_no_model_the_demo_draws_and_says_so() {
     let run = TestRun::new();
-    let said = stderr(&run.small(["--outdir", "out", "--skip_watermark"]).ok());
-    let notes: Vec<&str> = said.lines().collect();
-    assert!(notes.len() == 2 && notes.iter().all(|note| note.starts_with("Note: ")), "{said}");
-    assert!(notes[0].contains("cubes, balls, pyramids, cones, cylinders and rings") && notes[1].contains("--ckpt"));
+    let said = notes(&run.small(["--outdir", "out", "--skip_watermark"]).ok());
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines.len() == 2 && lines.iter().all(|note| note.starts_with("Note: ")), "{said}");
+    assert!(lines[0].contains("cubes, balls, pyramids, cones, cylinders and rings") && lines[1].contains("--ckpt"));
     run.has_files(["samples/00000.png", "grid-0000.png"]);
 
     let named = TestRun::new();
-    let said = stderr(&named.small(["--ckpt", "demo", "--outdir", "out", "--skip_watermark"]).ok());
+    let said = notes(&named.small(["--ckpt", "demo", "--outdir", "out", "--skip_watermark"]).ok());
     assert_eq!(said, "");
     let picture = |run: &TestRun| read_png(&run.path("out/samples/00000.png"));
     assert!(picture(&run) == picture(&named));

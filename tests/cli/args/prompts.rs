@@ -1,6 +1,6 @@
 //! `--prompt` and `--from-file`.
 
-use crate::support::{TestRun, read_png, stderr};
+use crate::support::{TestRun, notes, read_png};
 
 /// The picture of one prompt.
 fn picture(prompt: &str) -> Vec<u8> {
@@ -47,7 +47,7 @@ fn a_dash_is_standard_input() {
 fn the_words_that_find_no_room_are_named_once() {
     let prompt = format!("{} a sunken ship", "red ".repeat(74));
     let run = TestRun::new();
-    let said = stderr(&run.quick(["--prompt", &prompt, "--n_iter", "2", "--skip_watermark"]).ok());
+    let said = notes(&run.quick(["--prompt", &prompt, "--n_iter", "2", "--skip_watermark"]).ok());
     assert_eq!(said, "Note: CLIP reads 75 tokens of a prompt; these words of it are left out: sunken ship\n");
 }
 
@@ -83,7 +83,7 @@ fn without_their_flags_brackets_and_braces_are_text() {
 fn a_long_prompt_is_read_to_its_end() {
     let long = format!("{}ship", "red ".repeat(75));
     let run = TestRun::new();
-    assert_eq!(stderr(&run.quick(["--prompt", &long, "--long_prompt", "--skip_watermark"]).ok()), "");
+    assert_eq!(notes(&run.quick(["--prompt", &long, "--long_prompt", "--skip_watermark"]).ok()), "");
     assert_ne!(drawn(&long, &["--long_prompt"]), drawn(&long, &[]));
 }
 

@@ -40,8 +40,8 @@ fn nano(ckpt: &Path) -> anyhow::Result<Report> {
 fn a_plan_is_a_table_of_what_and_value() {
     let text = somewhere(["--ddim_steps", "30"]).to_string();
     let lines: Vec<&str> = text.lines().collect();
-    assert!(lines.contains(&"model       demo, built in"), "{text}");
-    assert!(lines.contains(&"steps       ddim: 30 asked, 31 made, 31 UNet passes a picture"), "{text}");
+    assert!(lines.contains(&"model        demo, built in"), "{text}");
+    assert!(lines.contains(&"steps        ddim: 30 asked, 31 made, 31 UNet passes a picture"), "{text}");
     let names = lines.iter().map(|line| line.split("  ").next().unwrap());
     assert_eq!(
         names.collect::<Vec<_>>(),
@@ -65,6 +65,7 @@ fn a_plan_is_a_table_of_what_and_value() {
             "first file",
             "last file",
             "grid",
+            "file system",
             "memory",
             "time",
             "disk"

@@ -200,9 +200,6 @@ fn an_earlier_run_is_gone_on_with_after_another() {
 fn there_is_nothing_to_collect_where_nothing_was_drawn() {
     let run = TestRun::new();
     into(&run, "out", &["--collect"]).fails_with("no run found in 'out' (no run.jsonl); give the --outdir of a run");
-    for outdir in ["missing", "file"] {
-        let run = TestRun::new().file("file", "");
-        let reason = format!("'{outdir}' is not a folder; give the --outdir of a run");
-        run.alone(["--collect", "--outdir", outdir]).fails_with(&reason);
-    }
+    let run = TestRun::new().file("file", "");
+    run.alone(["--collect", "--outdir", "file"]).fails_with("'file' is not a folder; give the --outdir of a run");
 }

@@ -243,7 +243,8 @@ fn full_precision_is_preferred_to_half() {
 
 #[test]
 fn an_old_text_encoder_gets_its_new_names() {
-    let read = open(&named(&["cond_stage_model.transformer.embeddings.token_embedding.weight"]));
+    let text = "cond_stage_model.transformer.embeddings.token_embedding.weight";
+    let read = open(&named(&[text, "model.diffusion_model.x"]));
     let name = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight";
     assert!(read.unwrap().contains_key(name));
 }

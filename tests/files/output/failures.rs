@@ -19,7 +19,8 @@ fn a_file_in_the_way_is_named() {
 fn a_link_to_nothing_in_the_way_is_named() {
     let outdir = Outdir::new();
     std::os::unix::fs::symlink("/nowhere/at/all", outdir.path()).unwrap();
-    let expected = format!("'{}' is a link to a missing folder: choose another --outdir", outdir.path().display());
+    let expected =
+        format!("'{}' is a link to a missing folder or to itself: choose another --outdir", outdir.path().display());
     assert_eq!(outdir.refusal(), expected);
 }
 
@@ -90,7 +91,10 @@ mod linux {
         let outdir = Outdir::new();
         let run = Command::new("sh")
             // XFSZ ignored, a write over the limit is an error rather than the end.
-            .args(["-c", r#"trap '' XFSZ; ulimit -f 1; exec "$0" --nocapture a_full_disk_is_named_and_leaves_nothing"#])
+            .args([
+                "-c",
+                r#"trap '' XFSZ; ulimit -f 16; exec "$0" --nocapture a_full_disk_is_named_and_leaves_nothing"#,
+            ])
             .arg(std::env::current_exe().unwrap())
             .env(OUTDIR, outdir.path())
             .output()

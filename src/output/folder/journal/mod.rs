@@ -101,7 +101,11 @@ impl Journal {
     /// When there is none, or it is being drawn.
     pub fn last(outdir: &Path) -> Result<Self> {
         let path = outdir.join(NAME);
-        ensure!(outdir.is_dir(), "'{}' is not a folder; give the --outdir of a run", outdir.display());
+        ensure!(
+            outdir.is_dir() || !outdir.exists(),
+            "'{}' is not a folder; give the --outdir of a run",
+            outdir.display()
+        );
         ensure!(path.exists(), "no run found in '{}' (no {NAME}); give the --outdir of a run", outdir.display());
         let file = hold(&path)?;
         let mut runs = past::read(outdir)?;
