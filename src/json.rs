@@ -16,7 +16,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// If it cannot be read, is not a file, is larger than 1 MiB, or is not valid JSON of this type.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     // Asked before opening, which would wait at a pipe.
-    ensure!(fs::metadata(path)?.is_file(), "it is no file");
+    ensure!(fs::metadata(path)?.is_file(), "it is not a file");
     let mut text = String::new();
     File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
     ensure!(text.len() as u64 <= MAX_BYTES, "it has more than {MAX_BYTES} bytes");

@@ -1,6 +1,6 @@
 //! Values that are not numbers never become a picture without a word; and what `--progress json` says.
 
-use crate::support::{TestRun, assert_same_picture, fixture, read_png, stderr};
+use crate::support::{TestRun, assert_same_picture, fixture, notes, read_png, stderr};
 use candle_core::{Device, Tensor};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -38,7 +38,7 @@ fn what_is_not_a_number_is_told_with_its_stage() {
         let run = with_nan(broken);
         let said = |precision| {
             let flags = ["--ckpt", "other.safetensors", "--skip_watermark", "--n_iter", "2", "--precision", precision];
-            stderr(&run.quick(flags).ok())
+            notes(&run.quick(flags).ok())
         };
         let in_f32 =
             format!("Note: {stage} returned NaN or infinite values, so the picture is not the one asked for: ");
@@ -66,7 +66,7 @@ fn what_is_too_large_for_f16_is_drawn_in_f32() {
     });
     let draw = |precision, outdir: &str| {
         let flags = ["--ckpt", "other.safetensors", "--skip_watermark", "--precision", precision];
-        stderr(&run.quick(flags.into_iter().chain(["--outdir", outdir])).ok())
+        notes(&run.quick(flags.into_iter().chain(["--outdir", outdir])).ok())
     };
     assert_eq!(draw("full", "full"), "");
     let half = draw("autocast", "half");

@@ -45,7 +45,7 @@ fn missing_files_are_named() {
     fs::remove_file(folder.path().join("config.json")).unwrap();
     refused(folder.path(), "config.json': No such file");
     fs::remove_file(folder.path().join("model.safetensors")).unwrap();
-    refused(folder.path(), "lacks model.safetensors (or pytorch_model.bin, ");
+    refused(folder.path(), "lacks model.safetensors (or a .bin file, ");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The command's flags `--safety` and `--safety_ckpt`.
 
 use super::folder;
-use crate::support::{TestRun, read_png, stderr};
+use crate::support::{TestRun, notes, read_png, stderr};
 use serde_json::Value;
 use std::fs::read;
 
@@ -60,13 +60,13 @@ fn a_missing_checker_is_a_note_by_default() {
     args.extend(["--n_samples", "1", "--n_iter", "1"]);
     let (config, ckpt) = (super::fixture("nano.yaml"), super::fixture("nano.ckpt"));
     args.extend(["--config", config.to_str().unwrap(), "--ckpt", ckpt.to_str().unwrap()]);
-    let note = stderr(&run.alone(&args).ok());
+    let note = notes(&run.alone(&args).ok());
     assert!(note.starts_with("Note: pictures are not checked for safety, as the checker cannot be had ("), "{note}");
     assert_eq!(note.lines().count(), 1);
     // The demo model needs no checker.
     args.truncate(args.len() - 4);
     args.extend(["--ckpt", "demo"]);
-    assert_eq!(stderr(&run.alone(&args).ok()), "");
+    assert_eq!(notes(&run.alone(&args).ok()), "");
 }
 
 #[test]

@@ -8,11 +8,14 @@ use super::*;
 use std::io::Cursor;
 use std::process::Output;
 
-/// Fraction of values that may differ by more than 2 where weights are rounded to 8 bits or to bf16.
-const ROUNDED: f64 = 0.7;
+/// Levels of 255 by which values may differ on average where weights are rounded: to bf16 they differ by 0.9, to 8 bits by
+/// 8.6, and by 26 with the v-prediction of another model.
+const ROUNDED: f64 = 12.;
 
 /// Files of which this program expects something else than `expect.json`, and why.
-const DELIBERATE: [(&str, &str); 3] = [
+const DELIBERATE: [(&str, &str); 4] = [
+    // Its weights are rounded from f16 to bf16.
+    ("bf16.safetensors", "rounded"),
     // Rounded `position_ids` are not used: the picture is that of the unrounded ones.
     ("posbad.safetensors", "same"),
     // The small model's config says `use_ema: False`.
@@ -46,9 +49,11 @@ fn outcome(checkpoint: &Path) -> Result<Vec<u8>, String> {
 
 fn fits(expected: &str, outcome: &Result<Vec<u8>, String>, same: &[u8]) -> bool {
     let far = |rgb: &[u8]| rgb.iter().zip(same).filter(|(a, b)| a.abs_diff(**b) > 2).count() as f64 / same.len() as f64;
+    let sum = |rgb: &[u8]| rgb.iter().zip(same).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>();
+    let mean = |rgb: &[u8]| sum(rgb) / same.len() as f64;
     match (expected, outcome) {
         ("same", Ok(rgb)) => far(rgb) <= 0.001,
-        ("rounded", Ok(rgb)) => far(rgb) <= ROUNDED,
+        ("rounded", Ok(rgb)) => mean(rgb) <= ROUNDED,
         ("other", Ok(rgb)) => rgb != same,
         ("any", Ok(rgb)) => rgb == same,
         ("any" | "refused", Err(_)) => true,
