@@ -1,4 +1,4 @@
-//! Notes on what was given and changes nothing.
+//! Notes on flags and settings that have no effect.
 
 use super::Requests;
 use crate::args::{Args, SeedMode};
@@ -13,7 +13,7 @@ pub fn flags(args: &Args, lines: &Requests) -> impl Iterator<Item = String> {
     let is_swept = args.swept.is_some();
     let has_file = args.from_file.is_some();
     let reasons = [
-        (["negative_prompt"].as_slice(), all(&|_, scale| scale == 1.), "at --scale 1, where nothing guides"),
+        (["negative_prompt"].as_slice(), all(&|_, scale| scale == 1.), "at --scale 1, which turns guidance off"),
         (&["prompt"], has_file, "beside --from-file"),
         (&["n_rows", "grid_every"], args.skip_grid, "beside --skip_grid"),
         (&["n_iter", "n_samples", "n_rows", "grid_every", "seed_mode", "fixed_code"], is_swept, "beside --sweep"),
