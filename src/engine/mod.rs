@@ -161,7 +161,7 @@ impl<'a> Engine<'a> {
             }
             let size = self.max_batch.min(batch.prompts.len());
             if size == 1 {
-                return Err(self.too_large(&batch.params));
+                return Err(self.too_large(batch.params.latent_height, batch.params.latent_width));
             }
             self.max_batch = size.div_ceil(2);
             observer.on_note(&format!(
@@ -230,6 +230,7 @@ impl<'a> Engine<'a> {
     fn pixels(&mut self, latents: &Tensor, observer: &mut dyn Observer, in_f32: bool) -> Result<Tensor> {
         let loaded = if in_f32 { self.fallback.as_ref() } else { None };
         let model = &loaded.unwrap_or(&self.loaded).model;
+        let (_, height, width, _) = latents.dims4()?;
         if !self.tiled {
             // A first failure releases the memory that sampling left.
             for _ in 0..2 {
@@ -246,7 +247,7 @@ impl<'a> Engine<'a> {
             ));
         }
         model.pixels_in_tiles(latents).map_err(|error| match self.device.is_out_of_memory(&error) {
-            true => self.too_large_latents(latents),
+            true => self.too_large(height, width),
             false => error,
         })
     }
@@ -266,17 +267,8 @@ impl<'a> Engine<'a> {
         Ok(true)
     }
 
-    fn too_large_latents(&self, latents: &Tensor) -> Error {
-        let (_, height, width, _) = latents.dims4().unwrap_or_default();
-        self.too_large_size(height, width)
-    }
-
-    /// The error of an image that does not fit in memory even alone.
-    fn too_large(&self, params: &SamplingParams) -> Error {
-        self.too_large_size(params.latent_height, params.latent_width)
-    }
-
-    fn too_large_size(&self, height: usize, width: usize) -> Error {
+    /// The error of an image of `height`·`width` latents, which does not fit in memory even alone.
+    fn too_large(&self, height: usize, width: usize) -> Error {
         let side = self.config.vae.side_factor();
         anyhow!(
             "{} does not suffice for a picture of {}·{} pixels; a smaller --H or --W takes less, and so does \

@@ -53,9 +53,7 @@ impl Linear {
     }
 
     fn apply(&self, x: &Tensor, addends: Addends) -> Result<Tensor> {
-        if x.dims().last() != Some(&self.c_in) {
-            bail!("a linear layer takes {} channels, not {:?}", self.c_in, x.dims());
-        }
+        check_channels("a linear layer", x, self.c_in)?;
         if let Some(residual) = addends.residual
             && residual.elem_count() != x.elem_count() / self.c_in * self.c_out
         {
@@ -94,9 +92,7 @@ impl<const N: usize> Projections<N> {
 
     /// `x`: (…, C_in) → (…, C_out) of each layer, in the type that products take. Rows may be parts of longer rows.
     pub fn forward(&self, x: &Tensor) -> Result<[Tensor; N]> {
-        if x.dims().last() != Some(&self.c_in) {
-            bail!("projections take {} channels, not {:?}", self.c_in, x.dims());
-        }
+        check_channels("a projection", x, self.c_in)?;
         let ys = self.layers.apply(x)?;
         <[Tensor; N]>::try_from(ys).or_else(|ys| bail!("{} projections instead of {N}", ys.len()))
     }
@@ -160,11 +156,17 @@ impl Geglu {
 
     /// `x`: (…, C_in) → (…, C_out), in the type that products take.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if x.dims().last() != Some(&self.c_in) {
-            bail!("GEGLU takes {} channels, not {:?}", self.c_in, x.dims());
-        }
+        check_channels("GEGLU", x, self.c_in)?;
         self.weight.apply(x, Addends::default())
     }
+}
+
+/// Checks that the last dimension of `x` is `c_in`, the channels that `layer` takes.
+fn check_channels(layer: &str, x: &Tensor, c_in: usize) -> Result<()> {
+    if x.dims().last() != Some(&c_in) {
+        bail!("{layer} takes {c_in} channels, not {:?}", x.dims());
+    }
+    Ok(())
 }
 
 /// Reorders the rows of GEGLU's weight and bias, (2C_out, …): `run` values, then their `run` gates, and so on.

@@ -90,7 +90,7 @@ impl<'a> Worker<'a> {
         });
         let start = start.transpose()?;
         let dtype = device.dtype(job.precision);
-        let mut loading = Loading { job, device, progress, bar: None };
+        let mut loading = Loading { job, device, progress };
         let engine = Engine::load(checkpoint, &job.config, device, dtype, job.reading, &mut loading)?;
         Ok(Self { job, device, engine, progress, stream, start, messages, is_checked, units })
     }
@@ -104,7 +104,8 @@ impl<'a> Worker<'a> {
         let prompts = task.batch.images.iter().map(|image| (&*image.prompt, image.negative)).collect();
         let batch = engine::Batch { prompts, params: task.batch.settings };
         let mut watching = Watching {
-            loading: Loading { job: self.job, device: self.device, progress: self.progress, bar: None },
+            loading: Loading { job: self.job, device: self.device, progress: self.progress },
+            bar: None,
             batch: &task.batch,
             wanted: &wanted,
             messages: &self.messages,
@@ -121,7 +122,7 @@ impl<'a> Worker<'a> {
             is_own: task.batch.images[0].origin.is_some(),
         };
         let latents = self.engine.sample(&batch, &mut noise, &mut watching)?;
-        watching.loading.bar = None;
+        watching.bar = None;
         let sampled = begun.elapsed().as_secs_f64();
         while let Some(&index) = task.wanted.first() {
             let begun = Instant::now();
@@ -150,7 +151,6 @@ struct Loading<'a> {
     job: &'a Job,
     device: &'a ComputeDevice,
     progress: &'a Progress,
-    bar: Option<Bar<'a>>,
 }
 
 impl Observer for Loading<'_> {
@@ -167,6 +167,8 @@ impl Observer for Loading<'_> {
 /// Shows the steps of a batch, sends previews, and stops after Ctrl-C.
 struct Watching<'a> {
     loading: Loading<'a>,
+    /// The bar of the steps under way.
+    bar: Option<Bar<'a>>,
     batch: &'a Batch<'a>,
     wanted: &'a [usize],
     messages: &'a SyncSender<Message>,
@@ -184,12 +186,12 @@ impl Observer for Watching<'_> {
         let (steps, calls) = (counts.steps.max(1) as f64, counts.model_calls as f64);
         let step = self.units.step(&self.batch.settings, self.batch.images.len(), calls / steps);
         self.work = step * steps;
-        let Loading { job, device, progress, .. } = self.loading;
-        self.loading.bar = Some(progress.steps(device_name(job, device), counts.steps, step));
+        let Loading { job, device, progress } = self.loading;
+        self.bar = Some(progress.steps(device_name(job, device), counts.steps, step));
     }
 
     fn on_step(&mut self, i: usize, _: &Tensor, x0: &Tensor) -> Result<()> {
-        self.loading.bar.iter().for_each(Bar::tick);
+        self.bar.iter().for_each(Bar::tick);
         if self.loading.job.preview_steps.is_some_and(|every| (i + 1).is_multiple_of(every)) {
             for &index in self.wanted {
                 let picture = output::preview(&x0.i(index..=index)?)?;
@@ -201,7 +203,7 @@ impl Observer for Watching<'_> {
     }
 
     fn on_fail(&mut self) {
-        self.loading.bar.take().iter().for_each(Bar::give_up);
+        self.bar.take().iter().for_each(Bar::give_up);
     }
 
     fn on_repeat(&mut self) {
