@@ -1,11 +1,11 @@
 //! The command line: the flags of the original's `scripts/txt2img.py`, then ours. No logic beyond reading them.
 
 mod expand;
+mod sampling;
 mod sweep;
 
 use crate::by_name::ByName;
 use crate::device::{self, Precision};
-use crate::diffusion::samplers::{Kind, Spacing};
 use crate::output::{Format, Pattern};
 use crate::progress::Watcher;
 use crate::rng::Rng;
@@ -19,6 +19,7 @@ use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+pub use sampling::SamplingFlags;
 pub use sweep::Sweep;
 
 /// The heading of the flags that the original lacks.
@@ -45,17 +46,9 @@ pub struct Args {
     #[arg(long = "skip_save")]
     pub skip_save: bool,
 
-    /// Number of sampling steps, for every sampler
-    #[arg(long = "ddim_steps", value_name = "N", value_parser = integer, default_value_t = 50)]
-    pub ddim_steps: i64,
-
-    /// Sample with PLMS instead of DDIM
-    #[arg(long)]
-    pub plms: bool,
-
-    /// Sample with DPM-Solver instead of DDIM
-    #[arg(long = "dpm_solver")]
-    pub dpm_solver: bool,
+    /// The sampling parameters
+    #[command(flatten)]
+    pub sampling: SamplingFlags,
 
     /// The LAION-400M model, which is not supported
     #[arg(long)]
@@ -65,29 +58,13 @@ pub struct Args {
     #[arg(long = "fixed_code")]
     pub fixed_code: bool,
 
-    /// Share of fresh noise in DDIM's steps; 0 is deterministic
-    #[arg(long = "ddim_eta", value_name = "F", default_value_t = 0., value_parser = finite)]
-    pub ddim_eta: f64,
-
     /// How many times to draw every prompt
     #[arg(long = "n_iter", value_name = "N", value_parser = integer, default_value_t = 2)]
     pub n_iter: i64,
 
-    /// Height of a picture in pixels
-    #[arg(long = "H", visible_alias = "height", value_name = "N", value_parser = integer, default_value_t = 512)]
-    pub height: i64,
-
-    /// Width of a picture in pixels
-    #[arg(long = "W", visible_alias = "width", value_name = "N", value_parser = integer, default_value_t = 512)]
-    pub width: i64,
-
     /// Channels of the latents
     #[arg(long = "C", visible_alias = "latent_channels", value_name = "N", value_parser = integer, default_value_t = 4)]
     pub channels: i64,
-
-    /// Pixels to a latent, in each direction
-    #[arg(long = "f", visible_alias = "downsampling_factor", value_name = "N", value_parser = integer, default_value_t = 8)]
-    pub factor: i64,
 
     /// Pictures in a batch; with --from-file, prompts in a batch
     #[arg(long = "n_samples", value_name = "N", value_parser = integer, default_value_t = 3)]
@@ -96,10 +73,6 @@ pub struct Args {
     /// Pictures in a row of the grid [default: n_samples]
     #[arg(long = "n_rows", value_name = "N", value_parser = integer, default_value_t = 0, hide_default_value = true)]
     pub n_rows: i64,
-
-    /// Guidance: how hard to follow the prompt; 1 is none
-    #[arg(long, value_name = "F", default_value_t = 7.5, value_parser = finite)]
-    pub scale: f64,
 
     /// Draw the lines of this file instead of --prompt; - is standard input
     #[arg(long = "from-file", visible_alias = "from_file", value_name = "FILE")]
@@ -139,14 +112,6 @@ pub struct Args {
     /// {red|blue} in a prompt is one of these, another for each picture
     #[arg(long, help_heading = OURS)]
     pub wildcards: bool,
-
-    /// How to sample [default: ddim]
-    #[arg(long, value_name = "NAME", help_heading = OURS, value_parser = one_of::<Kind>())]
-    pub sampler: Option<Kind>,
-
-    /// How k-diffusion's samplers space their steps
-    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "discrete", value_parser = one_of::<Spacing>())]
-    pub schedule: Spacing,
 
     /// Whose random numbers: cuda, torch's on a GPU; cuda:SMSxTHREADS, on one of another size; cpu, torch's on a CPU
     #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "cuda")]
@@ -193,7 +158,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "png", value_parser = one_of::<Format>())]
     pub format: Format,
 
-    /// Name pictures by a pattern of {seed} {index} {prompt} {sampler} {steps} {scale} {hash} [default: {index}]
+    /// Name pictures by a pattern of {index} {seed} {prompt} {hash} {sampler} {schedule} {steps} {scale} {eta} {width}
+    /// {height} [default: {index}]
     #[arg(long, value_name = "PATTERN", help_heading = OURS, value_parser = pattern)]
     pub fname: Option<Pattern>,
 
@@ -363,25 +329,13 @@ impl Args {
         let is_given = |arg: &&clap::Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
         args.given =
             command.get_arguments().filter(is_given).filter_map(|arg| arg.get_long().map(Into::into)).collect();
-        args.sampler = args.one_sampler().map_err(|reason| command.error(ErrorKind::ArgumentConflict, reason))?;
+        args.sampling.sampler =
+            args.sampling.one_sampler().map_err(|reason| command.error(ErrorKind::ArgumentConflict, reason))?;
         Ok(args)
     }
 
     /// Returns whether this flag is on the command line. name: in full, without dashes.
     pub fn is_given(&self, name: &str) -> bool {
         self.given.iter().any(|given| given == name)
-    }
-
-    /// `--sampler` and its old spellings, of which `--dpm_solver` wins.
-    fn one_sampler(&self) -> Result<Option<Kind>, &'static str> {
-        let old = match (self.dpm_solver, self.plms) {
-            (true, _) => Some(Kind::DpmSolver),
-            (_, true) => Some(Kind::Plms),
-            _ => None,
-        };
-        match (old, self.sampler) {
-            (Some(old), Some(new)) if old != new => Err("--sampler cannot be combined with --plms or --dpm_solver"),
-            (old, new) => Ok(new.or(old)),
-        }
     }
 }

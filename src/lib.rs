@@ -8,7 +8,8 @@
 //! use txt2img::demo;
 //! use txt2img::device::DeviceSpecs;
 //! use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
-//! use txt2img::engine::{Batch, Engine, Observer, SamplingParams, SeedNoise};
+//! use txt2img::engine::{Batch, Engine, Observer, SeedNoise};
+//! use txt2img::params::SamplingParams;
 //! use txt2img::rng::Rng;
 //! use txt2img::text::Reading;
 //!
@@ -30,9 +31,9 @@
 //! let device = "cpu".parse::<DeviceSpecs>().map_err(anyhow::Error::msg)?.units(None)?.remove(0);
 //! let mut engine = Engine::load(&checkpoint, &config, &device, DType::F32, Reading::default(), &mut Steps)?;
 //!
-//! // One image of 256×256 pixels, which are 32×32 latents, from seed 42.
+//! // One image of 256×256 pixels, from seed 42.
 //! let sampler = SamplerConfig { kind: Kind::DpmSolver, steps: 10, eta: 0., spacing: Spacing::Discrete };
-//! let params = SamplingParams { latent_height: 32, latent_width: 32, scale: 7.5, sampler };
+//! let params = SamplingParams { height: 256, width: 256, sampler, ..SamplingParams::default() };
 //! let batch = Batch { prompts: vec![("a photo of a pink cube, black background", "")], params };
 //! let mut noise = SeedNoise::new(Rng::default(), 42);
 //! for image in engine.render(&batch, &mut noise, &mut Steps)? {
@@ -51,8 +52,12 @@ pub mod job;
 
 pub mod prompts;
 
+pub mod params;
+
 // How it is drawn: prompt → tokens → context → latents → picture → file.
 pub mod txt2img;
+
+pub mod commands;
 
 pub mod dry_run;
 

@@ -4,10 +4,11 @@ use anyhow::{Context, Result};
 use std::io::Write;
 use std::process::ExitCode;
 use txt2img::args::Args;
+use txt2img::commands::{collect, verify_watermarks};
 use txt2img::dry_run::dry_run;
 use txt2img::job::Job;
 use txt2img::progress::Progress;
-use txt2img::txt2img::{End, collect, run, verify_watermarks};
+use txt2img::txt2img::{End, run};
 
 fn main() -> ExitCode {
     txt2img::ops::keep_memory(); // before there are threads
@@ -42,8 +43,8 @@ fn txt2img() -> Result<End> {
 /// `--dry_run`: what the run would be.
 fn foretell(job: &Job) -> Result<End> {
     let plan = dry_run(job)?;
-    let progress = Progress::new(job.watcher, job.quiet);
-    job.notes.iter().for_each(|note| progress.note(note));
+    let progress = Progress::new(job.run.watcher, job.run.quiet);
+    job.run.notes.iter().for_each(|note| progress.note(note));
     std::io::stdout().write_all(plan.to_string().as_bytes()).context("writing to standard output")?;
     plan.check_fit()?;
     Ok(End::Finished)

@@ -4,7 +4,7 @@ mod json;
 pub mod wildcards;
 
 use crate::args::Seed;
-use crate::diffusion::samplers::Kind;
+use crate::params::ParamValue;
 use anyhow::{Context, Result, bail, ensure};
 use std::borrow::Cow;
 use std::fmt;
@@ -13,25 +13,17 @@ use std::io::{Read, stdin};
 use std::iter;
 use std::path::{Path, PathBuf};
 
-/// What a line of a prompts file asks for. What it leaves open is the command line's.
+/// A line of a prompts file. The command line supplies everything that it leaves out.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct PromptLine<'a> {
-    /// What the picture shows.
+    /// The prompt.
     pub prompt: Cow<'a, str>,
-    /// What it does not.
+    /// The negative prompt.
     pub negative_prompt: Option<Cow<'a, str>>,
     /// The seed of its own random numbers.
     pub seed: Option<Seed>,
-    /// In pixels.
-    pub height: Option<i64>,
-    /// In pixels.
-    pub width: Option<i64>,
-    /// Sampling steps.
-    pub steps: Option<i64>,
-    /// Guidance.
-    pub scale: Option<f64>,
-    /// How to sample.
-    pub sampler: Option<Kind>,
+    /// The sampling parameters it sets, by their flags.
+    pub params: Vec<(&'static str, ParamValue)>,
 }
 
 /// The most bytes of a prompt: CLIP reads some 400 of them.

@@ -21,6 +21,11 @@ impl Timings {
         self.loading = self.start.elapsed();
     }
 
+    /// Returns the time since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
     /// Records that all images are saved. `pictures`: the number of images.
     pub fn drawn(&mut self, pictures: usize) {
         self.drawing = self.start.elapsed() - self.loading;

@@ -2,12 +2,15 @@
 
 use super::Args;
 use crate::output::Axis;
+use crate::params::PARAMS;
 use clap::Command;
 use clap::error::{Error, ErrorKind};
 use std::ffi::OsString;
 
-/// What may change from picture to picture while the model stays.
-const AXES: [&str; 9] = ["scale", "sampler", "schedule", "ddim_steps", "ddim_eta", "seed", "H", "W", "prompt"];
+/// Returns the names of the flags that `--sweep` can vary: the sampling parameters, the seed and the prompt.
+fn axes() -> impl Iterator<Item = &'static str> {
+    PARAMS.iter().map(|param| param.flag).chain(["seed", "prompt"])
+}
 
 /// More pictures than anybody looks at.
 const MOST_CELLS: usize = 10_000;
@@ -57,11 +60,11 @@ pub fn sweep(command: &mut Command, words: &[OsString], args: &Args) -> Result<O
 }
 
 fn axis(text: &str, prompt: &str) -> Result<Axis, String> {
-    let known = || format!("NAME can be {}", AXES.join(", "));
+    let known = || format!("NAME can be {}", axes().collect::<Vec<_>>().join(", "));
     let (name, values) =
         text.split_once('=').ok_or_else(|| format!("--sweep '{text}' is not NAME=VALUE,VALUE,…; {}", known()))?;
     let name = name.trim();
-    if !AXES.contains(&name) {
+    if !axes().any(|axis| axis == name) {
         return Err(format!("--sweep {name}=… is not supported; {}", known()));
     }
     let values: Vec<String> = values.split(',').map(|value| value.trim().to_owned()).collect();

@@ -11,10 +11,11 @@ use super::speed::Speed;
 use super::workload::{BatchGroup, work};
 use crate::device;
 use crate::diffusion::unet;
-use crate::job::{Job, SamplingParams};
+use crate::job::Job;
 use crate::ops::Compute;
 use crate::ops::layer::Layer;
 use crate::output::{Folder, Overview};
+use crate::params::SamplingParams;
 use crate::text::TextConfig;
 use crate::{text, vae};
 use anyhow::{Context, Result};
@@ -94,7 +95,8 @@ impl Estimate {
         finished: &HashSet<usize>,
     ) -> Result<Self> {
         let work = work(job, prompts.chunks, finished);
-        let mut estimate = Self { on_cards: job.units.iter().any(|unit| unit.device.is_cuda()), ..Self::default() };
+        let mut estimate =
+            Self { on_cards: job.compute.devices.iter().any(|unit| unit.device.is_cuda()), ..Self::default() };
         // Where nothing is left to do, no model is loaded.
         if !work.is_empty() {
             estimate.add_all(job, text, prompts, work)?;
@@ -104,7 +106,7 @@ impl Estimate {
     }
 
     fn add_all(&mut self, job: &Job, text: TextConfig, prompts: &Prompts, work: Vec<BatchGroup>) -> Result<()> {
-        let is_half = job.units.iter().any(|unit| unit.dtype(job.precision) != DType::F32);
+        let is_half = job.compute.devices.iter().any(|unit| unit.dtype(job.compute.precision) != DType::F32);
         let compute = if is_half { Compute::Half } else { Compute::F32 };
         let speed = if self.on_cards { Speed::UNKNOWN } else { measured(job)? };
         let text = text::layers::layers(text, prompts.chunks);
@@ -116,8 +118,8 @@ impl Estimate {
         }
         if !self.on_cards {
             // Each device has a model of its own.
-            self.weights *= job.units.len() as f64;
-            self.activations *= job.units.len().min(n_batches) as f64;
+            self.weights *= job.compute.devices.len() as f64;
+            self.activations *= job.compute.devices.len().min(n_batches) as f64;
         }
         self.seconds = self.seconds * OVERHEAD + self.weights / LOADING;
         Ok(())
@@ -126,16 +128,16 @@ impl Estimate {
     /// The networks at work on batches that are group.
     fn add(&mut self, job: &Job, group: BatchGroup, compute: Compute, speed: &Speed) {
         let BatchGroup { pass, passes, wanted, batches } = group;
-        let unet = unet::layers::layers(&job.config.unet, pass);
+        let unet = unet::layers::layers(&job.model.config.unet, pass);
         let (once, each): (Vec<_>, Vec<_>) = unet.into_iter().partition(|layer| layer.once);
-        let decoder = vae::layers::layers(&job.config.vae, pass.height, pass.width);
-        let skips = unet::layers::skips(&job.config.unet, pass) as f64;
+        let decoder = vae::layers::layers(&job.model.config.vae, pass.height, pass.width);
+        let skips = unet::layers::skips(&job.model.config.unet, pass) as f64;
         let (sampling, decoding) = (skips + largest(&each), largest(&decoder));
         self.activations = self.activations.max(if self.on_cards {
             bytes_on_cards(compute) * (SAMPLING_ON_CARDS * sampling + DECODING_ON_CARDS * decoding)
         } else {
             let times = if compute == Compute::Half { SAMPLING_HALF } else { SAMPLING };
-            let pixels = (pass.height * pass.width * job.config.vae.side_factor().pow(2)) as f64;
+            let pixels = (pass.height * pass.width * job.model.config.vae.side_factor().pow(2)) as f64;
             (times * 4. * sampling).max(DECODING * 4. * decoding + PIXEL * pixels)
         });
         let batch = speed.seconds(&once, compute)
@@ -147,11 +149,11 @@ impl Estimate {
 
     /// The pictures that are left, and all that are on an overview that is to come.
     fn count_files(&mut self, job: &Job, folder: &Folder) {
-        let side = job.config.vae.side_factor();
-        let pixels = |settings: &SamplingParams| (settings.latent_height * settings.latent_width * side * side) as f64;
-        let largest = job.lines.settings().iter().map(pixels).fold(0., f64::max);
-        let n = job.n_pictures();
-        let (shown, at_once) = match job.overview {
+        let side = job.model.config.vae.side_factor();
+        let pixels = |settings: &SamplingParams| (settings.n_latents() * side * side) as f64;
+        let largest = job.images.requests.params().iter().map(pixels).fold(0., f64::max);
+        let n = job.images.n_pictures();
+        let (shown, at_once) = match job.output.overview {
             Some(Overview::Grids(grids)) => {
                 let shown = folder.lacking_grids().map(|grid| grids.pictures(grid, n).len()).sum();
                 (shown, grids.every as f64 * largest)
@@ -161,7 +163,7 @@ impl Estimate {
         };
         // A single picture is its own grid.
         self.grid = if shown > 1 { GRID * (shown as f64 * largest).min(at_once) } else { 0. };
-        let saved = if job.saves_samples { self.pixels * (side * side) as f64 } else { 0. };
+        let saved = if job.output.saves_samples { self.pixels * (side * side) as f64 } else { 0. };
         self.pixels = saved + shown as f64 * largest;
     }
 
@@ -186,15 +188,15 @@ impl Estimate {
 
 /// On as many threads as the run will have.
 fn measured(job: &Job) -> Result<Speed> {
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(device::n_threads(job.threads)).build();
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(device::n_threads(job.compute.threads)).build();
     Ok(threads.context("starting the threads")?.install(Speed::measure)?)
 }
 
 /// Bytes of all weights, packed for the kernels that read them.
 fn weights(job: &Job, text: &[Layer], compute: Compute, on_cards: bool) -> f64 {
     let pass = unet::layers::Pass { batch: 1, height: 1, width: 1, contexts: 1, tokens: 1 };
-    let unet = unet::layers::layers(&job.config.unet, pass);
-    let vae = vae::layers::layers(&job.config.vae, 1, 1);
+    let unet = unet::layers::layers(&job.model.config.unet, pass);
+    let vae = vae::layers::layers(&job.model.config.vae, 1, 1);
     let bytes = |layers: &[Layer], compute| {
         let of_layer = |layer: &Layer| match on_cards {
             true => bytes_on_cards(compute) * layer.tensors().iter().map(|(_, shape)| numbers(shape)).sum::<f64>(),

@@ -1,10 +1,9 @@
 //! The pictures, and the files they would become.
 
 use super::Row;
-use crate::by_name::ByName;
-use crate::job::{Batch, ImageRequest, Job, SamplingParams};
+use crate::job::tasks::{self, Remaining, n_wanted};
+use crate::job::{Batch, ImageRequest, Job};
 use crate::output::{Folder, Name, Named, Overview, Pattern};
-use crate::txt2img::tasks::{self, Tasks, n_wanted};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -13,32 +12,35 @@ const MOST_SIZES: usize = 6;
 
 /// How many pictures of which sizes, and what they would be called; nothing is created. finished: those that are there.
 pub fn rows(job: &Job, folder: &Folder, finished: &HashSet<usize>) -> Vec<Row> {
-    let (tasks, n_batches) = (Tasks::new(job, finished), job.n_batches());
+    let (tasks, n_batches) = (Remaining::new(job, finished), job.images.n_batches());
     let of = |left: usize, all: usize| if left == all { format!("{all}") } else { format!("{left} of {all}") };
     let mut rows = vec![
-        Row::new("pictures", of(tasks.n_pictures, job.n_pictures())),
-        Row::new("iterations", job.iterations),
-        Row::new("batches", of(tasks.n_tasks, n_batches) + &format!(", of up to {} pictures", job.lines.longest())),
+        Row::new("pictures", of(tasks.n_pictures, job.images.n_pictures())),
+        Row::new("iterations", job.images.iterations),
+        Row::new(
+            "batches",
+            of(tasks.n_tasks, n_batches) + &format!(", of up to {} pictures", job.images.requests.longest()),
+        ),
         Row::new("pixels", sizes(job)),
     ];
     let names = folder.names();
-    let path = |name: Name| job.outdir.join(name.after(0));
+    let path = |name: Name| job.output.outdir.join(name.after(0));
     let mut file = |what, path: PathBuf| rows.push(Row::new(what, path.display()));
-    let has_hash = job.fname.as_ref().is_some_and(Pattern::has_hash);
+    let has_hash = job.output.fname.as_ref().is_some_and(Pattern::has_hash);
     let wanted = || (0..n_batches).filter(|number| n_wanted(job, finished, *number) > 0);
     if let Some((first, last)) = wanted().next().zip(wanted().next_back())
-        && job.saves_samples
+        && job.output.saves_samples
         && !has_hash
     {
         let sample = |number: usize, which: fn(&[usize]) -> Option<&usize>| {
-            let batch = job.batch(number);
+            let batch = job.images.batch(number);
             let image = &batch.images[*which(&tasks::wanted(job, finished, number))?];
             Some(path(names.sample(image.number, &named(job, &batch, image))))
         };
         sample(first, <[_]>::first).into_iter().for_each(|first| file("first file", first));
         sample(last, <[_]>::last).into_iter().for_each(|last| file("last file", last));
     }
-    match job.overview {
+    match job.output.overview {
         Some(Overview::Grids(_)) => {
             let (first, last) = (folder.lacking_grids().next(), folder.lacking_grids().next_back());
             first.into_iter().for_each(|grid| file("grid", path(names.grid(grid))));
@@ -50,7 +52,7 @@ pub fn rows(job: &Job, folder: &Folder, finished: &HashSet<usize>) -> Vec<Row> {
         }
         _ => (),
     }
-    rows.push(Row::new("file system", file_system(&job.outdir)));
+    rows.push(Row::new("file system", file_system(&job.output.outdir)));
     rows
 }
 
@@ -68,18 +70,22 @@ fn file_system(outdir: &Path) -> String {
 
 /// What `--fname` may tell of a picture.
 fn named<'a>(job: &Job, batch: &Batch, image: &'a ImageRequest) -> Named<'a> {
-    let SamplingParams { scale, sampler: plan, .. } = batch.settings;
-    let seed = image.origin.map_or(job.seed, |origin| origin.seed);
-    Named { seed, prompt: &image.prompt, sampler: plan.kind.name(), steps: plan.steps, scale, hash: "" }
+    let seed = image.origin.map_or(job.images.seed, |origin| origin.seed);
+    Named {
+        seed,
+        prompt: &image.prompt,
+        params: batch.params.with_factor(job.model.config.vae.side_factor()),
+        hash: "",
+    }
 }
 
 /// `512x512`, and how many of each where there are several.
 fn sizes(job: &Job) -> String {
     let mut sizes: BTreeMap<(usize, usize), usize> = BTreeMap::new();
-    for line in job.lines.lines() {
-        *sizes.entry((line.settings.latent_width, line.settings.latent_height)).or_default() += job.iterations;
+    for line in job.images.requests.lines() {
+        *sizes.entry((line.params.latent_width(), line.params.latent_height())).or_default() += job.images.iterations;
     }
-    let factor = job.config.vae.side_factor();
+    let factor = job.model.config.vae.side_factor();
     let size = |&(w, h): &(usize, usize)| format!("{}x{}", factor * w, factor * h);
     if sizes.len() == 1 {
         return sizes.keys().map(size).collect();

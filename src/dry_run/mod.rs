@@ -17,7 +17,7 @@ use crate::conventions::Conventions;
 use crate::device::Precision;
 use crate::engine;
 use crate::job::Job;
-use crate::txt2img::look;
+use crate::txt2img::inspect;
 use anyhow::{Result, bail};
 use estimate::Estimate;
 use std::fmt::{self, Display};
@@ -51,12 +51,12 @@ impl Row {
 /// error but lines of the plan.
 pub fn dry_run(job: &Job) -> Result<Report> {
     let checkpoint = checkpoint(job)?;
-    let text = engine::text_config(&checkpoint, &job.config)?;
-    let conventions = Conventions::new(&checkpoint, &job.config)?;
-    let inventory = conventions.stored(inventory(&job.config, text));
+    let text = engine::text_config(&checkpoint, &job.model.config)?;
+    let conventions = Conventions::new(&checkpoint, &job.model.config)?;
+    let inventory = conventions.stored(inventory(&job.model.config, text));
     let misfits = weights::misfits(&checkpoint, &inventory);
     let prompts = prompts::Prompts::read(job)?;
-    let folder = look(job, &checkpoint)?;
+    let folder = inspect(job, &checkpoint)?;
     let finished = folder.finished();
     let estimate = Estimate::new(job, text, &prompts, &folder, &finished)?;
     let mut rows = weights::rows(job, &checkpoint, &inventory)?;
@@ -73,8 +73,8 @@ pub fn dry_run(job: &Job) -> Result<Report> {
 
 /// What is here; a dry run fetches nothing.
 fn checkpoint(job: &Job) -> Result<Checkpoint> {
-    let half = job.precision == Precision::Autocast;
-    job.ckpt.open(job.vae.as_ref(), |place| place.path_here(half))
+    let half = job.compute.precision == Precision::Autocast;
+    job.model.open(|location| location.path_here(half))
 }
 
 impl Report {

@@ -34,17 +34,17 @@ impl Prompts {
         let mut prompts = Self { wordings: vec![], cut: vec![], unread: 0, different: 0, chunks: 1 };
         let mut seen = HashSet::new();
         // Only wildcards tell one iteration from the next.
-        let all = job.lines.lines().len() * if job.wildcards { job.iterations } else { 1 };
+        let all = job.images.requests.lines().len() * if job.images.wildcards { job.images.iterations } else { 1 };
         prompts.unread = all.saturating_sub(MOST_READ);
-        let what = if job.wildcards { "picture" } else { "prompt" };
-        for image in job.batches().flat_map(|batch| batch.images).take(all.min(MOST_READ)) {
+        let what = if job.images.wildcards { "picture" } else { "prompt" };
+        for image in job.images.batches().flat_map(|batch| batch.images).take(all.min(MOST_READ)) {
             let number = image.number + 1;
-            if job.wildcards && prompts.wordings.len() < MOST_ROWS {
+            if job.images.wildcards && prompts.wordings.len() < MOST_ROWS {
                 prompts.wordings.push(format!("{what} {number}: {}", shown(&image.prompt)));
             }
             for (kind, text) in [("", &*image.prompt), (", what to avoid", image.negative)] {
                 if seen.insert(text.to_owned()) {
-                    let tokens = tokenizer.read(text, job.reading)?;
+                    let tokens = tokenizer.read(text, job.images.reading)?;
                     prompts.add(&format!("{what} {number}{kind}"), &tokens);
                 }
             }

@@ -8,9 +8,9 @@ use crate::job::Job;
 
 /// A line for each way to sample.
 pub fn rows(job: &Job) -> Vec<Row> {
-    let schedule = Schedule::new(&job.config.noise);
+    let schedule = Schedule::new(&job.model.config.noise);
     let mut plans: Vec<SamplerConfig> = vec![];
-    for settings in job.lines.settings() {
+    for settings in job.images.requests.params() {
         let plan = SamplerConfig { eta: 0., ..settings.sampler };
         if !plans.contains(&plan) {
             plans.push(plan);

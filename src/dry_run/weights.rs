@@ -34,7 +34,7 @@ fn no_numbers(name: &str, dtype: Dtype) -> Option<String> {
 
 /// Which model it is, and what is in it.
 pub fn rows(job: &Job, checkpoint: &Checkpoint, inventory: &Inventory) -> Result<Vec<Row>> {
-    let mut rows = match &job.ckpt {
+    let mut rows = match &job.model.ckpt {
         ModelSource::Demo => vec![
             Row::new("model", "demo, built in"),
             Row::new("size", bytes(demo::WEIGHTS.len() as f64)),

@@ -4,8 +4,8 @@ use crate::diffusion::samplers::SamplerConfig;
 use crate::diffusion::schedule::Schedule;
 use crate::diffusion::unet::layers::Pass;
 use crate::job::Job;
+use crate::job::tasks::n_wanted;
 use crate::text::Tokens;
-use crate::txt2img::tasks::n_wanted;
 use std::collections::{BTreeMap, HashSet};
 
 /// Batches that are computed group.
@@ -24,15 +24,15 @@ pub struct BatchGroup {
 /// The batches that are to be drawn, those that are group together. chunks: times CLIP reads the longest prompt; finished:
 /// the pictures that are there.
 pub fn work(job: &Job, chunks: usize, finished: &HashSet<usize>) -> Vec<BatchGroup> {
-    let schedule = Schedule::new(&job.config.noise);
+    let schedule = Schedule::new(&job.model.config.noise);
     let mut known: Vec<(SamplerConfig, usize)> = vec![];
     let mut counts: BTreeMap<_, usize> = BTreeMap::new();
-    for number in 0..job.n_batches() {
+    for number in 0..job.images.n_batches() {
         let wanted = n_wanted(job, finished, number);
         if wanted == 0 {
             continue;
         }
-        let settings = job.lines.settings_of(number);
+        let settings = job.images.requests.params_of(number);
         let plan = SamplerConfig { eta: 0., ..settings.sampler };
         let passes = known.iter().find(|(other, _)| *other == plan).map(|(_, passes)| *passes).unwrap_or_else(|| {
             known.push((plan, plan.counts(&schedule).model_calls));
@@ -40,7 +40,8 @@ pub fn work(job: &Job, chunks: usize, finished: &HashSet<usize>) -> Vec<BatchGro
         });
         // At scale 1 what is to be avoided is not looked at.
         let contexts = if settings.scale == 1. { 1 } else { 2 };
-        let (batch, height, width) = (job.lines.len_of(number), settings.latent_height, settings.latent_width);
+        let (batch, height, width) =
+            (job.images.requests.len_of(number), settings.latent_height(), settings.latent_width());
         let pass = Pass { batch, height, width, contexts, tokens: chunks * Tokens::LENGTH };
         *counts.entry((pass, passes, wanted)).or_default() += 1;
     }

@@ -10,8 +10,9 @@ use crate::checkpoint::{Checkpoint, ema};
 use crate::config::ModelConfig;
 use crate::conventions::Conventions;
 use crate::device::ComputeDevice;
-use crate::diffusion::samplers::{SamplerConfig, Sampling};
+use crate::diffusion::samplers::Sampling;
 use crate::output::{self, Picture};
+use crate::params::SamplingParams;
 use crate::text::Reading;
 use anyhow::{Error, Result, anyhow};
 use candle_core::{DType, IndexOp, Tensor};
@@ -21,19 +22,6 @@ use std::fmt;
 pub use model::{Model, TEXT, UNET, VAE, text_config};
 pub use noise::{BatchNoise, SeedNoise};
 pub use observer::Observer;
-
-/// The parameters that the images of a batch have in common.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct SamplingParams {
-    /// The rows of latents: the image's height by the VAE's factor, 8.
-    pub latent_height: usize,
-    /// The columns of latents.
-    pub latent_width: usize,
-    /// The guidance scale.
-    pub scale: f64,
-    /// The sampler and its steps.
-    pub sampler: SamplerConfig,
-}
 
 /// A batch of images.
 #[derive(Clone, PartialEq, Debug)]
@@ -161,7 +149,7 @@ impl<'a> Engine<'a> {
             }
             let size = self.max_batch.min(batch.prompts.len());
             if size == 1 {
-                return Err(self.too_large(batch.params.latent_height, batch.params.latent_width));
+                return Err(self.too_large(batch.params.latent_height(), batch.params.latent_width()));
             }
             self.max_batch = size.div_ceil(2);
             observer.on_note(&format!(
@@ -180,13 +168,13 @@ impl<'a> Engine<'a> {
         in_f32: bool,
     ) -> Result<Latents> {
         let Batch { prompts, params } = batch;
-        let SamplingParams { latent_height, latent_width, scale, sampler } = *params;
+        let SamplingParams { scale, sampler, .. } = *params;
         let loaded = if in_f32 { self.fallback.as_mut() } else { None };
         let Loaded { model, dtype, contexts } = loaded.unwrap_or(&mut self.loaded);
         let mut context = |prompt: &str| contexts.get(prompt, model, &mut |note| observer.on_note(note));
         let conds = prompts.iter().map(|(prompt, _)| context(prompt)).collect::<Result<Vec<_>>>()?; // B of (1, M, C)
         let unconds = prompts.iter().map(|(_, negative)| context(negative)).collect::<Result<Vec<_>>>()?;
-        let shape = (prompts.len(), latent_height, latent_width, self.config.unet.in_channels);
+        let shape = (prompts.len(), params.latent_height(), params.latent_width(), self.config.unet.in_channels);
         let x = noise.start(shape, &self.device.device)?;
         let denoiser = model.denoiser_of_each(&unconds, &conds, scale, self.max_batch)?;
         observer.on_start(sampler.counts(model.schedule()));

@@ -2,6 +2,7 @@
 
 mod address;
 
+use super::checks;
 use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::hub::{Hub, Repo, Report};
@@ -50,33 +51,70 @@ pub fn name_of(path: &Path) -> String {
     name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Files and folders the flags name.
-pub struct Files<'a> {
-    /// None is the demo model's.
-    pub config: Option<&'a Path>,
+/// The files of a model, and its config.
+#[derive(Debug)]
+pub struct ModelFiles {
+    /// The shapes of its networks.
+    pub config: ModelConfig,
+    /// The yaml file of the config; `None` is the demo model's.
+    pub config_path: Option<PathBuf>,
     /// The weights.
     pub ckpt: ModelSource,
+    /// The model whose autoencoder replaces its own.
+    pub vae: Option<Location>,
 }
 
-impl<'a> Files<'a> {
-    /// Those of these flags.
-    pub fn new(args: &'a Args) -> Self {
+impl ModelFiles {
+    /// Returns the files that the flags name, or the default ones. No weights are read.
+    ///
+    /// # Errors
+    /// If a file is missing, or the config is not valid or does not fit `--C`.
+    pub fn new(args: &Args, notes: &mut Vec<String>) -> Result<Self> {
         let ckpt = match &args.ckpt {
             Some(name) if name == Path::new(demo::NAME) => ModelSource::Demo,
             Some(name) => ModelSource::Files(Location::named(name)),
             None => ModelSource::default(args.config.is_some()),
         };
-        let default = (ckpt != ModelSource::Demo).then_some(DEFAULT_CONFIG.as_ref());
-        Self { config: args.config.as_deref().or(default), ckpt }
+        if ckpt == ModelSource::Demo && args.ckpt.is_none() {
+            notes.extend(DEMO.map(Into::into));
+        }
+        let default = (ckpt != ModelSource::Demo).then(|| DEFAULT_CONFIG.into());
+        let config_path = args.config.clone().or(default);
+        let config = model_config(config_path.as_deref())?;
+        checks::channels(args, &config)?;
+        if let ModelSource::Files(location) = &ckpt {
+            location.check_checkpoint()?;
+        }
+        let vae = args.vae.as_deref().map(Location::named);
+        vae.iter().try_for_each(Location::check_vae)?;
+        Ok(Self { config, config_path, ckpt, vae })
     }
 
-    /// The model's shape, from the file or from the program.
-    pub fn model_config(&self) -> Result<ModelConfig> {
-        match self.config {
-            Some(path) if path == Path::new(DEFAULT_CONFIG) && !path.exists() => Ok(ModelConfig::v1()),
-            Some(path) => ModelConfig::from_yaml(path),
-            None => demo::config(),
+    /// Opens the checkpoint, with the autoencoder of `vae` if there is one. `path` returns the path of a location.
+    ///
+    /// # Errors
+    /// If `path` fails, or there is no such checkpoint or it is not one of Stable Diffusion 1.x.
+    pub fn open(&self, mut path: impl FnMut(&Location) -> Result<PathBuf>) -> Result<Checkpoint> {
+        let ckpt = match &self.ckpt {
+            ModelSource::Demo => None,
+            ModelSource::Files(location) => Some(path(location)?),
+        };
+        let vae = self.vae.as_ref().map(path).transpose()?;
+        match (ckpt, vae) {
+            (None, None) => demo::checkpoint(),
+            (None, Some(vae)) => demo::checkpoint()?.with_vae(&vae),
+            (Some(ckpt), None) => Checkpoint::open(&ckpt),
+            (Some(ckpt), Some(vae)) => Checkpoint::open_with_vae(&ckpt, &vae),
         }
+    }
+}
+
+/// Returns the config in a yaml file. The default file may be missing, because its config is built in.
+fn model_config(path: Option<&Path>) -> Result<ModelConfig> {
+    match path {
+        Some(path) if path == Path::new(DEFAULT_CONFIG) && !path.exists() => Ok(ModelConfig::v1()),
+        Some(path) => ModelConfig::from_yaml(path),
+        None => demo::config(),
     }
 }
 
@@ -96,28 +134,6 @@ impl ModelSource {
         match self {
             ModelSource::Files(place) => place.name(),
             ModelSource::Demo => demo::NAME.into(),
-        }
-    }
-
-    /// Opens the checkpoint, with the autoencoder of `vae` if there is one; `path` gives the path of a place.
-    ///
-    /// # Errors
-    /// Those of `path`, and when there is no such checkpoint or it is not one of Stable Diffusion 1.x.
-    pub fn open(
-        &self,
-        vae: Option<&Location>,
-        mut path: impl FnMut(&Location) -> Result<PathBuf>,
-    ) -> Result<Checkpoint> {
-        let ckpt = match self {
-            ModelSource::Demo => None,
-            ModelSource::Files(place) => Some(path(place)?),
-        };
-        let vae = vae.map(path).transpose()?;
-        match (ckpt, vae) {
-            (None, None) => demo::checkpoint(),
-            (None, Some(vae)) => demo::checkpoint()?.with_vae(&vae),
-            (Some(ckpt), None) => Checkpoint::open(&ckpt),
-            (Some(ckpt), Some(vae)) => Checkpoint::open_with_vae(&ckpt, &vae),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What will show many pictures at once.
 
-use super::{Requests, is_one_size};
+use super::Requests;
+use super::checks::is_one_size;
 use crate::args::Args;
 use crate::output::{Grids, Overview};
 use anyhow::{Result, ensure};
@@ -34,8 +35,7 @@ pub fn overview(args: &Args, lines: &Requests, pictures: usize, notes: &mut Vec<
 
 /// Pictures on a grid: all, or as many as fit, in whole rows.
 fn every(args: &Args, lines: &Requests, pictures: usize, columns: usize) -> Result<usize> {
-    let settings = lines.settings_of(0);
-    let most = (MOST_PIXELS / (settings.latent_height * settings.latent_width * 64)).max(1);
+    let most = (MOST_PIXELS / (lines.params_of(0).n_latents() * 64)).max(1);
     if let Some(every) = args.grid_every {
         let every = every as usize;
         ensure!(

@@ -3,11 +3,10 @@
 use super::model::FORK_CKPT;
 use super::{Job, name_of};
 use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG, Seed};
-use crate::by_name::ByName;
 use crate::demo;
 use crate::device::Precision;
-use crate::diffusion::samplers::{Kind, Spacing};
 use crate::output::{self, Picture, Record, sha256, sha256_of};
+use crate::params::{PARAMS, SamplingParams};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 
@@ -22,22 +21,15 @@ pub struct Replay {
     pub picture: Picture,
 }
 
-/// The flags that a picture's record replaces.
-const RECORDED: [&str; 21] = [
+/// The flags that a picture's record replaces, besides those of the sampling parameters.
+const RECORDED: [&str; 14] = [
     "prompt",
     "negative_prompt",
     "emphasis",
     "long_prompt",
     "wildcards",
-    "sampler",
     "plms",
     "dpm_solver",
-    "schedule",
-    "ddim_steps",
-    "ddim_eta",
-    "scale",
-    "H",
-    "W",
     "f",
     "seed",
     "seed_mode",
@@ -57,28 +49,39 @@ const OF_SEVERAL: [&str; 4] = ["n_iter", "n_samples", "n_rows", "grid_every"];
 pub fn job(path: &Path, args: &Args) -> Result<Job> {
     let record = output::record(path)?;
     let picture = output::open(path)?;
-    let again = over(args, &record).with_context(|| format!("'{}' cannot be drawn again", path.display()))?;
-    let mut job = Job::of(&again)?;
-    job.notes.extend(ignored(args));
-    job.replay = Some(Replay { path: path.to_owned(), record, picture });
+    let cannot = || format!("'{}' cannot be drawn again", path.display());
+    let params = params(&record).with_context(cannot)?;
+    let mut job = Job::new(&over(args, &record).with_context(cannot)?, params)?;
+    job.run.notes.extend(ignored(args));
+    job.images.replay = Some(Replay { path: path.to_owned(), record, picture });
     Ok(job)
 }
 
 /// Says which flags have no effect because the picture knows better.
 fn ignored(args: &Args) -> Option<String> {
-    let flags = RECORDED.into_iter().chain(OF_SEVERAL).filter(|flag| args.is_given(flag));
-    let flags: Vec<String> = flags.map(|flag| format!("--{flag}")).collect();
+    let flags: Vec<String> =
+        ignored_flags().filter(|flag| args.is_given(flag)).map(|flag| format!("--{flag}")).collect();
     (!flags.is_empty()).then(|| format!("--replay draws one picture as its file says and ignores {}", flags.join(", ")))
+}
+
+/// Returns the sampling parameters of a picture.
+fn params(record: &Record) -> Result<SamplingParams> {
+    let SamplingParams { height, width, .. } = record.params;
+    let factor = width / record.latent_width.max(1);
+    let fits = |side: usize, latents: usize| factor > 0 && latents.checked_mul(factor) == Some(side);
+    ensure!(
+        fits(width, record.latent_width) && fits(height, record.latent_height),
+        "its size is not that of its latents"
+    );
+    let mut params = SamplingParams { factor, ..record.params };
+    // Set again, because a record may contain values that flags do not take.
+    PARAMS.iter().try_for_each(|param| params.set(param.flag, &param.get(&record.params)))?;
+    params.check()?;
+    Ok(params)
 }
 
 /// The command line with what the record says instead.
 fn over(args: &Args, record: &Record) -> Result<Args> {
-    let factor = record.width / record.latent_width.max(1);
-    let fits = |side: usize, latents: usize| latents.checked_mul(factor) == Some(side);
-    ensure!(
-        fits(record.width, record.latent_width) && fits(record.height, record.latent_height),
-        "its size is not that of its latents"
-    );
     let (ckpt, config) = model(args, record)?;
     Ok(Args {
         prompt: record.prompt.clone(),
@@ -86,17 +89,6 @@ fn over(args: &Args, record: &Record) -> Result<Args> {
         emphasis: record.emphasis,
         long_prompt: record.long_prompt,
         wildcards: false,
-        sampler: Some(
-            Kind::from_name(&record.sampler).with_context(|| format!("'{}' is not a sampler", record.sampler))?,
-        ),
-        schedule: Spacing::from_name(&record.schedule)
-            .with_context(|| format!("'{}' is not a schedule", record.schedule))?,
-        ddim_steps: i64::try_from(record.steps)?,
-        ddim_eta: record.eta,
-        scale: record.scale,
-        height: i64::try_from(record.height)?,
-        width: i64::try_from(record.width)?,
-        factor: i64::try_from(factor)?,
         seed: Seed::Given(record.origin.seed),
         rng: record.rng.parse()?,
         n_iter: 1,
@@ -111,13 +103,14 @@ fn over(args: &Args, record: &Record) -> Result<Args> {
         config,
         vae: vae(args, record)?,
         from_file: None,
-        given: args.given.iter().filter(|flag| !is_ignored(flag)).cloned().collect(),
+        given: args.given.iter().filter(|flag| ignored_flags().all(|ignored| ignored != *flag)).cloned().collect(),
         ..args.clone()
     })
 }
 
-fn is_ignored(flag: &str) -> bool {
-    RECORDED.contains(&flag) || OF_SEVERAL.contains(&flag)
+/// Returns the flags that have no effect beside `--replay`.
+fn ignored_flags() -> impl Iterator<Item = &'static str> {
+    RECORDED.into_iter().chain(PARAMS.iter().map(|param| param.flag)).chain(OF_SEVERAL)
 }
 
 /// Returns the checkpoint and the config that drew the picture: those that are given, or else those that can be found.

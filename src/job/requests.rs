@@ -2,7 +2,7 @@
 
 mod table;
 
-use crate::engine::SamplingParams;
+use crate::params::SamplingParams;
 use crate::rng::Origin;
 use anyhow::Result;
 use std::borrow::Cow;
@@ -19,7 +19,7 @@ pub struct Request<'a> {
     /// Where its own random numbers start; without, it takes part in the run's.
     pub seed: Option<u32>,
     /// What it shares with the pictures of its batch.
-    pub settings: SamplingParams,
+    pub params: SamplingParams,
 }
 
 /// One picture of the run.
@@ -39,7 +39,7 @@ pub struct ImageRequest<'a> {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Batch<'a> {
     /// What they have in common.
-    pub settings: SamplingParams,
+    pub params: SamplingParams,
     /// One for each.
     pub images: Vec<ImageRequest<'a>>,
 }
@@ -77,9 +77,9 @@ impl Requests {
         (0..self.kept.len()).map(|i| self.kept.line(i))
     }
 
-    /// All settings that lines have, each once.
-    pub fn settings(&self) -> &[SamplingParams] {
-        self.kept.all_settings()
+    /// Returns the parameters of all lines, each of them once.
+    pub fn params(&self) -> &[SamplingParams] {
+        self.kept.all_params()
     }
 
     /// How many batches an iteration has.
@@ -106,12 +106,12 @@ impl Requests {
     pub fn batch(&self, number: usize, first: Option<u32>) -> Batch<'_> {
         let iteration = number / self.n_batches();
         let images = self.range(number).map(|i| self.image(iteration, i, first)).collect();
-        Batch { settings: self.settings_of(number), images }
+        Batch { params: self.params_of(number), images }
     }
 
     /// What the pictures of a batch have in common.
-    pub fn settings_of(&self, number: usize) -> SamplingParams {
-        self.kept.settings(self.range(number).start)
+    pub fn params_of(&self, number: usize) -> SamplingParams {
+        self.kept.params(self.range(number).start)
     }
 
     /// Which of the run's pictures a batch has, from 0.
@@ -154,8 +154,8 @@ mod tests {
 
     fn line(prompt: &str, scale: f64, seed: Option<u32>) -> Request<'_> {
         let plan = SamplerConfig { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
-        let settings = SamplingParams { latent_height: 8, latent_width: 8, scale, sampler: plan };
-        Request { prompt: prompt.into(), negative: "".into(), seed, settings }
+        let params = SamplingParams { height: 64, width: 64, scale, sampler: plan, ..SamplingParams::default() };
+        Request { prompt: prompt.into(), negative: "".into(), seed, params }
     }
 
     fn lines(lines: Vec<Request>, most: usize) -> Requests {
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(walked.len(), 2000);
         for number in [0, 1, 2, 1000, 1999] {
             let batch = lines.batch(number, Some(1));
-            assert_eq!((batch.settings, batch.images.len()), (lines.settings_of(number), lines.len_of(number)));
+            assert_eq!((batch.params, batch.images.len()), (lines.params_of(number), lines.len_of(number)));
             assert_eq!(lines.has_own_seeds(number), number % 2 == 1);
             assert_eq!(batch, walked[number]);
         }

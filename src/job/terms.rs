@@ -1,12 +1,12 @@
 //! What a resumed run must have in common with the run that it resumes.
 
-use super::{Request, Requests, SamplingParams};
+use super::{Request, Requests};
 use crate::args::Args;
 use crate::by_name::ByName;
 use crate::config::ModelConfig;
-use crate::diffusion::samplers::SamplerConfig;
 use crate::hexadecimal::hexadecimal;
 use crate::output::{Terms, sha256_of};
+use crate::params::{PARAMS, SamplingParams};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -14,18 +14,10 @@ use sha2::{Digest, Sha256};
 /// drawn with. What only the opened model and safety checker tell is added by `txt2img`.
 ///
 /// Every flag is named: one that is added must be given a place.
-pub fn terms(args: &Args, seed: u32, lines: &Requests, config: &ModelConfig) -> Terms {
+pub fn terms(args: &Args, params: SamplingParams, seed: u32, lines: &Requests, config: &ModelConfig) -> Terms {
     let Args {
         n_iter,
         n_samples,
-        ddim_steps,
-        ddim_eta,
-        sampler,
-        schedule,
-        scale,
-        height,
-        width,
-        factor,
         channels,
         fixed_code,
         seed_mode,
@@ -44,12 +36,11 @@ pub fn terms(args: &Args, seed: u32, lines: &Requests, config: &ModelConfig) -> 
         n_rows,
         grid_every,
         skip_watermark,
-        // Terms by what they come to: the prompts, the sampler, the seed.
+        // Terms by what they come to: the prompts, the sampling parameters, the seed.
         prompt: _,
         from_file: _,
         swept: _,
-        plms: _,
-        dpm_solver: _,
+        sampling: _,
         seed: _,
         // Terms by what they lead to: the config, the weights, the checker and its action, the types multiplied.
         config: _,
@@ -81,14 +72,7 @@ pub fn terms(args: &Args, seed: u32, lines: &Requests, config: &ModelConfig) -> 
         prompts(args, lines),
         ("--n_iter", json!(n_iter)),
         ("--n_samples", json!(n_samples)),
-        ("--ddim_steps", json!(ddim_steps)),
-        ("--ddim_eta", json!(ddim_eta)),
-        ("--sampler", json!(sampler.map_or("ddim", |kind| kind.name()))),
-        ("--schedule", json!(schedule.name())),
-        ("--scale", json!(scale)),
-        ("--H", json!(height)),
-        ("--W", json!(width)),
-        ("--f", json!(factor)),
+        ("--f", json!(params.factor)),
         ("--C", json!(channels)),
         ("--fixed_code", json!(fixed_code)),
         ("--seed", json!(seed)),
@@ -110,7 +94,8 @@ pub fn terms(args: &Args, seed: u32, lines: &Requests, config: &ModelConfig) -> 
         ("--grid_every", json!(grid_every)),
         ("--skip_watermark", json!(skip_watermark)),
     ];
-    terms.map(|(name, value)| (name.to_owned(), value)).into()
+    let params = PARAMS.iter().map(|param| (format!("--{}", param.flag), json!(param.get(&params))));
+    params.chain(terms.map(|(name, value)| (name.to_owned(), value))).collect()
 }
 
 /// Returns the prompt; for several, the hash of them and of everything their lines ask for.
@@ -120,20 +105,13 @@ fn prompts(args: &Args, lines: &Requests) -> (&'static str, Value) {
     }
     let mut hash = Sha256::new();
     let mut last = None;
-    for Request { prompt, negative, seed, settings } in lines.lines() {
+    for Request { prompt, negative, seed, params } in lines.lines() {
         hash.update(json!([prompt, negative, seed]).to_string());
-        // Most lines have the settings of the line before.
-        if last != Some(settings) {
-            hash.update(written(settings).to_string());
-            last = Some(settings);
+        // Most lines have the parameters of the line before.
+        if last != Some(params) {
+            hash.update(params.key());
+            last = Some(params);
         }
     }
     (if args.swept.is_some() { "what is swept" } else { "--from-file" }, json!(hexadecimal(hash)))
-}
-
-/// Returns settings in a form that does not change with the program's text.
-fn written(settings: SamplingParams) -> Value {
-    let SamplingParams { latent_height, latent_width, scale, sampler } = settings;
-    let SamplerConfig { kind, steps, eta, spacing } = sampler;
-    json!([latent_height, latent_width, scale, kind.name(), steps, eta, spacing.name()])
 }

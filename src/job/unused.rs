@@ -9,7 +9,7 @@ use crate::safety::Action;
 
 /// Returns a note for every flag that was given and has no effect beside the others.
 pub fn flags(args: &Args, lines: &Requests) -> impl Iterator<Item = String> {
-    let all = |is: &dyn Fn(Kind, f64) -> bool| lines.settings().iter().all(|line| is(line.sampler.kind, line.scale));
+    let all = |is: &dyn Fn(Kind, f64) -> bool| lines.params().iter().all(|line| is(line.sampler.kind, line.scale));
     let is_swept = args.swept.is_some();
     let has_file = args.from_file.is_some();
     let reasons = [
@@ -21,7 +21,7 @@ pub fn flags(args: &Args, lines: &Requests) -> impl Iterator<Item = String> {
         (&["safety_ckpt"], args.safety == Some(Action::Off), "beside --safety off"),
         (&["ddim_eta"], all(&|kind, _| kind != Kind::Ddim), "with other samplers than ddim"),
         (&["schedule"], all(&|kind, _| !kind.takes_spacing()), "with this sampler"),
-        (&["plms"], args.dpm_solver, "beside --dpm_solver"),
+        (&["plms"], args.sampling.dpm_solver, "beside --dpm_solver"),
         (&["fixed_code"], args.seed_mode == SeedMode::PerImage, "beside --seed_mode per_image"),
     ];
     let unused = reasons.into_iter().filter(|(_, holds, _)| *holds).filter_map(|(flags, _, reason)| {

@@ -1,15 +1,13 @@
 //! `--fname`: names of pictures by a pattern of the user's.
 
-use std::fmt;
-
+use crate::diffusion::samplers::{Kind, SamplerConfig, Spacing};
+use crate::params::{PARAMS, SamplingParams};
 use anyhow::{Context, Result, bail, ensure};
+use std::fmt;
 
 /// Bytes in a name without its extension: 200 in all, less some for `-99999` and the extension itself.
 const MOST: usize = 200 - 16;
 
-/// Values that are as long as any, but for a scale of many zeros. Prompts are shortened.
-const LONG: Named =
-    Named { seed: u32::MAX, prompt: "", sampler: "dpm_solver", steps: 1000, scale: -1. / 3., hash: "0123456789" };
 const MOST_INDEX: usize = 9_999_999;
 
 /// What Windows calls devices, whatever follows after a dot; COM and LPT with a digit are others.
@@ -26,13 +24,9 @@ pub struct Named<'a> {
     pub seed: u32,
     /// As it was drawn.
     pub prompt: &'a str,
-    /// The sampler's name.
-    pub sampler: &'a str,
-    /// Sampling steps.
-    pub steps: usize,
-    /// Of the guidance.
-    pub scale: f64,
-    /// The model's.
+    /// The sampling parameters.
+    pub params: SamplingParams,
+    /// The first ten digits of the model's hash.
     pub hash: &'a str,
 }
 
@@ -47,25 +41,29 @@ enum Field {
     Seed,
     Index,
     Prompt,
-    Sampler,
-    Steps,
-    Scale,
     Hash,
+    /// The sampling parameter in this row of [`PARAMS`].
+    Param(usize),
 }
 
-const FIELDS: [(&str, Field); 7] = [
-    ("seed", Field::Seed),
-    ("index", Field::Index),
-    ("prompt", Field::Prompt),
-    ("sampler", Field::Sampler),
-    ("steps", Field::Steps),
-    ("scale", Field::Scale),
-    ("hash", Field::Hash),
-];
+/// Returns the placeholders, by their names.
+fn fields() -> impl Iterator<Item = (&'static str, Field)> {
+    let own = [("seed", Field::Seed), ("index", Field::Index), ("prompt", Field::Prompt), ("hash", Field::Hash)];
+    own.into_iter().chain(PARAMS.iter().enumerate().map(|(row, param)| (param.name, Field::Param(row))))
+}
 
-/// How errors end.
-const KNOWN: &str = "write a name with any of {seed} {index} {prompt} {sampler} {steps} {scale} {hash}, and {{ or }} \
-                     for a brace itself";
+/// Returns the end of error messages.
+fn known() -> String {
+    let names: Vec<String> = fields().map(|(name, _)| format!("{{{name}}}")).collect();
+    format!("write a name with any of {}, and {{{{ or }}}} for a brace itself", names.join(" "))
+}
+
+/// Returns values that are as long as any, but for numbers with many digits. Prompts are shortened.
+fn longest() -> Named<'static> {
+    let sampler = SamplerConfig { kind: Kind::DpmSolver, steps: 1000, eta: -1. / 3., spacing: Spacing::Discrete };
+    let params = SamplingParams { height: 8192, width: 8192, scale: -1. / 3., sampler, ..SamplingParams::default() };
+    Named { seed: u32::MAX, prompt: "", params, hash: "0123456789" }
+}
 
 impl Pattern {
     /// Whether no two pictures of a folder have the same name.
@@ -84,7 +82,7 @@ impl Pattern {
     /// When a placeholder is unknown, a brace is alone, a folder is named, all names would be empty, or the number that
     /// tells them apart would be cut off.
     pub fn parse(pattern: &str) -> Result<Self> {
-        ensure!(!pattern.contains(['/', '\\']), "file names cannot contain / or \\; {KNOWN}");
+        ensure!(!pattern.contains(['/', '\\']), "file names cannot contain / or \\; {}", known());
         let (mut parts, mut rest) = (vec![], pattern);
         while let Some(at) = rest.find(['{', '}']) {
             let (text, braced) = rest.split_at(at);
@@ -98,12 +96,12 @@ impl Pattern {
             Part::Text(text) => !trimmed(text).is_empty(),
             Part::Value(_) => true,
         };
-        ensure!(parts.iter().any(says_something), "it needs more than dots and spaces; {KNOWN}");
+        ensure!(parts.iter().any(says_something), "it needs more than dots and spaces; {}", known());
         let pattern = Self(parts);
         let until_index = pattern.0.split_inclusive(|part| *part == Part::Value(Field::Index)).next();
-        let longest = Self(until_index.unwrap_or(&[]).to_vec()).filled(MOST_INDEX, &LONG, "").len();
+        let longest = Self(until_index.unwrap_or(&[]).to_vec()).filled(MOST_INDEX, &longest(), "").len();
         let has_room = !pattern.has_index() || longest <= MOST;
-        ensure!(has_room, "its {{index}} has no room in the {MOST} bytes of a name; {KNOWN}");
+        ensure!(has_room, "its {{index}} has no room in the {MOST} bytes of a name; {}", known());
         Ok(pattern)
     }
 
@@ -128,10 +126,8 @@ impl Pattern {
             Part::Value(Field::Seed) => of.seed.to_string(),
             Part::Value(Field::Index) => format!("{index:05}"),
             Part::Value(Field::Prompt) => prompt.to_owned(),
-            Part::Value(Field::Sampler) => of.sampler.to_owned(),
-            Part::Value(Field::Steps) => of.steps.to_string(),
-            Part::Value(Field::Scale) => of.scale.to_string(),
             Part::Value(Field::Hash) => of.hash.to_owned(),
+            Part::Value(Field::Param(row)) => PARAMS[*row].get(&of.params).to_string(),
         };
         self.0.iter().map(text).collect()
     }
@@ -144,7 +140,7 @@ impl fmt::Display for Pattern {
             match part {
                 Part::Text(text) => f.write_str(&text.replace('{', "{{").replace('}', "}}"))?,
                 Part::Value(value) => {
-                    let name = FIELDS.iter().find(|(_, field)| field == value).map_or("", |(name, _)| name);
+                    let name = fields().find(|(_, field)| field == value).map_or("", |(name, _)| name);
                     write!(f, "{{{name}}}")?;
                 }
             }
@@ -160,10 +156,10 @@ fn first(text: &str) -> Result<(Part, &str)> {
             return Ok((Part::Text(double[1..].into()), rest));
         }
     }
-    let Some(open) = text.strip_prefix('{') else { bail!("a '}}' has no '{{' before it; {KNOWN}") };
-    let (name, rest) = open.split_once('}').with_context(|| format!("'{text}' is never closed; {KNOWN}"))?;
-    let field = FIELDS.into_iter().find(|(known, _)| *known == name);
-    let (_, field) = field.with_context(|| format!("there is no {{{name}}}; {KNOWN}"))?;
+    let Some(open) = text.strip_prefix('{') else { bail!("a '}}' has no '{{' before it; {}", known()) };
+    let (name, rest) = open.split_once('}').with_context(|| format!("'{text}' is never closed; {}", known()))?;
+    let field = fields().find(|(known, _)| *known == name);
+    let (_, field) = field.with_context(|| format!("there is no {{{name}}}; {}", known()))?;
     Ok((Part::Value(field), rest))
 }
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::Named;
-use crate::by_name::ByName;
-use crate::diffusion::samplers::Kind;
+use crate::diffusion::samplers::{SamplerConfig, Spacing};
+use crate::params::SamplingParams;
 use crate::rng::Origin;
 
 /// Everything that is needed to draw a picture again.
@@ -21,24 +21,13 @@ pub struct Record {
     pub origin: Origin,
     /// Which generator that is, as `--rng` names it.
     pub rng: String,
-    /// As `--sampler` names it.
-    pub sampler: String,
-    /// As `--schedule` names it.
-    pub schedule: String,
-    /// Steps that were asked for.
-    pub steps: usize,
-    /// DDIM's share of fresh noise.
-    pub eta: f64,
-    /// Guidance.
-    pub scale: f64,
-    /// Of the latents.
+    /// The sampling parameters; `factor` is not recorded.
+    #[serde(flatten)]
+    pub params: SamplingParams,
+    /// The number of columns of latents.
     pub latent_width: usize,
-    /// Of the latents.
+    /// The number of rows of latents.
     pub latent_height: usize,
-    /// Of the picture, in pixels.
-    pub width: usize,
-    /// Of the picture, in pixels.
-    pub height: usize,
     /// Whether brackets weighed words.
     #[serde(default)]
     pub emphasis: bool,
@@ -69,17 +58,18 @@ impl Record {
         if !self.negative_prompt.is_empty() {
             text += &format!("\nNegative prompt: {}", self.negative_prompt);
         }
+        let SamplingParams { height, width, scale, sampler, .. } = self.params;
         let mut settings = vec![
-            ("Steps", self.steps.to_string()),
-            ("Sampler", self.sampler_name()),
-            ("CFG scale", self.scale.to_string()),
+            ("Steps", sampler.steps.to_string()),
+            ("Sampler", web_ui_name(sampler)),
+            ("CFG scale", scale.to_string()),
             ("Seed", self.origin.seed.to_string()),
-            ("Size", format!("{}x{}", self.width, self.height)),
+            ("Size", format!("{width}x{height}")),
         ];
         settings.extend(self.short_hash().map(|hash| ("Model hash", hash.into())));
         settings.push(("Model", quoted(&self.model)));
-        if self.eta != 0. {
-            settings.push(("Eta", self.eta.to_string()));
+        if sampler.eta != 0. {
+            settings.push(("Eta", sampler.eta.to_string()));
         }
         // One seed may be that of a whole batch, or of all batches of a run.
         let Origin { start, index, .. } = self.origin;
@@ -94,29 +84,22 @@ impl Record {
         format!("{text}\n{}", settings.join(", "))
     }
 
-    /// What its file may be named by.
+    /// Returns the values that the picture's file can be named by.
     pub fn named(&self) -> Named<'_> {
-        let Self { origin, prompt, sampler, steps, scale, .. } = self;
-        Named {
-            seed: origin.seed,
-            prompt,
-            sampler,
-            steps: *steps,
-            scale: *scale,
-            hash: self.short_hash().unwrap_or(""),
-        }
+        let hash = self.short_hash().unwrap_or("");
+        Named { seed: self.origin.seed, prompt: &self.prompt, params: self.params, hash }
     }
 
     /// The model's hash as the web UI shows it.
     fn short_hash(&self) -> Option<&str> {
         self.model_hash.as_ref().map(|hash| hash.get(..10).unwrap_or(hash))
     }
+}
 
-    fn sampler_name(&self) -> String {
-        let name = Kind::from_name(&self.sampler).map_or(&*self.sampler, |kind| kind.web_ui_name());
-        let spacing = if self.schedule == "karras" { " Karras" } else { "" };
-        format!("{name}{spacing}")
-    }
+/// Returns the name of a sampler with its spacing in AUTOMATIC1111's web UI.
+fn web_ui_name(sampler: SamplerConfig) -> String {
+    let spacing = if sampler.spacing == Spacing::Karras { " Karras" } else { "" };
+    format!("{}{spacing}", sampler.kind.web_ui_name())
 }
 
 /// A value with what would end it early in quotes.

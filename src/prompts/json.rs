@@ -2,8 +2,7 @@
 
 use super::PromptLine;
 use crate::args::Seed;
-use crate::by_name::ByName;
-use crate::diffusion::samplers::Kind;
+use crate::params::{Field, PARAMS, Param, ParamValue, SamplingParams};
 use anyhow::{Result, anyhow, ensure};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -12,17 +11,14 @@ use serde_json::error::Category;
 use std::fmt;
 use std::mem::take;
 
-/// The keys of an object, each with its other name if it has one.
-const KEYS: [(&str, Option<&str>); 8] = [
-    ("prompt", None),
-    ("negative_prompt", None),
-    ("seed", None),
-    ("H", Some("height")),
-    ("W", Some("width")),
-    ("ddim_steps", Some("steps")),
-    ("scale", None),
-    ("sampler", None),
-];
+/// The keys of an object besides those of the sampling parameters.
+const TEXTS_AND_SEED: [&str; 3] = ["prompt", "negative_prompt", "seed"];
+
+/// Returns the keys of an object, each with its other name if it has one.
+fn keys() -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
+    let params = PARAMS.iter().map(|param| (param.flag, (param.name != param.flag).then_some(param.name)));
+    TEXTS_AND_SEED.iter().map(|key| (*key, None)).chain(params)
+}
 
 /// The most characters of a wrong value that an error quotes.
 const MAX_QUOTED: usize = 40;
@@ -126,7 +122,7 @@ impl<'de> Visitor<'de> for Object {
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
         let mut ask = PromptLine::default();
-        let mut given = [None; KEYS.len()];
+        let mut given = [None; TEXTS_AND_SEED.len() + PARAMS.len()];
         while let Some(key) = object.next_key()? {
             let Key { index, spelling } = key;
             if let Some(before) = given[index].replace(spelling) {
@@ -135,7 +131,7 @@ impl<'de> Visitor<'de> for Object {
             // serde_json finds the place at the end of the message, and keeps it.
             let named = |error: A::Error| A::Error::custom(format!("\"{spelling}\": {error}"));
             let mut value: Value = object.next_value().map_err(named)?;
-            ask.set(KEYS[index].0, &mut value).map_err(|expected| {
+            ask.set(index, &mut value).map_err(|expected| {
                 A::Error::custom(format!("\"{spelling}\" must be {expected}, not {}", quoted(&value)))
             })?;
         }
@@ -145,7 +141,7 @@ impl<'de> Visitor<'de> for Object {
 
 /// A key of an object.
 struct Key {
-    /// Which of `KEYS`.
+    /// Its place among [`keys`].
     index: usize,
     /// The name or the other name.
     spelling: &'static str,
@@ -170,37 +166,35 @@ impl Visitor<'_> for AnyKey {
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Key, E> {
         let spellings =
             |(index, (name, other))| [Some(name), other].into_iter().flatten().map(move |spelling| (index, spelling));
-        let mut all = KEYS.into_iter().enumerate().flat_map(spellings);
+        let mut all = keys().enumerate().flat_map(spellings);
         let found = all.find(|(_, spelling)| *spelling == text);
         found.map(|(index, spelling)| Key { index, spelling }).ok_or_else(|| E::custom(unknown(text)))
     }
 }
 
 impl PromptLine<'_> {
-    /// Sets what a key stands for, taking texts out of `value`; `null` leaves it open. An error is what the value must be.
-    fn set(&mut self, name: &str, value: &mut Value) -> Result<(), String> {
-        if value.is_null() && name != "prompt" {
+    /// Sets the value of the key with this `index`, taking texts out of `value`; `null` leaves it out. The error is what
+    /// the value must be.
+    fn set(&mut self, index: usize, value: &mut Value) -> Result<(), String> {
+        if value.is_null() && index > 0 {
             return Ok(());
         }
-        match name {
-            "prompt" => self.prompt = text(value)?.into(),
-            "negative_prompt" => self.negative_prompt = Some(text(value)?.into()),
-            "seed" => self.seed = Some(Seed::from(whole(value)?)),
-            "H" => self.height = Some(small(value)?),
-            "W" => self.width = Some(small(value)?),
-            "ddim_steps" => self.steps = Some(small(value)?),
-            "scale" => self.scale = Some(value.as_f64().ok_or("a number")?),
-            _ => self.sampler = Some(sampler(value)?),
+        match index {
+            0 => self.prompt = text(value)?.into(),
+            1 => self.negative_prompt = Some(text(value)?.into()),
+            2 => self.seed = Some(Seed::from(whole(value)?)),
+            _ => {
+                let param = &PARAMS[index - TEXTS_AND_SEED.len()];
+                self.params.push((param.flag, param_value(param, value)?));
+            }
         }
         Ok(())
     }
 }
 
 fn unknown(key: &str) -> String {
-    let keys: Vec<String> = KEYS
-        .iter()
-        .map(|(name, other)| other.map_or(name.to_string(), |other| format!("{name} (or {other})")))
-        .collect();
+    let keys: Vec<String> =
+        keys().map(|(name, other)| other.map_or(name.to_string(), |other| format!("{name} (or {other})"))).collect();
     format!("\"{key}\" is not a known key; use {}", keys.join(", "))
 }
 
@@ -236,6 +230,13 @@ fn small(value: &Value) -> Result<i64, &'static str> {
     i64::try_from(whole(value)?).map_err(|_| "a whole number of at most 18 digits")
 }
 
-fn sampler(value: &Value) -> Result<Kind, String> {
-    value.as_str().and_then(Kind::from_name).ok_or_else(|| format!("one of {}", Kind::names()))
+fn param_value(param: &Param, value: &Value) -> Result<ParamValue, String> {
+    match param.field {
+        Field::Whole { .. } => Ok(ParamValue::Whole(small(value)?)),
+        Field::Number { .. } => Ok(ParamValue::Number(value.as_f64().ok_or("a number")?)),
+        Field::Name { names, set, .. } => {
+            let name = value.as_str().filter(|name| set(&mut SamplingParams::default(), name).is_some());
+            name.map(|name| ParamValue::Name(name.to_owned())).ok_or_else(|| format!("one of {}", names()))
+        }
+    }
 }

@@ -37,9 +37,9 @@ pub fn load(job: &Job, progress: &Progress) -> Result<Option<Checker>> {
 
 /// What becomes of flagged pictures; not known where it depends on whether a checker can be had.
 pub fn action(job: &Job) -> Option<Action> {
-    let is_wanted = job.safety.is_some() || job.safety_ckpt.is_some();
-    match job.ckpt {
-        _ if is_wanted => Some(job.safety.unwrap_or(Action::Replace)),
+    let is_wanted = job.output.safety.is_some() || job.output.safety_ckpt.is_some();
+    match job.model.ckpt {
+        _ if is_wanted => Some(job.output.safety.unwrap_or(Action::Replace)),
         ModelSource::Demo => Some(Action::Off),
         ModelSource::Files(_) => None,
     }
@@ -47,14 +47,14 @@ pub fn action(job: &Job) -> Option<Action> {
 
 /// Returns the fingerprint of the checker that the job names, as far as that is known without fetching it.
 pub fn fingerprint(job: &Job) -> Option<String> {
-    match &job.safety_ckpt {
+    match &job.output.safety_ckpt {
         Some(Location::Path(folder)) if action(job) != Some(Action::Off) => safety::fingerprint(folder).ok(),
         _ => None,
     }
 }
 
 fn folder(job: &Job, progress: &Progress) -> Result<PathBuf> {
-    let repo = match (&job.safety_ckpt, &job.ckpt) {
+    let repo = match (&job.output.safety_ckpt, &job.model.ckpt) {
         (Some(Location::Path(folder)), _) => return Ok(folder.clone()),
         (None, ModelSource::Files(Location::Path(model))) if model.join("safety_checker").is_dir() => {
             return Ok(model.clone());

@@ -24,12 +24,12 @@ pub struct ModelHash<'scope> {
 impl<'scope> ModelHash<'scope> {
     /// Begins to read the model's files, if anything will tell of the hash.
     pub fn begin<'env>(job: &'env Job, checkpoint: &'env Checkpoint, scope: &'scope Scope<'scope, 'env>) -> Self {
-        let is_told = job.metadata && job.saves_samples || job.report.is_some();
-        let is_compared = job.replay.is_some();
-        if !is_told && !is_compared && !job.fname.as_ref().is_some_and(|fname| fname.has_hash()) {
+        let is_told = job.output.metadata && job.output.saves_samples || job.output.report.is_some();
+        let is_compared = job.images.replay.is_some();
+        if !is_told && !is_compared && !job.output.fname.as_ref().is_some_and(|fname| fname.has_hash()) {
             return Self::default();
         }
-        if job.ckpt == ModelSource::Demo {
+        if job.model.ckpt == ModelSource::Demo {
             return Self { coming: None, is_wanted: Arc::default(), known: Some(sha256_of(demo::WEIGHTS)) };
         }
         // Ctrl-C does not stop it: what was drawn until then is saved with it.

@@ -33,9 +33,9 @@ impl Report {
     /// # Errors
     /// When there is something that it must not replace.
     pub fn look(job: &Job) -> Result<()> {
-        let Some(path) = &job.report else { return Ok(()) };
+        let Some(path) = &job.output.report else { return Ok(()) };
         // Whatever it is: a file, a folder, a device.
-        let is_free = fs::symlink_metadata(path).is_err() || job.resume && pictures(path).is_some();
+        let is_free = fs::symlink_metadata(path).is_err() || job.run.resume && pictures(path).is_some();
         ensure!(is_free, "{}: it is there already; name another", cannot(path));
         ensure!(path.file_name().is_some(), "{}: that is no name of a file", cannot(path));
         Ok(())
@@ -44,9 +44,9 @@ impl Report {
     /// The same, and whether it can be written there.
     pub fn check(job: &Job) -> Result<()> {
         Self::look(job)?;
-        let Some(path) = &job.report else { return Ok(()) };
+        let Some(path) = &job.output.report else { return Ok(()) };
         let folder = folder_of(path);
-        let will_be = || Ok::<_, Error>(absolute(&job.outdir)?.starts_with(absolute(folder)?));
+        let will_be = || Ok::<_, Error>(absolute(&job.output.outdir)?.starts_with(absolute(folder)?));
         // OUTDIR comes later, and the folders that it is in.
         if !folder.exists() && will_be().with_context(|| cannot(path))? {
             return Ok(());
@@ -60,8 +60,8 @@ impl Report {
     /// # Errors
     /// When a report is wanted where none can be written, or where that of another run is.
     pub fn begin(job: &Job, run: &str, finished: &HashSet<usize>, n_finished: usize) -> Result<Self> {
-        let Some(path) = &job.report else { return Ok(Self(None)) };
-        let last = pictures(path).filter(|_| job.resume);
+        let Some(path) = &job.output.report else { return Ok(Self(None)) };
+        let last = pictures(path).filter(|_| job.run.resume);
         let is_ours = last.as_ref().is_none_or(|(whose, _)| whose == run);
         ensure!(is_ours, "{}: what is there is not of this run; name another", cannot(path));
         let last = last.map(|(_, pictures)| pictures);

@@ -1,12 +1,13 @@
 //! How much work drawing is, so that it can be told how much of it is done.
 
-use super::tasks::n_wanted;
 use crate::diffusion::samplers::{Kind, Spacing};
 use crate::diffusion::schedule::Schedule;
 use crate::diffusion::unet::{self, layers::Pass};
-use crate::job::{Job, SamplingParams};
+use crate::job::Job;
+use crate::job::tasks::n_wanted;
 use crate::ops::Compute;
 use crate::ops::layer::Layer;
+use crate::params::SamplingParams;
 use crate::text::Tokens;
 use crate::vae;
 use std::collections::{HashMap, HashSet};
@@ -24,11 +25,12 @@ pub struct Units {
 impl Units {
     /// Compares the networks of a job's model, at the size of its first pictures.
     pub fn of(job: &Job) -> Self {
-        let SamplingParams { latent_height: height, latent_width: width, .. } = job.lines.settings_of(0);
+        let params = job.images.requests.params_of(0);
+        let (height, width) = (params.latent_height(), params.latent_width());
         let pass = Pass { batch: 1, height, width, contexts: 1, tokens: Tokens::LENGTH };
-        let unet = unet::layers::layers(&job.config.unet, pass);
+        let unet = unet::layers::layers(&job.model.config.unet, pass);
         let unet = multiplications(unet.iter().filter(|layer| !layer.once));
-        let vae = multiplications(vae::layers::layers(&job.config.vae, height, width).iter());
+        let vae = multiplications(vae::layers::layers(&job.model.config.vae, height, width).iter());
         Self { decoding: vae / unet.max(1.) }
     }
 
@@ -36,12 +38,12 @@ impl Units {
     pub fn step(&self, settings: &SamplingParams, n: usize, passes: f64) -> f64 {
         // At scale 1 what is to be avoided is not looked at.
         let contexts = if settings.scale == 1. { 1. } else { 2. };
-        passes * contexts * (n * latents(settings)) as f64
+        passes * contexts * (n * settings.n_latents()) as f64
     }
 
     /// Returns the work of decoding a picture.
     pub fn decoding(&self, settings: &SamplingParams) -> f64 {
-        self.decoding * latents(settings) as f64
+        self.decoding * settings.n_latents() as f64
     }
 
     /// Returns the work of saving a picture.
@@ -51,27 +53,23 @@ impl Units {
 
     /// Returns the work of all batches that this process draws.
     pub fn total(&self, job: &Job, finished: &HashSet<usize>) -> f64 {
-        let schedule = Schedule::new(&job.config.noise);
+        let schedule = Schedule::new(&job.model.config.noise);
         let mut model_calls: HashMap<(Kind, usize, u64, Spacing), usize> = HashMap::new();
         let mut total = 0.;
-        for number in 0..job.n_batches() {
+        for number in 0..job.images.n_batches() {
             let wanted = n_wanted(job, finished, number);
             if wanted == 0 {
                 continue;
             }
-            let settings = job.lines.settings_of(number);
+            let settings = job.images.requests.params_of(number);
             let calls = model_calls
                 .entry(settings.sampler.key())
                 .or_insert_with(|| settings.sampler.counts(&schedule).model_calls);
-            total += self.step(&settings, job.lines.len_of(number), *calls as f64)
+            total += self.step(&settings, job.images.requests.len_of(number), *calls as f64)
                 + wanted as f64 * (self.decoding(&settings) + self.saving(&settings));
         }
         total
     }
-}
-
-fn latents(settings: &SamplingParams) -> usize {
-    settings.latent_height * settings.latent_width
 }
 
 fn multiplications<'a>(layers: impl Iterator<Item = &'a Layer>) -> f64 {

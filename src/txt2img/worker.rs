@@ -1,19 +1,19 @@
 //! One device at work on the batches of a run: sample → decode → send to be saved.
 
-use super::tasks::Task;
 use super::work::Units;
-use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
 use crate::device::ComputeDevice;
 use crate::diffusion::samplers::Counts;
-use crate::engine::{self, BatchNoise, Engine, Latents, Observer, SamplingParams, Stage};
+use crate::engine::{self, Engine, Latents, Observer, Stage};
 use crate::interrupt;
-use crate::job::{self, Batch, Job, name_of};
+use crate::job::tasks::Task;
+use crate::job::{self, Batch, Job, RunNoise, name_of};
 use crate::output::{self, Picture, Record};
+use crate::params::SamplingParams;
 use crate::progress::{Bar, Progress};
-use crate::rng::{Generator, Noise, Origin, PerImage, StreamPos};
+use crate::rng::Origin;
 use anyhow::{Result, anyhow};
-use candle_core::{Device, IndexOp, Tensor};
+use candle_core::{IndexOp, Tensor};
 use std::fmt;
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
@@ -61,10 +61,7 @@ pub struct Worker<'a> {
     pub device: &'a ComputeDevice,
     engine: Engine<'a>,
     progress: &'a Progress,
-    /// The run's stream of random numbers, for images without a seed of their own.
-    stream: Box<dyn Generator>,
-    /// With `--fixed_code`, the noise that every batch starts from.
-    start: Option<Tensor>, // (longest batch, h, w, 4)
+    noise: RunNoise,
     messages: SyncSender<Message>,
     /// Whether a safety checker looks at the images.
     is_checked: bool,
@@ -82,17 +79,11 @@ impl<'a> Worker<'a> {
         is_checked: bool,
         units: Units,
     ) -> Result<Self> {
-        let mut stream = job.rng.noise(u64::from(job.seed));
-        let start = job.fixed_code.map(|batch| {
-            let SamplingParams { latent_height, latent_width, .. } = job.lines.settings_of(0);
-            let shape = (batch, latent_height, latent_width, job.config.unet.in_channels);
-            stream.randn_latents(shape, &device.device)
-        });
-        let start = start.transpose()?;
-        let dtype = device.dtype(job.precision);
+        let noise = RunNoise::new(&job.images, job.model.config.unet.in_channels, &device.device)?;
+        let dtype = device.dtype(job.compute.precision);
         let mut loading = Loading { job, device, progress };
-        let engine = Engine::load(checkpoint, &job.config, device, dtype, job.reading, &mut loading)?;
-        Ok(Self { job, device, engine, progress, stream, start, messages, is_checked, units })
+        let engine = Engine::load(checkpoint, &job.model.config, device, dtype, job.images.reading, &mut loading)?;
+        Ok(Self { job, device, engine, progress, noise, messages, is_checked, units })
     }
 
     /// Renders the wanted images of a batch. Images already sent to the writer are removed from `task.wanted`.
@@ -100,9 +91,8 @@ impl<'a> Worker<'a> {
         interrupt::check()?;
         let begun = Instant::now();
         let wanted = task.wanted.clone();
-        let origins = origins(self.job, task);
         let prompts = task.batch.images.iter().map(|image| (&*image.prompt, image.negative)).collect();
-        let batch = engine::Batch { prompts, params: task.batch.settings };
+        let batch = engine::Batch { prompts, params: task.batch.params };
         let mut watching = Watching {
             loading: Loading { job: self.job, device: self.device, progress: self.progress },
             bar: None,
@@ -112,15 +102,7 @@ impl<'a> Worker<'a> {
             units: self.units,
             work: 0.,
         };
-        let mut noise = TaskNoise {
-            stream: &mut *self.stream,
-            position: task.position,
-            start: self.start.as_ref(),
-            own: None,
-            job: self.job,
-            origins: &origins,
-            is_own: task.batch.images[0].origin.is_some(),
-        };
+        let mut noise = self.noise.of(task);
         let latents = self.engine.sample(&batch, &mut noise, &mut watching)?;
         watching.bar = None;
         let sampled = begun.elapsed().as_secs_f64();
@@ -130,14 +112,14 @@ impl<'a> Worker<'a> {
             let picture = image.picture()?;
             let rendered = Rendered {
                 seen: self.is_checked.then(|| image.rounded()).transpose()?,
-                record: record(self.job, &task.batch, index, origins[index], &latents, &picture),
+                record: record(self.job, &task.batch, index, task.origins[index], &latents),
                 picture,
                 number: task.batch.images[index].number,
-                params: task.batch.settings,
+                params: task.batch.params,
                 seconds: [sampled, begun.elapsed().as_secs_f64()],
                 non_finite: image.non_finite,
             };
-            self.progress.worked(self.units.decoding(&task.batch.settings));
+            self.progress.worked(self.units.decoding(&task.batch.params));
             send(&self.messages, Message::Image(Box::new(rendered)))?;
             task.wanted.remove(0);
             interrupt::check()?;
@@ -184,7 +166,7 @@ impl Observer for Watching<'_> {
 
     fn on_start(&mut self, counts: Counts) {
         let (steps, calls) = (counts.steps.max(1) as f64, counts.model_calls as f64);
-        let step = self.units.step(&self.batch.settings, self.batch.images.len(), calls / steps);
+        let step = self.units.step(&self.batch.params, self.batch.images.len(), calls / steps);
         self.work = step * steps;
         let Loading { job, device, progress } = self.loading;
         self.bar = Some(progress.steps(device_name(job, device), counts.steps, step));
@@ -192,7 +174,7 @@ impl Observer for Watching<'_> {
 
     fn on_step(&mut self, i: usize, _: &Tensor, x0: &Tensor) -> Result<()> {
         self.bar.iter().for_each(Bar::tick);
-        if self.loading.job.preview_steps.is_some_and(|every| (i + 1).is_multiple_of(every)) {
+        if self.loading.job.output.preview_steps.is_some_and(|every| (i + 1).is_multiple_of(every)) {
             for &index in self.wanted {
                 let picture = output::preview(&x0.i(index..=index)?)?;
                 let number = self.batch.images[index].number;
@@ -215,86 +197,32 @@ impl Observer for Watching<'_> {
     }
 }
 
-/// The random numbers of a task: of the run's stream, or of generators of the images' own.
-struct TaskNoise<'a> {
-    stream: &'a mut dyn Generator,
-    /// The stream's position before the batch.
-    position: u64,
-    start: Option<&'a Tensor>,
-    own: Option<PerImage>,
-    job: &'a Job,
-    origins: &'a [Origin],
-    is_own: bool,
-}
-
-impl BatchNoise for TaskNoise<'_> {
-    fn start(&mut self, shape: (usize, usize, usize, usize), device: &Device) -> Result<Tensor> {
-        if self.is_own {
-            let own = self.own.insert(PerImage::new(self.job.rng, self.origins));
-            let x = own.randn_latents(shape, device)?;
-            own.go_to_steps(self.origins);
-            return Ok(x);
-        }
-        self.stream.seek(self.position);
-        match self.start {
-            Some(start) => Ok(start.narrow(0, 0, shape.0)?),
-            None => Ok(self.stream.randn_latents(shape, device)?),
-        }
-    }
-
-    fn steps(&mut self) -> &mut dyn Noise {
-        match &mut self.own {
-            Some(own) => own,
-            None => &mut *self.stream,
-        }
-    }
-}
-
 /// Returns what is written of image `index` of a batch.
-fn record(job: &Job, batch: &Batch, index: usize, origin: Origin, latents: &Latents, picture: &Picture) -> Record {
-    let SamplingParams { latent_height, latent_width, scale, sampler } = batch.settings;
+fn record(job: &Job, batch: &Batch, index: usize, origin: Origin, latents: &Latents) -> Record {
     let image = &batch.images[index];
     Record {
         version: env!("CARGO_PKG_VERSION").into(),
         prompt: image.prompt.to_string(),
         negative_prompt: image.negative.into(),
         origin,
-        rng: job.rng.to_string(),
-        sampler: sampler.kind.name().into(),
-        schedule: sampler.spacing.name().into(),
-        steps: sampler.steps,
-        eta: sampler.eta,
-        scale,
-        latent_width,
-        latent_height,
-        width: picture.width,
-        height: picture.height,
-        emphasis: job.reading.emphasis,
-        long_prompt: job.reading.long,
-        model: job.ckpt.name(),
+        rng: job.images.rng.to_string(),
+        params: batch.params.with_factor(job.model.config.vae.side_factor()),
+        latent_width: batch.params.latent_width(),
+        latent_height: batch.params.latent_height(),
+        emphasis: job.images.reading.emphasis,
+        long_prompt: job.images.reading.long,
+        model: job.model.ckpt.name(),
         model_hash: None,
-        vae: job.vae.as_ref().map(job::Location::name),
-        config: job.config_path.as_deref().map(name_of),
+        vae: job.model.vae.as_ref().map(job::Location::name),
+        config: job.model.config_path.as_deref().map(name_of),
         products: latents.dtype.as_str().into(),
-        watermark: job.watermark,
+        watermark: job.output.watermark,
     }
 }
 
 /// The device's name, if there are several.
 fn device_name<'a>(job: &Job, device: &'a ComputeDevice) -> Option<&'a str> {
-    (job.units.len() > 1).then_some(&*device.name)
-}
-
-/// Returns the origin of each image's noise.
-fn origins(job: &Job, task: &Task) -> Vec<Origin> {
-    let here = StreamPos { position: task.position, of: task.batch.images.len() };
-    let (start, steps) = match job.fixed_code {
-        Some(of) => (StreamPos { position: 0, of }, Some(here)),
-        None => (here, None),
-    };
-    let of_stream = |index| Origin { seed: job.seed, start, steps, index };
-    let images = task.batch.images.iter().enumerate();
-    images.map(|(index, image)| image.origin.unwrap_or_else(|| of_stream(index))).collect()
+    (job.compute.devices.len() > 1).then_some(&*device.name)
 }
 
 fn send(messages: &SyncSender<Message>, message: Message) -> Result<()> {

@@ -1,23 +1,31 @@
 //! Where finished pictures are marked, saved and laid aside for the grid, while the next are drawn.
 
-use super::closing::Made;
 use super::model_hash::ModelHash;
 use super::overview::{mark, save_grid, save_sweep};
 use super::report::Report;
 use super::work::Units;
 use super::worker::{Message, Rendered};
-use crate::job::{Job, Replay, SamplingParams};
+use crate::job::{Job, Replay};
 use crate::output::{self, Folder, Format, Grids, Overview, Picture};
+use crate::params::SamplingParams;
 use crate::progress::Progress;
 use crate::safety::{Action, Checker, Verdict};
 use anyhow::{Result, ensure};
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 
 /// Of all pictures of a sweep together, kept for its sheet and its page: 0.9 GB.
 const MOST_PIXELS: f64 = 3e8;
+
+/// The files that a process wrote.
+pub struct Made {
+    /// The number of pictures, which are drawn but not saved with `--skip_save`.
+    pub pictures: usize,
+    /// Grids, sheets and pages.
+    pub overviews: Vec<PathBuf>,
+}
 
 /// A job's pictures on their way to files.
 pub struct Writer<'a> {
@@ -90,7 +98,7 @@ impl<'a> Writer<'a> {
         let verdict = self.check(&mut drawn)?;
         drawn.record.model_hash = self.hash.get()?;
         // A sheet shows pictures as they are saved; a grid is made of unmarked ones, then marked as a whole.
-        let aside = if self.job.sweep.is_some() {
+        let aside = if self.job.images.sweep.is_some() {
             self.mark(&mut drawn);
             self.for_overview(&drawn)
         } else {
@@ -100,15 +108,16 @@ impl<'a> Writer<'a> {
         };
         aside.iter().try_for_each(|picture| self.folder.lay_aside(drawn.number, picture))?;
         let mut path = None;
-        if self.job.saves_samples {
-            let record = self.job.metadata.then_some(&drawn.record);
-            if record.map_or(Ok(true), |record| self.job.format.has_room(record)).is_ok_and(|has_room| !has_room) {
+        if self.job.output.saves_samples {
+            let record = self.job.output.metadata.then_some(&drawn.record);
+            if record.map_or(Ok(true), |record| self.job.output.format.has_room(record)).is_ok_and(|has_room| !has_room)
+            {
                 self.progress.note(
                     "a prompt is too long for JPEG's EXIF, whose 64 KiB the parameters text would exceed: that text is \
                      left out; the JSON that --replay reads is complete",
                 );
             }
-            let bytes = self.job.format.encode(&drawn.picture, record)?;
+            let bytes = self.job.output.format.encode(&drawn.picture, record)?;
             path = Some(self.folder.save_sample(drawn.number, &bytes, &drawn.record.named())?);
         } else {
             self.folder.skip_sample(drawn.number)?;
@@ -117,7 +126,7 @@ impl<'a> Writer<'a> {
         self.progress.worked(self.units.saving(&drawn.params));
         self.report.add(&drawn, path.as_deref(), verdict.as_ref())?;
         self.tell(&drawn, path.as_deref());
-        self.job.replay.iter().try_for_each(|replay| compare(replay, &drawn, self.progress))?;
+        self.job.images.replay.iter().try_for_each(|replay| compare(replay, &drawn, self.progress))?;
         self.save_grid_of(drawn.number)
     }
 
@@ -126,7 +135,7 @@ impl<'a> Writer<'a> {
         let (Some(checker), Some(seen)) = (&self.checker, &drawn.seen) else { return Ok(None) };
         let verdict = checker.check(seen)?;
         if verdict.flagged {
-            let (action, number) = (self.job.safety.unwrap_or(Action::Replace), drawn.number + 1);
+            let (action, number) = (self.job.output.safety.unwrap_or(Action::Replace), drawn.number + 1);
             action.apply(&mut drawn.picture);
             self.progress.note(&format!("picture {number} is flagged by the safety checker: {}", action.outcome()));
         }
@@ -145,14 +154,14 @@ impl<'a> Writer<'a> {
     }
 
     fn mark(&self, drawn: &mut Rendered) {
-        if self.job.watermark {
+        if self.job.output.watermark {
             mark(&mut drawn.picture, self.progress);
         }
     }
 
     /// The grids that this process makes. Of what shards draw, nobody sees all before they have ended.
     fn grids(&self) -> Option<Grids> {
-        match (self.job.overview, self.job.shard) {
+        match (self.job.output.overview, self.job.run.shard) {
             (Some(Overview::Grids(grids)), None) => Some(grids),
             _ => None,
         }
@@ -171,7 +180,7 @@ impl<'a> Writer<'a> {
 
     /// How many pictures of a grid are to come.
     fn n_lacking(&self, grids: Grids, grid: usize) -> usize {
-        grids.pictures(grid, self.job.n_pictures()).filter(|n| !self.finished.contains(n)).count()
+        grids.pictures(grid, self.job.images.n_pictures()).filter(|n| !self.finished.contains(n)).count()
     }
 
     /// The grid that a picture is on, if it was the last one missing.
@@ -191,7 +200,7 @@ impl<'a> Writer<'a> {
 
     /// What shows all pictures, or those that were drawn before the run was stopped.
     fn save_overviews(&mut self) -> Result<()> {
-        if let (Some(Overview::Sweep), Some(sweep)) = (self.job.overview, &self.job.sweep) {
+        if let (Some(Overview::Sweep), Some(sweep)) = (self.job.output.overview, &self.job.images.sweep) {
             return save_sweep(&mut self.folder, sweep, self.progress);
         }
         let Some(grids) = self.grids() else { return Ok(()) };
@@ -204,12 +213,12 @@ impl<'a> Writer<'a> {
 
 /// How much smaller, in each direction, pictures must be for those of a sweep to fit in memory together.
 fn shrinking(job: &Job) -> usize {
-    if job.sweep.is_none() {
+    if job.images.sweep.is_none() {
         return 1;
     }
-    let pixels = |settings: &SamplingParams| settings.latent_height * settings.latent_width * 64;
-    let largest = job.lines.settings().iter().map(pixels).max().unwrap_or(0);
-    ((largest * job.lines.lines().len()) as f64 / MOST_PIXELS).sqrt().ceil() as usize
+    let pixels = |settings: &SamplingParams| settings.n_latents() * 64;
+    let largest = job.images.requests.params().iter().map(pixels).max().unwrap_or(0);
+    ((largest * job.images.requests.lines().len()) as f64 / MOST_PIXELS).sqrt().ceil() as usize
 }
 
 /// Whether a picture that was drawn again is what it was.

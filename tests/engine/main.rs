@@ -7,6 +7,7 @@ mod demo;
 mod models;
 mod non_finite;
 mod ops;
+mod params;
 mod prompts;
 mod reference_cases;
 mod rng;

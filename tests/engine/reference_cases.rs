@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use txt2img::args::Args;
 use txt2img::checkpoint::Checkpoint;
-use txt2img::engine::{self, BatchNoise, Engine, SamplingParams};
+use txt2img::engine::{self, BatchNoise, Engine};
 use txt2img::job::{Batch, Job};
 use txt2img::rng::Noise;
 use txt2img::text::Reading;
@@ -81,23 +81,25 @@ fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
         (Checkpoint::open(&fixture("nano.ckpt")).unwrap(), nano_config(), compute_device());
     let mut engine = Engine::load(&checkpoint, &config, &device, DType::F32, Reading::default(), &mut ()).unwrap();
     let model = nano();
-    let mut noise = StreamNoise { numbers: Counting::new(job.rng.noise(u64::from(job.seed))), fixed: None };
-    if let Some(longest) = job.fixed_code {
-        let SamplingParams { latent_height, latent_width, .. } = job.lines.settings_of(0);
-        noise.fixed = Some(noise.start((longest, latent_height, latent_width, 4), &device.device).unwrap());
+    let mut noise =
+        StreamNoise { numbers: Counting::new(job.images.rng.noise(u64::from(job.images.seed))), fixed: None };
+    if let Some(longest) = job.images.fixed_code {
+        let params = job.images.requests.params_of(0);
+        noise.fixed =
+            Some(noise.start((longest, params.latent_height(), params.latent_width(), 4), &device.device).unwrap());
     }
     let (mut latents, mut contexts) = (vec![], vec![]);
-    for Batch { settings, images } in job.batches() {
+    for Batch { params, images } in job.images.batches() {
         let context = |prompts: &[&str]| {
             let tokens: Vec<_> = prompts.iter().map(|prompt| model.tokens(prompt).unwrap()).collect();
             model.context(&tokens).unwrap()
         };
-        if settings.scale != 1. {
+        if params.scale != 1. {
             contexts.push(context(&vec![""; images.len()]));
         }
         let prompts: Vec<_> = images.iter().map(|image| (&*image.prompt, image.negative)).collect();
         contexts.push(context(&prompts.iter().map(|(prompt, _)| *prompt).collect::<Vec<_>>()));
-        let batch = engine::Batch { prompts, params: settings };
+        let batch = engine::Batch { prompts, params };
         latents.push(engine.sample(&batch, &mut noise, &mut ()).unwrap().latents);
     }
     (latents, contexts, noise.numbers.draws)

@@ -17,11 +17,14 @@ pub use sigmas::{Sigmas, Spacing};
 
 use super::EpsModel;
 use super::schedule::Schedule;
-use crate::by_name::ByName;
+use crate::by_name::{self, ByName};
+use crate::config::NoiseConfig;
 use crate::rng::Noise;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
 use std::cell::Cell;
+use std::collections::HashMap;
 
 /// What a sampler works with besides its schedule.
 pub struct Sampling<'a> {
@@ -128,16 +131,18 @@ impl Kind {
     }
 }
 
-/// A sampler and its settings.
-#[derive(Clone, Copy, PartialEq, Debug)]
+/// A sampler and its settings, with the names that records give them.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SamplerConfig {
     /// The sampler.
+    #[serde(rename = "sampler", with = "by_name")]
     pub kind: Kind,
     /// The number of steps asked for, 1 to 1000.
     pub steps: usize,
     /// DDIM's share of fresh noise: 0 for none, 1 for as much as DDPM's.
     pub eta: f64,
     /// How k-diffusion's samplers space their steps.
+    #[serde(rename = "schedule", with = "by_name")]
     pub spacing: Spacing,
 }
 
@@ -202,6 +207,24 @@ impl SamplerConfig {
             .and_then(|x| self.sample(schedule, x, &mut sampling))
             .expect("a sampler runs on a single latent in memory");
         Counts { steps, draws: noise.0, model_calls: model.0.get() }
+    }
+}
+
+/// The counts of samplers, each computed once.
+pub struct CountCache {
+    schedule: Schedule,
+    known: HashMap<(Kind, usize, u64, Spacing), Counts>,
+}
+
+impl CountCache {
+    /// Returns an empty cache for a model's noise schedule.
+    pub fn new(noise: &NoiseConfig) -> Self {
+        Self { schedule: Schedule::new(noise), known: HashMap::new() }
+    }
+
+    /// Returns the counts of a sampler.
+    pub fn of(&mut self, sampler: SamplerConfig) -> Counts {
+        *self.known.entry(sampler.key()).or_insert_with(|| sampler.counts(&self.schedule))
     }
 }
 

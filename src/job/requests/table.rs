@@ -1,7 +1,7 @@
 //! Requests, laid down so that a million of them take little memory: what several have in common is there once.
 
-use super::{Request, SamplingParams};
-use crate::diffusion::samplers::SamplerConfig;
+use super::Request;
+use crate::params::SamplingParams;
 use anyhow::{Context, Result};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ pub struct RequestTable {
     /// All prompts, and what to avoid, one after the other.
     texts: String,
     /// Different ones.
-    settings: Vec<SamplingParams>,
+    params: Vec<SamplingParams>,
     lines: Vec<Entry>,
 }
 
@@ -23,7 +23,7 @@ struct Entry {
     negative: Span,
     seed: Option<u32>,
     /// Which.
-    settings: u32,
+    params: u32,
 }
 
 /// Where a text is, in bytes.
@@ -52,7 +52,7 @@ impl RequestTable {
 
     pub fn line(&self, i: usize) -> Request<'_> {
         let (prompt, negative) = (self.prompt(i).into(), self.negative(i).into());
-        Request { prompt, negative, seed: self.seed(i), settings: self.settings(i) }
+        Request { prompt, negative, seed: self.seed(i), params: self.params(i) }
     }
 
     pub fn prompt(&self, i: usize) -> &str {
@@ -67,18 +67,18 @@ impl RequestTable {
         self.lines[i].seed
     }
 
-    pub fn settings(&self, i: usize) -> SamplingParams {
-        self.settings[self.lines[i].settings as usize]
+    pub fn params(&self, i: usize) -> SamplingParams {
+        self.params[self.lines[i].params as usize]
     }
 
     /// Each once.
-    pub fn all_settings(&self) -> &[SamplingParams] {
-        &self.settings
+    pub fn all_params(&self) -> &[SamplingParams] {
+        &self.params
     }
 
     /// Whether both may be in one batch: the run's stream of numbers and one's own do not mix.
     pub fn go_together(&self, i: usize, j: usize) -> bool {
-        self.seed(i).is_some() == self.seed(j).is_some() && self.settings(i) == self.settings(j)
+        self.seed(i).is_some() == self.seed(j).is_some() && self.params(i) == self.params(j)
     }
 
     fn text(&self, place: Span) -> &str {
@@ -103,15 +103,15 @@ pub fn small(n: usize) -> Result<u32> {
 struct Keeper<'a> {
     kept: RequestTable,
     negatives: HashMap<Cow<'a, str>, Span>,
-    settings: HashMap<[u64; 7], u32>,
+    params: HashMap<String, u32>,
 }
 
 impl<'a> Keeper<'a> {
     fn keep(&mut self, line: Request<'a>) -> Result<()> {
         let prompt = self.prompt(&line.prompt)?;
         let negative = self.negative(line.negative)?;
-        let settings = self.settings(line.settings)?;
-        self.kept.lines.push(Entry { prompt, negative, seed: line.seed, settings });
+        let params = self.params(line.params)?;
+        self.kept.lines.push(Entry { prompt, negative, seed: line.seed, params });
         Ok(())
     }
 
@@ -140,36 +140,26 @@ impl<'a> Keeper<'a> {
         Ok(place)
     }
 
-    fn settings(&mut self, settings: SamplingParams) -> Result<u32> {
+    fn params(&mut self, params: SamplingParams) -> Result<u32> {
         if let Some(last) = self.kept.lines.last()
-            && self.kept.settings[last.settings as usize] == settings
+            && self.kept.params[last.params as usize] == params
         {
-            return Ok(last.settings);
+            return Ok(last.params);
         }
-        let next = small(self.kept.settings.len())?;
-        Ok(*self.settings.entry(key(settings)).or_insert_with(|| {
-            self.kept.settings.push(settings);
+        let next = small(self.kept.params.len())?;
+        Ok(*self.params.entry(params.key()).or_insert_with(|| {
+            self.kept.params.push(params);
             next
         }))
     }
 }
 
-/// What settings are looked up by: all their bits.
-fn key(settings: SamplingParams) -> [u64; 7] {
-    let SamplingParams { latent_height, latent_width, scale, sampler } = settings;
-    let SamplerConfig { kind, steps, eta, spacing } = sampler;
-    let size = [latent_height as u64, latent_width as u64];
-    [size[0], size[1], scale.to_bits(), kind as u64, steps as u64, eta.to_bits(), spacing as u64]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::samplers::{Kind, Spacing};
 
-    fn settings(scale: f64) -> SamplingParams {
-        let plan = SamplerConfig { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
-        SamplingParams { latent_height: 8, latent_width: 8, scale, sampler: plan }
+    fn params(scale: f64) -> SamplingParams {
+        SamplingParams { scale, ..SamplingParams::default() }
     }
 
     #[test]
@@ -178,11 +168,11 @@ mod tests {
             prompt: ["a cube", "a cube", "ü"][i % 3].into(),
             negative: ["", "fog"][i % 2].into(),
             seed: (i == 4).then_some(7),
-            settings: settings([3., 7.5][i / 3 % 2]),
+            params: params([3., 7.5][i / 3 % 2]),
         };
         let kept = RequestTable::new((0..12).map(line).map(Ok)).unwrap();
         assert_eq!((0..kept.len()).map(|i| kept.line(i)).collect::<Vec<_>>(), (0..12).map(line).collect::<Vec<_>>());
-        assert_eq!(kept.all_settings(), [settings(3.), settings(7.5)]);
+        assert_eq!(kept.all_params(), [params(3.), params(7.5)]);
         assert_eq!(kept.texts.len(), 4 * "a cubeü".len() + "fog".len());
     }
 

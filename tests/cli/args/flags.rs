@@ -24,20 +24,20 @@ fn every_flag_of_the_original_is_read() {
         ("--outdir x", |a| a.outdir = "x".into()),
         ("--skip_grid", |a| a.skip_grid = true),
         ("--skip_save", |a| a.skip_save = true),
-        ("--ddim_steps 7", |a| a.ddim_steps = 7),
-        ("--plms", |a| (a.plms, a.sampler) = (true, Some(Kind::Plms))),
-        ("--dpm_solver", |a| (a.dpm_solver, a.sampler) = (true, Some(Kind::DpmSolver))),
+        ("--ddim_steps 7", |a| a.sampling.ddim_steps = 7),
+        ("--plms", |a| (a.sampling.plms, a.sampling.sampler) = (true, Some(Kind::Plms))),
+        ("--dpm_solver", |a| (a.sampling.dpm_solver, a.sampling.sampler) = (true, Some(Kind::DpmSolver))),
         ("--laion400m", |a| a.laion400m = true),
         ("--fixed_code", |a| a.fixed_code = true),
-        ("--ddim_eta 0.5", |a| a.ddim_eta = 0.5),
+        ("--ddim_eta 0.5", |a| a.sampling.ddim_eta = 0.5),
         ("--n_iter 7", |a| a.n_iter = 7),
-        ("--H 64", |a| a.height = 64),
-        ("--W 64", |a| a.width = 64),
+        ("--H 64", |a| a.sampling.height = 64),
+        ("--W 64", |a| a.sampling.width = 64),
         ("--C 3", |a| a.channels = 3),
-        ("--f 4", |a| a.factor = 4),
+        ("--f 4", |a| a.sampling.factor = 4),
         ("--n_samples 7", |a| a.n_samples = 7),
         ("--n_rows 7", |a| a.n_rows = 7),
-        ("--scale 1e1", |a| a.scale = 10.),
+        ("--scale 1e1", |a| a.sampling.scale = 10.),
         ("--from-file x", |a| a.from_file = Some("x".into())),
         ("--config x", |a| a.config = Some("x".into())),
         ("--ckpt x", |a| a.ckpt = Some("x".into())),
@@ -55,8 +55,8 @@ fn every_flag_of_ours_is_read() {
         ("--emphasis", |a| a.emphasis = true),
         ("--long_prompt", |a| a.long_prompt = true),
         ("--wildcards", |a| a.wildcards = true),
-        ("--sampler ddim", |a| a.sampler = Some(Kind::Ddim)),
-        ("--schedule karras", |a| a.schedule = Spacing::Karras),
+        ("--sampler ddim", |a| a.sampling.sampler = Some(Kind::Ddim)),
+        ("--schedule karras", |a| a.sampling.schedule = Spacing::Karras),
         ("--rng cpu", |a| a.rng = Rng::Cpu),
         ("--rng cuda", |_| ()),
         ("--rng cuda:82x1536", |a| a.rng = Rng::Cuda { sms: 82, threads_per_sm: 1536 }),
@@ -91,10 +91,10 @@ fn every_flag_of_ours_is_read() {
 #[test]
 fn the_forks_spellings_are_read_too() {
     mean(&[
-        ("--height 64", |a| a.height = 64),
-        ("--width 64", |a| a.width = 64),
+        ("--height 64", |a| a.sampling.height = 64),
+        ("--width 64", |a| a.sampling.width = 64),
         ("--latent_channels 3", |a| a.channels = 3),
-        ("--downsampling_factor 4", |a| a.factor = 4),
+        ("--downsampling_factor 4", |a| a.sampling.factor = 4),
         ("--from_file x", |a| a.from_file = Some("x".into())),
     ]);
 }
@@ -103,7 +103,7 @@ fn the_forks_spellings_are_read_too() {
 fn the_last_of_a_repeated_option_wins() {
     mean(&[
         ("--n_iter 3 --n_iter 4", |a| a.n_iter = 4),
-        ("--H 64 --height=72", |a| a.height = 72),
+        ("--H 64 --height=72", |a| a.sampling.height = 72),
         ("--skip_grid --skip_grid", |a| a.skip_grid = true),
     ]);
 }
@@ -111,11 +111,11 @@ fn the_last_of_a_repeated_option_wins() {
 #[test]
 fn numbers_may_be_negative() {
     mean(&[
-        ("--scale -7.5", |a| a.scale = -7.5),
-        ("--scale=-7.5", |a| a.scale = -7.5),
-        ("--scale 0", |a| a.scale = 0.),
+        ("--scale -7.5", |a| a.sampling.scale = -7.5),
+        ("--scale=-7.5", |a| a.sampling.scale = -7.5),
+        ("--scale 0", |a| a.sampling.scale = 0.),
         ("--n_rows -1", |a| a.n_rows = -1),
-        ("--ddim_eta -1e-3", |a| a.ddim_eta = -1e-3),
+        ("--ddim_eta -1e-3", |a| a.sampling.ddim_eta = -1e-3),
     ]);
 }
 

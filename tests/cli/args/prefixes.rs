@@ -17,7 +17,7 @@ fn a_flag_may_be_cut_as_long_as_it_is_the_only_one() {
         ("--se 7", |a| a.seed = Seed::Given(7)),
         ("--fr x", |a| a.from_file = Some("x".into())),
         ("--la", |a| a.laion400m = true),
-        ("--pl", |a| (a.plms, a.sampler) = (true, Some(Kind::Plms))),
+        ("--pl", |a| (a.sampling.plms, a.sampling.sampler) = (true, Some(Kind::Plms))),
         ("--skip_g", |a| a.skip_grid = true),
     ]);
 }
@@ -25,8 +25,8 @@ fn a_flag_may_be_cut_as_long_as_it_is_the_only_one() {
 #[test]
 fn our_flags_leave_the_originals_prefixes_alone() {
     mean(&[
-        ("--sc 3", |a| a.scale = 3.),    // not --schedule
-        ("--l", |a| a.laion400m = true), // not --latent_channels
+        ("--sc 3", |a| a.sampling.scale = 3.), // not --schedule
+        ("--l", |a| a.laion400m = true),       // not --latent_channels
         ("--o x", |a| a.outdir = "x".into()),
     ]);
 }
@@ -34,13 +34,13 @@ fn our_flags_leave_the_originals_prefixes_alone() {
 #[test]
 fn our_flags_may_be_cut_too() {
     mean(&[
-        ("--sch karras", |a| a.schedule = Spacing::Karras),
+        ("--sch karras", |a| a.sampling.schedule = Spacing::Karras),
         ("--de cpu", |a| a.device = DeviceSpecs(vec![DeviceSpec::Cpu])),
         ("--th 1", |a| a.threads = Some(1)),
         ("--ti", |a| a.timings = true),
-        ("--sam lms", |a| a.sampler = Some(Kind::Lms)),
+        ("--sam lms", |a| a.sampling.sampler = Some(Kind::Lms)),
         ("--skip_w", |a| a.skip_watermark = true),
-        ("--hei 64", |a| a.height = 64),
+        ("--hei 64", |a| a.sampling.height = 64),
     ]);
 }
 
@@ -65,5 +65,5 @@ fn h_is_help_and_large_h_is_the_height() {
     for word in ["--help", "--he", "--h", "-h"] {
         assert_eq!(parse([word]).unwrap_err().kind(), ErrorKind::DisplayHelp, "{word}");
     }
-    mean(&[("--H 64", |a| a.height = 64)]);
+    mean(&[("--H 64", |a| a.sampling.height = 64)]);
 }

@@ -47,7 +47,7 @@ fn of_many_cut_prompts_twenty_are_named_and_the_others_counted() {
 fn wildcards_fall_out_as_the_run_has_them() {
     let flags = ["--wildcards", "--prompt", "a {red|green|blue} {cube|ball}", "--n_iter", "2", "--n_samples", "3"];
     let job = job(["--ckpt", "demo"].into_iter().chain(flags));
-    let images = job.batches().flat_map(|batch| batch.images);
+    let images = job.images.batches().flat_map(|batch| batch.images);
     let expected: Vec<String> = images.map(|image| format!("picture {}: {}", image.number + 1, image.prompt)).collect();
     assert_eq!(expected.len(), 6);
     assert_eq!(somewhere(flags).of("wording"), expected);

@@ -15,7 +15,7 @@ fn job(text: &str, flags: &[&str]) -> Result<Job> {
 /// What each prompt of a file is, with its seed.
 fn prompts(text: &str) -> Vec<(String, Option<u32>)> {
     let job = job(text, &[]).unwrap();
-    job.lines.lines().map(|line| (line.prompt.into_owned(), line.seed)).collect()
+    job.images.requests.lines().map(|line| (line.prompt.into_owned(), line.seed)).collect()
 }
 
 #[track_caller]
@@ -45,16 +45,16 @@ fn prompts_that_begin_with_a_bracket_are_not_an_array() {
 #[test]
 fn whole_numbers_may_be_written_with_a_point() {
     let job = job("{\"prompt\": \"a\", \"seed\": 7.0, \"H\": 64.0, \"steps\": 3e0, \"scale\": 5}", &[]).unwrap();
-    let line = job.lines.lines().next().unwrap();
-    assert_eq!((line.seed, line.settings.latent_height, line.settings.sampler.steps), (Some(7), 8, 3));
+    let line = job.images.requests.lines().next().unwrap();
+    assert_eq!((line.seed, line.params.height, line.params.sampler.steps), (Some(7), 64, 3));
 }
 
 /// The seeds of prompts and the note on those that are random.
 fn seeds(text: &str) -> (Vec<Option<u32>>, String) {
     let job = job(text, &[]).unwrap();
-    let note = job.notes.iter().find(|note| note.starts_with("the seeds taken for prompts file '")).unwrap();
+    let note = job.run.notes.iter().find(|note| note.starts_with("the seeds taken for prompts file '")).unwrap();
     let (_, note) = note.split_once("p.json' are ").unwrap();
-    (job.lines.lines().map(|line| line.seed).collect(), note.to_owned())
+    (job.images.requests.lines().map(|line| line.seed).collect(), note.to_owned())
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn errors_name_the_line_or_the_object_the_key_and_what_is_expected() {
         (
             "{\"promt\": \"a\"}",
             "\"promt\" is not a known key; use prompt, negative_prompt, seed, H (or height), W (or width), ddim_steps (or \
-             steps), scale, sampler",
+             steps), scale, sampler, ddim_eta (or eta), schedule",
         ),
     ] {
         let good = "{\"prompt\": \"a\"}";

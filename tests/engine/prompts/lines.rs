@@ -49,9 +49,9 @@ fn job(text: String, flags: &[&str]) -> Result<Job> {
 #[test]
 fn a_million_prompts_are_decided_at_once() {
     let job = job(plain(), &["--n_samples", "4", "--n_iter", "1000000", "--wildcards", "--emphasis"]).unwrap();
-    assert_eq!((job.n_pictures(), job.n_batches()), (MILLION * MILLION, MILLION / 4 * MILLION));
-    assert_eq!((job.lines.len_of(0), job.lines.settings().len()), (4, 1));
-    let last = job.lines.batch(job.n_batches() - 1, None);
+    assert_eq!((job.images.n_pictures(), job.images.n_batches()), (MILLION * MILLION, MILLION / 4 * MILLION));
+    assert_eq!((job.images.requests.len_of(0), job.images.requests.params().len()), (4, 1));
+    let last = job.images.requests.batch(job.images.n_batches() - 1, None);
     assert_eq!(last.images[3].prompt, "a photo of 999999 pink cubes on grass, black background");
     assert_eq!(last.images[3].number, MILLION * MILLION - 1);
 }
@@ -59,10 +59,10 @@ fn a_million_prompts_are_decided_at_once() {
 #[test]
 fn a_million_json_lines_are_decided_at_once() {
     let job = job(json(), &[]).unwrap();
-    assert_eq!((job.n_batches(), job.lines.settings().len()), (2 * MILLION, 1009 * 50));
-    let batch = job.lines.batch(2 * MILLION - 1, None);
+    assert_eq!((job.images.n_batches(), job.images.requests.params().len()), (2 * MILLION, 1009 * 50));
+    let batch = job.images.requests.batch(2 * MILLION - 1, None);
     let image = &batch.images[0];
-    assert_eq!((&*image.prompt, image.negative, batch.settings.scale), ("999999 cubes", "80", 80.));
+    assert_eq!((&*image.prompt, image.negative, batch.params.scale), ("999999 cubes", "80", 80.));
     assert_eq!(image.origin.unwrap().seed, 1_000_000);
 }
 
@@ -87,6 +87,6 @@ fn a_bad_json_line_after_blank_ones_is_named_by_its_place_in_the_file() {
 fn escapes_in_json_are_the_characters_they_stand_for() {
     let line = r#"{"prompt": "a \"pink\" c\u00fcbe\n", "negative_prompt": "\ud83d\ude00 \\"}"#;
     let job = job(line.into(), &[]).unwrap();
-    let image = &job.lines.batch(0, None).images[0];
+    let image = &job.images.requests.batch(0, None).images[0];
     assert_eq!((&*image.prompt, image.negative), ("a \"pink\" cübe\n", "😀 \\"));
 }

@@ -6,9 +6,10 @@ mod round_trips;
 
 use std::fs;
 use std::path::PathBuf;
-
 use tempfile::TempDir;
+use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use txt2img::output::{self, Format, Picture, Record};
+use txt2img::params::SamplingParams;
 use txt2img::rng::Origin;
 
 /// A picture with a different colour at every pixel.
@@ -18,6 +19,11 @@ fn picture() -> Picture {
     Picture { width, height, rgb: pixels.collect() }
 }
 
+fn params(kind: Kind, spacing: Spacing) -> SamplingParams {
+    let sampler = SamplerConfig { kind, steps: 20, eta: 0., spacing };
+    SamplingParams { height: 16, width: 24, factor: 8, scale: 7.5, sampler }
+}
+
 fn drawn(prompt: &str) -> Record {
     Record {
         version: "0.1.0".into(),
@@ -25,15 +31,9 @@ fn drawn(prompt: &str) -> Record {
         negative_prompt: String::new(),
         origin: Origin::alone(42),
         rng: "cuda".into(),
-        sampler: "euler_a".into(),
-        schedule: "discrete".into(),
-        steps: 20,
-        eta: 0.,
-        scale: 7.5,
+        params: params(Kind::EulerA, Spacing::Discrete),
         latent_width: 3,
         latent_height: 2,
-        width: 24,
-        height: 16,
         emphasis: false,
         long_prompt: true,
         model: "v1-5".into(),

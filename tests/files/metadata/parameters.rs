@@ -5,10 +5,11 @@ use std::io::Cursor;
 use exif::{In, Tag, Value};
 use image::ImageDecoder;
 use image::codecs::{jpeg::JpegDecoder, webp::WebPDecoder};
+use txt2img::diffusion::samplers::{Kind, Spacing};
 use txt2img::output::{Format, Record};
 use txt2img::rng::{Origin, StreamPos};
 
-use super::{drawn, picture};
+use super::{drawn, params, picture};
 
 fn bytes(format: Format, record: &Record) -> Vec<u8> {
     format.encode(&picture(), Some(record)).unwrap()
@@ -28,8 +29,7 @@ fn value(mut file: impl ImageDecoder, tag: Tag) -> Vec<u8> {
 fn the_text_is_the_web_uis() {
     let record = Record {
         negative_prompt: "a ball".into(),
-        sampler: "dpmpp_2m".into(),
-        schedule: "karras".into(),
+        params: params(Kind::DpmPp2m, Spacing::Karras),
         model: "models/one, two".into(),
         model_hash: Some("0123456789abcdef".into()),
         ..drawn("a cube, black background")
@@ -61,16 +61,16 @@ fn pictures_of_one_seed_are_told_apart() {
 #[test]
 fn samplers_have_the_web_uis_names() {
     for (ours, theirs) in [
-        ("ddim", "DDIM"),
-        ("plms", "PLMS"),
-        ("lms", "LMS"),
-        ("euler", "Euler"),
-        ("euler_a", "Euler a"),
-        ("heun", "Heun"),
-        ("dpm2", "DPM2"),
-        ("dpmpp_2m", "DPM++ 2M"),
+        (Kind::Ddim, "DDIM"),
+        (Kind::Plms, "PLMS"),
+        (Kind::Lms, "LMS"),
+        (Kind::Euler, "Euler"),
+        (Kind::EulerA, "Euler a"),
+        (Kind::Heun, "Heun"),
+        (Kind::Dpm2, "DPM2"),
+        (Kind::DpmPp2m, "DPM++ 2M"),
     ] {
-        let text = Record { sampler: ours.into(), ..drawn("a cube") }.parameters();
+        let text = Record { params: params(ours, Spacing::Discrete), ..drawn("a cube") }.parameters();
         assert!(text.contains(&format!("Sampler: {theirs}, ")), "{text}");
     }
 }

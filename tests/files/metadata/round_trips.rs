@@ -25,7 +25,9 @@ fn numbers_come_back_to_the_bit() {
     let file = PictureFile::of(b"");
     for i in 1..200 {
         let scale = 1. / f64::from(i) + 7.1;
-        let record = Record { scale, eta: f64::MIN_POSITIVE * scale, ..drawn("a cube") };
+        let mut record = drawn("a cube");
+        record.params.scale = scale;
+        record.params.sampler.eta = f64::MIN_POSITIVE * scale;
         file.becomes(&Format::Png.encode(&picture(), Some(&record)).unwrap());
         assert_eq!(file.record(), record);
     }

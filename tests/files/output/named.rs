@@ -1,11 +1,20 @@
 use serde_json::json;
+use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use txt2img::output::{Named, Pattern, Record};
+use txt2img::params::SamplingParams;
 
 use super::outdir::{Outdir, save, save_as};
 use super::{flat, load};
 
-const CUBE: Named =
-    Named { seed: 42, prompt: "a pink cube", sampler: "euler_a", steps: 50, scale: 7.5, hash: "6ce0161689" };
+const PARAMS: SamplingParams = SamplingParams {
+    height: 512,
+    width: 768,
+    factor: 8,
+    scale: 7.5,
+    sampler: SamplerConfig { kind: Kind::EulerA, steps: 50, eta: 0., spacing: Spacing::Discrete },
+};
+
+const CUBE: Named = Named { seed: 42, prompt: "a pink cube", params: PARAMS, hash: "6ce0161689" };
 
 fn name(pattern: &str, prompt: &str) -> String {
     Pattern::parse(pattern).unwrap().name(7, &Named { prompt, ..CUBE })
@@ -19,6 +28,7 @@ fn refusal(pattern: &str) -> String {
 fn every_placeholder_is_filled_in() {
     let pattern = "{index}-{seed}-{prompt}-{sampler}-{steps}-{scale}-{hash}";
     assert_eq!(name(pattern, "a pink cube"), "00007-42-a_pink_cube-euler_a-50-7.5-6ce0161689");
+    assert_eq!(name("{width}x{height}-{eta}-{schedule}", ""), "768x512-0-discrete");
 }
 
 #[test]
@@ -35,7 +45,8 @@ fn a_pattern_is_written_as_it_was_given() {
 
 #[test]
 fn scales_have_no_needless_places() {
-    let of = |scale| Pattern::parse("{scale}").unwrap().name(0, &Named { scale, ..CUBE });
+    let params = |scale| SamplingParams { scale, ..PARAMS };
+    let of = |scale| Pattern::parse("{scale}").unwrap().name(0, &Named { params: params(scale), ..CUBE });
     assert_eq!([of(10.), of(7.25), of(-1.)], ["10", "7.25", "-1"]);
 }
 
@@ -70,8 +81,8 @@ fn no_name_is_that_of_a_device() {
 #[test]
 fn what_is_around_placeholders_is_made_safe_too() {
     assert_eq!(name(" .my: {seed}?. ", ""), "my_ 42_");
-    let named = Named { sampler: "a/b", hash: "..\\c", ..CUBE };
-    assert_eq!(Pattern::parse("{sampler}{hash}").unwrap().name(0, &named), "a_b.._c");
+    let named = Named { hash: "a/b..\\c", ..CUBE };
+    assert_eq!(Pattern::parse("{hash}").unwrap().name(0, &named), "a_b.._c");
 }
 
 #[test]
@@ -113,7 +124,8 @@ fn a_shortened_prompt_ends_in_no_space() {
 
 #[test]
 fn impossible_patterns_are_refused() {
-    const KNOWN: &str = "write a name with any of {seed} {index} {prompt} {sampler} {steps} {scale} {hash}, \
+    const KNOWN: &str = "write a name with any of {seed} {index} {prompt} {hash} {height} {width} {steps} {scale} {sampler} {eta} \
+                         {schedule}, \
                          and {{ or }} for a brace itself";
     let (long, hashes) = ("x".repeat(178) + "{index}", "{hash}".repeat(18) + "{index}");
     assert!(name(&long[1..], "").ends_with("00007"));
@@ -144,8 +156,8 @@ fn a_record_names_its_picture() {
     let place = json!({ "position": 0, "of": 1 });
     let record = json!({
         "version": "", "prompt": "a pink cube", "origin": { "seed": 42, "start": place, "steps": null, "index": 0 },
-        "rng": "", "sampler": "euler_a", "schedule": "", "steps": 50, "eta": 0.0, "scale": 7.5, "latent_width": 8,
-        "latent_height": 8, "width": 64, "height": 64, "model": "", "products": "", "watermark": false,
+        "rng": "", "sampler": "euler_a", "schedule": "discrete", "steps": 50, "eta": 0.0, "scale": 7.5, "latent_width": 96,
+        "latent_height": 64, "width": 768, "height": 512, "model": "", "products": "", "watermark": false,
     });
     let mut record: Record = serde_json::from_value(record).unwrap();
     assert_eq!(record.named(), Named { hash: "", ..CUBE });

@@ -1,10 +1,10 @@
 //! `--collect`: whether a run is complete, whoever drew it.
 
-use super::End;
-use super::overview::save_grid;
 use crate::output::{Folder, Overview};
 use crate::progress::Progress;
 use crate::ranges::ranges;
+use crate::txt2img::End;
+use crate::txt2img::overview::save_grid;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashSet;
 use std::io::Write;

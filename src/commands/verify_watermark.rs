@@ -1,7 +1,7 @@
 //! `--verify_watermark`: no drawing, only a look at pictures that are there.
 
-use super::End;
 use crate::output;
+use crate::txt2img::End;
 use anyhow::{Context, Result, bail};
 use std::io::{Write, stdout};
 use std::path::PathBuf;

@@ -1,0 +1,89 @@
+//! The flags of the sampling parameters.
+
+use super::{OURS, finite, integer, one_of};
+use crate::by_name::ByName;
+use crate::diffusion::samplers::{Kind, Spacing};
+use crate::params::{ParamValue, SamplingParams};
+use anyhow::{Result, ensure};
+
+#[derive(clap::Args, Clone, PartialEq, Debug)]
+#[allow(missing_docs)] // a doc comment here would replace the text at the start of --help
+pub struct SamplingFlags {
+    /// Number of sampling steps, for every sampler
+    #[arg(long = "ddim_steps", value_name = "N", value_parser = integer, default_value_t = 50)]
+    pub ddim_steps: i64,
+
+    /// Sample with PLMS instead of DDIM
+    #[arg(long)]
+    pub plms: bool,
+
+    /// Sample with DPM-Solver instead of DDIM
+    #[arg(long = "dpm_solver")]
+    pub dpm_solver: bool,
+
+    /// Share of fresh noise in DDIM's steps; 0 is deterministic
+    #[arg(long = "ddim_eta", value_name = "F", default_value_t = 0., value_parser = finite)]
+    pub ddim_eta: f64,
+
+    /// Height of a picture in pixels
+    #[arg(long = "H", visible_alias = "height", value_name = "N", value_parser = integer, default_value_t = 512)]
+    pub height: i64,
+
+    /// Width of a picture in pixels
+    #[arg(long = "W", visible_alias = "width", value_name = "N", value_parser = integer, default_value_t = 512)]
+    pub width: i64,
+
+    /// Pixels to a latent, in each direction
+    #[arg(long = "f", visible_alias = "downsampling_factor", value_name = "N", value_parser = integer, default_value_t = 8)]
+    pub factor: i64,
+
+    /// Guidance: how hard to follow the prompt; 1 is none
+    #[arg(long, value_name = "F", default_value_t = 7.5, value_parser = finite)]
+    pub scale: f64,
+
+    /// How to sample [default: ddim]
+    #[arg(long, value_name = "NAME", help_heading = OURS, value_parser = one_of::<Kind>())]
+    pub sampler: Option<Kind>,
+
+    /// How k-diffusion's samplers space their steps
+    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "discrete", value_parser = one_of::<Spacing>())]
+    pub schedule: Spacing,
+}
+
+impl SamplingFlags {
+    /// Returns the parameters that the flags give.
+    ///
+    /// # Errors
+    /// If one of them is out of range, or they do not fit together.
+    pub fn params(&self) -> Result<SamplingParams> {
+        let (f, sampler) = (self.factor, self.sampler.unwrap_or(Kind::Ddim));
+        ensure!((1..=64).contains(&f), "--f {f} is not between 1 and 64");
+        let mut params = SamplingParams { factor: f as usize, ..SamplingParams::default() };
+        for (flag, value) in [
+            ("H", ParamValue::Whole(self.height)),
+            ("W", ParamValue::Whole(self.width)),
+            ("ddim_steps", ParamValue::Whole(self.ddim_steps)),
+            ("scale", ParamValue::Number(self.scale)),
+            ("sampler", ParamValue::Name(sampler.name().into())),
+            ("ddim_eta", ParamValue::Number(self.ddim_eta)),
+            ("schedule", ParamValue::Name(self.schedule.name().into())),
+        ] {
+            params.set(flag, &value)?;
+        }
+        params.check()?;
+        Ok(params)
+    }
+
+    /// `--sampler` and its old spellings, of which `--dpm_solver` wins.
+    pub(super) fn one_sampler(&self) -> Result<Option<Kind>, &'static str> {
+        let old = match (self.dpm_solver, self.plms) {
+            (true, _) => Some(Kind::DpmSolver),
+            (_, true) => Some(Kind::Plms),
+            _ => None,
+        };
+        match (old, self.sampler) {
+            (Some(old), Some(new)) if old != new => Err("--sampler cannot be combined with --plms or --dpm_solver"),
+            (old, new) => Ok(new.or(old)),
+        }
+    }
+}

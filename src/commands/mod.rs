@@ -1,0 +1,7 @@
+//! The commands that draw nothing.
+
+mod collect;
+mod verify_watermark;
+
+pub use collect::collect;
+pub use verify_watermark::verify_watermarks;

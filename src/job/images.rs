@@ -1,0 +1,185 @@
+//! The images of a run, batch by batch.
+
+use super::seeds::{Seeds, seed};
+use super::{Batch, ImageRequest, Replay, Request, Requests};
+use crate::args::{self, Args, Seed, SeedMode};
+use crate::output::Axis;
+use crate::params::SamplingParams;
+use crate::prompts::{PromptLine, PromptsFile, wildcards};
+use crate::rng::{self, Rng};
+use crate::text::{Reading, emphasis};
+use anyhow::{Context, Result};
+use std::iter::repeat_n;
+use std::path::Path;
+
+/// The images that a run draws.
+#[derive(Debug)]
+pub struct Images {
+    /// The requests of one iteration.
+    pub requests: Requests,
+    /// The number of times to draw all requests.
+    pub iterations: usize,
+    /// With `--fixed_code`, the size of the longest batch, whose start noise all batches share.
+    pub fixed_code: Option<usize>,
+    /// The random number generator to reproduce.
+    pub rng: Rng,
+    /// The run's seed.
+    pub seed: u32,
+    /// Whether images continue one stream of random numbers or have seeds of their own.
+    pub seed_mode: SeedMode,
+    /// How prompts are read.
+    pub reading: Reading,
+    /// Whether braces in prompts are choices.
+    pub wildcards: bool,
+    /// The axes of the sweep whose cells the requests are.
+    pub sweep: Option<Sweep>,
+    /// The picture to draw again.
+    pub replay: Option<Replay>,
+}
+
+/// A comparison of pictures, one request for each cell, row by row.
+#[derive(Debug)]
+pub struct Sweep {
+    /// The title of the sheet and the page.
+    pub title: String,
+    /// The parameter that changes from left to right.
+    pub columns: Axis,
+    /// The parameter that changes from top to bottom, if there are two.
+    pub rows: Option<Axis>,
+}
+
+impl Images {
+    pub(super) fn new(args: &Args, requests: Requests, iterations: usize, seed: u32) -> Self {
+        let sweep = args.swept.as_ref().map(|args::Sweep { columns, rows, .. }| Sweep {
+            title: args.prompt.clone(),
+            columns: columns.clone(),
+            rows: rows.clone(),
+        });
+        Self {
+            iterations: if sweep.is_some() { 1 } else { iterations },
+            fixed_code: args.fixed_code.then(|| requests.longest()),
+            requests,
+            rng: args.rng,
+            seed,
+            seed_mode: args.seed_mode,
+            reading: Reading { emphasis: args.emphasis, long: args.long_prompt },
+            wildcards: args.wildcards,
+            sweep,
+            replay: None,
+        }
+    }
+
+    /// Returns the number of pictures of the run.
+    pub fn n_pictures(&self) -> usize {
+        self.iterations * self.requests.lines().len()
+    }
+
+    /// Returns the number of batches of the run.
+    pub fn n_batches(&self) -> usize {
+        self.iterations * self.requests.n_batches()
+    }
+
+    /// Returns the batches of the run, in order.
+    pub fn batches(&self) -> impl Iterator<Item = Batch<'_>> {
+        (0..self.n_batches()).map(|number| self.batch(number))
+    }
+
+    /// Returns batch `number` of the run, from 0.
+    pub fn batch(&self, number: usize) -> Batch<'_> {
+        let mut batch = self.requests.batch(number, self.counts_seeds().then_some(self.seed));
+        if let Some(replay) = &self.replay {
+            batch.images[0].origin = Some(replay.record.origin);
+        }
+        if self.wildcards {
+            batch.images.iter_mut().for_each(|image| self.choose(image));
+        }
+        batch
+    }
+
+    /// Returns whether the images of a batch have random numbers of their own, apart from the run's stream.
+    pub fn has_own_seeds(&self, number: usize) -> bool {
+        self.counts_seeds() || self.replay.is_some() || self.requests.has_own_seeds(number)
+    }
+
+    fn counts_seeds(&self) -> bool {
+        self.seed_mode == SeedMode::PerImage
+    }
+
+    /// Replaces the wildcards of a prompt. An image with its own seed gets the same words whatever is drawn beside it.
+    fn choose(&self, image: &mut ImageRequest) {
+        let mut choices = match image.origin {
+            Some(origin) => rng::choices(u64::from(origin.seed), 0),
+            None => rng::choices(u64::from(self.seed), image.number as u64),
+        };
+        // Braces that do not match were refused before.
+        if let Ok(prompt) = wildcards::expand(&image.prompt, &mut choices) {
+            image.prompt = prompt.into();
+        }
+    }
+}
+
+/// Returns the requests of one iteration, in batches of up to `n_samples`. `params`: the command line's.
+///
+/// # Errors
+/// If a prompts file cannot be read, or a prompt or a parameter is not valid.
+pub fn requests(
+    args: &Args,
+    params: SamplingParams,
+    n_samples: usize,
+    seeds: &mut Seeds,
+    notes: &mut Vec<String>,
+) -> Result<Requests> {
+    match (&args.swept, &args.from_file) {
+        (Some(swept), _) => Requests::new(cells(swept, args, seeds.run, notes)?.into_iter().map(Ok), 1),
+        (None, Some(file)) => of_file(args, params, file, n_samples, seeds),
+        (None, None) => {
+            Requests::new(repeat_n(request(args, params, command_line(args))?, n_samples).map(Ok), n_samples)
+        }
+    }
+}
+
+fn of_file(args: &Args, params: SamplingParams, file: &Path, n_samples: usize, seeds: &mut Seeds) -> Result<Requests> {
+    // Checked once, not for every line.
+    if args.emphasis {
+        emphasis::parts(&args.negative_prompt)?;
+    }
+    let file = PromptsFile::read(file)?;
+    let requests = file.map(|at, line| {
+        let seed = line.seed.map(|seed| seeds.of_prompt(at, seed));
+        Ok(Request { seed, ..request(args, params, line)? })
+    });
+    Requests::new(requests, n_samples)
+}
+
+/// Returns the requests of a sweep's cells. Cells whose seed is random share `own`, unless the sweep is over seeds.
+fn cells<'a>(swept: &'a args::Sweep, args: &Args, own: u32, notes: &mut Vec<String>) -> Result<Vec<Request<'a>>> {
+    let cell = |(i, cell): (usize, &'a Args)| {
+        let is_any = args.seed == Seed::Random && cell.seed == Seed::Random;
+        let seed = Some(if is_any { own } else { seed(cell.seed, notes) });
+        let request = cell.sampling.params().and_then(|params| request(cell, params, command_line(cell)));
+        let request = request.with_context(|| format!("--sweep {}", swept.label(i)))?;
+        Ok(Request { seed, ..request })
+    };
+    swept.cells.iter().enumerate().map(cell).collect()
+}
+
+/// Returns the prompts of the command line.
+fn command_line(args: &Args) -> PromptLine<'_> {
+    let (prompt, negative) = (&*args.prompt, &*args.negative_prompt);
+    PromptLine { prompt: prompt.into(), negative_prompt: Some(negative.into()), ..PromptLine::default() }
+}
+
+/// Returns the request of a prompt, without its seed. `params`: the parameters that the line does not set.
+fn request<'a>(args: &'a Args, mut params: SamplingParams, line: PromptLine<'a>) -> Result<Request<'a>> {
+    line.params.iter().try_for_each(|(flag, value)| params.set(flag, value))?;
+    params.check()?;
+    if args.wildcards {
+        wildcards::expand(&line.prompt, &mut |_| 0)?;
+    }
+    if args.emphasis {
+        emphasis::parts(&line.prompt)?;
+        line.negative_prompt.iter().try_for_each(|negative| emphasis::parts(negative).map(drop))?;
+    }
+    let negative = line.negative_prompt.unwrap_or_else(|| (&*args.negative_prompt).into());
+    Ok(Request { prompt: line.prompt, negative, seed: None, params })
+}

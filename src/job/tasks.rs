@@ -1,0 +1,163 @@
+//! The batches that this process draws, in order, each with the position of its noise.
+//!
+//! The original draws all noise of a run from one stream of random numbers, so what a batch starts from depends on all
+//! batches before it. Here the numbers in between are counted instead of drawn: any process can draw any batch.
+
+use super::{Batch, Images, Job};
+use crate::diffusion::samplers::CountCache;
+use crate::params::SamplingParams;
+use crate::rng::{Origin, StreamPos};
+use std::collections::HashSet;
+
+/// A batch to draw.
+pub struct Task<'a> {
+    /// The batch, complete: images share its noise even if some of them are not wanted.
+    pub batch: Batch<'a>,
+    /// The source of its noise.
+    pub noise: NoiseSource,
+    /// The origin of each image's noise, as metadata record it.
+    pub origins: Vec<Origin>,
+    /// The indices of the images to draw; the others are finished.
+    pub wanted: Vec<usize>,
+}
+
+/// The source of a batch's random numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoiseSource {
+    /// The run's stream from this position on: the start noise, then that of the steps.
+    Stream {
+        /// The position before the batch.
+        position: u64,
+    },
+    /// With `--fixed_code`, the numbers at the start of the run's stream for the start noise of every batch.
+    FixedStart {
+        /// The position before the noise of the steps.
+        position: u64,
+    },
+    /// A generator for each image.
+    PerImage,
+}
+
+/// The work of this process.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Remaining {
+    /// The number of tasks.
+    pub n_tasks: usize,
+    /// The number of pictures to draw.
+    pub n_pictures: usize,
+    /// The number of pictures of this process that are finished.
+    pub n_finished: usize,
+    /// The first picture to draw.
+    pub first: Option<usize>,
+}
+
+impl Remaining {
+    /// Counts the work of this process. `finished`: the pictures that need not be drawn.
+    pub fn new(job: &Job, finished: &HashSet<usize>) -> Self {
+        let mut remaining = Self::default();
+        for number in (0..job.images.n_batches()).filter(|number| is_ours(job, *number)) {
+            let n = n_wanted(job, finished, number);
+            remaining.n_tasks += usize::from(n > 0);
+            remaining.n_pictures += n;
+            remaining.n_finished += job.images.requests.len_of(number) - n;
+            if n > 0 && remaining.first.is_none() {
+                remaining.first = job.images.requests.numbers_of(number).find(|n| !finished.contains(n));
+            }
+        }
+        remaining
+    }
+}
+
+/// Iterates over the tasks of this process.
+pub struct Tasks<'a> {
+    job: &'a Job,
+    finished: &'a HashSet<usize>,
+    counts: CountCache,
+    /// The number of the next batch.
+    next: usize,
+    /// The position of the run's stream before it.
+    position: u64,
+}
+
+impl<'a> Tasks<'a> {
+    /// Returns the tasks of this process. `finished`: the pictures that need not be drawn.
+    pub fn new(job: &'a Job, finished: &'a HashSet<usize>) -> Self {
+        let Images { fixed_code, requests, rng, .. } = &job.images;
+        let position = fixed_code.map_or(0, |batch| rng.after(0, size(job, requests.params_of(0), batch), 1));
+        Self { job, finished, counts: CountCache::new(&job.model.config.noise), next: 0, position }
+    }
+
+    /// Returns the position of the run's stream after batch `number`, given that before it.
+    fn after(&mut self, number: usize) -> u64 {
+        let images = &self.job.images;
+        if images.has_own_seeds(number) {
+            return self.position;
+        }
+        let params = images.requests.params_of(number);
+        let start = usize::from(images.fixed_code.is_none());
+        let calls = start + self.counts.of(params.sampler).draws;
+        images.rng.after(self.position, size(self.job, params, images.requests.len_of(number)), calls)
+    }
+
+    fn task(&self, number: usize, position: u64, wanted: Vec<usize>) -> Task<'a> {
+        let images = &self.job.images;
+        let batch = images.batch(number);
+        let noise = match images.fixed_code {
+            _ if images.has_own_seeds(number) => NoiseSource::PerImage,
+            Some(_) => NoiseSource::FixedStart { position },
+            None => NoiseSource::Stream { position },
+        };
+        let here = StreamPos { position, of: batch.images.len() };
+        let (start, steps) = match images.fixed_code {
+            Some(of) => (StreamPos { position: 0, of }, Some(here)),
+            None => (here, None),
+        };
+        let of_stream = |index| Origin { seed: images.seed, start, steps, index };
+        let origins = batch.images.iter().enumerate().map(|(i, image)| image.origin.unwrap_or_else(|| of_stream(i)));
+        Task { noise, origins: origins.collect(), batch, wanted }
+    }
+}
+
+impl<'a> Iterator for Tasks<'a> {
+    type Item = Task<'a>;
+
+    fn next(&mut self) -> Option<Task<'a>> {
+        while self.next < self.job.images.n_batches() {
+            let (number, position) = (self.next, self.position);
+            self.next += 1;
+            self.position = self.after(number);
+            let wanted = wanted(self.job, self.finished, number);
+            if !wanted.is_empty() {
+                return Some(self.task(number, position, wanted));
+            }
+        }
+        None
+    }
+}
+
+/// Returns the number of random numbers in the latents of a batch.
+fn size(job: &Job, params: SamplingParams, batch: usize) -> usize {
+    batch * params.n_latents() * job.model.config.unet.in_channels
+}
+
+/// Returns the number of pictures of batch `number` that this process draws.
+pub fn n_wanted(job: &Job, finished: &HashSet<usize>, number: usize) -> usize {
+    match finished.is_empty() {
+        true if is_ours(job, number) => job.images.requests.len_of(number),
+        true => 0,
+        false => wanted(job, finished, number).len(),
+    }
+}
+
+/// Returns the indices of the pictures of batch `number` that this process draws.
+pub fn wanted(job: &Job, finished: &HashSet<usize>, number: usize) -> Vec<usize> {
+    if !is_ours(job, number) {
+        return vec![];
+    }
+    let pictures = job.images.requests.numbers_of(number);
+    pictures.enumerate().filter(|(_, n)| !finished.contains(n)).map(|(index, _)| index).collect()
+}
+
+fn is_ours(job: &Job, number: usize) -> bool {
+    job.run.shard.is_none_or(|shard| shard.owns(number))
+}

@@ -1,0 +1,140 @@
+//! Preparation of a run: everything that can fail early fails here.
+
+use super::checker;
+use super::report::Report;
+use crate::by_name::ByName;
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::hub::Download;
+use crate::conventions::Conventions;
+use crate::device::{self, Precision};
+use crate::job::Job;
+use crate::job::tasks::Remaining;
+use crate::output::{Folder, Opening, Terms};
+use crate::progress::Progress;
+use crate::safety::{Action, Checker};
+use anyhow::Result;
+use std::collections::HashSet;
+
+/// A run that is ready to draw.
+pub struct Session<'a> {
+    pub job: &'a Job,
+    pub progress: &'a Progress,
+    pub checkpoint: Checkpoint,
+    pub checker: Option<Checker>,
+    pub folder: Folder,
+    pub report: Report,
+    /// The pictures that need not be drawn, because an earlier process of the run saved them.
+    pub finished: HashSet<usize>,
+    pub remaining: Remaining,
+}
+
+impl<'a> Session<'a> {
+    /// Prepares a run, in this order:
+    ///
+    /// 1. Whether the report and OUTDIR can be written is checked first, because fetching a model may take long.
+    /// 2. The model is opened, and fetched if it is on a hub. OUTDIR is created only if there is a model.
+    /// 3. The safety checker is loaded.
+    /// 4. The run begins in OUTDIR, which removes what other runs left unfinished there. From here on it can be resumed.
+    /// 5. The report is begun, with the entries of pictures that are finished.
+    ///
+    /// # Errors
+    /// If any of these steps fails.
+    pub fn prepare(job: &'a Job, progress: &'a Progress) -> Result<Self> {
+        device::use_threads(job.compute.threads)?;
+        job.run.notes.iter().for_each(|note| progress.note(note));
+        Report::check(job)?;
+        Folder::probe(&job.output.outdir)?;
+        let checkpoint = open(job, progress)?;
+        let conventions = Conventions::new(&checkpoint, &job.model.config)?;
+        conventions.notes.iter().for_each(|note| progress.note(note));
+        create_outdir(job, progress)?;
+        let checker = checker::load(job, progress)?;
+        let folder = begin(job, &checkpoint, checker.as_ref(), progress)?;
+        let finished = folder.finished();
+        let remaining = Remaining::new(job, &finished);
+        let report = Report::begin(job, &folder.run().id, &finished, remaining.n_finished)?;
+        Ok(Self { job, progress, checkpoint, checker, folder, report, finished, remaining })
+    }
+}
+
+/// Opens the model's files, and fetches those on a hub.
+fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
+    let half = job.compute.precision == Precision::Autocast;
+    let mut downloads = progress.downloads();
+    let mut report = |at: &Download| downloads.show(&at.file, at.done, at.size);
+    job.model.open(|location| location.path(half, &mut report))
+}
+
+fn create_outdir(job: &Job, progress: &Progress) -> Result<()> {
+    let file_system = Folder::create(&job.output.outdir)?;
+    if !file_system.locks {
+        let outdir = job.output.outdir.display();
+        progress
+            .note(&format!("the file system of '{outdir}' has no locks: let no other txt2img draw there meanwhile"));
+    }
+    Ok(())
+}
+
+/// Begins the run in OUTDIR, or resumes the one there.
+fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>, progress: &Progress) -> Result<Folder> {
+    let safety = checker.map_or(Action::Off, |_| job.output.safety.unwrap_or(Action::Replace));
+    let fingerprint = checker.map(|checker| checker.fingerprint().to_owned());
+    let folder = Folder::open(opening(job, checkpoint, Some(safety), fingerprint))?;
+    if folder.leaves_another() {
+        let outdir = job.output.outdir.display();
+        progress
+            .note(&format!("the run before this one in '{outdir}' has not ended; --resume, with its flags, goes on"));
+    }
+    Ok(folder)
+}
+
+/// Returns OUTDIR as a run would find it. Nothing is written.
+///
+/// # Errors
+/// If the run cannot be resumed, or its report exists already.
+pub(crate) fn inspect(job: &Job, checkpoint: &Checkpoint) -> Result<Folder> {
+    Report::look(job)?;
+    Folder::look(opening(job, checkpoint, checker::action(job), checker::fingerprint(job)))
+}
+
+/// Returns the run as OUTDIR sees it. `safety`: the treatment of flagged pictures, and `checker`: the fingerprint of the
+/// safety checker, as far as they are known.
+fn opening<'a>(job: &'a Job, checkpoint: &Checkpoint, safety: Option<Action>, checker: Option<String>) -> Opening<'a> {
+    let mut terms = terms(job, checkpoint);
+    terms.extend(safety.map(|safety| ("--safety".into(), safety.name().into())));
+    terms.extend(checker.map(|checker| ("the safety checker".into(), checker.into())));
+    Opening {
+        outdir: &job.output.outdir,
+        format: job.output.format,
+        pattern: job.output.fname.clone(),
+        shard: job.run.shard,
+        resume: job.run.resume,
+        terms,
+        pictures: job.images.n_pictures(),
+        overview: job.output.overview,
+    }
+}
+
+/// Returns the parameters that a run and its resumption must share.
+fn terms(job: &Job, checkpoint: &Checkpoint) -> Terms {
+    let mut terms = job.run.terms.clone();
+    terms.insert("the model".into(), checkpoint.fingerprint().into());
+    if job.output.metadata && job.output.saves_samples {
+        // Metadata contain these names.
+        let (vae, config) = (&job.model.vae, &job.model.config_path);
+        terms.insert("--ckpt".into(), job.model.ckpt.to_string().into());
+        terms.insert("--vae".into(), vae.as_ref().map(ToString::to_string).into());
+        terms.insert("the config's name".into(), config.as_ref().map(|path| path.display().to_string()).into());
+    }
+    terms.insert("what is multiplied".into(), compute_types(job).into());
+    terms
+}
+
+/// Returns the types that the devices compute in, on which the rounding of pictures depends.
+fn compute_types(job: &Job) -> String {
+    let mut names: Vec<_> =
+        job.compute.devices.iter().map(|device| device.dtype(job.compute.precision).as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join(", ")
+}

@@ -1,0 +1,99 @@
+//! Every sampling parameter is a flag, a key of JSON prompts, an axis of `--sweep`, a placeholder of `--fname`, a field of
+//! records, and a term of runs that are resumed. These tests go by the table of parameters, so that a new one is included.
+
+use std::ffi::OsString;
+use std::fs;
+use tempfile::TempDir;
+use txt2img::args::Args;
+use txt2img::job::Job;
+use txt2img::output::{Named, Pattern};
+use txt2img::params::{Field, PARAMS, Param, SamplingParams};
+
+/// Returns a value that `--sampler euler` supports and that is not the default of the command line.
+fn other_value(param: &Param) -> String {
+    match (param.flag, param.field) {
+        ("sampler", _) => "heun".into(),
+        (_, Field::Whole { .. }) => "64".into(),
+        (_, Field::Number { .. }) => "0.25".into(),
+        (_, Field::Name { names, .. }) => names().rsplit(", ").next().unwrap().into(),
+    }
+}
+
+fn args(flags: &[&str]) -> Args {
+    let words = ["txt2img", "--ckpt", "demo", "--sampler", "euler"].iter().chain(flags).map(OsString::from);
+    Args::try_from_words(words).unwrap()
+}
+
+fn job(flags: &[&str]) -> Job {
+    Job::from_args(&args(flags)).unwrap()
+}
+
+fn only_request(job: &Job) -> SamplingParams {
+    let [params] = job.images.requests.params() else { panic!("several parameters") };
+    *params
+}
+
+fn value(param: &Param, job: &Job) -> String {
+    param.get(&only_request(job)).to_string()
+}
+
+#[test]
+fn every_parameter_is_a_flag() {
+    for param in &PARAMS {
+        let other = other_value(param);
+        assert_ne!(value(param, &job(&[])), other, "{}", param.flag);
+        assert_eq!(value(param, &job(&[&format!("--{}", param.flag), &other])), other, "{}", param.flag);
+    }
+}
+
+#[test]
+fn every_parameter_is_a_key_of_json_prompts_under_both_names() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("p.json");
+    for param in &PARAMS {
+        let other = other_value(param);
+        let json = if let Field::Name { .. } = param.field { format!("\"{other}\"") } else { other.clone() };
+        for key in [param.flag, param.name] {
+            fs::write(&file, format!("{{\"prompt\": \"a\", \"{key}\": {json}}}")).unwrap();
+            assert_eq!(value(param, &job(&["--from-file", file.to_str().unwrap()])), other, "{key}");
+        }
+    }
+}
+
+#[test]
+fn every_parameter_is_an_axis_of_sweeps() {
+    for param in &PARAMS {
+        let (usual, other) = (value(param, &job(&[])), other_value(param));
+        let job = job(&["--sweep", &format!("{}={usual},{other}", param.flag)]);
+        let cells: Vec<_> = job.images.requests.lines().map(|cell| param.get(&cell.params).to_string()).collect();
+        assert_eq!(cells, [usual, other], "{}", param.flag);
+    }
+}
+
+#[test]
+fn every_parameter_is_a_placeholder_of_file_names() {
+    for param in &PARAMS {
+        let other = other_value(param);
+        let params = only_request(&job(&[&format!("--{}", param.flag), &other]));
+        let pattern = Pattern::parse(&format!("{{{}}}", param.name)).unwrap();
+        assert_eq!(pattern.name(0, &Named { params, ..Named::default() }), other, "{}", param.name);
+    }
+}
+
+#[test]
+fn every_parameter_is_recorded_under_its_name() {
+    for param in &PARAMS {
+        let params = only_request(&job(&[&format!("--{}", param.flag), &other_value(param)]));
+        let record = serde_json::to_value(params).unwrap();
+        assert_eq!(record[param.name], serde_json::to_value(param.get(&params)).unwrap(), "{}", param.name);
+        assert_eq!(serde_json::from_value::<SamplingParams>(record).unwrap(), params, "{}", param.name);
+    }
+}
+
+#[test]
+fn runs_with_another_value_of_a_parameter_are_not_resumed() {
+    for param in &PARAMS {
+        let flag = format!("--{}", param.flag);
+        assert_ne!(job(&[]).run.terms[&flag], job(&[&flag, &other_value(param)]).run.terms[&flag], "{flag}");
+    }
+}
