@@ -164,8 +164,8 @@ fn values_that_are_none_are_refused_with_the_reason() {
 
 #[test]
 fn dpm_solver_wins_over_plms() {
-    assert_eq!(args("--plms --dpm_solver").sampler, Some(Kind::DpmSolver));
-    assert_eq!(args("--plms --sampler plms").sampler, Some(Kind::Plms));
+    assert_eq!(args("--plms --dpm_solver").sampling.sampler, Some(Kind::DpmSolver));
+    assert_eq!(args("--plms --sampler plms").sampling.sampler, Some(Kind::Plms));
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod prefixes;
 mod prompts;
 mod words;
 
-use txt2img::args::{Args, Seed, SeedMode};
+use txt2img::args::{Args, SamplingFlags, Seed, SeedMode};
 use txt2img::device::Precision;
 use txt2img::device::{DeviceSpec, DeviceSpecs};
 use txt2img::diffusion::samplers::Spacing;
@@ -42,20 +42,24 @@ fn defaults() -> Args {
         outdir: "outputs/txt2img-samples".into(),
         skip_grid: false,
         skip_save: false,
-        ddim_steps: 50,
-        plms: false,
-        dpm_solver: false,
+        sampling: SamplingFlags {
+            ddim_steps: 50,
+            plms: false,
+            dpm_solver: false,
+            ddim_eta: 0.,
+            height: 512,
+            width: 512,
+            factor: 8,
+            scale: 7.5,
+            sampler: None,
+            schedule: Spacing::Discrete,
+        },
         laion400m: false,
         fixed_code: false,
-        ddim_eta: 0.,
         n_iter: 2,
-        height: 512,
-        width: 512,
         channels: 4,
-        factor: 8,
         n_samples: 3,
         n_rows: 0,
-        scale: 7.5,
         from_file: None,
         config: None,
         ckpt: None,
@@ -65,8 +69,6 @@ fn defaults() -> Args {
         emphasis: false,
         long_prompt: false,
         wildcards: false,
-        sampler: None,
-        schedule: Spacing::Discrete,
         rng: Rng::Cuda { sms: 108, threads_per_sm: 2048 },
         seed_mode: SeedMode::Stream,
         vae: None,
