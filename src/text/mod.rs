@@ -1,4 +1,4 @@
-//! Prompt → tokens → context.
+//! Prompts to tokens, and tokens to the UNet's context.
 
 pub mod emphasis;
 mod encoder;
