@@ -1,4 +1,4 @@
-//! Prompts as JSON: an object on each line, or one array of objects.
+//! Prompts as JSON: an object on each line, or an array of objects.
 
 use super::PromptLine;
 use crate::args::Seed;
@@ -12,7 +12,7 @@ use serde_json::error::Category;
 use std::fmt;
 use std::mem::take;
 
-/// The keys of an object, each with its other name if it has one.
+/// The keys of an object, each with its alias if it has one.
 const KEYS: [(&str, Option<&str>); 8] = [
     ("prompt", None),
     ("negative_prompt", None),
@@ -24,42 +24,43 @@ const KEYS: [(&str, Option<&str>); 8] = [
     ("sampler", None),
 ];
 
-/// The most characters of a wrong value that an error quotes.
+/// The maximum number of characters of an invalid value that an error quotes.
 const MAX_QUOTED: usize = 40;
 
+/// The expected value of an integer key.
 const WHOLE: &str = "a whole number";
 
-/// Returns whether a text begins as a JSON object does: `{"` is how no prompt begins.
+/// Returns whether a text begins like a JSON object, with `{"`, as no prompt does.
 pub fn is_lines(text: &str) -> bool {
     text.trim_start().strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with('"'))
 }
 
-/// Returns whether a text begins as an array of JSON objects does, or is an empty array.
+/// Returns whether a text begins like an array of JSON objects, or is an empty array.
 pub fn is_array(text: &str) -> bool {
     text.trim_start().strip_prefix('[').is_some_and(|rest| is_lines(rest) || rest.trim() == "]")
 }
 
-/// Reads an array of objects.
+/// Parses an array of objects.
 ///
 /// # Errors
-/// If the text is not one; the error says which object or which line of the text is wrong.
+/// If the text is not a valid array of objects; the error names the object or the line.
 pub fn array(text: &str) -> Result<Vec<PromptLine<'static>>> {
-    let mut asks = vec![];
+    let mut lines = vec![];
     let mut json = serde_json::Deserializer::from_str(text);
-    let read = Objects(&mut asks).deserialize(&mut json).and_then(|()| json.end());
+    let read = Objects(&mut lines).deserialize(&mut json).and_then(|()| json.end());
     read.map_err(|error| match error.classify() {
-        Category::Data => anyhow!("object {} (line {}): {}", asks.len() + 1, error.line(), message(&error)),
+        Category::Data => anyhow!("object {} (line {}): {}", lines.len() + 1, error.line(), message(&error)),
         Category::Eof => anyhow!("the JSON array does not end; close it with ']'"),
         _ => anyhow!("line {}, column {}: not valid JSON: {}", error.line(), error.column(), message(&error)),
     })?;
-    ensure!(!asks.is_empty(), "the JSON array is empty; write an object with a \"prompt\" in it");
-    Ok(asks)
+    ensure!(!lines.is_empty(), "the JSON array is empty; write an object with a \"prompt\" in it");
+    Ok(lines)
 }
 
-/// Reads an object on a line of its own.
+/// Parses a line with one object.
 ///
 /// # Errors
-/// If the line is anything else.
+/// If the line is not a valid object.
 pub fn line(line: &str) -> Result<PromptLine<'static>> {
     ensure!(
         line.trim_start().starts_with('{'),
@@ -75,14 +76,14 @@ pub fn line(line: &str) -> Result<PromptLine<'static>> {
     })
 }
 
-/// Returns what an error says, without its place.
+/// Returns the message of an error, without its position.
 fn message(error: &serde_json::Error) -> String {
-    let said = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    said.strip_suffix(&place).unwrap_or(&said).to_owned()
+    let message = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    message.strip_suffix(&position).unwrap_or(&message).to_owned()
 }
 
-/// Collects the objects of an array as they are read, so that their number is known after an error.
+/// Collects the objects of an array while parsing, so that their number is known after an error.
 struct Objects<'a>(&'a mut Vec<PromptLine<'static>>);
 
 impl<'de> DeserializeSeed<'de> for Objects<'_> {
@@ -101,8 +102,8 @@ impl<'de> Visitor<'de> for Objects<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut objects: A) -> Result<(), A::Error> {
-        while let Some(ask) = objects.next_element()? {
-            self.0.push(ask);
+        while let Some(object) = objects.next_element()? {
+            self.0.push(object);
         }
         Ok(())
     }
@@ -114,7 +115,7 @@ impl<'de> Deserialize<'de> for PromptLine<'static> {
     }
 }
 
-/// Reads an object, naming the key in its errors.
+/// Parses an object, with errors that name the key.
 struct Object;
 
 impl<'de> Visitor<'de> for Object {
@@ -125,29 +126,29 @@ impl<'de> Visitor<'de> for Object {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
-        let mut ask = PromptLine::default();
+        let mut line = PromptLine::default();
         let mut given = [None; KEYS.len()];
         while let Some(key) = object.next_key()? {
             let Key { index, spelling } = key;
             if let Some(before) = given[index].replace(spelling) {
                 return Err(A::Error::custom(twice(before, spelling)));
             }
-            // serde_json finds the place at the end of the message, and keeps it.
+            // serde_json recognises the position at the end of the message, and does not add another.
             let named = |error: A::Error| A::Error::custom(format!("\"{spelling}\": {error}"));
             let mut value: Value = object.next_value().map_err(named)?;
-            ask.set(KEYS[index].0, &mut value).map_err(|expected| {
+            line.set(KEYS[index].0, &mut value).map_err(|expected| {
                 A::Error::custom(format!("\"{spelling}\" must be {expected}, not {}", quoted(&value)))
             })?;
         }
-        if given[0].is_some() { Ok(ask) } else { Err(A::Error::custom("\"prompt\" is missing")) }
+        if given[0].is_some() { Ok(line) } else { Err(A::Error::custom("\"prompt\" is missing")) }
     }
 }
 
 /// A key of an object.
 struct Key {
-    /// Which of `KEYS`.
+    /// The index in `KEYS`.
     index: usize,
-    /// The name or the other name.
+    /// The name or the alias, as written.
     spelling: &'static str,
 }
 
@@ -157,7 +158,7 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// Reads a key without copying it.
+/// Parses a key without copying it.
 struct AnyKey;
 
 impl Visitor<'_> for AnyKey {
@@ -169,7 +170,7 @@ impl Visitor<'_> for AnyKey {
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Key, E> {
         let spellings =
-            |(index, (name, other))| [Some(name), other].into_iter().flatten().map(move |spelling| (index, spelling));
+            |(index, (name, alias))| [Some(name), alias].into_iter().flatten().map(move |spelling| (index, spelling));
         let mut all = KEYS.into_iter().enumerate().flat_map(spellings);
         let found = all.find(|(_, spelling)| *spelling == text);
         found.map(|(index, spelling)| Key { index, spelling }).ok_or_else(|| E::custom(unknown(text)))
@@ -177,7 +178,10 @@ impl Visitor<'_> for AnyKey {
 }
 
 impl PromptLine<'_> {
-    /// Sets what a key stands for, taking texts out of `value`; `null` leaves it open. An error is what the value must be.
+    /// Sets the field of a key, and moves text out of `value`. `null` leaves the field open, except for the prompt.
+    ///
+    /// # Errors
+    /// A description of a valid value, if this one is not.
     fn set(&mut self, name: &str, value: &mut Value) -> Result<(), String> {
         if value.is_null() && name != "prompt" {
             return Ok(());
@@ -196,14 +200,16 @@ impl PromptLine<'_> {
     }
 }
 
+/// Returns the error for an unknown key.
 fn unknown(key: &str) -> String {
     let keys: Vec<String> = KEYS
         .iter()
-        .map(|(name, other)| other.map_or(name.to_string(), |other| format!("{name} (or {other})")))
+        .map(|(name, alias)| alias.map_or(name.to_string(), |alias| format!("{name} (or {alias})")))
         .collect();
     format!("\"{key}\" is not a known key; use {}", keys.join(", "))
 }
 
+/// Returns the error for a key that is given twice.
 fn twice(before: &str, key: &str) -> String {
     if before == key {
         format!("\"{key}\" is given twice")
@@ -212,7 +218,7 @@ fn twice(before: &str, key: &str) -> String {
     }
 }
 
-/// Returns a value as an error shows it.
+/// Formats a value for an error, and shortens it.
 fn quoted(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(MAX_QUOTED) {
@@ -225,7 +231,7 @@ fn text(value: &mut Value) -> Result<String, &'static str> {
     if let Value::String(text) = value { Ok(take(text)) } else { Err("text in quotes") }
 }
 
-/// Reads a whole number, which some programs write as `7.0`.
+/// Returns a whole number, which may be written as `7.0`.
 fn whole(value: &Value) -> Result<i128, &'static str> {
     let integer = value.as_i64().map(i128::from).or(value.as_u64().map(i128::from));
     let float = || value.as_f64().filter(|number| number.fract() == 0.).map(|number| number as i128);
