@@ -170,7 +170,7 @@ impl Job {
             );
         }
         let threads = args.threads.map(usize::from);
-        let units = args.device.units(threads)?;
+        let units = args.device.open(threads)?;
         let seed = seed(args.seed, &mut notes);
         let mut random_seeds = vec![];
         let lines = match (&args.swept, &args.from_file) {
