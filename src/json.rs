@@ -1,4 +1,4 @@
-//! Reading of small JSON files.
+//! Reads small JSON files.
 
 use anyhow::{Result, ensure};
 use serde::de::DeserializeOwned;

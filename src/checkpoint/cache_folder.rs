@@ -1,4 +1,4 @@
-//! The detection of folders of a Hugging Face hub's cache, `models--OWNER--NAME`, which hold models but are not models.
+//! Detects folders of a Hugging Face hub's cache, `models--OWNER--NAME`, which hold models but are not models.
 
 use anyhow::{Result, bail};
 use std::fs;

@@ -52,7 +52,7 @@ pub(super) fn single_network(folder: &Path) -> Result<Part> {
     find(folder, "", TRANSFORMERS)
 }
 
-/// Returns the files of weights in a diffusers folder, or in the folder of a single network: their paths relative to
+/// Returns the weight files in a diffusers folder, or in the folder of a single network: their paths relative to
 /// the folder, sorted.
 pub fn weight_files(folder: &Path) -> Vec<String> {
     let parts = [

@@ -1,4 +1,4 @@
-//! The detection of models other than Stable Diffusion 1.x, by the names and shapes of their tensors.
+//! Detects models other than Stable Diffusion 1.x, by the names and shapes of their tensors.
 
 use super::{Tensors, ema};
 use anyhow::{Error, Result, anyhow};

@@ -69,7 +69,7 @@ pub struct Checkpoint {
     /// The path of the replacement autoencoder, if there is one.
     vae: Option<PathBuf>,
     layout: Layout,
-    /// The files of weights; empty for a built-in checkpoint.
+    /// The weight files; empty for a built-in checkpoint.
     files: Vec<PathBuf>,
     declared: Declared,
     tensors: Tensors,
@@ -130,7 +130,7 @@ impl Checkpoint {
         Ok(Self { path: path.to_path_buf(), vae: None, layout, files, declared, tensors })
     }
 
-    /// Replaces the autoencoder by that in `path`: a full checkpoint, an autoencoder's own file (LDM's or diffusers'),
+    /// Replaces the autoencoder with the one in `path`: a full checkpoint, an autoencoder's own file (LDM's or diffusers'),
     /// or a diffusers folder.
     ///
     /// # Errors
@@ -168,7 +168,7 @@ impl Checkpoint {
         self.layout
     }
 
-    /// The files of weights; empty for a built-in checkpoint. A replacement autoencoder's are not among them.
+    /// The weight files; empty for a built-in checkpoint. A replacement autoencoder's are not among them.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }

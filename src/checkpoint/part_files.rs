@@ -134,7 +134,7 @@ impl Named<'_> {
 /// The files of a network's weights.
 pub(super) struct Part {
     folder: PathBuf,
-    /// The names of the files of weights.
+    /// The names of the weight files.
     names: Vec<String>,
     /// The index, if the weights are in shards.
     index: Option<Index>,
@@ -178,12 +178,12 @@ impl Part {
         Ok(Self { folder, names, index: Some(Index { path, weight_map }) })
     }
 
-    /// The names of the files of weights within their folder.
+    /// The names of the weight files within their folder.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// The paths of the files of weights.
+    /// The paths of the weight files.
     pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         self.names.iter().map(|name| self.folder.join(name))
     }

@@ -1,4 +1,4 @@
-//! The detection of a file's format by its first bytes.
+//! Detects a file's format by its first bytes.
 
 use super::{Layout, legacy};
 use anyhow::{Result, bail};

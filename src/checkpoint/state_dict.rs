@@ -1,4 +1,4 @@
-//! The search for the dictionary of tensors in a pickled object.
+//! Finds the dictionary of tensors in a pickled object.
 
 use super::foreign::{self, HYPERNETWORK, TEXTUAL_INVERSION};
 use super::pickle::{Pickle, Value};

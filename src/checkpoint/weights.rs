@@ -1,4 +1,4 @@
-//! The loading of networks from a checkpoint's tensors.
+//! Loads networks from a checkpoint's tensors.
 
 use super::{Checkpoint, Dtype};
 use crate::config::TIMESTEPS;

@@ -1,4 +1,4 @@
-//! The removal of prefixes that training and conversion tools leave on tensors' names.
+//! Removes prefixes that training and conversion tools leave on tensors' names.
 
 use super::Tensors;
 use super::names::new_text_name;

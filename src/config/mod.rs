@@ -55,7 +55,7 @@ pub struct UNetConfig {
     pub heads: Heads,
     /// The number of blocks in each transformer.
     pub transformer_depth: usize,
-    /// The width of the context.
+    /// The width of a context token.
     pub context_dim: usize,
 }
 

@@ -3,8 +3,8 @@
 //! `(word)` multiplies the weight by 1.1, `(word:1.2)` multiplies it by 1.2, `[word]` divides it by 1.1, and nested
 //! brackets combine. `\(`, `\)`, `\[`, `\]` and `\\` stand for the characters themselves; any other backslash is
 //! dropped. A bracket that is never closed extends to the end of the prompt, and a closing bracket without an opening
-//! one is text. In `(a:b)`, `(a:inf)` and `[a:1.2]` the part after the colon is not a weight but text. A closing
-//! bracket closes the last open bracket of its kind, even if brackets of the two kinds overlap.
+//! one is text. In `(a:b)`, `(a:inf)` and `[a:1.2]` the part after the colon is text, not a weight, and the brackets count as
+//! usual. A closing bracket closes the last open bracket of its kind, even if brackets of the two kinds overlap.
 
 use anyhow::{Result, bail};
 

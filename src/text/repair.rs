@@ -1,5 +1,4 @@
-//! The repair of broken text as by version 6 of ftfy's `fix_text`: mojibake, HTML entities, terminal codes, curly
-//! quotes, ….
+//! Repairs broken text as version 6 of ftfy's `fix_text` does: mojibake, HTML entities, terminal codes, curly quotes, ….
 //!
 //! Most of it is done by the crate plsfix, which differs from ftfy in HTML entities, terminal codes and full-width
 //! characters. Those steps are implemented here, in ftfy's order.
@@ -82,7 +81,7 @@ fn with_narrow(text: &str) -> String {
     text.replace('\u{ffe3}', " \u{304}").replace('\u{ff06}', "&")
 }
 
-/// Applies plsfix, except to HTML entities. It replaces those in spite of the configuration, unless a control character
+/// Applies plsfix, except to HTML entities, which it decodes in spite of the configuration unless a control character
 /// hides them.
 fn fix(text: &str, config: &TextFixerConfig) -> String {
     plsfix::fix_text(&text.replace('&', "&\u{1}"), Some(config)).replace("&\u{1}", "&")

@@ -1,4 +1,4 @@
-//! The decoding of HTML entities, such as `&amp;`, `&#38;` and `&#x26;`.
+//! Decodes HTML entities, such as `&amp;`, `&#38;` and `&#x26;`.
 
 use super::{NOTHING, TextFixerConfig, fix};
 

@@ -117,7 +117,7 @@ fn missing_shards_are_named() {
     let sentence = refusal(folder.path());
     let expected = "lists shards that are missing: 'diffusion_pytorch_model-00002-of-00002.safetensors'; \
                     download them too";
-    assert!(sentence.ends_with(expected) && sentence.contains(".safetensors.index.json' names"), "{sentence}");
+    assert!(sentence.ends_with(expected) && sentence.contains(".safetensors.index.json' lists"), "{sentence}");
 }
 
 #[test]
