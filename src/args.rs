@@ -132,7 +132,7 @@ pub struct Args {
     pub device: device::DeviceSpecs,
 
     /// Threads to compute with [default: one a core]
-    #[arg(long, value_name = "N", help_heading = OURS, value_parser = within::<u16>(1..=device::MOST_THREADS.into()))]
+    #[arg(long, value_name = "N", help_heading = OURS, value_parser = within::<u16>(1..=device::MAX_THREADS.into()))]
     pub threads: Option<u16>,
 
     /// One picture for every value of a flag, as scale=1,2,5,7.5 or prompt=pink,blue (pink in the prompt becomes each),

@@ -28,7 +28,7 @@
 //! # let file = folder.path().join("cube.png");
 //! // The bundled demo model, on the CPU.
 //! let (checkpoint, config) = (demo::checkpoint()?, demo::config()?);
-//! let device = "cpu".parse::<DeviceSpecs>().map_err(anyhow::Error::msg)?.units(None)?.remove(0);
+//! let device = "cpu".parse::<DeviceSpecs>().map_err(anyhow::Error::msg)?.open(None)?.remove(0);
 //! let mut engine = Engine::load(&checkpoint, &config, &device, DType::F32, Reading::default(), &mut Steps)?;
 //!
 //! // One image of 256×256 pixels, from seed 42.

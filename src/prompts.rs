@@ -1,4 +1,4 @@
-//! Prompts files, and the wildcards in prompts.
+//! Files of prompts (`--from-file`), and the wildcards in prompts.
 
 mod json;
 pub mod wildcards;
@@ -20,16 +20,16 @@ pub struct PromptLine<'a> {
     pub prompt: Cow<'a, str>,
     /// The negative prompt.
     pub negative_prompt: Option<Cow<'a, str>>,
-    /// The seed of its own random numbers.
+    /// The seed.
     pub seed: Option<Seed>,
     /// The sampling parameters it sets, by their flags.
     pub params: Vec<(&'static str, ParamValue)>,
 }
 
-/// The most bytes of a prompt: CLIP reads some 400 of them.
+/// The maximum length of a prompt in bytes, of which CLIP uses about 400.
 const MAX_PROMPT: usize = 100_000;
 
-/// The most bytes of a prompts file; /dev/zero has no end.
+/// The maximum size of a prompts file in bytes, which protects from endless files such as /dev/zero.
 const MAX_BYTES: u64 = 1 << 30;
 
 /// A prompts file: a prompt on each line, or prompts as JSON.
@@ -39,7 +39,7 @@ pub struct PromptsFile {
     content: Content,
 }
 
-/// What a prompts file consists of.
+/// The format of a prompts file, with the prompts of an array.
 enum Content {
     /// A prompt on each line.
     Prompts,
@@ -49,12 +49,12 @@ enum Content {
     Array(Vec<PromptLine<'static>>),
 }
 
-/// Where in a prompts file a prompt is.
+/// The position of a prompt in a prompts file.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Position {
-    /// On this line, from 1.
+    /// The number of a line, from 1.
     Line(usize),
-    /// In this object of an array, from 1.
+    /// The number of an object in an array, from 1.
     Object(usize),
 }
 
@@ -71,11 +71,11 @@ impl PromptsFile {
     /// Reads the file at `path`; `-` is standard input.
     ///
     /// # Errors
-    /// If the file cannot be read, is not UTF-8 text, is empty, is larger than any list of prompts, or begins like a JSON
-    /// array of objects and is not one.
+    /// If the file cannot be read, is not UTF-8 text, is empty, is larger than 1 GiB, or begins like a JSON array of
+    /// objects but is not one.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display();
-        let Ok(text) = String::from_utf8(read(path)?) else {
+        let Ok(text) = String::from_utf8(read_bytes(path)?) else {
             bail!("prompts file '{name}' is not UTF-8 text; save it as UTF-8");
         };
         let start = without_bom(&text);
@@ -90,20 +90,23 @@ impl PromptsFile {
         Ok(Self { path: path.to_owned(), text, content })
     }
 
-    /// Returns what `of` makes of each prompt, in order. An error says which prompt it is about.
+    /// Applies `convert` to each prompt, in order.
     ///
     /// # Errors
-    /// On a prompt that is too long, on a line that is not a JSON object like the first, and where `of` fails.
+    /// If a prompt is too long, a line is not a JSON object although the first one is, or `convert` fails. The error
+    /// names the prompt's position.
     pub fn map<'a, T>(
         &'a self,
-        mut of: impl FnMut(Position, PromptLine<'a>) -> Result<T>,
+        mut convert: impl FnMut(Position, PromptLine<'a>) -> Result<T>,
     ) -> impl Iterator<Item = Result<T>> {
-        self.asks().map(move |(at, ask)| {
-            ask.and_then(|ask| of(at, ask)).with_context(|| format!("prompts file '{}', {at}", self.path.display()))
+        self.lines().map(move |(at, line)| {
+            line.and_then(|line| convert(at, line))
+                .with_context(|| format!("prompts file '{}', {at}", self.path.display()))
         })
     }
 
-    fn asks(&self) -> Box<dyn Iterator<Item = (Position, Result<PromptLine<'_>>)> + '_> {
+    /// Parses each prompt, in order.
+    fn lines(&self) -> Box<dyn Iterator<Item = (Position, Result<PromptLine<'_>>)> + '_> {
         let text = without_bom(&self.text);
         match &self.content {
             Content::Prompts => {
@@ -115,35 +118,38 @@ impl PromptsFile {
                 let lines = lines.filter(|(_, line)| !line.trim().is_empty());
                 Box::new(lines.map(|(at, line)| (at, check_length(line).and_then(|()| json::line(line)))))
             }
-            Content::Array(asks) => Box::new((1..).map(Position::Object).zip(asks).map(|(at, ask)| (at, checked(ask)))),
+            Content::Array(objects) => {
+                Box::new((1..).map(Position::Object).zip(objects).map(|(at, object)| (at, checked(object))))
+            }
         }
     }
 }
 
+/// Returns a line that is a prompt.
 fn prompt(line: &str) -> Result<PromptLine<'_>> {
     check_length(line)?;
     Ok(PromptLine { prompt: line.into(), ..PromptLine::default() })
 }
 
-/// Returns an object of an array, without a copy of its texts.
-fn checked<'a>(ask: &'a PromptLine<'static>) -> Result<PromptLine<'a>> {
-    let (prompt, negative) = (&*ask.prompt, ask.negative_prompt.as_deref());
+/// Checks an object of an array. Returns it without copying its texts.
+fn checked<'a>(object: &'a PromptLine<'static>) -> Result<PromptLine<'a>> {
+    let (prompt, negative) = (&*object.prompt, object.negative_prompt.as_deref());
     check_length(prompt)?;
     negative.map_or(Ok(()), check_length)?;
-    Ok(PromptLine { prompt: prompt.into(), negative_prompt: negative.map(Into::into), ..ask.clone() })
+    Ok(PromptLine { prompt: prompt.into(), negative_prompt: negative.map(Into::into), ..object.clone() })
 }
 
 fn check_length(text: &str) -> Result<()> {
-    ensure!(text.len() <= MAX_PROMPT, "more than {MAX_PROMPT} bytes; CLIP reads a few hundred of a prompt");
+    ensure!(text.len() <= MAX_PROMPT, "more than {MAX_PROMPT} bytes; CLIP uses only the first few hundred");
     Ok(())
 }
 
-/// Returns a text without the byte order mark that some editors begin a file with.
+/// Returns a text without byte order marks, which some editors put at the start of a file.
 fn without_bom(text: &str) -> &str {
     text.trim_start_matches('\u{feff}')
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     if path == Path::new("-") {
         return read_all(stdin().lock()).context("reading prompts from standard input");
     }
@@ -159,7 +165,7 @@ fn read_all(from: impl Read) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Lines as Python's `str.splitlines` sees them.
+/// Splits a text into lines as Python's `str.splitlines` does.
 fn split_lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     iter::from_fn(move || {

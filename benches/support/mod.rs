@@ -22,7 +22,7 @@ pub fn take(words: &mut Vec<String>, word: &str) -> bool {
 pub fn device(words: &mut Vec<String>) -> anyhow::Result<&'static Device> {
     let name = if take(words, "cuda") { "cuda" } else { "cpu" };
     let choices: DeviceSpecs = name.parse().map_err(anyhow::Error::msg)?;
-    let device = choices.units(None)?.swap_remove(0).device;
+    let device = choices.open(None)?.swap_remove(0).device;
     Ok(DEVICE.get_or_init(|| device))
 }
 

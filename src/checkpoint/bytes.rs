@@ -1,18 +1,17 @@
-//! A checkpoint's bytes: a file, mapped, or a part of the program.
+//! The bytes of a checkpoint: a memory-mapped file or a part of the program.
 
+use anyhow::{Error, Result, anyhow, ensure};
+use memmap2::Mmap;
 use std::fs::{self, File};
 use std::io;
 use std::ops::{Deref, Range};
 use std::path::Path;
 
-use anyhow::{Error, Result, anyhow, ensure};
-use memmap2::Mmap;
-
-/// Where a checkpoint's bytes are.
+/// The bytes of a checkpoint.
 pub(super) enum Bytes {
-    /// In a file.
+    /// A memory-mapped file.
     Mapped(Mmap),
-    /// In the program itself.
+    /// A part of the program.
     BuiltIn(&'static [u8]),
 }
 
@@ -28,26 +27,29 @@ impl Deref for Bytes {
 }
 
 impl Bytes {
-    /// Maps a file.
+    /// Maps a file into memory.
+    ///
+    /// # Errors
+    /// If there is no file at `path`, or it is empty or unreadable.
     #[allow(unsafe_code)]
     pub fn map(path: &Path) -> Result<Self> {
-        // Asked before opening, which would wait at a pipe.
+        // Checked before opening, which would block on a pipe.
         let metadata = fs::metadata(path).map_err(unreadable)?;
         ensure!(metadata.is_file(), "is neither a file nor a folder; give the path of a checkpoint");
         ensure!(metadata.len() > 0, "is empty; download it again");
         let file = File::open(path).map_err(unreadable)?;
-        // SAFETY: the map is read-only and seen as bytes, which may be anything. Should another program
-        // cut the file short meanwhile, reading it ends this one, as with every program that maps weights.
+        // SAFETY: the map is read-only and used as bytes, for which every value is valid. If another program truncates
+        // the file meanwhile, reading it ends the process, as in every program that maps weights.
         unsafe { Mmap::map(&file) }.map(Self::Mapped).map_err(unreadable)
     }
 
-    /// Gives the memory of some bytes of a map back: each tensor is read once, and the file would fill memory beside it.
+    /// Frees the memory of a range of a mapped file. Each tensor is read once, so its pages are not needed again.
     #[allow(unsafe_code)]
     pub fn release(&self, bytes: Range<usize>) {
         #[cfg(unix)]
         if let Self::Mapped(file) = self {
-            // SAFETY: the map is of a file and read-only, so pages that are needed again are read again, the same.
-            // Should the system refuse, they stay, which does no harm.
+            // SAFETY: the map is read-only and backed by a file, so pages that are used again are read again,
+            // unchanged. If the system refuses, they stay in memory, which does no harm.
             let _ =
                 unsafe { file.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, bytes.start, bytes.len()) };
         }
@@ -56,6 +58,7 @@ impl Bytes {
     }
 }
 
+/// Returns the error of a file that cannot be read, with the remedy.
 fn unreadable(error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => {

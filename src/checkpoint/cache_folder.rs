@@ -1,11 +1,10 @@
-//! Folders of a Hugging Face hub's cache, `models--OWNER--NAME`, which are not models themselves.
+//! Detects folders of a Hugging Face hub's cache, `models--OWNER--NAME`, which hold models but are not models.
 
+use anyhow::{Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
-
-/// An error with what to give instead, if a folder is that of a repository in the cache.
+/// Returns an error that names the folder to use instead, if `folder` is a repository's in the cache.
 pub(super) fn refuse(folder: &Path) -> Result<()> {
     match hint(folder) {
         Some(hint) => bail!("is a repository in the cache of a Hugging Face hub; {hint}"),
@@ -13,6 +12,7 @@ pub(super) fn refuse(folder: &Path) -> Result<()> {
     }
 }
 
+/// Returns what to give instead of a repository's folder in the cache; `None` for other folders.
 fn hint(folder: &Path) -> Option<String> {
     let snapshots = folder.join("snapshots");
     if !snapshots.is_dir() {
@@ -31,9 +31,9 @@ fn hint(folder: &Path) -> Option<String> {
     })
 }
 
-/// The repository's name on the hub.
+/// Returns the repository's name on the hub.
 fn repository(folder: &Path) -> Option<String> {
-    // Absolute, as `.` has no name.
+    // Made absolute, since `.` has no name.
     let folder = fs::canonicalize(folder).ok()?;
     let (owner, name) = folder.file_name()?.to_str()?.strip_prefix("models--")?.split_once("--")?;
     Some(format!("{owner}/{name}"))

@@ -1,10 +1,9 @@
-//! Files cut short and changed at random: any outcome but a panic will do.
-
-use std::fs;
+//! Tests with truncated and randomly damaged files: opening them must not panic.
 
 use super::legacy_tests;
 use super::pickle::Pickle;
 use super::torch_tests::{open, small_file};
+use std::fs;
 
 fn nano() -> Vec<u8> {
     fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/nano.ckpt")).unwrap()
@@ -12,11 +11,11 @@ fn nano() -> Vec<u8> {
 
 fn nano_pickle() -> Vec<u8> {
     let file = nano();
-    let place = super::archive::Archive::read(&file).unwrap().entry("data.pkl").unwrap();
-    file[place].to_vec()
+    let range = super::archive::Archive::read(&file).unwrap().entry("data.pkl").unwrap();
+    file[range].to_vec()
 }
 
-/// Numbers that look random and are the same on every run (xorshift).
+/// A pseudorandom generator (xorshift) with a fixed seed.
 struct Dice(u64);
 
 impl Dice {
@@ -27,7 +26,7 @@ impl Dice {
         (self.0 % n as u64) as usize
     }
 
-    /// The bytes, a few of them changed.
+    /// Returns the bytes with a few of them changed.
     fn damaged(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut damaged = bytes.to_vec();
         for _ in 0..=self.below(3) {
@@ -37,7 +36,7 @@ impl Dice {
     }
 }
 
-/// Opens and reads all there is.
+/// Opens a checkpoint and reads all its tensors.
 fn survives(bytes: &[u8]) {
     if let Ok(checkpoint) = open(bytes) {
         let read = |name: &str| checkpoint.read_f32(name).map_or(0, |numbers| numbers.len());
@@ -77,10 +76,10 @@ fn a_safetensors_file_survives_every_damage() {
 fn the_pickle_of_a_real_file_survives_every_damage() {
     let whole = nano_pickle();
     for n in (0..2000).chain((2000..whole.len()).step_by(499)) {
-        assert!(Pickle::read(&whole[..n]).is_err(), "{n}");
+        assert!(Pickle::parse(&whole[..n]).is_err(), "{n}");
     }
     let mut dice = Dice(3);
-    (0..300).for_each(|_| drop(Pickle::read(&dice.damaged(&whole))));
+    (0..300).for_each(|_| drop(Pickle::parse(&dice.damaged(&whole))));
 }
 
 #[test]

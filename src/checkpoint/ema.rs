@@ -1,15 +1,16 @@
 //! The exponential moving average (EMA) of the UNet's weights, which training keeps beside them.
 
-/// What LDM names the parameters of that the average is of.
+/// The prefix of LDM's parameters of which averages are kept.
 const MODEL: &str = "model.";
 
-/// Where the averages are.
+/// The prefix of the averages.
 const EMA: &str = "model_ema.";
 
-/// The start of the names of the UNet's averages.
+/// The prefix of the averages of the UNet's parameters, which lacks a final dot.
 pub const UNET: &str = "model_ema.diffusion_model";
 
-/// Returns the name of the average of the UNet's parameter `name`: torch takes no dots in a buffer's name.
+/// Returns the name of the average of the UNet's parameter `name`. It has no further dots, since torch allows none in
+/// the name of a buffer.
 pub fn name(name: &str) -> String {
     let parameter = name.strip_prefix(MODEL).unwrap_or(name);
     format!("{EMA}{}", parameter.replace('.', ""))

@@ -2,16 +2,17 @@
 
 use half::f16;
 
-/// The value of an E4M3 number: 4 bits of exponent with bias 7, 3 of mantissa, NaN but no infinities.
+/// Decodes an E4M3 number: 4 bits of exponent with bias 7, 3 bits of mantissa, NaN but no infinities.
 pub fn e4m3(byte: u8) -> f32 {
     E4M3[usize::from(byte)]
 }
 
-/// The value of an E5M2 number, which is an f16 without the lower half of its bits.
+/// Decodes an E5M2 number, the upper half of an f16.
 pub fn e5m2(byte: u8) -> f16 {
     f16::from_bits(u16::from(byte) << 8)
 }
 
+/// The value of every E4M3 number.
 static E4M3: [f32; 256] = {
     let mut table = [0.; 256];
     let mut byte = 0;
@@ -23,7 +24,7 @@ static E4M3: [f32; 256] = {
 };
 
 const fn decoded_e4m3(byte: u32) -> f32 {
-    /// The step between subnormal numbers, 2⁻⁹.
+    /// The spacing of subnormal numbers, 2⁻⁹.
     const STEP: f32 = 1. / 512.;
     let (negative, exponent, mantissa) = (byte >> 7 == 1, byte >> 3 & 15, byte & 7);
     let size = match (exponent, mantissa) {

@@ -1,25 +1,26 @@
-//! A diffusers folder: `unet/`, `vae/` and `text_encoder/`, each with the weights of one network.
-
-use std::path::{Path, PathBuf};
-
-use anyhow::{Error, Result, anyhow, ensure};
+//! A diffusers folder: `unet/`, `vae/` and `text_encoder/` with the weights of a network each.
 
 use super::names::{self, Names};
 use super::part_files::{DIFFUSERS, Part, Stems, TRANSFORMERS};
-use super::{Tensors, about, cache_folder, other_models};
+use super::{Tensors, cache_folder, foreign, with_path};
+use anyhow::{Error, Result, anyhow, ensure};
+use std::path::{Path, PathBuf};
 
 /// The networks of a diffusers folder.
 pub(super) struct Folder {
     unet: Part,
-    /// None if another VAE takes its place.
+    /// `None` if another VAE replaces it.
     vae: Option<Part>,
     text_encoder: Part,
 }
 
 impl Folder {
-    /// Finds the files of the networks. With `needs_vae` false, the VAE's may be missing.
+    /// Finds the files of the networks. With `needs_vae` false, the VAE may be missing.
+    ///
+    /// # Errors
+    /// If the folder is not a diffusers model of Stable Diffusion, or lacks files.
     pub fn find(folder: &Path, needs_vae: bool) -> Result<Self> {
-        check(folder).map_err(|e| about(folder, e))?;
+        check(folder).map_err(|e| with_path(folder, e))?;
         let vae = if needs_vae { Some(find(folder, "vae", DIFFUSERS)?) } else { None };
         Ok(Self {
             unet: find(folder, "unet", DIFFUSERS)?,
@@ -34,25 +35,25 @@ impl Folder {
     }
 
     /// Reads the tensors, under LDM's names.
-    pub fn read(&self) -> Result<Tensors> {
-        let unet_tensors = self.unet.read()?;
-        other_models::refuse_guidance_input(&unet_tensors).map_err(|e| about(&self.unet.path(), e))?;
+    pub fn read_tensors(&self) -> Result<Tensors> {
+        let unet_tensors = self.unet.read_tensors()?;
+        foreign::refuse_guidance_input(&unet_tensors).map_err(|e| with_path(&self.unet.path(), e))?;
         let mut tensors = unet(unet_tensors);
         if let Some(part) = &self.vae {
-            tensors.extend(vae(part.read()?));
+            tensors.extend(vae(part.read_tensors()?));
         }
-        tensors.extend(text_encoder(self.text_encoder.read()?));
+        tensors.extend(text_encoder(self.text_encoder.read_tensors()?));
         Ok(tensors)
     }
 }
 
-/// The weights in a folder as transformers writes it, for a model alone.
-pub(super) fn lone_model(folder: &Path) -> Result<Part> {
+/// Finds the weights of a single network in a folder written by transformers.
+pub(super) fn single_network(folder: &Path) -> Result<Part> {
     find(folder, "", TRANSFORMERS)
 }
 
-/// Returns the files in a diffusers folder, or in that of one network, that hold its weights: their names within the
-/// folder, sorted.
+/// Returns the weight files in a diffusers folder, or in the folder of a single network: their paths relative to
+/// the folder, sorted.
 pub fn weight_files(folder: &Path) -> Vec<String> {
     let parts = [
         ("", DIFFUSERS),
@@ -69,31 +70,34 @@ pub fn weight_files(folder: &Path) -> Vec<String> {
     parts.into_iter().flat_map(names).collect()
 }
 
-/// An error if the folder is of another kind.
+/// Checks that the folder is a diffusers model of Stable Diffusion.
 fn check(folder: &Path) -> Result<()> {
     let has = |part: &str| folder.join(part).is_dir();
-    ensure!(!has("text_encoder_2"), other_models::refusal("a Stable Diffusion XL model"));
-    ensure!(has("unet") || !has("transformer"), other_models::refusal("a Stable Diffusion 3 or Flux model"));
+    ensure!(!has("text_encoder_2"), foreign::refusal("a Stable Diffusion XL model"));
+    ensure!(has("unet") || !has("transformer"), foreign::refusal("a Stable Diffusion 3 or Flux model"));
     cache_folder::refuse(folder)?;
     ensure!(
         has("unet") || has("vae") || has("text_encoder"),
-        "is a folder, but no diffusers model (unet/, vae/, text_encoder/); give a .ckpt or .safetensors file in it"
+        "is a folder, but not a diffusers model (unet/, vae/, text_encoder/); give a .ckpt or .safetensors file in it"
     );
     Ok(())
 }
 
-/// The weights of a part; `part` is empty if the folder is the part.
+/// Finds the weights in the subfolder `part`, or in the folder itself if `part` is empty.
+///
+/// # Errors
+/// If weights are missing.
 pub(super) fn find(folder: &Path, part: &str, stems: Stems) -> Result<Part> {
-    Part::find(&folder.join(part), stems)?.ok_or_else(|| about(folder, lacks(folder, part, stems)))
+    Part::find(&folder.join(part), stems)?.ok_or_else(|| with_path(folder, missing_weights(folder, part, stems)))
 }
 
-fn lacks(folder: &Path, part: &str, stems: Stems) -> Error {
+fn missing_weights(folder: &Path, part: &str, stems: Stems) -> Error {
     let first = Path::new(part).join(stems.first());
-    let lacks = anyhow!(
+    let missing = anyhow!(
         "lacks {} (or a .bin file, a variant such as fp16, or shards with their index); download it whole",
         first.display()
     );
-    cache_folder::refuse(folder).err().unwrap_or(lacks)
+    cache_folder::refuse(folder).err().unwrap_or(missing)
 }
 
 fn unet(tensors: Tensors) -> Tensors {
@@ -102,6 +106,7 @@ fn unet(tensors: Tensors) -> Tensors {
     renamed(tensors, names)
 }
 
+/// Gives the tensors of a diffusers VAE LDM's names and shapes.
 pub(super) fn vae(tensors: Tensors) -> Tensors {
     let tensors: Tensors = tensors.into_iter().map(|(name, tensor)| (names::new_vae_name(&name), tensor)).collect();
     let has = |name: &str| tensors.contains_key(name);
@@ -109,7 +114,7 @@ pub(super) fn vae(tensors: Tensors) -> Tensors {
     let up = names::levels("decoder.up_blocks", has);
     let mut tensors = renamed(tensors, names::vae(&down, &up));
     for (name, tensor) in &mut tensors {
-        // LDM's attention is made of 1×1 convolutions, diffusers' of linear layers.
+        // LDM's attention has 1×1 convolutions where diffusers' has linear layers.
         if name.contains(".attn_1.") && tensor.view.shape.len() == 2 {
             tensor.view.shape.extend([1, 1]);
             tensor.view.strides.extend([1, 1]);
@@ -124,7 +129,7 @@ fn text_encoder(tensors: Tensors) -> Tensors {
     renamed(tensors, names::text_encoder(layers))
 }
 
-/// The tensors that have a name in LDM; there is no use for others.
+/// Renames diffusers' tensors to LDM's names. Tensors that are not in `names` are dropped.
 fn renamed(mut tensors: Tensors, names: Names) -> Tensors {
     let known = |(ldm, diffusers): (String, String)| Some((ldm, tensors.remove(&diffusers)?));
     names.into_iter().filter_map(known).collect()

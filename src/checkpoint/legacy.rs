@@ -1,33 +1,34 @@
-//! torch's files without an archive (`_use_new_zipfile_serialization=False`, and all before torch 1.6): four small
-//! pickles and a large one, then the storages.
-
-use std::collections::HashMap;
-use std::ops::Range;
-
-use anyhow::{Context, Error, Result, anyhow, ensure};
+//! The legacy format of torch, without a zip archive (`_use_new_zipfile_serialization=False`, and every file before
+//! torch 1.6): four small pickles and a large one, then the storages.
 
 use super::damaged;
 use super::pickle::{Pickle, Value};
 use super::rebuild::{element_size, storage_id};
-use super::torch::{MAX_PICKLE, Saved, name};
+use super::torch::{MAX_PICKLE, Saved, as_name};
+use anyhow::{Context, Error, Result, anyhow, ensure};
+use std::collections::HashMap;
+use std::ops::Range;
 
-/// The pickled number that a file begins with, without the pickle's protocol.
+/// The pickled magic number at the start of a file, without the pickle's protocol.
 const MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 
-/// Bytes in which the magic number ends, whatever the protocol.
+/// The number of bytes within which the magic number ends, in any protocol.
 const HEAD: usize = 32;
 
-/// The length of a storage's count of numbers.
+/// The number of bytes of a storage's element count.
 const COUNT: usize = 8;
 
-/// Whether a file begins as one of these.
+/// Returns whether a file is in the legacy format.
 pub(super) fn is_legacy(file: &[u8]) -> bool {
     let head = &file[..file.len().min(HEAD)];
     head.first() == Some(&0x80) && head.windows(MAGIC.len()).any(|bytes| bytes == MAGIC)
 }
 
-/// What a file holds.
-pub(super) fn read(file: &[u8]) -> Result<Saved<'_>> {
+/// Reads the pickles of a file and the byte ranges of its storages.
+///
+/// # Errors
+/// If the file is truncated or damaged.
+pub(super) fn read_saved(file: &[u8]) -> Result<Saved<'_>> {
     let mut rest = Pickles { file, at: 0 };
     rest.next()?; // the magic number
     rest.next()?; // the format's version
@@ -38,7 +39,7 @@ pub(super) fn read(file: &[u8]) -> Result<Saved<'_>> {
     Ok(Saved { pickle, storages, is_little_endian })
 }
 
-/// Pickles one after the other.
+/// The consecutive pickles of a file.
 struct Pickles<'a> {
     file: &'a [u8],
     at: usize,
@@ -47,34 +48,35 @@ struct Pickles<'a> {
 impl<'a> Pickles<'a> {
     fn next(&mut self) -> Result<Pickle<'a>> {
         let rest = &self.file[self.at..];
-        let pickle = Pickle::read(&rest[..rest.len().min(MAX_PICKLE)]).map_err(damaged)?;
+        let pickle = Pickle::parse(&rest[..rest.len().min(MAX_PICKLE)]).map_err(damaged)?;
         self.at += pickle.length;
         Ok(pickle)
     }
 }
 
+/// Returns whether the pickle of the machine's properties states little-endian byte order, which is the default.
 fn is_little_endian(machine: &Pickle) -> bool {
     let entries = machine.entries(machine.root).unwrap_or_default();
     !entries.contains(&[Value::Str("little_endian"), Value::Int(0)])
 }
 
-/// Where the storages lie: in the order of `keys` from `at` on, each behind its count of numbers. The pickle of the tensors
-/// knows how long a number of each is.
+/// Returns the byte range of each storage, by its key. The storages follow each other from `at` on in the order of
+/// `keys`, each after its element count. `pickle` states their types.
 fn storages(file: &[u8], mut at: usize, pickle: &Pickle, keys: &Pickle) -> Result<HashMap<String, Range<usize>>> {
     let ids = pickle.persistent.iter().filter_map(|&id| storage_id(pickle, id));
     let classes: HashMap<&str, Value> = ids.map(|(class, key, _)| (key, class)).collect();
-    let Value::List(keys_of) = keys.root else { return Err(anyhow!("its list of storages is missing")) };
+    let Value::List(list) = keys.root else { return Err(anyhow!("its list of storages is missing")) };
     let mut storages = HashMap::new();
-    for &key in keys.items(keys_of) {
-        let key = name(key).context("a storage without a name")?;
+    for &key in keys.items(list) {
+        let key = as_name(key).context("a storage without a name")?;
         let class = classes.get(key).with_context(|| no_size(key))?;
         let size = element_size(*class).with_context(|| no_size(key))?;
-        let place = place(&file[at..], size).with_context(|| format!("storage {key} is cut short"))?;
+        let range = elements(&file[at..], size).with_context(|| format!("storage {key} is cut short"))?;
         ensure!(
-            storages.insert(key.to_string(), at + place.start..at + place.end).is_none(),
+            storages.insert(key.to_string(), at + range.start..at + range.end).is_none(),
             "storage {key} occurs twice"
         );
-        at += place.end;
+        at += range.end;
     }
     Ok(storages)
 }
@@ -83,8 +85,9 @@ fn no_size(key: &str) -> Error {
     anyhow!("storage {key} holds numbers of an unknown size")
 }
 
-/// Where the numbers of the storage at the start of `rest` are; none if they reach beyond its end.
-fn place(rest: &[u8], size: usize) -> Option<Range<usize>> {
+/// Returns the byte range of the elements, of `size` bytes each, of the storage at the start of `rest`; `None` if they
+/// reach beyond its end.
+fn elements(rest: &[u8], size: usize) -> Option<Range<usize>> {
     let count = u64::from_le_bytes(*rest.first_chunk::<COUNT>()?);
     let bytes = usize::try_from(count).ok()?.checked_mul(size)?;
     let end = COUNT.checked_add(bytes)?;

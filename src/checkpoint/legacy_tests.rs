@@ -1,4 +1,4 @@
-//! torch's files without an archive, sound and hostile, written here byte by byte.
+//! Tests of torch's legacy format, with valid and hostile files that are written byte by byte.
 
 use super::torch_tests::{dict, global, int, ints, open, refused, text, tuple, view};
 
@@ -17,7 +17,8 @@ fn tensor(kind: &str, key: &str, count: i32) -> Vec<u8> {
     view(storage(kind, key, count), 0, &[count], &[1])
 }
 
-/// A file of these tensors, the keys of its storages, and the storages: a count and bytes each.
+/// Returns a file of the state dictionary `state`, the keys of its storages, and the storages, each an element count
+/// and bytes.
 fn file(state: &[u8], keys: &[&str], storages: &[(u64, &[u8])]) -> Vec<u8> {
     with_machine(&dict(&[("little_endian", b"\x88".to_vec())]), state, keys, storages)
 }
@@ -34,7 +35,7 @@ fn numbers(n: usize) -> Vec<u8> {
     (0..n).flat_map(|n| (n as f32).to_le_bytes()).collect()
 }
 
-/// A file with storages of several types.
+/// Returns a file with storages of several types.
 pub fn small_file() -> Vec<u8> {
     let state = [
         ("a", tensor("FloatStorage", "10", 3)),
@@ -52,7 +53,7 @@ fn storages_are_found_in_the_order_of_their_keys() {
     assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["a", "b", "c"]);
 }
 
-/// Storages that no tensor needs have to be skipped by their size.
+/// Unused storages must be skipped by their size.
 #[test]
 fn storages_of_odd_types_are_skipped() {
     for (kind, size) in

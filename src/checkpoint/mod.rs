@@ -1,7 +1,7 @@
-//! Checkpoints: whatever the layout on disk, tensors under LDM's names.
+//! Checkpoints of Stable Diffusion 1.x in every common format, with their tensors under LDM's names.
 //!
-//! What a path holds is told by its first bytes, never by its extension. Files stay mapped, numbers
-//! are read when asked for, and nothing a file says is run or believed unchecked.
+//! The format is detected by a file's first bytes, never by its extension. Files are memory-mapped, and the elements of
+//! a tensor are read on demand. Loading never runs code from a file, and checks every size and offset in it.
 
 mod archive;
 mod bytes;
@@ -12,13 +12,13 @@ mod declared;
 pub mod ema;
 mod float8;
 mod folder;
+mod foreign;
 pub mod hub;
 mod legacy;
 #[cfg(test)]
 mod legacy_tests;
 pub mod names;
 mod opcodes;
-mod other_models;
 mod part_files;
 mod pickle;
 mod rebuild;
@@ -30,46 +30,46 @@ mod torch;
 #[cfg(test)]
 mod torch_tests;
 mod vae;
-pub mod weights;
+pub(crate) mod weights;
 mod wrapped;
 
+use crate::hexadecimal::hexadecimal;
+use anyhow::{Context, Error, Result, anyhow, ensure};
+use bytes::Bytes;
+use candle_core::{DType, Device};
+use folder::Folder;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tensor::Tensor;
 
-use anyhow::{Context, Error, Result, anyhow, ensure};
-use candle_core::{DType, Device};
-use sha2::{Digest, Sha256};
-
-use crate::hexadecimal::hexadecimal;
-use bytes::Bytes;
-pub use declared::{Declared, MARKERS, Stated};
-use folder::Folder;
+pub(crate) use declared::MARKERS;
+pub use declared::{Declared, Stated};
 pub use folder::weight_files;
 pub use tensor::Dtype;
-use tensor::Tensor;
 
 type Tensors = BTreeMap<String, Tensor>;
 
-/// How a checkpoint is kept.
+/// The format of a checkpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Layout {
-    /// One file of torch's.
+    /// A file written by `torch.save`.
     Torch,
-    /// One `.safetensors` file.
+    /// A `.safetensors` file.
     Safetensors,
-    /// A diffusers folder.
+    /// A folder written by diffusers or transformers.
     Diffusers,
 }
 
 /// A Stable Diffusion 1.x checkpoint.
 pub struct Checkpoint {
     path: PathBuf,
-    /// Where the autoencoder is from, if from elsewhere.
+    /// The path of the replacement autoencoder, if there is one.
     vae: Option<PathBuf>,
     layout: Layout,
-    /// What it was read from; none if it is a part of the program.
+    /// The weight files; empty for a built-in checkpoint.
     files: Vec<PathBuf>,
     declared: Declared,
     tensors: Tensors,
@@ -79,57 +79,64 @@ impl Checkpoint {
     /// Opens a `.ckpt` or `.safetensors` file or a diffusers folder.
     ///
     /// # Errors
-    /// When there is none at `path`, or it is of another model; the error names the file.
+    /// If `path` does not hold a checkpoint of Stable Diffusion 1.x; the error names the file.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_parts(path, true)
     }
 
-    /// Opens a checkpoint with the autoencoder of `vae`, which the checkpoint itself may lack.
+    /// Opens a checkpoint with the autoencoder in `vae`. The checkpoint's own may be missing.
     ///
     /// # Errors
-    /// As those of [`Self::open`] and [`Self::with_vae`].
+    /// If [`open`](Self::open) or [`with_vae`](Self::with_vae) fails.
     pub fn open_with_vae(path: &Path, vae: &Path) -> Result<Self> {
         Self::open_parts(path, false)?.with_vae(vae)
     }
 
+    /// Opens a checkpoint. With `needs_vae` false, a diffusers folder may lack the autoencoder.
     fn open_parts(path: &Path, needs_vae: bool) -> Result<Self> {
         if path.is_dir() {
             let folder = Folder::find(path, needs_vae)?;
-            return Self::new(path, Layout::Diffusers, folder.files().collect(), folder.read()?);
+            return Self::new(path, Layout::Diffusers, folder.files().collect(), folder.read_tensors()?);
         }
-        let (layout, tensors) = Bytes::map(path).and_then(tensors).map_err(|e| about(path, e))?;
+        let (layout, tensors) = Bytes::map(path).and_then(tensors).map_err(|e| with_path(path, e))?;
         Self::new(path, layout, vec![path.to_path_buf()], tensors)
     }
 
-    /// Opens a folder as transformers writes it, with `model.safetensors` or `pytorch_model.bin` for a model alone. The
-    /// tensors keep the names they have there.
+    /// Opens a single network in a folder written by transformers, with `model.safetensors` or `pytorch_model.bin`. Its
+    /// tensors keep their names.
+    ///
+    /// # Errors
+    /// If the weights are missing or cannot be read; the error names the file.
     pub fn open_alone(folder: &Path) -> Result<Self> {
-        let part = folder::lone_model(folder)?;
-        let (layout, tensors) = (Layout::Diffusers, part.read()?);
+        let part = folder::single_network(folder)?;
+        let (layout, tensors) = (Layout::Diffusers, part.read_tensors()?);
         let (files, declared) = (part.files().collect(), Declared::default());
         Ok(Self { path: part.path(), vae: None, layout, files, declared, tensors })
     }
 
-    /// Opens bytes that are a part of the program. path: what to call them.
+    /// Opens a checkpoint that is built into the program. `path` is its name in messages.
+    ///
+    /// # Errors
+    /// If the bytes are not a Stable Diffusion 1.x checkpoint.
     pub fn built_in(path: &Path, bytes: &'static [u8]) -> Result<Self> {
-        let (layout, tensors) = tensors(Bytes::BuiltIn(bytes)).map_err(|e| about(path, e))?;
+        let (layout, tensors) = tensors(Bytes::BuiltIn(bytes)).map_err(|e| with_path(path, e))?;
         Self::new(path, layout, vec![], tensors)
     }
 
     fn new(path: &Path, layout: Layout, files: Vec<PathBuf>, tensors: Tensors) -> Result<Self> {
         let tensors = wrapped::ldm_names(tensors);
-        other_models::refuse(&tensors).map_err(|e| about(path, e))?;
+        foreign::refuse(&tensors).map_err(|e| with_path(path, e))?;
         let declared = Declared::read(path, layout, &files, &tensors)?;
         Ok(Self { path: path.to_path_buf(), vae: None, layout, files, declared, tensors })
     }
 
-    /// The same with another autoencoder: that of a full checkpoint, one alone (LDM's or diffusers'), or a
-    /// diffusers folder's.
+    /// Replaces the autoencoder with the one in `path`: a full checkpoint, an autoencoder's own file (LDM's or diffusers'),
+    /// or a diffusers folder.
     ///
     /// # Errors
-    /// When there is none in it, or it can't be read; the sentence names the file.
+    /// If `path` cannot be read or has no autoencoder; the error names the file.
     pub fn with_vae(mut self, path: &Path) -> Result<Self> {
-        let tensors = vae::read(path)?;
+        let tensors = vae::read_tensors(path)?;
         self.declared.scale_factor = Declared::vae_scale_factor(path)?;
         self.tensors.retain(|name, _| !name.starts_with(vae::ROOT));
         self.tensors.extend(tensors);
@@ -137,36 +144,36 @@ impl Checkpoint {
         Ok(self)
     }
 
-    /// Checks that the networks of Stable Diffusion 1.x are there.
+    /// Checks that the checkpoint has all networks of Stable Diffusion 1.x.
     ///
     /// # Errors
-    /// When one is missing, named in the error.
+    /// If a network is missing; the error names it.
     pub fn check_complete(&self) -> Result<()> {
-        other_models::check_complete(&self.tensors).map_err(|e| about(&self.path, e))
+        foreign::check_complete(&self.tensors).map_err(|e| with_path(&self.path, e))
     }
 
-    /// What was opened.
+    /// The path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where a tensor is from, or should be.
-    pub fn path_of(&self, name: &str) -> &Path {
+    /// The path that holds the tensor `name`, or should hold it.
+    pub(crate) fn path_of(&self, name: &str) -> &Path {
         let is_vae = name.starts_with(vae::ROOT);
         self.vae.as_deref().filter(|_| is_vae).unwrap_or(&self.path)
     }
 
-    /// How it is kept.
+    /// The format of the checkpoint.
     pub fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// The files it was read from; none if it is a part of the program.
+    /// The weight files; empty for a built-in checkpoint. A replacement autoencoder's are not among them.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
 
-    /// Returns what it states about the model beside its weights.
+    /// The conventions that the checkpoint states beside its weights.
     pub fn declared(&self) -> &Declared {
         &self.declared
     }
@@ -176,23 +183,23 @@ impl Checkpoint {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// The sizes of a tensor's dimensions.
+    /// The shape of a tensor, if it exists.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|tensor| &tensor.view.shape[..])
     }
 
-    /// The type in which a tensor's numbers are stored.
+    /// The type of a tensor's elements, if it exists.
     pub fn dtype(&self, name: &str) -> Option<Dtype> {
         self.tensors.get(name).map(|tensor| tensor.dtype)
     }
 
-    /// What tells it from other models without reading them whole: the sha256 of every tensor's name, type and shape,
-    /// of a few of its bytes, and of what else the files state about the model. It is the same wherever the files are.
+    /// Returns a hash that identifies the model without reading all of it: the SHA-256 of every tensor's name, type,
+    /// shape and sampled bytes, and of what the files state about the model. It does not depend on the path.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         for (name, tensor) in &self.tensors {
             hash.update(format!("{name} {:?} {:?}\n", tensor.dtype, tensor.view.shape));
-            tensor.some_bytes().for_each(|bytes| hash.update(bytes));
+            tensor.sampled_bytes().for_each(|bytes| hash.update(bytes));
         }
         if self.declared != Declared::default() {
             hash.update(format!("{:?}", self.declared));
@@ -200,21 +207,28 @@ impl Checkpoint {
         hexadecimal(hash)
     }
 
-    /// Whether there is a tensor of that name.
+    /// Returns whether the checkpoint has a tensor `name`.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
 
-    /// A tensor's numbers, row by row, whatever floating point type they are stored in.
+    /// Reads a tensor of any floating point type, in row-major order.
+    ///
+    /// # Errors
+    /// If the tensor is missing, or does not hold floating point numbers.
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
         let tensor = self.tensor(name)?;
-        tensor.to_f32().with_context(|| self.no_numbers(name, tensor.dtype))
+        tensor.to_f32().with_context(|| self.not_float(name, tensor.dtype))
     }
 
-    /// The same on a device, where they become f32 if they are not: as few bytes go there as the file has.
+    /// Copies a tensor of any floating point type to a device, and converts it to f32 there, which keeps the transfer
+    /// small.
+    ///
+    /// # Errors
+    /// If the tensor is missing or does not hold floating point numbers, or the device fails.
     pub fn read_to(&self, name: &str, shape: &[usize], device: &Device) -> Result<candle_core::Tensor> {
         let tensor = self.tensor(name)?;
-        let (dtype, bytes) = tensor.to_raw().with_context(|| self.no_numbers(name, tensor.dtype))?;
+        let (dtype, bytes) = tensor.to_raw().with_context(|| self.not_float(name, tensor.dtype))?;
         let stored = candle_core::Tensor::from_raw_buffer(&bytes, dtype, shape, device)?;
         Ok(stored.to_dtype(DType::F32)?)
     }
@@ -226,30 +240,32 @@ impl Checkpoint {
         })
     }
 
-    fn no_numbers(&self, name: &str, dtype: Dtype) -> String {
+    fn not_float(&self, name: &str, dtype: Dtype) -> String {
         format!("'{}' holds '{name}' as {dtype}, not as floating point numbers", self.path_of(name).display())
     }
 }
 
-/// The tensors of one file, under the names they have there.
+/// Reads the tensors of a file, under the names in it.
 fn read_file(path: &Path) -> Result<Tensors> {
-    let (_, tensors) = Bytes::map(path).and_then(tensors).map_err(|e| about(path, e))?;
+    let (_, tensors) = Bytes::map(path).and_then(tensors).map_err(|e| with_path(path, e))?;
     Ok(tensors)
 }
 
+/// Reads the tensors of a file's bytes, and detects the format.
 fn tensors(bytes: Bytes) -> Result<(Layout, Tensors)> {
     let file = Arc::new(bytes);
     let layout = sniff::layout(&file)?;
-    let tensors = if layout == Layout::Torch { torch::read(&file)? } else { safetensors::read(&file)? };
+    let tensors = if layout == Layout::Torch { torch::read_tensors(&file)? } else { safetensors::read_tensors(&file)? };
     ensure!(!tensors.is_empty(), "holds no tensors; is it a Stable Diffusion 1.x checkpoint?");
     Ok((layout, tensors))
 }
 
-/// Errors below this module are what a sentence says of a file; here it gets its subject.
-fn about(path: &Path, error: Error) -> Error {
+/// Adds the path to an error. Errors below this module are clauses without a subject, such as "is empty".
+fn with_path(path: &Path, error: Error) -> Error {
     anyhow!("'{}' {error}", path.display())
 }
 
+/// Returns the error of a damaged file. `what` is a noun phrase or a clause that says what is wrong.
 fn damaged(what: impl Display) -> Error {
     anyhow!("is cut short or damaged ({what}); download it again")
 }

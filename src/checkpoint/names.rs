@@ -1,24 +1,24 @@
-//! Where a diffusers folder keeps the tensors that LDM names.
+//! The correspondence of LDM's and diffusers' tensor names.
 //!
-//! No name is taken apart: each function lists every tensor of a model, LDM's name and diffusers' side
-//! by side, so a name that is not in the list is not known.
+//! Names are not parsed: each function lists all tensors of a model under both names, and a name that is not in the
+//! list is unknown.
 
 use std::collections::BTreeMap;
 
-/// LDM's name → diffusers' name. Tensors that only some blocks have (skip convolutions, biases) are
-/// listed for all.
+/// Diffusers' name of each tensor, by LDM's name. Tensors that only some blocks have (skip convolutions, biases) are
+/// listed for all blocks.
 pub type Names = BTreeMap<String, String>;
 
 /// One resolution of a UNet or VAE: `down_blocks.N` or `up_blocks.N`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Level {
-    /// Number of residual blocks.
+    /// The number of residual blocks.
     pub resnets: usize,
-    /// Whether a transformer follows each of them.
+    /// Whether a transformer follows each residual block.
     pub attention: bool,
 }
 
-/// The levels `{blocks}.0`, `{blocks}.1`, … of a model that has the names for which `has` is true.
+/// Returns the levels `{blocks}.0`, `{blocks}.1`, … of a diffusers model. `has` tells whether the model has a tensor.
 pub fn levels(blocks: &str, has: impl Fn(&str) -> bool) -> Vec<Level> {
     let resnet = |level, layer| has(&format!("{blocks}.{level}.resnets.{layer}.conv1.weight"));
     let attention = |level| has(&format!("{blocks}.{level}.attentions.0.norm.weight"));
@@ -31,7 +31,7 @@ pub fn levels(blocks: &str, has: impl Fn(&str) -> bool) -> Vec<Level> {
         .collect()
 }
 
-/// The number of layers of a text encoder that has the names for which `has` is true.
+/// Returns the number of layers of a text encoder. `has` tells whether the model has a tensor.
 pub fn text_layers(has: impl Fn(&str) -> bool) -> usize {
     let layer = |n: &usize| has(&format!("text_model.encoder.layers.{n}.mlp.fc1.weight"));
     (0..).take_while(layer).count()
@@ -82,7 +82,7 @@ const TEXT_LAYER: [&str; 8] = [
     "mlp.fc2",
 ];
 
-/// The UNet's tensors.
+/// Lists the UNet's tensors. `down` and `up` are the levels of its two halves in diffusers' order.
 pub fn unet(down: &[Level], up: &[Level]) -> Names {
     let mut list = List::new("model.diffusion_model");
     list.layer("time_embed.0", "time_embedding.linear_1");
@@ -98,8 +98,8 @@ pub fn unet(down: &[Level], up: &[Level]) -> Names {
     list.names
 }
 
-/// LDM numbers the blocks of all levels in one row; a downsampler, which every level but the last has,
-/// is a block of its own.
+/// Lists the levels of the first half. LDM numbers the blocks of all levels consecutively, and counts the downsampler
+/// at the end of each level but the last as a block.
 fn unet_down(list: &mut List, levels: &[Level]) {
     let mut n = 1;
     for (i, level) in levels.iter().enumerate() {
@@ -116,8 +116,8 @@ fn unet_down(list: &mut List, levels: &[Level]) {
     }
 }
 
-/// As `unet_down`, but LDM keeps an upsampler in its level's last block, behind the attention if there
-/// is one.
+/// Lists the levels of the second half. In LDM, an upsampler belongs to the last block of its level, after the
+/// attention if there is one.
 fn unet_up(list: &mut List, levels: &[Level]) {
     let mut n = 0;
     for (i, level) in levels.iter().enumerate() {
@@ -125,9 +125,9 @@ fn unet_up(list: &mut List, levels: &[Level]) {
             let (ldm, diffusers) = (format!("output_blocks.{n}"), format!("up_blocks.{i}"));
             unet_layer(list, level, &ldm, &diffusers, layer);
             if layer + 1 == level.resnets && i + 1 < levels.len() {
-                let place = if level.attention { 2 } else { 1 };
+                let index = if level.attention { 2 } else { 1 };
                 let diffusers = format!("{diffusers}.upsamplers.0.conv");
-                list.layer(&format!("{ldm}.{place}.conv"), &diffusers);
+                list.layer(&format!("{ldm}.{index}.conv"), &diffusers);
             }
             n += 1;
         }
@@ -143,7 +143,7 @@ fn unet_layer(list: &mut List, level: &Level, ldm: &str, diffusers: &str, layer:
     }
 }
 
-/// The VAE's tensors: encoder and decoder.
+/// Lists the VAE's tensors. `down` and `up` are the levels of encoder and decoder in diffusers' order.
 pub fn vae(down: &[Level], up: &[Level]) -> Names {
     let mut list = List::new("first_stage_model");
     list.layer("quant_conv", "quant_conv");
@@ -153,7 +153,7 @@ pub fn vae(down: &[Level], up: &[Level]) -> Names {
         vae_level(&mut list, level, &ldm, &diffusers, ["downsample", "downsamplers"]);
     }
     for (i, level) in up.iter().enumerate() {
-        // LDM numbers the decoder's levels from the picture inwards, diffusers as they run.
+        // LDM numbers the decoder's levels from the image inwards, diffusers in the order of execution.
         let (ldm, diffusers) = (format!("decoder.up.{}", up.len() - 1 - i), format!("decoder.up_blocks.{i}"));
         vae_level(&mut list, level, &ldm, &diffusers, ["upsample", "upsamplers"]);
     }
@@ -173,7 +173,7 @@ fn vae_level(list: &mut List, level: &Level, ldm: &str, diffusers: &str, resampl
     list.layer(&format!("{ldm}.{ldm_resample}.conv"), &diffusers);
 }
 
-/// What encoder and decoder have alike: first and last layers, and the middle.
+/// Lists the layers at the start, the end and the middle, which encoder and decoder have in common.
 fn vae_ends(list: &mut List, coder: &str) {
     let ldm = |name: &str| format!("{coder}.{name}");
     let diffusers = ldm;
@@ -185,7 +185,7 @@ fn vae_ends(list: &mut List, coder: &str) {
     list.layer(&ldm("conv_out"), &diffusers("conv_out"));
 }
 
-/// The text encoder's tensors; LDM holds the transformers model as it is.
+/// Lists the text encoder's tensors. LDM keeps the names of transformers.
 pub fn text_encoder(layers: usize) -> Names {
     let mut list = List::new("cond_stage_model.transformer");
     for table in ["position_ids", "token_embedding.weight", "position_embedding.weight"] {
@@ -200,8 +200,8 @@ pub fn text_encoder(layers: usize) -> Names {
     list.names
 }
 
-/// The name newer diffusers give a tensor of the VAE; older ones call its attention's layers `query`,
-/// `key`, `value` and `proj_attn`.
+/// Returns the name of a VAE's tensor in newer versions of diffusers. Older ones name the layers of its attention
+/// `query`, `key`, `value` and `proj_attn`.
 pub fn new_vae_name(name: &str) -> String {
     let mut ends = name.rsplitn(3, '.');
     let (Some(kind), Some(layer), Some(block)) = (ends.next(), ends.next(), ends.next()) else {
@@ -217,8 +217,8 @@ pub fn new_vae_name(name: &str) -> String {
     format!("{block}.{layer}.{kind}")
 }
 
-/// The name that LDM's checkpoints have for a tensor of the text encoder, with `text_model.`: transformers before 4.0 and
-/// from 5.6 on leave that out.
+/// Returns LDM's name of a tensor, with the text encoder's `text_model.`, which transformers before 4.0 and from 5.6 on
+/// omit.
 pub fn new_text_name(name: &str) -> String {
     const ROOT: &str = "cond_stage_model.transformer.";
     match name.strip_prefix(ROOT) {
@@ -227,13 +227,13 @@ pub fn new_text_name(name: &str) -> String {
     }
 }
 
-/// A text encoder's name with `text_model.` before it, if it is that of a tensor which has this prefix elsewhere.
-pub fn with_text_model(name: &str) -> String {
+/// Adds the prefix `text_model.` to the name of a text encoder's tensor that lacks it.
+pub(super) fn with_text_model(name: &str) -> String {
     let is_bare = ["embeddings.", "encoder.", "final_layer_norm."].iter().any(|start| name.starts_with(start));
     if is_bare { format!("text_model.{name}") } else { name.to_string() }
 }
 
-/// The list as it is written: `ldm` names are without the model's prefix.
+/// A list of names under construction. Its methods take LDM's names without the model's prefix.
 struct List {
     prefix: &'static str,
     names: Names,
@@ -244,19 +244,21 @@ impl List {
         Self { prefix, names: Names::new() }
     }
 
+    /// Adds a block, as pairs of LDM's and diffusers' layers.
     fn block(&mut self, ldm: &str, diffusers: &str, layers: &[(&str, &str)]) {
         for (ldm_layer, diffusers_layer) in layers {
             self.layer(&format!("{ldm}.{ldm_layer}"), &format!("{diffusers}.{diffusers_layer}"));
         }
     }
 
-    /// A block whose layers have the same names on both sides.
+    /// Adds a block whose layers have the same names in LDM and diffusers.
     fn same_block(&mut self, ldm: &str, diffusers: &str, layers: &[&str]) {
         for layer in layers {
             self.layer(&format!("{ldm}.{layer}"), &format!("{diffusers}.{layer}"));
         }
     }
 
+    /// Adds the weight and the bias of a layer.
     fn layer(&mut self, ldm: &str, diffusers: &str) {
         for kind in ["weight", "bias"] {
             self.tensor(&format!("{ldm}.{kind}"), &format!("{diffusers}.{kind}"));

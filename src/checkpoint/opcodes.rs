@@ -1,4 +1,4 @@
-//! The instructions of a pickle, named as in Python's pickletools, and the cursor that reads them.
+//! The opcodes of Python's pickles, named as in `pickletools`, and a cursor to read them.
 
 use anyhow::{Context, Result, bail};
 
@@ -24,7 +24,7 @@ opcodes! {
     MARK = b'('         POP = b'0'      POP_MARK = b'1' DUP = b'2'
     PUT = b'p'          BINPUT = b'q'   LONG_BINPUT = b'r'  MEMOIZE = 0x94
     GET = b'g'          BINGET = b'h'   LONG_BINGET = b'j'
-    // classes, calls and what is stored elsewhere
+    // classes, calls and persistent objects
     GLOBAL = b'c'       STACK_GLOBAL = 0x93     EXT1 = 0x82     EXT2 = 0x83     EXT4 = 0x84
     REDUCE = b'R'       BUILD = b'b'            INST = b'i'     OBJ = b'o'
     NEWOBJ = 0x81       NEWOBJ_EX = 0x92        PERSID = b'P'   BINPERSID = b'Q'
@@ -32,13 +32,14 @@ opcodes! {
     PROTO = 0x80        FRAME = 0x95            STOP = b'.'
 }
 
-/// A pickle's bytes and the place reached in them.
+/// A cursor in the bytes of a pickle. Its methods fail at the end of the bytes.
 pub struct Code<'a> {
     pub bytes: &'a [u8],
     pub at: usize,
 }
 
 impl<'a> Code<'a> {
+    /// Reads `n` bytes.
     pub fn take(&mut self, n: usize) -> Result<&'a [u8]> {
         let rest = &self.bytes[self.at..];
         let taken = rest.get(..n).context("a sudden end")?;
@@ -50,26 +51,26 @@ impl<'a> Code<'a> {
         self.take(n).map(drop)
     }
 
-    /// An unsigned little-endian number of `width` bytes, at most 8.
+    /// Reads an unsigned little-endian number of `width` bytes, at most 8.
     pub fn number(&mut self, width: usize) -> Result<u64> {
         let bytes = self.take(width)?;
         Ok(bytes.iter().rev().fold(0, |n, &byte| n << 8 | u64::from(byte)))
     }
 
-    /// Bytes behind their own count, a number of `width` bytes.
+    /// Reads a count of `width` bytes, and as many bytes as it says.
     pub fn counted(&mut self, width: usize) -> Result<&'a [u8]> {
         let n = self.number(width)?;
         self.take(usize::try_from(n).unwrap_or(usize::MAX))
     }
 
-    /// The text up to the end of the line.
+    /// Reads the text up to the end of the line.
     pub fn line(&mut self) -> Result<&'a str> {
         let rest = &self.bytes[self.at..];
         let n = rest.iter().position(|&byte| byte == b'\n').context("a sudden end")?;
         self.at += n + 1;
         match str::from_utf8(&rest[..n]) {
             Ok(line) => Ok(line),
-            Err(_) => bail!("a line that is no text"),
+            Err(_) => bail!("a line that is not text"),
         }
     }
 }

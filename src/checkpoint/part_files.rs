@@ -1,74 +1,76 @@
-//! The files of one network, in a folder that diffusers or transformers wrote: a single file or shards with an index, of
-//! the model itself or of a variant such as `fp16`, in `.safetensors` or torch's own format.
+//! The files of a network in a folder written by diffusers or transformers: a single file or shards with an index, of
+//! the default variant or another such as `fp16`, in `.safetensors` or torch's format.
 
+use super::{Tensors, damaged, read_file, with_path};
+use anyhow::{Error, Result, anyhow, bail, ensure};
+use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Error, Result, anyhow, bail, ensure};
-use serde::Deserialize;
-
-use super::{Tensors, about, damaged, read_file};
-
-/// How a library names weights: the beginning of the names of `.safetensors` files and of torch's.
+/// The prefixes of a library's names of weights: for `.safetensors` files and for torch's.
 #[derive(Clone, Copy)]
 pub(super) struct Stems([&'static str; 2]);
 
-/// The names that diffusers gives, to a UNet or a VAE.
+/// The names in diffusers, for a UNet or a VAE.
 pub(super) const DIFFUSERS: Stems = Stems(["diffusion_pytorch_model"; 2]);
-/// The names that transformers gives, to a text encoder.
+/// The names in transformers, for a text encoder.
 pub(super) const TRANSFORMERS: Stems = Stems(["model", "pytorch_model"]);
 
+/// The file extensions of the formats, in the order of `Stems`.
 const FORMATS: [&str; 2] = ["safetensors", "bin"];
 
-/// Variants in the order in which they are preferred; none is full precision, any other comes last but for `non_ema`,
-/// the weights that are not meant for drawing.
+/// The variants in order of preference. The empty name stands for full precision. Unknown variants come after these.
 const VARIANTS: [&str; 4] = ["", "fp32", "fp16", "bf16"];
+
+/// The variant of last resort: weights for training, which are not meant for inference.
 const NON_EMA: &str = "non_ema";
 
-/// An index of more bytes lists more than tensors; those of the largest models have less than one MiB.
+/// The largest index to read, in bytes. Those of the largest models have less than one MiB.
 const MAX_INDEX: u64 = 16 << 20;
 
-/// Missing shards that an error names.
+/// The maximum number of missing shards that an error names.
 const MAX_NAMED: usize = 3;
 
-/// What a file's name says of it.
+/// The parts of a file's name.
 struct Named<'a> {
     name: &'a str,
     stem: &'static str,
     variant: &'a str,
     format: &'static str,
-    /// Whether it is not weights but the index of shards.
+    /// Whether the file is the index of shards.
     is_index: bool,
 }
 
 impl Stems {
-    /// The file that is looked for first.
+    /// Returns the preferred name of a file.
     pub fn first(self) -> String {
         format!("{}.{}", self.0[0], FORMATS[0])
     }
 
-    /// The names among `files` that are needed to read one set of weights, the index of shards among them: the best of
-    /// the sets that are complete. With `half`, half precision is better than full.
+    /// Returns the best complete set of weights among `files`: a single file, or shards and their index. With `half`,
+    /// half precision is preferred to full.
     pub fn choose(self, files: &[&str], half: bool) -> Option<Vec<String>> {
         let sets = self.candidates(files, half).into_iter();
         sets.filter_map(|candidate| candidate.set(files)).next()
     }
 
-    /// Whether a file is a network's, by its name, and cannot be a whole model.
+    /// Returns whether a file is named like a single network's, and so cannot be a whole model.
     pub fn is_part(self, file: &str) -> bool {
         let is_usual = |named: &Named| named.variant == NON_EMA || VARIANTS.contains(&named.variant);
         let is_shard = || self.0.iter().any(|stem| file.strip_prefix(stem).is_some_and(|rest| rest.contains("-of-")));
         self.parse(file).as_ref().is_some_and(is_usual) || is_shard()
     }
 
+    /// Parses the names of weights and indices among `files`, best first.
     fn candidates<'a>(self, files: &[&'a str], half: bool) -> Vec<Named<'a>> {
         let mut candidates: Vec<Named> = files.iter().filter_map(|file| self.parse(file)).collect();
         candidates.sort_by_key(|named| (named.rank(half), named.name));
         candidates
     }
 
-    /// STEM[.VARIANT].FORMAT, or the same with `.index` and `.json`: libraries put the variant in different places.
+    /// Parses `STEM[.VARIANT].FORMAT`, or the name of an index, which has `.index` and `.json` in addition. Libraries
+    /// put the variant in different places.
     fn parse(self, name: &str) -> Option<Named<'_>> {
         let (stem, format, mut words) = self.0.into_iter().zip(FORMATS).find_map(|(stem, format)| {
             let words: Vec<&str> = name.strip_prefix(stem)?.strip_prefix('.')?.split('.').collect();
@@ -88,7 +90,7 @@ impl Stems {
 }
 
 impl Named<'_> {
-    /// Smaller is better.
+    /// Returns the rank of a candidate; smaller is better.
     fn rank(&self, half: bool) -> (bool, usize, bool, bool) {
         let is_torch = self.format != FORMATS[0];
         let usual = VARIANTS.iter().position(|variant| *variant == self.variant);
@@ -100,7 +102,7 @@ impl Named<'_> {
         (false, precision, is_torch, self.is_index)
     }
 
-    /// The file, or the index and its shards if all of them are among `files`.
+    /// Returns the file, or the index and its shards; `None` if a shard is not among `files`.
     fn set(&self, files: &[&str]) -> Option<Vec<String>> {
         if !self.is_index {
             return Some(vec![self.name.to_string()]);
@@ -116,7 +118,7 @@ impl Named<'_> {
         Some(names.map(str::to_string).collect())
     }
 
-    /// Number and count of STEM-NUMBER-of-COUNT.FORMAT, with the variant somewhere in it.
+    /// Parses number and count of `STEM-NUMBER-of-COUNT.FORMAT`, which has the variant before or after the numbers.
     fn shard(&self, file: &str) -> Option<(usize, usize)> {
         let rest = file.strip_prefix(self.stem)?.strip_suffix(self.format)?.strip_suffix('.')?;
         let variant = format!(".{}", self.variant);
@@ -129,15 +131,16 @@ impl Named<'_> {
     }
 }
 
-/// The weights of one network.
+/// The files of a network's weights.
 pub(super) struct Part {
     folder: PathBuf,
-    /// Names of the files that hold the weights.
+    /// The names of the weight files.
     names: Vec<String>,
-    /// Of several files.
+    /// The index, if the weights are in shards.
     index: Option<Index>,
 }
 
+/// The index of shards.
 struct Index {
     path: PathBuf,
     /// The file of each tensor.
@@ -145,10 +148,10 @@ struct Index {
 }
 
 impl Part {
-    /// Finds the best weights in a folder; none if no file is named like weights.
+    /// Finds the best weights in a folder. Returns `None` if no file is named like weights.
     ///
     /// # Errors
-    /// When there are only indices, and shards of theirs are missing.
+    /// If there are only indices, and they are damaged or shards are missing.
     pub fn find(folder: &Path, stems: Stems) -> Result<Option<Self>> {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         let files = entries.filter(|entry| entry.path().is_file());
@@ -156,7 +159,7 @@ impl Part {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut failed = None;
         for named in stems.candidates(&names, false) {
-            match Self::of(folder, &named) {
+            match Self::open(folder, &named) {
                 Ok(part) => return Ok(Some(part)),
                 Err(error) => failed = failed.or(Some(error)),
             }
@@ -164,27 +167,28 @@ impl Part {
         failed.map_or(Ok(None), Err)
     }
 
-    fn of(folder: &Path, named: &Named) -> Result<Self> {
+    /// Reads the index, if `named` is one.
+    fn open(folder: &Path, named: &Named) -> Result<Self> {
         let folder = folder.to_path_buf();
         if !named.is_index {
             return Ok(Self { folder, names: vec![named.name.to_string()], index: None });
         }
         let path = folder.join(named.name);
-        let (names, weight_map) = shards(&folder, &path).map_err(|e| about(&path, e))?;
+        let (names, weight_map) = shards(&folder, &path).map_err(|e| with_path(&path, e))?;
         Ok(Self { folder, names, index: Some(Index { path, weight_map }) })
     }
 
-    /// The names of the files that hold the weights, within their folder.
+    /// The names of the weight files within their folder.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// The paths of the files that hold the weights.
+    /// The paths of the weight files.
     pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         self.names.iter().map(|name| self.folder.join(name))
     }
 
-    /// The file with the weights, or the index of several.
+    /// The path of the weights, or of the index of shards.
     pub fn path(&self) -> PathBuf {
         match &self.index {
             Some(index) => index.path.clone(),
@@ -192,8 +196,11 @@ impl Part {
         }
     }
 
-    /// Reads all tensors, under the names they have in the files.
-    pub fn read(&self) -> Result<Tensors> {
+    /// Reads all tensors, under the names in the files.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or lacks a tensor that the index lists.
+    pub fn read_tensors(&self) -> Result<Tensors> {
         let mut tensors = Tensors::new();
         for (name, path) in self.names.iter().zip(self.files()) {
             let mut shard = read_file(&path)?;
@@ -205,20 +212,21 @@ impl Part {
         let Some(index) = &self.index else { return Ok(tensors) };
         match index.weight_map.iter().find(|(tensor, _)| !tensors.contains_key(*tensor)) {
             Some((tensor, file)) => {
-                let lacking = anyhow!("expects tensor '{tensor}' in '{file}', which lacks it; download both again");
-                Err(about(&index.path, lacking))
+                let missing = anyhow!("expects tensor '{tensor}' in '{file}', which lacks it; download both again");
+                Err(with_path(&index.path, missing))
             }
             None => Ok(tensors),
         }
     }
 }
 
+/// The contents of an index.
 #[derive(Deserialize)]
 struct IndexFile {
     weight_map: BTreeMap<String, String>,
 }
 
-/// The files that an index names, and which tensor is in which.
+/// Reads an index. Returns its files, and the file of each tensor.
 fn shards(folder: &Path, index: &Path) -> Result<(Vec<String>, BTreeMap<String, String>)> {
     let unreadable = |e: std::io::Error| anyhow!("cannot be read: {e}");
     ensure!(fs::metadata(index).map_err(unreadable)?.len() <= MAX_INDEX, "is too large for an index of shards");
@@ -232,18 +240,18 @@ fn shards(folder: &Path, index: &Path) -> Result<(Vec<String>, BTreeMap<String, 
     }
     let mut missing = names.iter().filter(|name| !folder.join(name).is_file());
     if let Some(first) = missing.next() {
-        return Err(lacks_shards(first, missing.map(|name| name.as_str()).collect()));
+        return Err(missing_shards(first, missing.map(|name| name.as_str()).collect()));
     }
     Ok((names.into_iter().cloned().collect(), weight_map))
 }
 
-fn lacks_shards(first: &str, others: Vec<&str>) -> Error {
+fn missing_shards(first: &str, others: Vec<&str>) -> Error {
     let named: Vec<String> = [first].iter().chain(&others).take(MAX_NAMED).map(|name| format!("'{name}'")).collect();
     let more = if others.len() < MAX_NAMED { "" } else { ", …" };
-    anyhow!("names shards that are missing beside it: {}{more}; download them too", named.join(", "))
+    anyhow!("lists shards that are missing: {}{more}; download them too", named.join(", "))
 }
 
-/// Whether a name leads to a file in the same folder, on any system.
+/// Returns whether a name is that of a file in the same folder, on any operating system.
 fn is_plain(name: &str) -> bool {
     let mut components = Path::new(name).components();
     let is_one =

@@ -1,17 +1,15 @@
-//! Python's pickle machine, with everything that could run code left out.
+//! An interpreter for Python's pickles that runs no code.
 //!
-//! A pickle is a program for a stack machine. This one builds plain values only: a class or function stays a name,
-//! a call stays a note of what would be called with what, and of the entries that would be set on its result. Values are small copies; what they contain lies in one
-//! flat list and is shared by index, so deep nesting, self-reference and repeated references cost nothing, also
-//! when dropped.
-
-use std::collections::HashMap;
-
-use anyhow::{Context, Result, anyhow, bail, ensure};
+//! A pickle is a program for a stack machine. This interpreter builds plain values only: a class or function remains a
+//! name, and a call is recorded as its function, its arguments and the entries set on its result. Values are small
+//! copies. The contents of containers lie in one flat list and are shared by index, so that deep nesting,
+//! self-reference and repeated references cost nothing, even when dropped.
 
 use super::opcodes::{self as op, Code};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use std::collections::HashMap;
 
-/// A Python object. Strings point into the pickle.
+/// A Python object. Strings borrow from the pickle.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
     Int(i64),
@@ -19,35 +17,40 @@ pub enum Value<'a> {
     Tuple(Items),
     /// A list or a set.
     List(Items),
-    /// Keys and values in turn.
+    /// A dictionary, as alternating keys and values.
     Dict(Items),
     /// The module and name of a class or function.
     Global(&'a str, &'a str),
-    /// A call that was not made: the function, its arguments, and then keys and values set on the result.
+    /// A call that was not made: the function, its arguments, and alternating keys and values that were set on the
+    /// result.
     Call(Items),
-    /// What only the pickle's writer can resolve: torch's storages.
+    /// The identifier of an object outside the pickle, such as a storage of torch.
     Persistent(Items),
-    /// Anything that tensors do not need.
+    /// Any object that tensors do not need.
     Opaque,
 }
 
-/// What a compound value contains; [`Pickle::items`] has it.
+/// The contents of a container, for [`Pickle::items`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Items(usize);
 
-/// What a pickle unpickles to.
+/// The objects of a pickle.
 pub struct Pickle<'a> {
+    /// The pickled object.
     pub root: Value<'a>,
-    /// The number of bytes up to the pickle's end; files may go on behind it.
+    /// The length of the pickle in bytes. Other data may follow it.
     pub length: usize,
-    /// What every [`Value::Persistent`] contains.
+    /// The contents of every [`Value::Persistent`].
     pub persistent: Vec<Items>,
     objects: Vec<Vec<Value<'a>>>,
 }
 
 impl<'a> Pickle<'a> {
-    /// Runs the pickle; an error is a noun phrase that says what is wrong with it.
-    pub fn read(bytes: &'a [u8]) -> Result<Self> {
+    /// Interprets the pickle at the start of `bytes`.
+    ///
+    /// # Errors
+    /// A noun phrase that describes the fault, if the pickle is invalid.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         let mut machine = Machine::new(bytes);
         loop {
             let at = machine.code.at;
@@ -59,11 +62,12 @@ impl<'a> Pickle<'a> {
         }
     }
 
+    /// The contents of a container.
     pub fn items(&self, items: Items) -> &[Value<'a>] {
         &self.objects[items.0]
     }
 
-    /// The keys and values of a dictionary, or of an object that was filled like one (a `defaultdict`, say).
+    /// The keys and values of a dictionary, or of an object that was filled like one, such as a `defaultdict`.
     pub fn entries(&self, dict: Value<'a>) -> Option<&[[Value<'a>; 2]]> {
         match dict {
             Value::Dict(items) => Some(self.items(items).as_chunks().0),
@@ -75,17 +79,18 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// The function and the arguments of a call.
+    /// The function and the arguments of a call, if `value` is one.
     pub fn call(&self, value: Value<'a>) -> Option<[Value<'a>; 2]> {
         let Value::Call(items) = value else { return None };
         self.items(items).first_chunk().copied()
     }
 }
 
+/// The stack machine.
 struct Machine<'a> {
     code: Code<'a>,
     stack: Vec<Value<'a>>,
-    /// Heights of the stack where groups of values begin.
+    /// The heights of the stack at which groups of values begin.
     marks: Vec<usize>,
     memo: HashMap<u64, Value<'a>>,
     persistent: Vec<Items>,
@@ -98,7 +103,7 @@ impl<'a> Machine<'a> {
         Self { code, stack: vec![], marks: vec![], memo: HashMap::new(), persistent: vec![], objects: vec![] }
     }
 
-    /// Runs one instruction; the last one gives the result.
+    /// Runs one instruction. The last one returns the pickled object.
     fn step(&mut self) -> Result<Option<Value<'a>>> {
         match self.code.number(1)? as u8 {
             op::STOP => return self.pop().map(Some),
@@ -126,7 +131,7 @@ impl<'a> Machine<'a> {
         Ok(None)
     }
 
-    /// The value an instruction makes.
+    /// Returns the value that an instruction pushes.
     fn value(&mut self, op: u8) -> Result<Value<'a>> {
         match op {
             op::GET => self.get_at_line(),
@@ -153,6 +158,7 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// The value on top of the stack, within the last group.
     fn top(&self) -> Result<Value<'a>> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let value = self.stack[floor..].last();
@@ -165,7 +171,7 @@ impl<'a> Machine<'a> {
         Ok(value)
     }
 
-    /// Python's POP takes off whatever lies on top, a value or a mark.
+    /// Removes the top of the stack, which may be a mark.
     fn pop_value_or_mark(&mut self) -> Result<()> {
         match self.marks.last() {
             Some(&height) if height == self.stack.len() => drop(self.marks.pop()),
@@ -174,24 +180,26 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// The values down to the last mark.
+    /// Removes the values above the last mark, and the mark.
     fn pop_group(&mut self) -> Result<Vec<Value<'a>>> {
         let height = self.marks.pop().context("the end of a group that has no beginning")?;
         Ok(self.stack.split_off(height))
     }
 
+    /// Moves the values above the last mark into a container.
     fn group(&mut self) -> Result<Items> {
         let values = self.pop_group()?;
         Ok(self.items(values))
     }
 
-    /// The last `n` values, in the order they were pushed.
+    /// Moves the last `n` values into a container, in the order in which they were pushed.
     fn last(&mut self, n: usize) -> Result<Items> {
         let mut values = (0..n).map(|_| self.pop()).collect::<Result<Vec<_>>>()?;
         values.reverse();
         Ok(self.items(values))
     }
 
+    /// Creates a container.
     fn items(&mut self, values: Vec<Value<'a>>) -> Items {
         self.objects.push(values);
         Items(self.objects.len() - 1)
@@ -247,7 +255,7 @@ impl<'a> Machine<'a> {
         self.extend_dict(&values)
     }
 
-    /// Puts values into the list on top of the stack; what is put into other objects is dropped.
+    /// Appends values to the list on top of the stack. Those for other objects are dropped.
     fn extend_list(&mut self, values: &[Value<'a>]) -> Result<()> {
         if let Value::List(items) = self.top()? {
             self.objects[items.0].extend(values);
@@ -255,6 +263,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    /// Sets entries of the dictionary or the result of a call on top of the stack. Those of other objects are dropped.
     fn extend_dict(&mut self, values: &[Value<'a>]) -> Result<()> {
         ensure!(values.len().is_multiple_of(2), "a key without a value");
         if let Value::Dict(items) | Value::Call(items) = self.top()? {
@@ -263,7 +272,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Nothing is called. An `OrderedDict()` is the dictionary it would be.
+    /// Records a call. `OrderedDict()` becomes an empty dictionary.
     fn call(&mut self) -> Result<Value<'a>> {
         let (arguments, function) = (self.pop()?, self.pop()?);
         if function == Value::Global("collections", "OrderedDict") && self.is_empty(arguments) {
@@ -276,6 +285,7 @@ impl<'a> Machine<'a> {
         matches!(tuple, Value::Tuple(items) if self.objects[items.0].is_empty())
     }
 
+    /// Skips the instance of a class.
     fn instance(&mut self) -> Result<Value<'a>> {
         global(&mut self.code)?;
         self.pop_group()?;
@@ -285,10 +295,11 @@ impl<'a> Machine<'a> {
     fn stack_global(&mut self) -> Result<Value<'a>> {
         match (self.pop()?, self.pop()?) {
             (Value::Str(name), Value::Str(module)) => Ok(Value::Global(module, name)),
-            _ => bail!("a class whose name is no text"),
+            _ => bail!("a class whose name is not text"),
         }
     }
 
+    /// Records a persistent identifier, which is a tuple for a storage.
     fn persistent(&mut self) -> Result<Value<'a>> {
         match self.pop()? {
             Value::Tuple(items) => {
@@ -300,7 +311,7 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// The value that an instruction holds in itself.
+/// Returns the value that follows an opcode.
 fn literal<'a>(code: &mut Code<'a>, op: u8) -> Result<Value<'a>> {
     match op {
         op::NONE => Ok(Value::Opaque),
@@ -334,10 +345,10 @@ fn global<'a>(code: &mut Code<'a>) -> Result<Value<'a>> {
 }
 
 fn memo_key(line: &str) -> Result<u64> {
-    line.parse().context("a reference that is no number")
+    line.parse().context("a reference that is not a number")
 }
 
-/// A two's complement number; none that tensors need has more than 8 bytes.
+/// Reads a little-endian two's complement number. Those that tensors need have at most 8 bytes.
 fn integer<'a>(bytes: &[u8]) -> Value<'a> {
     let negative = bytes.last().is_some_and(|&byte| byte >= 0x80);
     let mut extended = [if negative { 0xff } else { 0 }; 8];
@@ -352,7 +363,7 @@ fn decimal<'a>(line: &str) -> Value<'a> {
     line.trim_end_matches('L').parse().map_or(Value::Opaque, Value::Int)
 }
 
-/// Python's `repr` of a string, or the bare text; one with escapes names no tensor.
+/// Reads a quoted or bare string. One with escapes is not the name of a tensor.
 fn quoted(line: &str) -> Value<'_> {
     if line.contains('\\') {
         return Value::Opaque;

@@ -1,30 +1,30 @@
-//! A tensor in a torch file: the call that would rebuild it, read as a description of where its numbers lie.
-
-use std::ops::Range;
-use std::sync::Arc;
-
-use anyhow::{Context, Result, bail, ensure};
+//! Tensors of torch files, from the recorded calls that would rebuild them.
 
 use super::bytes::Bytes;
 use super::pickle::{Items, Pickle, Value};
 use super::tensor::{Dtype, Tensor, View};
-use super::torch::{Saved, name};
+use super::torch::{Saved, as_name};
+use anyhow::{Context, Result, bail, ensure};
+use std::ops::Range;
+use std::sync::Arc;
 
+/// The maximum number of dimensions of a tensor.
 const MAX_DIMS: usize = 8;
 
-/// Calls around the one that rebuilds a tensor: a parameter with attributes of a subclass has three.
+/// The maximum number of calls around the one that rebuilds a tensor. A parameter of a subclass with attributes has
+/// three.
 const MAX_WRAPPERS: usize = 4;
 
-/// Storages without a type of their own, as the third version of torch's tensors has them.
+/// The class of storages without a type, which `_rebuild_tensor_v3` uses.
 const UNTYPED: Value = Value::Global("torch.storage", "UntypedStorage");
 
-/// Reads tensors of one file.
+/// Reads the tensors of a file.
 pub(super) struct Rebuild<'p, 'a> {
     pub file: &'p Arc<Bytes>,
     pub saved: &'p Saved<'a>,
 }
 
-/// A tensor's storage, offset, shape and strides, and its type where its storage has none.
+/// The arguments of the call that rebuilds a tensor. The type is present if the storage has none.
 #[derive(Clone, Copy)]
 pub(super) struct Description<'a> {
     storage: Value<'a>,
@@ -34,7 +34,7 @@ pub(super) struct Description<'a> {
     dtype: Option<Value<'a>>,
 }
 
-/// The description of a tensor, whichever wrappers its value has; none if the value is not a tensor.
+/// Returns the description of a tensor, possibly within wrappers; `None` if `value` is not a tensor.
 pub(super) fn description<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Option<Description<'a>> {
     let [mut function, mut arguments] = pickle.call(value)?;
     for _ in 0..=MAX_WRAPPERS {
@@ -61,12 +61,15 @@ pub(super) fn description<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Option<D
 }
 
 impl<'a> Rebuild<'_, 'a> {
-    /// As [`description`].
+    /// Returns the description of a tensor, as the function [`description`] does.
     pub fn description(&self, value: Value<'a>) -> Option<Description<'a>> {
         description(&self.saved.pickle, value)
     }
 
-    /// The tensor of a description; an error says what is wrong with it.
+    /// Creates the tensor of a description.
+    ///
+    /// # Errors
+    /// A clause about the tensor, if the description is invalid or does not fit the file.
     pub fn tensor(&self, description: Description<'a>) -> Result<Tensor> {
         use Value::{Int, Persistent, Tuple};
         let Description { storage: Persistent(storage), offset: Int(offset), shape: Tuple(shape), .. } = description
@@ -80,11 +83,12 @@ impl<'a> Rebuild<'_, 'a> {
             strides: self.sizes(strides)?,
         };
         ensure!(view.shape.len() == view.strides.len(), "has a stride too many or too few");
-        let (of_storage, place) = self.storage(storage)?;
-        let dtype = description.dtype.map_or(of_storage, dtype_of);
-        Tensor::new(self.file, place, dtype, view).context("does not fit its storage")
+        let (storage_dtype, range) = self.storage(storage)?;
+        let dtype = description.dtype.map_or(storage_dtype, dtype_by_name);
+        Tensor::new(self.file, range, dtype, view).context("does not fit its storage")
     }
 
+    /// Reads a tuple of sizes or strides.
     fn sizes(&self, items: Items) -> Result<Vec<usize>> {
         let sizes = self.saved.pickle.items(items);
         ensure!(sizes.len() <= MAX_DIMS, "has {} dimensions", sizes.len());
@@ -95,33 +99,33 @@ impl<'a> Rebuild<'_, 'a> {
         sizes.iter().map(size).collect()
     }
 
-    /// Type and place of a storage.
+    /// Returns the type and the byte range of a storage.
     fn storage(&self, id: Items) -> Result<(Dtype, Range<usize>)> {
         let (class, key, count) =
             storage_id(&self.saved.pickle, id).context("has a storage described in an unknown way")?;
-        let place = self.saved.storages.get(key).context("has no storage")?;
+        let range = self.saved.storages.get(key).context("has no storage")?;
         let bytes = count.checked_mul(element_size(class).unwrap_or(0));
-        let end = bytes.and_then(|bytes| place.start.checked_add(bytes));
-        let end = end.filter(|&end| end <= place.end).context("has a storage that is cut short")?;
-        Ok((dtype(class), place.start..end))
+        let end = bytes.and_then(|bytes| range.start.checked_add(bytes));
+        let end = end.filter(|&end| end <= range.end).context("has a storage that is cut short")?;
+        Ok((dtype_of_storage(class), range.start..end))
     }
 }
 
-/// Class, key and count of numbers of `("storage", class, key, device, count[, view])`. A view of another storage, which
-/// torch stopped writing in 2018, is not understood.
+/// Returns class, key and element count of a storage's identifier, `("storage", class, key, device, count[, view])`.
+/// Views of other storages, which torch has not written since 2018, are not supported.
 pub(super) fn storage_id<'a>(pickle: &Pickle<'a>, id: Items) -> Option<(Value<'a>, &'a str, usize)> {
     match *pickle.items(id) {
         [Value::Str("storage"), class, key, _, Value::Int(count), ref view @ ..]
             if matches!(view, [] | [Value::Opaque]) =>
         {
             // A negative count is too large for any file.
-            Some((class, name(key)?, usize::try_from(count).unwrap_or(usize::MAX)))
+            Some((class, as_name(key)?, usize::try_from(count).unwrap_or(usize::MAX)))
         }
         _ => None,
     }
 }
 
-/// The bytes that a number takes in a storage of this class, if it is one that torch has.
+/// Returns the bytes per element of a storage class of torch; `None` for other classes.
 pub(super) fn element_size(class: Value) -> Option<usize> {
     if class == UNTYPED {
         return Some(1);
@@ -132,12 +136,12 @@ pub(super) fn element_size(class: Value) -> Option<usize> {
         "QInt32Storage" => Some(4),
         "ComplexFloatStorage" => Some(8),
         "ComplexDoubleStorage" => Some(16),
-        _ => dtype(class).size(),
+        _ => dtype_of_storage(class).size(),
     }
 }
 
-/// The type of a storage class's numbers.
-fn dtype(class: Value) -> Dtype {
+/// Returns the element type of a storage class.
+fn dtype_of_storage(class: Value) -> Dtype {
     match class {
         Value::Global("torch", "HalfStorage") => Dtype::F16,
         Value::Global("torch", "BFloat16Storage") => Dtype::BF16,
@@ -153,8 +157,8 @@ fn dtype(class: Value) -> Dtype {
     }
 }
 
-/// The type that a `torch.dtype` names.
-fn dtype_of(value: Value) -> Dtype {
+/// Returns the element type that a `torch.dtype` stands for.
+fn dtype_by_name(value: Value) -> Dtype {
     match value {
         Value::Global("torch", "float8_e4m3fn") => Dtype::F8E4M3,
         Value::Global("torch", "float8_e5m2") => Dtype::F8E5M2,

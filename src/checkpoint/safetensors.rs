@@ -1,23 +1,24 @@
-//! `.safetensors`: 8 bytes of header length, a JSON header, the tensors.
-
-use std::ops::Range;
-use std::sync::Arc;
-
-use anyhow::{Context, Result, ensure};
-use safetensors::tensor::{Dtype as StoredDtype, Metadata};
+//! The `.safetensors` format: 8 bytes of header length, a JSON header, and the tensors.
 
 use super::bytes::Bytes;
 use super::tensor::{Dtype, Tensor, View};
 use super::{Tensors, damaged};
+use anyhow::{Context, Result, ensure};
+use safetensors::tensor::{Dtype as StoredDtype, Metadata};
+use std::ops::Range;
+use std::sync::Arc;
 
-/// The length of the header's length.
+/// The number of bytes of the header's length.
 const LENGTH: usize = 8;
 
-/// The tensors of a file, under the names they have there.
-pub(super) fn read(file: &Arc<Bytes>) -> Result<Tensors> {
+/// Reads the tensors of a file, under the names in it.
+///
+/// # Errors
+/// If the file is truncated or damaged.
+pub(super) fn read_tensors(file: &Arc<Bytes>) -> Result<Tensors> {
     let (header, data) = parts(file)?;
     let header = metadata(&file[header]).map_err(|e| damaged(format!("its header is not valid: {e}")))?;
-    // The header's offsets are checked: no gap, no overlap. Where they end is not.
+    // `metadata` has checked that there are no gaps and overlaps, but not the end.
     let (declared, held) = (header.data_len(), data.len());
     ensure!(
         declared <= held,
@@ -35,8 +36,8 @@ pub(super) fn read(file: &Arc<Bytes>) -> Result<Tensors> {
         .collect()
 }
 
-/// The header as checked by the crate `safetensors`. Where only its free-form `__metadata__` is not as it should be, which
-/// says nothing of the tensors, it is left out.
+/// Parses the header and checks it with the crate `safetensors`. If `__metadata__` is invalid, which does not affect
+/// the tensors, it is ignored.
 fn metadata(header: &[u8]) -> serde_json::Result<Metadata> {
     serde_json::from_slice(header).or_else(|error| {
         let mut entries: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header)?;
@@ -47,7 +48,7 @@ fn metadata(header: &[u8]) -> serde_json::Result<Metadata> {
     })
 }
 
-/// Where the header and the tensors' bytes are.
+/// Returns the byte ranges of the header and of the tensors' data.
 fn parts(file: &[u8]) -> Result<(Range<usize>, Range<usize>)> {
     let (length, rest) =
         file.split_first_chunk::<LENGTH>().context("is too short for a .safetensors file; download it again")?;

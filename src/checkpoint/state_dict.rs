@@ -1,30 +1,31 @@
-//! The dictionary of tensors within what `torch.save` was given.
+//! Finds the dictionary of tensors in a pickled object.
 
-use anyhow::{Context, Result, bail};
-
-use super::other_models::{self, HYPERNETWORK, TEXTUAL_INVERSION};
+use super::foreign::{self, HYPERNETWORK, TEXTUAL_INVERSION};
 use super::pickle::{Pickle, Value};
 use super::rebuild::description;
+use anyhow::{Context, Result, bail};
 
-/// Keys under which trainers save a model beside what else they save.
+/// The keys under which trainers save a model among other data.
 const WRAPPERS: [&str; 4] = ["state_dict", "model", "module", "model_state_dict"];
 
-/// Dictionaries within dictionaries, at most: the time it takes grows by `WRAPPERS` with each.
+/// The maximum depth of wrappers. Each level multiplies the time of the search by the number of `WRAPPERS`.
 const MAX_DEPTH: usize = 2;
 
-/// Entries among which a dictionary under an unusual key is looked for; a file may repeat a large one at no cost.
+/// The maximum number of entries to search for a dictionary under an unusual key. A hostile file may refer to a large
+/// dictionary many times.
 const MAX_SEARCHED: usize = 64;
 
-/// Names in an error.
+/// The maximum number of names in an error.
 const MAX_NAMED: usize = 3;
 
 type Entries<'p, 'a> = &'p [[Value<'a>; 2]];
 
-/// Returns the entries of the model's dictionary: the whole, or what lies under one of the usual keys and holds more
-/// tensors, or else under whatever key alone holds any.
+/// Returns the entries of the model's dictionary: the dictionary with the most tensors among the pickled one and those
+/// under the usual keys, or else the only one with tensors under any key.
 ///
 /// # Errors
-/// When there is no dictionary, several could be meant, or the file is known to be something else.
+/// If the object is not a dictionary, several dictionaries qualify, or the file is a textual inversion or a
+/// hypernetwork.
 pub(super) fn find<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Entries<'p, 'a>> {
     let whole = pickle
         .entries(pickle.root)
@@ -36,7 +37,7 @@ pub(super) fn find<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Entries<'p, 'a>> {
     }
 }
 
-/// The dictionary with the most tensors, and their number: this one, or one under the usual keys.
+/// Returns the dictionary with the most tensors, among `entries` and those under the usual keys, and their number.
 fn fullest<'p, 'a>(pickle: &'p Pickle<'a>, entries: Entries<'p, 'a>, depth: usize) -> (usize, Entries<'p, 'a>) {
     let mut found = (n_tensors(pickle, entries), entries);
     if depth > 0 {
@@ -50,18 +51,19 @@ fn fullest<'p, 'a>(pickle: &'p Pickle<'a>, entries: Entries<'p, 'a>, depth: usiz
     found
 }
 
+/// Returns an error for a textual inversion or a hypernetwork.
 fn refuse_others(whole: Entries) -> Result<()> {
     if whole.iter().any(|[key, _]| *key == Value::Str("string_to_param")) {
-        return Err(other_models::refusal(TEXTUAL_INVERSION));
+        return Err(foreign::refusal(TEXTUAL_INVERSION));
     }
-    // A pair of networks for each width of the attention layers.
+    // A hypernetwork has a pair of networks for each width of the attention layers.
     if whole.iter().any(|entry| matches!(entry, [Value::Int(320 | 640 | 768 | 1280), Value::Tuple(_)])) {
-        return Err(other_models::refusal(HYPERNETWORK));
+        return Err(foreign::refusal(HYPERNETWORK));
     }
     Ok(())
 }
 
-/// The last wins if there are several, as in Python.
+/// Returns the dictionary under a key. The last one counts if the key is repeated, as in Python.
 fn under<'p, 'a>(pickle: &'p Pickle<'a>, entries: Entries<'p, 'a>, wanted: &str) -> Option<Entries<'p, 'a>> {
     let (_, value) =
         entries.iter().rev().map(|[key, value]| (key, value)).find(|(key, _)| **key == Value::Str(wanted))?;
@@ -72,11 +74,14 @@ fn n_tensors(pickle: &Pickle, entries: Entries) -> usize {
     entries.iter().filter(|[_, value]| description(pickle, *value).is_some()).count()
 }
 
-/// The one dictionary in a dictionary without tensors that has some; the dictionary without, if none has.
+/// Returns the only dictionary among the values that has tensors, or `entries` itself if none has.
+///
+/// # Errors
+/// If several have tensors.
 fn only_inner<'p, 'a>(pickle: &'p Pickle<'a>, entries: Entries<'p, 'a>) -> Result<Entries<'p, 'a>> {
     let mut filled = entries.iter().take(MAX_SEARCHED).filter_map(|[key, value]| {
         let inner = pickle.entries(*value).filter(|inner| n_tensors(pickle, inner) > 0)?;
-        Some((super::torch::name(*key).unwrap_or("?"), inner))
+        Some((super::torch::as_name(*key).unwrap_or("?"), inner))
     });
     let Some((first, inner)) = filled.next() else { return Ok(entries) };
     let others: Vec<&str> = filled.take(MAX_NAMED - 1).map(|(key, _)| key).collect();

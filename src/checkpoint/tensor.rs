@@ -1,46 +1,44 @@
-//! A tensor that lies in a checkpoint's bytes.
+//! A tensor in the bytes of a checkpoint, and its conversion to f32.
 
+use super::bytes::Bytes;
+use super::float8;
+use candle_core::DType;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::DType;
-use half::f16;
-use half::slice::HalfFloatSliceExt;
-use rayon::prelude::*;
-
-use super::bytes::Bytes;
-use super::float8;
-
-/// The type of a tensor's numbers.
+/// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
-    /// 8-bit floating point with 4 bits of exponent and no infinities
+    /// 8-bit floating point with 4 bits of exponent and no infinities.
     F8E4M3,
-    /// 8-bit floating point with 5 bits of exponent: the upper half of an `F16`
+    /// 8-bit floating point with 5 bits of exponent: the upper half of an `F16`.
     F8E5M2,
-    /// half precision
+    /// IEEE half precision.
     F16,
-    /// bfloat16: the upper half of an f32
+    /// bfloat16: the upper half of an `F32`.
     BF16,
-    /// single precision
+    /// IEEE single precision.
     F32,
-    /// double precision
+    /// IEEE double precision.
     F64,
-    /// signed byte
+    /// A signed 8-bit integer.
     I8,
-    /// signed, 2 bytes
+    /// A signed 16-bit integer.
     I16,
-    /// signed, 4 bytes
+    /// A signed 32-bit integer.
     I32,
-    /// signed, 8 bytes
+    /// A signed 64-bit integer.
     I64,
-    /// unsigned byte
+    /// An unsigned 8-bit integer.
     U8,
-    /// a byte that is 0 or 1
+    /// A byte that is 0 or 1.
     Bool,
-    /// any type a Stable Diffusion 1.x model has no use for
+    /// Any other type, which no network of Stable Diffusion 1.x uses.
     Other,
 }
 
@@ -54,12 +52,12 @@ impl fmt::Display for Dtype {
 }
 
 impl Dtype {
-    /// Whether the numbers are floating point numbers, which weights are.
-    pub fn is_float(self) -> bool {
+    /// Returns whether the type is a floating point type, as that of weights is.
+    pub(crate) fn is_float(self) -> bool {
         converter(self).is_some()
     }
 
-    /// Bytes a number takes; unknown for `Other`.
+    /// The number of bytes of an element, if it is known.
     pub(super) fn size(self) -> Option<usize> {
         match self {
             Dtype::F8E4M3 | Dtype::F8E5M2 | Dtype::I8 | Dtype::U8 | Dtype::Bool => Some(1),
@@ -71,7 +69,7 @@ impl Dtype {
     }
 }
 
-/// Where in its storage a tensor's numbers lie; all in numbers, not bytes.
+/// The layout of a tensor in its storage, in elements.
 pub(super) struct View {
     pub offset: usize,
     pub shape: Vec<usize>,
@@ -79,13 +77,13 @@ pub(super) struct View {
 }
 
 impl View {
-    /// Numbers that follow each other in row-major order.
+    /// The layout of consecutive elements in row-major order.
     pub fn contiguous(shape: Vec<usize>) -> Self {
         let strides = contiguous_strides(&shape);
         Self { offset: 0, shape, strides }
     }
 
-    /// The count of the numbers, if they lie in a storage of `len` numbers and are no more than it has.
+    /// Returns the number of elements, if all lie in a storage of `len` elements and are not more than that.
     fn count_within(&self, len: usize) -> Option<usize> {
         let count = self.shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size))?;
         if count == 0 {
@@ -115,19 +113,19 @@ fn contiguous_strides(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
-/// A tensor in a file; its numbers are known to lie within the file.
+/// A tensor in a file. All its elements lie within the file.
 pub(super) struct Tensor {
     pub dtype: Dtype,
     pub view: View,
-    /// Of numbers.
+    /// The number of elements; 0 for `Dtype::Other`.
     count: usize,
     file: Arc<Bytes>,
-    /// Bytes of the file that the view looks at.
+    /// The byte range of the storage in the file.
     storage: Range<usize>,
 }
 
 impl Tensor {
-    /// None if the view reaches beyond its storage, or the storage beyond the file.
+    /// Creates a tensor. Returns `None` if the view reaches beyond the storage, or the storage beyond the file.
     pub fn new(file: &Arc<Bytes>, storage: Range<usize>, dtype: Dtype, view: View) -> Option<Self> {
         let bytes = file.get(storage.clone())?;
         let count = match dtype.size() {
@@ -137,14 +135,16 @@ impl Tensor {
         Some(Self { dtype, view, count, file: file.clone(), storage })
     }
 
-    /// Some from all over what it lies in, and its end.
-    pub fn some_bytes(&self) -> impl Iterator<Item = &[u8]> {
+    /// Returns bytes from several places of the storage, among them its end.
+    pub fn sampled_bytes(&self) -> impl Iterator<Item = &[u8]> {
         let storage = &self.file[self.storage.clone()];
-        let piece = move |start: usize| &storage[start..storage.len().min(start + SOME)];
-        (0..PIECES).map(move |i| piece(storage.len() / PIECES * i)).chain([piece(storage.len().saturating_sub(SOME))])
+        let piece = move |start: usize| &storage[start..storage.len().min(start + SAMPLE)];
+        (0..SAMPLES)
+            .map(move |i| piece(storage.len() / SAMPLES * i))
+            .chain([piece(storage.len().saturating_sub(SAMPLE))])
     }
 
-    /// The numbers in row-major order; none if they are not floating point numbers.
+    /// Converts the elements to f32, in row-major order. Returns `None` if they are not floating point numbers.
     pub fn to_f32(&self) -> Option<Vec<f32>> {
         let convert = converter(self.dtype)?;
         let numbers = converted(&self.row_major()?, self.dtype.size()?, convert);
@@ -152,8 +152,8 @@ impl Tensor {
         Some(numbers)
     }
 
-    /// The numbers in row-major order as a device takes them: candle's type and bytes. 8-bit numbers become f16, which
-    /// holds every one of them exactly. None if they are not floating point numbers.
+    /// Returns the elements in row-major order, as a type of candle and bytes. 8-bit numbers become f16, which
+    /// represents all of them exactly. Returns `None` if the elements are not floating point numbers.
     pub fn to_raw(&self) -> Option<(DType, Cow<'_, [u8]>)> {
         let dtype = match self.dtype {
             Dtype::F8E4M3 | Dtype::F8E5M2 | Dtype::F16 => DType::F16,
@@ -172,7 +172,7 @@ impl Tensor {
         Some((dtype, bytes))
     }
 
-    /// The bytes of the numbers in row-major order; none if they are of no type that is known.
+    /// Returns the bytes of the elements in row-major order; `None` if the type is `Dtype::Other`.
     pub fn row_major(&self) -> Option<Cow<'_, [u8]>> {
         let size = self.dtype.size()?;
         let storage = &self.file[self.storage.clone()];
@@ -181,31 +181,34 @@ impl Tensor {
         } else if self.view.is_contiguous() {
             Cow::Borrowed(&storage[self.view.offset * size..][..self.count * size])
         } else {
-            Cow::Owned(gathered(storage, size, &self.view))
+            Cow::Owned(gather(storage, size, &self.view))
         })
     }
 }
 
-/// The bytes of a view that jumps about in its storage, put in row-major order.
-fn gathered(storage: &[u8], size: usize, view: &View) -> Vec<u8> {
-    let mut places = vec![view.offset];
+/// Copies the elements of a strided view, of `size` bytes each, in row-major order.
+fn gather(storage: &[u8], size: usize, view: &View) -> Vec<u8> {
+    let mut offsets = vec![view.offset];
     for (&n, &stride) in view.shape.iter().zip(&view.strides) {
-        let along = |place: usize| (0..n).map(move |i| place + i * stride);
-        places = places.into_iter().flat_map(along).collect();
+        let along = |offset: usize| (0..n).map(move |i| offset + i * stride);
+        offsets = offsets.into_iter().flat_map(along).collect();
     }
-    places.iter().flat_map(|place| &storage[place * size..][..size]).copied().collect()
+    offsets.iter().flat_map(|offset| &storage[offset * size..][..size]).copied().collect()
 }
 
-/// Bytes that tell a trained tensor from another, and in how many places they are looked at.
-const SOME: usize = 256;
-const PIECES: usize = 16;
+/// The number of bytes of a sample, enough to distinguish trained tensors.
+const SAMPLE: usize = 256;
 
-/// Numbers converted at a time: they stay in the nearest cache.
+/// The number of samples of a storage, besides its end.
+const SAMPLES: usize = 16;
+
+/// The number of elements converted at a time, which fit in the L1 cache.
 const CHUNK: usize = 4096;
 
-/// Reads as many numbers as there is room for.
+/// A conversion of little-endian elements to f32. Both slices have the same number of elements.
 type Convert = fn(&[u8], &mut [f32]);
 
+/// Returns the conversion from a floating point type.
 fn converter(dtype: Dtype) -> Option<Convert> {
     match dtype {
         Dtype::F8E4M3 => Some(|bytes, out| each(bytes, out, |[byte]| float8::e4m3(byte))),
@@ -218,6 +221,7 @@ fn converter(dtype: Dtype) -> Option<Convert> {
     }
 }
 
+/// Converts elements of `size` bytes each, in parallel.
 fn converted(bytes: &[u8], size: usize, convert: Convert) -> Vec<f32> {
     let mut out = vec![0.0; bytes.len() / size];
     out.par_chunks_mut(CHUNK)
@@ -233,7 +237,7 @@ fn each<const N: usize>(bytes: &[u8], out: &mut [f32], number: impl Fn([u8; N]) 
     }
 }
 
-/// The crate `half` converts slices with the CPU's own instructions, but wants them aligned.
+/// Converts f16 elements with the CPU's own instructions, for which the crate `half` requires an aligned slice.
 fn from_f16(bytes: &[u8], out: &mut [f32]) {
     let mut halves = [f16::ZERO; CHUNK];
     let halves = &mut halves[..out.len()];

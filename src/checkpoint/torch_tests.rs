@@ -1,18 +1,16 @@
-//! Torch files, sound and hostile, written here byte by byte.
+//! Tests of torch files, valid and hostile, that are written byte by byte.
 
+use super::pickle::{Pickle, Value};
+use super::{Checkpoint, Dtype};
+use anyhow::Result;
 use std::io::{Cursor, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-use anyhow::Result;
 use tempfile::NamedTempFile;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::pickle::{Pickle, Value};
-use super::{Checkpoint, Dtype};
-
-// A pickle's parts
+// Parts of a pickle
 
 pub fn text(text: &str) -> Vec<u8> {
     [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
@@ -54,7 +52,7 @@ pub fn view(storage: Vec<u8>, offset: i32, shape: &[i32], strides: &[i32]) -> Ve
     call("torch._utils", "_rebuild_tensor_v2", &description)
 }
 
-/// A tensor of the storage of `file`.
+/// Returns a tensor in the storage of `file`.
 fn tensor(offset: i32, shape: &[i32], strides: &[i32]) -> Vec<u8> {
     view(storage("FloatStorage", "0", 6), offset, shape, strides)
 }
@@ -63,7 +61,7 @@ fn program(value: &[u8]) -> Vec<u8> {
     [b"\x80\x02", value, b"."].concat()
 }
 
-// A file's parts
+// Parts of a file
 
 fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(vec![]));
@@ -75,7 +73,7 @@ fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
-/// A torch file of one storage, the numbers 0 to 5.
+/// Returns a torch file of one storage with the numbers 0 to 5.
 fn file(value: &[u8]) -> Vec<u8> {
     let numbers: Vec<_> = (0..6).flat_map(|n| (n as f32).to_le_bytes()).collect();
     archive(&[("any name/data.pkl", &program(value)), ("any name/data/0", &numbers)])
@@ -93,13 +91,13 @@ pub fn refused(bytes: &[u8], because: &str) {
     assert!(sentence.contains(because) && !sentence.contains('\n'), "{sentence}");
 }
 
-/// A torch file with a bit of everything.
+/// Returns a torch file with several kinds of values.
 pub fn small_file() -> Vec<u8> {
     let state = dict(&[("a", tensor(0, &[2, 3], &[3, 1])), ("b", tensor(0, &[3, 2], &[1, 3]))]);
     file(&dict(&[("epoch", int(3)), ("state_dict", state)]))
 }
 
-// Sound files
+// Valid files
 
 #[test]
 fn tensors_are_read_from_any_place_and_in_any_order() {
@@ -153,7 +151,7 @@ fn every_protocol_makes_the_same_values() {
         b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00]\x94(K\x01M\x02\x00\x8c\x01a\x8c\x01b}\x94K\x01K\x02se.",
     ];
     for bytes in written {
-        let pickle = Pickle::read(bytes).unwrap();
+        let pickle = Pickle::parse(bytes).unwrap();
         let Value::List(list) = pickle.root else { panic!("{:?}", pickle.root) };
         let [one, two, a, b, dict] = pickle.items(list) else { panic!("{:?}", pickle.items(list)) };
         assert_eq!([one, two], [&Value::Int(1), &Value::Int(2)]);
@@ -162,7 +160,7 @@ fn every_protocol_makes_the_same_values() {
     }
 }
 
-/// The one tensor of a file whose root is this.
+/// Asserts that a file with this root object has one tensor, `a`.
 #[track_caller]
 fn is_a(root: &[u8]) {
     let checkpoint = open(&file(root)).unwrap();
@@ -331,7 +329,7 @@ fn broken_pickles_are_refused() {
     }
 }
 
-/// Deep, vast or circular pickles take no more time than their length is worth.
+/// The time to read deep, large or circular pickles is bounded by their length.
 #[test]
 fn bombs_do_not_go_off() {
     const N: usize = 1 << 20;

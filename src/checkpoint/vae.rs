@@ -1,30 +1,31 @@
-//! An autoencoder in a file of its own, which replaces a checkpoint's.
-
-use std::path::Path;
-
-use anyhow::{Result, bail};
+//! A replacement for a checkpoint's autoencoder, from another checkpoint or a file of its own.
 
 use super::part_files::DIFFUSERS;
-use super::{Tensors, about, folder, read_file};
+use super::{Tensors, folder, read_file, with_path};
+use anyhow::{Result, bail};
+use std::path::Path;
 
-/// Where LDM keeps the autoencoder.
+/// The prefix of the autoencoder's tensors in LDM.
 pub(super) const ROOT: &str = "first_stage_model.";
 
-/// An autoencoder's parts, as it is trained and saved alone.
+/// The prefixes of the parts of an autoencoder in a file of its own.
 const PARTS: [&str; 4] = ["encoder.", "decoder.", "quant_conv.", "post_quant_conv."];
 
-/// The tensor that tells where a decoder's names begin.
+/// The tensor that determines the prefix of a decoder's names.
 const LANDMARK: &str = "decoder.conv_in.weight";
 
-/// Reads the autoencoder's tensors, under LDM's names; whatever else is there (the loss, other networks) is left.
-pub(super) fn read(path: &Path) -> Result<Tensors> {
+/// Reads an autoencoder's tensors, under LDM's names. Other tensors (the loss, other networks) are ignored.
+///
+/// # Errors
+/// If `path` cannot be read, has no decoder, or is a Stable Diffusion XL model.
+pub(super) fn read_tensors(path: &Path) -> Result<Tensors> {
     if path.is_dir() {
-        // A diffusers folder, or the VAE's within it.
+        // The folder of a diffusers model or of its VAE.
         let part = if path.join("vae").is_dir() { "vae" } else { "" };
         let part = folder::find(path, part, DIFFUSERS)?;
-        return tensors(part.read()?).map_err(|e| about(&part.path(), e));
+        return tensors(part.read_tensors()?).map_err(|e| with_path(&part.path(), e));
     }
-    tensors(read_file(path)?).map_err(|e| about(path, e))
+    tensors(read_file(path)?).map_err(|e| with_path(path, e))
 }
 
 fn tensors(tensors: Tensors) -> Result<Tensors> {
@@ -44,12 +45,12 @@ fn tensors(tensors: Tensors) -> Result<Tensors> {
     Ok(parts.map(|(name, tensor)| (format!("{ROOT}{name}"), tensor)).collect())
 }
 
-/// What stands before a decoder's names: `first_stage_model.` in a full checkpoint, nothing or what a tool put there in a
-/// VAE's own file.
+/// Returns the prefix of the decoder's names: `first_stage_model.` in a full checkpoint; empty, or any that a tool
+/// added, in a VAE's own file.
 fn prefix(tensors: &Tensors) -> Option<String> {
     let prefixes = tensors.keys().filter_map(|name| name.strip_suffix(LANDMARK));
     let is_whole = |prefix: &str| prefix.is_empty() || prefix.ends_with('.');
-    // Moving averages of the weights are for training.
-    let is_drawn = |prefix: &str| !prefix.split(['.', '_']).any(|word| word == "ema");
-    prefixes.filter(|prefix| is_whole(prefix) && is_drawn(prefix)).min_by_key(|prefix| prefix.len()).map(str::to_string)
+    // Moving averages of the weights are not used.
+    let is_used = |prefix: &str| !prefix.split(['.', '_']).any(|word| word == "ema");
+    prefixes.filter(|prefix| is_whole(prefix) && is_used(prefix)).min_by_key(|prefix| prefix.len()).map(str::to_string)
 }

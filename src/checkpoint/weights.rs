@@ -1,4 +1,4 @@
-//! A checkpoint's tensors, handed to the networks by name.
+//! Loads networks from a checkpoint's tensors.
 
 use super::{Checkpoint, Dtype};
 use crate::config::TIMESTEPS;
@@ -10,95 +10,99 @@ use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How many unfit tensors are named before giving up.
-const ENOUGH: usize = 5;
+/// The number of mismatches after which loading stops.
+const MAX_MISMATCHES: usize = 5;
 
-/// Numbers in a tensor that can be stood in for; the model's largest has 38 million.
-const MOST_ZEROS: usize = 1 << 26;
+/// The maximum number of elements of a placeholder. The model's largest tensor has 38 million.
+const MAX_ZEROS: usize = 1 << 26;
 
-/// Builds a network, which asks for its tensors by name and shape; `read` is called after each.
+/// Builds a network from a checkpoint. `build` requests its tensors by name and shape; `on_tensor` is called after
+/// each.
 ///
 /// # Errors
-/// When tensors are missing or of another shape: one error names the first few.
+/// If tensors are missing or have other shapes, in one error that names the first few; or if `build` fails.
 pub fn load<T>(
     checkpoint: &Checkpoint,
     device: &Device,
-    read: &(dyn Fn() + Sync),
+    on_tensor: &(dyn Fn() + Sync),
     build: impl FnOnce(VarBuilder) -> candle_core::Result<T>,
 ) -> Result<T> {
-    let unfit = Unfit::default();
-    let weights = Weights { checkpoint, read, unfit: unfit.clone() };
+    let mismatches = Mismatches::default();
+    let weights = Weights { checkpoint, on_tensor, mismatches: mismatches.clone() };
     let network = build(VarBuilder::from_backend(Box::new(weights), DType::F32, device.clone()));
-    let unfit = unfit.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(first) = unfit.first() {
-        let more = if unfit.len() < ENOUGH { "" } else { " and perhaps more" };
+    let mismatches = mismatches.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(first) = mismatches.first() {
+        let more = if mismatches.len() < MAX_MISMATCHES { "" } else { " and perhaps more" };
         let path = checkpoint.path_of(&first.name).display();
-        let clauses: Vec<&str> = unfit.iter().map(|misfit| &misfit.clause[..]).collect();
+        let clauses: Vec<&str> = mismatches.iter().map(|mismatch| &mismatch.clause[..]).collect();
         bail!(
             "'{path}' does not fit the model's config: {}{more}; {}",
             clauses.join(", "),
-            remedy(checkpoint, unfit.iter().map(|misfit| &*misfit.name))
+            remedy(checkpoint, mismatches.iter().map(|mismatch| &*mismatch.name))
         );
     }
     Ok(network?)
 }
 
-/// The tensor with the model's noise schedule.
+/// The tensor of the model's noise schedule.
 pub const SCHEDULE: &str = "alphas_cumprod";
 
-/// Returns the checkpoint's own noise schedule, unless it was rounded to half precision or is not one.
+/// Returns the checkpoint's own noise schedule. Returns `None` if it is missing, invalid or rounded to half precision.
 pub fn schedule(checkpoint: &Checkpoint) -> Option<Schedule> {
     let is_exact = checkpoint.dtype(SCHEDULE) == Some(Dtype::F32);
     is_exact.then(|| checkpoint.read_f32(SCHEDULE).ok()).flatten().and_then(|a| Schedule::from_buffer(&a))
 }
 
-/// Whether the checkpoint's noise schedule, in whatever precision, ends in 0.
+/// Returns whether the checkpoint's noise schedule, in any precision, ends in 0.
 pub fn schedule_ends_in_zero(checkpoint: &Checkpoint) -> bool {
     let is_one = checkpoint.shape(SCHEDULE).is_some_and(|shape| shape == [TIMESTEPS]);
     let values = is_one.then(|| checkpoint.read_f32(SCHEDULE).ok()).flatten();
     values.is_some_and(|a| a[0] > 0.5 && a.last() == Some(&0.))
 }
 
-/// What is wrong with a tensor that should have this shape, a clause; nothing if it can be read.
-pub fn misfit(checkpoint: &Checkpoint, name: &str, shape: &[usize]) -> Option<String> {
+/// Returns a clause that says what is wrong with a tensor that should have this shape; `None` if it fits.
+pub fn mismatch(checkpoint: &Checkpoint, name: &str, shape: &[usize]) -> Option<String> {
     let Some(found) = checkpoint.shape(name) else {
         return Some(format!("it has no tensor '{name}'"));
     };
-    // 1×1 convolutions are linear layers to some writers.
+    // Some tools write 1×1 convolutions as linear layers.
     let is_fit = without_ones(found) == without_ones(shape);
     (!is_fit).then(|| format!("'{name}' is {}, not {}", product(found), product(shape)))
 }
 
-/// What may help when these tensors do not fit: another config, or another file if no config could.
-pub fn remedy<'a>(checkpoint: &Checkpoint, mut unfit: impl Iterator<Item = &'a str>) -> &'static str {
-    if unfit.any(|name| may_be_configured(checkpoint, name)) {
+/// Returns the advice for tensors that do not fit: another config, or another file if no config would help.
+pub fn remedy<'a>(checkpoint: &Checkpoint, mut names: impl Iterator<Item = &'a str>) -> &'static str {
+    if names.any(|name| depends_on_config(checkpoint, name)) {
         "give the config that belongs to it"
     } else {
         "it is incomplete or damaged, so download it again"
     }
 }
 
-/// Whether the shape of a tensor, or whether there is one, depends on the config. It does not in a text encoder, whose
-/// shape is read off the checkpoint, nor in a layer of which the checkpoint has another tensor.
-fn may_be_configured(checkpoint: &Checkpoint, name: &str) -> bool {
+/// Returns whether the existence or the shape of a tensor depends on the config. It does not in the text encoder, whose
+/// sizes come from the checkpoint, nor for a missing tensor of a layer that has others in the checkpoint.
+fn depends_on_config(checkpoint: &Checkpoint, name: &str) -> bool {
     let layer = name.rsplit_once('.').map_or("", |(layer, _)| layer);
     let is_in_layer = |other: &str| other.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.'));
     let is_lost = !checkpoint.contains(name) && checkpoint.names().any(is_in_layer);
     !name.starts_with(TEXT) && !is_lost
 }
 
-/// What is wrong with tensors asked for so far.
-type Unfit = Arc<Mutex<Vec<Misfit>>>;
+/// The mismatches so far, shared with the caller.
+type Mismatches = Arc<Mutex<Vec<Mismatch>>>;
 
-struct Misfit {
+/// A requested tensor that the checkpoint lacks or has in another shape.
+struct Mismatch {
     name: String,
+    /// The clause that says what is wrong.
     clause: String,
 }
 
+/// candle's source of tensors.
 struct Weights<'a> {
     checkpoint: &'a Checkpoint,
-    read: &'a (dyn Fn() + Sync),
-    unfit: Unfit,
+    on_tensor: &'a (dyn Fn() + Sync),
+    mismatches: Mismatches,
 }
 
 impl Weights<'_> {
@@ -109,12 +113,12 @@ impl Weights<'_> {
         self.checkpoint.read_to(name, shape.dims(), device)
     }
 
-    /// Notes the misfit and goes on with zeros, so that one error can name several.
-    fn misfit(&self, name: &str, clause: String, shape: Shape, device: &Device) -> candle_core::Result<Tensor> {
-        let mut unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
-        unfit.push(Misfit { name: name.to_string(), clause });
-        if unfit.len() >= ENOUGH || shape.elem_count() > MOST_ZEROS {
-            return Err(Error::Msg("too much does not fit".into()));
+    /// Records a mismatch and returns zeros, so that one error can name several mismatches.
+    fn placeholder(&self, name: &str, clause: String, shape: Shape, device: &Device) -> candle_core::Result<Tensor> {
+        let mut mismatches = self.mismatches.lock().unwrap_or_else(PoisonError::into_inner);
+        mismatches.push(Mismatch { name: name.to_string(), clause });
+        if mismatches.len() >= MAX_MISMATCHES || shape.elem_count() > MAX_ZEROS {
+            return Err(Error::Msg("too many mismatches".into()));
         }
         Tensor::zeros(shape, DType::F32, device)
     }
@@ -129,11 +133,11 @@ impl SimpleBackend for Weights<'_> {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
-        if let Some(clause) = misfit(self.checkpoint, name, shape.dims()) {
-            return self.misfit(name, clause, shape, device);
+        if let Some(clause) = mismatch(self.checkpoint, name, shape.dims()) {
+            return self.placeholder(name, clause, shape, device);
         }
-        let tensor = self.read(name, &shape, device).map_err(of_candle)?;
-        (self.read)();
+        let tensor = self.read(name, &shape, device).map_err(candle_error)?;
+        (self.on_tensor)();
         tensor.to_dtype(dtype)
     }
 
@@ -147,18 +151,18 @@ impl SimpleBackend for Weights<'_> {
     }
 }
 
-/// The device's error as it is, and others in their words.
-fn of_candle(error: anyhow::Error) -> Error {
+/// Converts an error to candle's type. Errors that came from candle are kept as they are.
+fn candle_error(error: anyhow::Error) -> Error {
     error.downcast().unwrap_or_else(|error| Error::Msg(format!("{error:#}")))
 }
 
-/// The shape without the 1s at its end.
+/// Returns the shape without trailing 1s.
 fn without_ones(shape: &[usize]) -> &[usize] {
     let end = shape.iter().rposition(|&n| n != 1).map_or(0, |last| last + 1);
     &shape[..end]
 }
 
-/// 320×4×3×3
+/// Formats a shape, such as 320×4×3×3.
 fn product(shape: &[usize]) -> String {
     shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×")
 }

@@ -1,16 +1,16 @@
-//! The prefixes that training and conversion tools leave on tensors' names.
+//! Removes prefixes that training and conversion tools leave on tensors' names.
 
 use super::Tensors;
 use super::names::new_text_name;
 
-/// Beginnings of LDM's names.
+/// The prefixes of LDM's names.
 const ROOTS: [&str; 3] = ["model.diffusion_model.", "cond_stage_model.", "first_stage_model."];
 
-/// What `torch.compile` puts into a name.
+/// The part of a name that `torch.compile` inserts.
 const COMPILED: &str = "_orig_mod.";
 
-/// Gives tensors the names that LDM has for them, if those differ only by prefixes: `module.` or any other before all of
-/// them, `diffusion_model.` without `model.`, and a text encoder without `text_model.`.
+/// Renames tensors to LDM's names, if they differ only by prefixes: an additional one such as `module.` on all names,
+/// `diffusion_model.` without `model.`, and a text encoder without `text_model.`.
 pub(super) fn ldm_names(tensors: Tensors) -> Tensors {
     let tensors = renamed(tensors, |name| name.replace(COMPILED, ""));
     let prefix = prefix(&tensors);
@@ -22,7 +22,7 @@ pub(super) fn ldm_names(tensors: Tensors) -> Tensors {
     })
 }
 
-/// The shortest text before a name of LDM's.
+/// Returns the shortest prefix before a name of LDM's.
 fn prefix(tensors: &Tensors) -> String {
     let before = |name: &str| {
         let starts = ROOTS.iter().filter_map(|root| name.find(root));
@@ -31,7 +31,7 @@ fn prefix(tensors: &Tensors) -> String {
     tensors.keys().filter_map(|name| before(name)).min_by_key(String::len).unwrap_or_default()
 }
 
-/// The tensors under other names; one whose name stays comes before those that get the same.
+/// Renames tensors. If several get the same name, the one that had it before takes precedence.
 fn renamed(tensors: Tensors, rename: impl Fn(&str) -> String) -> Tensors {
     let (same, others): (Vec<_>, Vec<_>) =
         tensors.into_iter().map(|(name, tensor)| (rename(&name), name, tensor)).partition(|(new, old, _)| new == old);

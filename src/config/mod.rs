@@ -1,102 +1,104 @@
-//! The shape of a model, as the original's yaml files give it.
+//! The model's configuration, as read from the original's yaml files.
 
 mod noise;
 mod prediction;
 mod yaml;
-
-pub use noise::{Ends, NoiseConfig};
-pub use prediction::Prediction;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-/// The original's yaml files have 2 KiB; /dev/zero has no end.
-const MOST_BYTES: u64 = 1 << 20;
+pub use noise::{Ends, NoiseConfig};
+pub use prediction::Prediction;
+
+/// The maximum size of a yaml file in bytes. The original's have 2 KiB; the limit protects from endless files such as
+/// /dev/zero.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The number of timesteps that every Stable Diffusion 1.x model was trained with.
 pub const TIMESTEPS: usize = 1000;
 
-/// The numbers a Stable Diffusion 1.x model is built from.
+/// The parameters of a Stable Diffusion 1.x model.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ModelConfig {
-    /// The denoiser.
+    /// The shape of the denoiser.
     pub unet: UNetConfig,
-    /// The decoder.
+    /// The shape of the autoencoder.
     pub vae: VaeConfig,
-    /// The noise the model was trained with.
+    /// The noise schedule that the model was trained with.
     pub noise: NoiseConfig,
-    /// What the denoiser predicts, if the config says so: the original's own yaml files do not.
+    /// The meaning of the denoiser's output, if the config states it. The original's yaml files do not.
     pub prediction: Option<Prediction>,
-    /// Whether the denoiser's weights are the exponential moving averages (EMA) of those in training.
+    /// Whether to use the exponential moving averages (EMA) of the denoiser's weights.
     pub use_ema: bool,
-    /// Latents are the autoencoder's times this.
+    /// The factor from the autoencoder's latents to the UNet's.
     pub scale_factor: f64,
 }
 
-/// The UNet's shape. Field names are those of LDM's `unet_config.params`.
+/// The shape of the UNet. The names of the fields are those of LDM's `unet_config.params`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct UNetConfig {
-    /// Channels of the latents.
+    /// The number of channels of the latents.
     pub in_channels: usize,
-    /// Channels of the predicted noise.
+    /// The number of channels of the predicted noise.
     pub out_channels: usize,
-    /// Channels of the widest map.
+    /// The number of channels of the largest map.
     pub model_channels: usize,
-    /// Width of each level, in multiples of `model_channels`.
+    /// The number of channels of each level, in multiples of `model_channels`.
     pub channel_mult: Vec<usize>,
-    /// Levels (by downsampling factor) that have attention.
+    /// The levels with attention, by their downsampling factors.
     pub attention_resolutions: Vec<usize>,
-    /// Residual blocks a level.
+    /// The number of residual blocks per level.
     pub num_res_blocks: usize,
-    /// How attention is divided.
+    /// The number of attention heads.
     pub heads: Heads,
-    /// Transformer blocks in each transformer.
+    /// The number of blocks in each transformer.
     pub transformer_depth: usize,
-    /// Width of a prompt token.
+    /// The width of a context token.
     pub context_dim: usize,
 }
 
-/// How many attention heads a level has.
+/// The number of attention heads at a level.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Heads {
-    /// `num_heads`: so many, however wide the level.
+    /// `num_heads`: the number of heads at every level.
     Count(usize),
-    /// `num_head_channels`: as many as fit with this width.
+    /// `num_head_channels`: the number of channels per head.
     Width(usize),
 }
 
-/// The autoencoder's shape. Field names are those of LDM's `first_stage_config.params.ddconfig`.
+/// The shape of the autoencoder. The names of the fields are those of LDM's `first_stage_config.params` and its
+/// `ddconfig`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct VaeConfig {
-    /// Channels of the latents before `post_quant_conv`.
+    /// The number of channels of the latents before `post_quant_conv`.
     pub embed_dim: usize,
-    /// Channels of the latents after it.
+    /// The number of channels of the latents after `post_quant_conv`.
     pub z_channels: usize,
-    /// Channels of the picture.
+    /// The number of channels of an image.
     pub out_ch: usize,
-    /// Channels of the widest map.
+    /// The number of channels of the largest map.
     pub ch: usize,
-    /// Width of each level, in multiples of `ch`.
+    /// The number of channels of each level, in multiples of `ch`.
     pub ch_mult: Vec<usize>,
-    /// Residual blocks a level; the decoder has one more.
+    /// The number of residual blocks per level of the encoder. The decoder has one more.
     pub num_res_blocks: usize,
-    /// Map sizes that have attention, at `resolution`.
+    /// The sides of the maps with attention, for an image of `resolution`.
     pub attn_resolutions: Vec<usize>,
-    /// The picture's side in training; only `attn_resolutions` is measured by it.
+    /// The side of an image in training, in pixels. It determines the meaning of `attn_resolutions` only.
     pub resolution: usize,
 }
 
 impl VaeConfig {
-    /// Pixels to a latent, along a side.
+    /// The number of pixels per latent along a side.
     pub fn side_factor(&self) -> usize {
         1 << (self.ch_mult.len() - 1)
     }
 }
 
 impl ModelConfig {
-    /// Stable Diffusion 1.x: the numbers of configs/stable-diffusion/v1-inference.yaml.
+    /// Returns the config of Stable Diffusion 1.x, `configs/stable-diffusion/v1-inference.yaml`.
     pub fn v1() -> Self {
         Self {
             unet: UNetConfig {
@@ -127,25 +129,26 @@ impl ModelConfig {
         }
     }
 
-    /// Reads one of the original's yaml files.
+    /// Reads a yaml file of the original's format.
     ///
     /// # Errors
-    /// When the file cannot be read, is no such yaml, or asks for something Stable Diffusion 1.x does not have.
+    /// If the file cannot be read, is not such a yaml file, or describes a model that is not Stable Diffusion 1.x.
     pub fn from_yaml(path: &Path) -> Result<Self> {
-        read(path).and_then(|text| Self::parse(&text)).with_context(|| format!("config '{}'", path.display()))
+        read_text(path).and_then(|text| Self::parse(&text)).with_context(|| format!("config '{}'", path.display()))
     }
 
-    /// The same of such a file's text.
+    /// Parses the text of a yaml file of the original's format.
     ///
     /// # Errors
-    /// When it is no such yaml, or asks for something Stable Diffusion 1.x does not have.
+    /// If the text is not such a yaml file, or describes a model that is not Stable Diffusion 1.x.
     pub fn parse(text: &str) -> Result<Self> {
         let config = yaml::parse(text)?;
         config.check()?;
         Ok(config)
     }
 
-    /// Numbers that no model can be built from.
+    /// # Errors
+    /// If a model with these parameters cannot be built.
     fn check(&self) -> Result<()> {
         let unet = &self.unet;
         let widths = (0..unet.channel_mult.len()).map(|level| unet.level_channels(level));
@@ -178,20 +181,20 @@ impl ModelConfig {
     }
 }
 
-fn read(path: &Path) -> Result<String> {
+fn read_text(path: &Path) -> Result<String> {
     let mut bytes = vec![];
     ensure!(!path.is_dir(), "it is a folder; give a yaml file");
     match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             bail!("there is no such file; give the model's yaml file, or leave out --config for Stable Diffusion 1.x")
         }
-        file => file?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?,
+        file => file?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?,
     };
-    ensure!(bytes.len() as u64 <= MOST_BYTES, "more than {MOST_BYTES} bytes; give a yaml file");
+    ensure!(bytes.len() as u64 <= MAX_BYTES, "more than {MAX_BYTES} bytes; give a yaml file");
     String::from_utf8(bytes).map_err(|_| anyhow!("it is not UTF-8 text; give a yaml file"))
 }
 
-/// Group norm divides the channels by 32; no model is wider than 2¹⁶.
+/// Checks the widths of a network's levels: multiples of 32, since group norm has 32 groups, up to 2¹⁶.
 fn check_widths(name: &str, base: usize, widths: Vec<usize>) -> Result<()> {
     ensure!((1..=8).contains(&widths.len()), "{name} needs 1 to 8 levels, not {}", widths.len());
     for width in widths.into_iter().chain([base]) {
@@ -204,23 +207,23 @@ fn check_widths(name: &str, base: usize, widths: Vec<usize>) -> Result<()> {
 }
 
 impl UNetConfig {
-    /// Channels of a level, counted from the widest map.
-    pub fn level_channels(&self, level: usize) -> usize {
+    /// The number of channels of a level. Level 0 has the largest map.
+    pub(crate) fn level_channels(&self, level: usize) -> usize {
         self.channel_mult[level].saturating_mul(self.model_channels)
     }
 
-    /// Width of the time embedding.
-    pub fn time_channels(&self) -> usize {
+    /// The width of the time embedding.
+    pub(crate) fn time_channels(&self) -> usize {
         4 * self.model_channels
     }
 
-    /// Attention heads of a level; none where it has no attention.
+    /// The number of attention heads of a level; `None` if it has no attention.
     pub fn heads(&self, level: usize) -> Option<usize> {
         let has_attention = self.attention_resolutions.contains(&(1 << level));
         has_attention.then(|| self.num_heads_of(self.level_channels(level)))
     }
 
-    /// Attention heads of a map with `channels` channels.
+    /// The number of attention heads for a map of `channels` channels.
     pub fn num_heads_of(&self, channels: usize) -> usize {
         match self.heads {
             Heads::Count(count) => count,

@@ -1,9 +1,9 @@
-//! How much noise each timestep of the training added.
+//! The noise schedule of training.
 
 use super::TIMESTEPS;
 use anyhow::{Result, bail, ensure};
 
-/// The β of a model's timesteps.
+/// The variances β of the noise at each timestep.
 #[derive(Clone, PartialEq, Debug)]
 pub enum NoiseConfig {
     /// Evenly spaced in √β: LDM's `linear`, diffusers' `scaled_linear`.
@@ -21,12 +21,12 @@ pub enum NoiseConfig {
     Betas(Vec<f64>),
 }
 
-/// The numbers at the first and the last timestep.
+/// The values of β at the first and the last timestep; for `NoiseConfig::Sqrt`, their squares.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Ends {
-    /// At the first timestep.
+    /// The value at the first timestep.
     pub start: f64,
-    /// At the last timestep.
+    /// The value at the last timestep.
     pub end: f64,
 }
 
@@ -34,14 +34,14 @@ pub struct Ends {
 const MAX_COSINE_BETA: f64 = 0.999;
 
 impl NoiseConfig {
-    /// Stable Diffusion 1.x's.
+    /// The schedule of Stable Diffusion 1.x.
     pub const V1: Self = Self::ScaledLinear(Ends { start: 0.00085, end: 0.012 });
 
     /// Returns the schedule that LDM's `beta_schedule` names.
     ///
     /// # Errors
-    /// If LDM has none of that name.
-    pub fn from_ldm_name(name: &str, ends: Ends, s: f64) -> Result<Self> {
+    /// If LDM has no schedule of this name.
+    pub(super) fn from_ldm_name(name: &str, ends: Ends, s: f64) -> Result<Self> {
         Ok(match name {
             "linear" => Self::ScaledLinear(ends),
             "sqrt_linear" => Self::Linear(ends),
@@ -78,10 +78,10 @@ impl NoiseConfig {
         self.betas().into_iter().map(&mut next).collect()
     }
 
-    /// Checks that there is a schedule of `TIMESTEPS` timesteps with more noise in each.
+    /// Checks the schedule.
     ///
     /// # Errors
-    /// If there is not.
+    /// If it does not have `TIMESTEPS` timesteps, a timestep adds no noise, or no signal is left.
     pub fn check(&self) -> Result<()> {
         if let Self::ScaledLinear(Ends { start, end })
         | Self::Linear(Ends { start, end })

@@ -1,8 +1,8 @@
-//! What a denoiser predicts.
+//! The prediction type of a denoiser.
 
 use std::fmt;
 
-/// What the UNet's output is.
+/// The meaning of the UNet's output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Prediction {
     /// The noise ε.
@@ -12,8 +12,8 @@ pub enum Prediction {
 }
 
 impl Prediction {
-    /// Returns the prediction type that LDM (`eps`, `v`) or diffusers (`epsilon`, `v_prediction`) calls `name`, if it is
-    /// one that is supported.
+    /// Returns the prediction type that LDM (`eps`, `v`) or diffusers (`epsilon`, `v_prediction`) calls `name`, if it
+    /// is supported.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "eps" | "epsilon" => Some(Self::Eps),

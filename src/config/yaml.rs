@@ -1,4 +1,4 @@
-//! The yaml files of the original, as far as they shape the model.
+//! The parser of the original's yaml files.
 
 use super::{Ends, Heads, ModelConfig, NoiseConfig, Prediction, TIMESTEPS, UNetConfig, VaeConfig};
 use anyhow::{Context, Result, anyhow, ensure};
@@ -15,7 +15,7 @@ struct Params<P> {
     params: P,
 }
 
-/// Which classes the model is put together from.
+/// The classes of the model's parts.
 #[derive(Deserialize)]
 struct Classes {
     unet_config: Class,
@@ -28,7 +28,7 @@ struct Class {
     target: String,
 }
 
-/// The arguments of those classes, with their defaults.
+/// The arguments of the model's class, with their defaults in the original.
 #[derive(Deserialize)]
 struct Model {
     #[serde(default = "linear")]
@@ -55,7 +55,7 @@ struct Model {
     cond_stage_config: Optional<TextEncoder>,
 }
 
-/// A class whose arguments may all be missing.
+/// A class with optional arguments.
 #[derive(Deserialize)]
 struct Optional<P> {
     params: Option<P>,
@@ -125,7 +125,7 @@ struct DdConfig {
     resamp_with_conv: bool,
 }
 
-// The defaults of the original's classes.
+// The defaults in the original's classes.
 fn linear() -> String {
     "linear".into()
 }
@@ -160,10 +160,13 @@ fn single() -> usize {
     1
 }
 
-/// The model a yaml file describes.
+/// Parses the text of a yaml file.
+///
+/// # Errors
+/// If the text is not a config of Stable Diffusion 1.x.
 pub fn parse(text: &str) -> Result<ModelConfig> {
-    check_classes(&read(text)?)?;
-    let model: Model = read(text)?;
+    check_classes(&model_params(text)?)?;
+    let model: Model = model_params(text)?;
     check(&model)?;
     Ok(ModelConfig {
         noise: noise(&model)?,
@@ -175,7 +178,7 @@ pub fn parse(text: &str) -> Result<ModelConfig> {
     })
 }
 
-/// Refuses what would change the picture and is not supported.
+/// Checks settings that would change the image and are not supported.
 fn check(model: &Model) -> Result<()> {
     if let Some(key) = &model.conditioning_key {
         ensure!(
@@ -207,13 +210,16 @@ fn prediction(name: Option<&str>) -> Result<Option<Prediction>> {
     name.map(|name| Prediction::from_name(name).with_context(|| unknown(name))).transpose()
 }
 
-fn read<M: DeserializeOwned>(text: &str) -> Result<M> {
-    // One line: the parser's own errors quote the file around them.
-    let told = |error: serde_saphyr::Error| anyhow!("not a Stable Diffusion 1.x config: {}", error.without_snippet());
-    let file: File<M> = serde_saphyr::from_str(text).map_err(told)?;
+/// Parses `model.params`.
+fn model_params<M: DeserializeOwned>(text: &str) -> Result<M> {
+    // Without the snippet of the file, which has several lines.
+    let invalid =
+        |error: serde_saphyr::Error| anyhow!("not a Stable Diffusion 1.x config: {}", error.without_snippet());
+    let file: File<M> = serde_saphyr::from_str(text).map_err(invalid)?;
     Ok(file.model.params)
 }
 
+/// Checks that the model consists of the classes of Stable Diffusion 1.x.
 fn check_classes(classes: &Classes) -> Result<()> {
     for (key, class, name) in [
         ("unet_config", &classes.unet_config, "UNetModel"),
@@ -261,7 +267,8 @@ fn unet(unet: UNet) -> Result<UNetConfig> {
     })
 }
 
-/// -1 is LDM's "not given"; with both given, the width of a head decides.
+/// Returns the number of heads, of which LDM's -1 stands for "not given". If both are given, the width of a head
+/// decides.
 fn heads(count: i64, width: i64) -> Result<Heads> {
     match (usize::try_from(count), usize::try_from(width)) {
         (_, Ok(width)) => Ok(Heads::Width(width)),

@@ -1,10 +1,10 @@
-//! Thread pools pinned to some of the CPU's cores.
+//! Thread pools that are pinned to a range of the CPU's cores.
 
 use crate::ranges::ranges;
 use anyhow::{Context, Result, bail};
 use std::ops::RangeInclusive;
 
-/// A range of the CPU's cores, with a pinned thread on each.
+/// A range of the CPU's cores with a pinned thread on each.
 #[derive(Debug)]
 pub struct Cores {
     threads: rayon::ThreadPool,
@@ -18,7 +18,7 @@ impl Cores {
     pub fn new(cores: RangeInclusive<usize>) -> Result<Self> {
         let allowed = allowed_cores();
         if let Some(core) = cores.clone().find(|core| !allowed.contains(core)) {
-            bail!("there is no core {core} here; there are {}", ranges(allowed.iter().copied()));
+            bail!("core {core} is not available; use {}", ranges(allowed.iter().copied()));
         }
         let first = *cores.start();
         let threads = rayon::ThreadPoolBuilder::new()

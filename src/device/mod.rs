@@ -1,4 +1,4 @@
-//! Compute devices: `--device`, `--precision`, `--threads`.
+//! Compute devices, and the flags `--device`, `--precision` and `--threads`.
 
 mod cores;
 
@@ -35,19 +35,21 @@ impl FromStr for DeviceSpecs {
     fn from_str(text: &str) -> Result<Self, String> {
         let specs: Vec<DeviceSpec> = text.split(',').map(parse_spec).collect::<Option<_>>().ok_or(EXPECTED)?;
         if specs.len() > 1 && specs.contains(&DeviceSpec::Auto) {
-            return Err("auto is one device; to share the work, name each device".into());
+            return Err("auto stands for one device; to use several, name each of them".into());
         }
         for (i, spec) in specs.iter().enumerate() {
             if let Some(other) = specs[..i].iter().find(|other| other.overlaps(*spec)) {
-                return Err(format!("{other} and {spec} are not two devices"));
+                return Err(format!("{other} and {spec} overlap; name each device once"));
             }
         }
         Ok(Self(specs))
     }
 }
 
+/// The error for an invalid `--device`.
 const EXPECTED: &str = "expected auto, cpu, cuda or cuda:N, or several: cuda:0,cuda:1 or cpu:0-3,cpu:4-7";
 
+/// Parses one device.
 fn parse_spec(text: &str) -> Option<DeviceSpec> {
     Some(match text.split_once(':') {
         None if text == "auto" => DeviceSpec::Auto,
@@ -76,6 +78,7 @@ impl fmt::Display for DeviceSpec {
 }
 
 impl DeviceSpec {
+    /// Returns whether the devices have a GPU or cores in common.
     fn overlaps(self, other: Self) -> bool {
         match (self, other) {
             (Self::Cores(a, b), Self::Cores(c, d)) => a <= d && c <= b,
@@ -105,30 +108,30 @@ impl DeviceSpecs {
     /// # Errors
     /// If this build does not support one of the devices, this machine lacks one, or `threads` is given for devices
     /// that are ranges of cores.
-    pub fn units(&self, threads: Option<usize>) -> Result<Vec<ComputeDevice>> {
-        let units = self.0.iter().map(|spec| spec.open()).collect::<Result<Vec<_>>>()?;
+    pub fn open(&self, threads: Option<usize>) -> Result<Vec<ComputeDevice>> {
+        let devices = self.0.iter().map(|spec| spec.open()).collect::<Result<Vec<_>>>()?;
         ensure!(
-            threads.is_none() || units.iter().all(|unit| unit.cores.is_none()),
-            "--threads is for all cores, and --device names some, a thread for each; leave one of the two out"
+            threads.is_none() || devices.iter().all(|device| device.cores.is_none()),
+            "--threads cannot be combined with a --device that names cores, which get one thread each; leave out one of them"
         );
-        Ok(units)
+        Ok(devices)
     }
 }
 
 /// A device that computes images.
 #[derive(Debug)]
 pub struct ComputeDevice {
-    /// The device of its tensors.
+    /// The device of the tensors.
     pub device: Device,
-    /// Its name in `--device`.
+    /// The name in `--device`.
     pub name: String,
-    /// The cores that it is restricted to, if any.
+    /// The cores that the device is restricted to, if any.
     cores: Option<Cores>,
 }
 
 impl ComputeDevice {
-    /// The type of the networks' products. With `--precision autocast` it is f16 on GPUs, as in the original, and bf16
-    /// on CPUs with instructions for it.
+    /// Returns the compute type of matrix products. With `--precision autocast` it is f16 on GPUs, as in the original,
+    /// and bf16 on CPUs with instructions for it.
     pub fn dtype(&self, precision: Precision) -> DType {
         match precision {
             Precision::Autocast if self.device.is_cuda() => DType::F16,
@@ -154,7 +157,7 @@ impl ComputeDevice {
         }
     }
 
-    /// The number of threads of its own, if it is a range of cores.
+    /// The number of the device's own threads, if it is a range of cores.
     pub fn threads(&self) -> Option<usize> {
         self.cores.as_ref().map(Cores::count)
     }
@@ -182,15 +185,15 @@ impl ByName for Precision {
 }
 
 /// The largest value of `--threads`.
-pub const MOST_THREADS: u16 = 1024;
+pub const MAX_THREADS: u16 = 1024;
 
-/// The number of threads that compute: `requested`, or else `RAYON_NUM_THREADS`, or else one per core; at most
-/// `MOST_THREADS`.
+/// Returns the number of compute threads: `requested`, or else `RAYON_NUM_THREADS`, or else one per core; at most
+/// `MAX_THREADS`.
 pub fn n_threads(requested: Option<usize>) -> usize {
     let by_variable = || env::var("RAYON_NUM_THREADS").ok()?.parse().ok().filter(|&n| n > 0);
     let count =
         requested.or_else(by_variable).unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-    count.min(MOST_THREADS.into())
+    count.min(MAX_THREADS.into())
 }
 
 /// Starts the global thread pool with [`n_threads`] threads. If `requested` is `None`, a pool that already exists is

@@ -44,7 +44,7 @@ impl Prompts {
             }
             for (kind, text) in [("", &*image.prompt), (", what to avoid", image.negative)] {
                 if seen.insert(text.to_owned()) {
-                    let tokens = tokenizer.read(text, job.images.reading)?;
+                    let tokens = tokenizer.tokenize(text, job.images.reading)?;
                     prompts.add(&format!("{what} {number}{kind}"), &tokens);
                 }
             }

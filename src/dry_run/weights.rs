@@ -2,7 +2,7 @@
 
 use super::Row;
 use super::human::bytes;
-use crate::checkpoint::weights::{SCHEDULE, misfit, schedule};
+use crate::checkpoint::weights::{SCHEDULE, mismatch, schedule};
 use crate::checkpoint::{Checkpoint, Dtype, Layout, MARKERS};
 use crate::demo;
 use crate::interrupt::{self, Interrupted};
@@ -22,7 +22,7 @@ const MOST_GROUPS: usize = 6;
 /// The tensors that do not fit, and a clause about each.
 pub fn misfits<'a>(checkpoint: &Checkpoint, inventory: &'a Inventory) -> Vec<(&'a str, String)> {
     let clause = |(name, shape): &'a (String, Vec<usize>)| {
-        let clause = misfit(checkpoint, name, shape).or_else(|| no_numbers(name, checkpoint.dtype(name)?));
+        let clause = mismatch(checkpoint, name, shape).or_else(|| no_numbers(name, checkpoint.dtype(name)?));
         Some((&**name, clause?))
     };
     inventory.iter().filter_map(clause).collect()

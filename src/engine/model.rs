@@ -101,7 +101,7 @@ impl Model {
     /// # Errors
     /// With emphasis, when its weights multiply beyond all measure.
     pub fn read(&self, prompt: &str, reading: Reading) -> Result<Tokens> {
-        self.tokenizer.read(prompt, reading)
+        self.tokenizer.tokenize(prompt, reading)
     }
 
     /// Prompts as the UNet reads them: (B, M, C), M = 77 for each of their chunks.

@@ -156,7 +156,7 @@ impl Job {
 impl ComputeOptions {
     fn new(args: &Args) -> Result<Self> {
         let threads = args.threads.map(usize::from);
-        let devices = args.device.units(threads)?;
+        let devices = args.device.open(threads)?;
         // Where each device has its own, few others are needed.
         let threads = threads.or_else(|| devices.iter().map(ComputeDevice::threads).sum());
         Ok(Self { devices, precision: args.precision, threads })

@@ -5,7 +5,7 @@ mod address;
 use super::checks;
 use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG};
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::hub::{Hub, Repo, Report};
+use crate::checkpoint::hub::{Hub, OnProgress, Repo};
 use crate::config::ModelConfig;
 use crate::demo;
 use anyhow::{Result, anyhow, bail};
@@ -219,7 +219,7 @@ impl Location {
     ///
     /// # Errors
     /// When it cannot be had; `Interrupted` after Ctrl-C.
-    pub fn path(&self, half: bool, report: Report) -> Result<PathBuf> {
+    pub fn path(&self, half: bool, report: OnProgress) -> Result<PathBuf> {
         match self {
             Location::Path(path) => Ok(path.clone()),
             Location::Hub(repo) => Hub::from_env()?.fetch(repo, half, report),

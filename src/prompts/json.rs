@@ -1,4 +1,4 @@
-//! Prompts as JSON: an object on each line, or one array of objects.
+//! Prompts as JSON: an object on each line, or an array of objects.
 
 use super::PromptLine;
 use crate::args::Seed;
@@ -20,42 +20,43 @@ fn keys() -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
     TEXTS_AND_SEED.iter().map(|key| (*key, None)).chain(params)
 }
 
-/// The most characters of a wrong value that an error quotes.
+/// The maximum number of characters of an invalid value that an error quotes.
 const MAX_QUOTED: usize = 40;
 
+/// The expected value of an integer key.
 const WHOLE: &str = "a whole number";
 
-/// Returns whether a text begins as a JSON object does: `{"` is how no prompt begins.
+/// Returns whether a text begins like a JSON object, with `{"`, as no prompt does.
 pub fn is_lines(text: &str) -> bool {
     text.trim_start().strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with('"'))
 }
 
-/// Returns whether a text begins as an array of JSON objects does, or is an empty array.
+/// Returns whether a text begins like an array of JSON objects, or is an empty array.
 pub fn is_array(text: &str) -> bool {
     text.trim_start().strip_prefix('[').is_some_and(|rest| is_lines(rest) || rest.trim() == "]")
 }
 
-/// Reads an array of objects.
+/// Parses an array of objects.
 ///
 /// # Errors
-/// If the text is not one; the error says which object or which line of the text is wrong.
+/// If the text is not a valid array of objects; the error names the object or the line.
 pub fn array(text: &str) -> Result<Vec<PromptLine<'static>>> {
-    let mut asks = vec![];
+    let mut lines = vec![];
     let mut json = serde_json::Deserializer::from_str(text);
-    let read = Objects(&mut asks).deserialize(&mut json).and_then(|()| json.end());
+    let read = Objects(&mut lines).deserialize(&mut json).and_then(|()| json.end());
     read.map_err(|error| match error.classify() {
-        Category::Data => anyhow!("object {} (line {}): {}", asks.len() + 1, error.line(), message(&error)),
+        Category::Data => anyhow!("object {} (line {}): {}", lines.len() + 1, error.line(), message(&error)),
         Category::Eof => anyhow!("the JSON array does not end; close it with ']'"),
         _ => anyhow!("line {}, column {}: not valid JSON: {}", error.line(), error.column(), message(&error)),
     })?;
-    ensure!(!asks.is_empty(), "the JSON array is empty; write an object with a \"prompt\" in it");
-    Ok(asks)
+    ensure!(!lines.is_empty(), "the JSON array is empty; write an object with a \"prompt\" in it");
+    Ok(lines)
 }
 
-/// Reads an object on a line of its own.
+/// Parses a line with one object.
 ///
 /// # Errors
-/// If the line is anything else.
+/// If the line is not a valid object.
 pub fn line(line: &str) -> Result<PromptLine<'static>> {
     ensure!(
         line.trim_start().starts_with('{'),
@@ -71,14 +72,14 @@ pub fn line(line: &str) -> Result<PromptLine<'static>> {
     })
 }
 
-/// Returns what an error says, without its place.
+/// Returns the message of an error, without its position.
 fn message(error: &serde_json::Error) -> String {
-    let said = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    said.strip_suffix(&place).unwrap_or(&said).to_owned()
+    let message = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    message.strip_suffix(&position).unwrap_or(&message).to_owned()
 }
 
-/// Collects the objects of an array as they are read, so that their number is known after an error.
+/// Collects the objects of an array while parsing, so that their number is known after an error.
 struct Objects<'a>(&'a mut Vec<PromptLine<'static>>);
 
 impl<'de> DeserializeSeed<'de> for Objects<'_> {
@@ -97,8 +98,8 @@ impl<'de> Visitor<'de> for Objects<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut objects: A) -> Result<(), A::Error> {
-        while let Some(ask) = objects.next_element()? {
-            self.0.push(ask);
+        while let Some(object) = objects.next_element()? {
+            self.0.push(object);
         }
         Ok(())
     }
@@ -110,7 +111,7 @@ impl<'de> Deserialize<'de> for PromptLine<'static> {
     }
 }
 
-/// Reads an object, naming the key in its errors.
+/// Parses an object, with errors that name the key.
 struct Object;
 
 impl<'de> Visitor<'de> for Object {
@@ -121,21 +122,21 @@ impl<'de> Visitor<'de> for Object {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
-        let mut ask = PromptLine::default();
+        let mut line = PromptLine::default();
         let mut given = [None; TEXTS_AND_SEED.len() + PARAMS.len()];
         while let Some(key) = object.next_key()? {
             let Key { index, spelling } = key;
             if let Some(before) = given[index].replace(spelling) {
                 return Err(A::Error::custom(twice(before, spelling)));
             }
-            // serde_json finds the place at the end of the message, and keeps it.
+            // serde_json recognises the position at the end of the message, and does not add another.
             let named = |error: A::Error| A::Error::custom(format!("\"{spelling}\": {error}"));
             let mut value: Value = object.next_value().map_err(named)?;
-            ask.set(index, &mut value).map_err(|expected| {
+            line.set(index, &mut value).map_err(|expected| {
                 A::Error::custom(format!("\"{spelling}\" must be {expected}, not {}", quoted(&value)))
             })?;
         }
-        if given[0].is_some() { Ok(ask) } else { Err(A::Error::custom("\"prompt\" is missing")) }
+        if given[0].is_some() { Ok(line) } else { Err(A::Error::custom("\"prompt\" is missing")) }
     }
 }
 
@@ -143,7 +144,7 @@ impl<'de> Visitor<'de> for Object {
 struct Key {
     /// Its place among [`keys`].
     index: usize,
-    /// The name or the other name.
+    /// The name or the alias, as written.
     spelling: &'static str,
 }
 
@@ -153,7 +154,7 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// Reads a key without copying it.
+/// Parses a key without copying it.
 struct AnyKey;
 
 impl Visitor<'_> for AnyKey {
@@ -192,12 +193,14 @@ impl PromptLine<'_> {
     }
 }
 
+/// Returns the error for an unknown key.
 fn unknown(key: &str) -> String {
     let keys: Vec<String> =
         keys().map(|(name, other)| other.map_or(name.to_string(), |other| format!("{name} (or {other})"))).collect();
     format!("\"{key}\" is not a known key; use {}", keys.join(", "))
 }
 
+/// Returns the error for a key that is given twice.
 fn twice(before: &str, key: &str) -> String {
     if before == key {
         format!("\"{key}\" is given twice")
@@ -206,7 +209,7 @@ fn twice(before: &str, key: &str) -> String {
     }
 }
 
-/// Returns a value as an error shows it.
+/// Formats a value for an error, and shortens it.
 fn quoted(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(MAX_QUOTED) {
@@ -219,7 +222,7 @@ fn text(value: &mut Value) -> Result<String, &'static str> {
     if let Value::String(text) = value { Ok(take(text)) } else { Err("text in quotes") }
 }
 
-/// Reads a whole number, which some programs write as `7.0`.
+/// Returns a whole number, which may be written as `7.0`.
 fn whole(value: &Value) -> Result<i128, &'static str> {
     let integer = value.as_i64().map(i128::from).or(value.as_u64().map(i128::from));
     let float = || value.as_f64().filter(|number| number.fract() == 0.).map(|number| number as i128);

@@ -1,12 +1,12 @@
-//! `{a|b|c}`: one of several wordings, another for every picture.
+//! Wildcards: `{a|b|c}` in a prompt stands for one of several alternatives, chosen for each image.
 //!
-//! Options may be empty and may hold further braces. `\{`, `\|` and `\}` are the characters themselves; any other
-//! backslash, and a `|` outside of braces, is text.
+//! Alternatives may be empty and may contain further braces. `\{`, `\|` and `\}` stand for the characters themselves;
+//! any other backslash, and a `|` outside braces, is text.
 
 use anyhow::{Result, bail};
 
-/// A prompt with one option of each group of braces. `pick` is asked for a number below the one it is given, by every
-/// group at its closing brace, also by one within an option that is not taken: how one falls out changes no other.
+/// Replaces each group of braces in a prompt by one of its alternatives. `pick` maps a number n to an index below n. It
+/// is called at every closing brace, even within an alternative that is dropped, so that no choice affects another.
 ///
 /// ```
 /// use txt2img::{prompts::wildcards, rng};
@@ -20,7 +20,7 @@ use anyhow::{Result, bail};
 /// ```
 ///
 /// # Errors
-/// When a brace has no partner; the error says which.
+/// If a brace has no partner; the error says which.
 pub fn expand(text: &str, pick: &mut dyn FnMut(usize) -> usize) -> Result<String> {
     let mut expanded = String::with_capacity(text.len());
     let mut open: Vec<Group> = vec![];
@@ -34,27 +34,27 @@ pub fn expand(text: &str, pick: &mut dyn FnMut(usize) -> usize) -> Result<String
             ('|', Some(group)) => group.options.push(expanded.len()),
             ('}', _) => match open.pop() {
                 Some(group) => group.choose(&mut expanded, pick),
-                None => bail!("{} closes nothing; write '{{' before it, or '\\}}' for a brace itself", place(text, at)),
+                None => bail!("{} closes nothing; write '{{' before it, or '\\}}' for a brace itself", brace(text, at)),
             },
             _ => expanded.push(c),
         }
     }
     if let Some(Group { at, .. }) = open.last() {
-        bail!("{} is never closed; write '}}' after it, or '\\{{' for a brace itself", place(text, *at));
+        bail!("{} is never closed; write '}}' after it, or '\\{{' for a brace itself", brace(text, *at));
     }
     Ok(expanded)
 }
 
-/// Braces that are open.
+/// An open group of braces.
 struct Group {
-    /// Where in the prompt, in bytes.
+    /// The byte offset of the opening brace in the prompt.
     at: usize,
-    /// Where each option begins in what is expanded so far, which ends with the last of them.
+    /// The byte offset of each alternative in the expanded text, which ends with the last one.
     options: Vec<usize>,
 }
 
 impl Group {
-    /// Leaves one option of all at the end of `expanded`.
+    /// Removes all alternatives but one from the end of `expanded`.
     fn choose(self, expanded: &mut String, pick: &mut dyn FnMut(usize) -> usize) {
         let Self { options, .. } = self;
         let taken = pick(options.len()) % options.len();
@@ -65,8 +65,8 @@ impl Group {
     }
 }
 
-/// For errors: the brace at a byte, its place counted in characters from 1.
-fn place(text: &str, at: usize) -> String {
+/// Describes the brace at byte `at` for an error, with its position in characters from 1.
+fn brace(text: &str, at: usize) -> String {
     let (before, after) = text.split_at(at);
     let start: String = after.chars().take(20).collect();
     format!("the brace at character {} of the prompt, '{start}',", before.chars().count() + 1)

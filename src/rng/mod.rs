@@ -1,21 +1,19 @@
-//! torch's random number generators, computed on the host, so that every device gets the same numbers.
+//! torch's random number generators, computed on the CPU so that every device gets the same numbers.
 
 mod mt19937;
 mod per_image;
 mod philox;
 
+use anyhow::{Error, Result, bail, ensure};
+use candle_core::{Device, Tensor};
+use mt19937::Mt19937;
+use philox::Philox;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use anyhow::{Error, Result, bail, ensure};
-use candle_core::{Device, Tensor};
-
-use mt19937::Mt19937;
-use philox::Philox;
-pub use philox::choices;
-
 pub use per_image::{Origin, PerImage, StreamPos};
+pub use philox::choices;
 
 /// A source of standard normal numbers, in torch's order.
 ///
@@ -72,7 +70,9 @@ pub enum Rng {
     Cpu,
 }
 
+/// The valid numbers of multiprocessors.
 const SMS: RangeInclusive<u32> = 1..=1024;
+/// The valid numbers of threads per multiprocessor.
 const THREADS_PER_SM: RangeInclusive<u32> = 256..=4096;
 
 impl Rng {
@@ -129,6 +129,7 @@ fn sized_cuda(name: &str) -> Result<Rng> {
     Ok(Rng::Cuda { sms, threads_per_sm })
 }
 
+/// Parses the two numbers of `cuda:SMSxTHREADS`.
 fn gpu_size(name: &str) -> Option<(u32, u32)> {
     let (sms, threads_per_sm) = name.strip_prefix("cuda:")?.split_once('x')?;
     Some((sms.parse().ok()?, threads_per_sm.parse().ok()?))

@@ -3,12 +3,13 @@
 
 mod jump;
 
+use super::{Generator, Noise};
 use std::f32::consts::TAU;
 use std::f64;
 
-use super::{Generator, Noise};
-
+/// The number of words of the state.
 const N: usize = 624;
+/// The offset of the word that the recurrence combines with the current one.
 const M: usize = 397;
 /// The last row of the twist matrix A.
 const MATRIX: u32 = 0x9908_b0df;

@@ -1,13 +1,12 @@
 //! `torch.randn(..., device="cuda")`: Philox4x32-10 (Salmon et al. 2011), distributed over the threads of a GPU as by
 //! cuRAND and torch.
 
-use std::f32::consts::TAU;
-
 use super::{Generator, Noise};
+use std::f32::consts::TAU;
 
 /// The number of threads in a block of torch's kernel.
 const BLOCK: usize = 256;
-/// 2⁻³²
+/// The spacing of uniform numbers, 2⁻³².
 const UNIT: f32 = 1.0 / 4294967296.0;
 
 /// The Philox generators of all threads of a GPU.
@@ -20,6 +19,7 @@ pub struct Philox {
 }
 
 impl Philox {
+    /// Creates the generators of a GPU with `sms` multiprocessors of `threads_per_sm` resident threads each.
     pub fn new(seed: u64, sms: u32, threads_per_sm: u32) -> Self {
         let max_blocks = sms as usize * (threads_per_sm as usize / BLOCK);
         Self { seed, max_blocks, offset: 0 }
@@ -96,7 +96,7 @@ fn words(seed: u64, offset: u64, thread: u64) -> [u32; 4] {
     [x, y, z, w]
 }
 
-/// The low and high word of `number`.
+/// Returns the low and the high word of `number`.
 fn halves(number: u64) -> (u32, u32) {
     (number as u32, (number >> 32) as u32)
 }

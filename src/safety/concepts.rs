@@ -1,10 +1,9 @@
 //! The concepts that images are compared with.
 
-use anyhow::{Result, ensure};
-use candle_nn::VarBuilder;
-
 use super::config::MAX_CHANNELS;
 use crate::checkpoint::Checkpoint;
+use anyhow::{Result, ensure};
+use candle_nn::VarBuilder;
 
 /// The sizes of the concept tensors.
 pub struct Sizes {
@@ -21,8 +20,8 @@ impl Sizes {
     ///
     /// # Errors
     /// If a size is 0 or too large.
-    pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
-        // A missing tensor has its usual size here, and is reported when it is loaded.
+    pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Self> {
+        // A missing tensor gets its usual size here. The error is reported when it is loaded.
         let rows = |name: &str, usual: usize| {
             let rows = checkpoint.shape(name).and_then(|shape| shape.first()).copied().unwrap_or(usual);
             let path = checkpoint.path().display();

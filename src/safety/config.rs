@@ -1,12 +1,11 @@
 //! The configuration of the vision transformer, from `config.json`.
 
-use std::path::Path;
-
 use crate::json;
 use anyhow::{Context, Result, ensure};
 use candle_transformers::models::clip::text_model::Activation;
 use candle_transformers::models::clip::vision_model::ClipVisionConfig;
 use serde::Deserialize;
+use std::path::Path;
 
 /// The largest width of a layer.
 pub const MAX_CHANNELS: usize = 1 << 16;
@@ -43,13 +42,13 @@ impl Default for VisionConfig {
     }
 }
 
-/// Reads `config.json`. `projection_dim`: the width of the embedding space, from the shapes of the tensors.
+/// Reads `config.json`. `projection_dim` is the width of the embedding space, from the shapes of the tensors.
 ///
 /// # Errors
-/// If the file cannot be read, or no model can have such a configuration.
-pub fn read(path: &Path, projection_dim: usize) -> Result<ClipVisionConfig> {
+/// If the file cannot be read, or a model with this configuration cannot be built.
+pub fn read_vision_config(path: &Path, projection_dim: usize) -> Result<ClipVisionConfig> {
     let parse = || -> Result<_> {
-        let config: Config = json::read(path)?;
+        let config: Config = json::read_file(path)?;
         config.vision_config.check()?;
         Ok(config.vision_config)
     };
@@ -59,7 +58,7 @@ pub fn read(path: &Path, projection_dim: usize) -> Result<ClipVisionConfig> {
 
 impl VisionConfig {
     /// # Errors
-    /// If a model cannot be built with these sizes, or would not fit in memory.
+    /// If a model with these sizes cannot be built, or would not fit in memory.
     fn check(&self) -> Result<()> {
         for (name, number, most) in [
             ("hidden_size", self.hidden_size, MAX_CHANNELS),

@@ -1,4 +1,4 @@
-//! The original's safety checker: diffusers' `StableDiffusionSafetyChecker`.
+//! The original's safety checker, diffusers' `StableDiffusionSafetyChecker`.
 //!
 //! The image is embedded by CLIP (Radford et al. 2021, arXiv 2103.00020; the implementation of candle-transformers),
 //! and the embedding is compared with those of unsafe concepts.
@@ -9,16 +9,14 @@ mod config;
 mod pixels;
 mod resize;
 
-use std::path::{Path, PathBuf};
-
+use crate::checkpoint::{Checkpoint, weights};
+use crate::output::Picture;
 use anyhow::{Result, ensure};
 use candle_core::{Device, Module, Tensor};
 use candle_nn::{Linear, VarBuilder};
 use candle_transformers::models::clip::vision_model::{ClipVisionConfig, ClipVisionTransformer};
-
-use crate::checkpoint::{Checkpoint, weights};
-use crate::output::Picture;
 use concepts::{Concepts, Sizes, score};
+use std::path::{Path, PathBuf};
 
 pub use action::Action;
 pub use pixels::pixels;
@@ -61,7 +59,7 @@ pub struct Cosines {
 /// The adjustment added to all scores after that of a detected special-care concept.
 const ADJUSTMENT: f64 = 0.01;
 
-/// Returns the fingerprint of the checker in a folder, without loading it.
+/// Returns the fingerprint of the checker in a folder without loading it.
 ///
 /// # Errors
 /// If the folder does not hold a safety checker.
@@ -69,7 +67,7 @@ pub fn fingerprint(folder: &Path) -> Result<String> {
     Ok(open(folder)?.1.fingerprint())
 }
 
-/// Opens the checkpoint in a folder or in its subfolder `safety_checker`; returns the folder that has it, too.
+/// Opens the checkpoint in a folder or in its subfolder `safety_checker`. Also returns the folder that contains it.
 fn open(folder: &Path) -> Result<(PathBuf, Checkpoint)> {
     let inner = folder.join("safety_checker");
     let folder = if inner.is_dir() { inner } else { folder.to_owned() };
@@ -90,8 +88,8 @@ impl Checker {
     /// If a file is missing, or does not belong to a safety checker.
     pub fn load(folder: &Path, device: &Device) -> Result<Self> {
         let (folder, checkpoint) = open(folder)?;
-        let sizes = Sizes::read(&checkpoint)?;
-        let config = config::read(&folder.join("config.json"), sizes.width)?;
+        let sizes = Sizes::from_checkpoint(&checkpoint)?;
+        let config = config::read_vision_config(&folder.join("config.json"), sizes.width)?;
         // In diffusers' checkpoints the vision model is nested in another module.
         let inner = checkpoint.names().any(|name| name.starts_with("vision_model.vision_model."));
         let vision = if inner { "vision_model.vision_model" } else { "vision_model" };
@@ -99,7 +97,7 @@ impl Checker {
         weights::load(&checkpoint, device, &|| (), |vb| Self::new(&config, &sizes, fingerprint, vb.pp(vision), vb))
     }
 
-    /// Returns what tells this checker from others, wherever its files are.
+    /// A hash that identifies the checker, whatever the path of its files.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -166,7 +164,7 @@ impl Checker {
     /// If the image has no pixels, or the device fails.
     pub fn embedding(&self, picture: &Picture) -> Result<Vec<f32>> {
         let pixels = pixels(picture, self.side);
-        ensure!(!pixels.is_empty(), "a picture of {}x{} cannot be checked", picture.width, picture.height);
+        ensure!(!pixels.is_empty(), "an image of {}x{} pixels cannot be checked", picture.width, picture.height);
         let x = Tensor::from_vec(pixels, (1, 3, self.side, self.side), &self.device)?; // (1, C, h, w)
         let x = self.vision.forward(&x)?; // (1, C)
         Ok(self.projection.forward(&x)?.flatten_all()?.to_vec1()?) // D

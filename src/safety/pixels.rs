@@ -10,7 +10,7 @@ const STD: [f32; 3] = [0.26862954, 0.2613026, 0.2757771];
 
 /// Returns the centre crop of an image, resized to `side` × `side` pixels and normalised: (3, `side`, `side`).
 ///
-/// The result is empty if the image has no pixels, or not as many as its size says.
+/// The result is empty if the image has no pixels, or if their number does not match its size.
 pub fn pixels(picture: &Picture, side: usize) -> Vec<f32> {
     if picture.rgb.is_empty() || picture.rgb.len() != 3 * picture.width * picture.height {
         return vec![];

@@ -2,9 +2,8 @@
 //!
 //! The crate `fast_image_resize` has 16-bit coefficients, and differs in a quarter of the levels.
 
-use std::ops::Range;
-
 use crate::output::Picture;
+use std::ops::Range;
 
 /// The number of fractional bits of a weight.
 const FRACTION_BITS: u32 = 22;

@@ -1,66 +1,68 @@
-//! Brackets that weigh words, in the syntax of AUTOMATIC1111's web UI.
+//! Emphasis: brackets that weight parts of a prompt, in the syntax of AUTOMATIC1111's web UI.
 //!
-//! `(word)` counts 1.1 times as much, `(word:1.2)` 1.2 times, `[word]` 1.1 times less; brackets within brackets
-//! multiply. `\(`, `\)`, `\[`, `\]` and `\\` are the characters themselves; any other backslash is dropped. What is opened
-//! and not closed weighs to the end of the prompt, a closing bracket too many is text. What stands where a weight could
-//! and is no number, such as `(a:b)`, `(a:inf)` or `[a:1.2]`, is text in ordinary brackets. The two kinds of brackets are
-//! counted apart: each closes the last open one of its kind.
+//! `(word)` multiplies the weight by 1.1, `(word:1.2)` multiplies it by 1.2, `[word]` divides it by 1.1, and nested
+//! brackets combine. `\(`, `\)`, `\[`, `\]` and `\\` stand for the characters themselves; any other backslash is
+//! dropped. A bracket that is never closed extends to the end of the prompt, and a closing bracket without an opening
+//! one is text. In `(a:b)`, `(a:inf)` and `[a:1.2]` the part after the colon is text, not a weight, and the brackets count as
+//! usual. A closing bracket closes the last open bracket of its kind, even if brackets of the two kinds overlap.
 
 use anyhow::{Result, bail};
 
-/// What a pair of round brackets multiplies by; square ones divide.
+/// The factor of a pair of round brackets, by which square brackets divide.
 const STEP: f64 = 1.1;
 
-/// Weights above 2 distort already; these would leave nothing of the other words.
-const MOST: f64 = 1000.;
+/// The largest weight. Those above 2 already distort the image, and one this large drowns all other words.
+const MAX_WEIGHT: f64 = 1000.;
 
-/// What means something: all else is text.
+/// The characters with a meaning. All others are text.
 const SPECIAL: [char; 6] = ['(', ')', '[', ']', ':', '\\'];
 
-/// Some text of a prompt, and how much it counts.
+/// A part of a prompt with its weight.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Part {
-    /// Without the brackets.
+    /// The text without brackets.
     pub text: String,
-    /// 1 is what text without brackets has.
+    /// The weight: 1 for text without brackets.
     pub weight: f64,
 }
 
-/// A prompt's parts; neighbours differ in weight, none is empty.
+/// Splits a prompt into parts of equal weight. No part is empty, and neighbours differ in weight.
 ///
 /// # Errors
-/// When brackets multiply to a weight beyond ±1000.
+/// If a weight is beyond ±1000.
 pub fn parts(prompt: &str) -> Result<Vec<Part>> {
-    let mut reader = Reader::default();
+    let mut parser = Parser::default();
     let mut rest = prompt;
     while !rest.is_empty() {
         let (mark, length) = first_mark(rest);
         let (typed, after) = rest.split_at(length);
-        reader.take(mark, typed);
+        parser.take(mark, typed);
         rest = after;
     }
-    let parts = reader.finish();
-    if let Some(Part { text, weight }) = parts.iter().find(|part| !(-MOST..=MOST).contains(&part.weight)) {
+    let parts = parser.finish();
+    if let Some(Part { text, weight }) = parts.iter().find(|part| !(-MAX_WEIGHT..=MAX_WEIGHT).contains(&part.weight)) {
         let start: String = text.chars().take(40).collect();
-        bail!("the brackets around '{start}' give it a weight of {weight:.0}; the most is {MOST}");
+        bail!("the brackets around '{start}' give it a weight of {weight:.0}; the largest is {MAX_WEIGHT}");
     }
     Ok(parts)
 }
 
+/// A kind of brackets.
 #[derive(Clone, Copy)]
 enum Bracket {
     Round,
     Square,
 }
 
+/// A token of the syntax.
 enum Mark<'a> {
     Text(&'a str),
     Open(Bracket),
-    /// And what it multiplies by.
+    /// A closing bracket, and the factor of the weight.
     Close(Bracket, f64),
 }
 
-/// What a text that is not empty begins with, and how many bytes of it that takes.
+/// Returns the token at the start of a text that is not empty, and its length in bytes.
 fn first_mark(text: &str) -> (Mark<'_>, usize) {
     match text.as_bytes() {
         [b'(', ..] => (Mark::Open(Bracket::Round), 1),
@@ -80,7 +82,8 @@ fn first_mark(text: &str) -> (Mark<'_>, usize) {
     }
 }
 
-/// `:1.2)` and what follows → 1.2, and the bytes up to the bracket, which it closes. Spaces may surround the number.
+/// Parses a weight with its closing bracket, such as `:1.2)`, at the start of a text. Returns the weight and the length
+/// in bytes. Spaces may surround the number.
 fn weight(text: &str) -> Option<(f64, usize)> {
     let after = text.strip_prefix(':')?;
     let length = after.find(|c: char| !(c.is_ascii_digit() || c.is_whitespace() || "+-.".contains(c)))?;
@@ -89,14 +92,16 @@ fn weight(text: &str) -> Option<(f64, usize)> {
     closing.starts_with(')').then_some((weight, length + 2))
 }
 
+/// The parts of a prompt under construction.
 #[derive(Default)]
-struct Reader {
+struct Parser {
     parts: Vec<Part>,
-    /// Of each kind of brackets, the part that each open one stands before.
+    /// For each kind of brackets, the index of the first part after each open bracket.
     open: [Vec<usize>; 2],
 }
 
-impl Reader {
+impl Parser {
+    /// Adds a token, which has the text `typed`.
     fn take(&mut self, mark: Mark, typed: &str) {
         match mark {
             Mark::Text(text) => self.push(text),
@@ -112,21 +117,23 @@ impl Reader {
         self.parts.push(Part { text: text.to_owned(), weight: 1. });
     }
 
+    /// Multiplies the weights of the parts from `first` on.
     fn weigh(&mut self, first: usize, factor: f64) {
         self.parts[first..].iter_mut().for_each(|part| part.weight *= factor);
     }
 
+    /// Closes open brackets, and merges neighbours of equal weight.
     fn finish(mut self) -> Vec<Part> {
         let [round, square] = std::mem::take(&mut self.open);
         round.into_iter().for_each(|first| self.weigh(first, STEP));
         square.into_iter().for_each(|first| self.weigh(first, 1. / STEP));
         self.parts.retain(|part| !part.text.is_empty());
         self.parts.dedup_by(|next, part| {
-            let alike = next.weight == part.weight;
-            if alike {
+            let is_equal = next.weight == part.weight;
+            if is_equal {
                 part.text += &next.text;
             }
-            alike
+            is_equal
         });
         self.parts
     }

@@ -1,4 +1,4 @@
-//! CLIP's text transformer (Radford et al. 2021, arXiv 2103.00020), candle-transformers' own.
+//! CLIP's text encoder (Radford et al. 2021, arXiv 2103.00020), with the transformer of candle-transformers.
 
 use super::Tokens;
 use anyhow::{Result, ensure};
@@ -6,23 +6,22 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::clip::text_model::{Activation, ClipTextConfig, ClipTextTransformer};
 
-/// Tokens to context.
+/// The text encoder, which turns tokens into the UNet's context.
 pub struct TextEncoder {
     transformer: ClipTextTransformer,
     device: Device,
 }
 
-/// Sizes that the yaml files leave out: they are read off the checkpoint's tensors.
+/// The sizes of the text encoder, from the shapes of the checkpoint's tensors, since the yaml files lack them.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct TextConfig {
-    /// Width of a token.
+    /// The width of a token.
     pub width: usize,
-    /// Width inside a layer's feed-forward part.
+    /// The width inside the feed-forward part of a layer.
     pub intermediate: usize,
     /// The number of layers.
     pub layers: usize,
-    /// The number of rows in the table of tokens: those of CLIP's vocabulary, and any that training added, which no prompt
-    /// asks for.
+    /// The number of token embeddings: those of CLIP's vocabulary, and any that training added, which no prompt uses.
     pub vocabulary: usize,
 }
 
@@ -30,7 +29,7 @@ impl TextConfig {
     /// The number of tokens in CLIP's vocabulary.
     pub const VOCABULARY: usize = 49408;
 
-    /// CLIP's heads are 64 wide.
+    /// The number of attention heads, which are 64 wide in CLIP.
     fn heads(&self) -> usize {
         (self.width / 64).max(1)
     }
@@ -38,33 +37,33 @@ impl TextConfig {
     /// Checks the number of attention heads, which no tensor's shape shows, if the checkpoint states it.
     ///
     /// # Errors
-    /// If it is not CLIP's for this width.
-    pub fn check_heads(&self, stated: Option<usize>) -> Result<()> {
+    /// If `stated` is not CLIP's number for this width.
+    pub(crate) fn check_heads(&self, stated: Option<usize>) -> Result<()> {
         let (ours, width) = (self.heads(), self.width);
         ensure!(
             stated.is_none_or(|heads| heads == ours),
-            "text_encoder/config.json says num_attention_heads {}, and a CLIP text encoder of width {width} has {ours}; no \
+            "text_encoder/config.json has num_attention_heads {}, but a CLIP text encoder of width {width} has {ours}; no \
              other number is supported",
             stated.unwrap_or(ours)
         );
         Ok(())
     }
 
-    /// shape: what the checkpoint says of a tensor below `text_model`.
+    /// Determines the sizes. `shape` returns the shape of a tensor below `text_model`, if the checkpoint has it.
     ///
     /// # Errors
-    /// When the tensors are no CLIP text encoder's, or their width is not the UNet's `context_dim`.
+    /// If the tensors are not a CLIP text encoder's, or their width is not the UNet's `context_dim`.
     pub fn from_shapes<'a>(shape: impl Fn(&str) -> Option<&'a [usize]>, context_dim: usize) -> Result<Self> {
-        let last = |name: &str, of: usize| shape(name).filter(|shape| shape.len() == 2).map(|shape| shape[of]);
+        let size = |name: &str, dim: usize| shape(name).filter(|shape| shape.len() == 2).map(|shape| shape[dim]);
         let layers = (0..).take_while(|i| shape(&format!("encoder.layers.{i}.mlp.fc1.weight")).is_some()).count();
-        let width = last("embeddings.token_embedding.weight", 1).unwrap_or(context_dim);
-        let intermediate = last("encoder.layers.0.mlp.fc1.weight", 0).unwrap_or(4 * width);
-        let vocabulary = last("embeddings.token_embedding.weight", 0).unwrap_or(Self::VOCABULARY);
+        let width = size("embeddings.token_embedding.weight", 1).unwrap_or(context_dim);
+        let intermediate = size("encoder.layers.0.mlp.fc1.weight", 0).unwrap_or(4 * width);
+        let vocabulary = size("embeddings.token_embedding.weight", 0).unwrap_or(Self::VOCABULARY);
         let config = Self { width, intermediate, layers, vocabulary };
         ensure!(
             width == context_dim,
-            "the text encoder gives tokens of width {width}, the config's UNet takes {context_dim}; give the config \
-             that belongs to it"
+            "the text encoder's tokens have width {width}, but the config's UNet needs {context_dim}; give the config that \
+             belongs to the model"
         );
         ensure!(width % config.heads() == 0, "a text encoder of width {width} is not CLIP's");
         ensure!(layers > 0, "the text encoder has no layers");
@@ -78,7 +77,10 @@ impl TextConfig {
 }
 
 impl TextEncoder {
-    /// Reads the weights below `vb`, which stands at `text_model`.
+    /// Loads the weights below `vb`, which is at `text_model`.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape, or the device fails.
     pub fn new(config: TextConfig, vb: VarBuilder) -> candle_core::Result<Self> {
         let clip = ClipTextConfig {
             vocab_size: config.vocabulary,
@@ -94,10 +96,10 @@ impl TextEncoder {
         Ok(Self { device: vb.device().clone(), transformer: ClipTextTransformer::new(vb, &clip)? })
     }
 
-    /// The hidden state after the last layer norm, weighed: (B, M, C) in f32, 77 of M for each chunk.
+    /// Encodes B prompts of k chunks each. Returns the weighted output of the last layer norm, (B, 77·k, C) in f32.
     ///
     /// # Errors
-    /// When the prompts have different numbers of chunks, or the device fails.
+    /// If the prompts have different numbers of chunks, or the device fails.
     pub fn encode(&self, prompts: &[Tokens]) -> Result<Tensor> {
         let chunks = prompts.first().map_or(1, Tokens::chunks);
         ensure!(
@@ -107,14 +109,14 @@ impl TextEncoder {
         let ids: Vec<u32> = prompts.iter().flat_map(|tokens| tokens.ids.iter().copied()).collect();
         let weights: Vec<f32> = prompts.iter().flat_map(|tokens| tokens.weights.iter().copied()).collect();
         let ids = Tensor::from_vec(ids, (prompts.len() * chunks, Tokens::LENGTH), &self.device)?; // (B·k, 77)
-        // No token is padding to CLIP: the end token is looked at wherever it stands.
+        // Without a padding mask: CLIP attends to all end tokens.
         let context = self.transformer.forward_with_mask(&ids, Tokens::LENGTH)?; // (B·k, 77, C)
         let context = weighted(&context.to_dtype(DType::F32)?, &weights)?;
         Ok(context.reshape((prompts.len(), chunks * Tokens::LENGTH, ()))?)
     }
 }
 
-/// context: (B, 77, C), weights: 77 of each → (B, 77, C).
+/// Weights the tokens of `context` (B, 77, C) by `weights` (B·77): (B, 77, C).
 fn weighted(context: &Tensor, weights: &[f32]) -> candle_core::Result<Tensor> {
     if weights.iter().all(|&weight| weight == 1.) {
         return Ok(context.clone());
@@ -124,7 +126,8 @@ fn weighted(context: &Tensor, weights: &[f32]) -> candle_core::Result<Tensor> {
     Tensor::cat(&chunks.collect::<candle_core::Result<Vec<_>>>()?, 0)
 }
 
-/// Each token times its weight, then all of them scaled to the mean they had: the web UI's "original" emphasis.
+/// Multiplies the tokens of `chunk` (1, 77, C) by their weights, then scales all of them to restore the mean: the web
+/// UI's "original" emphasis.
 fn weighted_chunk(chunk: &Tensor, weights: &[f32]) -> candle_core::Result<Tensor> {
     if weights.iter().all(|&weight| weight == 1.) {
         return Ok(chunk.clone());
@@ -132,7 +135,7 @@ fn weighted_chunk(chunk: &Tensor, weights: &[f32]) -> candle_core::Result<Tensor
     let weights = Tensor::from_slice(weights, (Tokens::LENGTH, 1), chunk.device())?;
     let heavy = chunk.broadcast_mul(&weights)?; // (1, 77, C)
     let scale = mean(chunk)? / mean(&heavy)?;
-    // A mean of 0 is no number's multiple.
+    // A mean of 0 cannot be restored.
     if scale.is_finite() { heavy * scale } else { Ok(heavy) }
 }
 

@@ -1,4 +1,4 @@
-//! Prompt → tokens → context.
+//! The tokenizer, which turns prompts into tokens, and the text encoder, which turns tokens into the UNet's context.
 
 pub mod emphasis;
 mod encoder;

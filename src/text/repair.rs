@@ -1,16 +1,16 @@
 //! Repairs broken text as version 6 of ftfy's `fix_text` does: mojibake, HTML entities, terminal codes, curly quotes, ….
 //!
-//! plsfix does most of it. It deviates from ftfy in HTML entities, terminal codes and the full-width macron; those steps
-//! are done here, each at ftfy's place in the order.
+//! Most of it is done by the crate plsfix, which differs from ftfy in HTML entities, terminal codes and full-width
+//! characters. Those steps are implemented here, in ftfy's order.
 
 mod entities;
 
 use plsfix::{Normalization, TextFixerConfig};
 
-/// Text that repairs go on changing for longer than this was made to do so.
+/// The maximum number of rounds of repairs. Only text made for this purpose needs more.
 const MAX_ROUNDS: usize = 100;
 
-/// No step of plsfix at all.
+/// The configuration of plsfix without any step.
 const NOTHING: TextFixerConfig = TextFixerConfig {
     unescape_html: Some(false),
     remove_terminal_escapes: false,
@@ -42,9 +42,9 @@ const CHARACTERS: TextFixerConfig = TextFixerConfig {
 /// The step after control characters.
 const COMPOSITION: TextFixerConfig = TextFixerConfig { normalization: Some(Normalization::NFC), ..NOTHING };
 
-/// Repairs every line by itself.
+/// Repairs each line of a text separately.
 ///
-/// From the first line with a `<` on, text is taken for HTML, and entities stay as they are.
+/// From the first line with a `<` on, the text is treated as HTML, and its entities are kept.
 pub fn repair(text: &str) -> String {
     let mut is_html = false;
     let repaired = text.split_inclusive('\n').map(|line| {
@@ -75,19 +75,19 @@ fn repair_line(line: &str, is_html: bool) -> String {
     text
 }
 
-/// Replaces the full-width characters that plsfix would replace wrongly: of the macron's replacement it keeps only the
-/// first character, and it takes the ampersand for an entity's before the next round.
+/// Replaces the full-width characters that plsfix replaces incorrectly. It keeps only the first character of the
+/// macron's replacement, and would decode an entity after the ampersand in the same round.
 fn with_narrow(text: &str) -> String {
     text.replace('\u{ffe3}', " \u{304}").replace('\u{ff06}', "&")
 }
 
-/// Applies plsfix, except for HTML entities: it replaces those whatever its configuration says, unless a control
-/// character hides them.
+/// Applies plsfix, except to HTML entities, which it decodes in spite of the configuration unless a control character
+/// hides them.
 fn fix(text: &str, config: &TextFixerConfig) -> String {
     plsfix::fix_text(&text.replace('&', "&\u{1}"), Some(config)).replace("&\u{1}", "&")
 }
 
-/// Removes codes such as `ESC [ 31 m`, which colour text in a terminal.
+/// Removes terminal codes such as `ESC [ 31 m`, which set the colour.
 fn without_terminal_codes(text: &str) -> String {
     let mut pieces = text.split("\u{1b}[");
     let mut kept = pieces.next().unwrap_or_default().to_owned();
@@ -101,7 +101,7 @@ fn without_terminal_codes(text: &str) -> String {
     kept
 }
 
-/// Whether the character is a control character that ftfy removes.
+/// Returns whether ftfy removes a control character.
 fn is_control(c: char) -> bool {
     matches!(c,
         '\0'..='\u{8}' | '\u{b}' | '\u{e}'..='\u{1f}' | '\u{7f}' | '\u{206a}'..='\u{206f}' | '\u{fff9}'..='\u{fffc}'

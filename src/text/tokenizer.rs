@@ -1,4 +1,4 @@
-//! CLIP's byte-pair encoding (Radford et al. 2021), as Hugging Face's `CLIPTokenizer` with ftfy does it.
+//! CLIP's byte-pair encoding (Radford et al. 2021), equal to Hugging Face's `CLIPTokenizer` with ftfy.
 
 use super::emphasis::{self, Part};
 use super::repair::repair;
@@ -10,10 +10,11 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
-/// The merges CLIP learnt, most frequent first, below a line that names the file.
+/// CLIP's merges, most frequent first, after a header line.
 const MERGES: &str = include_str!("../../models/clip/bpe_simple_vocab_16e6.txt");
 
-/// A word is one of these; everything else is space. Case matters in spite of `clean`: `ſ` is an `s` to the original.
+/// The pattern of a word. Other characters are space. It ignores case although `clean` makes text lower case, since `ſ`
+/// is an `s` in the original.
 const WORD: &str = r"(?i)'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+";
 
 /// The tokens before and after a prompt.
@@ -25,10 +26,10 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// From the vocabulary inside the program.
+    /// Creates a tokenizer with the bundled vocabulary.
     ///
     /// # Errors
-    /// Only if that vocabulary is broken.
+    /// If the vocabulary is damaged.
     pub fn new() -> Result<Self> {
         let vocabulary = |error| anyhow!("the vocabulary in models/clip: {error}");
         let merges: Vec<(String, String)> = MERGES
@@ -53,35 +54,35 @@ impl Tokenizer {
         let words = Split::new(pattern, SplitDelimiterBehavior::Removed, true).map_err(vocabulary)?;
         let bytes = ByteLevel::new(false, true, false);
         bpe.with_pre_tokenizer(Some(Sequence::new(vec![words.into(), bytes.into()])));
-        // They take the next two ids, the start's and the end's, also where a prompt spells them out.
+        // They get the next two ids, which a prompt that contains their text also gets.
         let special = SPECIAL.map(|token| AddedToken::from(token, true));
         bpe.add_special_tokens(special).map_err(vocabulary)?;
         Ok(Self { bpe })
     }
 
-    /// A prompt's 77 ids, as the original has them.
+    /// Returns the 77 tokens of a prompt, as in the original.
     ///
     /// # Errors
-    /// None that a prompt can cause: every character is some bytes, and every byte has an id.
+    /// If the tokenizer fails, which no prompt causes: every byte of it has an id.
     pub fn encode(&self, prompt: &str) -> Result<Tokens> {
-        self.read(prompt, Reading::default())
+        self.tokenize(prompt, Reading::default())
     }
 
-    /// A prompt's ids, read as wished.
+    /// Returns the tokens of a prompt, according to `reading`.
     ///
     /// # Errors
-    /// With emphasis, when its weights multiply beyond all measure.
-    pub fn read(&self, prompt: &str, reading: Reading) -> Result<Tokens> {
+    /// If emphasis is on and a weight is beyond ±1000.
+    pub fn tokenize(&self, prompt: &str, reading: Reading) -> Result<Tokens> {
         let plain = || Ok(vec![Part { text: prompt.to_owned(), weight: 1. }]);
         let parts = if reading.emphasis { emphasis::parts(prompt) } else { plain() }?;
         let mut words = Words::default();
         for part in &parts {
             self.append(part, &mut words)?;
         }
-        Ok(words.tokens(reading.long))
+        Ok(words.chunked(reading.long))
     }
 
-    /// Where the weight changes a word ends: each part is tokenized by itself.
+    /// Tokenizes a part of a prompt and appends it to `words`. A word ends where the weight changes.
     fn append(&self, Part { text, weight }: &Part, words: &mut Words) -> Result<()> {
         let clean = clean(text);
         let encoding =
@@ -101,7 +102,7 @@ impl Tokenizer {
     }
 }
 
-/// Returns the text that is tokenized: what stands between special tokens is cleaned piece by piece.
+/// Cleans a text before it is tokenized: each piece between special tokens by itself.
 fn clean(text: &str) -> String {
     let mut cleaned = String::new();
     let mut rest = text;
@@ -113,7 +114,7 @@ fn clean(text: &str) -> String {
     cleaned + &clean_piece(rest)
 }
 
-/// Repairs text, makes every run of white space one space, and writes it in lower case.
+/// Repairs a text, collapses white space, and converts it to lower case.
 fn clean_piece(text: &str) -> String {
     repair(text).split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }

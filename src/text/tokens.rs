@@ -1,52 +1,54 @@
-//! A prompt's tokens, in the chunks CLIP reads.
+//! The tokens of a prompt, in chunks of CLIP's input length.
 
 use std::iter::{once, repeat, repeat_n};
 
+/// The start token.
 const START: u32 = 49406;
+/// The end token.
 const END: u32 = 49407;
 
-/// `,` at the end of a word.
+/// The token of a comma at the end of a word.
 const COMMA: u32 = 267;
 
-/// So many tokens at the end of a full chunk are searched for a comma: the web UI's default.
-const NEAR_THE_END: usize = 20;
+/// The number of tokens at the end of a full chunk among which to search for a comma: the web UI's default.
+const COMMA_WINDOW: usize = 20;
 
-/// How prompts are read, beyond what the original does.
+/// The extensions of the original's syntax of prompts.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Reading {
-    /// Brackets weigh words, as [`emphasis`](super::emphasis) says; else they are text.
+    /// Whether brackets weight words, as described in [`emphasis`](super::emphasis). Otherwise they are text.
     pub emphasis: bool,
-    /// Words that find no room in CLIP's 75 tokens are read in further chunks; else they are cut.
+    /// Whether words beyond CLIP's 75 tokens are encoded in further chunks. Otherwise they are cut off.
     pub long: bool,
 }
 
-/// A prompt as CLIP reads it.
+/// The tokens of a prompt, as input of CLIP.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Tokens {
-    /// Start, at most 75 tokens, end, and the end again up to 77; of a long prompt, one chunk like this after the other.
+    /// The ids of one or more chunks of 77 tokens: the start token, at most 75 tokens of the prompt, and end tokens.
     pub ids: Vec<u32>,
-    /// How much each of them counts: 1 unless emphasis says otherwise.
+    /// The weight of each token: 1 without emphasis.
     pub weights: Vec<f32>,
-    /// The words that found no room, as the tokenizer cleaned them; empty if all did.
+    /// The words that were cut off, after cleaning; empty if there are none.
     pub cut: String,
 }
 
 impl Tokens {
-    /// How many ids CLIP reads at once.
+    /// The number of tokens of a chunk.
     pub const LENGTH: usize = 77;
 
-    /// How many of them are the prompt's.
+    /// The number of tokens of the prompt in a chunk.
     pub const ROOM: usize = Self::LENGTH - 2;
 
-    /// Of a long prompt: more than anybody writes, and few enough to hold what a UNet makes of them.
-    pub const MOST_CHUNKS: usize = 20;
+    /// The maximum number of chunks of a long prompt, which limits the memory of the UNet's attention.
+    pub const MAX_CHUNKS: usize = 20;
 
-    /// How many times CLIP reads.
+    /// The number of chunks.
     pub fn chunks(&self) -> usize {
         self.ids.len() / Self::LENGTH
     }
 
-    /// At most 75 tokens of a weight each.
+    /// Appends a chunk of at most 75 tokens with their weights.
     fn push(&mut self, ids: &[u32], weights: &[f32]) {
         self.ids.extend(once(START).chain(ids.iter().copied()).chain(repeat(END)).take(Self::LENGTH));
         self.weights.push(1.);
@@ -55,34 +57,34 @@ impl Tokens {
     }
 }
 
-/// A prompt's tokens, however many.
+/// The tokens of a prompt before they are divided into chunks.
 #[derive(Default)]
 pub struct Words {
-    /// Cleaned, without the brackets of emphasis.
+    /// The cleaned text, without the brackets of emphasis.
     pub text: String,
     pub ids: Vec<u32>,
     pub weights: Vec<f32>,
-    /// Where in the text each token begins, in bytes.
+    /// The byte offset of each token in the text.
     pub starts: Vec<usize>,
 }
 
 impl Words {
-    /// One at most between two words.
+    /// Appends a space to the text, unless it is empty or ends with one.
     pub fn space(&mut self) {
         if !self.text.is_empty() && !self.text.ends_with(' ') {
             self.text.push(' ');
         }
     }
 
-    /// In one chunk, or in as many as a long prompt needs.
-    pub fn tokens(&self, long: bool) -> Tokens {
+    /// Divides the tokens into chunks: one, or with `long` as many as needed, up to `MAX_CHUNKS`.
+    pub fn chunked(&self, long: bool) -> Tokens {
         let mut tokens = Tokens { ids: vec![], weights: vec![], cut: String::new() };
-        let most = if long { Tokens::MOST_CHUNKS } else { 1 };
+        let max_chunks = if long { Tokens::MAX_CHUNKS } else { 1 };
         let mut end = 0;
-        while tokens.chunks() == 0 || tokens.chunks() < most && end < self.ids.len() {
+        while tokens.chunks() == 0 || tokens.chunks() < max_chunks && end < self.ids.len() {
             let start = end;
             let rest = &self.ids[start..];
-            end += if long { chunk(rest) } else { rest.len().min(Tokens::ROOM) };
+            end += if long { chunk_length(rest) } else { rest.len().min(Tokens::ROOM) };
             tokens.push(&self.ids[start..end], &self.weights[start..end]);
         }
         let cut = self.starts.get(end).map_or("", |&start| words_from(&self.text, start));
@@ -91,16 +93,16 @@ impl Words {
     }
 }
 
-/// How many of these tokens make the next chunk: all that fit, or, if not all do, those up to a comma near the end.
-fn chunk(ids: &[u32]) -> usize {
+/// Returns the number of tokens in the next chunk: all if they fit, else those up to a comma near the end.
+fn chunk_length(ids: &[u32]) -> usize {
     let Some(&next) = ids.get(Tokens::ROOM) else { return ids.len() };
-    let last = &ids[Tokens::ROOM - NEAR_THE_END..Tokens::ROOM];
+    let last = &ids[Tokens::ROOM - COMMA_WINDOW..Tokens::ROOM];
     let after_comma = last.iter().rev().position(|&id| id == COMMA);
-    // A comma that would begin the next chunk divides well enough.
+    // If the next chunk begins with a comma, the chunk is full.
     if next == COMMA { Tokens::ROOM } else { Tokens::ROOM - after_comma.unwrap_or(0) }
 }
 
-/// The text from the start of the word that byte `at` is in.
+/// Returns the text from the start of the word that contains byte `at`.
 fn words_from(text: &str, at: usize) -> &str {
     let start = text.as_bytes()[..at].iter().rposition(|&byte| byte == b' ').map_or(0, |space| space + 1);
     &text[start..]

@@ -146,8 +146,8 @@ fn files_that_are_no_checkpoint_are_named_for_what_they_are() {
     ckpt("<!DOCTYPE html><html>", "'m.ckpt' is a web page, not a checkpoint");
     ckpt("version https://git-lfs.github.com/spec/v1\nsize 42\n", "is a git-lfs pointer to 42 bytes");
     ckpt("Not Found", "'m.ckpt' is a text file, not a checkpoint");
-    ckpt([0; 4096], "'m.ckpt' is of no known format");
-    refused(&TestRun::new(), ["--ckpt", "."], "'.' is a folder, but no diffusers model");
+    ckpt([0; 4096], "'m.ckpt' is of an unknown format");
+    refused(&TestRun::new(), ["--ckpt", "."], "'.' is a folder, but not a diffusers model");
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn a_config_that_does_not_fit_the_model_names_tensors_and_is_quick() {
     let built_in = TestRun::new().with_nano("m.yaml", "m.ckpt");
     built_in
         .small(["--ckpt", "m.ckpt"])
-        .fails_with("the text encoder gives tokens of width 32, the config's UNet takes 768");
+        .fails_with("the text encoder's tokens have width 32, but the config's UNet needs 768");
     assert!(start.elapsed() < Duration::from_secs(10));
 }
 

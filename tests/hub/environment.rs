@@ -72,12 +72,9 @@ fn the_variables_of_the_hub_are_heeded() {
 fn variables_that_make_no_sense_are_refused() {
     let home = ("HF_HOME", "/nonexistent");
     let said = ends(&[("HF_ENDPOINT", "hub.example"), home]);
-    assert_eq!(
-        said,
-        "HF_ENDPOINT is 'hub.example', which is no web address; unset it or set it to https://huggingface.co"
-    );
+    assert_eq!(said, "HF_ENDPOINT is 'hub.example', which is not a URL; unset it or set it to https://huggingface.co");
     assert!(ends(&[("HF_TOKEN", "a b"), home]).starts_with("the token in HF_TOKEN or its file has characters"));
-    assert!(ends(&[("HF_HUB_DOWNLOAD_TIMEOUT", "0"), home]).starts_with("HF_HUB_DOWNLOAD_TIMEOUT is no number"));
+    assert!(ends(&[("HF_HUB_DOWNLOAD_TIMEOUT", "0"), home]).starts_with("HF_HUB_DOWNLOAD_TIMEOUT must be a number"));
 }
 
 #[cfg(unix)]

@@ -83,7 +83,7 @@ impl Pretend {
             cache: self.folder.path().join("hub"),
             token: None,
             offline: false,
-            patience: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(10),
         }
     }
 

@@ -24,8 +24,8 @@ fn no(status: u16, code: &str) -> Answer {
 
 #[test]
 fn gated_repositories_have_a_page_with_a_licence() {
-    let sentence = "'someone/model' is not open to everybody; accept its licence at HUB/someone/model, make a token \
-                    at HUB/settings/tokens and set HF_TOKEN to it";
+    let sentence = "'someone/model' is not public; accept its licence at HUB/someone/model, create a token at \
+                    HUB/settings/tokens and set HF_TOKEN to it";
     assert_eq!(said(is_about, no(401, "GatedRepo")), sentence);
     assert_eq!(said(is_about, no(403, "GatedRepo")), sentence);
     assert_eq!(said(is_list, Answer::status(401)), sentence);
@@ -35,15 +35,17 @@ fn gated_repositories_have_a_page_with_a_licence() {
 fn a_token_that_is_refused_is_blamed() {
     let pretend = pretend().always(is_list, &Answer::status(401));
     let hub = Hub { token: Some("old".into()), ..pretend.seen() };
-    assert!(refusal(&hub, &model()).contains(" refuses the token for 'someone/model'; make one that may read it at "));
+    assert!(
+        refusal(&hub, &model()).contains(" rejects the token for 'someone/model'; create one that can read it at ")
+    );
 }
 
 #[test]
 fn what_is_missing_is_named() {
     let pretend = pretend();
     let said = |repo: &str| refusal(&pretend.seen(), &file(repo)).replace(&pretend.hub.address, "HUB");
-    let repository = "HUB has no repository 'someone/else' for us; check the spelling, or set HF_TOKEN if it is a \
-                      private one";
+    let repository = "HUB has no repository 'someone/else', or it is private; check the spelling, or set HF_TOKEN to a \
+                      token that can read it";
     assert_eq!(said("someone/else"), repository);
     assert_eq!(said("someone/else:a.ckpt"), repository);
     let revision =
@@ -59,7 +61,7 @@ fn a_hub_that_is_asked_too_often_says_when() {
     let limited = Answer::status(429);
     assert_eq!(
         said(is_list, limited.clone().with("Retry-After", 120)),
-        "HUB is asked too often from here; try again in 120 s, or set HF_TOKEN, which allows more"
+        "too many requests to HUB; try again in 120 s, or set HF_TOKEN, which allows more"
     );
     assert!(said(is_bytes, limited).contains("try again later, or"));
 }
@@ -91,7 +93,7 @@ fn what_is_no_hub_is_said_to_be_none() {
 #[test]
 fn names_that_lead_out_of_the_cache_are_refused() {
     let list = r#"{"sha":"abc","siblings":[{"rfilename":"..\\x.safetensors"}]}"#;
-    assert!(said(is_list, Answer::body(list)).contains("is no name of a file"));
+    assert!(said(is_list, Answer::body(list)).contains("is not a valid file name"));
 }
 
 /// A hub of which nobody has heard.
@@ -107,8 +109,8 @@ fn being_offline_is_noticed_soon() {
     for endpoint in [nowhere(&pretend).endpoint, "http://no-such-host.invalid".to_string()] {
         let hub = Hub { endpoint: endpoint.clone(), ..pretend.seen() };
         let sentence = refusal(&hub, &model());
-        assert!(sentence.starts_with(&format!("nothing answers at {endpoint} (")), "{sentence}");
-        assert!(sentence.ends_with("'; check the network, or fetch it elsewhere and give its path"), "{sentence}");
+        assert!(sentence.starts_with(&format!("cannot reach {endpoint} (")), "{sentence}");
+        assert!(sentence.ends_with("'; check the network, or download it elsewhere and give its path"), "{sentence}");
     }
     assert!(start.elapsed() < Duration::from_secs(15));
 }
@@ -138,7 +140,7 @@ fn a_host_without_encryption_is_no_hub() {
 
 #[test]
 fn an_answer_without_a_reason_is_about_what_was_asked() {
-    let sentence = "a checkpoint of 'someone/model' is not to be found at HUB; check the spelling, or HF_ENDPOINT";
+    let sentence = "a checkpoint of 'someone/model' was not found at HUB; check the spelling, or HF_ENDPOINT";
     assert_eq!(said(is_list, Answer::status(404)), sentence);
 }
 
@@ -150,8 +152,8 @@ fn a_hub_that_never_answers_is_given_up() {
         silent.clone()
     });
     let pretend = pretend();
-    let hub = Hub { endpoint: server.address, patience: Duration::from_millis(200), ..pretend.seen() };
-    assert!(refusal(&hub, &model()).contains(" fell silent for 0.2 s while a checkpoint of 'someone/model'"));
+    let hub = Hub { endpoint: server.address, read_timeout: Duration::from_millis(200), ..pretend.seen() };
+    assert!(refusal(&hub, &model()).contains(" sent nothing for 0.2 s while a checkpoint of 'someone/model'"));
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn other_bytes_than_announced_are_deleted() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]).once(is_bytes, Answer::body(weights(2)));
     let sentence = refusal(&pretend.seen(), &model());
     let (wrong, right) = (sha256(&weights(2)), sha256(&weights(1)));
-    assert!(sentence.starts_with("what came from http://127.0.0.1:"), "{sentence}");
+    assert!(sentence.starts_with("the download from http://127.0.0.1:"), "{sentence}");
     let end = format!("/a.safetensors has the sha256 {wrong} instead of {right} and was deleted; try again");
     assert!(sentence.ends_with(&end), "{sentence}");
     assert!(!part(&pretend).exists());
@@ -97,7 +97,7 @@ fn a_server_that_fails_for_a_moment_is_asked_again() {
 fn silence_is_taken_up_like_a_broken_connection() {
     let slow = Answer::body(weights(1)).silent_after(CUT, Duration::from_secs(20));
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]).once(is_bytes, slow);
-    let hub = Hub { patience: Duration::from_millis(300), ..pretend.seen() };
+    let hub = Hub { read_timeout: Duration::from_millis(300), ..pretend.seen() };
     let start = Instant::now();
     let path = fetch(&hub, &model(), false).unwrap();
     assert!(fs::read(path).unwrap() == weights(1) && start.elapsed() < Duration::from_secs(10));
@@ -109,9 +109,11 @@ fn a_server_that_never_goes_on_is_given_up_and_what_came_is_kept() {
     let silent = Answer::body(weights(1)).silent_after(0, Duration::from_secs(20));
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]).always(is_bytes, &silent);
     leave(&pretend, &weights(1)[..CUT]);
-    let hub = Hub { patience: Duration::from_millis(200), ..pretend.seen() };
+    let hub = Hub { read_timeout: Duration::from_millis(200), ..pretend.seen() };
     let sentence = refusal(&hub, &model());
-    assert!(sentence.contains("fell silent for 0.2 s while 'a.safetensors' of 'someone/model' was fetched; try again"));
+    assert!(
+        sentence.contains("sent nothing for 0.2 s while 'a.safetensors' of 'someone/model' was downloaded; try again")
+    );
     assert!(part(&pretend).exists());
 }
 
@@ -138,5 +140,5 @@ fn a_full_disk_is_said() {
     fs::create_dir_all(part(&pretend).parent().unwrap()).unwrap();
     std::os::unix::fs::symlink("/dev/full", part(&pretend)).unwrap();
     let sentence = refusal(&pretend.seen(), &model());
-    assert!(sentence.starts_with("the disk of '") && sentence.contains("is full; make room, or set HF_HOME"));
+    assert!(sentence.starts_with("the disk of '") && sentence.contains("is full; free some space, or set HF_HOME"));
 }

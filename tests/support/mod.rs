@@ -44,7 +44,7 @@ pub fn compute_device() -> ComputeDevice {
 }
 
 fn compute_device_of(name: &str) -> anyhow::Result<ComputeDevice> {
-    Ok(name.parse::<DeviceSpecs>().unwrap().units(None)?.swap_remove(0))
+    Ok(name.parse::<DeviceSpecs>().unwrap().open(None)?.swap_remove(0))
 }
 
 /// Every tensor of a file, in f32.

@@ -1,33 +1,31 @@
-//! The JSON files of a diffusers folder.
+//! The model's conventions in the JSON files of a diffusers folder.
 //!
-//! What shapes the networks comes from the model's config and its tensors; these files are read for what neither shows.
-//! How to sample (the scheduler's class, `timestep_spacing`, `steps_offset`, `clip_sample`, `set_alpha_to_one`, …) is
-//! up to the flags.
+//! The networks' shapes come from the model's config and the tensors; these files state what neither shows. Settings of
+//! sampling (the scheduler's class, `timestep_spacing`, `steps_offset`, `clip_sample`, `set_alpha_to_one`, …) are
+//! ignored, since the flags determine them.
 
-use std::path::Path;
-
+use super::{Declared, Stated};
+use crate::checkpoint::{foreign, with_path};
+use crate::config::{Ends, NoiseConfig, Prediction, TIMESTEPS};
+use crate::json;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-
-use super::{Declared, Stated};
-use crate::checkpoint::{about, other_models};
-use crate::config::{Ends, NoiseConfig, Prediction, TIMESTEPS};
-use crate::json;
+use std::path::Path;
 
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
 const UNET: &str = "unet/config.json";
 const VAE: &str = "vae/config.json";
 const TEXT_ENCODER: &str = "text_encoder/config.json";
 
-/// The files that are read, if they exist.
+/// The files to read, if they exist.
 pub(in crate::checkpoint) const CONFIGS: [&str; 4] = [SCHEDULER, UNET, VAE, TEXT_ENCODER];
 
-/// Schedulers of models that are trained with another kind of noise.
+/// Prefixes of the schedulers of models that were trained with another kind of noise.
 const OTHER_SCHEDULERS: [&str; 5] = ["FlowMatch", "EDM", "CosineDPM", "VQDiffusion", "ScoreSde"];
 
-/// The value at each key that these networks have; other values, where the key is given, are refused.
+/// The only supported value of each key, as JSON. A missing key is valid.
 const UNET_VALUES: [(&str, &str); 15] = [
     ("act_fn", "\"silu\""),
     ("center_input_sample", "false"),
@@ -46,7 +44,7 @@ const UNET_VALUES: [(&str, &str); 15] = [
     ("time_embedding_type", "\"positional\""),
 ];
 
-/// Keys for inputs that these networks do not have: they must be missing or null.
+/// The keys of inputs that the UNet does not have. They must be missing or null.
 const UNET_INPUTS: [&str; 5] =
     ["class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "num_class_embeds", "timestep_post_act"];
 
@@ -54,41 +52,41 @@ const VAE_VALUES: [(&str, &str); 2] = [("act_fn", "\"silu\""), ("norm_num_groups
 const VAE_INPUTS: [&str; 3] = ["shift_factor", "latents_mean", "latents_std"];
 const TEXT_VALUES: [(&str, &str); 2] = [("hidden_act", "\"quick_gelu\""), ("layer_norm_eps", "1e-5")];
 
-/// Reads all of a folder's JSON files that exist.
-pub(super) fn read(folder: &Path) -> Result<Declared> {
+/// Reads the JSON files of a folder that exist.
+pub(super) fn read_configs(folder: &Path) -> Result<Declared> {
     let mut declared = Declared::default();
-    of_file(folder, SCHEDULER, |config| scheduler(config, &mut declared))?;
-    of_file(folder, UNET, |config| unet(config, &mut declared))?;
-    of_file(folder, VAE, |config| {
+    with_file(folder, SCHEDULER, |config| scheduler(config, &mut declared))?;
+    with_file(folder, UNET, |config| unet(config, &mut declared))?;
+    with_file(folder, VAE, |config| {
         declared.scale_factor = vae(config, VAE)?;
         Ok(())
     })?;
-    of_file(folder, TEXT_ENCODER, |config| text_encoder(&config, &mut declared))?;
+    with_file(folder, TEXT_ENCODER, |config| text_encoder(&config, &mut declared))?;
     Ok(declared)
 }
 
-/// Reads the scale factor of the autoencoder in a folder: that of the model in it, or of the autoencoder alone.
+/// Reads the scale factor of the autoencoder in a folder, which is that of a model or of an autoencoder alone.
 pub(super) fn vae_scale_factor(folder: &Path) -> Result<Option<Stated<f64>>> {
     let file = if folder.join("vae").is_dir() { VAE } else { "config.json" };
     let mut scale = None;
-    of_file(folder, file, |config| {
+    with_file(folder, file, |config| {
         scale = vae(config, file)?;
         Ok(())
     })?;
     Ok(scale)
 }
 
-/// Hands the content of a file to `read`, if the file exists; its errors are clauses about the file.
-fn of_file<T: DeserializeOwned>(folder: &Path, file: &str, read: impl FnOnce(T) -> Result<()>) -> Result<()> {
+/// Calls `read` with the contents of a file, if it exists. The errors of `read` are clauses about the file.
+fn with_file<T: DeserializeOwned>(folder: &Path, file: &str, read: impl FnOnce(T) -> Result<()>) -> Result<()> {
     let path = folder.join(file);
     if !path.exists() {
         return Ok(());
     }
-    let config = json::read(&path).with_context(|| format!("config '{}'", path.display()))?;
-    read(config).map_err(|error| about(&path, anyhow!("{error:#}")))
+    let config = json::read_file(&path).with_context(|| format!("config '{}'", path.display()))?;
+    read(config).map_err(|error| with_path(&path, anyhow!("{error:#}")))
 }
 
-/// diffusers' `scheduler_config.json`, as far as it describes the training.
+/// The keys of diffusers' `scheduler_config.json` that describe the training.
 #[derive(Deserialize)]
 struct Scheduler {
     #[serde(rename = "_class_name")]
@@ -109,12 +107,12 @@ fn scheduler(config: Scheduler, declared: &mut Declared) -> Result<()> {
         ensure!(!is_other, "names the scheduler '{class}', whose kind of noise is not Stable Diffusion 1.x's");
     }
     if let Some(n) = config.num_train_timesteps {
-        ensure!(n == TIMESTEPS, "says num_train_timesteps {n}; every Stable Diffusion 1.x model has {TIMESTEPS}");
+        ensure!(n == TIMESTEPS, "has num_train_timesteps {n}; every Stable Diffusion 1.x model has {TIMESTEPS}");
     }
     if let Some(name) = &config.prediction_type {
         let prediction = Prediction::from_name(name);
         let prediction = prediction.with_context(|| {
-            format!("says prediction_type '{name}', which is not supported; 'epsilon' and 'v_prediction' are")
+            format!("has prediction_type '{name}', which is not supported; 'epsilon' and 'v_prediction' are")
         })?;
         declared.prediction = Some(Stated::new(prediction, SCHEDULER));
     }
@@ -125,11 +123,11 @@ fn scheduler(config: Scheduler, declared: &mut Declared) -> Result<()> {
     Ok(())
 }
 
-/// The noise, unless nothing is said of it.
+/// Returns the noise schedule, if the config states one.
 fn noise(config: Scheduler) -> Result<Option<NoiseConfig>> {
     if let Some(betas) = config.trained_betas {
         let noise = NoiseConfig::Betas(betas);
-        noise.check().context("says trained_betas")?;
+        noise.check().context("has invalid trained_betas")?;
         return Ok(Some(noise));
     }
     let (start, end, name) = match (config.beta_start, config.beta_end, config.beta_schedule) {
@@ -140,33 +138,33 @@ fn noise(config: Scheduler) -> Result<Option<NoiseConfig>> {
     };
     ensure!(
         0. < start && start <= end && end < 1.,
-        "says beta_start {start} and beta_end {end}, which must lie between 0 and 1, in this order"
+        "has beta_start {start} and beta_end {end}, which must lie between 0 and 1, in this order"
     );
     let ends = Ends { start, end };
     let noise = match &*name {
         "scaled_linear" => NoiseConfig::ScaledLinear(ends),
         "linear" => NoiseConfig::Linear(ends),
-        _ => bail!(
-            "says beta_schedule '{name}', which is not supported; scaled_linear, linear and squaredcos_cap_v2 are"
-        ),
+        _ => {
+            bail!("has beta_schedule '{name}', which is not supported; scaled_linear, linear and squaredcos_cap_v2 are")
+        }
     };
-    noise.check().context("says betas that leave no signal")?;
+    noise.check().context("has betas that leave no signal")?;
     Ok(Some(noise))
 }
 
 fn unet(config: Map<String, Value>, declared: &mut Declared) -> Result<()> {
     if config.get("time_cond_proj_dim").is_some_and(|dim| !dim.is_null()) {
-        bail!("is that of {}", other_models::LATENT_CONSISTENCY);
+        bail!("is that of {}", foreign::LATENT_CONSISTENCY);
     }
     check(&config, &UNET_VALUES, &UNET_INPUTS)?;
-    // diffusers' name for the number of heads is `attention_head_dim`, unless the other is given.
+    // In spite of its name, `attention_head_dim` is the number of heads, unless the other key is given.
     let keys = ["num_attention_heads", "attention_head_dim"];
     let heads = keys.iter().find_map(|key| config.get(*key).filter(|value| !value.is_null()));
     declared.unet_heads = heads.map(counts).transpose()?.map(|heads| Stated::new(heads, UNET));
     Ok(())
 }
 
-/// A number, or a list of numbers.
+/// Reads a number or a list of numbers.
 fn counts(value: &Value) -> Result<Vec<usize>> {
     let count = |value: &Value| Some(usize::try_from(value.as_u64()?).unwrap_or(usize::MAX));
     let counts = match value {
@@ -184,7 +182,7 @@ fn vae(config: Map<String, Value>, file: &str) -> Result<Option<Stated<f64>>> {
 }
 
 fn text_encoder(config: &Map<String, Value>, declared: &mut Declared) -> Result<()> {
-    // A whole CLIP model's config has that of the text encoder inside.
+    // The config of a whole CLIP model contains that of its text encoder.
     let config = config.get("text_config").and_then(Value::as_object).unwrap_or(config);
     check(config, &TEXT_VALUES, &[])?;
     let heads = config.get("num_attention_heads").and_then(Value::as_u64);
@@ -192,24 +190,24 @@ fn text_encoder(config: &Map<String, Value>, declared: &mut Declared) -> Result<
     Ok(())
 }
 
-/// Whether `value`, or each in it if it is a list, is what `wanted` says in JSON.
-fn is(value: &Value, wanted: &str) -> bool {
+/// Returns whether `value`, or each of its items if it is a list, equals `wanted`, which is JSON.
+fn equals(value: &Value, wanted: &str) -> bool {
     match (value, value.as_f64()) {
-        (Value::Array(values), _) => values.iter().all(|value| is(value, wanted)),
+        (Value::Array(values), _) => values.iter().all(|value| equals(value, wanted)),
         (_, Some(number)) => wanted.parse() == Ok(number),
         (_, None) => serde_json::from_str(wanted).is_ok_and(|wanted: Value| *value == wanted),
     }
 }
 
-/// Refuses other `values`, and any for the keys in `inputs`.
+/// Checks that the keys in `values` have their only supported value, and that those in `inputs` are missing or null.
 fn check(config: &Map<String, Value>, values: &[(&str, &str)], inputs: &[&str]) -> Result<()> {
     for (key, wanted) in values {
         let Some(value) = config.get(*key).filter(|value| !value.is_null()) else { continue };
-        ensure!(is(value, wanted), "says {key} {value}; only {wanted} is supported, as in Stable Diffusion 1.x");
+        ensure!(equals(value, wanted), "has {key} {value}; only {wanted} is supported, as in Stable Diffusion 1.x");
     }
     for key in inputs {
         let value = config.get(*key).filter(|value| !value.is_null());
-        ensure!(value.is_none(), "says {key} {}, which is not supported", value.unwrap_or(&Value::Null));
+        ensure!(value.is_none(), "has {key} {}, which is not supported", value.unwrap_or(&Value::Null));
     }
     Ok(())
 }

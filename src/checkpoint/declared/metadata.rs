@@ -1,21 +1,19 @@
-//! The metadata in the header of a `.safetensors` file.
+//! The model's conventions in the metadata of a `.safetensors` file.
 
+use super::{Declared, Stated};
+use crate::config::Prediction;
+use anyhow::{Result, bail};
+use serde::Deserialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Result, bail};
-use serde::Deserialize;
-use serde_json::Value;
-
-use super::{Declared, Stated};
-use crate::config::Prediction;
-
-/// The largest header that is read, as in the safetensors library.
+/// The largest header to read, in bytes; the limit of the safetensors library.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// The prediction type in Stability AI's model metadata standard, "ModelSpec".
+/// The key of the prediction type in Stability AI's metadata standard, "ModelSpec".
 const PREDICTION: &str = "modelspec.prediction_type";
 
 #[derive(Deserialize)]
@@ -24,8 +22,12 @@ struct Header {
     metadata: Option<BTreeMap<String, Value>>,
 }
 
-/// Reads what the metadata states; nothing if there is none that can be read, as metadata may be anything.
-pub(super) fn read(file: &Path) -> Result<Declared> {
+/// Reads what the metadata states. Missing and unreadable metadata state nothing, since the format does not restrict
+/// them.
+///
+/// # Errors
+/// If the prediction type is not supported.
+pub(super) fn read_metadata(file: &Path) -> Result<Declared> {
     let Some(metadata) = header(file).and_then(|header| header.metadata) else { return Ok(Declared::default()) };
     let prediction = match metadata.get(PREDICTION).and_then(Value::as_str) {
         None | Some("") => None,
@@ -37,6 +39,7 @@ pub(super) fn read(file: &Path) -> Result<Declared> {
     Ok(Declared { prediction, ..Declared::default() })
 }
 
+/// Reads the part of the header that is needed, if it is valid.
 fn header(file: &Path) -> Option<Header> {
     let mut file = File::open(file).ok()?;
     let mut length = [0; 8];

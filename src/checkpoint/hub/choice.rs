@@ -1,18 +1,17 @@
-//! Which of a repository's files to take when none is named.
+//! The choice of a repository's files when the user names none.
 
 use crate::checkpoint::declared::CONFIGS;
 use crate::checkpoint::part_files::{DIFFUSERS, Stems, TRANSFORMERS};
 
-/// The parts of a diffusers model that draw.
+/// The networks of a diffusers model, by folder.
 const PARTS: [(&str, Stems); 3] = [("unet/", DIFFUSERS), ("vae/", DIFFUSERS), ("text_encoder/", TRANSFORMERS)];
 
-/// What to take.
+/// The files to download.
 #[derive(Debug, PartialEq)]
 pub(super) enum Choice {
-    /// One file with all of a model.
+    /// A single-file checkpoint.
     File(String),
-    /// A diffusers model: the files of each part, one or shards with their index, and the configs that say how to draw
-    /// with them.
+    /// A diffusers model: the weights of each network, as one file or as shards with their index, and the configs.
     Parts(Vec<String>),
 }
 
@@ -24,20 +23,23 @@ impl Choice {
         }
     }
 
-    /// Whether nothing that is not in the cache could be preferred for more than its size.
+    /// Whether the hub cannot have a better file than this cached one, except a smaller one.
     pub(super) fn is_certain(&self, half: bool) -> bool {
         matches!(self, Self::File(file) if is_safe(file) && bulk(file) == 0 && (half || !is_half(file)))
     }
 }
 
-/// A single file with all of a model before its parts; half: what is stored in half precision is enough.
+/// Returns the best model among `files`: a single-file checkpoint if there is one, else a diffusers model. With `half`,
+/// half precision is preferred to full.
 pub(super) fn choose(files: &[String], half: bool) -> Option<Choice> {
     let checkpoints = files.iter().filter(|file| is_checkpoint(file));
-    let order = |file: &&String| (is_odd(file), !is_safe(file), is_half(file) != half, bulk(file), file.to_string());
+    let order =
+        |file: &&String| (is_other_kind(file), !is_safe(file), is_half(file) != half, bulk(file), file.to_string());
     let best = checkpoints.min_by_key(order);
     best.map(|file| Choice::File(file.clone())).or_else(|| parts(files, half).map(Choice::Parts))
 }
 
+/// Returns the files of a diffusers model, if those of every network are among `files`.
 fn parts(files: &[String], half: bool) -> Option<Vec<String>> {
     let part = |(part, stems): (&'static str, Stems)| {
         let names: Vec<&str> = files.iter().filter_map(|file| file.strip_prefix(part)).collect();
@@ -49,7 +51,7 @@ fn parts(files: &[String], half: bool) -> Option<Vec<String>> {
     Some(parts?.into_iter().flatten().chain(configs).collect())
 }
 
-/// Whether a file may be a whole model; those of a diffusers model's parts, wherever they are, are not.
+/// Returns whether a file may be a single-file checkpoint. One named like a network of a diffusers model is not.
 pub(super) fn is_checkpoint(file: &str) -> bool {
     let is_part = [DIFFUSERS, TRANSFORMERS].iter().any(|stems| stems.is_part(file));
     !file.contains('/') && (is_safe(file) || file.ends_with(".ckpt")) && !is_part
@@ -64,7 +66,7 @@ fn is_half(file: &str) -> bool {
     file.contains("fp16") || file.contains("f16")
 }
 
-/// How much there is that only training needs: some say that it is not, some that it is.
+/// Ranks a file by how much data for training its name suggests, from 0 for none to 2.
 fn bulk(file: &str) -> usize {
     match file.to_ascii_lowercase() {
         file if file.contains("emaonly") => 0,
@@ -73,8 +75,8 @@ fn bulk(file: &str) -> usize {
     }
 }
 
-/// Names of models that lie beside the one that is looked for.
-fn is_odd(file: &str) -> bool {
+/// Whether a file is named like another kind of model, which some repositories have beside the main one.
+fn is_other_kind(file: &str) -> bool {
     let file = file.to_ascii_lowercase();
     ["inpaint", "lora", "vae", "safety"].iter().any(|word| file.contains(word))
 }

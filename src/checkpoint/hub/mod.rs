@@ -1,107 +1,108 @@
-//! Checkpoints from a Hugging Face hub, kept in the cache that all programs share which use one.
+//! Downloads of checkpoints from a Hugging Face hub, into the cache that `huggingface_hub` and other programs share.
 //!
-//! What is in the cache is not asked for again. A broken download goes on where it ended, in this run or a later
-//! one, and is checked before it gets its name.
+//! A cached file is not requested again. An interrupted download is resumed, in this run or a later one, and verified
+//! before it gets its name.
 
 mod choice;
 mod client;
 mod environment;
+mod error;
 mod repo;
-mod shelf;
+mod repo_cache;
 mod transfer;
-mod trouble;
 
+use crate::interrupt;
+use anyhow::{Error, Result, anyhow, bail};
+use choice::Choice;
+use client::Client;
+use error::{Described, HubError};
+use hf_hub::RepoType;
+use hf_hub::api::RepoInfo;
+use repo_cache::RepoCache;
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
-
-use anyhow::{Error, Result, anyhow, bail};
-use hf_hub::RepoType;
-use hf_hub::api::RepoInfo;
-
-use crate::interrupt;
-use choice::Choice;
-use client::Client;
-pub use repo::Repo;
-use shelf::Shelf;
 use transfer::Transfer;
-use trouble::{Explained, Trouble};
 
-/// Files named in an error.
-const FEW: usize = 5;
+pub use repo::Repo;
 
-/// Where to fetch from and where to keep it.
+/// The maximum number of files that an error names.
+const MAX_NAMED: usize = 5;
+
+/// The settings of downloads: the server and the cache.
 #[derive(Clone, Debug)]
 pub struct Hub {
-    /// The hub's address, without a slash at its end.
+    /// The URL of the hub, without a slash at the end.
     pub endpoint: String,
     /// The folder of the cache.
     pub cache: PathBuf,
-    /// Who asks, for what is not open to everybody.
+    /// The access token, for gated and private repositories.
     pub token: Option<String>,
-    /// Whether to take only what is in the cache.
+    /// Whether to use cached files only.
     pub offline: bool,
-    /// How long the hub may be silent.
-    pub patience: Duration,
+    /// The time without a byte from the hub after which a request fails.
+    pub read_timeout: Duration,
 }
 
-/// How far a download is.
+/// The progress of a download.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Download {
-    /// The file's name in its repository.
+    /// The path of the file in its repository.
     pub file: String,
-    /// Bytes that are there, those of earlier tries among them.
+    /// The number of bytes on the disk, including those of earlier tries.
     pub done: u64,
-    /// Bytes in all, if the hub says.
+    /// The size of the file in bytes, if the hub states it.
     pub size: Option<u64>,
 }
 
-/// What is told of a download, a few times a second or more often.
-pub type Report<'a> = &'a mut dyn FnMut(&Download);
+/// A callback for the progress of a download, called at least a few times a second while bytes arrive.
+pub type OnProgress<'a> = &'a mut dyn FnMut(&Download);
 
 impl Hub {
-    /// The path of a checkpoint, fetched if it is not in the cache: of the file that `repo` names, or else of the
-    /// best one of its repository, or else of a folder with a diffusers model. half: half precision is enough.
+    /// Returns the path of a checkpoint, and downloads it if it is not cached. It is the file that `repo` names, or
+    /// else the best single-file checkpoint of the repository, or else the folder of a diffusers model. With `half`,
+    /// weights in half precision are preferred.
     ///
     /// # Errors
-    /// When it cannot be had, with the remedy; `Interrupted` after Ctrl-C, what has come is kept.
-    pub fn fetch(&self, repo: &Repo, half: bool, report: Report) -> Result<PathBuf> {
-        Visit::new(self, repo).run(|visit| match &repo.file {
+    /// If there is no such checkpoint or it cannot be downloaded, with the remedy;
+    /// [`Interrupted`](interrupt::Interrupted) after Ctrl-C. A partial download is kept.
+    pub fn fetch(&self, repo: &Repo, half: bool, on_progress: OnProgress) -> Result<PathBuf> {
+        Session::new(self, repo).run(|session| match &repo.file {
             Some(file) => {
-                visit.files(&[&[file]], report)?;
-                visit.shelf.find(file).ok_or_else(|| visit.not_here(&format!("'{file}'")))
+                session.fetch_files(&[&[file]], on_progress)?;
+                session.cache.find(file).ok_or_else(|| session.not_cached(&format!("'{file}'")))
             }
-            None => visit.best(half, report),
+            None => session.fetch_best(half, on_progress),
         })
     }
 
-    /// The folder with a repository's files, fetched if they are not in the cache. Each of `files` is a list of
-    /// names, of which the first that exists is taken.
+    /// Returns the folder of a repository's files, and downloads those that are not cached. Each item of `files` is a
+    /// list of names, of which the first that exists is used.
     ///
     /// # Errors
-    /// As those of `fetch`.
-    pub fn fetch_files(&self, repo: &Repo, files: &[&[&str]], report: Report) -> Result<PathBuf> {
-        Visit::new(self, repo).run(|visit| visit.files(files, report))
+    /// If a file does not exist or cannot be downloaded, as for [`fetch`](Self::fetch).
+    pub fn fetch_files(&self, repo: &Repo, files: &[&[&str]], on_progress: OnProgress) -> Result<PathBuf> {
+        Session::new(self, repo).run(|session| session.fetch_files(files, on_progress))
     }
 }
 
-/// One repository at one revision, here and at the hub.
-struct Visit<'a> {
+/// The work on one repository at one revision, in the cache and on the hub.
+struct Session<'a> {
     hub: &'a Hub,
     repo: &'a Repo,
-    there: hf_hub::Repo,
-    shelf: Shelf,
+    remote: hf_hub::Repo,
+    cache: RepoCache,
     client: Client<'a>,
 }
 
-impl<'a> Visit<'a> {
+impl<'a> Session<'a> {
     fn new(hub: &'a Hub, repo: &'a Repo) -> Self {
-        let there = hf_hub::Repo::with_revision(repo.id(), RepoType::Model, repo.revision().to_string());
-        Self { hub, repo, shelf: Shelf::new(&hub.cache, &there), there, client: Client::new(hub) }
+        let remote = hf_hub::Repo::with_revision(repo.id(), RepoType::Model, repo.revision().to_string());
+        Self { hub, repo, cache: RepoCache::new(&hub.cache, &remote), remote, client: Client::new(hub) }
     }
 
-    /// Does what can be stopped by Ctrl-C, which closes all connections.
+    /// Runs `work`. Ctrl-C closes all connections, which ends it.
     fn run<T>(&self, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
         let (working, done) = channel::<()>();
         let agent = self.client.agent();
@@ -121,101 +122,104 @@ impl<'a> Visit<'a> {
         })
     }
 
-    fn best(&self, half: bool, report: Report) -> Result<PathBuf> {
-        let here = choice::choose(&self.shelf.files(), half);
-        if let Some(choice) = here.as_ref().filter(|choice| self.hub.offline || choice.is_certain(half)) {
+    /// Returns the path of the best checkpoint. Asks the hub for the list of files, unless no better one is possible.
+    fn fetch_best(&self, half: bool, on_progress: OnProgress) -> Result<PathBuf> {
+        let cached = choice::choose(&self.cache.files(), half);
+        if let Some(choice) = cached.as_ref().filter(|choice| self.hub.offline || choice.is_certain(half)) {
             return self.path(choice);
         }
         if self.hub.offline {
-            bail!(self.not_here("a checkpoint"));
+            bail!(self.not_cached("a checkpoint"));
         }
-        match (self.list("a checkpoint"), here) {
-            (Ok(list), _) => self.best_of(&list, half, report),
-            (Err(error), Some(choice)) if trouble(&error).is_some_and(Trouble::passes) => self.path(&choice),
+        match (self.list("a checkpoint"), cached) {
+            (Ok(list), _) => self.download_best(&list, half, on_progress),
+            (Err(error), Some(choice)) if hub_error(&error).is_some_and(HubError::is_temporary) => self.path(&choice),
             (Err(error), _) => Err(error),
         }
     }
 
-    fn best_of(&self, list: &RepoInfo, half: bool, report: Report) -> Result<PathBuf> {
+    /// Downloads the best checkpoint in `list`, except for cached files.
+    fn download_best(&self, list: &RepoInfo, half: bool, on_progress: OnProgress) -> Result<PathBuf> {
         let files: Vec<String> = list.siblings.iter().map(|file| file.rfilename.clone()).collect();
         let Some(choice) = choice::choose(&files, half) else {
             bail!(
                 "'{}' holds neither a single-file checkpoint nor a diffusers model ({}); give another repository",
                 self.repo,
-                few(files.iter())
+                first_names(files.iter())
             );
         };
         let commit = hf_hub::Repo::with_revision(self.repo.id(), RepoType::Model, list.sha.clone());
-        let shelf = Shelf::new(&self.hub.cache, &commit);
-        for file in choice.files().iter().filter(|file| shelf.find(file).is_none()) {
-            self.obtain(&commit, file, report)?;
+        let cache = RepoCache::new(&self.hub.cache, &commit);
+        for file in choice.files().iter().filter(|file| cache.find(file).is_none()) {
+            self.download(&commit, file, on_progress)?;
         }
-        self.shelf.name(&list.sha)?;
+        self.cache.set_ref(&list.sha)?;
         self.path(&choice)
     }
 
-    /// Of what is in the cache.
+    /// Returns the path of a cached checkpoint.
     fn path(&self, choice: &Choice) -> Result<PathBuf> {
         let path = match choice {
-            Choice::File(file) => self.shelf.find(file),
-            Choice::Parts(_) => self.shelf.snapshot(),
+            Choice::File(file) => self.cache.find(file),
+            Choice::Parts(_) => self.cache.snapshot(),
         };
-        path.ok_or_else(|| self.not_here("a checkpoint"))
+        path.ok_or_else(|| self.not_cached("a checkpoint"))
     }
 
-    fn files(&self, files: &[&[&str]], report: Report) -> Result<PathBuf> {
-        let missing = files.iter().find(|names| !names.iter().any(|name| self.shelf.find(name).is_some()));
+    fn fetch_files(&self, files: &[&[&str]], on_progress: OnProgress) -> Result<PathBuf> {
+        let missing = files.iter().find(|names| !names.iter().any(|name| self.cache.find(name).is_some()));
         if let Some(names) = missing {
             if self.hub.offline {
-                bail!(self.not_here(&format!("'{}'", names.join("' or '"))));
+                bail!(self.not_cached(&format!("'{}'", names.join("' or '"))));
             }
-            // All of them, so that they are of one commit; bytes that are there are not fetched again.
+            // All of them, so that they are of one commit. Blobs that exist are not downloaded again.
             for names in files {
-                self.first(names, report)?;
+                self.download_first(names, on_progress)?;
             }
         }
-        self.shelf.snapshot().ok_or_else(|| self.not_here("a file"))
+        self.cache.snapshot().ok_or_else(|| self.not_cached("a file"))
     }
 
-    /// Fetches the first of these names that there is.
-    fn first(&self, names: &[&str], report: Report) -> Result<()> {
+    /// Downloads the first of `names` that exists.
+    fn download_first(&self, names: &[&str], on_progress: OnProgress) -> Result<()> {
         for name in names {
-            match self.obtain(&self.there, name, report) {
-                Err(error) if trouble(&error).is_some_and(Trouble::is_no_such_file) => {}
+            match self.download(&self.remote, name, on_progress) {
+                Err(error) if hub_error(&error).is_some_and(HubError::is_missing_file) => {}
                 other => return other,
             }
         }
         Err(self.no_such_file(names))
     }
 
-    /// Sees to it that a file is in the cache. at: the repository at the revision or its commit.
-    fn obtain(&self, at: &hf_hub::Repo, file: &str, report: Report) -> Result<()> {
+    /// Downloads a file into the cache. `remote` is the repository at the revision or at its commit.
+    fn download(&self, remote: &hf_hub::Repo, file: &str, on_progress: OnProgress) -> Result<()> {
         if !repo::is_file(file) {
-            bail!("'{file}' in '{}' is no name of a file; give another", self.repo);
+            bail!("'{file}' in '{}' is not a valid file name; give another", self.repo);
         }
         let what = format!("'{file}' of '{}'", self.repo);
-        self.download(at, file, report).map_err(|error| self.explained(error, &what))
+        self.try_download(remote, file, on_progress).map_err(|error| self.describe(error, &what))
     }
 
-    fn download(&self, at: &hf_hub::Repo, file: &str, report: Report) -> Result<()> {
-        let url = self.client.url(at, file);
-        let about = self.client.about(&url)?;
-        let blob = self.shelf.blob(&about.etag)?;
-        let mut download = Download { file: file.to_string(), done: 0, size: about.size };
-        let _lock = Transfer { client: &self.client, url: &url, about: &about }.run(&blob, &mut |done| {
+    fn try_download(&self, remote: &hf_hub::Repo, file: &str, on_progress: OnProgress) -> Result<()> {
+        let url = self.client.url(remote, file);
+        let meta = self.client.file_meta(&url)?;
+        let blob = self.cache.blob(&meta.etag)?;
+        let mut download = Download { file: file.to_string(), done: 0, size: meta.size };
+        let _lock = Transfer { client: &self.client, url: &url, meta: &meta }.run(&blob, &mut |done| {
             download.done = done;
-            report(&download);
+            on_progress(&download);
         })?;
-        self.shelf.place(&blob, &about.commit, file)?;
-        self.shelf.name(&about.commit)
+        self.cache.link(&blob, &meta.commit, file)?;
+        self.cache.set_ref(&meta.commit)
     }
 
+    /// Requests the list of the repository's files. `what` names its purpose in an error.
     fn list(&self, what: &str) -> Result<RepoInfo> {
-        let list = self.client.list(&self.there);
-        list.map_err(|trouble| self.explained(trouble.into(), &format!("{what} of '{}'", self.repo)))
+        let list = self.client.list(&self.remote);
+        list.map_err(|error| self.describe(error.into(), &format!("{what} of '{}'", self.repo)))
     }
 
-    fn not_here(&self, what: &str) -> Error {
+    fn not_cached(&self, what: &str) -> Error {
         let (repo, cache) = (self.repo, self.hub.cache.display());
         if self.hub.offline {
             return anyhow!(
@@ -223,7 +227,9 @@ impl<'a> Visit<'a> {
                  file's path"
             );
         }
-        anyhow!("{what} of '{repo}' is missing from the cache '{cache}'; delete what is there of it and try again")
+        anyhow!(
+            "{what} of '{repo}' is missing from the cache '{cache}'; delete the repository's folder there and try again"
+        )
     }
 
     fn no_such_file(&self, names: &[&str]) -> Error {
@@ -232,29 +238,30 @@ impl<'a> Visit<'a> {
             return anyhow!("'{}' has no file '{wanted}'; see {}/{}", self.repo, self.hub.endpoint, self.repo.id());
         };
         let mut files: Vec<String> = list.siblings.into_iter().map(|file| file.rfilename).collect();
-        let alike = |file: &str| names.iter().map(|name| strsim::jaro_winkler(name, file)).fold(0., f64::max);
-        files.sort_by(|a, b| alike(b).total_cmp(&alike(a)));
-        anyhow!("'{}' has no file '{wanted}'; it has {}", self.repo, few(files.iter()))
+        let similarity = |file: &str| names.iter().map(|name| strsim::jaro_winkler(name, file)).fold(0., f64::max);
+        files.sort_by(|a, b| similarity(b).total_cmp(&similarity(a)));
+        anyhow!("'{}' has no file '{wanted}'; it has {}", self.repo, first_names(files.iter()))
     }
 
-    /// Trouble becomes a sentence; what was the matter stays within.
-    fn explained(&self, error: Error, what: &str) -> Error {
-        match error.downcast::<Trouble>() {
-            Ok(trouble) => Explained { sentence: trouble.sentence(self.hub, self.repo, what), trouble }.into(),
+    /// Gives a `HubError` its message for users; other errors stay as they are.
+    fn describe(&self, error: Error, what: &str) -> Error {
+        match error.downcast::<HubError>() {
+            Ok(cause) => Described { message: cause.message(self.hub, self.repo, what), cause }.into(),
             Err(error) => error,
         }
     }
 }
 
-fn trouble(error: &Error) -> Option<&Trouble> {
-    error.downcast_ref().map(|Explained { trouble, .. }| trouble)
+/// Returns the cause of an error that has been described.
+fn hub_error(error: &Error) -> Option<&HubError> {
+    error.downcast_ref().map(|Described { cause, .. }| cause)
 }
 
-/// The first few of many names.
-fn few<'a>(files: impl Iterator<Item = &'a String>) -> String {
-    let mut names: Vec<String> = files.take(FEW + 1).map(|file| format!("'{file}'")).collect();
-    if names.len() > FEW {
-        names[FEW] = "…".to_string();
+/// Returns the first few of many names, in quotes.
+fn first_names<'a>(files: impl Iterator<Item = &'a String>) -> String {
+    let mut names: Vec<String> = files.take(MAX_NAMED + 1).map(|file| format!("'{file}'")).collect();
+    if names.len() > MAX_NAMED {
+        names[MAX_NAMED] = "…".to_string();
     }
     names.join(", ")
 }

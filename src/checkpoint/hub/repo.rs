@@ -1,33 +1,33 @@
-//! Which repository is meant, in one word.
+//! The name of a repository on the hub, `OWNER/NAME[@REVISION][:FILE]`.
 
 use std::fmt;
 use std::path::{Component, Path};
 
-/// A model on the hub, as `OWNER/NAME[@REVISION][:FILE]` names it.
+/// A repository on the hub, with a revision and a file if they are given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Repo {
-    /// Whose it is.
+    /// The user or organisation that owns the repository.
     pub owner: String,
-    /// What it is called.
+    /// The name of the repository.
     pub name: String,
-    /// A branch, a tag or a commit; the branch `main` if none is given.
+    /// A branch, a tag or a commit; `None` stands for the branch `main`.
     pub revision: Option<String>,
-    /// A file in it.
+    /// The path of a file in the repository.
     pub file: Option<String>,
 }
 
-/// Ends of file names; what has one is meant as a path.
-const FILES: [&str; 8] = [".ckpt", ".safetensors", ".pt", ".pth", ".bin", ".gguf", ".zip", ".yaml"];
+/// File extensions. A text that ends in one is a path, not a repository.
+const EXTENSIONS: [&str; 8] = [".ckpt", ".safetensors", ".pt", ".pth", ".bin", ".gguf", ".zip", ".yaml"];
 
 impl Repo {
-    /// The repository that is meant by a text, or none if it can only be a path. The word `hub` means Stable
-    /// Diffusion 1.5.
+    /// Parses `OWNER/NAME[@REVISION][:FILE]` or `hub`, which stands for Stable Diffusion 1.5. Returns `None` for other
+    /// texts, which are paths.
     pub fn parse(text: &str) -> Option<Self> {
         if text == "hub" {
             return Some(Self::stable_diffusion_1_5());
         }
-        let (place, file) = split(text, ':');
-        let (id, revision) = split(place, '@');
+        let (repo, file) = split(text, ':');
+        let (id, revision) = split(repo, '@');
         let (owner, name) = id.split_once('/')?;
         let is_repo = is_name(owner)
             && is_name(name)
@@ -38,23 +38,24 @@ impl Repo {
         is_repo.then(|| Self { revision: revision.map(Into::into), file: file.map(Into::into), ..repo })
     }
 
-    /// The repository that holds Stable Diffusion 1.5 since its first one was given up.
+    /// Returns the repository of Stable Diffusion 1.5. It replaces the original one, which no longer exists.
     pub fn stable_diffusion_1_5() -> Self {
         let name = "stable-diffusion-v1-5".to_string();
         Self { owner: name.clone(), name, revision: None, file: None }
     }
 
-    /// The repository that holds the original's safety checker.
+    /// Returns the repository of the original's safety checker.
     pub fn safety_checker() -> Self {
         let (owner, name) = ("CompVis".to_string(), "stable-diffusion-safety-checker".to_string());
         Self { owner, name, revision: None, file: None }
     }
 
-    /// OWNER/NAME
+    /// Returns `OWNER/NAME`.
     pub(super) fn id(&self) -> String {
         format!("{}/{}", self.owner, self.name)
     }
 
+    /// Returns the revision, `main` by default.
     pub(super) fn revision(&self) -> &str {
         self.revision.as_deref().unwrap_or("main")
     }
@@ -67,11 +68,12 @@ impl fmt::Display for Repo {
     }
 }
 
+/// Splits a text at the first `at`, if there is one.
 fn split(text: &str, at: char) -> (&str, Option<&str>) {
     text.split_once(at).map_or((text, None), |(start, end)| (start, Some(end)))
 }
 
-/// The hub's own rule for names.
+/// Whether a text is a valid name of an owner or a repository by the hub's rules.
 fn is_name(name: &str) -> bool {
     let is_outside = |end: char| matches!(end, '.' | '-');
     (1..=96).contains(&name.len())
@@ -82,17 +84,19 @@ fn is_name(name: &str) -> bool {
         && !name.contains("--")
 }
 
+/// Whether a name has the extension of a file.
 fn is_file_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    FILES.iter().any(|end| name.ends_with(end))
+    EXTENSIONS.iter().any(|end| name.ends_with(end))
 }
 
+/// Whether a text may be the name of a revision, and is safe as a path.
 fn is_revision(revision: &str) -> bool {
     let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
     revision.bytes().all(is_safe) && revision.split('/').all(|part| !part.is_empty() && !part.starts_with('.'))
 }
 
-/// Whether a name stays within the folder it is joined to.
+/// Returns whether a file name stays within the folder it is joined to.
 pub(super) fn is_file(name: &str) -> bool {
     let is_plain = |component| matches!(component, Component::Normal(_));
     let is_text = !name.contains(|c: char| c.is_control() || c == '\\');

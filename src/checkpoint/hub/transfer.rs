@@ -1,41 +1,42 @@
-//! One file's bytes: fetched in as many parts as it takes, then checked.
+//! The download of one file: resumed as often as the connection breaks, then verified.
 
+use super::client::{Client, FileMeta};
+use super::error::HubError;
+use super::repo_cache::cannot_write;
+use crate::hexadecimal::hexadecimal;
+use crate::interrupt;
+use anyhow::{Context, Error, Result, anyhow, ensure};
+use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
-
-use anyhow::{Context, Error, Result, anyhow, ensure};
-use sha2::{Digest, Sha256};
 use ureq::Body;
 use ureq::http::{Response, StatusCode};
 
-use super::client::{About, Client};
-use super::shelf::cannot_write;
-use super::trouble::Trouble;
-use crate::hexadecimal::hexadecimal;
-use crate::interrupt;
+/// The number of consecutive tries without progress after which the download fails.
+const MAX_VAIN_TRIES: usize = 3;
 
-/// Tries in a row that bring nothing.
-const MOST_VAIN_TRIES: usize = 3;
-
-/// Between two tries, and two looks at a lock.
+/// The pause between tries, and between attempts to lock a file.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Read at a time, in bytes.
-const PIECE: usize = 1 << 18;
+/// The number of bytes to read at a time.
+const BUFFER: usize = 1 << 18;
 
-/// A file on its way.
+/// The download of a file.
 pub(super) struct Transfer<'a> {
     pub(super) client: &'a Client<'a>,
     pub(super) url: &'a str,
-    pub(super) about: &'a About,
+    pub(super) meta: &'a FileMeta,
 }
 
 impl Transfer<'_> {
-    /// Fetches the file to `blob`, unless it is there; `report` is told how many bytes there are so far. Its
-    /// lock comes back: while that is open, other programs leave the blob alone.
+    /// Downloads the file to `blob`, unless that exists. Calls `report` with the number of bytes so far. Returns the
+    /// lock of the blob: while it is open, other programs leave the blob alone.
+    ///
+    /// # Errors
+    /// If the download fails or does not match its metadata, the disk cannot be written, or after Ctrl-C.
     pub(super) fn run(&self, blob: &Path, report: &mut dyn FnMut(u64)) -> Result<File> {
         let lock = lock(&blob.with_extension("lock"))?;
         if blob.exists() {
@@ -48,33 +49,33 @@ impl Transfer<'_> {
         Ok(lock)
     }
 
-    /// Fetches what is missing, however often the connection breaks.
+    /// Downloads the missing bytes, and retries when the connection breaks.
     fn fill(&self, part: &Path, report: &mut dyn FnMut(u64)) -> Result<()> {
         let mut vain = 0;
         loop {
             let before = length(part);
-            let Err(error) = self.go_on(part, report) else { return Ok(()) };
+            let Err(error) = self.resume(part, report) else { return Ok(()) };
             interrupt::check()?;
             vain = if length(part) > before { 0 } else { vain + 1 };
-            let is_brief = error.downcast_ref().is_some_and(Trouble::is_brief);
-            if !is_brief || vain == MOST_VAIN_TRIES {
+            let is_retryable = error.downcast_ref().is_some_and(HubError::is_retryable);
+            if !is_retryable || vain == MAX_VAIN_TRIES {
                 return Err(error);
             }
             sleep(PAUSE);
         }
     }
 
-    /// One request, from the end of what is there.
-    fn go_on(&self, part: &Path, report: &mut dyn FnMut(u64)) -> Result<()> {
+    /// Requests the file from the end of `part` on.
+    fn resume(&self, part: &Path, report: &mut dyn FnMut(u64)) -> Result<()> {
         let file = open(part)?;
         let mut done = length(part);
-        if self.about.size.is_none_or(|size| done > size) {
+        if self.meta.size.is_none_or(|size| done > size) {
             done = 0;
-        } else if self.about.size == Some(done) {
+        } else if self.meta.size == Some(done) {
             return Ok(());
         }
-        let response = self.client.bytes(self.url, done).inspect_err(|trouble| {
-            if trouble.is_past_the_end() {
+        let response = self.client.bytes(self.url, done).inspect_err(|error| {
+            if error.is_bad_range() {
                 let _ = file.set_len(0);
             }
         })?;
@@ -82,35 +83,36 @@ impl Transfer<'_> {
         if length(part) > done {
             file.set_len(done).with_context(|| cannot_write(part))?;
         }
-        self.copy(response, file, done, &mut |done| report(done)).map_err(|error| full(error, part))
+        self.copy(response, file, done, &mut |done| report(done)).map_err(|error| disk_error(error, part))
     }
 
+    /// Appends the response to the file, which has `start` bytes.
     fn copy(&self, response: Response<Body>, mut file: File, start: u64, report: &mut dyn FnMut(u64)) -> Result<()> {
         let mut body = response.into_body().into_reader();
-        let mut piece = vec![0; PIECE];
+        let mut buffer = vec![0; BUFFER];
         let mut done = start;
         report(done);
         loop {
             interrupt::check()?;
-            let n = body.read(&mut piece).map_err(|error| Trouble::from(ureq::Error::from(error)))?;
+            let n = body.read(&mut buffer).map_err(|error| HubError::from(ureq::Error::from(error)))?;
             if n == 0 {
                 break;
             }
-            file.write_all(&piece[..n])?;
+            file.write_all(&buffer[..n])?;
             done += n as u64;
             report(done);
         }
-        let is_short = self.about.size.is_some_and(|size| done < size);
-        ensure!(!is_short, Trouble::Broken("it ended too early".into()));
+        let is_short = self.meta.size.is_some_and(|size| done < size);
+        ensure!(!is_short, HubError::Disconnected("it ended too early".into()));
         Ok(())
     }
 
-    /// Deletes what is not what the hub announced.
+    /// Checks the size and the SHA-256 of the download, and deletes it if they are wrong.
     fn check(&self, part: &Path) -> Result<()> {
-        let About { etag, size, .. } = self.about;
+        let FileMeta { etag, size, .. } = self.meta;
         let fault = match size.filter(|size| *size != length(part)) {
             Some(size) => Some(format!("has {} bytes instead of {size}", length(part))),
-            // A short name is git's, which also hashes other things.
+            // Shorter hashes are git's, which cover more than the contents.
             None if etag.len() != 64 => None,
             None => Some(sha256(part)?)
                 .filter(|sum| *sum != etag.to_ascii_lowercase())
@@ -118,14 +120,14 @@ impl Transfer<'_> {
         };
         let Some(fault) = fault else { return Ok(()) };
         fs::remove_file(part).with_context(|| cannot_write(part))?;
-        Err(anyhow!("what came from {} {fault} and was deleted; try again", self.url))
+        Err(anyhow!("the download from {} {fault} and was deleted; try again", self.url))
     }
 }
 
-/// Waits until no other program fetches the same.
+/// Waits until no other program downloads this file, and locks it.
 fn lock(path: &Path) -> Result<File> {
     let file = File::create(path).with_context(|| cannot_write(path))?;
-    // Some network drives have no locks: better to go on.
+    // Other errors are ignored: some network drives have no locks.
     while let Err(TryLockError::WouldBlock) = file.try_lock() {
         interrupt::check()?;
         sleep(PAUSE);
@@ -141,22 +143,22 @@ fn length(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-/// Whether an answer starts where it was asked to, and not at the file's start.
-fn continues(response: &Response<Body>, done: u64) -> Result<bool, Trouble> {
+/// Returns whether a response starts at byte `done`, and not at the file's start.
+fn continues(response: &Response<Body>, done: u64) -> Result<bool, HubError> {
     if response.status() != StatusCode::PARTIAL_CONTENT {
         return Ok(false);
     }
     let range = response.headers().get("content-range").and_then(|range| range.to_str().ok());
     let is_next = range.is_some_and(|range| range.starts_with(&format!("bytes {done}-")));
-    if is_next { Ok(true) } else { Err(Trouble::Strange("other bytes than those asked for".into())) }
+    if is_next { Ok(true) } else { Err(HubError::Invalid("other bytes than requested".into())) }
 }
 
-/// Errors of the disk get the file's name; others have what they need.
-fn full(error: Error, part: &Path) -> Error {
+/// Adds the path to an error of the disk. Others stay as they are.
+fn disk_error(error: Error, part: &Path) -> Error {
     match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
         Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
             let folder = part.parent().unwrap_or(part).display();
-            anyhow!("the disk of '{folder}' is full; make room, or set HF_HOME to a folder on another disk")
+            anyhow!("the disk of '{folder}' is full; free some space, or set HF_HOME to a folder on another disk")
         }
         Some(_) => error.context(cannot_write(part)),
         None => error,
@@ -165,12 +167,12 @@ fn full(error: Error, part: &Path) -> Error {
 
 fn sha256(path: &Path) -> Result<String> {
     let mut file = File::open(path).with_context(|| cannot_write(path))?;
-    let (mut hash, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
     loop {
         interrupt::check()?;
-        match file.read(&mut piece).with_context(|| cannot_write(path))? {
+        match file.read(&mut buffer).with_context(|| cannot_write(path))? {
             0 => return Ok(hexadecimal(hash)),
-            n => hash.update(&piece[..n]),
+            n => hash.update(&buffer[..n]),
         }
     }
 }

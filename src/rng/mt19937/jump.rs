@@ -4,9 +4,8 @@
 //! Every bit of the sequence obeys one linear recurrence over GF(2) with the characteristic polynomial p. If t^d mod p
 //! is the sum of t^i over some set of exponents i, then the word d steps ahead is the sum of the words i steps ahead.
 
-use std::collections::BTreeSet;
-
 use super::{M, MATRIX, N, twist};
+use std::collections::BTreeSet;
 
 /// The degree of p, which is the number of bits of the state; 31 bits of its first word are not used.
 const DEGREE: usize = 32 * N - 31;
@@ -25,7 +24,7 @@ pub fn ahead(state: &[u32; N], distance: u64) -> [u32; N] {
     end
 }
 
-/// The words of the sequence from `state` on, as many as a polynomial of degree DEGREE - 1 needs.
+/// Returns the words of the sequence from `state` on, as many as a polynomial of degree `DEGREE` - 1 needs.
 fn sequence(state: &[u32; N]) -> Vec<u32> {
     let (mut state, mut words) = (*state, state.to_vec());
     while words.len() < DEGREE - 1 + N {
@@ -35,7 +34,7 @@ fn sequence(state: &[u32; N]) -> Vec<u32> {
     words
 }
 
-/// t^exponent mod p.
+/// Returns t^`exponent` mod p.
 fn power(exponent: u64) -> Polynomial {
     let p = characteristic();
     let mut power = vec![0; DEGREE.div_ceil(64)];
@@ -47,7 +46,7 @@ fn power(exponent: u64) -> Polynomial {
     power
 }
 
-/// a²·t^`odd`, for `odd` 0 or 1. Over GF(2), coefficient i of a polynomial is coefficient 2i of its square.
+/// Returns a²·t^`odd`, for `odd` 0 or 1. Over GF(2), coefficient i of a polynomial is coefficient 2i of its square.
 fn square(a: &[u64], odd: u64) -> Polynomial {
     a.iter().flat_map(|&word| [spread(word as u32) << odd, spread((word >> 32) as u32) << odd]).collect()
 }
@@ -67,21 +66,21 @@ fn reduce(a: &mut Polynomial, p: &BTreeSet<usize>) {
     a.truncate(DEGREE.div_ceil(64));
 }
 
-/// The 64 coefficients from that of t^low on.
+/// Returns the 64 coefficients from that of t^`low` on.
 fn coefficients(a: &[u64], low: usize) -> u64 {
     let pair = u128::from(a[low / 64 + 1]) << 64 | u128::from(a[low / 64]);
     (pair >> (low % 64)) as u64
 }
 
-/// Adds `word` · t^low to `a`.
+/// Adds `word`·t^`low` to `a`.
 fn add(a: &mut [u64], low: usize, word: u64) {
     let pair = u128::from(word) << (low % 64);
     a[low / 64] ^= pair as u64;
     a[low / 64 + 1] ^= (pair >> 64) as u64;
 }
 
-/// The exponents of the terms of p (Matsumoto & Nishimura 1998, appendix A). With u = t^(N-1) + t^(M-1) and aᵢ the bits
-/// of `MATRIX`, lowest first, p = t·u·(u³¹ + a₀u³⁰ + … + a₃₀) + a₃₁.
+/// Returns the exponents of the terms of p (Matsumoto & Nishimura 1998, appendix A). With u = t^(N-1) + t^(M-1) and aᵢ
+/// the bits of `MATRIX`, lowest first, p = t·u·(u³¹ + a₀u³⁰ + … + a₃₀) + a₃₁.
 fn characteristic() -> BTreeSet<usize> {
     let mut p = BTreeSet::from([0]);
     for i in 0..u32::BITS {

@@ -1,17 +1,17 @@
-//! HTML entities: `&amp;`, `&#38;`, `&#x26;`.
+//! Decodes HTML entities, such as `&amp;`, `&#38;` and `&#x26;`.
 
 use super::{NOTHING, TextFixerConfig, fix};
 
-/// Names that HTML knows without a semicolon. Longer names in capitals that begin like one are ambiguous.
+/// The names in capitals that are valid without a semicolon. Longer names that begin with one are ambiguous.
 const WITHOUT_SEMICOLON: [&str; 8] = ["AMP", "COPY", "ETH", "GT", "LT", "QUOT", "REG", "THORN"];
 
-/// The most letters and digits in an entity.
+/// The maximum number of letters and digits in an entity.
 const MAX_LENGTH: usize = 24;
 
-/// What windows-1252 has in place of a control character.
+/// The configuration of plsfix that replaces C1 control characters by those of windows-1252.
 const C1: TextFixerConfig = TextFixerConfig { fix_c1_controls: true, ..NOTHING };
 
-/// Replaces HTML entities that end in a semicolon by the characters they stand for.
+/// Decodes the HTML entities that end in a semicolon.
 pub fn unescape(text: &str) -> String {
     let mut unescaped = String::with_capacity(text.len());
     let mut rest = text;
@@ -28,14 +28,14 @@ pub fn unescape(text: &str) -> String {
     unescaped + rest
 }
 
-/// Returns how many bytes the entity at the start of `text` takes, if there is one.
+/// Returns the length in bytes of the entity at the start of `text`, if there is one.
 fn entity_length(text: &str) -> Option<usize> {
     let prefix = if text.starts_with("&#") { 2 } else { 1 };
     let end = text[prefix..].find(|c: char| !c.is_ascii_alphanumeric())?;
     ((1..=MAX_LENGTH).contains(&end) && text[prefix + end..].starts_with(';')).then_some(prefix + end + 1)
 }
 
-/// Returns what an entity stands for; one that stands for nothing stays as it is.
+/// Decodes an entity. An unknown one is returned unchanged.
 fn replacement(entity: &str) -> String {
     let name = entity.trim_start_matches('&').trim_end_matches(';');
     if let Some(number) = name.strip_prefix('#') {
@@ -44,14 +44,14 @@ fn replacement(entity: &str) -> String {
     if WITHOUT_SEMICOLON.iter().any(|short| name != *short && name.starts_with(short)) {
         return entity.to_owned();
     }
-    // The only name in capitals that is another character than the same name in lower case.
+    // The only name in capitals that stands for another character than the name in lower case.
     if name == "DD" {
         return "\u{2145}".to_owned();
     }
     plsfix::fix_text(entity, Some(&NOTHING))
 }
 
-/// Returns what Python's `html.unescape` makes of `38` or `x26`, if it is a number.
+/// Decodes a number such as `38` or `x26` as Python's `html.unescape` does; `None` if it is not a number.
 fn numbered(number: &str) -> Option<String> {
     let (digits, radix) = match number.strip_prefix(['x', 'X']) {
         Some(digits) => (digits, 16),
@@ -60,7 +60,7 @@ fn numbered(number: &str) -> Option<String> {
     if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
         return None;
     }
-    // What is too large for a u32 is too large for a character.
+    // A number too large for u32 is too large for a character.
     let code = u32::from_str_radix(digits, radix).unwrap_or(u32::MAX);
     Some(match code {
         0 => '\u{fffd}'.to_string(),

@@ -22,22 +22,21 @@ fn several_devices_draw_what_one_draws() {
 #[test]
 fn devices_that_are_not_there_are_named() {
     let run = TestRun::new();
-    into(&run, "out", &["--device", "cpu:60000"])
-        .fails_with("--device cpu:60000: there is no core 60000 here; there are");
+    into(&run, "out", &["--device", "cpu:60000"]).fails_with("--device cpu:60000: core 60000 is not available; use");
     let reason = if cfg!(feature = "cuda") { "there is no such GPU" } else { "this txt2img was built without CUDA" };
     into(&run, "out", &["--device", "cpu,cuda:99"]).fails_with(&format!("--device cuda:99: {reason}"));
     let both = ["--device", "cpu:0-0", "--threads", "1"];
-    into(&run, "out", &both).fails_with("--threads is for all cores, and --device names some");
+    into(&run, "out", &both).fails_with("--threads cannot be combined with a --device that names cores");
 }
 
 #[test]
 fn devices_are_told_apart() {
     let run = TestRun::new();
     for (devices, reason) in [
-        ("cpu,cpu", "cpu and cpu are not two devices"),
-        ("cpu:0-3,cpu:2-5", "cpu:0-3 and cpu:2-5 are not two devices"),
-        ("cpu:1,cpu", "cpu:1 and cpu are not two devices"),
-        ("auto,cpu", "auto is one device"),
+        ("cpu,cpu", "cpu and cpu overlap"),
+        ("cpu:0-3,cpu:2-5", "cpu:0-3 and cpu:2-5 overlap"),
+        ("cpu:1,cpu", "cpu:1 and cpu overlap"),
+        ("auto,cpu", "auto stands for one device"),
         ("cpu:3-1", "expected auto, cpu, cuda or cuda:N, or several"),
         ("cpu:", "expected auto"),
         (",", "expected auto"),

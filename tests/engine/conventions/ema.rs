@@ -81,7 +81,7 @@ fn averages_that_are_asked_for_and_missing_are_noted() {
     let plain = Model::file(&weights());
     let (picture, said) = drawn(&plain, &nano_yaml("use_ema: False", "use_ema: True"));
     assert!(picture == drawn(&plain, &plain_yaml()).0);
-    assert!(said.contains("Note: the config asks for the moving averages of the UNet's weights (use_ema,"), "{said}");
+    assert!(said.contains("Note: use_ema is True in the config (the default), but the checkpoint has no"), "{said}");
 }
 
 #[test]

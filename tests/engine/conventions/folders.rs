@@ -74,14 +74,14 @@ fn the_scheduler_states_the_noise() {
 #[test]
 fn schedulers_of_other_models_are_refused() {
     for (changes, reason) in [
-        (json!({"prediction_type": "sample"}), "says prediction_type 'sample', which is not supported"),
-        (json!({"prediction_type": "flow_prediction"}), "says prediction_type 'flow_prediction'"),
+        (json!({"prediction_type": "sample"}), "has prediction_type 'sample', which is not supported"),
+        (json!({"prediction_type": "flow_prediction"}), "has prediction_type 'flow_prediction'"),
         (json!({"_class_name": "FlowMatchEulerDiscreteScheduler"}), "names the scheduler 'FlowMatchEuler"),
-        (json!({"beta_schedule": "sigmoid"}), "says beta_schedule 'sigmoid', which is not supported"),
+        (json!({"beta_schedule": "sigmoid"}), "has beta_schedule 'sigmoid', which is not supported"),
         (json!({"beta_schedule": null}), "must give all of beta_start, beta_end and beta_schedule"),
-        (json!({"beta_start": 0.5, "beta_end": 0.1}), "says beta_start 0.5 and beta_end 0.1"),
-        (json!({"beta_start": 0.9, "beta_end": 0.99}), "says betas that leave no signal"),
-        (json!({"num_train_timesteps": 50}), "says num_train_timesteps 50"),
+        (json!({"beta_start": 0.5, "beta_end": 0.1}), "has beta_start 0.5 and beta_end 0.1"),
+        (json!({"beta_start": 0.9, "beta_end": 0.99}), "has betas that leave no signal"),
+        (json!({"num_train_timesteps": 50}), "has num_train_timesteps 50"),
         (json!({"trained_betas": [0.1, 0.2]}), "there are 2 betas, not 1000"),
         (json!({"beta_start": "a"}), "invalid type"),
     ] {
@@ -101,7 +101,7 @@ fn the_autoencoder_states_the_scale_factor() {
     folder()
         .with_json("vae/config.json", json!({"scaling_factor": 0}))
         .is_refused("gives a scaling_factor that is not");
-    folder().with_json("vae/config.json", json!({"shift_factor": 0.1})).is_refused("says shift_factor 0.1");
+    folder().with_json("vae/config.json", json!({"shift_factor": 0.1})).is_refused("has shift_factor 0.1");
 }
 
 #[test]
@@ -132,14 +132,15 @@ fn what_no_tensor_shows_of_the_networks_is_compared() {
     unet(json!({"attention_head_dim": [4, 4, 4]})).conventions();
     text(json!({"hidden_act": "quick_gelu", "layer_norm_eps": 1e-05, "num_attention_heads": 1})).conventions();
 
-    unet(json!({"attention_head_dim": 8})).is_refused("level 0 of the UNet has 8 attention heads, and the config 4");
-    unet(json!({"attention_head_dim": [4, 2, 4]})).is_refused("level 1 of the UNet has 2 attention heads");
-    unet(json!({"act_fn": "gelu"})).is_refused("says act_fn \"gelu\"; only \"silu\" is supported");
-    unet(json!({"freq_shift": 1})).is_refused("says freq_shift 1");
-    unet(json!({"class_embed_type": "timestep"})).is_refused("says class_embed_type \"timestep\"");
+    unet(json!({"attention_head_dim": 8}))
+        .is_refused("has 8 attention heads at level 0 of the UNet, but the config has 4");
+    unet(json!({"attention_head_dim": [4, 2, 4]})).is_refused("has 2 attention heads at level 1 of the UNet");
+    unet(json!({"act_fn": "gelu"})).is_refused("has act_fn \"gelu\"; only \"silu\" is supported");
+    unet(json!({"freq_shift": 1})).is_refused("has freq_shift 1");
+    unet(json!({"class_embed_type": "timestep"})).is_refused("has class_embed_type \"timestep\"");
     unet(json!({"time_cond_proj_dim": 256})).is_refused("is that of a latent consistency model (LCM)");
-    text(json!({"hidden_act": "gelu"})).is_refused("says hidden_act \"gelu\"; only \"quick_gelu\" is supported");
-    text(json!({"num_attention_heads": 4})).is_refused("says num_attention_heads 4");
+    text(json!({"hidden_act": "gelu"})).is_refused("has hidden_act \"gelu\"; only \"quick_gelu\" is supported");
+    text(json!({"num_attention_heads": 4})).is_refused("has num_attention_heads 4");
     text(json!({"text_config": {"hidden_act": "gelu"}})).is_refused("hidden_act \"gelu\"");
 }
 

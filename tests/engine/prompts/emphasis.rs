@@ -117,7 +117,7 @@ fn a_weight_beyond_measure_is_an_error() {
     let nan = format!("((cube:0):{})", "9".repeat(400));
     for prompt in ["(cube:1001)", "(cube:-1001)", "((cube:100):100)", &"(cube".repeat(99), &huge, &nan] {
         let error = parts(prompt).unwrap_err().to_string();
-        assert!(error.contains("around 'cube'") && error.ends_with("the most is 1000"), "{error}");
+        assert!(error.contains("around 'cube'") && error.ends_with("the largest is 1000"), "{error}");
     }
 }
 
@@ -145,7 +145,7 @@ fn every_token_has_the_weight_of_its_part() {
 fn without_the_wish_brackets_are_tokens() {
     let tokenizer = Tokenizer::new().unwrap();
     let prompt = r"a (pink:1.5) [cube] \(";
-    let tokens = tokenizer.read(prompt, Reading::default()).unwrap();
+    let tokens = tokenizer.tokenize(prompt, Reading::default()).unwrap();
     assert_eq!(tokens, tokenizer.encode(prompt).unwrap());
     assert!(tokens.weights.iter().all(|&weight| weight == 1.));
     assert_ne!(tokens.ids, read(prompt, EMPHASIS).ids);

@@ -61,7 +61,7 @@ fn all_that_fits_is_not_broken_at_a_comma() {
 
 #[test]
 fn words_beyond_twenty_chunks_are_named() {
-    let room = Tokens::MOST_CHUNKS * Tokens::ROOM;
+    let room = Tokens::MAX_CHUNKS * Tokens::ROOM;
     let full = read(&words(room), LONG);
     assert_eq!((full.chunks(), full.cut.as_str()), (20, ""));
     let over = read(&format!("{} and a Ball", words(room)), LONG);
@@ -83,7 +83,7 @@ fn any_text_at_all_is_read_in_whole_chunks() {
         let tokens = read(text, BOTH);
         assert_eq!(tokens.ids.len(), tokens.chunks() * Tokens::LENGTH, "{text:?}");
         assert_eq!(tokens.weights.len(), tokens.ids.len(), "{text:?}");
-        assert!((1..=Tokens::MOST_CHUNKS).contains(&tokens.chunks()), "{text:?}");
+        assert!((1..=Tokens::MAX_CHUNKS).contains(&tokens.chunks()), "{text:?}");
     }
-    assert_eq!(read(&long, LONG).chunks(), Tokens::MOST_CHUNKS);
+    assert_eq!(read(&long, LONG).chunks(), Tokens::MAX_CHUNKS);
 }

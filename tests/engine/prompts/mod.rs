@@ -18,7 +18,7 @@ const START: u32 = 49406;
 const END: u32 = 49407;
 
 fn read(prompt: &str, reading: Reading) -> Tokens {
-    Tokenizer::new().unwrap().read(prompt, reading).unwrap()
+    Tokenizer::new().unwrap().tokenize(prompt, reading).unwrap()
 }
 
 fn words(n: usize) -> String {

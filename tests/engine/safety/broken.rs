@@ -90,7 +90,7 @@ fn files_of_the_wrong_type_are_refused() {
         (&b""[..], "is empty; download it again"),
         (b"<!DOCTYPE html>", "is a web page, not a checkpoint"),
         (b"version https://git-lfs.github.com/spec/v1\nsize 5\n", "is a git-lfs pointer to 5 bytes"),
-        (&[0xff; 64], "of no known format"),
+        (&[0xff; 64], "of an unknown format"),
         (b"PK\x03\x04", "is cut short or damaged"),
     ] {
         fs::write(&model, bytes).unwrap();

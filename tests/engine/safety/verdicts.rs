@@ -83,7 +83,7 @@ fn images_of_any_size_are_checked() {
     }
     for (width, height) in [(0, 0), (64, 0)] {
         let error = checker.check(&even(width, height, 0)).unwrap_err().to_string();
-        assert_eq!(error, format!("a picture of {width}x{height} cannot be checked"));
+        assert_eq!(error, format!("an image of {width}x{height} pixels cannot be checked"));
     }
 }
 

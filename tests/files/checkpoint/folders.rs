@@ -115,9 +115,9 @@ fn missing_shards_are_named() {
     let folder = usual_shards();
     fs::remove_file(folder.path().join(format!("{UNET}-00002-of-00002.safetensors"))).unwrap();
     let sentence = refusal(folder.path());
-    let expected = "names shards that are missing beside it: 'diffusion_pytorch_model-00002-of-00002.safetensors'; \
+    let expected = "lists shards that are missing: 'diffusion_pytorch_model-00002-of-00002.safetensors'; \
                     download them too";
-    assert!(sentence.ends_with(expected) && sentence.contains(".safetensors.index.json' names"), "{sentence}");
+    assert!(sentence.ends_with(expected) && sentence.contains(".safetensors.index.json' lists"), "{sentence}");
 }
 
 #[test]

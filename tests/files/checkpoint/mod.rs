@@ -264,7 +264,7 @@ fn a_missing_tensor_is_named() {
 fn paths_that_cannot_be_read_are_refused() {
     let folder = Folder::new();
     assert!(refusal(&folder.path().join("model.ckpt")).starts_with("does not exist; check the path"));
-    assert!(refusal(folder.path()).starts_with("is a folder, but no diffusers model"));
+    assert!(refusal(folder.path()).starts_with("is a folder, but not a diffusers model"));
 }
 
 #[cfg(unix)]
@@ -296,7 +296,7 @@ fn files_of_other_kinds_are_refused() {
     );
     refused(b"{\"format\": 1}", "is a JSON file, not a checkpoint; give a");
     refused("Entry not found: é".as_bytes(), "is a text file, not a checkpoint; give a");
-    refused(&[0; 4096], "is of no known format, not a checkpoint; give a");
+    refused(&[0; 4096], "is of an unknown format, not a checkpoint; give a");
     refused(b"GGUF\x03\0\0\0", "is a GGUF file, not a checkpoint");
     refused(b"\x80\x04}.", "is a bare Python pickle, not a checkpoint");
     let old = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";

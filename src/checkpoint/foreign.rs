@@ -1,46 +1,47 @@
-//! Models other than Stable Diffusion 1.x, recognized by their tensors.
-
-use anyhow::{Error, Result, anyhow};
+//! Detects models other than Stable Diffusion 1.x, by the names and shapes of their tensors.
 
 use super::{Tensors, ema};
+use anyhow::{Error, Result, anyhow};
 
-/// What to say of a textual inversion, which torch files hold in a form of its own.
+/// The description of a textual inversion, whose torch files have a structure of their own.
 pub(super) const TEXTUAL_INVERSION: &str = "a textual inversion (a word for a model, not a model)";
 
-/// What to say of a hypernetwork, which torch files hold in a form of its own.
+/// The description of a hypernetwork, whose torch files have a structure of their own.
 pub(super) const HYPERNETWORK: &str = "a hypernetwork (changes to a model, not a model)";
 
-/// What to say of a model whose UNet takes the guidance scale as an input.
+/// The description of a model whose UNet takes the guidance scale as an input.
 pub(super) const LATENT_CONSISTENCY: &str =
     "a latent consistency model (LCM) whose guidance scale is an input of the UNet, which is not supported";
 
-/// The layer that reads that input, as LDM and diffusers name it.
+/// The layer of the UNet that takes the guidance scale, in LDM and in diffusers.
 const GUIDANCE_INPUT: [&str; 2] =
     ["model.diffusion_model.time_embed.cond_proj.weight", "time_embedding.cond_proj.weight"];
 
-/// The networks of Stable Diffusion 1.x, and the beginnings of their tensors' names in LDM. The UNet may be there as moving
-/// averages only.
+/// The networks of Stable Diffusion 1.x, with the prefixes of their tensors in LDM. A checkpoint may have only the
+/// moving averages of the UNet.
 const NETWORKS: [(&str, &[&str]); 3] = [
     ("UNet", &["model.diffusion_model.", ema::UNET]),
     ("text encoder", &["cond_stage_model.transformer."]),
     ("VAE", &["first_stage_model.decoder."]),
 ];
 
-/// Widths of the tokens of text encoders that embeddings are made for: Stable Diffusion 1.x, 2.x and XL.
+/// The widths of textual inversions: those of the text encoders of Stable Diffusion 1.x, 2.x and XL.
 const TOKEN_WIDTHS: [usize; 3] = [768, 1024, 1280];
-/// Vectors that stand for one word, at most.
+
+/// The maximum number of vectors of a textual inversion.
 const MAX_VECTORS: usize = 128;
 
-/// Positions that CLIP's text encoder has.
+/// The number of positions of CLIP's text encoder.
 const POSITIONS: usize = 77;
 
 const UNET_ALONE: &str = "a UNet alone";
 const TEXT_ENCODER_ALONE: &str = "a text encoder alone";
 const VAE_ALONE: &str = "a VAE alone";
 
+/// A kind of model, and the test of a tensor's name for it.
 type Rule = (&'static str, fn(&str) -> bool);
 
-/// A model is of a kind if any of its names is.
+/// The kinds of models that a single tensor's name shows.
 const BY_NAME: [Rule; 12] = [
     ("a LoRA (changes to a model, not a model)", is_lora),
     ("a ControlNet", |name| starts(name, &["control_model.", "controlnet_cond_embedding."])),
@@ -58,14 +59,15 @@ const BY_NAME: [Rule; 12] = [
     }),
 ];
 
-/// Marks of LoRA in its many forms: trained by kohya's scripts, diffusers (older and newer), PEFT or LyCORIS.
+/// Returns whether a tensor belongs to a LoRA, as written by kohya's scripts, diffusers (older and newer), PEFT or
+/// LyCORIS.
 fn is_lora(name: &str) -> bool {
     let marks = ["lora_up.", "lora_down.", "lora.up.", "lora.down.", "lora_linear_layer.", "lora_A", "lora_B"];
     let lycoris = [".hada_w", ".lokr_w", ".oft_", ".dora_scale"];
     starts(name, &["lora_unet_", "lora_te", "lycoris_"]) || marks.iter().chain(&lycoris).any(|mark| name.contains(mark))
 }
 
-/// Whether the name of any tensor begins with one of `roots`.
+/// Returns whether the name of any tensor begins with one of `roots`.
 fn has(tensors: &Tensors, roots: &[&str]) -> bool {
     tensors.keys().any(|name| starts(name, roots))
 }
@@ -74,7 +76,7 @@ fn starts(name: &str, with: &[&str]) -> bool {
     with.iter().any(|start| name.starts_with(start))
 }
 
-/// An error if the tensors are those of another model.
+/// Returns an error if the tensors are those of another kind of model.
 pub(super) fn refuse(tensors: &Tensors) -> Result<()> {
     refuse_guidance_input(tensors)?;
     let stray = if is_whole(tensors) { None } else { by_name(tensors) };
@@ -84,7 +86,7 @@ pub(super) fn refuse(tensors: &Tensors) -> Result<()> {
     }
 }
 
-/// An error if the UNet takes the guidance scale as an input.
+/// Returns an error if the UNet takes the guidance scale as an input.
 pub(super) fn refuse_guidance_input(unet: &Tensors) -> Result<()> {
     match GUIDANCE_INPUT.iter().any(|name| unet.contains_key(*name)) {
         true => Err(refusal(LATENT_CONSISTENCY)),
@@ -92,22 +94,24 @@ pub(super) fn refuse_guidance_input(unet: &Tensors) -> Result<()> {
     }
 }
 
+/// Returns the error for another kind of model. `what` describes it.
 pub(super) fn refusal(what: &str) -> Error {
     anyhow!("is {what}; a full Stable Diffusion 1.x checkpoint is needed")
 }
 
-/// Whether the three networks of Stable Diffusion 1.x are there, whatever is there beside them.
+/// Returns whether all networks of Stable Diffusion 1.x are present, possibly among other tensors.
 fn is_whole(tensors: &Tensors) -> bool {
     NETWORKS.iter().all(|(_, roots)| has(tensors, roots))
 }
 
+/// Returns the kind of model that the tensors' names show, if it is another one.
 fn by_name(tensors: &Tensors) -> Option<&'static str> {
     let [unet, text_encoder, vae] = NETWORKS.map(|(_, roots)| has(tensors, roots));
-    // Averages of more than the UNet are in the file, or were: it is not a VAE's.
+    // Moving averages show that the file is the rest of a full checkpoint, not a VAE.
     let has_ema = has(tensors, &["model_ema."]);
     let kind = BY_NAME.iter().find(|(_, matches)| tensors.keys().any(|name| matches(name)));
     match kind {
-        // A part of more, not alone.
+        // A VAE among other networks.
         Some(&(VAE_ALONE, _)) if unet || text_encoder || has_ema => None,
         Some(&(what, _)) => Some(what),
         None if is_embedding(tensors) => Some(TEXTUAL_INVERSION),
@@ -120,7 +124,7 @@ fn by_name(tensors: &Tensors) -> Option<&'static str> {
     }
 }
 
-/// Whether all there is are vectors as wide as a token, a few of each: what diffusers saves of new words, under their names.
+/// Returns whether all tensors are a few vectors as wide as a token, which is how diffusers saves a textual inversion.
 fn is_embedding(tensors: &Tensors) -> bool {
     let is_token = |shape: &[usize]| match shape {
         [width] | [0..=MAX_VECTORS, width] => TOKEN_WIDTHS.contains(width),
@@ -129,7 +133,7 @@ fn is_embedding(tensors: &Tensors) -> bool {
     !tensors.is_empty() && tensors.values().all(|tensor| is_token(&tensor.view.shape))
 }
 
-/// An error if one of Stable Diffusion's networks is not among the tensors.
+/// Returns an error if a network of Stable Diffusion 1.x is missing.
 pub(super) fn check_complete(tensors: &Tensors) -> Result<()> {
     let is_missing = |(_, roots): &&(&str, &[&str])| !has(tensors, roots);
     let missing: Vec<&str> = NETWORKS.iter().filter(is_missing).map(|(network, _)| *network).collect();
@@ -145,9 +149,10 @@ pub(super) fn check_complete(tensors: &Tensors) -> Result<()> {
     }
 }
 
+/// Returns the kind of model that the tensors' shapes show, if it is another one.
 fn by_shape(tensors: &Tensors) -> Option<&'static str> {
     const TEXT: &str = "cond_stage_model.transformer.text_model.embeddings";
-    let size = |name: &str, of: usize| tensors.get(name).and_then(|tensor| tensor.view.shape.get(of)).copied();
+    let size = |name: &str, dim: usize| tensors.get(name).and_then(|tensor| tensor.view.shape.get(dim)).copied();
     if size(&format!("{TEXT}.token_embedding.weight"), 1) == Some(1024) {
         return Some("a Stable Diffusion 2.x model");
     }
@@ -155,9 +160,9 @@ fn by_shape(tensors: &Tensors) -> Option<&'static str> {
         return Some("a model with a text encoder for long prompts (Long-CLIP)");
     }
     match size("model.diffusion_model.input_blocks.0.0.weight", 1) {
-        // Latents, and the mask and latents of the picture to fill.
+        // The latents, and the mask and latents of the image to fill.
         Some(9) => Some("an inpainting model"),
-        // Latents, and those of the picture to change.
+        // The latents, and those of the image to edit.
         Some(8) => Some("an InstructPix2Pix model"),
         _ => None,
     }

@@ -1,45 +1,43 @@
-//! A repository's place in the hub's cache, as every program that uses it keeps it: `blobs/ETAG` hold the bytes,
-//! `snapshots/COMMIT/FILE` lead to them, `refs/REVISION` names a commit.
+//! A repository's folder in the hub's cache, laid out as by `huggingface_hub`: `blobs/ETAG` holds the contents of a
+//! file, `snapshots/COMMIT/FILE` links to it, and `refs/REVISION` names a commit.
 
+use crate::unfinished;
+use anyhow::{Context, Result};
+use hf_hub::{Cache, CacheRepo};
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use hf_hub::{Cache, CacheRepo};
-
-use crate::unfinished;
-
-pub(super) struct Shelf {
+/// The cache folder of a repository at one revision.
+pub(super) struct RepoCache {
     repo: CacheRepo,
     folder: PathBuf,
     revision: String,
 }
 
-impl Shelf {
+impl RepoCache {
     pub(super) fn new(cache: &Path, repo: &hf_hub::Repo) -> Self {
         let cache = Cache::new(cache.to_path_buf());
         let folder = cache.path().join(repo.folder_name());
         Self { repo: cache.repo(repo.clone()), folder, revision: repo.revision().to_string() }
     }
 
-    /// A file at the revision, if it is there.
+    /// Returns the path of a cached file of the revision.
     pub(super) fn find(&self, file: &str) -> Option<PathBuf> {
         let path = self.snapshot()?.join(file);
         path.exists().then_some(path)
     }
 
-    /// The folder of the revision's files, if any was fetched.
+    /// Returns the folder of the revision's files, if any was downloaded.
     pub(super) fn snapshot(&self) -> Option<PathBuf> {
-        let of = |commit: &str| self.repo.pointer_path(commit);
         let named = fs::read_to_string(self.folder.join("refs").join(&self.revision)).ok();
         let commit = named.unwrap_or_else(|| self.revision.clone());
         let commit = commit.trim();
         let is_plain = !commit.is_empty() && commit.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        Some(of(commit)).filter(|folder| is_plain && folder.is_dir())
+        Some(self.repo.pointer_path(commit)).filter(|folder| is_plain && folder.is_dir())
     }
 
-    /// The files at the revision that are there.
+    /// Returns the names of the revision's cached files, down to one level of subfolders.
     pub(super) fn files(&self) -> Vec<String> {
         let Some(root) = self.snapshot() else { return vec![] };
         let folders = entries(&root).into_iter().filter(|path| path.is_dir());
@@ -48,7 +46,7 @@ impl Shelf {
         files.filter_map(|path| Some(path.strip_prefix(&root).ok()?.to_str()?.replace('\\', "/"))).collect()
     }
 
-    /// Where the bytes go.
+    /// Returns the path of the blob with this ETag, and creates its folder.
     pub(super) fn blob(&self, etag: &str) -> Result<PathBuf> {
         let blob = self.repo.blob_path(etag);
         let folder = self.folder.join("blobs");
@@ -56,39 +54,38 @@ impl Shelf {
         Ok(blob)
     }
 
-    /// Makes a blob the file of that name; the path it has from now on. Nobody else may be at the same blob,
-    /// which the lock of its transfer sees to, where there are locks.
-    pub(super) fn place(&self, blob: &Path, commit: &str, file: &str) -> Result<PathBuf> {
+    /// Links `file` of the commit to a blob. The caller must hold the lock of the blob's transfer.
+    pub(super) fn link(&self, blob: &Path, commit: &str, file: &str) -> Result<()> {
         let path = self.repo.pointer_path(commit).join(file);
         let folder = path.parent().unwrap_or(&path);
-        let placed = fs::create_dir_all(folder).and_then(|()| link(blob, &path, file.split('/').count() + 1));
-        placed.with_context(|| cannot_write(&path))?;
-        Ok(path)
+        let linked = fs::create_dir_all(folder).and_then(|()| link(blob, &path, file.split('/').count() + 1));
+        linked.with_context(|| cannot_write(&path))
     }
 
-    /// From now on the revision is this commit.
-    pub(super) fn name(&self, commit: &str) -> Result<()> {
+    /// Records that the revision is at `commit`.
+    pub(super) fn set_ref(&self, commit: &str) -> Result<()> {
         let path = self.folder.join("refs").join(&self.revision);
         if fs::read_to_string(&path).is_ok_and(|named| named == commit) {
             return Ok(());
         }
-        let name = || -> Result<()> {
+        let write = || -> Result<()> {
             fs::create_dir_all(path.parent().unwrap_or(&path))?;
-            // As a whole or not at all, as others may read it at any time; and not begun in `refs`, as all there are taken
-            // for revisions.
+            // Atomic, since other programs may read the file at any time. The temporary file is not in `refs`, where it
+            // would be taken for a revision.
             let file = unfinished::written(&self.folder, |file| Ok(file.write_all(commit.as_bytes())?))?;
             Ok(unfinished::replace(file, &path)?)
         };
-        name().with_context(|| cannot_write(&path))
+        write().with_context(|| cannot_write(&path))
     }
 }
 
-/// depth: folders between the link and the one with `blobs/` in it.
+/// Creates a relative link at `path` to a blob. `depth` is the number of folders between the link and the repository's
+/// folder.
 fn link(blob: &Path, path: &Path, depth: usize) -> io::Result<()> {
     if path.exists() {
         return Ok(());
     }
-    // A link to a blob that was deleted.
+    // A link to a deleted blob may be left.
     let _ = fs::remove_file(path);
     let up: PathBuf = std::iter::repeat_n("..", depth).collect();
     let name = blob.file_name().unwrap_or_default();
@@ -115,6 +112,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).collect()
 }
 
+/// Returns the context of an error while writing to the cache.
 pub(super) fn cannot_write(path: &Path) -> String {
-    format!("cannot write '{}'; make room or rights there, or set HF_HOME to another folder", path.display())
+    format!("cannot write '{}'; check its permissions and free space, or set HF_HOME to another folder", path.display())
 }
