@@ -166,7 +166,7 @@ impl Job {
         if let Some(place) = &safety_ckpt {
             ensure!(
                 place.may_exist(),
-                "safety checker '{place}' is not there; give its folder with --safety_ckpt FOLDER, or --safety off"
+                "safety checker '{place}' does not exist; give its folder with --safety_ckpt FOLDER, or --safety off"
             );
         }
         let threads = args.threads.map(usize::from);

@@ -64,7 +64,7 @@ pub fn finished(job: &Job, start: Start, made: &Made, elapsed: Duration) -> Stri
 pub fn interrupted(job: &Job, start: Option<Start>, made: &Made) -> String {
     let Some(start) = start else { return "Interrupted: nothing was drawn yet.".into() };
     if job.replay.is_some() {
-        return "Interrupted: the picture was not drawn again.".into();
+        return "Interrupted: the picture was not redrawn.".into();
     }
     let (n, total, done) = (start.n_finished + made.pictures, start.total(), done(job));
     let shard = job.shard.map_or(String::new(), |shard| format!(" of shard {shard}"));

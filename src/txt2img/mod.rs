@@ -84,14 +84,14 @@ fn draw(job: &Job, progress: &Progress) -> Result<End> {
     if !file_system.locks {
         let outdir = job.outdir.display();
         progress
-            .note(&format!("the file system of '{outdir}' has no locks: let no other txt2img draw there meanwhile"));
+            .note(&format!("the file system of '{outdir}' has no locks: do not run another txt2img there meanwhile"));
     }
     let checker = checker::load(job, progress)?;
     let folder = begin(job, &checkpoint, checker.as_ref())?;
     if folder.leaves_another() {
         let outdir = job.outdir.display();
         progress
-            .note(&format!("the run before this one in '{outdir}' has not ended; --resume, with its flags, goes on"));
+            .note(&format!("the previous run in '{outdir}' did not finish; repeat its command with --resume to continue it"));
     }
     // Only now: a run that begins removes what others left unfinished.
     let finished = folder.finished();
@@ -223,7 +223,7 @@ fn draw_all<'a>(
             run => runs.push(run?),
         }
     }
-    ensure!(!runs.is_empty(), "no device of --device can draw; the notes say why");
+    ensure!(!runs.is_empty(), "no device of --device works; the notes say why");
     timings.loaded();
     let names: Vec<&str> = runs.iter().map(|run| &*run.device.name).collect();
     progress.begin_run(tasks.n_tasks, tasks.work());
@@ -242,7 +242,7 @@ fn stops(error: &Error) -> bool {
 }
 
 fn tell_failed(device: &str, error: &Error, progress: &Progress) {
-    progress.note(&format!("{device} draws no more: {error:#}"));
+    progress.note(&format!("{device} failed and is no longer used: {error:#}"));
 }
 
 /// The model's files, fetched where they must be.

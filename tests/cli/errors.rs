@@ -120,16 +120,16 @@ fn a_build_without_cuda_says_so() {
 
 #[test]
 fn a_checkpoint_that_is_not_there_is_asked_for() {
-    let reason = "'x.ckpt' is not there; give a Stable Diffusion 1.x model with --ckpt";
+    let reason = "'x.ckpt' does not exist; give a Stable Diffusion 1.x model with --ckpt";
     refused(&TestRun::new(), ["--ckpt", "x.ckpt"], reason);
-    let default = "checkpoint 'models/ldm/stable-diffusion-v1/model.ckpt' is not there";
+    let default = "checkpoint 'models/ldm/stable-diffusion-v1/model.ckpt' does not exist";
     // A config alone is for a model of its own, not for the demo.
     TestRun::new().with_nano("m.yaml", "m.ckpt").alone(["--config", "m.yaml"]).fails_with(default);
 }
 
 #[test]
 fn an_autoencoder_that_is_not_there_is_asked_for() {
-    refused(&TestRun::new(), ["--vae", "x.pt"], "Error: VAE 'x.pt' is not there; give one with --vae FILE (a .vae.pt,");
+    refused(&TestRun::new(), ["--vae", "x.pt"], "Error: VAE 'x.pt' does not exist; give one with --vae FILE (a .vae.pt,");
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn hostile_files_are_refused_at_once() {
 fn what_a_file_says_never_breaks_the_sentence() {
     let header = r#"{"a": {"dtype": "one\ntwo\u001b[31m", "shape": [2], "data_offsets": [0, 8]}}"#;
     ckpt(safetensors(header, 8), "unknown variant `one two [31m`");
-    refused(&TestRun::new(), ["--ckpt", "one\ntwo"], "checkpoint 'one two' is not there");
+    refused(&TestRun::new(), ["--ckpt", "one\ntwo"], "checkpoint 'one two' does not exist");
     refused(&TestRun::new(), ["--config", "one\ntwo"], "config 'one two': there is no such file");
 }
 

@@ -136,7 +136,7 @@ fn a_smaller_factor_makes_larger_latents_and_pictures() {
 #[test]
 fn a_picture_too_small_for_the_watermark_is_noted_once() {
     let said = notes(&TestRun::new().quick(["--n_samples", "2"]).ok());
-    assert_eq!(said, "Note: pictures of less than 256·256 pixels have no room for the invisible watermark\n");
+    assert_eq!(said, "Note: pictures under 256×256 pixels are too small for the invisible watermark; it is left out\n");
 }
 
 #[test]

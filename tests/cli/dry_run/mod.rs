@@ -41,7 +41,7 @@ fn a_plan_is_a_table_of_what_and_value() {
     let text = somewhere(["--ddim_steps", "30"]).to_string();
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines.contains(&"model        demo, built in"), "{text}");
-    assert!(lines.contains(&"steps        ddim: 30 asked, 31 made, 31 UNet passes a picture"), "{text}");
+    assert!(lines.contains(&"steps        ddim: 31 instead of 30 (31 UNet passes per picture)"), "{text}");
     let names = lines.iter().map(|line| line.split("  ").next().unwrap());
     assert_eq!(
         names.collect::<Vec<_>>(),

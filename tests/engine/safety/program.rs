@@ -61,7 +61,7 @@ fn a_missing_checker_is_a_note_by_default() {
     let (config, ckpt) = (super::fixture("nano.yaml"), super::fixture("nano.ckpt"));
     args.extend(["--config", config.to_str().unwrap(), "--ckpt", ckpt.to_str().unwrap()]);
     let note = notes(&run.alone(&args).ok());
-    assert!(note.starts_with("Note: pictures are not checked for safety, as the checker cannot be had ("), "{note}");
+    assert!(note.starts_with("Note: pictures are not checked for safety, as the checker is not available ("), "{note}");
     assert_eq!(note.lines().count(), 1);
     // The demo model needs no checker.
     args.truncate(args.len() - 4);
@@ -82,8 +82,8 @@ fn a_run_is_not_resumed_with_another_checker() {
         run.quick([&["--safety", "flag", "--safety_ckpt", checker.path().to_str().unwrap()], more].concat())
     };
     with(&one, &[]).ok();
-    with(&other, &["--resume"]).fails_with("the run in 'out' is another: the safety checker is another");
-    with(&other, &["--resume", "--dry_run"]).fails_with("the run in 'out' is another: the safety checker is another");
+    with(&other, &["--resume"]).fails_with("'out' holds a different run (the safety checker has changed)");
+    with(&other, &["--resume", "--dry_run"]).fails_with("'out' holds a different run (the safety checker has changed)");
     with(&moved, &["--resume"]).ok();
     with(&moved, &["--resume", "--dry_run"]).ok();
 }
