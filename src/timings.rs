@@ -21,7 +21,7 @@ impl Timings {
         self.loading = self.start.elapsed();
     }
 
-    /// Records that all images are saved. `pictures`: the number of images.
+    /// Records that all images, `pictures` in number, are saved.
     pub fn drawn(&mut self, pictures: usize) {
         self.drawing = self.start.elapsed() - self.loading;
         self.pictures = pictures;

@@ -14,7 +14,7 @@ use crate::device::{self, ComputeDevice};
 use crate::diffusion::samplers::{Kind, SamplerConfig};
 use crate::diffusion::schedule::Schedule;
 use crate::output::{Axis, Format, Overview, Pattern, Terms, of_shard};
-use crate::progress::Watcher;
+use crate::progress::ProgressFormat;
 use crate::prompts::{Position, PromptLine, PromptsFile, wildcards};
 use crate::rng::Rng;
 use crate::safety::Action;
@@ -94,7 +94,7 @@ pub struct Job {
     /// What is drawn again.
     pub replay: Option<Replay>,
     /// Who is told of the progress.
-    pub watcher: Watcher,
+    pub watcher: ProgressFormat,
     /// Whether people see neither progress nor notes.
     pub quiet: bool,
     /// What must be added to the same command for it to go on where the run stopped; `None` if it cannot.

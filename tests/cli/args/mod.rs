@@ -13,7 +13,7 @@ use txt2img::device::Precision;
 use txt2img::device::{DeviceSpec, DeviceSpecs};
 use txt2img::diffusion::samplers::Spacing;
 use txt2img::output::Format;
-use txt2img::progress::Watcher;
+use txt2img::progress::ProgressFormat;
 use txt2img::rng::Rng;
 
 /// The arguments in these words.
@@ -87,7 +87,7 @@ fn defaults() -> Args {
         collect: false,
         dry_run: false,
         verify_watermark: vec![],
-        progress: Watcher::Bar,
+        progress: ProgressFormat::Bar,
         quiet: false,
         report: None,
         skip_watermark: false,
