@@ -110,8 +110,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Model: a .ckpt or .safetensors file, a diffusers folder, OWNER/NAME[@REVISION][:FILE] on the Hugging Face hub, hub
-    /// (downloads Stable Diffusion 1.5), or demo (built in; used if nothing else is found) [default:
+    /// Model: a .ckpt or .safetensors file, a diffusers folder, OWNER/NAME[@REVISION][:FILE] on the Hugging Face hub,
+    /// hub (downloads Stable Diffusion 1.5), or demo (built in; used if nothing else is found) [default:
     /// models/ldm/stable-diffusion-v1/model.ckpt]
     #[arg(long, value_name = "FILE")]
     pub ckpt: Option<PathBuf>,
@@ -243,8 +243,8 @@ pub struct Args {
     #[arg(long, help_heading = OURS)]
     pub quiet: bool,
 
-    /// Write the path, settings, timings and safety result of each picture to this new JSON file; each shard has its own,
-    /// such as report-0-of-8.json
+    /// Write the path, settings, timings and safety result of each picture to this new JSON file; each shard has its
+    /// own, such as report-0-of-8.json
     #[arg(long, value_name = "FILE", help_heading = OURS)]
     pub report: Option<PathBuf>,
 
@@ -373,7 +373,8 @@ impl Args {
         self.given.iter().any(|given| given == name)
     }
 
-    /// Returns the sampler of `--sampler`, `--dpm_solver` or `--plms`. Like the original, prefers `--dpm_solver` to `--plms`.
+    /// Returns the sampler that `--sampler`, `--dpm_solver` or `--plms` select. As in the original, `--dpm_solver` wins
+    /// over `--plms`.
     fn one_sampler(&self) -> Result<Option<Kind>, &'static str> {
         let old = match (self.dpm_solver, self.plms) {
             (true, _) => Some(Kind::DpmSolver),

@@ -259,7 +259,7 @@ fn emit(event: &Value) {
 }
 
 fn write_line(line: &str) {
-    // One write per line, as other processes may write to the same file. If standard error is closed, the run continues.
+    // One write per line, as other processes may write to the same file. A closed standard error does not stop the run.
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
@@ -325,7 +325,8 @@ impl Downloads<'_> {
     /// Shows that `done` bytes of `file` have arrived, of `of` if its size is known.
     pub fn show(&mut self, file: &str, done: u64, of: Option<u64>) {
         if self.current.as_ref().is_none_or(|current| current.file != file) {
-            self.current = Some(Download { file: file.to_owned(), shown: self.progress.bytes(file, of), emitted: None });
+            let shown = self.progress.bytes(file, of);
+            self.current = Some(Download { file: file.to_owned(), shown, emitted: None });
         }
         let Some(current) = &mut self.current else { return };
         let percent = Some(100 * done / of.unwrap_or(0).max(1));

@@ -1,4 +1,4 @@
-//! Rewrites a command line that Python's argparse accepts for clap: abbreviated flags, and values that begin with a dash.
+//! Rewrites for clap what only Python's argparse accepts: abbreviated flags, and values that begin with a dash.
 
 use super::OURS;
 use clap::error::ErrorKind;
