@@ -9,7 +9,6 @@ mod drawing;
 mod matcher;
 
 use std::path::PathBuf;
-
 use drawing::{Way, every_wish, judge, judge_pairs, model, pairs, prompt, prompt_for_two, shares};
 use txt2img::diffusion::samplers::Kind;
 use txt2img::output::grid;

@@ -270,7 +270,7 @@ fn watermarks_are_verified() {
     run.quick(["--H", "256", "--W", "256", "--skip_watermark"]).ok();
     let output = run.alone(["--verify_watermark", &sample(0), &sample(1)]).ok();
     let said = crate::support::stdout(&output);
-    let expected = format!("{}: StableDiffusionV1 (sure: 100%)\n{}: no watermark\n", sample(0), sample(1));
+    let expected = format!("{}: StableDiffusionV1 (100% certain)\n{}: no watermark\n", sample(0), sample(1));
     assert_eq!(said, expected);
     run.alone(["--verify_watermark", "nowhere.png"]).fails_with("nowhere.png");
 }

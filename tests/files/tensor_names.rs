@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-
 use txt2img::checkpoint::names::{self, Level, Names};
 
 /// Name → shape, of the rows of a table for which `wanted` is true.

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-
 use crate::support::{files_below, fixture, read_png};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::webp::WebPEncoder;
@@ -14,14 +13,14 @@ const TEXT: &str = "StableDiffusionV1";
 
 #[track_caller]
 fn carries(found: &Mark, text: &str, at_least: f32) {
-    assert_eq!(found.text.as_deref(), Some(text), "sure: {}", found.sure);
-    assert!((at_least..=1.).contains(&found.sure), "only {} sure", found.sure);
+    assert_eq!(found.text.as_deref(), Some(text), "{}", found.probability);
+    assert!((at_least..=1.).contains(&found.probability), "{}", found.probability);
 }
 
 #[track_caller]
 fn carries_none(found: &Mark) {
-    assert_eq!(found.text, None, "sure: {}", found.sure);
-    assert!((0.5..=1.).contains(&found.sure), "{}", found.sure);
+    assert_eq!(found.text, None, "{}", found.probability);
+    assert!((0.5..=1.).contains(&found.probability), "{}", found.probability);
     assert_eq!(found.to_string(), "no watermark");
 }
 
@@ -69,7 +68,7 @@ fn every_picture_of_the_original_carries_it() {
     assert!(pictures.len() > 20);
     for file in pictures {
         let found = verify(&cases.join(file)).unwrap();
-        assert_eq!(found.to_string(), "StableDiffusionV1 (sure: 100%)", "{file}");
+        assert_eq!(found.to_string(), "StableDiffusionV1 (100% certain)", "{file}");
     }
     carries(&verify(&fixture("modules/watermark_out.png")).unwrap(), TEXT, 0.999);
 }

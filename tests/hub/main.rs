@@ -13,7 +13,6 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-
 use pretend::{COMMIT, Pretend, model, weights};
 use txt2img::checkpoint::hub::{Download, Hub, Repo};
 

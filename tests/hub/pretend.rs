@@ -3,11 +3,9 @@
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use txt2img::checkpoint::hub::{Hub, Repo};
-
 use crate::server::{Answer, Request, Server};
 
 pub const COMMIT: &str = "451f4fe16113bff5a5d2269ed5ad43b0592e9a14";

@@ -1,7 +1,6 @@
 //! Several devices, one run.
 
 use std::thread::available_parallelism;
-
 use super::{RICH, are_equal, into};
 use crate::support::TestRun;
 

@@ -7,7 +7,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-
 use super::{RICH, are_equal, content, into, journal, kill, resume, start, wait_for};
 use crate::support::{TestRun, stdout};
 

@@ -1,7 +1,6 @@
 //! What is not gone on with.
 
 use std::fs;
-
 use super::{RICH, content, into, kill, resume, start, wait_for};
 use crate::support::{TestRun, fixture, stderr};
 

@@ -1,9 +1,7 @@
 //! Many processes, one folder.
 
 use std::fs;
-
 use serde_json::Value;
-
 use super::{RICH, are_equal, content, into, kill, resume, start};
 use crate::support::{TestRun, stderr};
 

@@ -1,7 +1,6 @@
 //! What a run says of itself when it ends.
 
 use std::fs;
-
 use super::{RICH, into, resume};
 use crate::support::{Run, TestRun, stderr, stdout};
 

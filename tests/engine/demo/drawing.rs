@@ -7,7 +7,6 @@ use txt2img::diffusion::samplers::{Kind, SamplerConfig, Sampling, Spacing};
 use txt2img::engine::Model;
 use txt2img::output::Picture;
 use txt2img::rng::Rng;
-
 use super::matcher::{COLOURS, Matcher, SOLIDS};
 
 pub const BACKGROUNDS: [&str; 4] = ["black", "white", "grey", "blue"];

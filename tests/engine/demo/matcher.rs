@@ -7,7 +7,6 @@
 //! for its colour, and white on white is seen as people see it: by its light.
 
 use std::path::{Path, PathBuf};
-
 use image::imageops::crop_imm;
 use txt2img::output::Picture;
 

@@ -4,7 +4,6 @@ mod drawing;
 mod matcher;
 
 use std::fs::read;
-
 use candle_core::DType;
 use drawing::{Way, every_wish, judge, judge_pairs, model, model_in, pairs, prompt, prompt_for_two};
 use matcher::{Matcher, Seen, file, tiles};

@@ -1,11 +1,9 @@
 use std::fs;
 use std::path::Path;
-
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use txt2img::safety::Checker;
-
 use super::{folder, picture, safety_json, write_config};
 use crate::support::{fixture, tensors};
 

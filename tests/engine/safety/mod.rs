@@ -8,11 +8,9 @@ mod verdicts;
 
 use std::fs;
 use std::path::Path;
-
 use serde_json::Value;
 use tempfile::TempDir;
 use txt2img::output::Picture;
-
 use crate::support::{fixture, read_png};
 
 /// The part of the fixture that is not tensors: `vision_config`, `flags`, `special_flags`.

@@ -1,6 +1,5 @@
 use txt2img::output::Picture;
 use txt2img::safety::pixels;
-
 use crate::support::{fixture, read_png, tensors};
 
 #[test]

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype as Stored, TensorView};
 use tempfile::TempDir;

@@ -1,6 +1,5 @@
 use std::fs;
 use std::io::Cursor;
-
 use exif::experimental::Writer;
 use exif::{Field, In, Tag, Value};
 use image::codecs::jpeg::JpegEncoder;
@@ -10,7 +9,6 @@ use png::text_metadata::ITXtChunk;
 use tempfile::TempDir;
 use txt2img::by_name::ByName;
 use txt2img::output::{self, Format};
-
 use super::{PictureFile, drawn, picture};
 
 /// A PNG file with a text chunk of our own making.

@@ -6,7 +6,6 @@ mod round_trips;
 
 use std::fs;
 use std::path::PathBuf;
-
 use tempfile::TempDir;
 use txt2img::output::{self, Format, Picture, Record};
 use txt2img::rng::Origin;

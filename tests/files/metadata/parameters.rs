@@ -1,13 +1,11 @@
 //! The web UI's text, read as the web UI's readers would.
 
 use std::io::Cursor;
-
 use exif::{In, Tag, Value};
 use image::ImageDecoder;
 use image::codecs::{jpeg::JpegDecoder, webp::WebPDecoder};
 use txt2img::output::{Format, Record};
 use txt2img::rng::{Origin, StreamPos};
-
 use super::{drawn, picture};
 
 fn bytes(format: Format, record: &Record) -> Vec<u8> {

@@ -2,7 +2,6 @@ use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use txt2img::by_name::ByName;
 use txt2img::output::{Format, Record, decode};
-
 use super::{PictureFile, drawn, picture};
 
 #[test]

@@ -1,5 +1,4 @@
 use std::fs;
-
 use super::outdir::{Outdir, save};
 use super::{flat, names};
 

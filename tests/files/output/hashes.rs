@@ -1,7 +1,6 @@
 use std::cell::Cell;
 use std::fs;
 use std::path::Path;
-
 use tempfile::TempDir;
 use txt2img::output::{sha256, sha256_of};
 

@@ -12,7 +12,6 @@ mod watermark;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-
 use txt2img::output::Picture;
 
 fn flat(width: usize, height: usize, level: u8) -> Picture {

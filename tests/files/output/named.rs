@@ -1,6 +1,5 @@
 use serde_json::json;
 use txt2img::output::{Named, Pattern, Record};
-
 use super::outdir::{Outdir, save, save_as};
 use super::{flat, load};
 

@@ -1,5 +1,4 @@
 use txt2img::output::{Picture, grid, picture};
-
 use super::{fixture, flat, load, waves};
 
 #[test]

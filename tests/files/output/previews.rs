@@ -1,8 +1,6 @@
 use std::fs;
-
 use candle_core::{DType, Device, Tensor};
 use txt2img::output::preview;
-
 use super::outdir::{Outdir, save};
 use super::{flat, load, names};
 

@@ -2,10 +2,8 @@ use std::fs::{self, OpenOptions};
 use std::sync::Barrier;
 use std::thread::{scope, sleep};
 use std::time::Duration;
-
 use txt2img::output::{Begun, Opening};
 use txt2img::shard::Shard;
-
 use super::outdir::{Outdir, open_as, opening};
 
 const SHARDS: usize = 8;

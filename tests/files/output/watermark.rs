@@ -1,5 +1,4 @@
 use txt2img::output::{Picture, mark, read};
-
 use super::{fixture, flat, load, names, waves};
 
 const TEXT: &[u8] = b"StableDiffusionV1";
