@@ -201,7 +201,7 @@ fn a_replay_of_a_jpeg_says_what_was_compared() {
     let run = TestRun::new();
     run.quick(["--skip_grid", "--format", "jpg"]).ok();
     let said = stderr(&run.args(["--replay", "out/samples/00000.jpg"]).ok());
-    assert!(said.contains("is identical (compared as JPEG, which loses details)"), "{said}");
+    assert!(said.contains("redrawn: identical (compared as JPEG, which is lossy)"), "{said}");
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn previews_come_every_so_many_steps() {
 fn a_dry_run_says_what_would_be_and_writes_nothing() {
     let run = TestRun::new();
     let said = crate::support::stdout(&run.quick(["--dry_run", "--n_iter", "3", "--ddim_steps", "30"]).ok());
-    for row in ["last file", "out/samples/00002.png", "31 made", "sha256"] {
+    for row in ["last file", "out/samples/00002.png", "31 instead of 30", "sha256"] {
         assert!(said.contains(row), "{row}: {said}");
     }
     assert!(!run.path("out").exists());

@@ -113,7 +113,7 @@ fn of_a_run_that_is_gone_on_with_the_rest_is_foretold() {
     );
     let words = into.into_iter().chain(flags).chain(["--resume", "--seed", "7"]);
     let Err(error) = dry_run(&job(words)) else { panic!("a plan") };
-    assert!(error.to_string().contains("a different run (--seed was 42, is now 7)"), "{error}");
+    assert!(error.to_string().ends_with("is another: --seed was 42 and is 7"), "{error}");
     assert_eq!(files_below(&outdir), before);
 }
 

@@ -17,7 +17,7 @@ fn is_refused(run: &TestRun, more: &[&str], reason: &str) {
 fn another_run_is_refused_and_what_differs_is_named() {
     let run = TestRun::new().with_nano("other.yaml", "other.safetensors");
     into(&run, "out", &RICH).ok();
-    is_refused(&run, &["--seed", "43"], "--resume: 'out' holds a different run (--seed was 42, is now 43)");
+    is_refused(&run, &["--seed", "43"], "--resume: the run in 'out' is another: --seed was 42 and is 43");
     is_refused(&run, &["--n_iter", "5", "--scale", "3"], "--n_iter was 4 and is 5, --scale was 7.5 and is 3.0");
     is_refused(&run, &["--prompt", "a cat"], "--prompt was \"a {red|blue|green} {ball|cube}\" and is \"a cat\"");
     is_refused(&run, &["--precision", "full", "--sampler", "plms", "--skip_watermark"], "--skip_watermark was false");
@@ -53,7 +53,7 @@ fn a_run_of_a_version_that_wrote_down_less_is_refused() {
     is_refused(
         &run,
         &[],
-        "'out' holds a different run (it was started by another version of txt2img: finish it with that version)",
+        "the run in 'out' is another: it was begun by another version of txt2img; finish it with that one",
     );
     into(&run, "out", &["--collect"]).ok();
     into(&run, "out", &RICH).ok();
@@ -64,7 +64,7 @@ fn another_prompts_file_is_refused() {
     let run = TestRun::new().file("lines.txt", "a ball\na cube\n");
     into(&run, "out", &["--from-file", "lines.txt"]).ok();
     fs::write(run.path("lines.txt"), "a ball\na cone\n").unwrap();
-    into(&run, "out", &["--from-file", "lines.txt", "--resume"]).fails_with("holds a different run (--from-file has changed)");
+    into(&run, "out", &["--from-file", "lines.txt", "--resume"]).fails_with("is another: --from-file is another");
     fs::write(run.path("lines.txt"), "a ball\na cube\n").unwrap();
     into(&run, "out", &["--from-file", "lines.txt", "--resume"]).ok();
 }
@@ -73,7 +73,7 @@ fn another_prompts_file_is_refused() {
 fn another_model_is_refused_and_the_same_elsewhere_if_pictures_name_it() {
     let run = TestRun::new().with_nano("nano.yaml", "moved/nano.ckpt");
     into(&run, "out", &RICH).ok();
-    is_refused(&run, &["--ckpt", "moved/nano.ckpt"], "'out' holds a different run (--ckpt");
+    is_refused(&run, &["--ckpt", "moved/nano.ckpt"], "the run in 'out' is another: --ckpt");
     fs::remove_dir_all(run.path("out")).unwrap();
     into(&run, "out", &[&RICH[..], &["--no_metadata"]].concat()).ok();
     let moved = ["--no_metadata", "--ckpt", "moved/nano.ckpt"];
@@ -83,7 +83,7 @@ fn another_model_is_refused_and_the_same_elsewhere_if_pictures_name_it() {
     let (start, end) = (bytes.len() / 4, bytes.len() / 4 * 3);
     bytes[start..end].iter_mut().step_by(64).for_each(|byte| *byte ^= 16);
     fs::write(run.path("moved/nano.ckpt"), bytes).unwrap();
-    is_refused(&run, &moved, "the model has changed");
+    is_refused(&run, &moved, "the model is another");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_journal_that_is_none_is_refused() {
         let run = TestRun::new();
         fs::create_dir(run.path("out")).unwrap();
         fs::write(run.path("out/run.jsonl"), text).unwrap();
-        into(&run, "out", &[]).fails_with("'out/run.jsonl' is not a journal of txt2img; move it away");
+        into(&run, "out", &[]).fails_with("'out/run.jsonl' is no journal of a run of ours; move it away");
         assert_eq!(fs::read_to_string(run.path("out/run.jsonl")).unwrap(), text);
     }
 }
@@ -139,8 +139,8 @@ fn a_journal_that_somebody_made_up_does_no_harm() {
         text.replacen("\"id\":\"", "\"id\":\"../", 1),
     ] {
         fs::write(run.path("out/run.jsonl"), text).unwrap();
-        into(&run, "out", &["--collect"]).fails_with("'out/run.jsonl' is not a journal of txt2img");
-        resume(&run, "out", &RICH).fails_with("'out/run.jsonl' is not a journal of txt2img");
+        into(&run, "out", &["--collect"]).fails_with("'out/run.jsonl' is no journal of a run of ours");
+        resume(&run, "out", &RICH).fails_with("'out/run.jsonl' is no journal of a run");
         assert_eq!(fs::read(&precious).unwrap(), b"precious");
     }
     fs::write(run.path("out/run.jsonl"), huge).unwrap();
@@ -154,21 +154,21 @@ fn what_is_not_ours_is_left_as_it_is() {
     fs::create_dir(run.path("out")).unwrap();
     for text in ["precious, no newline", "{\"foreign\":1}\n{\"foreign\":2}", "{\"x", "x\n{\"done"] {
         fs::write(run.path("out/run.jsonl"), text).unwrap();
-        into(&run, "out", &[]).fails_with("'out/run.jsonl' is not a journal of txt2img");
-        into(&run, "out", &["--shard", "0/2"]).fails_with("'out/run.jsonl' is not a journal of txt2img");
+        into(&run, "out", &[]).fails_with("'out/run.jsonl' is no journal of a run of ours");
+        into(&run, "out", &["--shard", "0/2"]).fails_with("'out/run.jsonl' is no journal of a run of ours");
         assert_eq!(fs::read_to_string(run.path("out/run.jsonl")).unwrap(), text);
     }
     fs::remove_file(run.path("out/run.jsonl")).unwrap();
     for target in ["precious", "nothing"] {
         fs::write(run.path("precious"), "").unwrap();
         std::os::unix::fs::symlink(run.path(target), run.path("out/run.jsonl")).unwrap();
-        into(&run, "out", &[]).fails_with("'out/run.jsonl' is not a file; move it away");
+        into(&run, "out", &[]).fails_with("'out/run.jsonl' is no file; move it away");
         assert_eq!(fs::read(run.path("precious")).unwrap(), b"");
         assert!(!run.path("nothing").exists());
         fs::remove_file(run.path("out/run.jsonl")).unwrap();
     }
     assert!(std::process::Command::new("mkfifo").arg(run.path("out/run.jsonl")).status().unwrap().success());
-    into(&run, "out", &[]).fails_with("'out/run.jsonl' is not a file; move it away");
+    into(&run, "out", &[]).fails_with("'out/run.jsonl' is no file; move it away");
 }
 
 #[test]

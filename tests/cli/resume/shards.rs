@@ -56,7 +56,7 @@ fn shards_of_different_runs_are_refused() {
     into(&run, "out", &[&same[..], &["--seed", "1"]].concat()).fails_with("in 'out' --seed was 42 and is 1");
     into(&run, "out", &["--shard", "1/3", "--n_iter", "2"]).fails_with("'out' has one of 2 shards");
     into(&run, "out", &["--shard", "0/2", "--n_iter", "2"])
-        .fails_with("shard 0/2 was already started in 'out'; continue it with --resume");
+        .fails_with("shard 0/2 has begun in 'out': --resume goes on");
     into(&run, "out", &same).ok();
 }
 

@@ -109,7 +109,7 @@ impl Journal {
         ensure!(path.exists(), "no run found in '{}' (no {NAME}); give the --outdir of a run", outdir.display());
         let file = hold(&path)?;
         let mut runs = past::read(outdir)?;
-        let Some(last) = latest(&runs) else { bail!("'{}' records no run", path.display()) };
+        let Some(last) = latest(&runs) else { bail!("'{}' tells of no run", path.display()) };
         let past = runs.remove(last);
         let open = last_open(&runs, &past);
         let file = Some(file);
@@ -141,7 +141,7 @@ impl Journal {
         is_new?;
         // Read only now: nobody else writes any more what this shard draws.
         let mut runs = past::read(outdir)?;
-        let Some(past) = runs.pop() else { bail!("'{}' records no run", outdir.join(NAME).display()) };
+        let Some(past) = runs.pop() else { bail!("'{}' tells of no run", outdir.join(NAME).display()) };
         ensure_same(outdir, &past.begun, &begun)?;
         let (shard, _shared, file) = (Some(shard), Some(shared), Some(file));
         let mut journal = Self { file, path, shard, _shared, past, leaves_another: false, open: None };
@@ -258,14 +258,14 @@ fn gone_on_with(outdir: &Path, runs: &[Past], resume: bool, begun: &Begun) -> Re
     let same = runs.iter().rposition(|run| is_same(&run.begun) && run.begun.overview == begun.overview);
     same.map(Some).with_context(|| {
         let differences = differences(&runs[last].begun, begun);
-        format!("--resume: '{}' holds a different run ({differences}); use the same flags or another --outdir", outdir.display())
+        format!("--resume: the run in '{}' is another: {differences}", outdir.display())
     })
 }
 
 /// An error if a shard has begun that is not to be gone on with.
 fn ensure_new(outdir: &Path, shard: Shard, resume: bool) -> Result<()> {
     let has_begun = of_shard(&outdir.join(NAME), shard).exists();
-    ensure!(resume || !has_begun, "shard {shard} was already started in '{}'; continue it with --resume", outdir.display());
+    ensure!(resume || !has_begun, "shard {shard} has begun in '{}': --resume goes on with it", outdir.display());
     Ok(())
 }
 
@@ -331,7 +331,7 @@ fn ensure_same(outdir: &Path, then: &Begun, now: &Begun) -> Result<()> {
 fn open(path: &Path) -> Result<File> {
     // A pipe would wait for somebody to write, and a link may lead anywhere.
     let is_file = path.symlink_metadata().map_or(true, |metadata| metadata.is_file());
-    ensure!(is_file, "'{}' is not a file; move it away or choose another --outdir", path.display());
+    ensure!(is_file, "'{}' is no file; move it away or choose another --outdir", path.display());
     let file = OpenOptions::new().create(true).append(true).read(true).open(path).with_context(|| cannot(path))?;
     sync_folder(path).with_context(|| cannot(path))?;
     Ok(file)

@@ -46,7 +46,7 @@ pub fn last_begun(path: &Path) -> Result<Option<Begun>> {
 }
 
 fn no_journal(path: &Path) -> String {
-    format!("'{}' is not a journal of txt2img; move it away or choose another --outdir", path.display())
+    format!("'{}' is no journal of a run of ours; move it away or choose another --outdir", path.display())
 }
 
 /// shard: whose it is, if it is not the run's.
@@ -78,7 +78,7 @@ fn add(
 ) -> Result<()> {
     match entry {
         Entry::Begun(begun) => {
-            ensure!(begun.is_sound(), "the run is invalid");
+            ensure!(begun.is_sound(), "no run is like that");
             *current = Some(runs.len());
             runs.push(Past { taken_up: line, ..Past::new(*begun) });
             return Ok(());
@@ -86,9 +86,9 @@ fn add(
         Entry::Of(run) => *current = Some(run),
         _ => {}
     }
-    let Some(run) = current.and_then(|current| runs.get_mut(current)) else { bail!("it belongs to no run") };
+    let Some(run) = current.and_then(|current| runs.get_mut(current)) else { bail!("it is of no run") };
     match entry {
-        Entry::Promised(promise) if !promise.is_inside() => bail!("'{}' is outside the folder", promise.file),
+        Entry::Promised(promise) if !promise.is_inside() => bail!("'{}' is somewhere else", promise.file),
         Entry::Promised(promise) => _ = run.promised.insert(promise.what, (shard, promise)),
         Entry::Done(what) => run.keep(what),
         Entry::Ended(shard) => run.ended.push(shard),
@@ -148,15 +148,15 @@ impl Past {
 /// Returns what is different about two runs, in words; empty if nothing is.
 pub fn differences(then: &Begun, now: &Begun) -> String {
     if then.edition != now.edition {
-        return "it was started by another version of txt2img: finish it with that version"
+        return "it was begun by another version of txt2img; finish it with that one, or draw into another --outdir"
             .into();
     }
     let (then, now) = (&then.terms, &now.terms);
     let names = then.keys().chain(now.keys().filter(|name| !then.contains_key(*name)));
     let different = names.filter(|name| then.get(*name) != now.get(*name));
     let words = different.map(|name| match (then.get(name).map(word), now.get(name).map(word)) {
-        (Some(Some(then)), Some(Some(now))) => format!("{name} was {then}, is now {now}"),
-        _ => format!("{name} has changed"),
+        (Some(Some(then)), Some(Some(now))) => format!("{name} was {then} and is {now}"),
+        _ => format!("{name} is another"),
     });
     words.collect::<Vec<_>>().join(", ")
 }
