@@ -1,4 +1,4 @@
-//! The command line: flags and their meaning, whole runs of the program, and what it prints.
+//! The command line: flags, whole runs of the program, and its messages.
 
 mod args;
 mod article;
@@ -11,7 +11,7 @@ mod readme;
 mod replay;
 #[cfg(unix)]
 mod resume;
-mod seeds;
+mod per_image;
 mod shards;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! Pictures remember how they were drawn: metadata, `--replay`, `--format` and `--report`.
+//! `--replay`, `--format`, `--fname`, `--report` and other flags about files and their metadata.
 
 use crate::support::{TestRun, read_png, stderr};
 use serde_json::Value;
@@ -125,7 +125,7 @@ fn pictures_that_cannot_be_drawn_again_are_refused() {
     run.args(["--replay", "nowhere.png"]).fails_with("opening 'nowhere.png'");
 }
 
-/// A picture of the small model at `tests/fixtures`, drawn in a folder without it.
+/// Draws a picture with the small model in `tests/fixtures`, in a folder without it.
 fn drawn() -> TestRun {
     let run = TestRun::new();
     run.quick(["--skip_grid", "--vae", crate::support::fixture("nano.ckpt").to_str().unwrap()]).ok();
@@ -252,7 +252,7 @@ fn a_report_whose_name_is_taken_meanwhile_gets_another() {
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
     said.find(|line| line.as_ref().unwrap().contains(r#""event":"picture""#)).unwrap().unwrap();
     write(run.path("report.json"), "mine").unwrap();
-    // Nor does a run that begins take it for something left behind.
+    // A new run does not delete the unfinished report as a leftover.
     run.quick(["--outdir", "."]).ok();
     let said: Vec<String> = said.map(Result::unwrap).collect();
     assert!(child.wait().unwrap().success());

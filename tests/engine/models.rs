@@ -165,6 +165,6 @@ fn every_instruction_set_passes_these_tests() {
 }
 
 #[test]
-fn a_card_passes_these_tests() {
-    crate::support::pass_on_a_card(module_path!());
+fn a_gpu_passes_these_tests() {
+    crate::support::pass_on_a_gpu(module_path!());
 }

@@ -81,8 +81,8 @@ fn what_is_too_large_for_f16_is_drawn_in_f32() {
 }
 
 #[test]
-fn a_card_passes_these_tests() {
-    crate::support::pass_on_a_card(module_path!());
+fn a_gpu_passes_these_tests() {
+    crate::support::pass_on_a_gpu(module_path!());
 }
 
 #[test]

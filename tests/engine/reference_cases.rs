@@ -143,6 +143,6 @@ fn no_case_is_left_out() {
 }
 
 #[test]
-fn a_card_passes_these_tests() {
-    crate::support::pass_on_a_card(module_path!());
+fn a_gpu_passes_these_tests() {
+    crate::support::pass_on_a_gpu(module_path!());
 }

@@ -1,4 +1,4 @@
-//! Several devices, one run.
+//! Runs on several devices.
 
 use std::thread::available_parallelism;
 use super::{RICH, are_equal, into};

@@ -4,7 +4,7 @@ mod contexts;
 mod denoisers;
 mod emphasis;
 mod json;
-mod lines;
+mod large_files;
 mod long;
 mod wildcards;
 

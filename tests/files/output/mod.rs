@@ -2,7 +2,7 @@
 
 mod failures;
 mod hashes;
-mod named;
+mod file_names;
 mod numbering;
 mod outdir;
 mod pixels_and_grid;
