@@ -1,8 +1,8 @@
 //! Axes of a sweep.
 
+use super::Picture;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
-use super::Picture;
 
 /// A swept parameter and its values, as the user wrote them.
 #[derive(Clone, PartialEq, Debug, Serialize)]

@@ -1,8 +1,8 @@
 //! Gaussian blur, approximately.
 
+use super::Picture;
 use image::RgbImage;
 use image::imageops::fast_blur;
-use super::Picture;
 
 /// Blurs the picture by three box filters, which approximate a Gaussian of standard deviation `sigma` pixels.
 ///

@@ -8,13 +8,13 @@ mod jpg;
 mod png;
 mod webp;
 
+use super::{Picture, Record};
+use crate::by_name::ByName;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use image::{ExtendedColorType, ImageEncoder};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use image::{ExtendedColorType, ImageEncoder};
-use super::{Picture, Record};
-use crate::by_name::ByName;
 
 /// A file format of pictures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

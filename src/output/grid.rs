@@ -1,7 +1,7 @@
 //! The grid of several pictures: torchvision's `make_grid`.
 
-use anyhow::{Result, bail, ensure};
 use super::Picture;
+use anyhow::{Result, bail, ensure};
 
 /// The width of the black border around and between pictures, in pixels.
 const PADDING: usize = 2;

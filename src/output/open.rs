@@ -1,11 +1,11 @@
 //! Reading picture files: PNG, JPEG and WebP.
 
+use super::Picture;
+use anyhow::{Error, Result, anyhow, ensure};
+use image::{ImageError, ImageReader};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
-use anyhow::{Error, Result, anyhow, ensure};
-use image::{ImageError, ImageReader};
-use super::Picture;
 
 /// Reads a PNG, JPEG or WebP file. The format is detected from its first bytes.
 ///

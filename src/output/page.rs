@@ -1,14 +1,14 @@
 //! The HTML page of a sweep, with a slider for each axis.
 
-use std::io::Write;
+use super::Picture;
+use super::axis::{Axis, ensure_complete};
+use super::shrink::{shrunk, shrunk_length};
 use anyhow::Result;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use serde::Serialize;
-use super::Picture;
-use super::axis::{Axis, ensure_complete};
-use super::shrink::{shrunk, shrunk_length};
+use std::io::Write;
 
 /// The page with its style and script, and a placeholder for the sweep.
 const TEMPLATE: &str = include_str!("page.html");

@@ -1,8 +1,8 @@
 //! Previews of unfinished pictures, without the decoder.
 
+use super::{Picture, picture};
 use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor};
-use super::{Picture, picture};
 
 /// The linear map from Stable Diffusion 1.x's latent channels to red, green and blue, -1 to 1.
 ///

@@ -1,12 +1,12 @@
 //! The labelled contact sheet of a sweep.
 
-use std::ops::Range;
-use anyhow::{Context, Result};
 use super::Picture;
 use super::axis::{Axis, ensure_complete};
 use super::grid::paste;
 use super::shrink::{shrunk, shrunk_length};
 use super::text::Text;
+use anyhow::{Context, Result};
+use std::ops::Range;
 
 /// The largest side, in pixels. Many programs cannot display larger pictures.
 const MAX_SIDE: usize = 20_000;

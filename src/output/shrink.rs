@@ -1,7 +1,7 @@
 //! Reduction of pictures by an integer factor: each pixel is the mean of a square.
 
-use std::borrow::Cow;
 use super::Picture;
+use std::borrow::Cow;
 
 /// Returns the number of pixels that `length` pixels are reduced to.
 pub fn shrunk_length(length: usize, factor: usize) -> usize {

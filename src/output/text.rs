@@ -1,7 +1,7 @@
 //! Text drawn into pictures.
 
-use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
 use super::Picture;
+use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
 
 const FONT: &[u8] = include_bytes!("font/DejaVuSans.ttf");
 

@@ -1,11 +1,11 @@
 //! Detection of the invisible watermark (`--verify_watermark`).
 
+use super::watermark::{TEXT, Votes, bits, text, votes};
+use super::{Picture, open};
+use anyhow::Result;
 use std::array;
 use std::fmt;
 use std::path::Path;
-use anyhow::Result;
-use super::watermark::{TEXT, Votes, bits, text, votes};
-use super::{Picture, open};
 
 /// The watermark found in a picture, if any.
 #[derive(Clone, PartialEq, Debug)]

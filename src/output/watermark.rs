@@ -1,9 +1,9 @@
 //! The original's invisible watermark: `dwtDct` of the package invisible-watermark, bit for bit. Despite the name it
 //! has no DCT.
 
-use std::array;
 use super::haar::Quad;
 use super::{Picture, yuv};
+use std::array;
 
 /// The text of the watermark.
 pub(super) const TEXT: &str = "StableDiffusionV1";

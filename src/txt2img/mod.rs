@@ -90,8 +90,9 @@ fn draw(job: &Job, progress: &Progress) -> Result<End> {
     let folder = begin(job, &checkpoint, checker.as_ref())?;
     if folder.leaves_another() {
         let outdir = job.outdir.display();
-        progress
-            .note(&format!("the previous run in '{outdir}' did not finish; repeat its command with --resume to continue it"));
+        progress.note(&format!(
+            "the previous run in '{outdir}' did not finish; repeat its command with --resume to continue it"
+        ));
     }
     // Only now: a run that begins removes what others left unfinished.
     let finished = folder.finished();

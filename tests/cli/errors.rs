@@ -129,7 +129,11 @@ fn a_checkpoint_that_is_not_there_is_asked_for() {
 
 #[test]
 fn an_autoencoder_that_is_not_there_is_asked_for() {
-    refused(&TestRun::new(), ["--vae", "x.pt"], "Error: VAE 'x.pt' does not exist; give one with --vae FILE (a .vae.pt,");
+    refused(
+        &TestRun::new(),
+        ["--vae", "x.pt"],
+        "Error: VAE 'x.pt' does not exist; give one with --vae FILE (a .vae.pt,",
+    );
 }
 
 #[test]

@@ -6,12 +6,12 @@ mod dry_run;
 mod errors;
 #[cfg(unix)]
 mod interrupt;
+mod per_image;
 #[cfg(unix)]
 mod readme;
 mod replay;
 #[cfg(unix)]
 mod resume;
-mod per_image;
 mod shards;
 #[path = "../support/mod.rs"]
 mod support;

@@ -18,7 +18,10 @@ const NOT_RUN: [(&str, &str); 24] = [
         "txt2img --ckpt hub --prompt \"a photograph of an astronaut riding a horse\" --plms",
         "it downloads 4 GB; tests/hub downloads from a local server",
     ),
-    ("sbatch deploy/slurm.sbatch --from-file prompts.txt --outdir /shared/big", "it needs Slurm; tests/cluster/slurm.sh runs it"),
+    (
+        "sbatch deploy/slurm.sbatch --from-file prompts.txt --outdir /shared/big",
+        "it needs Slurm; tests/cluster/slurm.sh runs it",
+    ),
     ("txt2img --outdir /shared/big --collect", "it needs the pictures of the Slurm run; tests/cli/resume collects"),
     ("kubectl apply -f deploy/kubernetes.yaml", "it needs Kubernetes"),
     ("kubectl patch job/txt2img-collect --patch '{\"spec\": {\"suspend\": false}}'", "it needs Kubernetes"),

@@ -1,11 +1,11 @@
 //! EXIF metadata: the `parameters` text in `UserComment`, as AUTOMATIC1111 stores it, and the record in
 //! `ImageDescription`.
 
-use std::io::{BufRead, Cursor, Seek};
+use super::Texts;
 use anyhow::{Context, Result};
 use exif::experimental::Writer;
 use exif::{Error, Exif, Field, In, Reader, Tag, Value};
-use super::Texts;
+use std::io::{BufRead, Cursor, Seek};
 
 /// EXIF's prefix of UTF-16 text.
 const UNICODE: &[u8] = b"UNICODE\0";

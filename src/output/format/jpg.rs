@@ -1,10 +1,10 @@
 //! JPEG: the `parameters` text in EXIF, and the record in comments, as it may exceed the 64 KiB of EXIF.
 
-use std::io::{Cursor, Read};
-use std::iter;
+use super::{Picture, Texts, exif, write};
 use anyhow::Result;
 use image::codecs::jpeg::JpegEncoder;
-use super::{Picture, Texts, exif, write};
+use std::io::{Cursor, Read};
+use std::iter;
 
 /// The JPEG quality, of 100.
 const QUALITY: u8 = 95;

@@ -1,9 +1,9 @@
 //! PNG: each text in an uncompressed text chunk, as AUTOMATIC1111 writes them.
 
-use std::io::{BufRead, Seek};
+use super::{Picture, Texts};
 use anyhow::Result;
 use png::{ColorType, Decoder, DeflateCompression, Encoder, Filter, Info};
-use super::{Picture, Texts};
+use std::io::{BufRead, Seek};
 
 /// The keyword of the chunk with AUTOMATIC1111's text.
 const PARAMETERS: &str = "parameters";

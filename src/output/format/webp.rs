@@ -1,8 +1,8 @@
 //! WebP: lossless, as the encoder supports nothing else. Both texts are in EXIF, which may have any length.
 
+use super::{Picture, Texts, exif, write};
 use anyhow::Result;
 use image::codecs::webp::WebPEncoder;
-use super::{Picture, Texts, exif, write};
 
 /// Encodes a picture with its texts.
 pub fn encode(picture: &Picture, texts: Texts) -> Result<Vec<u8>> {

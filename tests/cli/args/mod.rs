@@ -1,12 +1,12 @@
 //! Parsing of the command line, and the effects of its flags.
 
+mod arguments;
 mod flags;
 mod help;
 mod notes;
 mod pictures;
 mod prefixes;
 mod prompts;
-mod arguments;
 
 use txt2img::args::{Args, Seed, SeedMode};
 use txt2img::device::Precision;

@@ -23,7 +23,6 @@ fn samplers_of_second_order_ask_twice() {
 
 #[test]
 fn every_sampler_of_a_sweep_has_a_line() {
-    let expected =
-        ["ddim: 10 (10 UNet passes per picture)", "euler_a: 10 (10 UNet passes per picture)"];
+    let expected = ["ddim: 10 (10 UNet passes per picture)", "euler_a: 10 (10 UNet passes per picture)"];
     says(&["--ddim_steps", "10", "--sweep", "sampler=ddim,euler_a", "--sweep", "seed=1,2"], &expected);
 }

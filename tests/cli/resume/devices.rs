@@ -1,8 +1,8 @@
 //! Runs on several devices.
 
-use std::thread::available_parallelism;
 use super::{RICH, are_equal, into};
 use crate::support::TestRun;
+use std::thread::available_parallelism;
 
 #[test]
 fn several_devices_draw_what_one_draws() {

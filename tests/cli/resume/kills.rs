@@ -1,5 +1,7 @@
 //! Runs that are killed, interrupted or run out of disk space, and deleted or modified files.
 
+use super::{RICH, are_equal, content, into, journal, kill, resume, start, wait_for};
+use crate::support::{TestRun, stdout};
 use std::ffi::OsString;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
@@ -7,8 +9,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use super::{RICH, are_equal, content, into, journal, kill, resume, start, wait_for};
-use crate::support::{TestRun, stdout};
 
 /// Returns a random time below `below`.
 fn any_time(below: Duration) -> Duration {

@@ -1,8 +1,8 @@
 //! The closing message of a run.
 
-use std::fs;
 use super::{RICH, into, resume};
 use crate::support::{TestCommand, TestRun, stderr, stdout};
+use std::fs;
 
 /// Returns the last line on standard error of a successful run, without the time.
 #[track_caller]

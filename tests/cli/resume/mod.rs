@@ -2,9 +2,9 @@
 
 mod devices;
 mod kills;
+mod messages;
 mod refusals;
 mod shards;
-mod messages;
 
 use crate::support::{TestCommand, TestRun, files_below};
 use std::collections::BTreeMap;

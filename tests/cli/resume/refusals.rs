@@ -1,8 +1,8 @@
 //! Runs that cannot be resumed, and files that are not journals.
 
-use std::fs;
 use super::{RICH, content, into, kill, resume, start, wait_for};
 use crate::support::{TestRun, fixture, stderr};
+use std::fs;
 
 /// Asserts that resuming with additional flags is refused and changes nothing.
 #[track_caller]
@@ -96,7 +96,10 @@ fn a_second_process_is_refused() {
     }
     kill(child);
     let said = stderr(&into(&run, "out", &[]).ok());
-    assert!(said.contains("Note: the previous run in 'out' did not finish; repeat its command with --resume"), "{said}");
+    assert!(
+        said.contains("Note: the previous run in 'out' did not finish; repeat its command with --resume"),
+        "{said}"
+    );
     let said = stderr(&into(&run, "out", &[]).ok());
     assert!(!said.contains("did not finish"), "{said}");
 }

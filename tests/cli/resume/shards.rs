@@ -1,9 +1,9 @@
 //! Runs divided among several processes.
 
-use std::fs;
-use serde_json::Value;
 use super::{RICH, are_equal, content, into, kill, resume, start};
 use crate::support::{TestRun, stderr};
+use serde_json::Value;
+use std::fs;
 
 #[test]
 fn shards_draw_what_one_process_draws() {

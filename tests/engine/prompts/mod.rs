@@ -1,4 +1,4 @@
-//! Prompts that say more: emphasis, long prompts, wildcards.
+//! Extended prompts: emphasis, long prompts, wildcards, and prompts files.
 
 mod contexts;
 mod denoisers;

@@ -1,7 +1,9 @@
-use serde_json::json;
-use txt2img::output::{Named, Pattern, Record};
+//! File names by a pattern (`--fname`).
+
 use super::outdir::{Outdir, save, save_as};
 use super::{flat, load};
+use serde_json::json;
+use txt2img::output::{Named, Pattern, Record};
 
 const CUBE: Named =
     Named { seed: 42, prompt: "a pink cube", sampler: "euler_a", steps: 50, scale: 7.5, hash: "6ce0161689" };

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
 use anyhow::Result;
 use tempfile::TempDir;
 use txt2img::output::{Folder, Format, Named, Opening, Pattern, Picture, Terms};
+
 use super::names;
 
 const OLD: &str = "old";
