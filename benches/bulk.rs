@@ -2,8 +2,8 @@
 //!
 //!     cargo bench --bench bulk [-- PICTURES [FOLDER]]
 //!
-//! The demo model draws PICTURES pictures of 64×64 (default: 10,000) from as many prompts, with a grid after every thousand.
-//! FOLDER is deleted first.
+//! The demo model draws PICTURES pictures of 64×64 (default: 10,000) from as many prompts, with a grid after every
+//! thousand. FOLDER is deleted first.
 
 use serde_json::Value;
 use std::fs;

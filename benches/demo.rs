@@ -1,5 +1,5 @@
-//! The accuracy of the demo model: every colour × every solid × four backgrounds at several scales, and pairs of solids,
-//! evaluated as in the tests. Prints a Markdown table; with FOLDER, also saves the pictures.
+//! The accuracy of the demo model: every colour × every solid × four backgrounds at several scales, and pairs of
+//! solids, evaluated as in the tests. Prints a Markdown table; with FOLDER, also saves the pictures.
 //!
 //! `cargo bench --bench demo [-- FOLDER]`
 

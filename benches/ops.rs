@@ -1,8 +1,8 @@
-//! Each operation at each shape of Stable Diffusion 1.5 at 512×512 with guidance: compared with its plain definition, timed,
-//! and divided by the best rate of a matrix product on this machine.
+//! Each operation at each shape of Stable Diffusion 1.5 at 512×512 with guidance: compared with its plain definition,
+//! timed, and divided by the best rate of a matrix product on this machine.
 //!
-//! `cargo bench --bench ops [-- half] [cuda] [WORD]`: `half` computes in bf16, or in f16 on GPUs; `cuda` uses a GPU; WORD
-//! selects the operations whose row contains it.
+//! `cargo bench --bench ops [-- half] [cuda] [WORD]`: `half` computes in bf16, or in f16 on GPUs; `cuda` uses a GPU;
+//! WORD selects the operations whose row contains it.
 
 mod support;
 
@@ -165,8 +165,8 @@ fn plain(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(DType::F32)
 }
 
-/// Measures the best rate of a product, in GFLOP/s: on CPUs with operands that stay in the caches, on GPUs with enough work
-/// for all multiprocessors.
+/// Measures the best rate of a product, in GFLOP/s: on CPUs with operands that stay in the caches, on GPUs with enough
+/// work for all multiprocessors.
 fn peak(compute: Compute) -> Result<f64> {
     let (n, c) = if random(&[1])?.device().is_cuda() { (8192, 4096) } else { (1536, 512) };
     let (x, linear) = (operand(compute, &[n, c])?, Linear::new(compute, &weight(&[c, c])?, None)?);

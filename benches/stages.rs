@@ -1,8 +1,8 @@
 //! The stages of a picture of 512×512 with Stable Diffusion 1.5's sizes and generated weights: text, one guided step,
 //! decoding.
 //!
-//! `cargo bench --bench stages [-- half] [cuda] [BATCH] [STAGE]`: `half` computes in bf16, or in f16 on GPUs; `cuda` uses a
-//! GPU; BATCH is the number of pictures (default: 1); STAGE selects text, step or decode, with more repetitions.
+//! `cargo bench --bench stages [-- half] [cuda] [BATCH] [STAGE]`: `half` computes in bf16, or in f16 on GPUs; `cuda`
+//! uses a GPU; BATCH is the number of pictures (default: 1); STAGE selects text, step or decode, with more repetitions.
 
 mod support;
 

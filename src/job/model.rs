@@ -34,8 +34,8 @@ pub const FORK_CKPT: &str = "stable-diffusion-v1-5-emaonly/v1-5-pruned-emaonly.c
 
 /// What is said when nothing says which model to take.
 pub const DEMO: [&str; 2] = [
-    "no --ckpt given and none found at models/ldm/stable-diffusion-v1/model.ckpt; using the built-in demo model, which can \
-     only draw cubes, balls, pyramids, cones, cylinders and rings in twelve colours",
+    "no --ckpt given and none found at models/ldm/stable-diffusion-v1/model.ckpt; using the built-in demo model, which \
+     can only draw cubes, balls, pyramids, cones, cylinders and rings in twelve colours",
     "for real pictures add --ckpt hub (downloads Stable Diffusion 1.5, 4 GB, once) or --ckpt FILE",
 ];
 

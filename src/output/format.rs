@@ -1,7 +1,7 @@
 //! File formats of pictures (`--format`) and their metadata.
 //!
-//! Each file has its metadata twice: as AUTOMATIC1111's `parameters` text, which other programs read, and as the record's
-//! JSON. PNG stores them in text chunks, WebP in EXIF, and JPEG in EXIF and comments.
+//! Each file has its metadata twice: as AUTOMATIC1111's `parameters` text, which other programs read, and as the
+//! record's JSON. PNG stores them in text chunks, WebP in EXIF, and JPEG in EXIF and comments.
 
 mod exif;
 mod jpg;

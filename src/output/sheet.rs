@@ -22,8 +22,8 @@ const ROW_LABEL: usize = 12;
 
 /// Returns the contact sheet: a column for every value of `columns`, a row for every value of `rows`.
 ///
-/// `pictures` are in row-major order and may differ in size: a column is as wide as its widest picture, a row as high as
-/// its highest, and each picture is centred in its cell. The title is on top, on three lines at most. A label is
+/// `pictures` are in row-major order and may differ in size: a column is as wide as its widest picture, a row as high
+/// as its highest, and each picture is centred in its cell. The title is on top, on three lines at most. A label is
 /// `name = value`; if that is too long for its column, the value alone, shortened if necessary.
 ///
 /// If the sheet would be more than 20,000 pixels wide or high, or have more than 300 million pixels, all pictures are

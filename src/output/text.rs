@@ -51,8 +51,8 @@ impl Text {
         }
     }
 
-    /// Wraps `text` to at most `n` lines of `width` pixels, preferably between words. If it is too long, the last line is
-    /// shortened.
+    /// Wraps `text` to at most `n` lines of `width` pixels, preferably between words. If it is too long, the last line
+    /// is shortened.
     pub fn wrapped(&self, text: &str, width: f32, n: usize) -> Vec<String> {
         let mut lines = vec![];
         let mut rest = text.trim();

@@ -46,7 +46,8 @@ const NOT_RUN: [(&str, &str); 24] = [
     ("tests/card/run.sh", "it takes minutes"),
 ];
 
-/// Flags appended to every command to draw small pictures; full-sized ones take a minute. The last of repeated flags wins.
+/// Flags appended to every command to draw small pictures; full-sized ones take a minute. The last of repeated flags
+/// wins.
 const SMALL: &str = "--H 64 --W 64 --ddim_steps 2";
 
 fn root() -> &'static Path {

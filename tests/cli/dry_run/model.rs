@@ -12,8 +12,8 @@ use txt2img::output::{sha256, sha256_of};
 const TIME: &str = "model.diffusion_model.time_embed.0.weight";
 const OUT: &str = "model.diffusion_model.out.2.bias";
 
-/// Writes the small model as `.safetensors` filled with zeros. `tensor` returns a type and a shape for each name and shape,
-/// or `None` to omit the tensor.
+/// Writes the small model as `.safetensors` filled with zeros. `tensor` returns a type and a shape for each name and
+/// shape, or `None` to omit the tensor.
 fn damaged(folder: &Path, tensor: impl Fn(&str, &[usize]) -> Option<(Dtype, Vec<usize>)>) -> PathBuf {
     let nano = Checkpoint::open(&fixture("nano.ckpt")).unwrap();
     let zeros = vec![0; 1 << 24];

@@ -1,10 +1,10 @@
 //! A classifier of pictures: the solid, its colour and the background.
 //!
-//! In linear light, a picture of one solid is a sum of three terms: the solid's colour times its illumination, the shine,
-//! and the background's colour times the illumination of the floor. `templates.png` has the three for each solid in several
-//! views (see models/demo/train/templates.py). A least-squares fit finds the solid whose template is nearest to the picture,
-//! and its colour from the coefficients. There is no segmentation, so shadows, shade and shine do not mislead it, and a white
-//! solid on white is recognised by its shading.
+//! In linear light, a picture of one solid is a sum of three terms: the solid's colour times its illumination, the
+//! shine, and the background's colour times the illumination of the floor. `templates.png` has the three for each solid
+//! in several views (see models/demo/train/templates.py). A least-squares fit finds the solid whose template is nearest
+//! to the picture, and its colour from the coefficients. There is no segmentation, so shadows, shade and shine do not
+//! mislead it, and a white solid on white is recognised by its shading.
 
 use image::imageops::crop_imm;
 use std::path::{Path, PathBuf};
@@ -30,8 +30,8 @@ pub const COLOURS: [(&str, [f32; 3]); 12] = [
 ];
 
 const GAMMA: f32 = 2.2;
-/// The side of the compared pictures, in pixels: enough to distinguish the solids, and small enough to average noise and
-/// blurred edges.
+/// The side of the compared pictures, in pixels: enough to distinguish the solids, and small enough to average noise
+/// and blurred edges.
 const SIDE: usize = 32;
 /// The position of the solids in their templates, about which they are scaled.
 const FOOT: [f32; 2] = [0.5 * SIDE as f32, 0.712 * SIDE as f32];

@@ -15,8 +15,8 @@ fn folder_named(name: impl Fn(&str) -> String) -> Folder {
     folder
 }
 
-/// Writes the small model as a folder with each part in two shards. `index` and `shard` map the stem, and the number of the
-/// shard, to names.
+/// Writes the small model as a folder with each part in two shards. `index` and `shard` map the stem, and the number of
+/// the shard, to names.
 fn sharded(index: impl Fn(&str) -> String, shard: impl Fn(&str, usize) -> String) -> Folder {
     let folder = Folder::new();
     for (part, tensors) in parts(&contents(&nano())) {

@@ -1,4 +1,5 @@
-//! Variants of checkpoints: files saved by torch (`tests/fixtures/checkpoints`), and tensors under the names of other tools.
+//! Variants of checkpoints: files saved by torch (`tests/fixtures/checkpoints`), and tensors under the names of other
+//! tools.
 
 use super::*;
 use candle_core::Device;

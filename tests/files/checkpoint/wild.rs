@@ -1,6 +1,6 @@
-//! A folder of checkpoints in many forms, with an `expect.json`: `"same": "FILE …"` must draw the small model's picture,
-//! `"rounded"` nearly that, `"other"` a different one; `"refused"` must be refused in one sentence; `"any"` must be one of
-//! same and refused.
+//! A folder of checkpoints in many forms, with an `expect.json`: `"same": "FILE …"` must draw the small model's
+//! picture, `"rounded"` nearly that, `"other"` a different one; `"refused"` must be refused in one sentence; `"any"`
+//! must be one of same and refused.
 //!
 //! `WILD_CHECKPOINTS=FOLDER cargo test --release --test files wild -- --ignored --nocapture` prints a table.
 
@@ -8,8 +8,8 @@ use super::*;
 use std::io::Cursor;
 use std::process::Output;
 
-/// The largest mean difference, in levels of 255, with rounded weights. It is 0.9 for bf16, 8.6 for 8 bits, and 26 for a
-/// wrong prediction type.
+/// The largest mean difference, in levels of 255, with rounded weights. It is 0.9 for bf16, 8.6 for 8 bits, and 26 for
+/// a wrong prediction type.
 const ROUNDED: f64 = 12.;
 
 /// Files with another expectation than in `expect.json`, and the reason.
