@@ -227,7 +227,7 @@ pub struct Args {
     #[arg(long, help_heading = OURS)]
     pub collect: bool,
 
-    /// Print the plan: model, steps, files, memory and estimated time. Draws nothing
+    /// Print the plan: model, steps, files, memory and disk space. Draws nothing
     #[arg(long = "dry_run", help_heading = OURS)]
     pub dry_run: bool,
 
