@@ -1,5 +1,5 @@
-//! What the demo model draws right: every colour × every solid × four backgrounds at several scales, judged as the tests
-//! do; a Markdown table, and with a folder as argument the pictures. Then pairs of solids.
+//! The accuracy of the demo model: every colour × every solid × four backgrounds at several scales, and pairs of
+//! solids, evaluated as in the tests. Prints a Markdown table; with FOLDER, also saves the pictures.
 //!
 //! `cargo bench --bench demo [-- FOLDER]`
 
@@ -8,20 +8,19 @@ mod drawing;
 #[path = "../tests/engine/demo/matcher.rs"]
 mod matcher;
 
+use drawing::{Settings, every_scene, judge, judge_pairs, model, pairs, prompt, prompt_for_two, shares};
 use std::path::PathBuf;
-
-use drawing::{Way, every_wish, judge, judge_pairs, model, pairs, prompt, prompt_for_two, shares};
 use txt2img::diffusion::samplers::Kind;
 use txt2img::output::grid;
 
 fn main() -> anyhow::Result<()> {
     let folder = std::env::args().skip(1).find(|word| !word.starts_with("--")).map(PathBuf::from);
-    let (model, wishes) = (model(), every_wish());
-    let prompts: Vec<_> = wishes.iter().map(prompt).collect();
+    let (model, scenes) = (model(), every_scene());
+    let prompts: Vec<_> = scenes.iter().map(prompt).collect();
     let mut table = String::from("| scale | solid | colour | background |\n| ---: | ---: | ---: | ---: |\n");
     for scale in [1., 3., 5., 7.5] {
-        let pictures = Way { kind: Kind::DpmSolver, steps: 20, scale, seed: 42 }.draw(&model, &prompts);
-        let [solid, colour, background] = shares(&judge(&pictures, &wishes)).map(|share| 100. * share);
+        let pictures = Settings { kind: Kind::DpmSolver, steps: 20, scale, seed: 42 }.draw(&model, &prompts);
+        let [solid, colour, background] = shares(&judge(&pictures, &scenes)).map(|share| 100. * share);
         table += &format!("| {scale} | {solid:.1}% | {colour:.1}% | {background:.1}% |\n");
         if let Some(folder) = &folder {
             let grid = grid(&pictures, 24)?;
@@ -31,10 +30,10 @@ fn main() -> anyhow::Result<()> {
         }
     }
     let prompts: Vec<_> = pairs().iter().map(prompt_for_two).collect();
-    let pictures = Way { kind: Kind::DpmSolver, steps: 20, scale: 5., seed: 42 }.draw(&model, &prompts);
+    let pictures = Settings { kind: Kind::DpmSolver, steps: 20, scale: 5., seed: 42 }.draw(&model, &prompts);
     let solids: Vec<_> = pairs().iter().map(|(solids, _)| *solids).collect();
     let [solid, colour] = shares(&judge_pairs(&pictures, &solids)).map(|share| 100. * share);
-    println!("\nOf {} pictures, DPM-Solver, 20 steps, 256×256:\n\n{table}", wishes.len());
+    println!("\nOf {} pictures, DPM-Solver, 20 steps, 256×256:\n\n{table}", scenes.len());
     println!("Of two solids in a picture, at scale 5: solid {solid:.1}%, colour {colour:.1}%");
     Ok(())
 }

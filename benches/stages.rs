@@ -1,8 +1,8 @@
-//! The stages of one picture with Stable Diffusion 1.5's sizes and made-up weights, no file needed: text, one guided step,
-//! decoding, at 512×512.
+//! The stages of a picture of 512×512 with Stable Diffusion 1.5's sizes and generated weights: text, one guided step,
+//! decoding.
 //!
-//! `cargo bench --bench stages [-- half] [cuda] [BATCH] [STAGE]`: with products in half precision, bf16 or on cards f16; on
-//! a card; pictures in a batch, 1 unless given; only the stage text, step or decode, more often.
+//! `cargo bench --bench stages [-- half] [cuda] [BATCH] [STAGE]`: `half` computes in bf16, or in f16 on GPUs; `cuda`
+//! uses a GPU; BATCH is the number of pictures (default: 1); STAGE selects text, step or decode, with more repetitions.
 
 mod support;
 
@@ -28,7 +28,7 @@ fn main() -> anyhow::Result<()> {
     let calls = if only.is_some() { 9 } else { 3 };
     let wants = |stage: &str| only.is_none_or(|only| only == stage);
     let config = ModelConfig::v1();
-    let vb = VarBuilder::from_backend(Box::new(MadeUp), DType::F32, device.clone());
+    let vb = VarBuilder::from_backend(Box::new(Generated), DType::F32, device.clone());
     println!("512×512, batch of {batch}, {}\n\n| stage | seconds |\n| --- | ---: |", place());
 
     let text = TextEncoder::new(
@@ -54,19 +54,19 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Weights of any name and shape, such that activations stay near 1.
-struct MadeUp;
+/// A backend that generates weights of any name and shape, such that activations stay near 1.
+struct Generated;
 
-impl SimpleBackend for MadeUp {
+impl SimpleBackend for Generated {
     fn get(&self, shape: Shape, name: &str, _: candle_nn::Init, _: DType, device: &Device) -> Result<Tensor> {
         let inputs: usize = shape.dims()[1..].iter().product();
-        // Weights of norms scale, biases shift; all else mixes.
+        // Norms: weights of 1, small biases. All others: zero mean, scaled by the number of inputs.
         let (spread, centre) = match (shape.rank(), name.ends_with("weight")) {
             (1, true) => (0., 1.),
             (1, false) => (0.05, 0.),
             _ => (1.7 * (inputs as f32).powf(-0.5), 0.),
         };
-        // As good as random here, and quick to make: the fractions of multiples of the golden ratio.
+        // Fractions of multiples of the golden ratio are fast to compute, and random enough here.
         let number = |i: usize| centre + spread * 2. * ((i as f32 * 0.618_034).fract() - 0.5);
         Tensor::from_iter((0..shape.elem_count()).map(number), device)?.reshape(shape)
     }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs what `cargo build --features cuda` needs on machines without NVIDIA's toolkit, with or without a GPU: the
+# Installs what `cargo build --features cuda` needs on machines without the CUDA toolkit, with or without a GPU: the
 # compiler, headers and libraries of CUDA 13.0 from Python packages (1.5 GB), and a stub of the driver for the linker.
 #
 #   deploy/cuda.sh DIR && source DIR/env.sh
 #
-# To run the program, NVIDIA's driver must be installed and these libraries be on LD_LIBRARY_PATH: see the end of
-# DIR/env.sh. PyTorch's `site-packages/nvidia/cu13/lib` has them, too.
+# Running the program requires NVIDIA's driver and these libraries on LD_LIBRARY_PATH: see the end of DIR/env.sh.
+# PyTorch's `site-packages/nvidia/cu13/lib` has the same libraries.
 set -euo pipefail
 mkdir -p "${1:?usage: deploy/cuda.sh DIR}"
 dir=$(cd "$1" && pwd)
@@ -19,7 +19,7 @@ mkdir -p "$dir/link"
 for library in "$cuda"/lib/lib{cudart,nvrtc,cublas,cublasLt,curand}.so.*; do
     ln -sf "$library" "$dir/link/$(basename "${library%%.so*}").so"
 done
-# The stub has every function that the header declares, also under its renamed versions.
+# The stub has every function that the header declares, and every renamed version of one.
 {
     grep -oE '\bcu[A-Z]\w*[[:space:]]*\(' "$cuda/include/cuda.h" | tr -d ' \t('
     sed -n 's/#define cu[A-Z]\w* *\(cu[A-Z]\w*\).*/\1/p' "$cuda/include/cuda.h"

@@ -1,4 +1,4 @@
-//! The command line: the flags of the original's `scripts/txt2img.py`, then ours. No logic beyond reading them.
+//! The command line: the flags of the original's `scripts/txt2img.py`, then the additional ones. Only parses them.
 
 mod expand;
 mod sampling;
@@ -7,7 +7,7 @@ mod sweep;
 use crate::by_name::ByName;
 use crate::device::{self, Precision};
 use crate::output::{Format, Pattern};
-use crate::progress::Watcher;
+use crate::progress::ProgressFormat;
 use crate::rng::Rng;
 use crate::safety::Action;
 use crate::shard::Shard;
@@ -22,27 +22,27 @@ use std::path::PathBuf;
 pub use sampling::SamplingFlags;
 pub use sweep::Sweep;
 
-/// The heading of the flags that the original lacks.
+/// The heading in `--help` of the flags that the original lacks.
 const OURS: &str = "Options that the original lacks";
 
-/// Stable Diffusion 1.x: text in, pictures out. A drop-in for the original's scripts/txt2img.py.
+/// Generates pictures from text with Stable Diffusion 1.x. A drop-in for the original's scripts/txt2img.py.
 #[derive(Parser, Clone, PartialEq, Debug)]
 #[command(version, args_override_self = true, next_help_heading = "Options of the original", max_term_width = 110)]
-#[allow(rustdoc::broken_intra_doc_links)] // brackets in --help are no links
+#[allow(rustdoc::broken_intra_doc_links)] // the brackets in help texts are not links
 pub struct Args {
-    /// The text to draw
+    /// Text to draw
     #[arg(long, value_name = "TEXT", default_value = "a painting of a virus monster playing guitar")]
     pub prompt: String,
 
-    /// Folder for the pictures
+    /// Output folder
     #[arg(long, value_name = "DIR", default_value = "outputs/txt2img-samples")]
     pub outdir: PathBuf,
 
-    /// Write no grid of all pictures
+    /// Do not write a grid of all pictures
     #[arg(long = "skip_grid")]
     pub skip_grid: bool,
 
-    /// Write no single pictures, only the grid
+    /// Do not write individual pictures, only the grid
     #[arg(long = "skip_save")]
     pub skip_save: bool,
 
@@ -50,7 +50,7 @@ pub struct Args {
     #[command(flatten)]
     pub sampling: SamplingFlags,
 
-    /// The LAION-400M model, which is not supported
+    /// Select the LAION-400M model (not supported)
     #[arg(long)]
     pub laion400m: bool,
 
@@ -58,42 +58,42 @@ pub struct Args {
     #[arg(long = "fixed_code")]
     pub fixed_code: bool,
 
-    /// How many times to draw every prompt
+    /// Number of rounds: draw every prompt this many times
     #[arg(long = "n_iter", value_name = "N", value_parser = integer, default_value_t = 2)]
     pub n_iter: i64,
 
-    /// Channels of the latents
+    /// Number of latent channels
     #[arg(long = "C", visible_alias = "latent_channels", value_name = "N", value_parser = integer, default_value_t = 4)]
     pub channels: i64,
 
-    /// Pictures in a batch; with --from-file, prompts in a batch
+    /// Batch size: pictures per prompt, or with --from-file prompts per batch
     #[arg(long = "n_samples", value_name = "N", value_parser = integer, default_value_t = 3)]
     pub n_samples: i64,
 
-    /// Pictures in a row of the grid [default: n_samples]
+    /// Pictures per row of the grid [default: n_samples]
     #[arg(long = "n_rows", value_name = "N", value_parser = integer, default_value_t = 0, hide_default_value = true)]
     pub n_rows: i64,
 
-    /// Draw the lines of this file instead of --prompt; - is standard input
+    /// Draw every line of this file instead of --prompt; - reads standard input
     #[arg(long = "from-file", visible_alias = "from_file", value_name = "FILE")]
     pub from_file: Option<PathBuf>,
 
-    /// The model's yaml file; built in if this one is not there [default:
+    /// Config file (YAML) of the model; built in if the default is missing [default:
     /// configs/stable-diffusion/v1-inference.yaml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// The model: a .ckpt or .safetensors file, a diffusers folder, OWNER/NAME[@REV][:FILE] on a Hugging Face hub, hub,
-    /// which is Stable Diffusion 1.5 there, or demo, which is built in and taken if there is no other [default:
+    /// Model: a .ckpt or .safetensors file, a diffusers folder, OWNER/NAME[@REVISION][:FILE] on the Hugging Face hub,
+    /// hub (downloads Stable Diffusion 1.5), or demo (built in; used if nothing else is found) [default:
     /// models/ldm/stable-diffusion-v1/model.ckpt]
     #[arg(long, value_name = "FILE")]
     pub ckpt: Option<PathBuf>,
 
-    /// Random seed; a number outside 0 to 4294967295, such as -1, picks one at random
+    /// Random seed; any value outside 0 to 4294967295, such as -1, picks one
     #[arg(long, value_name = "N", default_value = "42", value_parser = seed)]
     pub seed: Seed,
 
-    /// full: f32 throughout; autocast: half precision on devices that gain by it
+    /// full: f32 throughout; autocast: half precision where it is faster
     #[arg(long, value_name = "NAME", default_value = "autocast", value_parser = one_of::<Precision>())]
     pub precision: Precision,
 
@@ -101,7 +101,7 @@ pub struct Args {
     #[arg(long = "negative_prompt", value_name = "TEXT", help_heading = OURS, default_value = "", hide_default_value = true)]
     pub negative_prompt: String,
 
-    /// Brackets weigh words: (word) 1.1 times, (word:1.3) so many times, [word] less
+    /// Weight words with brackets: (word) ×1.1, (word:1.3) ×1.3, [word] ÷1.1
     #[arg(long, help_heading = OURS)]
     pub emphasis: bool,
 
@@ -109,61 +109,61 @@ pub struct Args {
     #[arg(long = "long_prompt", help_heading = OURS)]
     pub long_prompt: bool,
 
-    /// {red|blue} in a prompt is one of these, another for each picture
+    /// Replace {red|blue} in a prompt by one of the alternatives, picked at random for each picture
     #[arg(long, help_heading = OURS)]
     pub wildcards: bool,
 
-    /// Whose random numbers: cuda, torch's on a GPU; cuda:SMSxTHREADS, on one of another size; cpu, torch's on a CPU
+    /// PyTorch generator to reproduce: cuda (GPU), cuda:SMSxTHREADS (a GPU of another size), cpu
     #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "cuda")]
     pub rng: Rng,
 
-    /// stream: pictures continue one stream of random numbers, as the original's do; per_image: each is what its own
-    /// seed draws, counted up from --seed
+    /// stream: all pictures share one stream of random numbers, as in the original; per_image: each has its own seed,
+    /// counting up from --seed
     #[arg(long = "seed_mode", value_name = "NAME", help_heading = OURS, default_value = "stream", value_parser = one_of::<SeedMode>())]
     pub seed_mode: SeedMode,
 
-    /// Take the autoencoder from here: a file, a folder, or a repository as for --ckpt
+    /// Load a different autoencoder (VAE): a file, a folder, or a repository as for --ckpt
     #[arg(long, value_name = "FILE", help_heading = OURS)]
     pub vae: Option<PathBuf>,
 
-    /// Where to compute: auto, cpu, cuda or cuda:N; several share the work, as cuda:0,cuda:1 or, of a processor's cores,
+    /// Where to compute: auto, cpu, cuda or cuda:N; several share the work: cuda:0,cuda:1, or by CPU core,
     /// cpu:0-3,cpu:4-7
     #[arg(long, value_name = "NAME[,NAME…]", help_heading = OURS, default_value = "auto")]
     pub device: device::DeviceSpecs,
 
-    /// Threads to compute with [default: one a core]
+    /// Number of threads [default: one per core]
     #[arg(long, value_name = "N", help_heading = OURS, value_parser = within::<u16>(1..=device::MAX_THREADS.into()))]
     pub threads: Option<u16>,
 
-    /// One picture for every value of a flag, as scale=1,2,5,7.5 or prompt=pink,blue (pink in the prompt becomes each),
-    /// on one labelled sheet and an HTML page with sliders; give it twice for two sides
+    /// Draw one picture for every value of a flag, such as scale=1,2,5,7.5 or prompt=pink,blue (pink must occur in the
+    /// prompt), on one labelled sheet and an HTML page with sliders; give it twice for columns and rows
     #[arg(long, value_name = "NAME=V,V,…", help_heading = OURS, action = clap::ArgAction::Append, conflicts_with = "from_file")]
     pub sweep: Vec<String>,
 
-    /// What --sweep comes to
+    /// The parsed value of `--sweep`.
     #[arg(skip)]
     pub swept: Option<Sweep>,
 
-    /// What becomes of pictures that the safety checker flags: replace and black make them black, blur and flag keep
-    /// them, off checks nothing [default: replace, if the checker can be had]
+    /// What to do with pictures that the safety checker flags: make them black (replace, black), blur them, only report
+    /// them (flag), or do not check (off) [default: replace, if the checker is available]
     #[arg(long, value_name = "NAME", help_heading = OURS, value_parser = one_of::<Action>())]
     pub safety: Option<Action>,
 
-    /// The safety checker: a folder, or a repository as for --ckpt [default: the model's own, or the original's from the
+    /// Safety checker: a folder, or a repository as for --ckpt [default: the model's own, or the original's from the
     /// hub]
     #[arg(long = "safety_ckpt", value_name = "FOLDER", help_heading = OURS)]
     pub safety_ckpt: Option<PathBuf>,
 
-    /// How pictures are written: png, jpg or webp
+    /// File format of the pictures
     #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "png", value_parser = one_of::<Format>())]
     pub format: Format,
 
-    /// Name pictures by a pattern of {index} {seed} {prompt} {hash} {sampler} {schedule} {steps} {scale} {eta} {width}
+    /// File names: a pattern of {index} {seed} {prompt} {hash} {sampler} {schedule} {steps} {scale} {eta} {width}
     /// {height} [default: {index}]
     #[arg(long, value_name = "PATTERN", help_heading = OURS, value_parser = pattern)]
     pub fname: Option<Pattern>,
 
-    /// Write a small picture every so many steps, to intermediates in OUTDIR
+    /// Write a small preview every N steps to OUTDIR/intermediates
     #[arg(long = "save_intermediates", value_name = "N", help_heading = OURS, value_parser = within::<u16>(1..=1000))]
     pub save_intermediates: Option<u16>,
 
@@ -171,73 +171,74 @@ pub struct Args {
     #[arg(long = "no_metadata", help_heading = OURS)]
     pub no_metadata: bool,
 
-    /// Redraw a picture of this program from its metadata, which overrides other flags, and compare
+    /// Redraw a picture from its metadata and compare (settings stored in the picture override flags)
     #[arg(long, value_name = "FILE", help_heading = OURS, conflicts_with_all = ["from_file", "sweep"])]
     pub replay: Option<PathBuf>,
 
-    /// A grid for every so many pictures, as soon as they are drawn [default: one of all, if they are not too many]
+    /// Write a grid after every N pictures [default: one grid of all, if it does not become too large]
     #[arg(long = "grid_every", value_name = "N", help_heading = OURS, value_parser = within::<u32>(1..=u32::MAX.into()))]
     pub grid_every: Option<u32>,
 
-    /// Go on with the run that was begun in OUTDIR, of which run.jsonl there tells; begin it if there is none
+    /// Resume the run recorded in OUTDIR/run.jsonl; start one if there is none
     #[arg(long, help_heading = OURS, conflicts_with = "replay")]
     pub resume: bool,
 
-    /// Draw one part of N of the run, I of 0 to N-1, while other processes draw the others into the same OUTDIR [default:
-    /// as Slurm, Kubernetes or torchrun say, or all]
+    /// Draw part I (0 to N-1) of N while other processes draw the rest into the same OUTDIR [default: from Slurm,
+    /// Kubernetes or torchrun, else everything]
     #[arg(long, value_name = "I/N", help_heading = OURS, conflicts_with_all = ["replay", "sweep"])]
     pub shard: Option<Shard>,
 
-    /// Draw nothing: verify the latest run in OUTDIR, list missing or altered pictures, and write the grid of a sharded
-    /// run
+    /// Verify the latest run in OUTDIR: list missing or altered pictures, and write the grid of a sharded run. Draws
+    /// nothing
     #[arg(long, help_heading = OURS)]
     pub collect: bool,
 
-    /// Draw nothing: print what would be done, with which model, to which files, and about how long it would take
+    /// Print the plan: model, steps, files, memory and disk space. Draws nothing
     #[arg(long = "dry_run", help_heading = OURS)]
     pub dry_run: bool,
 
-    /// Draw nothing: say which invisible watermark each of these pictures carries, and how sure that is
+    /// Report which invisible watermark each picture carries, and how certain that is. Draws nothing
     #[arg(long = "verify_watermark", value_name = "FILE", help_heading = OURS, num_args = 1..)]
     pub verify_watermark: Vec<PathBuf>,
 
-    /// How to tell progress on standard error: bar, or json, one event a line
-    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "bar", value_parser = one_of::<Watcher>())]
-    pub progress: Watcher,
+    /// Progress on standard error: bar, or json (one event per line)
+    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "bar", value_parser = one_of::<ProgressFormat>())]
+    pub progress: ProgressFormat,
 
-    /// Print no notes and no progress; errors still, and events with --progress json
+    /// Print no notes, progress or summary; errors and the events of --progress json remain
     #[arg(long, help_heading = OURS)]
     pub quiet: bool,
 
-    /// Write what became of each picture to this new file, as JSON; each shard has its own, such as report-0-of-8.json
+    /// Write the path, settings, timings and safety result of each picture to this new JSON file; each shard has its
+    /// own, such as report-0-of-8.json
     #[arg(long, value_name = "FILE", help_heading = OURS)]
     pub report: Option<PathBuf>,
 
-    /// Leave out the invisible watermark
+    /// Do not add the invisible watermark
     #[arg(long = "skip_watermark", help_heading = OURS)]
     pub skip_watermark: bool,
 
-    /// Print how long loading and each picture took, as a row of a Markdown table
+    /// Print the loading time, the time per picture and the total as a Markdown table
     #[arg(long, help_heading = OURS)]
     pub timings: bool,
 
-    /// The flags on the command line, by their names in full
+    /// The flags given on the command line, by their full names without dashes.
     #[arg(skip)]
     pub given: Vec<String>,
 }
 
-/// The config taken when none is named.
+/// The default of `--config`.
 pub const DEFAULT_CONFIG: &str = "configs/stable-diffusion/v1-inference.yaml";
 
-/// The checkpoint taken when none is named.
+/// The default of `--ckpt`.
 pub const DEFAULT_CKPT: &str = "models/ldm/stable-diffusion-v1/model.ckpt";
 
-/// `--seed_mode`: where the random numbers of a picture come from.
+/// The value of `--seed_mode`: the source of each picture's random numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SeedMode {
-    /// From where those of the picture before ended.
+    /// One stream for all pictures: each continues where the previous one ended.
     Stream,
-    /// From a seed of its own.
+    /// A seed per picture, counting up from `--seed`.
     PerImage,
 }
 
@@ -245,41 +246,41 @@ impl ByName for SeedMode {
     const ALL: &'static [(&'static str, Self)] = &[("stream", SeedMode::Stream), ("per_image", SeedMode::PerImage)];
 }
 
-/// `--seed`: a seed that torch takes, or a request for a random one.
+/// The value of `--seed`: a seed that torch accepts, or a request for a random one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Seed {
-    /// This one.
+    /// A fixed seed.
     Given(u32),
-    /// Any.
+    /// A random seed.
     Random,
 }
 
 impl From<i128> for Seed {
-    /// Returns the seed of this number, or `Random` if torch does not take it.
+    /// Returns `Given(number)`, or `Random` if `number` does not fit 32 bits.
     fn from(number: i128) -> Self {
         number.try_into().map_or(Seed::Random, Seed::Given)
     }
 }
 
-/// What the word names.
+/// Returns a parser of the names of `T`.
 fn one_of<T: ByName + Send + Sync>() -> impl TypedValueParser<Value = T> {
     let names = T::ALL.iter().map(|(name, _)| *name);
     PossibleValuesParser::new(names).try_map(|word| T::from_name(&word).ok_or("not a choice"))
 }
 
-/// Reads any whole number, however long: one that does not fit is as good as any.
+/// Parses a whole number of any length; one that is not a valid seed requests a random one.
 fn seed(text: &str) -> Result<Seed, String> {
     check_whole(text)?;
     Ok(text.parse::<i128>().map_or(Seed::Random, Seed::from))
 }
 
-/// Reads a whole number.
+/// Parses a whole number.
 fn integer(text: &str) -> Result<i64, String> {
     check_whole(text)?;
     text.parse().map_err(|_| "the number has too many digits".into())
 }
 
-/// Reads a whole number in `range`.
+/// Returns a parser of whole numbers in `range`.
 fn within<T: TryFrom<i64>>(range: RangeInclusive<i64>) -> impl Fn(&str) -> Result<T, String> + Clone {
     move |text| {
         check_whole(text)?;
@@ -305,15 +306,15 @@ fn finite(text: &str) -> Result<f64, String> {
 }
 
 impl Args {
-    /// Reads the program's arguments; prints help, or what is wrong with them, and ends the program.
+    /// Parses the program's arguments. On `--help`, `--version` or an error, prints the text and exits.
     pub fn from_command_line() -> Self {
         Self::try_from_words(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
-    /// The same from any words, the first of them the program's name.
+    /// Parses `words`, of which the first is the program's name.
     ///
     /// # Errors
-    /// On anything that is no flag or no value of it; also on `--help`, which is an error to clap.
+    /// If a flag is unknown or ambiguous, or its value is invalid; also on `--help`, which clap reports as an error.
     pub fn try_from_words(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
         let words = expand::expand(&mut command, words.into_iter().collect())?;
@@ -322,7 +323,7 @@ impl Args {
         Ok(args)
     }
 
-    /// Reads words with all flags in full.
+    /// Parses `words`, in which `expand` has completed all flags.
     fn read(command: &mut clap::Command, words: &[OsString]) -> Result<Self, clap::Error> {
         let matches = command.try_get_matches_from_mut(words)?;
         let mut args = Self::from_arg_matches(&matches)?;
@@ -334,7 +335,7 @@ impl Args {
         Ok(args)
     }
 
-    /// Returns whether this flag is on the command line. name: in full, without dashes.
+    /// Returns whether flag `name` (in full, without dashes) is on the command line.
     pub fn is_given(&self, name: &str) -> bool {
         self.given.iter().any(|given| given == name)
     }

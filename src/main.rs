@@ -43,7 +43,7 @@ fn txt2img() -> Result<End> {
 /// `--dry_run`: what the run would be.
 fn foretell(job: &Job) -> Result<End> {
     let plan = dry_run(job)?;
-    let progress = Progress::new(job.run.watcher, job.run.quiet);
+    let progress = Progress::new(job.run.progress, job.run.quiet);
     job.run.notes.iter().for_each(|note| progress.note(note));
     std::io::stdout().write_all(plan.to_string().as_bytes()).context("writing to standard output")?;
     plan.check_fit()?;

@@ -1,5 +1,5 @@
-//! Progress on standard error: bars on a terminal, now and then a line elsewhere; or events for programs, one JSON object
-//! a line.
+//! Progress on standard error: bars on a terminal, occasional lines elsewhere; or events for other programs, one JSON
+//! object per line.
 
 mod clock;
 mod lines;
@@ -16,34 +16,34 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// `--progress`: for whom it is.
+/// The value of `--progress`: the form of progress on standard error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Watcher {
-    /// People: bars.
+pub enum ProgressFormat {
+    /// Bars on a terminal, lines elsewhere.
     Bar,
-    /// Programs: JSON lines.
+    /// One JSON object per line, for other programs.
     Json,
 }
 
-impl ByName for Watcher {
-    const ALL: &'static [(&'static str, Self)] = &[("bar", Watcher::Bar), ("json", Watcher::Json)];
+impl ByName for ProgressFormat {
+    const ALL: &'static [(&'static str, Self)] = &[("bar", ProgressFormat::Bar), ("json", ProgressFormat::Json)];
 }
 
-/// All bars: there is one terminal.
+/// The bars of the whole process, which share one terminal.
 static SCREEN: LazyLock<Screen> = LazyLock::new(Screen::new);
 
 /// The bars on the terminal, and a blank line below them.
 struct Screen {
     bars: MultiProgress,
-    /// Where the cursor rests, and the terminal echoes ^C: at the end of a full line that would wrap, and the bars could not
-    /// be removed any more.
+    /// The line on which the cursor rests. The terminal echoes ^C there: at the end of a full line the echo would wrap,
+    /// and the bars could no longer be removed.
     bottom: ProgressBar,
 }
 
-/// The steps of the bar of a whole run, which counts no things.
+/// The length of the bar of a whole run, which shows a share of the work.
 const PERMILLE: f64 = 1000.;
 
-/// A line of spaces that ends with the cursor some way before the margin.
+/// The template of a blank line that leaves the cursor ten columns before the margin.
 const BOTTOM: &str = "{wide_msg}          \x1b[10D";
 
 /// Removes all bars from the terminal.
@@ -51,18 +51,18 @@ pub fn clear() {
     let _ = SCREEN.bars.clear();
 }
 
-/// Everything that a run prints while it goes on.
+/// The output of a run on standard error: progress, notes and closing sentences.
 pub struct Progress {
-    watcher: Watcher,
-    /// Whether people are shown neither progress nor notes.
+    format: ProgressFormat,
+    /// Whether bars, lines and notes are suppressed.
     quiet: bool,
-    hashes: RandomState,
-    /// Hashes of the sentences that were printed.
-    told: Mutex<HashSet<u64>>,
+    hasher: RandomState,
+    /// Hashes of the notes printed so far.
+    printed: Mutex<HashSet<u64>>,
     run: OnceLock<Run>,
 }
 
-/// The run as a whole.
+/// The progress of the whole run.
 struct Run {
     clock: Arc<Clock>,
     bar: Option<ProgressBar>,
@@ -71,33 +71,33 @@ struct Run {
     n_drawn: AtomicUsize,
 }
 
-/// The progress of one thing; its bar goes when it is dropped.
+/// The progress of one operation, such as loading or sampling. Its bar is removed on drop.
 pub struct Bar<'a> {
     progress: &'a Progress,
     shown: Option<ProgressBar>,
     name: &'static str,
-    /// The device it is about, where there are several.
+    /// The name of the device, if there are several.
     device: Option<String>,
     clock: Arc<Clock>,
     done: AtomicUsize,
     of: usize,
-    /// How much of the run's work each tick is.
+    /// The run's work per tick.
     work: f64,
 }
 
 impl Progress {
-    /// Starts with nothing shown. `quiet`: whether people see no bars, lines and notes.
-    pub fn new(watcher: Watcher, quiet: bool) -> Self {
-        let (hashes, told, run) = (RandomState::new(), Mutex::default(), OnceLock::new());
-        Self { watcher, quiet: quiet && watcher == Watcher::Bar, hashes, told, run }
+    /// Creates a progress that shows nothing yet. `quiet` suppresses bars, lines and notes, but not events.
+    pub fn new(format: ProgressFormat, quiet: bool) -> Self {
+        let (hasher, printed, run) = (RandomState::new(), Mutex::default(), OnceLock::new());
+        Self { format, quiet: quiet && format == ProgressFormat::Bar, hasher, printed, run }
     }
 
-    /// Counts the tensors read while a device's model loads.
+    /// Starts to count the tensors read while a device's model loads.
     pub fn loading(&self, device: Option<&str>, tensors: usize) -> Bar<'_> {
         self.bar("loading", "loading {prefix}{wide_bar} {percent:>3}% {elapsed}", device, tensors, 0.)
     }
 
-    /// Starts to count the run's batches, and `work`: that of all of them, in any unit.
+    /// Starts to count the run's batches and their work: `work` in total, in any unit.
     pub fn begin_run(&self, batches: usize, work: f64) {
         let clock = Arc::new(Clock::start(work));
         let template = "{msg} {wide_bar} {percent:>3}% {time}, {left} left";
@@ -107,41 +107,41 @@ impl Progress {
         let _ = self.run.set(run);
     }
 
-    /// Counts the steps of a device's batch, each of them so much of the run's work.
+    /// Starts to count the steps of a device's batch. `work`: the run's work per step.
     pub fn steps(&self, device: Option<&str>, steps: usize, work: f64) -> Bar<'_> {
         self.bar("step", "{prefix}step {pos} of {len} {wide_bar} {speed}", device, steps, work)
     }
 
-    /// Counts work of the run that is done.
+    /// Adds to the work done.
     pub fn worked(&self, work: f64) {
         let Some(run) = self.run.get() else { return };
         run.clock.add(work);
         let share = run.clock.share();
         if let Some(bar) = &run.bar {
             bar.set_position((PERMILLE * share) as u64);
-        } else if self.watcher == Watcher::Bar && !self.quiet {
+        } else if self.format == ProgressFormat::Bar && !self.quiet {
             self.print_line(run, share);
         }
     }
 
-    /// Counts work of the run that is to be done again.
+    /// Adds to the total work, as some must be repeated.
     pub fn lost(&self, work: f64) {
         if let Some(run) = self.run.get() {
             run.clock.add_to_total(work);
         }
     }
 
-    /// Counts a batch of the run that is drawn.
+    /// Counts a finished batch.
     pub fn batch_drawn(&self) {
         let Some(run) = self.run.get() else { return };
         let done = run.n_drawn.fetch_add(1, Ordering::Relaxed) + 1;
         run.show_batches();
-        if self.watcher == Watcher::Json && is_told(done, run.batches) {
-            tell(&json!({ "event": "batch", "done": done, "of": run.batches }));
+        if self.format == ProgressFormat::Json && is_reported(done, run.batches) {
+            emit(&json!({ "event": "batch", "done": done, "of": run.batches }));
         }
     }
 
-    /// Counts the bytes of files, one after the other.
+    /// Starts to count the bytes of files that are downloaded one after another.
     pub fn downloads(&self) -> Downloads<'_> {
         Downloads { progress: self, current: None }
     }
@@ -158,7 +158,7 @@ impl Progress {
             let (elapsed, left) = (time(Some(elapsed)), time(left));
             let percent = 100. * share;
             let (elapsed, left) = (elapsed.trim(), left.trim());
-            say(&format!("Progress: {percent:.0}%, {n} of {of} batches in {elapsed}, about {left} left"));
+            write_line(&format!("Progress: {percent:.0}%, {n} of {of} batches in {elapsed}, about {left} left"));
         }
     }
 
@@ -178,48 +178,48 @@ impl Progress {
         self.shown(template, of.unwrap_or(0), &clock).inspect(|bar| bar.set_message(file.to_owned()))
     }
 
-    /// Returns a bar, if there is a terminal, and people to see it.
+    /// Returns a visible bar of length `of`; `None` if bars are off or there is no terminal.
     fn shown(&self, template: &str, of: u64, clock: &Arc<Clock>) -> Option<ProgressBar> {
-        if self.watcher != Watcher::Bar || self.quiet || SCREEN.bars.is_hidden() {
+        if self.format != ProgressFormat::Bar || self.quiet || SCREEN.bars.is_hidden() {
             return None;
         }
         let bar = SCREEN.add(ProgressBar::new(of).with_style(style(template, clock)));
-        // Steps may take seconds; the clock goes on.
+        // The clock must advance during steps that take seconds.
         bar.enable_steady_tick(Duration::from_millis(500));
         Some(bar)
     }
 
-    /// Prints a sentence that the user should read, once, above the bars.
+    /// Prints a note above the bars. A sentence that was printed before is not repeated.
     pub fn note(&self, sentence: &str) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.quiet || !told.insert(self.hashes.hash_one(sentence)) {
+        let mut printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.quiet || !printed.insert(self.hasher.hash_one(sentence)) {
             return;
         }
-        match self.watcher {
-            Watcher::Bar => SCREEN.bars.suspend(|| say(&format!("Note: {sentence}"))),
-            Watcher::Json => tell(&json!({ "event": "note", "text": sentence })),
+        match self.format {
+            ProgressFormat::Bar => SCREEN.bars.suspend(|| write_line(&format!("Note: {sentence}"))),
+            ProgressFormat::Json => emit(&json!({ "event": "note", "text": sentence })),
         }
     }
 
-    /// Prints the sentence that a run ends with, to people.
+    /// Prints the closing sentence of a run, unless quiet or with JSON events.
     pub fn closing(&self, sentence: &str) {
         if !self.quiet {
             self.stopped(sentence);
         }
     }
 
-    /// Prints why a run ended early, to people, even where they asked for quiet.
+    /// Prints the reason why a run ended early, even if quiet; not with JSON events.
     pub fn stopped(&self, sentence: &str) {
-        if self.watcher == Watcher::Bar {
+        if self.format == ProgressFormat::Bar {
             self.remove_bars();
-            say(sentence);
+            write_line(sentence);
         }
     }
 
-    /// Prints an event that a program may wait for; people see it otherwise.
+    /// Prints an event with JSON events; otherwise does nothing.
     pub fn event(&self, event: &Value) {
-        if self.watcher == Watcher::Json {
-            tell(event);
+        if self.format == ProgressFormat::Json {
+            emit(event);
         }
     }
 }
@@ -239,7 +239,7 @@ impl Screen {
     }
 }
 
-/// The style of a bar that shows, besides what bars know themselves, the clock's `{time}`, time `{left}` and `{speed}`.
+/// Returns the style of a bar whose template may also use the clock's `{time}`, `{left}` and `{speed}`.
 fn style(template: &str, clock: &Arc<Clock>) -> ProgressStyle {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let key = |format: fn(&Clock) -> String| {
@@ -254,17 +254,17 @@ fn style(template: &str, clock: &Arc<Clock>) -> ProgressStyle {
         .with_key("speed", key(|clock| speed(clock.pace())))
 }
 
-fn tell(event: &Value) {
-    say(&event.to_string());
+fn emit(event: &Value) {
+    write_line(&event.to_string());
 }
 
-fn say(line: &str) {
-    // In one piece: other processes may write to the same file. A closed standard error is no reason to stop drawing.
+fn write_line(line: &str) {
+    // One write per line, as other processes may write to the same file. A closed standard error does not stop the run.
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Whether a program is told that so many are done: of a thousand tensors, every tenth is enough.
-fn is_told(done: usize, of: usize) -> bool {
+/// Whether to emit an event for `done` of `of`. There are at most about 100 events, besides the last.
+fn is_reported(done: usize, of: usize) -> bool {
     done == of || done.is_multiple_of(of.div_ceil(100).max(1))
 }
 
@@ -283,32 +283,32 @@ impl Run {
 }
 
 impl Bar<'_> {
-    /// Counts one more.
+    /// Counts one step.
     pub fn tick(&self) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         self.clock.add(1.);
         if let Some(bar) = &self.shown {
             bar.inc(1);
         }
-        if self.progress.watcher == Watcher::Json && is_told(done, self.of) {
+        if self.progress.format == ProgressFormat::Json && is_reported(done, self.of) {
             let mut event = json!({ "event": self.name, "done": done, "of": self.of });
             if let Some(device) = &self.device {
                 event["device"] = json!(device);
             }
-            tell(&event);
+            emit(&event);
         }
         if self.work > 0. {
             self.progress.worked(self.work);
         }
     }
 
-    /// Gives up what was counted: the run does it again.
+    /// Marks the counted work as lost: the run repeats it.
     pub fn give_up(&self) {
         self.progress.lost(self.work * self.done.load(Ordering::Relaxed) as f64);
     }
 }
 
-/// The progress of files that are fetched.
+/// The progress of downloads.
 pub struct Downloads<'a> {
     progress: &'a Progress,
     current: Option<Download>,
@@ -317,23 +317,24 @@ pub struct Downloads<'a> {
 struct Download {
     file: String,
     shown: Option<ProgressBar>,
-    /// The last percentage that programs were told.
-    told: Option<u64>,
+    /// The last percentage that was emitted.
+    emitted: Option<u64>,
 }
 
 impl Downloads<'_> {
-    /// Shows how many bytes of a file are there, and of how many, if that is known.
+    /// Shows that `done` bytes of `file` have arrived, of `of` if its size is known.
     pub fn show(&mut self, file: &str, done: u64, of: Option<u64>) {
         if self.current.as_ref().is_none_or(|current| current.file != file) {
-            self.current = Some(Download { file: file.to_owned(), shown: self.progress.bytes(file, of), told: None });
+            let shown = self.progress.bytes(file, of);
+            self.current = Some(Download { file: file.to_owned(), shown, emitted: None });
         }
         let Some(current) = &mut self.current else { return };
         let percent = Some(100 * done / of.unwrap_or(0).max(1));
         if let Some(bar) = &current.shown {
             bar.set_position(done);
-        } else if self.progress.watcher == Watcher::Json && current.told != percent {
-            current.told = percent;
-            tell(&json!({ "event": "download", "file": file, "done": done, "of": of }));
+        } else if self.progress.format == ProgressFormat::Json && current.emitted != percent {
+            current.emitted = percent;
+            emit(&json!({ "event": "download", "file": file, "done": done, "of": of }));
         }
     }
 }

@@ -1,8 +1,8 @@
-"""How close bf16 is to f32, ours and PyTorch's, on the demo model: 20 prompts, DDIM with 20 steps, 256×256, scale 7.5.
+"""The PSNR between bf16 and f32, of txt2img and PyTorch, with the demo model: 20 prompts, DDIM, 20 steps, 256×256, scale 7.5.
 
     python benches/peers/closeness.py target/release/txt2img
 
-Needs what models/demo/train/check_original.py needs for diffusers, which this draws with.
+Needs diffusers, as models/demo/train/check_original.py does.
 """
 
 import math
@@ -25,7 +25,7 @@ PROMPTS = [f"a photo of a {colour} {solid}, black background" for colour in COLO
 
 
 def ours(program, precision, folder):
-    """txt2img's pictures: of (H, W, 3)."""
+    """Returns the pictures of txt2img, (H, W, 3)."""
     (folder / "prompts.txt").write_text("\n".join(PROMPTS))
     subprocess.run([program, "--ckpt", "demo", "--from-file", folder / "prompts.txt", "--precision", precision, "--n_iter", "1",
                     "--n_samples", "1", "--ddim_steps", "20", "--H", "256", "--W", "256", "--skip_grid", "--skip_watermark",
@@ -35,7 +35,7 @@ def ours(program, precision, folder):
 
 @torch.inference_mode()
 def theirs(folder):
-    """diffusers' pictures, in f32 and with products of bf16."""
+    """Returns the pictures of diffusers, in f32 and with bf16 autocast."""
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -66,7 +66,7 @@ def row(name, dbs):
 
 with tempfile.TemporaryDirectory() as folder:
     folder = Path(folder)
-    print("| bf16 beside f32, dB | least | median | most |\n| --- | ---: | ---: | ---: |")
+    print("| bf16 against f32, dB | lowest | median | highest |\n| --- | ---: | ---: | ---: |")
     row("txt2img", psnrs(ours(sys.argv[1], "full", folder), ours(sys.argv[1], "autocast", folder)))
     (folder / "clip").mkdir()
     row("PyTorch, autocast", psnrs(*theirs(folder / "clip")))

@@ -1,4 +1,4 @@
-"""OpenVINO at the guided step of `cargo bench --bench stages`: prints a `step SECONDS` line.
+"""The guided step of `cargo bench --bench stages` with OpenVINO. Prints a line `step SECONDS`.
 
 openvino_stages.py float32|bfloat16 [BATCH]
 """

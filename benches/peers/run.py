@@ -1,9 +1,9 @@
-"""Ours and the peers in one sitting, one after another, round after round: prints a Markdown table of medians and ratios.
+"""Measures txt2img, PyTorch and OpenVINO alternately, in several rounds. Prints a Markdown table of medians and ratios.
 
     python -m venv peers && peers/bin/pip install torch diffusers transformers openvino
     peers/bin/python benches/peers/run.py [ROUNDS] [BATCH]
 
-ROUNDS: 3 unless given; BATCH: pictures a step, 1 unless given.
+ROUNDS: default 3. BATCH: pictures per step, default 1.
 """
 import pathlib
 import statistics
@@ -49,7 +49,7 @@ def main():
                     continue
                 for stage, seconds in stages.items():
                     times.setdefault((stage, dtype), {}).setdefault(name, []).append(seconds)
-    print("| stage | products | " + " | ".join(f"{name}, s" for name in programs) + " | to PyTorch | to OpenVINO |")
+    print("| stage | precision | " + " | ".join(f"{name}, s" for name in programs) + " | speedup over PyTorch | over OpenVINO |")
     print("| --- | --- |" + " ---: |" * (len(programs) + 2))
     for (stage, dtype), by_name in times.items():
         median = {name: statistics.median(seconds) for name, seconds in by_name.items()}

@@ -1,8 +1,8 @@
-"""PyTorch and diffusers at the work of `cargo bench --bench stages`: prints `STAGE SECONDS` lines.
+"""The stages of `cargo bench --bench stages` with PyTorch and diffusers. Prints lines `STAGE SECONDS`.
 
 torch_stages.py float32|bfloat16|float16 [BATCH] [cuda] [compile]
 
-cuda: on a card, channels last but in float32; compile: by torch.compile with mode="max-autotune".
+cuda: on a GPU, channels last except in float32. compile: with torch.compile, mode="max-autotune".
 """
 import statistics
 import sys

@@ -1,15 +1,18 @@
-//! Python's reading of a command line, where clap's differs: flags cut short, and values that begin with a dash.
+//! Rewrites for clap what only Python's argparse accepts: abbreviated flags, and values that begin with a dash.
 
 use super::OURS;
 use clap::error::ErrorKind;
 use clap::{Arg, Command, Error};
 use std::ffi::OsString;
 
-/// Flags written out in full, and `--flag=value` for values that begin with a dash.
+/// Completes abbreviated flags, and joins values that begin with a dash to their flags as `--flag=value`.
+///
+/// # Errors
+/// If an abbreviation is ambiguous.
 pub fn expand(command: &mut Command, words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
-    command.build(); // --help joins the flags only here
+    command.build(); // adds --help and --version
     let mut expanded: Vec<OsString> = vec![];
-    let mut awaits_value = false; // whether the last word is a flag that takes one
+    let mut awaits_value = false; // whether the last word is a flag without its value
     for word in words {
         let is_awaited = std::mem::take(&mut awaits_value);
         let text = word.to_str().unwrap_or_default();
@@ -17,11 +20,11 @@ pub fn expand(command: &mut Command, words: Vec<OsString>) -> Result<Vec<OsStrin
         let flags = name.strip_prefix("--").map_or(vec![], |name| flags_called(command, name));
         match flags.as_slice() {
             [] if is_dashed_value(text) && is_awaited => {
-                let flag = expanded.last_mut().expect("the flag that awaits it");
+                let flag = expanded.last_mut().expect("is_awaited implies a flag");
                 flag.push("=");
                 flag.push(word);
             }
-            [] => expanded.push(word), // a plain value; or clap says what it does not know
+            [] => expanded.push(word), // a plain value, or an unknown flag, which clap reports
             [flag] => {
                 expanded.push(format!("--{flag}{value}").into());
                 awaits_value = value.is_empty() && takes_value(command, flag);
@@ -40,20 +43,21 @@ fn takes_value(command: &Command, flag: &str) -> bool {
     command.get_arguments().find(is_it).is_some_and(|arg| arg.get_action().takes_values())
 }
 
-/// Every spelling of a flag.
+/// Returns every spelling of a flag, without dashes.
 fn names(arg: &Arg) -> impl Iterator<Item = &str> {
     arg.get_long().into_iter().chain(arg.get_visible_aliases().unwrap_or_default())
 }
 
-/// `-1` and `-foo bar` are values, `-foo` is not.
+/// Whether a word beginning with a dash is a value, as argparse decides: `-1` and `-foo bar` are, `-foo` is not.
 fn is_dashed_value(word: &str) -> bool {
     word.starts_with('-') && (word.contains(' ') || word.parse::<f64>().is_ok())
 }
 
-/// The flags a name may mean: itself, else those of the original that begin with it, else those of ours.
+/// Returns the flags that `name` may abbreviate: an exact match, or else the original's flags that begin with it, or
+/// else any. The original's come first so that its abbreviations keep their meaning.
 fn flags_called<'a>(command: &'a Command, name: &str) -> Vec<&'a str> {
     if name.is_empty() {
-        return vec![]; // a bare --, which ends the flags
+        return vec![]; // a bare -- ends the flags
     }
     let mut all = command.get_arguments().flat_map(names);
     if let Some(exact) = all.find(|flag| *flag == name) {

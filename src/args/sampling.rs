@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 #[derive(clap::Args, Clone, PartialEq, Debug)]
 #[allow(missing_docs)] // a doc comment here would replace the text at the start of --help
 pub struct SamplingFlags {
-    /// Number of sampling steps, for every sampler
+    /// Number of sampling steps (for all samplers, despite its name)
     #[arg(long = "ddim_steps", value_name = "N", value_parser = integer, default_value_t = 50)]
     pub ddim_steps: i64,
 
@@ -21,7 +21,7 @@ pub struct SamplingFlags {
     #[arg(long = "dpm_solver")]
     pub dpm_solver: bool,
 
-    /// Share of fresh noise in DDIM's steps; 0 is deterministic
+    /// Noise that DDIM adds at each step; 0 is deterministic
     #[arg(long = "ddim_eta", value_name = "F", default_value_t = 0., value_parser = finite)]
     pub ddim_eta: f64,
 
@@ -33,19 +33,19 @@ pub struct SamplingFlags {
     #[arg(long = "W", visible_alias = "width", value_name = "N", value_parser = integer, default_value_t = 512)]
     pub width: i64,
 
-    /// Pixels to a latent, in each direction
+    /// Downsampling factor: pixels per latent, in each direction
     #[arg(long = "f", visible_alias = "downsampling_factor", value_name = "N", value_parser = integer, default_value_t = 8)]
     pub factor: i64,
 
-    /// Guidance: how hard to follow the prompt; 1 is none
+    /// Guidance scale: how closely to follow the prompt; 1 turns guidance off
     #[arg(long, value_name = "F", default_value_t = 7.5, value_parser = finite)]
     pub scale: f64,
 
-    /// How to sample [default: ddim]
+    /// Sampler [default: ddim]
     #[arg(long, value_name = "NAME", help_heading = OURS, value_parser = one_of::<Kind>())]
     pub sampler: Option<Kind>,
 
-    /// How k-diffusion's samplers space their steps
+    /// Spacing of the steps of k-diffusion's samplers
     #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "discrete", value_parser = one_of::<Spacing>())]
     pub schedule: Spacing,
 }

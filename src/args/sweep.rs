@@ -1,4 +1,4 @@
-//! `--sweep`: the command line once more for every value of a flag, or of two.
+//! `--sweep`: one command line for every value of a flag, or for every combination of two.
 
 use super::Args;
 use crate::output::Axis;
@@ -12,21 +12,24 @@ fn axes() -> impl Iterator<Item = &'static str> {
     PARAMS.iter().map(|param| param.flag).chain(["seed", "prompt"])
 }
 
-/// More pictures than anybody looks at.
+/// The largest number of pictures in a sweep.
 const MOST_CELLS: usize = 10_000;
 
-/// One picture for every value of one or two axes.
+/// A sweep: one picture for every combination of the values of one or two axes.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Sweep {
-    /// From left to right.
+    /// The axis from left to right.
     pub columns: Axis,
-    /// From top to bottom, if there are two axes.
+    /// The axis from top to bottom, if there are two.
     pub rows: Option<Axis>,
-    /// What draws each picture, row by row.
+    /// The command line of each picture, row by row.
     pub cells: Vec<Args>,
 }
 
-/// The sweep that `args`, read from `words`, asks for.
+/// Returns the sweep requested by `args`, which were parsed from `words`.
+///
+/// # Errors
+/// If an axis is invalid or given twice, or there are too many axes or pictures.
 pub fn sweep(command: &mut Command, words: &[OsString], args: &Args) -> Result<Option<Sweep>, Error> {
     let mut axes = vec![];
     for text in &args.sweep {
@@ -78,20 +81,20 @@ fn axis(text: &str, prompt: &str) -> Result<Axis, String> {
 }
 
 impl Sweep {
-    /// The axes and their values at the ith picture.
+    /// Returns each axis and its value at picture `i`.
     fn chosen(&self, i: usize) -> impl Iterator<Item = (&Axis, &str)> {
         let n_columns = self.columns.values.len();
         let places = [(Some(&self.columns), i % n_columns), (self.rows.as_ref(), i / n_columns)];
         places.into_iter().filter_map(|(axis, at)| axis.map(|axis| (axis, &*axis.values[at])))
     }
 
-    /// What the ith picture is about: `scale=7.5 seed=1`.
+    /// Returns the values at picture `i` as text, such as `scale=7.5 seed=1`.
     pub fn label(&self, i: usize) -> String {
         let values: Vec<String> = self.chosen(i).map(|(axis, value)| format!("{}={value}", axis.name)).collect();
         values.join(" ")
     }
 
-    /// The command line that draws the ith picture.
+    /// Returns the command line of picture `i`.
     fn cell(&self, i: usize, command: &mut Command, words: &[OsString], prompt: &str) -> Result<Args, Error> {
         let mut words = words.to_vec();
         words.extend(["--n_iter=1".into(), "--n_samples=1".into()]);
@@ -100,9 +103,9 @@ impl Sweep {
             words.push(format!("--{name}={value}").into());
         }
         Args::read(command, &words).map_err(|error| {
-            let said = error.to_string();
-            // With the possible values, which are on lines of their own, and without the usage, which follows.
-            let lines: Vec<&str> = said.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+            let message = error.to_string();
+            // The possible values, on lines of their own, are kept; the usage, after a blank line, is not.
+            let lines: Vec<&str> = message.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
             let reason = lines.join(" ");
             let reason = reason.trim_start_matches("error: ");
             command.error(error.kind(), format!("--sweep {}: {reason}", self.label(i)))

@@ -24,8 +24,9 @@ fn row(plan: &SamplerConfig, schedule: &Schedule) -> String {
     let name = plan.kind.name();
     let spacing = if plan.spacing == Spacing::Karras { " karras" } else { "" };
     let counts = plan.counts(schedule);
-    format!(
-        "{name}{spacing}: {} asked, {} made, {} UNet passes a picture",
-        plan.steps, counts.steps, counts.model_calls
-    )
+    let steps = match counts.steps {
+        steps if steps == plan.steps => steps.to_string(),
+        steps => format!("{steps} instead of {}", plan.steps),
+    };
+    format!("{name}{spacing}: {steps} ({} UNet passes per picture)", counts.model_calls)
 }

@@ -16,7 +16,7 @@ use crate::args::Args;
 use crate::device::{ComputeDevice, Precision};
 use crate::output::{Format, Overview, Pattern, Terms, of_shard};
 use crate::params::SamplingParams;
-use crate::progress::Watcher;
+use crate::progress::ProgressFormat;
 use crate::safety::Action;
 use crate::shard::Shard;
 use anyhow::{Result, ensure};
@@ -94,7 +94,7 @@ pub struct RunOptions {
     /// The parameters that a run and its resumption must share, as far as they are known without the model.
     pub terms: Terms,
     /// The format of progress on standard error.
-    pub watcher: Watcher,
+    pub progress: ProgressFormat,
     /// Whether notes and progress bars are left out.
     pub quiet: bool,
     /// The flags to add to the command line to resume the run; `None` if it cannot be resumed.
@@ -147,8 +147,8 @@ impl Job {
         checks::names(args, shard.is_some() || compute.devices.len() > 1)?;
         let output = OutputOptions::new(args, overview, safety_ckpt, shard);
         let flags_to_resume = seeds.flags_to_resume(args);
-        let (resume, watcher, quiet) = (args.resume, args.progress, args.quiet);
-        let run = RunOptions { resume, shard, terms, watcher, quiet, flags_to_resume, notes };
+        let (resume, progress, quiet) = (args.resume, args.progress, args.quiet);
+        let run = RunOptions { resume, shard, terms, progress, quiet, flags_to_resume, notes };
         Ok(Self { images, model, compute, output, run })
     }
 }

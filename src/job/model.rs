@@ -35,9 +35,9 @@ pub const FORK_CKPT: &str = "stable-diffusion-v1-5-emaonly/v1-5-pruned-emaonly.c
 
 /// What is said when nothing says which model to take.
 pub const DEMO: [&str; 2] = [
-    "no model is named and none is at models/ldm/stable-diffusion-v1/model.ckpt, so the built-in demo model draws: cubes, \
-     balls, pyramids, cones, cylinders and rings, in twelve colours",
-    "for Stable Diffusion 1.5, add --ckpt hub, which downloads it once, or --ckpt FILE, if it is here",
+    "no --ckpt given and none found at models/ldm/stable-diffusion-v1/model.ckpt; using the built-in demo model, which \
+     can only draw cubes, balls, pyramids, cones, cylinders and rings in twelve colours",
+    "for real pictures add --ckpt hub (downloads Stable Diffusion 1.5, 4 GB, once) or --ckpt FILE",
 ];
 
 /// Returns what pictures call a file or a folder: its name alone, as where it is may be private.
@@ -212,7 +212,7 @@ impl Location {
         {
             bail!("{what} '{self}' is a web address, not a path; {hint}");
         }
-        bail!("{what} '{self}' is not there; {remedy}")
+        bail!("{what} '{self}' does not exist; {remedy}")
     }
 
     /// Where it is, or is after it was fetched. half: half precision is enough.
@@ -237,7 +237,7 @@ impl Location {
                 let here = Hub { offline: true, ..Hub::from_env()? };
                 let path = here.fetch(repo, half, &mut |_| ());
                 path.map_err(|_| {
-                    anyhow!("'{repo}' was not fetched yet, and a dry run fetches nothing; draw with it once")
+                    anyhow!("'{repo}' is not in the cache, and a dry run downloads nothing; draw with it once")
                 })
             }
         }

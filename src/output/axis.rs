@@ -1,27 +1,29 @@
-//! What a sweep varies.
+//! Axes of a sweep.
 
+use super::Picture;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use super::Picture;
-
-/// One parameter and the values it takes, as the user wrote them.
+/// A swept parameter and its values, as the user wrote them.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Axis {
-    /// Of the parameter, without dashes.
+    /// The name of the parameter, without dashes.
     pub name: String,
-    /// One for every column or row.
+    /// The value of each column or row.
     pub values: Vec<String>,
 }
 
 impl Axis {
-    /// `scale = 7.5`.
+    /// Returns the label of a value, such as `scale = 7.5`.
     pub fn label(&self, value: &str) -> String {
         format!("{} = {value}", self.name)
     }
 }
 
-/// There must be a whole picture for every pair of values.
+/// Checks that `pictures` has a picture of the right length for every combination of values.
+///
+/// # Errors
+/// If an axis has no values, or a picture is missing, superfluous or damaged.
 pub fn ensure_complete(columns: &Axis, rows: Option<&Axis>, pictures: &[Picture]) -> Result<()> {
     for axis in [Some(columns), rows].into_iter().flatten() {
         ensure!(!axis.values.is_empty(), "a sweep over {} needs at least one value of it", axis.name);

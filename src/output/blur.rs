@@ -1,13 +1,12 @@
-//! Blur.
+//! Gaussian blur, approximately.
 
+use super::Picture;
 use image::RgbImage;
 use image::imageops::fast_blur;
 
-use super::Picture;
-
-/// Blurs much as a gaussian does, by three boxes in a row. sigma: its standard deviation, in pixels.
+/// Blurs the picture by three box filters, which approximate a Gaussian of standard deviation `sigma` pixels.
 ///
-/// A picture with fewer levels than its size says is left alone.
+/// A picture with fewer values than its size requires is left unchanged.
 pub fn blur(picture: &mut Picture, sigma: f32) {
     let size = (u32::try_from(picture.width), u32::try_from(picture.height));
     let (Ok(width), Ok(height)) = size else { return };

@@ -1,53 +1,51 @@
-//! `--format`: the kinds of picture files, and where in them a record is kept.
+//! File formats of pictures (`--format`) and their metadata.
 //!
-//! Each file says the same twice: in the words of the well-known web UI, for programs that read those, and as the
-//! record's JSON. PNG has text chunks for them, WebP has EXIF, and JPEG has EXIF and comments.
+//! Each file has its metadata twice: as AUTOMATIC1111's `parameters` text, which other programs read, and as the
+//! record's JSON. PNG stores them in text chunks, WebP in EXIF, and JPEG in EXIF and comments.
 
 mod exif;
 mod jpg;
 mod png;
 mod webp;
 
+use super::{Picture, Record};
+use crate::by_name::ByName;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use image::{ExtendedColorType, ImageEncoder};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use image::{ExtendedColorType, ImageEncoder};
-
-use super::{Picture, Record};
-use crate::by_name::ByName;
-
-/// A kind of picture file.
+/// A file format of pictures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
-    /// Without loss.
+    /// PNG, lossless.
     Png,
-    /// Small.
+    /// JPEG, lossy and small.
     Jpg,
-    /// Without loss, and smaller than PNG.
+    /// Lossless WebP, smaller than PNG.
     WebP,
 }
 
-/// What a file says of its picture.
+/// The metadata of a picture file.
 #[derive(Default)]
 struct Texts {
-    /// The web UI's words.
+    /// AUTOMATIC1111's `parameters` text.
     parameters: Option<String>,
     /// The record, as JSON.
     record: Option<String>,
 }
 
-/// Files end in these names.
+/// The names are also the file extensions.
 impl ByName for Format {
     const ALL: &'static [(&'static str, Self)] = &[("png", Format::Png), ("jpg", Format::Jpg), ("webp", Format::WebP)];
 }
 
 impl Format {
-    /// That of a picture's file, by its first bytes.
+    /// Detects the format of a picture file from its first bytes.
     ///
     /// # Errors
-    /// When the file cannot be read, or is none of these.
+    /// If the file cannot be read, or has another format.
     pub fn of(path: &Path) -> Result<Self> {
         let (name, mut start) = (path.display(), vec![]);
         open(path)?.take(12).read_to_end(&mut start).with_context(|| format!("reading '{name}'"))?;
@@ -59,10 +57,10 @@ impl Format {
         }
     }
 
-    /// A file's bytes, with what the picture remembers.
+    /// Encodes a picture with the metadata of `record`, if any.
     ///
     /// # Errors
-    /// When the picture is larger than the format allows.
+    /// If the picture is larger than the format allows, or has too few or too many values.
     pub fn encode(self, picture: &Picture, record: Option<&Record>) -> Result<Vec<u8>> {
         let &Picture { width, height, ref rgb } = picture;
         ensure!(rgb.len() == 3 * width * height, "a picture of {width}x{height} pixels has {} values", rgb.len());
@@ -79,10 +77,10 @@ impl Format {
         }
     }
 
-    /// Returns whether a file has room for the web UI's text beside the record: JPEG has 64 KiB for it.
+    /// Returns whether a file has room for the `parameters` text: JPEG is limited to 64 KiB.
     ///
     /// # Errors
-    /// When the text cannot be encoded.
+    /// If the text cannot be encoded.
     pub fn has_room(self, record: &Record) -> Result<bool> {
         match self {
             Format::Jpg => jpg::has_room(record.parameters()),
@@ -99,10 +97,10 @@ impl Format {
     }
 }
 
-/// What a picture's file remembers.
+/// Reads the record of a picture file.
 ///
 /// # Errors
-/// When it cannot be read, is no picture, or remembers nothing that this program wrote.
+/// If the file cannot be read, is not a picture, or has no valid record of this program.
 pub fn record(path: &Path) -> Result<Record> {
     let name = path.display();
     let texts = Format::of(path)?.texts(open(path)?).with_context(|| format!("'{name}' cannot be read"))?;
@@ -123,13 +121,13 @@ pub fn record(path: &Path) -> Result<Record> {
 
 fn open(path: &Path) -> Result<BufReader<File>> {
     let opening = || format!("opening '{}'", path.display());
-    // Asked before opening, which would wait at a pipe.
+    // Checked before opening, which would block on a pipe.
     let about = fs::metadata(path).with_context(opening)?;
     ensure!(about.is_file(), "'{}' is not a file; give a picture made by txt2img", path.display());
     Ok(BufReader::new(File::open(path).with_context(opening)?))
 }
 
-/// Has the picture written, with EXIF if there is any.
+/// Writes the picture with `encoder`, and EXIF if given.
 fn write(mut encoder: impl ImageEncoder, picture: &Picture, exif: Option<Vec<u8>>) -> Result<()> {
     if let Some(exif) = exif {
         encoder.set_exif_metadata(exif)?;

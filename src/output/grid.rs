@@ -1,13 +1,15 @@
-//! Many pictures as one: torchvision's `make_grid`.
-
-use anyhow::{Result, bail, ensure};
+//! The grid of several pictures: torchvision's `make_grid`.
 
 use super::Picture;
+use anyhow::{Result, bail, ensure};
 
-/// Black pixels around and between pictures.
+/// The width of the black border around and between pictures, in pixels.
 const PADDING: usize = 2;
 
-/// Pictures of one size, `columns` in a row; a single one comes back as it is.
+/// Returns `pictures`, all of the same size, as a grid with `columns` in a row. A single picture is returned unchanged.
+///
+/// # Errors
+/// If there are no pictures or no columns, or the sizes differ.
 pub fn grid(pictures: &[Picture], columns: usize) -> Result<Picture> {
     let [first, others @ ..] = pictures else { bail!("a grid needs at least one picture") };
     ensure!(columns > 0, "a grid needs at least one column");
@@ -42,7 +44,7 @@ fn black(width: usize, height: usize) -> Picture {
     Picture { width, height, rgb: vec![0; 3 * width * height] }
 }
 
-/// The picture must lie within `onto`.
+/// Copies `picture` to `onto`, which must contain it, at (`left`, `top`).
 pub fn paste(onto: &mut Picture, picture: &Picture, left: usize, top: usize) {
     let n = 3 * picture.width;
     for y in 0..picture.height {

@@ -1,4 +1,4 @@
-//! From the decoder's numbers to files in OUTDIR.
+//! Pictures and their files: pixels, watermark, grids, sheets, metadata, and the output folder.
 
 mod axis;
 mod blur;
@@ -38,13 +38,13 @@ pub use shrink::shrunk;
 pub use verify::{Mark, verify};
 pub use watermark::{mark, read};
 
-/// A finished picture: 8-bit RGB, rows top to bottom.
+/// A picture in 8-bit RGB, rows from top to bottom.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Picture {
-    /// In pixels.
+    /// The width in pixels.
     pub width: usize,
-    /// In pixels.
+    /// The height in pixels.
     pub height: usize,
-    /// Three values a pixel: 3 · width · height in all.
+    /// Red, green and blue of each pixel: 3 · width · height values.
     pub rgb: Vec<u8>,
 }

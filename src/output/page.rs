@@ -1,34 +1,35 @@
-//! The pictures of a sweep as a page for the browser, a slider for each axis.
+//! The HTML page of a sweep, with a slider for each axis.
 
-use std::io::Write;
-
+use super::Picture;
+use super::axis::{Axis, ensure_complete};
+use super::shrink::{shrunk, shrunk_length};
 use anyhow::Result;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use serde::Serialize;
+use std::io::Write;
 
-use super::Picture;
-use super::axis::{Axis, ensure_complete};
-use super::shrink::{shrunk, shrunk_length};
-
-/// What the browser sees: page, style and script, and a place for the sweep.
+/// The page with its style and script, and a placeholder for the sweep.
 const TEMPLATE: &str = include_str!("page.html");
-const PLACE: &str = "{{sweep}}";
+const PLACEHOLDER: &str = "{{sweep}}";
 
+/// The JPEG quality of the pictures, of 100.
 const QUALITY: u8 = 90;
-/// Of the page, in bytes: what browsers open at once, and mail and chat may still carry.
+/// The approximate size limit of the page, in bytes. Browsers open such pages quickly, and mail and chat accept them.
 const MAX_SIZE: usize = 64_000_000;
-/// How many pictures are encoded to tell the size of all.
+/// The number of pictures that are encoded to estimate the size of all.
 const SAMPLES: usize = 16;
 
-/// Writes a page that needs nothing but itself: a slider for each axis, and the picture they point at.
+/// Writes a self-contained page: a slider for each axis, and the picture at their position.
 ///
-/// The pictures come row by row, a column for every value of the first axis, a row for every value of the second. They
-/// are within the page as JPEG files, one written after another. Where the page would have more than about 64 MB,
-/// they are smaller: every pixel is the mean of a square of them, and the square is the same for all pictures.
+/// `pictures` are in row-major order: a column for every value of `columns`, a row for every value of `rows`. They are
+/// embedded as JPEG files. If the page would exceed about 64 MB, all pictures are reduced by the same factor.
 ///
-/// Text is never part of the page's markup: it travels as JSON, with no `<` in it, and is shown as text.
+/// Text is never part of the markup: it is embedded as JSON without `<`, and displayed as text.
+///
+/// # Errors
+/// If a picture is missing or damaged, or writing fails.
 pub fn page(
     out: &mut impl Write,
     title: &str,
@@ -38,7 +39,7 @@ pub fn page(
 ) -> Result<()> {
     ensure_complete(columns, rows, pictures)?;
     let factor = factor(pictures)?;
-    let (before, after) = TEMPLATE.split_once(PLACE).expect("the template has a place for the sweep");
+    let (before, after) = TEMPLATE.split_once(PLACEHOLDER).expect("the template has the placeholder");
     write!(out, "{before}{{\"title\":{},\n\"columns\":{},\n", json(title)?, json(columns)?)?;
     write!(out, "\"rows\":{},\n\"pictures\":[", json(&rows)?)?;
     for (i, picture) in pictures.iter().enumerate() {
@@ -54,13 +55,13 @@ pub fn page(
     Ok(())
 }
 
-/// JSON for a `<script>`, which any `</script` would end and `<!--` confuse.
+/// Returns JSON for a `<script>` element, without `<`, so that it contains neither `</script` nor `<!--`.
 fn json(value: &(impl Serialize + ?Sized)) -> Result<String> {
-    // In JSON, `<` is never anything but part of a string.
+    // In JSON, `<` occurs in strings only.
     Ok(serde_json::to_string(value)?.replace('<', "\\u003c"))
 }
 
-/// How much smaller the pictures must be for the page to stay below its size.
+/// Returns the smallest factor to reduce the pictures by for the page to stay within `MAX_SIZE`.
 fn factor(pictures: &[Picture]) -> Result<usize> {
     let longest = pictures.iter().map(|picture| picture.width.max(picture.height)).max().unwrap_or(1);
     for factor in 1..longest {
@@ -71,7 +72,7 @@ fn factor(pictures: &[Picture]) -> Result<usize> {
     Ok(longest)
 }
 
-/// About how many bytes all pictures take, judged by a few.
+/// Estimates the size of all pictures in the page, in bytes, from a sample.
 fn size(pictures: &[Picture], factor: usize) -> Result<f64> {
     let pixels =
         |picture: &Picture| shrunk_length(picture.width, factor) as f64 * shrunk_length(picture.height, factor) as f64;
@@ -83,9 +84,9 @@ fn size(pictures: &[Picture], factor: usize) -> Result<f64> {
     Ok(sample_size / sample_pixels * pictures.iter().map(pixels).sum::<f64>())
 }
 
-/// A few pictures from all rows and all columns.
+/// Returns a sample of the pictures, spread over all rows and columns.
 fn sample(pictures: &[Picture]) -> impl Iterator<Item = &Picture> {
-    // Steps of the golden ratio keep clear of each other and of any regular pattern.
+    // Multiples of the golden ratio are evenly spread and follow no regular pattern.
     let spread = |i| (i as f64 * 0.618_033_988_749_895).fract() * pictures.len() as f64;
     let all = pictures.len() <= SAMPLES;
     (0..pictures.len().min(SAMPLES)).map(move |i| &pictures[if all { i } else { spread(i) as usize }])

@@ -1,33 +1,36 @@
-//! The pictures of a sweep on one sheet, labelled.
-
-use std::ops::Range;
-
-use anyhow::{Context, Result};
+//! The labelled contact sheet of a sweep.
 
 use super::Picture;
 use super::axis::{Axis, ensure_complete};
 use super::grid::paste;
 use super::shrink::{shrunk, shrunk_length};
 use super::text::Text;
+use anyhow::{Context, Result};
+use std::ops::Range;
 
-/// Larger sheets are more than many programs can show.
+/// The largest side, in pixels. Many programs cannot display larger pictures.
 const MAX_SIDE: usize = 20_000;
-/// 0.9 GB of memory.
+/// The largest number of pixels: 0.9 GB of memory.
 const MAX_PIXELS: usize = 300_000_000;
 
+/// The level of the background.
 const PAPER: u8 = 255;
+/// The largest number of lines of the title.
 const TITLE_LINES: usize = 3;
-/// Row labels are no wider than this many lines are high.
+/// The largest width of row labels, in line heights.
 const ROW_LABEL: usize = 12;
 
-/// A contact sheet: a column for every value of the first axis, a row for every value of the second.
+/// Returns the contact sheet: a column for every value of `columns`, a row for every value of `rows`.
 ///
-/// The pictures come row by row and may differ in size: a column is as wide as its widest, a row as high as its highest,
-/// and each picture is in the middle of its cell. The title is on top, on three lines at most. A label is
-/// `name = value`, the value alone where that is too long for its column, shortened where even that is.
+/// `pictures` are in row-major order and may differ in size: a column is as wide as its widest picture, a row as high
+/// as its highest, and each picture is centred in its cell. The title is on top, on three lines at most. A label is
+/// `name = value`; if that is too long for its column, the value alone, shortened if necessary.
 ///
-/// A sheet that would be more than 20,000 pixels wide or high, or have more than 300 million, is made of smaller
-/// pictures: every pixel is the mean of a square of them, and the square is the same for all pictures.
+/// If the sheet would be more than 20,000 pixels wide or high, or have more than 300 million pixels, all pictures are
+/// reduced by the same factor.
+///
+/// # Errors
+/// If a picture is missing or damaged, or the sheet is too large even for pictures of one pixel.
 pub fn sheet(title: &str, columns: &Axis, rows: Option<&Axis>, pictures: &[Picture]) -> Result<Picture> {
     ensure_complete(columns, rows, pictures)?;
     let cells = Cells::new(columns.values.len(), pictures);
@@ -46,7 +49,7 @@ pub fn sheet(title: &str, columns: &Axis, rows: Option<&Axis>, pictures: &[Pictu
     Ok(sheet)
 }
 
-/// Of columns and rows, in pixels.
+/// The widths of the columns and the heights of the rows, in pixels.
 struct Cells {
     widths: Vec<usize>,
     heights: Vec<usize>,
@@ -69,13 +72,13 @@ impl Cells {
     }
 }
 
-/// What goes where.
+/// The layout of a sheet.
 struct Layout {
-    /// How much smaller the pictures are.
+    /// The factor by which pictures are reduced.
     factor: usize,
     text: Text,
     title: Vec<String>,
-    /// Around the sheet.
+    /// The margin around the sheet, in pixels.
     margin: usize,
     columns: Vec<Range<usize>>,
     rows: Vec<Range<usize>>,
@@ -85,15 +88,15 @@ impl Layout {
     fn new(title: &str, rows: Option<&Axis>, cells: &Cells, factor: usize) -> Self {
         let height = shrunk_length(cells.heights.iter().copied().max().unwrap_or(0), factor);
         let text = Text::new((height as f32 / 24.).clamp(12., 32.));
-        // None between pictures of a few pixels, so that any reasonable number of them fits.
+        // No gap between pictures of a few pixels, so that any reasonable number of them fits.
         let gap = (height / 16).min(8);
         let (margin, pad) = (text.line(), text.line() / 2);
 
         let label = rows.map_or(0, |rows| widest_label(&text, rows) + pad);
-        let columns = split_batch(&cells.widths, factor, margin + label, gap);
+        let columns = ranges(&cells.widths, factor, margin + label, gap);
         let title = text.wrapped(title, (end(&columns) - margin) as f32, TITLE_LINES);
         let title_height = if title.is_empty() { 0 } else { title.len() * text.line() + pad };
-        let rows = split_batch(&cells.heights, factor, margin + title_height + text.line() + pad / 2, gap);
+        let rows = ranges(&cells.heights, factor, margin + title_height + text.line() + pad / 2, gap);
         Self { factor, text, title, margin, columns, rows }
     }
 
@@ -121,7 +124,7 @@ impl Layout {
         }
     }
 
-    /// Above the first row.
+    /// Writes the column labels above the first row.
     fn write_columns(&self, sheet: &mut Picture, axis: &Axis) {
         let top = self.rows[0].start - self.text.line() - self.text.line() / 4;
         for (column, value) in self.columns.iter().zip(&axis.values) {
@@ -131,11 +134,11 @@ impl Layout {
         }
     }
 
-    /// To the left of the first column.
+    /// Writes the row labels to the left of the first column.
     fn write_rows(&self, sheet: &mut Picture, axis: &Axis) {
         let right = self.columns[0].start - self.text.line() / 2;
         for (row, value) in self.rows.iter().zip(&axis.values) {
-            // The labels of lower rows would run into each other.
+            // Labels of rows lower than a line would overlap.
             if row.len() >= self.text.line() {
                 let label = label(&self.text, axis, value, (right - self.margin) as f32);
                 let left = right as f32 - self.text.width(&label);
@@ -155,8 +158,8 @@ impl Layout {
     }
 }
 
-/// Where lengths end up that follow each other from `start`.
-fn split_batch(lengths: &[usize], factor: usize, start: usize, gap: usize) -> Vec<Range<usize>> {
+/// Returns the ranges of cells of the given `lengths`, reduced by `factor`, from `start` on with `gap` between them.
+fn ranges(lengths: &[usize], factor: usize, start: usize, gap: usize) -> Vec<Range<usize>> {
     let mut start = start;
     let place = |&length: &usize| {
         let place = start..start + shrunk_length(length, factor);
@@ -170,7 +173,7 @@ fn end(places: &[Range<usize>]) -> usize {
     places.last().map_or(0, |last| last.end)
 }
 
-/// `name = value`, or the value alone where that does not fit: it is what tells one column from the next.
+/// Returns the label `name = value`, or if it does not fit, the value alone, which distinguishes the columns.
 fn label(text: &Text, axis: &Axis, value: &str, width: f32) -> String {
     let label = axis.label(value);
     if text.width(&label) <= width { label } else { text.shortened(value, width) }

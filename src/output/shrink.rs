@@ -1,15 +1,14 @@
-//! Smaller pictures: every pixel the mean of a square of pixels.
-
-use std::borrow::Cow;
+//! Reduction of pictures by an integer factor: each pixel is the mean of a square.
 
 use super::Picture;
+use std::borrow::Cow;
 
-/// How many pixels are left of `length`.
+/// Returns the number of pixels that `length` pixels are reduced to.
 pub fn shrunk_length(length: usize, factor: usize) -> usize {
     length.div_ceil(factor)
 }
 
-/// The picture at a `factor`-th of its size; squares at the right and bottom edges may be incomplete.
+/// Returns the picture reduced by `factor`. Squares at the right and bottom edges may be incomplete.
 pub fn shrunk(picture: &Picture, factor: usize) -> Cow<'_, Picture> {
     if factor == 1 {
         return Cow::Borrowed(picture);
@@ -24,7 +23,7 @@ pub fn shrunk(picture: &Picture, factor: usize) -> Cow<'_, Picture> {
     Cow::Owned(Picture { width, height, rgb })
 }
 
-/// Of a square's colours.
+/// Returns the mean colour of a square of side `side`, clipped to the picture.
 fn mean(picture: &Picture, left: usize, top: usize, side: usize) -> [u8; 3] {
     let columns = left..(left + side).min(picture.width);
     let rows = top..(top + side).min(picture.height);

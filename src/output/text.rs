@@ -1,27 +1,27 @@
-//! Text in pictures.
-
-use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
+//! Text drawn into pictures.
 
 use super::Picture;
+use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
 
 const FONT: &[u8] = include_bytes!("font/DejaVuSans.ttf");
 
-/// Stands for what was left out.
+/// Replaces omitted text.
 const ELLIPSIS: char = '…';
 
+/// The level of the letters.
 const INK: f32 = 32.;
 
-/// A font in one size.
+/// A font of a certain size.
 ///
-/// Characters are set one after another, as they come: right for Latin, Greek and Cyrillic letters. Those that the font
-/// does not have become boxes.
+/// Characters are placed one after another without shaping, which suits Latin, Greek and Cyrillic. Characters that the
+/// font lacks are drawn as boxes.
 pub struct Text {
     font: FontRef<'static>,
     scale: PxScale,
 }
 
 impl Text {
-    /// Letters of `size` pixels an em.
+    /// Creates a font of `size` pixels per em.
     pub fn new(size: f32) -> Self {
         let font = FontRef::try_from_slice(FONT).expect("the font is compiled in");
         let em = font.units_per_em().expect("DejaVu Sans has units");
@@ -29,17 +29,17 @@ impl Text {
         Self { font, scale }
     }
 
-    /// From one line to the next, in pixels.
+    /// The line height, in pixels.
     pub fn line(&self) -> usize {
         self.font.as_scaled(self.scale).height().ceil() as usize
     }
 
-    /// In pixels.
+    /// Returns the width of `text`, in pixels.
     pub fn width(&self, text: &str) -> f32 {
         text.chars().map(|c| self.advance(c)).sum()
     }
 
-    /// The text, or its beginning and an ellipsis; nothing where not even that fits.
+    /// Returns `text`, shortened with an ellipsis to fit `width` pixels; empty if not even the ellipsis fits.
     pub fn shortened(&self, text: &str, width: f32) -> String {
         let room = width - self.advance(ELLIPSIS);
         if self.width(text) <= width {
@@ -51,14 +51,15 @@ impl Text {
         }
     }
 
-    /// The text on at most `n` lines, broken between words where there are any, its end left out where it is too long.
+    /// Wraps `text` to at most `n` lines of `width` pixels, preferably between words. If it is too long, the last line
+    /// is shortened.
     pub fn wrapped(&self, text: &str, width: f32, n: usize) -> Vec<String> {
         let mut lines = vec![];
         let mut rest = text.trim();
         while !rest.is_empty() && lines.len() + 1 < n {
             let line = whole_words(rest, self.beginning(rest, width));
             if line.is_empty() {
-                break; // Not even one letter fits.
+                break; // not even one letter fits
             }
             lines.push(line.trim_end().to_owned());
             rest = rest[line.len()..].trim_start();
@@ -67,7 +68,7 @@ impl Text {
         lines
     }
 
-    /// Writes one line; what is outside the picture is cut off.
+    /// Draws `text` on one line, with its upper left corner at (`left`, `top`), clipped to the picture.
     pub fn draw(&self, picture: &mut Picture, text: &str, left: usize, top: usize) {
         let baseline = top as f32 + self.font.as_scaled(self.scale).ascent();
         let mut x = left as f32;
@@ -81,13 +82,13 @@ impl Text {
         }
     }
 
-    /// How far the next letter is.
+    /// Returns the advance width of `c`, in pixels.
     fn advance(&self, c: char) -> f32 {
         let font = self.font.as_scaled(self.scale);
         font.h_advance(font.glyph_id(visible(c)))
     }
 
-    /// As many characters as fit.
+    /// Returns the longest beginning of `text` that fits `width` pixels.
     fn beginning<'a>(&self, text: &'a str, width: f32) -> &'a str {
         let mut end = 0.;
         let too_far = text.char_indices().find(|&(_, c)| {
@@ -98,12 +99,12 @@ impl Text {
     }
 }
 
-/// Line breaks and tabs are spaces here.
+/// Returns `c`, or a space for any whitespace.
 fn visible(c: char) -> char {
     if c.is_whitespace() { ' ' } else { c }
 }
 
-/// `beginning`, without the word it breaks off in; a word as long as that is broken.
+/// Returns `beginning` without its last word if that is incomplete, unless it is the only word.
 fn whole_words<'a>(text: &str, beginning: &'a str) -> &'a str {
     let breaks_off = text[beginning.len()..].starts_with(|c: char| !c.is_whitespace());
     match beginning.rfind(char::is_whitespace) {

@@ -1,7 +1,9 @@
-//! OpenCV's 8-bit RGB ↔ YUV: fixed point with 14 binary places.
+//! OpenCV's 8-bit conversion between RGB and YUV, in fixed point with 14 fractional bits.
 
+/// One half, to round.
 const ROUND: i32 = 1 << 13;
 
+/// Converts a pixel from RGB to YUV.
 pub fn from_rgb([r, g, b]: [u8; 3]) -> [u8; 3] {
     let [r, g, b] = [r, g, b].map(i32::from);
     let y = (4899 * r + 9617 * g + 1868 * b + ROUND) >> 14;
@@ -10,6 +12,7 @@ pub fn from_rgb([r, g, b]: [u8; 3]) -> [u8; 3] {
     [y, u, v].map(saturated)
 }
 
+/// Converts a pixel from YUV to RGB.
 pub fn to_rgb([y, u, v]: [u8; 3]) -> [u8; 3] {
     let [y, u, v] = [i32::from(y), i32::from(u) - 128, i32::from(v) - 128];
     let r = y + ((18678 * v + ROUND) >> 14);

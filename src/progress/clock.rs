@@ -1,34 +1,34 @@
-//! How long work has taken, and how long the rest will take.
+//! A clock that estimates the time left from the work done.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Measures work by how much of it is done, in any unit.
+/// The amount of work done, in any unit, and the time it took.
 pub struct Clock(Mutex<State>);
 
 struct State {
     total: f64,
     done: f64,
     start: Instant,
-    /// When `done` last changed.
+    /// The time at which `done` last changed.
     last: Instant,
 }
 
 impl Clock {
-    /// Starts with nothing done of `total`.
+    /// Starts the clock, with nothing done of `total`.
     pub fn start(total: f64) -> Self {
         let start = Instant::now();
         Self(Mutex::new(State { total, done: 0., start, last: start }))
     }
 
-    /// Adds work that is done.
+    /// Adds to the work done.
     pub fn add(&self, work: f64) {
         let mut state = self.lock();
         state.done += work;
         state.last = Instant::now();
     }
 
-    /// Adds work to do.
+    /// Adds to the total work.
     pub fn add_to_total(&self, work: f64) {
         self.lock().total += work;
     }
@@ -38,24 +38,24 @@ impl Clock {
         self.lock().start.elapsed()
     }
 
-    /// Returns how much of the work is done, from 0 to 1.
+    /// Returns the share of the work that is done, from 0 to 1.
     pub fn share(&self) -> f64 {
         let state = self.lock();
         if state.total > 0. { (state.done / state.total).clamp(0., 1.) } else { 1. }
     }
 
-    /// Returns the seconds that a unit of work has taken; `None` before the first is done.
+    /// Returns the seconds per unit of work so far; `None` before any is done.
     pub fn pace(&self) -> Option<f64> {
         let state = self.lock();
         (state.done > 0.).then(|| (state.last - state.start).as_secs_f64() / state.done)
     }
 
-    /// Returns the time that the rest will take at the pace so far; `None` before there is one.
+    /// Returns the estimated time left at the pace so far; `None` before any work is done.
     pub fn left(&self) -> Option<Duration> {
         let pace = self.pace()?;
         let state = self.lock();
         let at_last = pace * (state.total - state.done).max(0.);
-        // Between two reports of work the time goes on.
+        // Between two calls of `add`, the time left counts down.
         Duration::try_from_secs_f64(at_last - state.last.elapsed().as_secs_f64()).ok().or(Some(Duration::ZERO))
     }
 
@@ -116,10 +116,10 @@ mod tests {
 
     #[test]
     fn times_have_one_width() {
-        let said = [None, Some(0.), Some(59.7), Some(61.), Some(3599.), Some(3661.), Some(36_000.)];
-        let said = said.map(|seconds| time(seconds.map(Duration::from_secs_f64)));
-        assert_eq!(said, ["   -:--", "   0:00", "   1:00", "   1:01", "  59:59", "1:01:01", "10:00:00"]);
-        assert!(said[..6].iter().all(|said| said.len() == 7));
+        let times = [None, Some(0.), Some(59.7), Some(61.), Some(3599.), Some(3661.), Some(36_000.)];
+        let times = times.map(|seconds| time(seconds.map(Duration::from_secs_f64)));
+        assert_eq!(times, ["   -:--", "   0:00", "   1:00", "   1:01", "  59:59", "1:01:01", "10:00:00"]);
+        assert!(times[..6].iter().all(|time| time.len() == 7));
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! Progress as lines, where there is no terminal to draw bars on.
+//! Progress as lines, for output that is not a terminal.
 
 use std::time::Duration;
 
-/// At most so often, and for so much of the run.
+/// The least time between two lines.
 const EVERY: Duration = Duration::from_secs(30);
+/// The least share of the run between two lines.
 const SHARE: f64 = 0.1;
 
-/// When a line was last printed.
+/// The time and the share of the run at the last line.
 #[derive(Default)]
 pub struct Lines {
     elapsed: Duration,
@@ -14,9 +15,9 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Whether it is time for a line: half a minute and a tenth of the run after the last one.
+    /// Returns whether a line is due: at least half a minute and a tenth of the run after the last one.
     pub fn is_due(&mut self, elapsed: Duration, share: f64) -> bool {
-        // 0.3 - 0.2 is a little less than a tenth.
+        // In floating point 0.3 - 0.2 is a little less than 0.1.
         let is_due = elapsed.saturating_sub(self.elapsed) >= EVERY && share - self.share > SHARE - 1e-9;
         if is_due {
             *self = Self { elapsed, share };
@@ -29,7 +30,7 @@ impl Lines {
 mod tests {
     use super::*;
 
-    /// The seconds at which lines are printed in a run of this length.
+    /// Returns the seconds at which lines are printed in a run of `seconds`.
     fn lines(seconds: u64) -> Vec<u64> {
         let mut lines = Lines::default();
         (1..seconds)

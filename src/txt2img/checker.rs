@@ -24,11 +24,11 @@ pub fn load(job: &Job, progress: &Progress) -> Result<Option<Checker>> {
     match folder(job, progress).and_then(|folder| Checker::load(&folder, &Device::Cpu)) {
         Ok(checker) => Ok(Some(checker)),
         Err(error) if error.is::<Interrupted>() => Err(error),
-        Err(error) if action.is_some() => Err(error).context("--safety: the checker cannot be had"),
+        Err(error) if action.is_some() => Err(error).context("--safety: the safety checker is not available"),
         Err(error) => {
             progress.note(&format!(
-                "pictures are not checked for safety, as the checker cannot be had ({error:#}); \
-                 --safety_ckpt FOLDER names one, --safety off asks for none"
+                "pictures are not checked for safety, as the checker is not available ({error:#}); \
+                 give one with --safety_ckpt FOLDER, or turn checking off with --safety off"
             ));
             Ok(None)
         }

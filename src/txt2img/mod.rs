@@ -36,7 +36,7 @@ pub enum End {
 /// If the model cannot be loaded or a picture cannot be saved. Pictures saved before remain.
 pub fn run(job: &Job) -> Result<End> {
     interrupt::listen();
-    let progress = Progress::new(job.run.watcher, job.run.quiet);
+    let progress = Progress::new(job.run.progress, job.run.quiet);
     match draw(job, &progress) {
         Err(error) if error.is::<Interrupted>() => {
             outcome::interrupted_early(&progress);

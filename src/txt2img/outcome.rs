@@ -89,7 +89,7 @@ fn finished(job: &Job, start: Remaining, made: &Made, elapsed: Duration) -> Stri
 /// Returns how far a run came that Ctrl-C stopped, and how to resume it.
 fn interrupted(job: &Job, start: Remaining, made: &Made) -> String {
     if job.images.replay.is_some() {
-        return "Interrupted: the picture was not drawn again.".into();
+        return "Interrupted: the picture was not redrawn.".into();
     }
     let (n, total, done) = (start.n_finished + made.pictures, start.n_finished + start.n_pictures, done(job));
     let shard = job.run.shard.map_or(String::new(), |shard| format!(" of shard {shard}"));

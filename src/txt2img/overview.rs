@@ -54,6 +54,6 @@ pub fn save_sweep(folder: &mut Folder, sweep: &Sweep, progress: &Progress) -> Re
 /// The watermark, if there is room for it.
 pub fn mark(picture: &mut Picture, progress: &Progress) {
     if !output::mark(picture) {
-        progress.note("pictures of less than 256·256 pixels have no room for the invisible watermark");
+        progress.note("pictures under 256×256 pixels are too small for the invisible watermark; it is left out");
     }
 }

@@ -111,7 +111,7 @@ impl<'a> Drawing<'a> {
                 worker => workers.push(worker?),
             }
         }
-        ensure!(!workers.is_empty(), "no device of --device can draw; the notes say why");
+        ensure!(!workers.is_empty(), "no device of --device works; the notes say why");
         Ok(workers)
     }
 

@@ -37,7 +37,7 @@ impl Report {
         // Whatever it is: a file, a folder, a device.
         let is_free = fs::symlink_metadata(path).is_err() || job.run.resume && pictures(path).is_some();
         ensure!(is_free, "{}: it is there already; name another", cannot(path));
-        ensure!(path.file_name().is_some(), "{}: that is no name of a file", cannot(path));
+        ensure!(path.file_name().is_some(), "{}: that is not a file name", cannot(path));
         Ok(())
     }
 
@@ -117,7 +117,7 @@ fn put(mut file: NamedTempFile, path: &Path, progress: &Progress) -> io::Result<
     }
     if n > 1 {
         let (path, name) = (path.display(), name.display());
-        progress.note(&format!("somebody else has made '{path}' by now; the report is '{name}'"));
+        progress.note(&format!("'{path}' was created meanwhile; the report was written to '{name}'"));
     }
     Ok(())
 }

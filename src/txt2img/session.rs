@@ -70,7 +70,7 @@ fn create_outdir(job: &Job, progress: &Progress) -> Result<()> {
     if !file_system.locks {
         let outdir = job.output.outdir.display();
         progress
-            .note(&format!("the file system of '{outdir}' has no locks: let no other txt2img draw there meanwhile"));
+            .note(&format!("the file system of '{outdir}' has no locks: do not run another txt2img there meanwhile"));
     }
     Ok(())
 }
@@ -82,8 +82,9 @@ fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>, progress
     let folder = Folder::open(opening(job, checkpoint, Some(safety), fingerprint))?;
     if folder.leaves_another() {
         let outdir = job.output.outdir.display();
-        progress
-            .note(&format!("the run before this one in '{outdir}' has not ended; --resume, with its flags, goes on"));
+        progress.note(&format!(
+            "the previous run in '{outdir}' did not finish; repeat its command with --resume to continue it"
+        ));
     }
     Ok(folder)
 }

@@ -225,12 +225,12 @@ fn shrinking(job: &Job) -> usize {
 fn compare(replay: &Replay, again: &Rendered, progress: &Progress) -> Result<()> {
     let (name, was) = (replay.path.display(), &replay.picture);
     if replay.record.model_hash != again.record.model_hash {
-        progress.note(&format!("'{name}' was drawn by another model, or one in another file; --ckpt names it"));
+        progress.note(&format!("'{name}' was drawn with a different model file; give that one with --ckpt"));
     }
     if replay.record.products != again.record.products {
         let (was, is) = (&replay.record.products, &again.record.products);
         progress
-            .note(&format!("'{name}' was drawn with products of {was}, and now with those of {is}: they round apart"));
+            .note(&format!("'{name}' was drawn with {was} arithmetic, now with {is}: small differences are expected"));
     }
     // What its format lost, it loses again.
     let format = Format::of(&replay.path)?;
@@ -240,12 +240,12 @@ fn compare(replay: &Replay, again: &Rendered, progress: &Progress) -> Result<()>
     let (n, most) = differences.fold((0, 0), |(n, most), difference| (n + 1, difference.max(most)));
     ensure!(
         n == 0 && was.rgb.len() == again.rgb.len(),
-        "'{name}' was drawn again and is not the same: {n} of {} values differ, by up to {most} of 255",
+        "'{name}' redrawn: {n} of {} values differ, by up to {most} of 255",
         was.rgb.len()
     );
     progress.note(&match format {
-        Format::Jpg => format!("'{name}' was drawn again and is identical (compared as JPEG, which loses details)"),
-        Format::Png | Format::WebP => format!("'{name}' was drawn again and is identical"),
+        Format::Jpg => format!("'{name}' redrawn: identical (compared as JPEG, which is lossy)"),
+        Format::Png | Format::WebP => format!("'{name}' redrawn: identical"),
     });
     Ok(())
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The article's benchmark, and its table with this machine's row.
+# The article's benchmark, with a row for this machine in its table.
 . "$(dirname "$0")/program.sh"
 
 processor=$(sed -n 's/^model name\s*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)

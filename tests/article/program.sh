@@ -1,6 +1,6 @@
-# What the other scripts share: `txt2img`, the program with the model they were asked to use.
+# Shared by the other scripts: the function `txt2img`, which runs the program with the requested model.
 #
-#   CKPT=FILE     the model; without it, the one the program finds, or the built-in demo model
+#   CKPT=FILE     the model (default: the program's default model)
 #   TXT2IMG=PATH  the program, if it is not on the PATH
 
 set -euo pipefail

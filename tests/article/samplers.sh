@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the sampler and its steps change: samplers from left to right, steps from top to bottom.
+# The effect of sampler and steps: samplers from left to right, steps from top to bottom.
 . "$(dirname "$0")/program.sh"
 
 txt2img --prompt "a photo of a pink cube, black background" \

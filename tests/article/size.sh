@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the size changes: widths from left to right, heights from top to bottom.
+# The effect of the size: widths from left to right, heights from top to bottom.
 . "$(dirname "$0")/program.sh"
 
 txt2img --prompt "a photo of a pink cube, black background" --plms \

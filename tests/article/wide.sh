@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One picture of another size: 768 wide, 512 high.
+# One picture of 768×512.
 . "$(dirname "$0")/program.sh"
 
 txt2img --prompt "a photo of a pink cube, black background" --plms --skip_grid --n_samples 1 --W 768 --H 512 "$@"

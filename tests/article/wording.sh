@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a word of the prompt changes: kinds of picture from left to right, backgrounds from top to bottom.
+# The effect of words in the prompt: kinds of picture from left to right, backgrounds from top to bottom.
 . "$(dirname "$0")/program.sh"
 
 txt2img --prompt "a photo of a pink cube, black background" --plms \

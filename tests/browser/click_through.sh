@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A sweep's page in a real browser: both sliders, by keyboard and by mouse, show the picture they point at.
+# Tests the HTML page of a sweep in a browser: both sliders, by keyboard and mouse, show the right picture.
 #
 #     tests/browser/click_through.sh [PAGE [SHOTS]]
 #
-# PAGE is a page with two axes; without it, a test writes one. SHOTS is a folder for pictures of the page.
-# Needs Chromium, Node and `npm install playwright-core`, with NODE_PATH naming its node_modules; exits with 77 otherwise.
+# PAGE is a page with two axes; without it, a test writes one. SHOTS is a folder for screenshots.
+# Needs Chromium, Node and playwright-core, with NODE_PATH set to its node_modules; exits with 77 without them.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,12 +1,11 @@
-//! The article's commands, as the scripts here have them, drawn small with the demo model.
+//! The scripts in `tests/article`, with the demo model and small pictures.
 
 use crate::support::{TestRun, stderr, stdout};
 use std::env;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// A script in a folder of its own, with pictures of 64×64 in 2 steps unless it says otherwise. The program is on the
-/// PATH, as a user has it.
+/// Returns a command that runs a script in the folder of `run`, with 2 steps and the program on the PATH.
 fn command(run: &TestRun, script: &str, flags: &[&str]) -> Command {
     let programs = Path::new(env!("CARGO_BIN_EXE_txt2img")).parent().unwrap().to_owned();
     let path = env::var_os("PATH").unwrap();

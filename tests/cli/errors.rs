@@ -1,6 +1,6 @@
-//! What cannot be done: each failure is exit code 1, one sentence on standard error, and nothing left behind.
+//! Failures: exit code 1, one sentence on standard error, and no files left behind.
 
-use crate::support::{Run, TestRun, fixture};
+use crate::support::{TestCommand, TestRun, fixture};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Cursor, Write};
@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-/// No picture, finished or not, is there after the failure.
+/// Asserts that the run fails with `reason` and leaves no files.
 #[track_caller]
 fn refused<S: AsRef<OsStr>>(run: &TestRun, args: impl IntoIterator<Item = S>, reason: &str) {
     run.quick(args).fails_with(reason);
     run.has_files([]);
 }
 
-/// A file given as the checkpoint.
+/// Asserts that a checkpoint with this content is refused.
 #[track_caller]
 fn ckpt(content: impl AsRef<[u8]>, reason: &str) {
     refused(&TestRun::new().file("m.ckpt", content), ["--ckpt", "m.ckpt"], reason);
 }
 
-/// The small model's config with one change.
+/// Asserts that the small model's config with one change is refused.
 #[track_caller]
 fn config(from: &str, to: &str, reason: &str) {
     let yaml = fs::read_to_string(fixture("nano.yaml")).unwrap();
@@ -34,17 +34,17 @@ fn prompts(content: impl AsRef<[u8]>, reason: &str) {
     refused(&TestRun::new().file("p.txt", content), ["--from-file", "p.txt"], reason);
 }
 
-/// A header, and as many zeros.
+/// Returns a `.safetensors` file with this header and `n_data` zeros.
 fn safetensors(header: &str, n_data: usize) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; n_data]].concat()
 }
 
-/// Two numbers of this name.
+/// Returns a `.safetensors` file with a tensor of this name.
 fn tensor_named(name: &str) -> Vec<u8> {
     safetensors(&format!(r#"{{"{name}": {{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}}}"#), 8)
 }
 
-/// A torch file with this pickle.
+/// Returns a torch file with this pickle.
 fn torch(pickle: &[u8]) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(vec![]));
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
@@ -120,16 +120,20 @@ fn a_build_without_cuda_says_so() {
 
 #[test]
 fn a_checkpoint_that_is_not_there_is_asked_for() {
-    let reason = "'x.ckpt' is not there; give a Stable Diffusion 1.x model with --ckpt";
+    let reason = "'x.ckpt' does not exist; give a Stable Diffusion 1.x model with --ckpt";
     refused(&TestRun::new(), ["--ckpt", "x.ckpt"], reason);
-    let default = "checkpoint 'models/ldm/stable-diffusion-v1/model.ckpt' is not there";
-    // A config alone is for a model of its own, not for the demo.
+    let default = "checkpoint 'models/ldm/stable-diffusion-v1/model.ckpt' does not exist";
+    // With --config alone, the demo model is not used.
     TestRun::new().with_nano("m.yaml", "m.ckpt").alone(["--config", "m.yaml"]).fails_with(default);
 }
 
 #[test]
 fn an_autoencoder_that_is_not_there_is_asked_for() {
-    refused(&TestRun::new(), ["--vae", "x.pt"], "Error: VAE 'x.pt' is not there; give one with --vae FILE (a .vae.pt,");
+    refused(
+        &TestRun::new(),
+        ["--vae", "x.pt"],
+        "Error: VAE 'x.pt' does not exist; give one with --vae FILE (a .vae.pt,",
+    );
 }
 
 #[test]
@@ -194,7 +198,7 @@ fn hostile_files_are_refused_at_once() {
 fn what_a_file_says_never_breaks_the_sentence() {
     let header = r#"{"a": {"dtype": "one\ntwo\u001b[31m", "shape": [2], "data_offsets": [0, 8]}}"#;
     ckpt(safetensors(header, 8), "unknown variant `one two [31m`");
-    refused(&TestRun::new(), ["--ckpt", "one\ntwo"], "checkpoint 'one two' is not there");
+    refused(&TestRun::new(), ["--ckpt", "one\ntwo"], "checkpoint 'one two' does not exist");
     refused(&TestRun::new(), ["--config", "one\ntwo"], "config 'one two': there is no such file");
 }
 
@@ -294,17 +298,17 @@ mod unix {
     use crate::support::{read_png, stderr, stdout};
     use std::process::{Command, Output};
 
-    /// A quick run by a shell that sets things up: `"$@"` is the program with its words.
-    fn shell(run: &TestRun, script: &str, args: &[&str]) -> Run {
-        let Run(program) = run.quick(args);
+    /// Prepares a quick run by a shell script in which `"$@"` is the program with its arguments.
+    fn shell(run: &TestRun, script: &str, args: &[&str]) -> TestCommand {
+        let TestCommand(program) = run.quick(args);
         let mut sh = Command::new("sh");
         sh.args(["-c", script, "sh"]).arg(program.get_program()).args(program.get_args());
         sh.current_dir(run.path(""));
-        Run(sh)
+        TestCommand(sh)
     }
 
     #[track_caller]
-    fn output(mut run: Run, code: i32) -> Output {
+    fn output(mut run: TestCommand, code: i32) -> Output {
         let output = run.0.output().unwrap();
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(code), "{said}");
@@ -312,7 +316,7 @@ mod unix {
         output
     }
 
-    /// XFSZ ignored, a write over the limit is an error rather than the end: as on a full disk.
+    /// A file size limit simulates a full disk: with SIGXFSZ ignored, a write beyond it fails.
     #[test]
     fn a_full_disk_is_named_and_leaves_no_half_picture() {
         let run = TestRun::new();
@@ -367,7 +371,7 @@ mod unix {
     #[test]
     fn pictures_saved_before_a_failure_stay_whole() {
         let run = TestRun::new();
-        // The single pictures fit under the limit, the grid of nine does not.
+        // The single pictures are below the limit, the grid of nine is not.
         let half = r#"trap "" XFSZ; ulimit -f 64; exec "$@""#;
         shell(&run, half, &["--n_samples", "9"]).fails_with("cannot write 'out/grid-0000.png'");
         assert_eq!(run.files().len(), 9);

@@ -1,5 +1,6 @@
-//! Ctrl-C: once to stop tidily, twice to stop at once.
-use crate::support::{Run, TestRun, fixture, read_png};
+//! Ctrl-C: the first stops the run cleanly, the second at once.
+
+use crate::support::{TestCommand, TestRun, fixture, read_png};
 use candle_core::{pickle, safetensors};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -10,18 +11,19 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest time to wait for anything.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Starts a run, which goes on while the test does.
+/// Starts a run in the background.
 fn start(run: &TestRun, args: &[&str]) -> Child {
-    let Run(mut command) = run.quick(args);
+    let TestCommand(mut command) = run.quick(args);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 fn wait_for(what: impl Fn() -> bool) {
     let start = Instant::now();
     while !what() {
-        assert!(start.elapsed() < PATIENCE);
+        assert!(start.elapsed() < TIMEOUT);
         sleep(Duration::from_millis(5));
     }
 }
@@ -30,7 +32,7 @@ fn interrupt(child: &Child) {
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
 }
 
-/// Exit code 130, nothing on standard output and no error; returns what was said instead.
+/// Asserts exit code 130, nothing on standard output and no error; returns the standard error.
 #[track_caller]
 fn ends_interrupted(child: Child) -> String {
     let output = child.wait_with_output().unwrap();
@@ -41,7 +43,7 @@ fn ends_interrupted(child: Child) -> String {
     said
 }
 
-/// Interrupts a run once this file is there.
+/// Interrupts a run as soon as `file` exists.
 #[track_caller]
 fn interrupted(run: &TestRun, args: &[&str], file: &str) -> String {
     let child = start(run, args);
@@ -57,7 +59,7 @@ fn an_interrupted_run_says_what_was_saved_and_how_to_go_on() {
     let n = fs::read_dir(run.path("out/samples")).unwrap().count();
     let rest = "of 100000 pictures saved; the same command with --resume draws the rest.\n";
     assert!(said.ends_with(&format!("Interrupted: {n} {rest}")), "{said}");
-    // Those that were there count, and the command has the flag.
+    // The second run counts earlier pictures, and its command has --resume already.
     let said = interrupted(&run, &["--n_iter", "100000", "--resume"], &format!("out/samples/{n:05}.png"));
     let n = fs::read_dir(run.path("out/samples")).unwrap().count();
     let rest = "of 100000 pictures saved; the same command draws the rest.\n";
@@ -152,7 +154,7 @@ fn two_interrupts_end_the_run_within_a_step() {
     run.has_files([]);
 }
 
-/// The small model in a file of so many bytes more, most of which no disk has.
+/// Writes the small model in a file with `more` additional bytes, as a sparse file.
 fn write_long_model(path: &Path, more: u64) {
     let tensors = pickle::read_all_with_key(fixture("nano.ckpt"), Some("state_dict")).unwrap();
     safetensors::save(&tensors.into_iter().collect::<HashMap<_, _>>(), path).unwrap();

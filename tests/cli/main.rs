@@ -1,4 +1,4 @@
-//! The command line: flags and their meaning, whole runs of the program, and what it prints.
+//! The command line: flags, whole runs of the program, and its messages.
 
 mod args;
 mod article;
@@ -6,12 +6,12 @@ mod dry_run;
 mod errors;
 #[cfg(unix)]
 mod interrupt;
+mod per_image;
 #[cfg(unix)]
 mod readme;
 mod replay;
 #[cfg(unix)]
 mod resume;
-mod seeds;
 mod shards;
 #[path = "../support/mod.rs"]
 mod support;

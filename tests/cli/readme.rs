@@ -1,4 +1,4 @@
-//! Every command in a README runs as it is written there, or is listed here with the reason why it does not.
+//! Every command in a README runs as written, or is listed here with the reason why no test runs it.
 
 use crate::support::{TestRun, stderr};
 use std::fs::{self, read_to_string};
@@ -6,20 +6,23 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Commands that no test here runs.
+/// Commands that are not run here, and the reason.
 const NOT_RUN: [(&str, &str); 24] = [
     (
         "cargo run --release -- --prompt \"a photo of a pink cube, black background\" --plms --skip_grid --n_samples 1",
-        ".ci/run does",
+        ".ci/run runs it",
     ),
-    ("cargo test --release", ".ci/run does"),
+    ("cargo test --release", ".ci/run runs it"),
     ("cargo install --path .", "it compiles for minutes, and installs into the user's home"),
     (
         "txt2img --ckpt hub --prompt \"a photograph of an astronaut riding a horse\" --plms",
-        "it downloads 4 GB; tests/hub downloads from a server of its own",
+        "it downloads 4 GB; tests/hub downloads from a local server",
     ),
-    ("sbatch deploy/slurm.sbatch --from-file prompts.txt --outdir /shared/big", "it needs Slurm; tests/cluster has it"),
-    ("txt2img --outdir /shared/big --collect", "it needs what Slurm drew; tests/resume collects"),
+    (
+        "sbatch deploy/slurm.sbatch --from-file prompts.txt --outdir /shared/big",
+        "it needs Slurm; tests/cluster/slurm.sh runs it",
+    ),
+    ("txt2img --outdir /shared/big --collect", "it needs the pictures of the Slurm run; tests/cli/resume collects"),
     ("kubectl apply -f deploy/kubernetes.yaml", "it needs Kubernetes"),
     ("kubectl patch job/txt2img-collect --patch '{\"spec\": {\"suspend\": false}}'", "it needs Kubernetes"),
     ("cargo build --release --features cuda", "it needs CUDA's toolkit"),
@@ -43,7 +46,8 @@ const NOT_RUN: [(&str, &str); 24] = [
     ("tests/card/run.sh", "it takes minutes"),
 ];
 
-/// Appended to every command, where the last of several flags counts: pictures of their full size take a minute.
+/// Flags appended to every command to draw small pictures; full-sized ones take a minute. The last of repeated flags
+/// wins.
 const SMALL: &str = "--H 64 --W 64 --ddim_steps 2";
 
 fn root() -> &'static Path {
@@ -80,7 +84,7 @@ fn commands(readme: &str) -> Vec<String> {
         }
     }
     let (indented, flowing): (Vec<_>, Vec<_>) = prose.lines().partition(|line| line.starts_with("    "));
-    // What the command does may stand beside it.
+    // A description may follow the command.
     let indented = indented.into_iter().map(|line| one_line(line.trim().split("   ").next().unwrap_or_default()));
     let flowing = flowing.join("\n");
     let code = flowing.split('`').skip(1).step_by(2).map(one_line);
@@ -105,7 +109,7 @@ fn is_command(code: &str) -> bool {
     match program {
         "txt2img" | "cargo" | "sbatch" | "kubectl" | "srun" | "pip" | "python" | "python3" => has_more,
         script => {
-            // deploy/cuda.sh makes cuda/.
+            // cuda/ is created by deploy/cuda.sh.
             script.contains('/')
                 && !script.starts_with("cuda/")
                 && root().join(script).is_file()
@@ -114,7 +118,7 @@ fn is_command(code: &str) -> bool {
     }
 }
 
-/// A user's copy of the source, and what `PATH` leads to.
+/// Creates a folder like a user's checkout, with `txt2img` in `bin`.
 fn checkout() -> TestRun {
     let run = TestRun::new();
     for entry in fs::read_dir(root()).unwrap().map(Result::unwrap) {
@@ -122,7 +126,7 @@ fn checkout() -> TestRun {
             symlink(entry.path(), run.path(entry.file_name().to_str().unwrap())).unwrap();
         }
     }
-    // A model of one's own, of the shape that is the default.
+    // The demo model takes the place of the user's model and of the default config.
     fs::create_dir_all(run.path("configs/stable-diffusion")).unwrap();
     symlink(root().join("models/demo/demo.yaml"), run.path("configs/stable-diffusion/v1-inference.yaml")).unwrap();
     symlink(root().join("models/demo/demo.safetensors"), run.path("v1-5-pruned-emaonly.safetensors")).unwrap();

@@ -1,4 +1,4 @@
-//! Pictures remember how they were drawn: metadata, `--replay`, `--format` and `--report`.
+//! `--replay`, `--format`, `--fname`, `--report` and other flags about files and their metadata.
 
 use crate::support::{TestRun, read_png, stderr};
 use serde_json::Value;
@@ -15,8 +15,8 @@ fn sample(i: usize) -> String {
 fn comes_out_equal(run: &TestRun, file: &str) {
     for more in [&[][..], &["--skip_save"], &["--no_metadata"]] {
         let said = stderr(&run.args([&["--replay", file, "--outdir", "again"], more].concat()).ok());
-        assert!(said.contains(&format!("Note: '{file}' was drawn again and is identical")), "{said}");
-        assert!(!said.contains("another model"), "{said}");
+        assert!(said.contains(&format!("Note: '{file}' redrawn: identical")), "{said}");
+        assert!(!said.contains("different model file"), "{said}");
     }
 }
 
@@ -47,7 +47,7 @@ fn a_picture_that_says_something_else_does_not_come_out_equal() {
     let other = output::Record { prompt: "another".into(), ..record };
     let picture = read_png(&run.path(&sample(0)));
     write(run.path("other.png"), output::Format::Png.encode(&picture, Some(&other)).unwrap()).unwrap();
-    run.args(["--replay", "other.png"]).fails_with("'other.png' was drawn again and is not the same: ");
+    run.args(["--replay", "other.png"]).fails_with("'other.png' redrawn: ");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn pictures_that_cannot_be_drawn_again_are_refused() {
     run.args(["--replay", "nowhere.png"]).fails_with("opening 'nowhere.png'");
 }
 
-/// A picture of the small model at `tests/fixtures`, drawn in a folder without it.
+/// Draws a picture with the small model in `tests/fixtures`, in a folder without it.
 fn drawn() -> TestRun {
     let run = TestRun::new();
     run.quick(["--skip_grid", "--vae", crate::support::fixture("nano.ckpt").to_str().unwrap()]).ok();
@@ -173,7 +173,7 @@ fn a_picture_that_says_where_its_model_was_is_drawn_again() {
     let picture = read_png(&run.path(&sample(0)));
     write(run.path("old.png"), output::Format::Png.encode(&picture, Some(&old)).unwrap()).unwrap();
     let said = stderr(&run.alone(["--replay", "old.png"]).ok());
-    assert!(said.contains("'old.png' was drawn again and is identical"), "{said}");
+    assert!(said.contains("'old.png' redrawn: identical"), "{said}");
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn the_demo_model_is_known_under_any_name() {
     let run = TestRun::new();
     run.small(["--skip_grid", "--outdir", "out"]).ok();
     let said = stderr(&run.alone(["--replay", &sample(0)]).ok());
-    assert!(said.contains("identical") && !said.contains("another model"), "{said}");
+    assert!(said.contains("identical") && !said.contains("different model file"), "{said}");
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_replay_of_a_jpeg_says_what_was_compared() {
     let run = TestRun::new();
     run.quick(["--skip_grid", "--format", "jpg"]).ok();
     let said = stderr(&run.args(["--replay", "out/samples/00000.jpg"]).ok());
-    assert!(said.contains("is identical (compared as JPEG, which loses details)"), "{said}");
+    assert!(said.contains("redrawn: identical (compared as JPEG, which is lossy)"), "{said}");
 }
 
 #[test]
@@ -252,11 +252,11 @@ fn a_report_whose_name_is_taken_meanwhile_gets_another() {
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
     said.find(|line| line.as_ref().unwrap().contains(r#""event":"picture""#)).unwrap().unwrap();
     write(run.path("report.json"), "mine").unwrap();
-    // Nor does a run that begins take it for something left behind.
+    // A new run does not delete the unfinished report as a leftover.
     run.quick(["--outdir", "."]).ok();
     let said: Vec<String> = said.map(Result::unwrap).collect();
     assert!(child.wait().unwrap().success());
-    let note = "somebody else has made 'report.json' by now; the report is 'report-2.json'";
+    let note = "'report.json' was created meanwhile; the report was written to 'report-2.json'";
     assert!(said.iter().any(|line| line.contains(note)), "{said:?}");
     assert_eq!(read(run.path("report.json")).unwrap(), b"mine");
     let report: Value = serde_json::from_slice(&read(run.path("report-2.json")).unwrap()).unwrap();
@@ -270,7 +270,7 @@ fn watermarks_are_verified() {
     run.quick(["--H", "256", "--W", "256", "--skip_watermark"]).ok();
     let output = run.alone(["--verify_watermark", &sample(0), &sample(1)]).ok();
     let said = crate::support::stdout(&output);
-    let expected = format!("{}: StableDiffusionV1 (sure: 100%)\n{}: no watermark\n", sample(0), sample(1));
+    let expected = format!("{}: StableDiffusionV1 (100% certain)\n{}: no watermark\n", sample(0), sample(1));
     assert_eq!(said, expected);
     run.alone(["--verify_watermark", "nowhere.png"]).fails_with("nowhere.png");
 }
@@ -316,7 +316,7 @@ fn previews_come_every_so_many_steps() {
 fn a_dry_run_says_what_would_be_and_writes_nothing() {
     let run = TestRun::new();
     let said = crate::support::stdout(&run.quick(["--dry_run", "--n_iter", "3", "--ddim_steps", "30"]).ok());
-    for row in ["last file", "out/samples/00002.png", "31 made", "sha256"] {
+    for row in ["last file", "out/samples/00002.png", "31 instead of 30", "sha256"] {
         assert!(said.contains(row), "{row}: {said}");
     }
     assert!(!run.path("out").exists());
@@ -324,5 +324,5 @@ fn a_dry_run_says_what_would_be_and_writes_nothing() {
         ["--dry_run", "--n_iter", "2", "--seed_mode", "per_image", "--fname", "{seed}-{prompt}", "--prompt", "a b"];
     let said = crate::support::stdout(&run.quick(named).ok());
     assert!(said.contains("out/samples/42-a_b.png") && said.contains("out/samples/43-a_b.png"), "{said}");
-    run.alone(["--dry_run", "--ckpt", "someone/model"]).fails_with("'someone/model' was not fetched yet");
+    run.alone(["--dry_run", "--ckpt", "someone/model"]).fails_with("'someone/model' is not in the cache");
 }

@@ -1,8 +1,8 @@
-//! Shares of a run: as they are written, and as Slurm, Kubernetes and torchrun number their processes.
+//! Shards: parsing, and detection from the variables of Slurm, Kubernetes and torchrun.
 
 use txt2img::shard::Shard;
 
-/// The share that these variables name, "NAME=VALUE NAME=VALUE …", as "SHARD: SOURCE".
+/// Returns the shard detected from variables "NAME=VALUE NAME=VALUE …", as "SHARD: SOURCE".
 fn found(variables: &str) -> Result<Option<String>, String> {
     let pairs: Vec<_> = variables.split_whitespace().map(|pair| pair.split_once('=').unwrap()).collect();
     let variable = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string());
@@ -27,7 +27,7 @@ fn is_refused(variables: &str, reasons: &[&str]) {
     assert!(error.contains("--shard I/N"), "{variables}: {error}");
 }
 
-/// What Slurm sets in a task of an array.
+/// The variables that Slurm sets in a task of an array.
 fn array(id: usize, count: usize, min: usize, max: usize, step: usize) -> String {
     format!(
         "SLURM_ARRAY_TASK_ID={id} SLURM_ARRAY_TASK_COUNT={count} SLURM_ARRAY_TASK_MIN={min} SLURM_ARRAY_TASK_MAX={max} \
@@ -35,7 +35,7 @@ fn array(id: usize, count: usize, min: usize, max: usize, step: usize) -> String
     )
 }
 
-/// What Slurm sets in every batch script, also where there is no srun.
+/// The variables that Slurm sets in every batch script, also without srun.
 const BATCH: &str = "SLURM_PROCID=0 SLURM_LOCALID=0";
 
 #[test]
@@ -46,7 +46,7 @@ fn a_shard_reads_as_it_is_written() {
 }
 
 #[test]
-fn what_is_no_shard_is_refused_with_the_reason() {
+fn invalid_shards_are_refused_with_the_reason() {
     let reasons = [
         ("3", "give I/N, such as 0/8"),
         ("", "give I/N, such as 0/8"),
@@ -64,31 +64,31 @@ fn what_is_no_shard_is_refused_with_the_reason() {
 }
 
 #[test]
-fn every_batch_is_in_exactly_one_share() {
+fn every_batch_is_in_exactly_one_shard() {
     for of in 1..=5 {
         for batch in 0..20 {
-            assert_eq!((0..of).filter(|&index| Shard { index, of }.owns(batch)).count(), 1, "{batch}, {of} shares");
+            assert_eq!((0..of).filter(|&index| Shard { index, of }.owns(batch)).count(), 1, "{batch}, {of} shards");
         }
     }
 }
 
 #[test]
-fn a_share_of_no_shares_is_empty() {
+fn a_shard_of_no_shards_is_empty() {
     assert!(!Shard { index: 0, of: 0 }.owns(0));
 }
 
 #[test]
-fn tasks_of_an_array_are_shares_wherever_their_numbers_start() {
+fn tasks_of_an_array_are_shards_wherever_their_numbers_start() {
     says(&array(3, 8, 0, 7, 1), "3/8: SLURM_ARRAY_TASK_ID says");
     says(&array(1, 8, 1, 8, 1), "0/8: SLURM_ARRAY_TASK_ID says");
     says(&array(7, 3, 3, 7, 2), "2/3: SLURM_ARRAY_TASK_ID says");
-    // --array=1-8:3 ends at 7, and Slurm says so.
+    // --array=1-8:3 ends at 7, which is what Slurm sets.
     says(&array(4, 3, 1, 7, 3), "1/3: SLURM_ARRAY_TASK_ID says");
     says("SLURM_ARRAY_TASK_ID=1 SLURM_ARRAY_TASK_COUNT=2", "1/2: SLURM_ARRAY_TASK_ID says");
 }
 
 #[test]
-fn tasks_of_an_array_with_holes_are_refused_each_of_them() {
+fn tasks_of_an_array_with_gaps_are_refused() {
     for id in [1, 5, 9] {
         is_refused(&array(id, 3, 1, 9, 1), &[&format!("SLURM_ARRAY_TASK_ID {id}"), "--array=0-2"]);
     }
@@ -114,21 +114,21 @@ fn numbers_that_no_array_has_are_refused() {
 }
 
 #[test]
-fn tasks_of_srun_are_shares() {
+fn tasks_of_srun_are_shards() {
     says("SLURM_PROCID=2 SLURM_STEP_NUM_TASKS=3 SLURM_NTASKS=3 SLURM_STEP_ID=0", "2/3: SLURM_PROCID says");
     is_refused("SLURM_PROCID=3 SLURM_STEP_NUM_TASKS=3", &["SLURM_PROCID 3", "SLURM_STEP_NUM_TASKS 3"]);
 }
 
 #[test]
-fn tasks_of_srun_share_the_share_of_their_array_task() {
-    let shares = (0..3).flat_map(|id| {
+fn tasks_of_srun_divide_the_shard_of_their_array_task() {
+    let shards = (0..3).flat_map(|id| {
         (0..2).map(move |task| {
             let of_step = format!("SLURM_PROCID={task} SLURM_STEP_NUM_TASKS=2");
             found(&format!("{of_step} {}", array(id, 3, 0, 2, 1))).unwrap().unwrap()
         })
     });
     let expected = (0..6).map(|index| format!("{index}/6: SLURM_ARRAY_TASK_ID and SLURM_PROCID say"));
-    assert!(shares.eq(expected));
+    assert!(shards.eq(expected));
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_batch_script_and_an_interactive_shell_draw_everything() {
 }
 
 #[test]
-fn pods_of_an_indexed_job_are_shares_if_they_know_their_count() {
+fn pods_of_an_indexed_job_are_shards_if_they_know_their_count() {
     says("JOB_COMPLETION_INDEX=3 JOB_COMPLETIONS=8", "3/8: JOB_COMPLETION_INDEX says");
     says_nothing("JOB_COMPLETION_INDEX=0 JOB_COMPLETIONS=1");
     is_refused("JOB_COMPLETION_INDEX=3", &["JOB_COMPLETIONS is not", "deploy/kubernetes.yaml"]);
@@ -157,7 +157,7 @@ fn pods_of_an_indexed_job_are_shares_if_they_know_their_count() {
 }
 
 #[test]
-fn ranks_are_shares_if_both_of_their_numbers_are_set() {
+fn ranks_are_shards_if_both_of_their_numbers_are_set() {
     says("RANK=5 WORLD_SIZE=16", "5/16: RANK says");
     says_nothing("RANK=0 WORLD_SIZE=1");
     says_nothing("RANK=major");

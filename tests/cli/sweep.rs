@@ -1,5 +1,4 @@
-//! `--sweep`: the pictures are those the flags draw one by one; what is wrong with a sweep is said before anything is
-//! loaded.
+//! `--sweep`: each picture equals that of a single run, and errors are reported before a model is loaded.
 
 use crate::support::{TestRun, read_png};
 

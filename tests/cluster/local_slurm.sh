@@ -1,11 +1,10 @@
-# A Slurm cluster of this machine alone, with daemons, ports and files of its own: `start_slurm FOLDER` and `stop_slurm`.
+# A Slurm cluster on this machine, with its own daemons, ports and files: `start_slurm FOLDER` and `stop_slurm`.
 #
-# It has one node of 4 processors, whatever the machine has. Nothing is left running, and a Slurm that is already
-# there is not touched.
+# It has one node of 4 CPUs, whatever the machine has. It leaves nothing running, and does not affect an existing Slurm.
 
 PATH=$PATH:/usr/sbin
 
-# The packages are installed where that is harmless: as root in a container, where nothing starts their daemons.
+# Packages are installed only as root in a container, where nothing starts their daemons.
 install_slurm() {
     has_slurm && return
     [[ $EUID == 0 && ! -d /run/systemd/system ]] && command -v apt-get >/dev/null || return
@@ -45,10 +44,10 @@ start_node() {
     until_true 'the node is there' eval '[[ $(sinfo --noheader --format=%t) == @(idle|mix|alloc) ]]'
 }
 
-# As when the power fails: the node's daemon goes, with the tasks and all that watched over them.
+# Simulates a power failure: kills the node's daemon with the tasks and their supervisors.
 crash_node() {
     end $slurmd $(task_processes)
-    # A task begun within BatchStartTimeout and ten seconds before the node comes back counts as still to come.
+    # Slurm considers a task not yet started if it began within BatchStartTimeout plus ten seconds before the node returns.
     sleep 12
 }
 
@@ -61,23 +60,23 @@ end() {
     wait "$@" || true
 } 2>/dev/null
 
-# The processes of the node's tasks, each after its parent, which is Slurm's own for the first of a task. What watches
-# must go before what it watches, or it tells of the end.
+# Lists the processes of the node's tasks, parents first, beginning with Slurm's own. A supervisor must be killed before the
+# process that it watches, or it reports its end.
 task_processes() {
     local tasks
     tasks=$(scontrol listpids 2>/dev/null | awk '$1 ~ /^[0-9]+$/ { print $1 }') || true
     if [[ $tasks ]]; then
-        # One that lost its parent has the first of all processes.
+        # An orphaned process has process 1 as its parent.
         ps -o ppid=,pid= -p "${tasks//$'\n'/,}" | awk '{ if ($1 > 1) print $1; print $2 }'
     fi
 }
 
-# The first process of task $2 of the array $1.
+# Prints the first process of task $2 of array $1.
 task_process() {
     scontrol listpids "$(squeue --noheader --array --jobs "$1_$2" --format %A)" | awk '$5 == 0 { print $1 }'
 }
 
-# until_true WHAT COMMAND...: waits, not forever.
+# until_true WHAT COMMAND...: waits until COMMAND succeeds, with a time limit.
 until_true() {
     local what=$1 end=$((SECONDS + 300))
     shift
@@ -109,7 +108,7 @@ SlurmdPort=$(free_port $((port + 1)))
 SlurmUser=$(id -un)
 SlurmdUser=$(id -un)
 AuthType=auth/munge
-# A task that starts again waits until what it was started with has expired: not for two minutes, but for five seconds.
+# A requeued task waits until its credential has expired: for five seconds instead of two minutes.
 AuthInfo=socket=$slurm/munge.socket,cred_expire=5
 SchedulerParameters=sched_interval=1
 StateSaveLocation=$slurm/state
@@ -117,18 +116,18 @@ SlurmdSpoolDir=$slurm/spool
 SlurmctldPidFile=$slurm/slurmctld.pid
 SlurmdPidFile=$slurm/slurmd.pid
 MailProg=/bin/true
-# No cgroups, which containers seldom have.
+# No cgroups, as containers rarely have them.
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
-# So many processors although the machine may have fewer.
+# The number of CPUs, even if the machine has fewer.
 SlurmdParameters=config_overrides
 NodeName=$host NodeAddr=127.0.0.1 CPUs=4
 PartitionName=all Nodes=$host Default=YES
-# A node that comes back is used again, and what was on it starts again.
+# A node that returns is used again, and its tasks are requeued.
 ReturnToService=2
 JobRequeue=1
 BatchStartTimeout=1

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The tasks of a Slurm array draw what one process draws, byte for byte, although one of them and then their node fails.
+# The tasks of a Slurm array draw the same files as one process, byte for byte, although one of them and then the node fail.
 #
 #     tests/cluster/slurm.sh
 #
-# TXT2IMG is the program, target/release/txt2img if it is not set. Needs Slurm and munge of Debian or Ubuntu, which it
-# installs as root in a container; says so and exits with 0 where they cannot be had.
+# TXT2IMG is the path of the program (default: target/release/txt2img). Needs Slurm and munge of Debian or Ubuntu, which it
+# installs as root in a container. If they are not available, it says so and exits with 0.
 set -euo pipefail
 shopt -s extglob
 cd "$(dirname "$0")/../.."
@@ -40,7 +40,7 @@ is() {
 array=$(sbatch --parsable --cpus-per-task=1 --output="$slurm/task-%a.out" deploy/slurm.sbatch "${flags[@]}" \
     --outdir "$own/shared")
 
-# Task 2 has batch 2, of pictures 4 and 5, and every eighth after it.
+# Task 2 draws batch 2, with pictures 4 and 5, and every eighth batch after it.
 until_true 'task 2 draws' has_picture 00004
 kill -9 "$(task_process "$array" 2)"
 until_true 'task 2 has failed' is FAILED "${array}_2"

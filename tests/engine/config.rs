@@ -1,4 +1,4 @@
-//! The original's yaml files.
+//! The original's YAML configs.
 
 use crate::support::{TestRun, fixture, nano_config};
 use txt2img::config::{Heads, ModelConfig};

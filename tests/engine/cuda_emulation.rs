@@ -1,5 +1,5 @@
-//! Compares every CUDA kernel with plain loops on the emulated GPU of `tests/card/card.hpp`, which a C++ compiler runs on
-//! the CPU. `tests/card/kernels.cpp` says how to run the same checks on a real GPU.
+//! Compares every CUDA kernel with plain loops on the emulated GPU of `tests/card/card.hpp`, which a C++ compiler runs
+//! on the CPU. `tests/card/kernels.cpp` says how to run the same checks on a real GPU.
 
 use std::env;
 use std::io::{Write, stderr};

@@ -1,4 +1,4 @@
-//! From a prompt to pixels: configs, text, samplers, networks, kernels, and the original's own runs.
+//! The stages from prompt to picture: configs, text, samplers, networks, kernels, and whole runs of the original.
 
 mod config;
 mod conventions;

@@ -91,7 +91,7 @@ fn several_prompts_for_one_image_equal_separate_passes() {
     }
 }
 
-/// With the demo model, which is trained. Half precision is f16 on GPUs and bf16 on CPUs.
+/// Uses the demo model, as it is trained. Half precision is f16 on GPUs and bf16 on CPUs.
 #[test]
 fn half_precision_images_are_close_to_f32_on_the_cpu() {
     let plan = SamplerConfig { kind: Kind::DpmSolver, steps: 8, eta: 0., spacing: Spacing::Discrete };
@@ -165,6 +165,6 @@ fn every_instruction_set_passes_these_tests() {
 }
 
 #[test]
-fn a_card_passes_these_tests() {
-    crate::support::pass_on_a_card(module_path!());
+fn a_gpu_passes_these_tests() {
+    crate::support::pass_on_a_gpu(module_path!());
 }

@@ -1,4 +1,4 @@
-//! Values that are not numbers never become a picture without a word; and what `--progress json` says.
+//! NaN and infinite values in the networks, and the events of `--progress json`.
 
 use crate::support::{TestRun, assert_same_picture, fixture, notes, read_png, stderr};
 use candle_core::{Device, Tensor};
@@ -6,12 +6,12 @@ use serde_json::Value;
 use std::collections::HashMap;
 use txt2img::checkpoint::Checkpoint;
 
-/// The small model, with one tensor that is not made of numbers.
+/// The small model with one tensor full of NaN.
 fn with_nan(broken: &str) -> TestRun {
     with_other(broken, |numbers| numbers.fill(f32::NAN))
 }
 
-/// The small model as `other.safetensors`, with other numbers in one tensor.
+/// The small model as `other.safetensors`, with one tensor changed.
 fn with_other(broken: &str, change: impl Fn(&mut [f32])) -> TestRun {
     let nano = Checkpoint::open(&fixture("nano.ckpt")).unwrap();
     let mut tensors: HashMap<String, Tensor> = HashMap::new();
@@ -29,7 +29,7 @@ fn with_other(broken: &str, change: impl Fn(&mut [f32])) -> TestRun {
 }
 
 #[test]
-fn what_is_not_a_number_is_told_with_its_stage() {
+fn nan_is_reported_with_its_stage() {
     for (broken, stage) in [
         ("cond_stage_model.transformer.text_model.final_layer_norm.weight", "the text encoder"),
         ("model.diffusion_model.out.2.bias", "a sampling step"),
@@ -44,7 +44,7 @@ fn what_is_not_a_number_is_told_with_its_stage() {
             format!("Note: {stage} returned NaN or infinite values, so the picture is not the one asked for: ");
         let full = said("full");
         assert!(full.starts_with(&in_f32) && full.lines().count() == 1, "{full}");
-        // Where the processor has bf16, that is tried first.
+        // On CPUs with bf16 instructions, bf16 is tried first.
         let half = said("autocast");
         let lines: Vec<&str> = half.lines().collect();
         assert!(lines.last().unwrap().starts_with(&in_f32), "{half}");
@@ -58,7 +58,7 @@ fn what_is_not_a_number_is_told_with_its_stage() {
     }
 }
 
-/// Cards multiply f16, whose largest number is 65504; bf16 goes as far as f32.
+/// GPUs compute in f16, whose largest number is 65504; bf16 has the range of f32.
 #[test]
 fn what_is_too_large_for_f16_is_drawn_in_f32() {
     let run = with_other("model.diffusion_model.input_blocks.0.0.weight", |numbers| {
@@ -81,12 +81,12 @@ fn what_is_too_large_for_f16_is_drawn_in_f32() {
 }
 
 #[test]
-fn a_card_passes_these_tests() {
-    crate::support::pass_on_a_card(module_path!());
+fn a_gpu_passes_these_tests() {
+    crate::support::pass_on_a_gpu(module_path!());
 }
 
 #[test]
-fn programs_are_told_of_progress_in_json() {
+fn progress_in_json_has_an_event_per_line() {
     let run = TestRun::new();
     let said = stderr(&run.quick(["--progress", "json", "--n_iter", "2"]).ok());
     let events: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -1,4 +1,4 @@
-//! The original's own runs, repeated: same files, same pictures, same latents, same draws.
+//! Runs of the original, repeated: the files, pictures, latents and numbers of draws are the same.
 
 use crate::support::{
     Counting, TestRun, assert_close, assert_same_picture, channels_last, compute_device, files_below, fixture, nano,
@@ -14,7 +14,7 @@ use txt2img::job::{Batch, Job};
 use txt2img::rng::Noise;
 use txt2img::text::Reading;
 
-/// The original against itself with another convolution library is at 3e-6.
+/// The tolerance of latents. The original itself differs by 3e-6 with another convolution library.
 const LATENTS_LIMIT: f64 = 1e-4;
 const CONTEXT_LIMIT: f64 = 2e-5;
 
@@ -40,7 +40,7 @@ impl Case {
 
     fn the_program_writes_the_same_files(&self) {
         let run = self.run();
-        // The original ran on a processor, where its autocast does nothing.
+        // The original ran on a CPU, where its autocast has no effect.
         run.args(["--precision", "full"].into_iter().chain(self.args.iter().map(String::as_str))).ok();
         let expected = fixture("cases").join(self.name);
         assert_eq!(run.files(), files_below(&expected), "{}", self.name);
@@ -75,7 +75,7 @@ impl Case {
     }
 }
 
-/// Returns the latents of each batch, by the engine; contexts as the original encodes them; and the number of draws.
+/// Returns the latents of each batch, the contexts in the original's order, and the number of draws.
 fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
     let (checkpoint, config, device) =
         (Checkpoint::open(&fixture("nano.ckpt")).unwrap(), nano_config(), compute_device());
@@ -105,7 +105,7 @@ fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
     (latents, contexts, noise.numbers.draws)
 }
 
-/// A stream that goes on from batch to batch; with `--fixed_code`, every batch starts from the same noise.
+/// One stream of noise for all batches; with `--fixed_code`, every batch starts from the same noise.
 struct StreamNoise {
     numbers: Counting,
     fixed: Option<Tensor>,
@@ -145,6 +145,6 @@ fn no_case_is_left_out() {
 }
 
 #[test]
-fn a_card_passes_these_tests() {
-    crate::support::pass_on_a_card(module_path!());
+fn a_gpu_passes_these_tests() {
+    crate::support::pass_on_a_gpu(module_path!());
 }

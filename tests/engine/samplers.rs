@@ -30,7 +30,7 @@ struct Case {
 
 impl Case {
     fn plan(&self) -> SamplerConfig {
-        // k-diffusion's longer names for two of them.
+        // The names of two samplers in k-diffusion.
         let name = match self.sampler.as_str() {
             "euler_ancestral" => "euler_a",
             "dpm_2" => "dpm2",
@@ -93,7 +93,7 @@ fn every_number_of_steps_means_what_it_means_to_the_original() {
         assert!(timesteps.is_sorted() && timesteps.iter().all(|&t| t < 1000), "{asked}");
         match real.as_u64() {
             Some(real) => assert_eq!(timesteps.len() as u64, real, "{asked}"),
-            // The original looks for a timestep 1000; ours takes the last there is.
+            // The original looks for timestep 1000, which does not exist; ours takes the last one.
             None => assert_eq!(timesteps.last(), Some(&999), "{asked}: {real}"),
         }
     }
@@ -121,7 +121,7 @@ fn ddims_table_is_numpys() {
 fn samplers_draw_as_often_as_the_original_and_report_each_step() {
     let drawn = [
         (Kind::Ddim, 10),
-        (Kind::Plms, 11), // the first step is two
+        (Kind::Plms, 11), // the first step takes two
         (Kind::DpmSolver, 0),
         (Kind::Lms, 0),
         (Kind::Euler, 10),
@@ -151,14 +151,14 @@ fn counted_draws_are_those_of_a_real_run() {
     }
 }
 
-/// Of few steps and many, spaced in every way there is.
+/// Returns sampler configs with few and many steps and every spacing.
 fn plans(kind: Kind) -> impl Iterator<Item = SamplerConfig> {
     let spaced = Spacing::ALL.iter().map(move |&(_, spacing)| SamplerConfig { spacing, ..plan(kind, 0) });
     let plans = spaced.flat_map(|plan| [1, 2, 3, 10, 30].map(|steps| SamplerConfig { steps, ..plan }));
     plans.filter(|plan| plan.check().is_ok())
 }
 
-/// How much was asked for, call by call.
+/// A noise source that records the size of each call.
 struct Sizes(Vec<usize>);
 
 impl Noise for Sizes {
@@ -233,7 +233,7 @@ fn plan(kind: Kind, steps: usize) -> SamplerConfig {
     SamplerConfig { kind, steps, eta: 0., spacing: Spacing::Discrete }
 }
 
-/// Draws, ticks and final latents, with a function for a model.
+/// Samples with a function as the model; returns the number of draws, of steps, and the final latents.
 fn try_out(plan: SamplerConfig, eps: impl Fn(&Tensor, f64) -> Tensor) -> (usize, usize, Vec<f32>) {
     let mut noise = Counting::new(Rng::default().noise(42));
     let x = noise.randn_latents((2, 3, 5, 4), &Device::Cpu).unwrap();

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Draws a picture where the file system lacks what others have: with errors put into system calls, which needs strace, and
-# as root also on exFAT through FUSE, which needs exfat-fuse and mkfs.exfat. Prints a line for each; exits with 1 if one
-# failed. Usage: tests/file_systems/check.sh, after cargo build --release
+# Draws on file systems with missing features: with errors injected into system calls, which needs strace, and as root also
+# on exFAT through FUSE, which needs exfat-fuse and mkfs.exfat. Prints a line per case; exits with 1 if one fails.
+# Usage: tests/file_systems/check.sh, after cargo build --release
 set -u
 cd "$(dirname "$0")/../.."
 work=$(mktemp -d)
@@ -15,7 +15,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# OUTDIR, then what runs the program.
+# Arguments: OUTDIR, and the command that runs the program.
 draw() {
     local outdir=$1
     shift
@@ -24,7 +24,8 @@ draw() {
         --report "$outdir-report.json" --resume --outdir "$outdir" >"$work/said" 2>&1
 }
 
-# The case, OUTDIR, then what runs the program: twice, as the second run finds what the first left.
+# Arguments: the case, OUTDIR, and the command that runs the program. Runs twice, as the second run finds the files of the
+# first.
 check() {
     local case=$1 outdir=$2 files
     shift 2

@@ -1,4 +1,4 @@
-//! Files read and written: checkpoints, pictures and their metadata, watermarks, sheets, and OUTDIR.
+//! Reading and writing files: checkpoints, pictures and their metadata, watermarks, sheets, and the output folder.
 
 mod checkpoint;
 mod metadata;

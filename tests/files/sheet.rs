@@ -1,4 +1,4 @@
-//! A sweep as a contact sheet and as a page.
+//! The contact sheet and the HTML page of a sweep.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::Value;
@@ -18,7 +18,7 @@ fn plain(width: usize, height: usize, rgb: [u8; 3]) -> Picture {
     Picture { width, height, rgb: rgb.repeat(width * height) }
 }
 
-/// Colours that neither paper nor ink has.
+/// Returns a colour that differs from paper and ink.
 fn colour(i: usize) -> [u8; 3] {
     [250, 10 * i as u8, 0]
 }
@@ -32,7 +32,7 @@ fn pixel(picture: &Picture, x: usize, y: usize) -> [u8; 3] {
     picture.rgb[at..at + 3].try_into().unwrap()
 }
 
-/// Left, top, width and height of what has the colour.
+/// Returns the left, top, width and height of the pixels for which `is_it` holds.
 fn place(picture: &Picture, is_it: impl Fn([u8; 3]) -> bool) -> Option<[usize; 4]> {
     let all = (0..picture.width * picture.height).map(|i| (i % picture.width, i / picture.width));
     let found: Vec<_> = all.filter(|&(x, y)| is_it(pixel(picture, x, y))).collect();
@@ -46,7 +46,7 @@ fn place_of(picture: &Picture, rgb: [u8; 3]) -> [usize; 4] {
     place(picture, |pixel| pixel == rgb).expect("the picture is on the sheet")
 }
 
-/// The same of ink, within a part of the picture.
+/// Returns the left, top, width and height of ink within a part of the picture.
 fn ink(picture: &Picture, [left, top, width, height]: [usize; 4]) -> Option<[usize; 4]> {
     let rows = (top..top + height).flat_map(|y| (left..left + width).map(move |x| pixel(picture, x, y)));
     let part = Picture { width, height, rgb: rows.flatten().collect() };
@@ -92,7 +92,7 @@ mod the_sheet {
         let gap = 8;
         assert_eq!(place_of(&sheet, colour(2)), [left, top + 64 + gap, 64, 192]);
         assert_eq!(place_of(&sheet, colour(3)), [left + 64 + gap, top + 64 + gap, 128, 192]);
-        // In a cell of 128 x 64.
+        // The cell has 128 x 64 pixels.
         assert_eq!(place_of(&sheet, colour(4)), [left + 64 + gap + 44, top + 22, 40, 20]);
     }
 
@@ -208,7 +208,7 @@ mod the_sheet {
 
     #[test]
     fn a_sheet_too_wide_is_made_of_smaller_pictures() {
-        // 100 · 401 is twice the limit, and the gaps take it beyond.
+        // 100 · 401 pixels and the gaps are more than twice the limit.
         let mut pictures = vec![plain(401, 30, [0, 0, 250]); 100];
         pictures[0] = plain(401, 30, colour(1));
         let sheet = sheet("a cat", &numbered("seed", 100), None, &pictures).unwrap();
@@ -227,7 +227,7 @@ mod the_sheet {
         let sheet = sheet("", &numbered("seed", 200), None, &pictures).unwrap();
         // 200 · 300 pixels and the margins are more than three times the limit.
         assert_eq!(place_of(&sheet, [9, 9, 250])[2..], [300 / 4, 1]);
-        // Of 4 x 3 pixels, half have each colour.
+        // Half of 4 x 3 pixels have each colour.
         assert!(place(&sheet, |rgb| rgb == [45, 45, 250]).is_some());
     }
 
@@ -259,7 +259,7 @@ mod the_page {
         String::from_utf8(html).unwrap()
     }
 
-    /// As the browser finds it: from the tag to the first that could end it.
+    /// Returns the page's data, which for a browser ends at the first `</script`.
     fn data(html: &str) -> Value {
         let (_, after) = html.split_once(r#"<script type="application/json" id="sweep">"#).unwrap();
         serde_json::from_str(after.split_once("</script").unwrap().0).unwrap()
@@ -331,7 +331,7 @@ mod the_page {
 
     #[test]
     fn a_page_of_many_pictures_is_made_of_smaller_ones() {
-        // Noise, the worst of all for JPEG: 700 times about 180 kB.
+        // Noise, the worst case for JPEG: 700 times about 180 kB.
         let mut state = 1u32;
         let mut noise = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -352,7 +352,7 @@ mod the_page {
         assert!(page(&mut full.get_mut().as_mut_slice(), "a cat", &scale, None, &pictures(1, 8, 8)).is_err());
     }
 
-    /// For `tests/browser/click_through.sh`, which says where.
+    /// Writes the page for `tests/browser/click_through.sh`, which sets the path.
     #[test]
     #[ignore = "writes a page for the browser"]
     fn a_page_to_click_through() {

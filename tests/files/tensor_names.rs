@@ -1,11 +1,10 @@
-//! diffusers' names, against all tensors of the real Stable Diffusion 1.5.
+//! The mapping between LDM's and diffusers' tensor names, for all tensors of Stable Diffusion 1.5.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-
 use txt2img::checkpoint::names::{self, Level, Names};
 
-/// Name → shape, of the rows of a table for which `wanted` is true.
+/// Returns the names and shapes in the rows of a table for which `wanted` is true.
 fn table(file: &str, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
     let path = format!("{}/tests/fixtures/{file}", env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(path).unwrap();
@@ -26,7 +25,7 @@ fn diffusers(part: &str) -> BTreeMap<String, String> {
     table("sd15_diffusers_tensors.tsv", |line| line.starts_with(&format!("{part}\t")))
 }
 
-/// The list pairs every tensor of one table with one of the other, of the same shape.
+/// Asserts that `names` pairs every LDM tensor with a diffusers tensor of the same shape.
 fn pairs_up(names: &Names, ldm: &BTreeMap<String, String>, diffusers: &BTreeMap<String, String>) {
     let mut met = BTreeSet::new();
     for (name, shape) in ldm {

@@ -1,12 +1,11 @@
-//! `--verify_watermark`: which pictures carry it, and how sure that is.
-
-use std::fs;
-use std::path::{Path, PathBuf};
+//! `--verify_watermark`: detection of watermarks, and its certainty.
 
 use crate::support::{files_below, fixture, read_png};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{DynamicImage, ExtendedColorType};
+use std::fs;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use txt2img::output::{Mark, Picture, mark, verify};
 
@@ -14,18 +13,18 @@ const TEXT: &str = "StableDiffusionV1";
 
 #[track_caller]
 fn carries(found: &Mark, text: &str, at_least: f32) {
-    assert_eq!(found.text.as_deref(), Some(text), "sure: {}", found.sure);
-    assert!((at_least..=1.).contains(&found.sure), "only {} sure", found.sure);
+    assert_eq!(found.text.as_deref(), Some(text), "{}", found.probability);
+    assert!((at_least..=1.).contains(&found.probability), "{}", found.probability);
 }
 
 #[track_caller]
 fn carries_none(found: &Mark) {
-    assert_eq!(found.text, None, "sure: {}", found.sure);
-    assert!((0.5..=1.).contains(&found.sure), "{}", found.sure);
+    assert_eq!(found.text, None, "{}", found.probability);
+    assert!((0.5..=1.).contains(&found.probability), "{}", found.probability);
     assert_eq!(found.to_string(), "no watermark");
 }
 
-/// A wave of light and one of colour.
+/// Returns a picture with waves of brightness and of colour.
 fn waves(width: usize, height: usize) -> Picture {
     let wave = |length: f32, at: usize| (at as f32 / length).sin();
     let pixel = |x: usize, y: usize| {
@@ -45,7 +44,7 @@ fn image_of(picture: &Picture) -> DynamicImage {
     image::RgbImage::from_raw(width, height, picture.rgb.clone()).unwrap().into()
 }
 
-/// The file of a picture, with that end to its name.
+/// Writes a file of a picture, with this extension.
 fn written(picture: &Picture, end: &str, write: impl FnOnce(&DynamicImage, fs::File)) -> (TempDir, PathBuf) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join(format!("picture.{end}"));
@@ -69,7 +68,7 @@ fn every_picture_of_the_original_carries_it() {
     assert!(pictures.len() > 20);
     for file in pictures {
         let found = verify(&cases.join(file)).unwrap();
-        assert_eq!(found.to_string(), "StableDiffusionV1 (sure: 100%)", "{file}");
+        assert_eq!(found.to_string(), "StableDiffusionV1 (100% certain)", "{file}");
     }
     carries(&verify(&fixture("modules/watermark_out.png")).unwrap(), TEXT, 0.999);
 }
@@ -98,7 +97,7 @@ fn marked_pictures_of_all_sizes_carry_it() {
 #[test]
 fn a_picture_too_white_to_read_is_recognised() {
     let mut picture = waves(512, 512);
-    // All but a quarter is white, where the watermark leaves no bits but ones.
+    // Three quarters are white, where the watermark can only encode ones.
     picture.rgb[..3 * 512 * 384].fill(255);
     carries(&Mark::of(&marked(picture)), TEXT, 0.9);
 }
@@ -135,7 +134,7 @@ fn transparent_and_16_bit_pictures_are_read() {
     }
 }
 
-/// A text in blocks of 8 × 8 pixels: a little blue says 0 and more blue 1; `n_wrong` of 97 blocks lie.
+/// Encodes a text in blocks of 8 × 8 pixels: a little blue is 0 and more blue 1; `n_wrong` of 97 blocks are wrong.
 fn saying(text: &str, n_wrong: usize) -> Picture {
     let (width, height) = (512, 512);
     let says_one = |block: usize| {

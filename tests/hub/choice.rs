@@ -1,8 +1,8 @@
-//! Which file is taken when none is named.
+//! The choice of files in a repository.
 
 use super::*;
 
-/// The name of what is taken from a repository with these files.
+/// Returns the name of the file chosen from a repository with these files.
 #[track_caller]
 fn taken(files: &[&str], half: bool) -> String {
     let large = weights(1);
@@ -51,7 +51,7 @@ fn without_a_single_file_the_parts_of_a_diffusers_model_are_fetched() {
     }
 }
 
-/// The files that are fetched from a repository with these, by their places in the list.
+/// Returns the indices of the files downloaded from a repository with these files.
 #[track_caller]
 fn fetched(names: &[&str], half: bool) -> Vec<usize> {
     let large = weights(1);
@@ -74,7 +74,7 @@ fn shards_are_fetched_with_their_index() {
         "vae/diffusion_pytorch_model.bin",
         "text_encoder/pytorch_model-00001-of-00001.bin",
         "text_encoder/pytorch_model.bin.index.json",
-        "model-00001-of-00001.safetensors", // no model of one file
+        "model-00001-of-00001.safetensors", // not a single-file model
     ];
     assert_eq!(fetched(&names, false), [0, 1, 2, 5, 6, 7]);
 }
@@ -88,7 +88,7 @@ fn variants_are_fetched_where_there_is_nothing_else() {
         "text_encoder/model.fp16-00001-of-00001.safetensors",
         "text_encoder/model.safetensors.index.fp16.json",
         "text_encoder/model.bf16.safetensors",
-        "diffusion_pytorch_model.bf16.safetensors", // no model of one file
+        "diffusion_pytorch_model.bf16.safetensors", // not a single-file model
     ];
     for half in [true, false] {
         assert_eq!(fetched(&names, half), [0, 2, 3, 4], "{half}");

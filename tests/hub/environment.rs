@@ -1,4 +1,4 @@
-//! The hub as a process's environment has it, and Ctrl-C, which is a process's too.
+//! Environment variables of the hub, and Ctrl-C, each in a process of its own.
 
 use super::*;
 use pretend::{is_bytes, sha256};
@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use txt2img::interrupt::{self, Interrupted};
 
-/// What the other tests of this file run; says how the fetch ended.
+/// Downloads as configured by the environment and prints the outcome; run by the other tests in this file.
 #[test]
 #[ignore = "a process of its own, started by the others"]
 fn child() {
@@ -24,7 +24,7 @@ fn child() {
     );
 }
 
-/// A fetch in a process with just these variables.
+/// Returns a command that downloads with only these environment variables.
 fn child_with(variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "environment::child", "--ignored", "--nocapture"]).env_clear();

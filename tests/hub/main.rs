@@ -1,4 +1,4 @@
-//! Checkpoints from a hub: what is chosen, fetched and kept, and what is said when it cannot be had.
+//! Checkpoints from a Hugging Face hub: choice of files, downloads, the cache, and errors.
 
 mod choice;
 mod environment;
@@ -11,18 +11,17 @@ mod server;
 #[path = "../support/mod.rs"]
 mod support;
 
+use pretend::{COMMIT, Pretend, model, weights};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-use pretend::{COMMIT, Pretend, model, weights};
 use txt2img::checkpoint::hub::{Download, Hub, Repo};
 
-/// Fetches without looking at its progress.
+/// Downloads a repository's checkpoint, ignoring progress.
 fn fetch(hub: &Hub, repo: &Repo, half: bool) -> anyhow::Result<PathBuf> {
     hub.fetch(repo, half, &mut |_| ())
 }
 
-/// The one sentence that is said instead.
+/// Returns the error of a download, which must be one sentence.
 #[track_caller]
 fn refusal(hub: &Hub, repo: &Repo) -> String {
     let Err(error) = fetch(hub, repo, false) else { panic!("'{repo}' is fetched") };
@@ -125,7 +124,7 @@ fn a_revision_that_names_no_commit_is_asked_for_again() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
     let fetch = || fetch(&pretend.seen(), &file("someone/model:a.safetensors"), false).unwrap();
     let path = fetch();
-    // As a program leaves it that was ended while it wrote.
+    // The state that a program leaves that is killed while writing.
     fs::write(cached(&pretend, "refs/main"), "").unwrap();
     assert_eq!(fetch(), path);
     assert_eq!(fs::read_to_string(cached(&pretend, "refs/main")).unwrap(), COMMIT);

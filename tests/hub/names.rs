@@ -1,4 +1,4 @@
-//! What is a repository and what can only be a path.
+//! Names of repositories, and names that can only be paths.
 
 use txt2img::checkpoint::hub::Repo;
 

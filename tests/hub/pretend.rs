@@ -1,26 +1,24 @@
-//! A hub with one repository, and its store of large files at another address.
+//! A fake hub with one repository, and a store of large files at another address.
 
+use crate::server::{Answer, Request, Server};
+use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use txt2img::checkpoint::hub::{Hub, Repo};
 
-use crate::server::{Answer, Request, Server};
-
 pub const COMMIT: &str = "451f4fe16113bff5a5d2269ed5ad43b0592e9a14";
 
-/// Larger files are in the store.
+/// The size from which files are in the store, in bytes.
 const LARGE: usize = 1000;
 
 type Files = Vec<(String, Vec<u8>)>;
 
-/// Answers in place of the usual ones, each to the first request it is for.
+/// Answers that replace the normal ones, each for the first matching request.
 type Faults = Arc<Mutex<Vec<(fn(&Request) -> bool, Answer)>>>;
 
-/// What is the hub, what is the store, and a folder for the cache.
+/// A fake hub, its store, and a folder for the cache.
 pub struct Pretend {
     pub hub: Server,
     pub store: Server,
@@ -28,7 +26,7 @@ pub struct Pretend {
     faults: Faults,
 }
 
-/// Bytes that are no two files' and end nowhere round.
+/// Returns bytes that differ for each seed, of a length that is not a round number.
 pub fn weights(seed: u8) -> Vec<u8> {
     (0..700_123_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8 ^ seed).collect()
 }
@@ -40,13 +38,13 @@ pub fn sha256(bytes: &[u8]) -> String {
     })
 }
 
-/// As git names a file; any 40 digits do.
+/// Returns a name like git's of a file; any 40 digits will do.
 fn git_name(bytes: &[u8]) -> String {
     sha256(bytes)[..40].to_string()
 }
 
 impl Pretend {
-    /// `someone/model` with these files.
+    /// Starts a hub with the repository `someone/model` of these files.
     pub fn with(files: &[(&str, &[u8])]) -> Self {
         let files: Files = files.iter().map(|(name, bytes)| (name.to_string(), bytes.to_vec())).collect();
         let faults = Faults::default();
@@ -55,20 +53,20 @@ impl Pretend {
             move |request| fault(&faults, request).unwrap_or_else(|| stored(&files, request))
         });
         let hub = Server::start({
-            // Another host than the hub's, by its name.
+            // The store has another host name than the hub.
             let (faults, store) = (faults.clone(), store.address.replace("127.0.0.1", "localhost"));
             move |request| fault(&faults, request).unwrap_or_else(|| answer(&files, &store, request))
         });
         Self { hub, store, folder: TempDir::new().unwrap(), faults }
     }
 
-    /// The next request for which this is true is answered so.
+    /// Answers the next matching request with `answer`.
     pub fn once(self, when: fn(&Request) -> bool, answer: Answer) -> Self {
         self.faults.lock().unwrap().push((when, answer));
         self
     }
 
-    /// The same for many requests.
+    /// Answers the next twenty matching requests with `answer`.
     pub fn always(mut self, when: fn(&Request) -> bool, answer: &Answer) -> Self {
         for _ in 0..20 {
             self = self.once(when, answer.clone());
@@ -76,7 +74,7 @@ impl Pretend {
         self
     }
 
-    /// As a program sees it.
+    /// Returns the client's view of the hub.
     pub fn seen(&self) -> Hub {
         Hub {
             endpoint: self.hub.address.clone(),
@@ -87,7 +85,7 @@ impl Pretend {
         }
     }
 
-    /// Requests for a file's bytes.
+    /// Returns the number of requests to the store.
     pub fn fetched(&self) -> usize {
         self.store.requests().len()
     }

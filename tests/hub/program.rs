@@ -1,9 +1,9 @@
-//! The program with `--ckpt` and `--vae` from the pretended hub.
+//! Runs of the program with `--ckpt` and `--vae` from a fake hub.
 
 use crate::pretend::Pretend;
 use crate::support::{TestRun, fixture, read_png, stderr};
 
-/// A run whose hub is this.
+/// Runs the program with this hub; returns its folder and standard error.
 fn run(pretend: &Pretend, flags: &[&str]) -> (TestRun, String) {
     let run = TestRun::new();
     let config = fixture("nano.yaml");

@@ -1,4 +1,4 @@
-//! A hub that says no, or nothing: one sentence each, with the remedy.
+//! Errors of the hub and of the network: one sentence each, with a remedy.
 
 use super::*;
 use pretend::{is_about, is_bytes, is_list};
@@ -11,7 +11,7 @@ fn pretend() -> Pretend {
     Pretend::with(&[("model-v2.ckpt", &weights(1)), ("readme.md", b"x")])
 }
 
-/// The sentence when every request of a kind is answered so.
+/// Returns the error if every request of a kind gets this answer.
 #[track_caller]
 fn said(when: fn(&server::Request) -> bool, answer: Answer) -> String {
     let pretend = pretend().always(when, &answer);
@@ -96,7 +96,7 @@ fn names_that_lead_out_of_the_cache_are_refused() {
     assert!(said(is_list, Answer::body(list)).contains("is not a valid file name"));
 }
 
-/// A hub of which nobody has heard.
+/// A hub that cannot be reached.
 fn nowhere(pretend: &Pretend) -> Hub {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     Hub { endpoint: format!("http://127.0.0.1:{port}"), ..pretend.seen() }

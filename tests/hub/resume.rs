@@ -1,4 +1,4 @@
-//! Downloads that break off.
+//! Interrupted downloads.
 
 use super::*;
 use pretend::{is_bytes, sha256};
@@ -16,7 +16,7 @@ fn part(pretend: &Pretend) -> PathBuf {
     cached(pretend, &format!("blobs/{}.part", sha256(&weights(1))))
 }
 
-/// Puts these bytes where an earlier run left what it had.
+/// Writes a partial file as an earlier download leaves it.
 fn leave(pretend: &Pretend, bytes: &[u8]) {
     fs::create_dir_all(part(pretend).parent().unwrap()).unwrap();
     fs::write(part(pretend), bytes).unwrap();

@@ -1,4 +1,4 @@
-//! A server on this machine that answers as it is told to.
+//! A local HTTP server with scripted answers.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// What was asked.
+/// A request.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: String,
     pub path: String,
-    /// By their names in lower case.
+    /// The headers by name, in lower case.
     pub headers: BTreeMap<String, String>,
 }
 
@@ -21,21 +21,21 @@ impl Request {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// The first byte that is wanted.
+    /// Returns the first byte of the requested range.
     fn start(&self) -> Option<usize> {
         self.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
     }
 }
 
-/// What is answered.
+/// An answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
-    /// The connection breaks after so many bytes of the body.
+    /// The number of bytes of the body after which the connection breaks.
     cut: Option<usize>,
-    /// Nothing is sent for so long, then the rest of the body.
+    /// The number of bytes after which nothing is sent for this duration.
     pause: Option<(usize, Duration)>,
 }
 
@@ -48,7 +48,7 @@ impl Answer {
         Self { body: body.into(), ..Self::status(200) }
     }
 
-    /// The part of a file that is wanted.
+    /// Answers with the requested range of a file.
     pub fn file(bytes: &[u8], request: &Request) -> Self {
         match request.start() {
             None => Self::body(bytes),
@@ -92,7 +92,7 @@ impl Answer {
     }
 }
 
-/// Runs until the test's process ends.
+/// A server that runs until the test's process ends.
 #[derive(Clone)]
 pub struct Server {
     pub address: String,
@@ -114,13 +114,13 @@ impl Server {
         server
     }
 
-    /// What was asked so far.
+    /// Returns the requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
 }
 
-/// A client that goes away in the middle is none of the server's business.
+/// Answers a request. If the client disconnects, the error is ignored.
 fn serve(mut stream: TcpStream, requests: &Mutex<Vec<Request>>, answer: &dyn Fn(&Request) -> Answer) {
     let Some(request) = read(&stream) else { return };
     requests.lock().unwrap().push(request.clone());

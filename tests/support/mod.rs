@@ -1,5 +1,5 @@
-//! What the tests share: runs of the real program in folders of their own, and comparison with the reference.
-#![allow(dead_code)] // no test file needs all of it
+//! Helpers for tests: runs of the program in temporary folders, and comparisons with the original's results.
+#![allow(dead_code)] // no test binary uses all of it
 
 use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
@@ -19,16 +19,17 @@ use txt2img::engine::Model;
 use txt2img::output::Picture;
 use txt2img::rng::{Generator, Noise};
 
+/// Returns the path of a file in `tests/fixtures`.
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// Where the tests of this process compute, as `--device` names it.
+/// The device of the tests of this process, as a value of `--device`.
 fn device_name() -> String {
     std::env::var("TXT2IMG_TEST_DEVICE").unwrap_or("cpu".into())
 }
 
-/// The same device: the processor, unless the tests are done again on a card.
+/// The device of the tests of this process: the CPU, unless the tests are repeated on a GPU.
 pub fn device() -> Device {
     static DEVICE: OnceLock<Device> = OnceLock::new();
     DEVICE.get_or_init(|| device_of(&device_name()).unwrap()).clone()
@@ -38,7 +39,7 @@ fn device_of(name: &str) -> anyhow::Result<Device> {
     Ok(compute_device_of(name)?.device)
 }
 
-/// The device of the tests of this process, as the program has it.
+/// The device of the tests of this process, as the program opens it.
 pub fn compute_device() -> ComputeDevice {
     compute_device_of(&device_name()).unwrap()
 }
@@ -47,7 +48,7 @@ fn compute_device_of(name: &str) -> anyhow::Result<ComputeDevice> {
     Ok(name.parse::<DeviceSpecs>().unwrap().open(None)?.swap_remove(0))
 }
 
-/// Every tensor of a file, in f32.
+/// Reads all tensors of a `.safetensors` fixture, in f32.
 pub fn tensors(name: &str) -> HashMap<String, Tensor> {
     let file = fixture(name);
     let tensors = candle_core::safetensors::load(file, &device()).unwrap();
@@ -67,7 +68,7 @@ pub fn nano_from(checkpoint: &Path) -> Model {
     Model::load(&checkpoint, &nano_config(), &device(), DType::F32, &|| ()).unwrap()
 }
 
-/// (B, C, h, w), as torch has maps → (B, h, w, C), as we do.
+/// Permutes (B, C, h, w), torch's layout, to (B, h, w, C).
 pub fn channels_last(x: &Tensor) -> Tensor {
     x.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap()
 }
@@ -83,7 +84,7 @@ pub fn sample(
     config.sample(schedule, x, &mut Sampling { model, noise, on_step: &mut |_, _, _| Ok(()) })
 }
 
-/// Root mean square of the difference, relative to the expected.
+/// The root mean square of the difference, relative to that of `expected`.
 pub fn relative_rms(ours: &Tensor, expected: &Tensor) -> f64 {
     assert_eq!(ours.dims(), expected.dims());
     let [ours, expected] = [ours, expected].map(|x| x.to_device(&Device::Cpu).unwrap().to_dtype(DType::F32).unwrap());
@@ -97,7 +98,7 @@ pub fn assert_close(name: &str, ours: &Tensor, expected: &Tensor, limit: f64) {
     assert!(error <= limit, "{name}: relative RMS error {error:.2e} is above {limit:.0e}");
 }
 
-/// At least 99.9% of the values within 2.
+/// Asserts that at least 99.9% of the values differ by at most 2.
 #[track_caller]
 pub fn assert_same_picture(name: &str, ours: &Picture, expected: &Picture) {
     assert_eq!((ours.width, ours.height), (expected.width, expected.height), "{name}");
@@ -113,7 +114,7 @@ pub fn read_png(path: &Path) -> Picture {
 
 const SMALL: [&str; 10] = ["--H", "64", "--W", "64", "--ddim_steps", "2", "--n_samples", "1", "--n_iter", "1"];
 
-/// One or more runs of the program, in a folder of their own.
+/// A temporary folder for one or more runs of the program.
 pub struct TestRun {
     folder: TempDir,
 }
@@ -127,13 +128,13 @@ impl TestRun {
         self.folder.path().join(name)
     }
 
-    /// A file in the folder.
+    /// Writes a file in the folder.
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         std::fs::write(self.path(name), content).unwrap();
         self
     }
 
-    /// The small model's files under these names.
+    /// Copies the small model's files to the folder, under these names.
     pub fn with_nano(self, config: &str, ckpt: &str) -> Self {
         for (from, to) in [("nano.yaml", config), ("nano.ckpt", ckpt)] {
             let to = self.path(to);
@@ -143,49 +144,49 @@ impl TestRun {
         self
     }
 
-    /// The program with these words alone.
+    /// Returns a command that runs the program with only these arguments.
     pub fn bare<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_txt2img"));
         command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());
-        // No test asks the real hub.
+        // No test contacts the real hub.
         command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", self.path("hub"));
         command
     }
 
-    /// The same, to run and judge.
-    pub fn alone<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
-        Run(self.bare(args))
+    /// Prepares a run of the program with only these arguments.
+    pub fn alone<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> TestCommand {
+        TestCommand(self.bare(args))
     }
 
-    /// These words alone exit with 2.
+    /// Asserts that these arguments are a usage error, and returns its message.
     #[track_caller]
     pub fn misuse<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> String {
         self.alone(args).is_misuse("error: ")
     }
 
-    /// The program with the small model and OUTDIR `out`, where these tests compute.
-    pub fn args<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
+    /// Prepares a run with the small model and OUTDIR `out`, on the device of the tests.
+    pub fn args<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> TestCommand {
         let mut command = self.bare(["--outdir", "out", "--safety", "off"]);
         command.arg("--config").arg(fixture("nano.yaml")).arg("--ckpt").arg(fixture("nano.ckpt"));
         command.args(["--device", &device_name()]).args(args);
-        Run(command)
+        TestCommand(command)
     }
 
-    /// A small, quick picture: 64×64 in 2 steps.
-    pub fn quick<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
+    /// Prepares a quick run with the small model: one picture of 64×64 in 2 steps.
+    pub fn quick<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> TestCommand {
         let mut run = self.args(SMALL);
         run.0.args(args);
         run
     }
 
-    /// The same of whatever model these words name.
-    pub fn small<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
+    /// Prepares a quick run of any model: one picture of 64×64 in 2 steps.
+    pub fn small<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> TestCommand {
         let mut run = self.alone(SMALL);
         run.0.args(args);
         run
     }
 
-    /// Everything below `out` but folders and what the run keeps for itself.
+    /// Returns the files below `out`, except the journal and spooled pictures.
     pub fn files(&self) -> Vec<String> {
         let mut files = files_below(&self.path("out"));
         files.retain(|file| file != "run.jsonl" && !file.starts_with(".txt2img-aside"));
@@ -217,11 +218,11 @@ pub fn files_below(folder: &Path) -> Vec<String> {
     files
 }
 
-/// A command about to run.
-pub struct Run(pub Command);
+/// A prepared run of the program.
+pub struct TestCommand(pub Command);
 
-impl Run {
-    /// With this on its standard input.
+impl TestCommand {
+    /// Sets the standard input.
     pub fn reads(mut self, text: &str) -> Self {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(text.as_bytes()).and_then(|()| file.rewind()).unwrap();
@@ -236,7 +237,7 @@ impl Run {
         output
     }
 
-    /// Exit code 1 and one sentence that contains this; nothing on standard output, no panic.
+    /// Asserts exit code 1, one sentence that contains `reason`, nothing on standard output, and no panic.
     #[track_caller]
     pub fn fails_with(&mut self, reason: &str) -> String {
         let said = self.exits_with(1, reason);
@@ -245,7 +246,7 @@ impl Run {
         said
     }
 
-    /// Exit code 2 and a reason that contains this.
+    /// Asserts exit code 2 and a message that contains `reason`.
     #[track_caller]
     pub fn is_misuse(&mut self, reason: &str) -> String {
         self.exits_with(2, reason)
@@ -267,7 +268,7 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// The notes of a run, a line each, without the report of what was saved.
+/// Returns the notes of a run, one per line.
 pub fn notes(output: &Output) -> String {
     stderr(output).lines().filter(|line| line.starts_with("Note: ")).map(|line| format!("{line}\n")).collect()
 }
@@ -276,7 +277,7 @@ pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// Counts the calls that torch would get.
+/// A noise source that counts the calls.
 pub struct Counting {
     noise: Box<dyn Generator>,
     pub draws: usize,
@@ -297,17 +298,17 @@ impl Noise for Counting {
 
 /// Repeats a module's tests in a process that computes on a GPU, if there is one.
 ///
-/// `module`: the caller's `module_path!()`. The calling test's name must contain `a_card`.
+/// `module`: the caller's `module_path!()`. The calling test's name must contain `a_gpu`.
 #[allow(clippy::explicit_write)] // libtest hides what `eprintln` prints in passing tests
-pub fn pass_on_a_card(module: &str) {
-    const CARD: &str = "cuda";
-    if let Err(error) = device_of(CARD) {
+pub fn pass_on_a_gpu(module: &str) {
+    const GPU: &str = "cuda";
+    if let Err(error) = device_of(GPU) {
         writeln!(std::io::stderr(), "skipped: {error:#}").unwrap();
         return;
     }
     let mut tests = same_tests(module);
-    // One at a time: a CUDA graph records everything that its device is asked for meanwhile.
-    tests.args(["--test-threads", "1"]).env("TXT2IMG_TEST_DEVICE", CARD);
+    // One at a time: a CUDA graph captures everything that is launched on its device meanwhile.
+    tests.args(["--test-threads", "1"]).env("TXT2IMG_TEST_DEVICE", GPU);
     let output = tests.output().unwrap();
     assert!(output.status.success(), "{}", stdout(&output));
 }
@@ -327,6 +328,6 @@ pub fn pass_with_every_instruction_set(module: &str) {
 fn same_tests(module: &str) -> Command {
     let (_, module) = module.split_once("::").expect("a module of a test binary");
     let mut tests = Command::new(std::env::current_exe().unwrap());
-    tests.arg(format!("{module}::")).args(["--skip", "every_instruction_set", "--skip", "a_card"]);
+    tests.arg(format!("{module}::")).args(["--skip", "every_instruction_set", "--skip", "a_gpu"]);
     tests
 }

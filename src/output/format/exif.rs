@@ -1,17 +1,16 @@
-//! EXIF: `UserComment` has the web UI's words, where that has them too; `ImageDescription` has the record.
+//! EXIF metadata: the `parameters` text in `UserComment`, as AUTOMATIC1111 stores it, and the record in
+//! `ImageDescription`.
 
-use std::io::{BufRead, Cursor, Seek};
-
+use super::Texts;
 use anyhow::{Context, Result};
 use exif::experimental::Writer;
 use exif::{Error, Exif, Field, In, Reader, Tag, Value};
+use std::io::{BufRead, Cursor, Seek};
 
-use super::Texts;
-
-/// What EXIF calls UTF-16.
+/// EXIF's prefix of UTF-16 text.
 const UNICODE: &[u8] = b"UNICODE\0";
 
-/// None for no texts.
+/// Encodes the texts as EXIF; `None` if there are none.
 pub fn encode(texts: Texts) -> Result<Option<Vec<u8>>> {
     let field = |tag, value| Field { tag, ifd_num: In::PRIMARY, value };
     let comment = texts.parameters.map(|text| field(Tag::UserComment, Value::Undefined(utf16(&text), 0)));
@@ -30,21 +29,21 @@ fn utf16(text: &str) -> Vec<u8> {
     UNICODE.iter().copied().chain(text.encode_utf16().flat_map(u16::to_be_bytes)).collect()
 }
 
-/// JSON in the letters that EXIF allows.
+/// Escapes `json` to ASCII, as EXIF requires.
 fn ascii(json: &str) -> String {
     let mut units = [0; 2];
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
         match c.is_ascii() {
             true => escaped.push(c),
-            // Other letters are always within strings.
+            // In JSON, other characters occur in strings only.
             false => escaped.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}"))),
         }
     }
     escaped
 }
 
-/// What the EXIF in a JPEG or WebP file says.
+/// Reads the texts from the EXIF of a JPEG or WebP file.
 pub fn texts(mut file: impl BufRead + Seek) -> Result<Texts> {
     match Reader::new().read_from_container(&mut file) {
         Ok(exif) => Ok(Texts { parameters: comment(&exif), record: description(&exif) }),

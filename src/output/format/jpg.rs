@@ -1,34 +1,33 @@
-//! JPEG: EXIF for the web UI's words, comments for the record, which is longer than EXIF may be here.
+//! JPEG: the `parameters` text in EXIF, and the record in comments, as it may exceed the 64 KiB of EXIF.
 
+use super::{Picture, Texts, exif, write};
+use anyhow::Result;
+use image::codecs::jpeg::JpegEncoder;
 use std::io::{Cursor, Read};
 use std::iter;
 
-use anyhow::Result;
-use image::codecs::jpeg::JpegEncoder;
-
-use super::{Picture, Texts, exif, write};
-
-/// Of 100.
+/// The JPEG quality, of 100.
 const QUALITY: u8 = 95;
 
-/// The segment with a comment.
+/// The marker of a comment segment.
 const COMMENT: u8 = 0xfe;
-/// The segments that stand first, those of applications.
+/// The markers of application segments, which come first.
 const APPLICATIONS: std::ops::RangeInclusive<u8> = 0xe0..=0xef;
-/// The segment that pixels follow.
+/// The marker of the segment that the pixels follow.
 const SCAN: u8 = 0xda;
 
-/// How our comments begin; one after another they are the record.
-const OURS: &[u8] = b"txt2img ";
-/// In a segment, besides the two of its length.
+/// The prefix of the comments whose contents, concatenated, are the record.
+const PREFIX: &[u8] = b"txt2img ";
+/// The largest content of a segment, in bytes, besides its length.
 const MOST_BYTES: usize = u16::MAX as usize - 2;
-/// How EXIF begins in a segment.
+/// The prefix of EXIF in a segment.
 const EXIF: &[u8] = b"Exif\0\0";
-/// Longer than the segments before the pixels are.
+/// The number of bytes in which the segments before the pixels are sought.
 const MOST_READ: u64 = 1 << 28;
 
+/// Encodes a picture with its texts.
 pub fn encode(picture: &Picture, Texts { parameters, record }: Texts) -> Result<Vec<u8>> {
-    // What does not fit is in the record as well.
+    // A text that does not fit is omitted; the record has the same facts.
     let exif = exif::encode(Texts { parameters, record: None })?.filter(|exif| fits(exif));
     let mut bytes = vec![];
     write(JpegEncoder::new_with_quality(&mut bytes, QUALITY), picture, exif)?;
@@ -39,7 +38,7 @@ pub fn encode(picture: &Picture, Texts { parameters, record }: Texts) -> Result<
     Ok(bytes)
 }
 
-/// Returns whether EXIF has room for the web UI's text.
+/// Returns whether EXIF has room for the `parameters` text.
 pub fn has_room(parameters: String) -> Result<bool> {
     let exif = exif::encode(Texts { parameters: Some(parameters), record: None })?;
     Ok(exif.is_none_or(|exif| fits(&exif)))
@@ -49,21 +48,21 @@ fn fits(exif: &[u8]) -> bool {
     EXIF.len() + exif.len() <= MOST_BYTES
 }
 
-/// A text as segments.
+/// Splits a text into comment segments.
 fn comments(text: &[u8]) -> Vec<u8> {
     let segment = |part: &[u8]| {
-        let length = (2 + OURS.len() + part.len()) as u16; // at most MOST_BYTES + 2
-        [&[0xff, COMMENT], &length.to_be_bytes()[..], OURS, part].concat()
+        let length = (2 + PREFIX.len() + part.len()) as u16; // at most MOST_BYTES + 2
+        [&[0xff, COMMENT], &length.to_be_bytes()[..], PREFIX, part].concat()
     };
-    text.chunks(MOST_BYTES - OURS.len()).flat_map(segment).collect()
+    text.chunks(MOST_BYTES - PREFIX.len()).flat_map(segment).collect()
 }
 
-/// What the segments before the pixels say.
+/// Reads the texts from the segments before the pixels.
 pub fn texts(file: impl Read) -> Result<Texts> {
     let mut bytes = vec![];
     file.take(MOST_READ).read_to_end(&mut bytes)?;
     let comments = segments(&bytes).filter(|segment| segment.marker == COMMENT);
-    let ours: Vec<&[u8]> = comments.filter_map(|comment| comment.content.strip_prefix(OURS)).collect();
+    let ours: Vec<&[u8]> = comments.filter_map(|comment| comment.content.strip_prefix(PREFIX)).collect();
     if ours.is_empty() {
         return exif::texts(Cursor::new(bytes));
     }
@@ -71,13 +70,13 @@ pub fn texts(file: impl Read) -> Result<Texts> {
 }
 
 struct Segment<'a> {
-    /// Where it begins.
+    /// The offset in the file.
     at: usize,
     marker: u8,
     content: &'a [u8],
 }
 
-/// Those before the pixels, as far as the file is whole.
+/// Returns the segments before the pixels, up to the first that is incomplete.
 fn segments(file: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     let mut next = 2;
     iter::from_fn(move || {

@@ -1,19 +1,18 @@
-//! PNG: a text chunk for each text, uncompressed, as the web UI's readers expect it.
-
-use std::io::{BufRead, Seek};
-
-use anyhow::Result;
-use png::{ColorType, Decoder, DeflateCompression, Encoder, Filter, Info};
+//! PNG: each text in an uncompressed text chunk, as AUTOMATIC1111 writes them.
 
 use super::{Picture, Texts};
+use anyhow::Result;
+use png::{ColorType, Decoder, DeflateCompression, Encoder, Filter, Info};
+use std::io::{BufRead, Seek};
 
-/// The chunk with the web UI's text.
+/// The keyword of the chunk with AUTOMATIC1111's text.
 const PARAMETERS: &str = "parameters";
-/// The chunk with the record.
+/// The keyword of the chunk with the record.
 const RECORD: &str = "txt2img";
-/// What a compressed text, which others may have made of it, can be long, in bytes.
+/// The largest size of a decompressed text, in bytes. Other programs may have compressed it.
 const LONGEST: usize = 1 << 24;
 
+/// Encodes a picture with its texts.
 pub fn encode(picture: &Picture, texts: Texts) -> Result<Vec<u8>> {
     let mut bytes = vec![];
     let mut encoder = Encoder::new(&mut bytes, picture.width.try_into()?, picture.height.try_into()?);
@@ -23,7 +22,7 @@ pub fn encode(picture: &Picture, texts: Texts) -> Result<Vec<u8>> {
     encoder.set_filter(Filter::Adaptive);
     for (keyword, text) in [(PARAMETERS, texts.parameters), (RECORD, texts.record)] {
         let Some(text) = text else { continue };
-        // The older chunk, which more programs read, has no other letters.
+        // More programs read the older tEXt chunk, which is limited to Latin-1.
         match text.chars().all(|c| u32::from(c) < 256) {
             true => encoder.add_text_chunk(keyword.into(), text)?,
             false => encoder.add_itxt_chunk(keyword.into(), text)?,
@@ -33,7 +32,7 @@ pub fn encode(picture: &Picture, texts: Texts) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What stands before the pixels.
+/// Reads the texts before the pixels.
 pub fn texts(file: impl BufRead + Seek) -> Result<Texts> {
     let reader = Decoder::new(file).read_info()?;
     Ok(Texts { parameters: text(reader.info(), PARAMETERS)?, record: text(reader.info(), RECORD)? })

@@ -7,7 +7,7 @@ use txt2img::device::{DeviceSpec, DeviceSpecs};
 use txt2img::diffusion::samplers::Kind;
 use txt2img::diffusion::samplers::Spacing;
 use txt2img::output::{Format, Pattern};
-use txt2img::progress::Watcher;
+use txt2img::progress::ProgressFormat;
 use txt2img::rng::Rng;
 use txt2img::safety::Action;
 use txt2img::shard::Shard;
@@ -80,7 +80,7 @@ fn every_flag_of_ours_is_read() {
         ("--no_metadata", |a| a.no_metadata = true),
         ("--replay x", |a| a.replay = Some("x".into())),
         ("--verify_watermark x y", |a| a.verify_watermark = vec!["x".into(), "y".into()]),
-        ("--progress json", |a| a.progress = Watcher::Json),
+        ("--progress json", |a| a.progress = ProgressFormat::Json),
         ("--quiet", |a| a.quiet = true),
         ("--report x", |a| a.report = Some("x".into())),
         ("--skip_watermark", |a| a.skip_watermark = true),

@@ -61,7 +61,7 @@ const OURS: [&str; 30] = [
     "--timings",
 ];
 
-/// The flags below a heading, in order.
+/// Returns the flags below a heading, in order.
 fn flags_below(help: &str, heading: &str) -> Vec<String> {
     let (_, section) = help.split_once(&format!("\n{heading}:\n")).unwrap();
     let lines = section.lines().take_while(|line| line.is_empty() || line.starts_with(' '));
@@ -70,7 +70,7 @@ fn flags_below(help: &str, heading: &str) -> Vec<String> {
 }
 
 #[test]
-fn help_lists_the_originals_flags_first_and_then_ours() {
+fn help_lists_the_originals_flags_first() {
     for word in ["--help", "-h"] {
         let help = stdout(&TestRun::new().alone([word]).ok());
         assert_eq!(flags_below(&help, "Options of the original"), ORIGINALS);
@@ -82,7 +82,7 @@ fn help_lists_the_originals_flags_first_and_then_ours() {
 #[test]
 fn help_names_defaults_and_second_spellings() {
     let help = stdout(&TestRun::new().alone(["--help"]).ok());
-    let help = help.split_whitespace().collect::<Vec<_>>().join(" "); // lines are broken anywhere
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" "); // lines may be broken anywhere
     for words in ["[default: 7.5]", "[alias: --height]", "[alias: --downsampling_factor]", "[alias: --from_file]"] {
         assert!(help.contains(words), "{words}");
     }
@@ -91,7 +91,7 @@ fn help_names_defaults_and_second_spellings() {
 #[test]
 fn the_version_is_the_crates() {
     for word in ["--version", "-V", "--v"] {
-        let said = stdout(&TestRun::new().alone([word]).ok());
-        assert_eq!(said, format!("txt2img {}\n", env!("CARGO_PKG_VERSION")));
+        let version = stdout(&TestRun::new().alone([word]).ok());
+        assert_eq!(version, format!("txt2img {}\n", env!("CARGO_PKG_VERSION")));
     }
 }

@@ -1,33 +1,33 @@
-//! The command line: what may be written, what it means, and what comes of it.
+//! Parsing of the command line, and the effects of its flags.
 
+mod arguments;
 mod flags;
 mod help;
 mod notes;
 mod pictures;
 mod prefixes;
 mod prompts;
-mod words;
 
 use txt2img::args::{Args, SamplingFlags, Seed, SeedMode};
 use txt2img::device::Precision;
 use txt2img::device::{DeviceSpec, DeviceSpecs};
 use txt2img::diffusion::samplers::Spacing;
 use txt2img::output::Format;
-use txt2img::progress::Watcher;
+use txt2img::progress::ProgressFormat;
 use txt2img::rng::Rng;
 
-/// The arguments in these words.
+/// Parses arguments.
 fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Args, clap::Error> {
     Args::try_from_words(["txt2img"].into_iter().chain(words).map(Into::into))
 }
 
-/// The same from a line without quotes.
+/// Parses a line of arguments separated by spaces.
 #[track_caller]
 fn args(line: &str) -> Args {
     parse(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"))
 }
 
-/// Why these words exit with 2.
+/// Returns the message of a usage error.
 #[track_caller]
 fn misuse<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let error = parse(words).unwrap_err();
@@ -35,7 +35,7 @@ fn misuse<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     error.to_string()
 }
 
-/// What no words at all mean.
+/// The arguments of an empty command line.
 fn defaults() -> Args {
     Args {
         prompt: "a painting of a virus monster playing guitar".into(),
@@ -89,7 +89,7 @@ fn defaults() -> Args {
         collect: false,
         dry_run: false,
         verify_watermark: vec![],
-        progress: Watcher::Bar,
+        progress: ProgressFormat::Bar,
         quiet: false,
         report: None,
         skip_watermark: false,
@@ -98,10 +98,10 @@ fn defaults() -> Args {
     }
 }
 
-/// What a line changes in the defaults.
+/// A change to the default arguments.
 type Change = fn(&mut Args);
 
-/// Every line means the defaults with its change.
+/// Asserts that each line means the defaults with its change.
 #[track_caller]
 fn mean(lines: &[(&str, Change)]) {
     for (line, change) in lines {

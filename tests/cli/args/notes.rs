@@ -1,4 +1,4 @@
-//! Notes on flags that change nothing.
+//! Notes on flags without effect.
 
 use crate::support::{TestRun, stderr};
 

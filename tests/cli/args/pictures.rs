@@ -1,16 +1,16 @@
-//! What flags do to the pictures and to what is said of them.
+//! Effects of flags on pictures and messages.
 
-use crate::support::{Run, TestRun, notes, read_png, stderr, stdout};
+use crate::support::{TestCommand, TestRun, notes, read_png, stderr, stdout};
 use txt2img::by_name::ByName;
 use txt2img::diffusion::samplers::Kind;
 
-/// Width and height of a file below `out`.
+/// Returns the width and height of a picture below `out`.
 fn size(run: &TestRun, file: &str) -> (usize, usize) {
     let picture = read_png(&run.path("out").join(file));
     (picture.width, picture.height)
 }
 
-/// The bytes of the picture these flags draw.
+/// Returns the pixels of the picture that these flags draw.
 fn picture(flags: &[&str]) -> Vec<u8> {
     let run = TestRun::new();
     run.quick(flags).ok();
@@ -136,7 +136,7 @@ fn a_smaller_factor_makes_larger_latents_and_pictures() {
 #[test]
 fn a_picture_too_small_for_the_watermark_is_noted_once() {
     let said = notes(&TestRun::new().quick(["--n_samples", "2"]).ok());
-    assert_eq!(said, "Note: pictures of less than 256·256 pixels have no room for the invisible watermark\n");
+    assert_eq!(said, "Note: pictures under 256×256 pixels are too small for the invisible watermark; it is left out\n");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn the_default_config_is_read_if_it_is_there() {
 #[test]
 fn the_default_config_is_built_in_if_it_is_not() {
     let run = TestRun::new().with_nano("other.yaml", "models/ldm/stable-diffusion-v1/model.ckpt");
-    // It is the real model's, which the small one does not fit.
+    // The built-in config is Stable Diffusion 1.x's, which does not fit the small model.
     run.small(["--outdir", "out"]).fails_with("768");
 }
 
@@ -220,7 +220,7 @@ fn outdir_may_be_no_text() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let run = TestRun::new();
-    let Run(mut command) = run.quick([OsStr::new("--outdir"), OsStr::from_bytes(b"\xff")]);
+    let TestCommand(mut command) = run.quick([OsStr::new("--outdir"), OsStr::from_bytes(b"\xff")]);
     assert!(command.output().unwrap().status.success());
     assert!(run.path("").join(OsStr::from_bytes(b"\xff")).join("grid-0000.png").is_file());
 }

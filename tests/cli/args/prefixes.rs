@@ -1,4 +1,4 @@
-//! Flags cut short.
+//! Abbreviated flags.
 
 use super::{mean, misuse, parse};
 use clap::error::ErrorKind;

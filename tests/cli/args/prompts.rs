@@ -2,14 +2,14 @@
 
 use crate::support::{TestRun, notes, read_png};
 
-/// The picture of one prompt.
+/// Returns the pixels of the picture of one prompt.
 fn picture(prompt: &str) -> Vec<u8> {
     let run = TestRun::new();
     run.quick(["--prompt", prompt, "--fixed_code"]).ok();
     read_png(&run.path("out/samples/00000.png")).rgb
 }
 
-/// The pictures of a file, two to a batch, from the same noise as `picture`.
+/// Returns the pictures of `p.txt`, drawn from the same noise as `picture`.
 fn pictures(run: &TestRun, n: usize) -> Vec<Vec<u8>> {
     run.quick(["--from-file", "p.txt", "--fixed_code", "--skip_grid"]).ok();
     (0..n).map(|i| read_png(&run.path(&format!("out/samples/{i:05}.png"))).rgb).collect()
@@ -57,7 +57,7 @@ fn what_is_left_out_does_not_change_the_picture() {
     assert_eq!(picture(&full), picture(&format!("{full} and blue")));
 }
 
-/// The picture of a prompt with these flags.
+/// Returns the pixels of the picture of a prompt with these flags.
 fn drawn(prompt: &str, flags: &[&str]) -> Vec<u8> {
     let run = TestRun::new();
     run.quick([&["--prompt", prompt], flags].concat()).ok();

@@ -1,4 +1,4 @@
-//! The files a run would write.
+//! The files that a run would write, and the state of OUTDIR.
 
 use super::{demo, job};
 use crate::support::{TestRun, files_below};
@@ -38,7 +38,7 @@ fn numbers_go_on_from_what_is_there_and_skip_what_is_taken() {
     write(folder.path().join("grid-0000.png"), "").unwrap();
     let before = files_below(folder.path());
     let plan = demo(folder.path(), ["--n_iter", "1", "--n_samples", "2"]);
-    // Four entries; 00004.png is one of them.
+    // Numbering starts at the number of entries, 4, which is taken.
     assert_eq!(plan.of("first file"), [samples.join("00005.png").to_str().unwrap()]);
     assert_eq!(plan.of("last file"), [samples.join("00006.png").to_str().unwrap()]);
     assert_eq!(plan.of("grid"), [folder.path().join("grid-0001.png").to_str().unwrap()]);

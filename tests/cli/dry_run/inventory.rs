@@ -1,4 +1,4 @@
-//! What is said to be read is what is read.
+//! The list of tensors that a model needs, against the tensors that its networks load.
 
 use crate::support::{fixture, nano_config};
 use candle_core::{DType, Device, Result, Shape, Tensor};
@@ -16,10 +16,10 @@ use txt2img::ops::Compute;
 use txt2img::text::{TextConfig, TextEncoder};
 use txt2img::vae::Decoder;
 
-/// Shapes by name.
+/// Shapes of tensors by name.
 type Shapes = BTreeMap<String, Vec<usize>>;
 
-/// Has every tensor there can be, and remembers what it was asked for.
+/// A checkpoint with every tensor, which records the requested ones.
 #[derive(Clone, Default)]
 struct Asked(Arc<Mutex<Shapes>>);
 
@@ -39,7 +39,7 @@ impl SimpleBackend for Asked {
     }
 }
 
-/// What building the networks asks for.
+/// Returns the tensors that the networks request on loading.
 fn asked(config: &ModelConfig, text: TextConfig) -> Shapes {
     let asked = Asked::default();
     let vb = VarBuilder::from_backend(Box::new(asked.clone()), DType::F32, Device::Cpu);

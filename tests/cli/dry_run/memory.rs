@@ -1,4 +1,4 @@
-//! Estimates: of the right order, and growing with what they depend on.
+//! Estimates of memory, disk space and work.
 
 use super::somewhere;
 use txt2img::config::ModelConfig;
@@ -7,7 +7,7 @@ use txt2img::dry_run::Report;
 use txt2img::ops::Compute;
 use txt2img::ops::layer::{Layer, Op};
 
-/// Bytes of `about 500 MB, …`.
+/// Returns the bytes in a row such as `about 500 MB, …`.
 fn about(plan: &Report, what: &str) -> f64 {
     let words: Vec<&str> = plan.of(what)[0].split([' ', ',']).collect();
     let unit = match words[2] {
@@ -21,7 +21,7 @@ fn about(plan: &Report, what: &str) -> f64 {
 
 #[test]
 fn the_demo_model_takes_as_much_memory_as_was_measured() {
-    // Peaks of real runs of one picture.
+    // Measured peaks of runs with one picture.
     for (side, measured) in [("256", 175e6), ("512", 346e6), ("1024", 1058e6)] {
         let plan = somewhere(["--n_iter", "1", "--n_samples", "1", "--H", side, "--W", side]);
         let ratio = about(&plan, "memory") / measured;
@@ -42,7 +42,7 @@ fn a_pass_of_stable_diffusion_takes_the_well_known_0_8_teraflops() {
     assert!((2. * multiplications / 0.8e12 - 1.).abs() < 0.05, "{multiplications:e}");
 }
 
-/// Multiplications, with none of Winograd's savings.
+/// Returns the number of multiplications without Winograd's savings.
 fn by_definition(layer: &Layer) -> f64 {
     match layer.op {
         Op::Conv3x3 { c_in, c_out, .. } => (layer.rows * 9 * c_in * c_out) as f64,

@@ -1,4 +1,4 @@
-//! A run foretold: nothing is loaded, drawn or written, and what is said comes true.
+//! `--dry_run`: the plan of a run, which loads, draws and writes nothing.
 
 mod files;
 mod inventory;
@@ -6,6 +6,7 @@ mod memory;
 mod model;
 mod prompts;
 mod steps;
+
 use crate::support::fixture;
 use std::ffi::OsString;
 use std::path::Path;
@@ -13,24 +14,24 @@ use txt2img::args::Args;
 use txt2img::dry_run::{Report, dry_run};
 use txt2img::job::Job;
 
-/// The job of these flags.
+/// Returns the job of these flags.
 fn job<'a>(flags: impl IntoIterator<Item = &'a str>) -> Job {
     let words = ["txt2img"].into_iter().chain(flags).map(OsString::from);
     Job::from_args(&Args::try_from_words(words).unwrap()).unwrap()
 }
 
-/// The demo model's plan with these flags and this OUTDIR.
+/// Returns the plan of the demo model with these flags and this OUTDIR.
 fn demo<'a>(outdir: &'a Path, flags: impl IntoIterator<Item = &'a str>) -> Report {
     let start = ["--ckpt", "demo", "--outdir", outdir.to_str().unwrap()];
     dry_run(&job(start.into_iter().chain(flags))).unwrap()
 }
 
-/// The same where nothing is.
+/// Returns the plan of the demo model with these flags and an OUTDIR that does not exist.
 fn somewhere<'a>(flags: impl IntoIterator<Item = &'a str>) -> Report {
     demo("/nowhere/at/all".as_ref(), flags)
 }
 
-/// The plan, or why there is none, of this checkpoint in the small model's shape.
+/// Returns the plan, or the error, of a checkpoint with the small model's config.
 fn nano(ckpt: &Path) -> anyhow::Result<Report> {
     let (config, ckpt) = (fixture("nano.yaml"), ckpt.to_str().unwrap());
     dry_run(&job(["--config", config.to_str().unwrap(), "--ckpt", ckpt, "--outdir", "/nowhere/at/all"]))
@@ -41,7 +42,7 @@ fn a_plan_is_a_table_of_what_and_value() {
     let text = somewhere(["--ddim_steps", "30"]).to_string();
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines.contains(&"model        demo, built in"), "{text}");
-    assert!(lines.contains(&"steps        ddim: 30 asked, 31 made, 31 UNet passes a picture"), "{text}");
+    assert!(lines.contains(&"steps        ddim: 31 instead of 30 (31 UNet passes per picture)"), "{text}");
     let names = lines.iter().map(|line| line.split("  ").next().unwrap());
     assert_eq!(
         names.collect::<Vec<_>>(),

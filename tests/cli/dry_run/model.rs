@@ -1,4 +1,4 @@
-//! Which model it is, and what is wrong with it.
+//! The rows about the model, and tensors that do not fit.
 
 use super::{nano, somewhere};
 use crate::support::fixture;
@@ -12,7 +12,8 @@ use txt2img::output::{sha256, sha256_of};
 const TIME: &str = "model.diffusion_model.time_embed.0.weight";
 const OUT: &str = "model.diffusion_model.out.2.bias";
 
-/// The small model as `.safetensors`, each tensor as this makes it of its name and shape, or left out; all zeros.
+/// Writes the small model as `.safetensors` filled with zeros. `tensor` returns a type and a shape for each name and
+/// shape, or `None` to omit the tensor.
 fn damaged(folder: &Path, tensor: impl Fn(&str, &[usize]) -> Option<(Dtype, Vec<usize>)>) -> PathBuf {
     let nano = Checkpoint::open(&fixture("nano.ckpt")).unwrap();
     let zeros = vec![0; 1 << 24];

@@ -1,4 +1,4 @@
-//! Words that are cut, and wildcards.
+//! Truncated prompts, and expanded wildcards.
 
 use super::{demo, job, somewhere};
 use tempfile::TempDir;

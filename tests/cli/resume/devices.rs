@@ -1,9 +1,8 @@
-//! Several devices, one run.
-
-use std::thread::available_parallelism;
+//! Runs on several devices.
 
 use super::{RICH, are_equal, into};
 use crate::support::TestRun;
+use std::thread::available_parallelism;
 
 #[test]
 fn several_devices_draw_what_one_draws() {

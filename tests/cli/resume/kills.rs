@@ -1,5 +1,7 @@
-//! Ends that nobody sees coming.
+//! Runs that are killed, interrupted or run out of disk space, and deleted or modified files.
 
+use super::{RICH, are_equal, content, into, journal, kill, resume, start, wait_for};
+use crate::support::{TestRun, stdout};
 use std::ffi::OsString;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
@@ -8,15 +10,12 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{RICH, are_equal, content, into, journal, kill, resume, start, wait_for};
-use crate::support::{TestRun, stdout};
-
-/// Some time below this one.
+/// Returns a random time below `below`.
 fn any_time(below: Duration) -> Duration {
     below.mul_f64((RandomState::new().hash_one(0) % 1000) as f64 / 1000.)
 }
 
-/// Kills the run again and again, `kills` times or more often, until it ends by itself.
+/// Resumes a run until it finishes, killing it at least `kills` times on the way.
 fn break_often(run: &TestRun, outdir: &str, flags: &[&str], kills: usize) {
     let flags = [flags, &["--resume"]].concat();
     let begun = Instant::now();
@@ -32,7 +31,7 @@ fn break_often(run: &TestRun, outdir: &str, flags: &[&str], kills: usize) {
             Some(_) => n_killed += 1,
             None if !status.success() => panic!("{status}"),
             None if n_killed >= kills => return,
-            // Once more from the beginning.
+            // It finished too early: start again.
             None => fs::remove_dir_all(run.path(outdir)).unwrap(),
         }
     }
@@ -183,7 +182,7 @@ fn a_name_that_was_reserved_and_not_given_is_given_to_the_picture() {
     let run = TestRun::new();
     into(&run, "whole", &RICH).ok();
     into(&run, "torn", &RICH).ok();
-    // As a kill leaves it between the two halves of a rename, where file systems need two.
+    // The state after a kill between the two halves of a rename, on file systems that need two.
     let done = "{\"done\":{\"picture\":7}}\n";
     let journal = fs::read_to_string(run.path("torn/run.jsonl")).unwrap();
     assert!(journal.contains(done));
@@ -257,7 +256,7 @@ fn a_report_goes_on_too() {
     let numbers: Vec<_> =
         report()["pictures"].as_array().unwrap().iter().map(|p| p["number"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (0..12).collect::<Vec<_>>());
-    // Another run's is none of ours, with the same flags or others.
+    // The report of another run is not overwritten, whatever its flags.
     let whole = fs::read(run.path("out/report.json")).unwrap();
     resume(&run, "another", &flags).fails_with("what is there is not of this run; name another");
     assert_eq!(fs::read(run.path("out/report.json")).unwrap(), whole);

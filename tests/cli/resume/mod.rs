@@ -1,22 +1,23 @@
-//! Runs that are ended at any moment and gone on with: what is there at last is what an unbroken run leaves.
+//! `--resume`, `--collect` and shards: in the end, the files are those of an uninterrupted run.
+
 mod devices;
 mod kills;
+mod messages;
 mod refusals;
 mod shards;
-mod told;
 
-use crate::support::{Run, TestRun, files_below};
+use crate::support::{TestCommand, TestRun, files_below};
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Flags of a run that has something of everything.
+/// The flags of a run with several batches, wildcards and a grid.
 const RICH: [&str; 8] =
     ["--n_samples", "3", "--n_iter", "4", "--wildcards", "--prompt", "a {red|blue|green} {ball|cube}", "--plms"];
 
-/// Everything in a folder that is not the run's own, by name.
+/// Returns the files of a folder by name, except journals.
 fn content(run: &TestRun, outdir: &str) -> BTreeMap<String, Vec<u8>> {
     let outdir = run.path(outdir);
     let is_own = |file: &String| file.starts_with("run") && file.ends_with(".jsonl");
@@ -24,7 +25,7 @@ fn content(run: &TestRun, outdir: &str) -> BTreeMap<String, Vec<u8>> {
     files.map(|file| (file.clone(), fs::read(outdir.join(file)).unwrap())).collect()
 }
 
-/// Both folders have the same files, and the same in them.
+/// Asserts that both folders have the same files with the same content.
 #[track_caller]
 fn are_equal(run: &TestRun, one: &str, other: &str) {
     let (one, other) = (content(run, one), content(run, other));
@@ -34,17 +35,17 @@ fn are_equal(run: &TestRun, one: &str, other: &str) {
     assert!(one.len() > 2);
 }
 
-/// A quick run into this folder.
-fn into(run: &TestRun, outdir: &str, flags: &[&str]) -> Run {
+/// Prepares a quick run into a folder.
+fn into(run: &TestRun, outdir: &str, flags: &[&str]) -> TestCommand {
     run.quick([&["--outdir", outdir], flags].concat())
 }
 
-fn start(mut run: Run) -> Child {
+fn start(mut run: TestCommand) -> Child {
     run.0.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Goes on with it.
-fn resume(run: &TestRun, outdir: &str, flags: &[&str]) -> Run {
+/// Prepares the same run with `--resume`.
+fn resume(run: &TestRun, outdir: &str, flags: &[&str]) -> TestCommand {
     into(run, outdir, &[flags, &["--resume"]].concat())
 }
 
@@ -59,7 +60,7 @@ fn kill(mut child: Child) {
     child.wait().unwrap();
 }
 
-/// The journal of a folder, line by line.
+/// Returns the lines of a folder's journal.
 fn journal(run: &TestRun, outdir: &str) -> Vec<String> {
     let text = fs::read_to_string(run.path(outdir).join("run.jsonl")).unwrap();
     text.lines().map(str::to_owned).collect()

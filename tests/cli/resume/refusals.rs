@@ -1,11 +1,10 @@
-//! What is not gone on with.
-
-use std::fs;
+//! Runs that cannot be resumed, and files that are not journals.
 
 use super::{RICH, content, into, kill, resume, start, wait_for};
 use crate::support::{TestRun, fixture, stderr};
+use std::fs;
 
-/// The same folder with these flags more is refused for this reason, and nothing is touched.
+/// Asserts that resuming with additional flags is refused and changes nothing.
 #[track_caller]
 fn is_refused(run: &TestRun, more: &[&str], reason: &str) {
     let before = content(run, "out");
@@ -80,7 +79,7 @@ fn another_model_is_refused_and_the_same_elsewhere_if_pictures_name_it() {
     let moved = ["--no_metadata", "--ckpt", "moved/nano.ckpt"];
     into(&run, "out", &[&RICH[..], &moved, &["--resume"]].concat()).ok();
     let mut bytes = fs::read(fixture("nano.ckpt")).unwrap();
-    // Trained on, all weights would be others.
+    // As after further training, weights all over the file differ.
     let (start, end) = (bytes.len() / 4, bytes.len() / 4 * 3);
     bytes[start..end].iter_mut().step_by(64).for_each(|byte| *byte ^= 16);
     fs::write(run.path("moved/nano.ckpt"), bytes).unwrap();
@@ -97,9 +96,12 @@ fn a_second_process_is_refused() {
     }
     kill(child);
     let said = stderr(&into(&run, "out", &[]).ok());
-    assert!(said.contains("Note: the run before this one in 'out' has not ended; --resume"), "{said}");
+    assert!(
+        said.contains("Note: the previous run in 'out' did not finish; repeat its command with --resume"),
+        "{said}"
+    );
     let said = stderr(&into(&run, "out", &[]).ok());
-    assert!(!said.contains("has not ended"), "{said}");
+    assert!(!said.contains("did not finish"), "{said}");
 }
 
 #[test]

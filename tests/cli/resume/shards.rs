@@ -1,11 +1,9 @@
-//! Many processes, one folder.
-
-use std::fs;
-
-use serde_json::Value;
+//! Runs divided among several processes.
 
 use super::{RICH, are_equal, content, into, kill, resume, start};
 use crate::support::{TestRun, stderr};
+use serde_json::Value;
+use std::fs;
 
 #[test]
 fn shards_draw_what_one_process_draws() {
@@ -29,7 +27,7 @@ fn what_a_shard_has_not_drawn_is_named() {
     }
     let reason = "3 of 12 pictures are missing (3-5); shard 1 of 3 did not finish; repeat the command with --resume";
     into(&run, "parts", &["--collect"]).fails_with(reason);
-    // One process may do what is left.
+    // A single process may draw the rest.
     resume(&run, "parts", &RICH).ok();
     into(&run, "parts", &["--collect"]).ok();
     are_equal(&run, "whole", "parts");
@@ -86,7 +84,7 @@ fn each_shard_has_a_report_of_its_own() {
     let report = |i: usize| -> Value {
         serde_json::from_slice(&fs::read(run.path(&format!("report-{i}-of-3.json"))).unwrap()).unwrap()
     };
-    // Once more, and nothing of it is lost.
+    // The second time, nothing is lost.
     for _ in 0..2 {
         let children: Vec<_> = (0..3).map(shard).collect();
         children.into_iter().for_each(|mut child| assert!(child.wait().unwrap().success()));
@@ -98,7 +96,7 @@ fn each_shard_has_a_report_of_its_own() {
             assert_eq!(report["finished"], true);
         }
     }
-    // What a report does not tell of is missing in it.
+    // Pictures that are not in the previous report are missing in the new one.
     fs::remove_file(run.path("report-1-of-3.json")).unwrap();
     shard(1).wait().unwrap();
     assert_eq!((report(1)["pictures"].as_array().unwrap().len(), &report(1)["finished"]), (0, &false.into()));
@@ -123,7 +121,7 @@ fn picture_ninety_thousand_is_there_at_once() {
         assert!(begun.elapsed().as_secs() < 10);
         assert_eq!(fs::read_dir(run.path(rng).join("samples")).unwrap().count(), 1);
         let picture = run.path(rng).join("samples/89999.png");
-        // It says where its noise came from, and comes out equal when it is drawn alone.
+        // The metadata has the position of the noise, so the picture can be redrawn alone.
         let picture = picture.to_str().unwrap();
         into(&run, "again", &["--replay", picture]).ok();
     }

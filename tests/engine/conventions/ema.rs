@@ -1,4 +1,4 @@
-//! The moving averages of the UNet's weights.
+//! Moving averages (EMA) of the UNet's weights.
 
 use super::{Model, Weights, changed_config, nano_yaml, weights};
 use crate::support::{TestRun, fixture, stderr};
@@ -10,7 +10,7 @@ fn is_unet(name: &str) -> bool {
     name.starts_with(UNET)
 }
 
-/// The small model with halved weights in its UNet.
+/// Returns the small model's weights, with those of the UNet halved.
 fn halved() -> Weights {
     let half = |(name, (shape, values)): (String, (Vec<usize>, Vec<f32>))| {
         let values = if is_unet(&name) { values.iter().map(|x| 0.5 * x).collect() } else { values };
@@ -19,7 +19,7 @@ fn halved() -> Weights {
     weights().into_iter().map(half).collect()
 }
 
-/// The small model with averages that are half its weights.
+/// Returns the small model's weights with averages that are half as large.
 fn with_averages() -> Weights {
     let averages = halved().into_iter().filter(|(name, _)| is_unet(name));
     let mut all = weights();
@@ -33,7 +33,7 @@ fn without_plain(mut weights: Weights) -> Weights {
     weights
 }
 
-/// The picture, and what is said, of a model with this config.
+/// Draws with a model and a config; returns the picture's file and the standard error.
 fn drawn(model: &Model, yaml: &str) -> (Vec<u8>, String) {
     let run = TestRun::new().file("config.yaml", yaml);
     let output = run
@@ -61,7 +61,7 @@ fn averages_are_named_without_dots() {
 fn a_config_with_use_ema_draws_with_the_averages() {
     let (halved, averaged) = (Model::file(&halved()), Model::file(&with_averages()));
     let expected = drawn(&halved, &plain_yaml()).0;
-    // True is what LDM's classes take where the line is missing.
+    // LDM's classes default to True if the line is missing.
     for yaml in [nano_yaml("use_ema: False", "use_ema: True"), nano_yaml("use_ema: False", "")] {
         assert!(drawn(&averaged, &yaml).0 == expected);
     }

@@ -9,7 +9,7 @@ use txt2img::diffusion::schedule::Schedule;
 
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
 
-/// Stable Diffusion 1.5's.
+/// Returns Stable Diffusion 1.5's scheduler config.
 fn v1() -> Value {
     json!({
         "_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0",
@@ -19,7 +19,7 @@ fn v1() -> Value {
     })
 }
 
-/// The same with other values.
+/// Returns Stable Diffusion 1.5's scheduler config with changes.
 fn with(changes: Value) -> Value {
     let mut config = v1();
     let Value::Object(changes) = changes else { panic!("not an object") };
@@ -122,7 +122,7 @@ fn another_autoencoder_brings_its_own_scale_factor() {
 fn what_no_tensor_shows_of_the_networks_is_compared() {
     let unet = |config| folder().with_json("unet/config.json", config);
     let text = |config| folder().with_json("text_encoder/config.json", config);
-    // What these files say of Stable Diffusion 1.5, where it is not a size.
+    // The values for Stable Diffusion 1.5, except sizes.
     let usual = json!({
         "act_fn": "silu", "center_input_sample": false, "downsample_padding": 1, "flip_sin_to_cos": true,
         "freq_shift": 0, "mid_block_scale_factor": 1, "norm_eps": 1e-05, "norm_num_groups": 32,

@@ -1,4 +1,4 @@
-//! What a model's files say about how it is drawn with is read, and obeyed or refused.
+//! Declarations in a model's files, such as v-prediction, are honoured or refused.
 
 mod ema;
 mod folders;
@@ -21,7 +21,7 @@ use txt2img::conventions::Conventions;
 /// The shape and values of each tensor.
 type Weights = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// The small model's weights.
+/// Returns the small model's weights.
 fn weights() -> Weights {
     let nano = Checkpoint::open(&fixture("nano.ckpt")).unwrap();
     let float = |name: &&str| nano.dtype(name) != Some(Stored::I64);
@@ -29,7 +29,7 @@ fn weights() -> Weights {
     nano.names().filter(float).map(|name| (name.to_string(), tensor(name))).collect()
 }
 
-/// The small model's weights and these markers, which have no values.
+/// Returns the small model's weights with additional empty tensors as markers.
 fn marked(markers: &[&str]) -> Weights {
     let mut weights = weights();
     weights.extend(markers.iter().map(|name| (name.to_string(), (vec![0], vec![]))));
@@ -49,24 +49,24 @@ fn write(path: &Path, weights: &Weights, metadata: Option<HashMap<String, String
     fs::write(path, safetensors::serialize(views, metadata).unwrap()).unwrap();
 }
 
-/// A checkpoint in a folder of its own.
+/// A checkpoint in a temporary folder.
 struct Model {
     folder: TempDir,
     path: PathBuf,
 }
 
 impl Model {
-    /// A `.safetensors` file in f32.
+    /// Writes a `.safetensors` file in f32.
     fn file(weights: &Weights) -> Self {
         Self::written(weights, None, Dtype::F32)
     }
 
-    /// A `.safetensors` file in f16.
+    /// Writes a `.safetensors` file in f16.
     fn half(weights: &Weights) -> Self {
         Self::written(weights, None, Dtype::F16)
     }
 
-    /// A `.safetensors` file with this in its metadata.
+    /// Writes a `.safetensors` file with an entry in its metadata.
     fn with_metadata(weights: &Weights, key: &str, value: &str) -> Self {
         Self::written(weights, Some(HashMap::from([(key.into(), value.into())])), Dtype::F32)
     }
@@ -78,7 +78,7 @@ impl Model {
         Self { folder, path }
     }
 
-    /// A diffusers folder.
+    /// Writes a diffusers folder.
     fn folder(weights: &Weights) -> Self {
         let folder = TempDir::new().unwrap();
         let level = |resnets, attention| Level { resnets, attention };
@@ -102,7 +102,7 @@ impl Model {
         Self { folder, path }
     }
 
-    /// The folder with this JSON file in it.
+    /// Adds a JSON file to the folder.
     fn with_json(self, file: &str, content: Value) -> Self {
         self.with_text(file, &content.to_string())
     }
@@ -118,7 +118,7 @@ impl Model {
         Checkpoint::open(&self.path).unwrap()
     }
 
-    /// How it is drawn with, given the small model's config.
+    /// Returns the model's conventions with the small model's config.
     fn conventions(&self) -> Conventions {
         self.conventions_with(&nano_config())
     }
@@ -127,7 +127,7 @@ impl Model {
         Conventions::new(&self.checkpoint(), config).unwrap()
     }
 
-    /// The sentence that refuses it.
+    /// Asserts that the model is refused in one sentence that contains `reason`.
     #[track_caller]
     fn is_refused(&self, reason: &str) {
         let error = Checkpoint::open(&self.path).and_then(|checkpoint| {
@@ -141,7 +141,7 @@ impl Model {
     }
 }
 
-/// The small model's config with a line of `model.params` changed.
+/// Returns the small model's config with `from` replaced by `to`.
 fn nano_yaml(from: &str, to: &str) -> String {
     let yaml = fs::read_to_string(fixture("nano.yaml")).unwrap();
     assert!(yaml.contains(from), "{from}");

@@ -1,4 +1,4 @@
-//! What the UNet predicts.
+//! The prediction type of the UNet: ε or v.
 
 use super::{Model, changed_config, marked, weights};
 use crate::support::{assert_close, channels_last, device, nano_config, sample, tensors};
@@ -11,7 +11,7 @@ use txt2img::diffusion::schedule::Schedule;
 use txt2img::diffusion::{EpsModel, VPrediction};
 use txt2img::rng::Rng;
 
-/// Draws the latents of `conventions.py` with this sampler.
+/// Samples the latents of `conventions.py`.
 fn sampled(checkpoint: &Checkpoint, config: &ModelConfig, kind: Kind, steps: usize) -> Tensor {
     let model = txt2img::engine::Model::load(checkpoint, config, &device(), DType::F32, &|| ()).unwrap();
     let contexts = &tensors("modules/modules.safetensors")["context"];
@@ -42,11 +42,11 @@ fn v_prediction_gives_the_latents_of_k_diffusion_between_timesteps() {
 #[test]
 fn zero_terminal_snr_gives_the_latents_of_diffusers_euler() {
     let model = Model::file(&marked(&["v_pred", "ztsnr"]));
-    // Sigma starts at 4519: of latents that large f32 keeps 3e-4.
+    // Sigma starts at 4519; the precision of f32 at latents that large is 3e-4.
     is_close("v.euler_zero_terminal_snr", &sampled(&model.checkpoint(), &nano_config(), Kind::Euler, 4), 3e-4);
 }
 
-/// v of latents whose clean picture is always the same.
+/// A v-prediction model whose clean latents are constant.
 struct Constant(f64);
 
 impl EpsModel for Constant {

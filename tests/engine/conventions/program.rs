@@ -1,4 +1,4 @@
-//! The program, with models that state something.
+//! Runs of the program with models that declare conventions.
 
 use super::{Model, marked, nano_yaml, weights};
 use crate::support::{TestRun, fixture, read_png};
@@ -9,7 +9,7 @@ use txt2img::dry_run::{self, Report};
 use txt2img::job::Job;
 use txt2img::output::Picture;
 
-/// The flags of a small picture of this model.
+/// Returns the flags that draw with a model.
 fn flags(ckpt: &Path) -> Vec<String> {
     let (config, ckpt) = (fixture("nano.yaml"), ckpt.to_str().unwrap());
     let flags = ["--config", config.to_str().unwrap(), "--ckpt", ckpt, "--outdir", "out", "--safety", "off"];

@@ -1,4 +1,4 @@
-//! How much noise there is at each timestep.
+//! Noise schedules.
 
 use super::{Model, Weights, changed_config, marked, weights};
 use crate::support::{assert_close, tensors};
@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use txt2img::config::{Ends, NoiseConfig};
 use txt2img::diffusion::schedule::Schedule;
 
-/// What stands for an ᾱ of 0.
+/// The value that replaces an ᾱ of 0.
 const ZERO: f64 = 4.8973451890853435e-08;
 
 #[track_caller]
@@ -53,7 +53,7 @@ fn the_ends_of_a_schedule_have_ldms_defaults() {
     assert_eq!(config.noise, NoiseConfig::ScaledLinear(Ends { start: 1e-4, end: 2e-2 }));
 }
 
-/// The small model's weights without a noise schedule, or with these values for one.
+/// Returns the small model's weights with these values as the noise schedule, or without one.
 fn with_buffer(values: Option<Vec<f32>>) -> Weights {
     let mut weights = weights();
     weights.remove("alphas_cumprod");

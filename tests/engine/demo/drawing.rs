@@ -1,5 +1,6 @@
-//! Pictures by the demo model, and what is right in them.
+//! Pictures drawn by the demo model, and their evaluation.
 
+use super::matcher::{COLOURS, Matcher, SOLIDS};
 use candle_core::{DType, Device};
 use rayon::prelude::*;
 use txt2img::demo;
@@ -8,32 +9,30 @@ use txt2img::engine::Model;
 use txt2img::output::Picture;
 use txt2img::rng::Rng;
 
-use super::matcher::{COLOURS, Matcher, SOLIDS};
-
 pub const BACKGROUNDS: [&str; 4] = ["black", "white", "grey", "blue"];
 
-/// What a prompt asks for: solid, colour and background.
-pub type Wish = [&'static str; 3];
+/// The solid, colour and background requested by a prompt.
+pub type Scene = [&'static str; 3];
 
-/// Every colour × every solid × four backgrounds.
-pub fn every_wish() -> Vec<Wish> {
-    let mut wishes = vec![];
+/// Returns every colour × every solid × four backgrounds.
+pub fn every_scene() -> Vec<Scene> {
+    let mut scenes = vec![];
     for (colour, _) in COLOURS {
         for solid in SOLIDS {
-            wishes.extend(BACKGROUNDS.map(|background| [solid, colour, background]));
+            scenes.extend(BACKGROUNDS.map(|background| [solid, colour, background]));
         }
     }
-    wishes
+    scenes
 }
 
-pub fn prompt([solid, colour, background]: &Wish) -> String {
+pub fn prompt([solid, colour, background]: &Scene) -> String {
     format!("a photo of {} {colour} {solid}, {background} background", article(colour))
 }
 
 /// Two solids, left and right, each with its colour; and the background.
 pub type Pair = ([[&'static str; 2]; 2], &'static str);
 
-/// Each colour with some other, each solid with some other.
+/// Returns pairs in which every colour and every solid occurs with others.
 pub fn pairs() -> Vec<Pair> {
     let colour = |i: usize| COLOURS[i % COLOURS.len()].0;
     let solid = |i: usize| SOLIDS[i % SOLIDS.len()];
@@ -58,16 +57,16 @@ pub fn model_in(dtype: DType) -> Model {
     Model::load(&demo::checkpoint().unwrap(), &demo::config().unwrap(), &Device::Cpu, dtype, &|| ()).unwrap()
 }
 
-/// How pictures of 256×256 are drawn.
-pub struct Way {
+/// The settings of a run with pictures of 256×256.
+pub struct Settings {
     pub kind: Kind,
     pub steps: usize,
     pub scale: f64,
     pub seed: u64,
 }
 
-impl Way {
-    /// One picture for each prompt, in batches of six.
+impl Settings {
+    /// Draws a picture of each prompt, in batches of six.
     pub fn draw(&self, model: &Model, prompts: &[String]) -> Vec<Picture> {
         let plan = SamplerConfig { kind: self.kind, steps: self.steps, eta: 0., spacing: Spacing::Discrete };
         let mut noise = Rng::default().noise(self.seed);
@@ -85,34 +84,34 @@ impl Way {
     }
 }
 
-/// For each picture, whether solid, colour and background are those wished for; what is not is printed.
-pub fn judge(pictures: &[Picture], wishes: &[Wish]) -> Vec<[bool; 3]> {
+/// Returns whether solid, colour and background of each picture are right, and prints wrong ones.
+pub fn judge(pictures: &[Picture], scenes: &[Scene]) -> Vec<[bool; 3]> {
     let matcher = Matcher::new();
-    let judged = pictures.par_iter().zip(wishes).map(|(picture, wish)| {
-        let seen = matcher.look(picture);
+    let judged = pictures.par_iter().zip(scenes).map(|(picture, scene)| {
+        let seen = matcher.classify(picture);
         let seen = [seen.solid, seen.colour, seen.background];
-        if seen != *wish {
-            println!("{} is seen as {}", wish.join(" "), seen.join(" "));
+        if seen != *scene {
+            println!("{} is seen as {}", scene.join(" "), seen.join(" "));
         }
-        [0, 1, 2].map(|i| seen[i] == wish[i])
+        [0, 1, 2].map(|i| seen[i] == scene[i])
     });
     judged.collect()
 }
 
-/// For each solid of each pair, whether it and its colour are those wished for; what is not is printed.
+/// Returns whether each solid of each pair and its colour are right, and prints wrong ones.
 pub fn judge_pairs(pictures: &[Picture], pairs: &[[[&str; 2]; 2]]) -> Vec<[bool; 2]> {
     let matcher = Matcher::new();
-    let judged = pictures.par_iter().zip(pairs).flat_map_iter(|(picture, wish)| {
-        let seen = matcher.look_at_two(picture);
-        if seen != *wish {
-            println!("{} is seen as {}", wish.concat().join(" "), seen.concat().join(" "));
+    let judged = pictures.par_iter().zip(pairs).flat_map_iter(|(picture, scene)| {
+        let seen = matcher.classify_two(picture);
+        if seen != *scene {
+            println!("{} is seen as {}", scene.concat().join(" "), seen.concat().join(" "));
         }
-        [0, 1].map(|i| [0, 1].map(|j| seen[i][j] == wish[i][j]))
+        [0, 1].map(|i| [0, 1].map(|j| seen[i][j] == scene[i][j]))
     });
     judged.collect()
 }
 
-/// The shares of right solids, colours and backgrounds.
+/// Returns the share of right answers in each position.
 pub fn shares<const N: usize>(judged: &[[bool; N]]) -> [f64; N] {
     std::array::from_fn(|i| judged.iter().filter(|right| right[i]).count() as f64 / judged.len() as f64)
 }

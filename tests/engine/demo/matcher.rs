@@ -1,20 +1,19 @@
-//! What is in a picture: a solid of some colour in front of some background.
+//! A classifier of pictures: the solid, its colour and the background.
 //!
-//! In linear light, a picture of one solid is a sum: the solid's colour times how it is lit, the shine on it, and the
-//! background's colour times how the floor is lit. `templates.png` has these three for each solid in some views (see
-//! models/demo/train/templates.py). The rest is least squares: the solid is the one whose lights come nearest to the
-//! picture, its colour their coefficients. Nothing is cut out, so a shadow is not taken for a solid, nor shade or shine
-//! for its colour, and white on white is seen as people see it: by its light.
-
-use std::path::{Path, PathBuf};
+//! In linear light, a picture of one solid is a sum of three terms: the solid's colour times its illumination, the
+//! shine, and the background's colour times the illumination of the floor. `templates.png` has the three for each solid
+//! in several views (see models/demo/train/templates.py). A least-squares fit finds the solid whose template is nearest
+//! to the picture, and its colour from the coefficients. There is no segmentation, so shadows, shade and shine do not
+//! mislead it, and a white solid on white is recognised by its shading.
 
 use image::imageops::crop_imm;
+use std::path::{Path, PathBuf};
 use txt2img::output::Picture;
 
-/// As the rows of `templates.png`.
+/// The solids, in the order of the rows of `templates.png`.
 pub const SOLIDS: [&str; 6] = ["cube", "ball", "pyramid", "cone", "cylinder", "ring"];
 
-/// Of models/demo/train/render.py, in sRGB.
+/// The colours of models/demo/train/render.py, in sRGB.
 pub const COLOURS: [(&str, [f32; 3]); 12] = [
     ("red", [0.84, 0.09, 0.09]),
     ("orange", [0.96, 0.47, 0.04]),
@@ -31,68 +30,70 @@ pub const COLOURS: [(&str, [f32; 3]); 12] = [
 ];
 
 const GAMMA: f32 = 2.2;
-/// Pixels along a side of what is compared. Enough to tell the solids; noise and unsharp edges are averaged away.
+/// The side of the compared pictures, in pixels: enough to distinguish the solids, and small enough to average noise
+/// and blurred edges.
 const SIDE: usize = 32;
-/// Where the solids stand in their templates; about this point a picture grows with its solid.
+/// The position of the solids in their templates, about which they are scaled.
 const FOOT: [f32; 2] = [0.5 * SIDE as f32, 0.712 * SIDE as f32];
-/// How much brighter the middle of a background is than its corners.
+/// The brightness of the middle of a background, relative to its corners.
 const GLOW: f32 = 0.08;
 
-/// What a picture shows.
+/// The content of a picture.
 #[derive(Debug)]
-pub struct Seen {
+pub struct Content {
     pub solid: &'static str,
     pub colour: &'static str,
     pub background: &'static str,
-    /// The share of what is not background that is not such a solid either: little is right, 1 is anything else.
-    #[allow(dead_code)] // the bench does not ask
+    /// The unexplained share of the difference from an empty floor: small for a solid, near 1 for anything else.
+    #[allow(dead_code)] // the bench does not read it
     pub misfit: f32,
 }
 
+/// The templates of all solids.
 pub struct Matcher {
-    /// By solid.
+    /// The views of each solid.
     templates: Vec<Vec<Template>>,
 }
 
-/// The light of the solid, its shine and the light of the floor, as if they were red, green and blue.
+/// The illumination of the solid, the shine, and the illumination of the floor, stored as red, green and blue.
 struct Template(Map);
 
-/// Red, green and blue by pixel, in linear light.
+/// Red, green and blue of each pixel, in linear light.
 type Map = Vec<[f32; 3]>;
 
-/// A picture's light, and how much an error matters at each pixel.
+/// A picture in linear light, and the weight of an error at each pixel.
 struct View {
     light: Map,
     weights: Vec<f32>,
 }
 
-/// How a template lies on a picture: moved by some pixels, and grown.
+/// The placement of a template on a picture: the shift to the right and down, in pixels, and the scale.
 #[derive(Clone, Copy)]
 struct Place([f32; 3]);
 
-/// The sum of a template's three lights that is nearest to a picture.
+/// The best fit of a template to a picture.
 #[derive(Clone, Copy)]
 struct Fit {
     place: Place,
     error: f32,
-    /// The solid's, by channel.
+    /// The solid's colour, in linear light.
     colour: [f32; 3],
 }
 
 impl Matcher {
-    /// Knows what is in `templates.png`.
+    /// Reads the templates.
     pub fn new() -> Self {
         let sheet = tiles("templates.png", SOLIDS.len());
         let views = sheet.chunks(sheet.len() / SOLIDS.len());
         Self { templates: views.map(|views| views.iter().map(Template::new).collect()).collect() }
     }
 
-    /// The best explanation of a square picture.
-    pub fn look(&self, picture: &Picture) -> Seen {
+    /// Classifies a square picture of one solid.
+    pub fn classify(&self, picture: &Picture) -> Content {
         let view = View::new(picture);
         let (solid, best) = self.nearest(&view, Place::HOME);
         let empty = view.fit(&Template::empty(), Place::HOME);
-        Seen {
+        Content {
             solid,
             colour: name(best.colour.map(srgb)),
             background: name(view.border().map(srgb)),
@@ -100,8 +101,8 @@ impl Matcher {
         }
     }
 
-    /// Solid and colour of the left and of the right one of two in a square picture.
-    pub fn look_at_two(&self, picture: &Picture) -> [[&'static str; 2]; 2] {
+    /// Classifies a square picture of two solids: solid and colour of the left and of the right one.
+    pub fn classify_two(&self, picture: &Picture) -> [[&'static str; 2]; 2] {
         [Place::LEFT, Place::RIGHT].map(|place| {
             let (solid, best) = self.nearest(&View::new(picture).half(place), place);
             [solid, name(best.colour.map(srgb))]
@@ -116,16 +117,16 @@ impl Matcher {
 
 impl Template {
     fn new(tile: &Picture) -> Self {
-        // White is lit to more than 1, and its light and shine are stored at half strength.
+        // Illumination and shine are stored at half strength, as they may exceed 1.
         Self(reduced(tile).into_iter().map(|[light, shine, floor]| [2. * light, 2. * shine, floor]).collect())
     }
 
-    /// A floor, and nothing on it.
+    /// Returns the template of an empty floor.
     fn empty() -> Self {
         Self(vec![[0., 0., 1.]; SIDE * SIDE])
     }
 
-    /// Between the pixels; nothing but floor beyond them.
+    /// Interpolates the template at a pixel of a picture; outside the template there is only floor.
     fn at(&self, place: Place, x: usize, y: usize) -> [f32; 3] {
         let [right, down, size] = place.0;
         let x = FOOT[0] + (x as f32 + 0.5 - FOOT[0] - right) / size - 0.5;
@@ -146,11 +147,11 @@ impl Template {
 
 impl Place {
     const HOME: Self = Self([0., 0., 1.]);
-    /// Where render.py puts two.
+    /// The placements of two solids by render.py.
     const LEFT: Self = Self([-7., 0., 0.76]);
     const RIGHT: Self = Self([7., 0., 0.76]);
 
-    /// One step along each axis, both ways.
+    /// Returns the placements one step away along each axis.
     fn around(self, step: f32) -> impl Iterator<Item = Self> {
         let steps = [step, step, 0.08 * step];
         (0..6).map(move |way| {
@@ -164,12 +165,12 @@ impl Place {
 impl View {
     fn new(picture: &Picture) -> Self {
         let light = reduced(picture);
-        // As for the eye, a difference is as large as its share of what is there.
+        // As for the eye, differences count relative to the brightness.
         let weights = light.iter().map(|[r, g, b]| 3. / (r + g + b + 0.03)).collect();
         Self { light, weights }
     }
 
-    /// Blind to the other half.
+    /// Ignores the half opposite to the placement.
     fn half(mut self, Place([right, ..]): Place) -> Self {
         for (at, weight) in self.weights.iter_mut().enumerate() {
             if (at % SIDE >= SIDE / 2) != (right > 0.) {
@@ -179,18 +180,18 @@ impl View {
         self
     }
 
-    /// Of the views of one solid.
+    /// Returns the best fit among the views of one solid.
     fn best(&self, templates: &[Template], home: Place) -> Fit {
         let nearest = |place| {
             let fits = templates.iter().map(|template| self.fit(template, place)).zip(templates);
             let (fit, template) = fits.min_by(|a, b| a.0.error.total_cmp(&b.0.error)).expect("a view of each solid");
             self.moved(template, fit)
         };
-        // Where the solid is and which way it is turned, again with the one better known.
+        // A second pass chooses the view again, from the improved placement.
         nearest(nearest(home).place)
     }
 
-    /// From `best` on downhill.
+    /// Improves the placement of a fit by descent.
     fn moved(&self, template: &Template, mut best: Fit) -> Fit {
         let mut step = 1.;
         while step > 0.1 {
@@ -205,7 +206,7 @@ impl View {
         best
     }
 
-    /// Weighted least squares by the normal equations, for each channel on its own.
+    /// Fits a template by weighted least squares, with the normal equations of each channel.
     fn fit(&self, template: &Template, place: Place) -> Fit {
         let (mut products, mut sides, mut square) = ([[0.; 3]; 3], [[0.; 3]; 3], 0.);
         for (at, (light, weight)) in self.light.iter().zip(&self.weights).enumerate() {
@@ -220,14 +221,14 @@ impl View {
                 square += weight * light[i] * light[i];
             }
         }
-        // An empty floor has no solid whose colour could be solved for.
+        // Regularised, as the equations of an empty floor are singular.
         (0..3).for_each(|i| products[i][i] += 0.01);
         let sums = sides.map(|side| solve(products, side));
         let explained: f32 = sides.iter().flatten().zip(sums.iter().flatten()).map(|(side, sum)| side * sum).sum();
         Fit { place, error: square - explained, colour: sums.map(|[colour, ..]| colour) }
     }
 
-    /// The median along the edges.
+    /// Returns the median colour along the edges.
     fn border(&self) -> [f32; 3] {
         let inside = 2..SIDE - 2;
         let edge = |at: &usize| !inside.contains(&(at % SIDE)) || !inside.contains(&(at / SIDE));
@@ -243,7 +244,7 @@ pub fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine/demo").join(name)
 }
 
-/// The square pictures of a sheet with so many rows, row by row.
+/// Splits a sheet with `rows` rows into its square pictures, row by row.
 pub fn tiles(sheet: &str, rows: usize) -> Vec<Picture> {
     let sheet = image::open(file(sheet)).unwrap().into_rgb8();
     let side = sheet.height() / rows as u32;
@@ -257,7 +258,7 @@ pub fn tiles(sheet: &str, rows: usize) -> Vec<Picture> {
     tiles
 }
 
-/// A picture's light at SIDE×SIDE.
+/// Returns a picture in linear light, reduced to SIDE×SIDE.
 fn reduced(picture: &Picture) -> Map {
     assert!(
         picture.width == picture.height && picture.width.is_multiple_of(SIDE),
@@ -287,13 +288,13 @@ fn srgb(light: f32) -> f32 {
     light.max(0.).powf(1. / GAMMA)
 }
 
-/// Of the nearest colour.
+/// Returns the name of the nearest colour.
 fn name(srgb: [f32; 3]) -> &'static str {
     let distance = |colour: &[f32; 3]| colour.iter().zip(srgb).map(|(a, b)| (a - b).powi(2)).sum::<f32>();
     COLOURS.iter().min_by(|a, b| distance(&a.1).total_cmp(&distance(&b.1))).expect("twelve colours").0
 }
 
-/// x of a·x = b, for a symmetric positive a.
+/// Solves a·x = b for a symmetric positive definite `a`.
 fn solve(mut a: [[f32; 3]; 3], mut b: [f32; 3]) -> [f32; 3] {
     for i in 0..3 {
         for j in i + 1..3 {

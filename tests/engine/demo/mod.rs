@@ -1,19 +1,18 @@
-//! The demo model's pictures show what was asked for.
+//! The demo model draws what its prompts request.
 
 mod drawing;
 mod matcher;
 
-use std::fs::read;
-
 use candle_core::DType;
-use drawing::{Way, every_wish, judge, judge_pairs, model, model_in, pairs, prompt, prompt_for_two};
-use matcher::{Matcher, Seen, file, tiles};
+use drawing::{Settings, every_scene, judge, judge_pairs, model, model_in, pairs, prompt, prompt_for_two};
+use matcher::{Content, Matcher, file, tiles};
 use rayon::prelude::*;
+use std::fs::read;
 use txt2img::diffusion::samplers::Kind;
 use txt2img::output::Picture;
 use txt2img::rng::{Noise, Rng};
 
-/// Solid, colour and background of each tile of `renders.png`.
+/// Returns the tiles of `renders.png` with their solid, colour and background.
 fn renders() -> Vec<(Picture, [String; 3])> {
     let said: Vec<_> = serde_json::from_slice(&read(file("renders.json")).unwrap()).unwrap();
     let pictures = tiles("renders.png", 18);
@@ -21,7 +20,7 @@ fn renders() -> Vec<(Picture, [String; 3])> {
     pictures.into_iter().zip(said).collect()
 }
 
-/// A decoder's faults at their worst: each pixel the mean of nine, and noise.
+/// Imitates a poor decoder: each pixel becomes the mean of nine, plus noise.
 fn rough(picture: &Picture, noise: &mut dyn Noise) -> Picture {
     let (width, height) = (picture.width, picture.height);
     let near = |at: usize, end: usize| at.saturating_sub(1)..(at + 2).min(end);
@@ -35,11 +34,11 @@ fn rough(picture: &Picture, noise: &mut dyn Noise) -> Picture {
     Picture { width, height, rgb }
 }
 
-/// The shares of right solids, colours and backgrounds.
+/// Returns the shares of right solids, colours and backgrounds.
 fn shares(pictures: &[(Picture, [String; 3])]) -> [f32; 3] {
     let matcher = Matcher::new();
     let right = |(picture, said): &(Picture, [String; 3])| {
-        let Seen { solid, colour, background, misfit } = matcher.look(picture);
+        let Content { solid, colour, background, misfit } = matcher.classify(picture);
         let seen = [solid, colour, background];
         if said != &seen {
             println!("{} is seen as {} (misfit {misfit:.2})", said.join(" "), seen.join(" "));
@@ -73,13 +72,13 @@ fn the_matcher_knows_two_solids() {
 }
 
 #[test]
-fn the_matcher_knows_that_there_is_nothing() {
+fn the_matcher_recognises_an_empty_floor() {
     let rgb = rough(&Picture { width: 64, height: 64, rgb: vec![128; 3 * 64 * 64] }, &mut *Rng::Cpu.noise(42));
-    let seen = Matcher::new().look(&rgb);
+    let seen = Matcher::new().classify(&rgb);
     assert!(seen.background == "grey" && seen.misfit > 0.8, "{seen:?}");
 }
 
-/// The largest difference is 255: 10·log₁₀(255² / mean square difference).
+/// Returns the PSNR in dB: 10·log₁₀(255² / mean square difference).
 fn psnr(a: &Picture, b: &Picture) -> f64 {
     let squares = a.rgb.iter().zip(&b.rgb).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2));
     10. * (255f64.powi(2) / (squares.sum::<f64>() / a.rgb.len() as f64)).log10()
@@ -87,12 +86,12 @@ fn psnr(a: &Picture, b: &Picture) -> f64 {
 
 #[test]
 fn the_demo_draws_what_it_is_asked_for() {
-    // Each colour with each solid once or twice, each background as often; `cargo bench --bench demo` draws all.
-    let wishes: Vec<_> = every_wish().into_iter().enumerate().filter(|(i, _)| i % 24 % 5 == i / 24 % 5).collect();
-    let wishes: Vec<_> = wishes.into_iter().map(|(_, wish)| wish).collect();
-    let prompts: Vec<_> = wishes.iter().map(prompt).collect();
-    let way = Way { kind: Kind::DpmSolver, steps: 20, scale: 5., seed: 42 };
-    let [solid, colour, background] = drawing::shares(&judge(&way.draw(&model(), &prompts), &wishes));
+    // A fifth of all combinations, evenly spread; `cargo bench --bench demo` draws all.
+    let scenes: Vec<_> = every_scene().into_iter().enumerate().filter(|(i, _)| i % 24 % 5 == i / 24 % 5).collect();
+    let scenes: Vec<_> = scenes.into_iter().map(|(_, scene)| scene).collect();
+    let prompts: Vec<_> = scenes.iter().map(prompt).collect();
+    let settings = Settings { kind: Kind::DpmSolver, steps: 20, scale: 5., seed: 42 };
+    let [solid, colour, background] = drawing::shares(&judge(&settings.draw(&model(), &prompts), &scenes));
     println!("solid {solid:.3}, colour {colour:.3}, background {background:.3}");
     assert!(solid >= 0.85 && colour >= 0.95 && background >= 0.97, "{solid} {colour} {background}");
 }
@@ -101,32 +100,32 @@ fn the_demo_draws_what_it_is_asked_for() {
 fn two_solids_have_their_own_colours() {
     let pairs = pairs();
     let prompts: Vec<_> = pairs.iter().map(prompt_for_two).collect();
-    let pictures = Way { kind: Kind::DpmSolver, steps: 20, scale: 5., seed: 42 }.draw(&model(), &prompts);
-    let wishes: Vec<_> = pairs.iter().map(|(solids, _)| *solids).collect();
-    let [solid, colour] = drawing::shares(&judge_pairs(&pictures, &wishes));
+    let pictures = Settings { kind: Kind::DpmSolver, steps: 20, scale: 5., seed: 42 }.draw(&model(), &prompts);
+    let scenes: Vec<_> = pairs.iter().map(|(solids, _)| *solids).collect();
+    let [solid, colour] = drawing::shares(&judge_pairs(&pictures, &scenes));
     println!("solid {solid:.3}, colour {colour:.3}");
     assert!(solid >= 0.9 && colour >= 0.8, "{solid} {colour}");
 }
 
 #[test]
 fn converged_samplers_draw_the_same_picture() {
-    let (model, wish) = (model(), ["cube", "pink", "black"]);
-    let ways = [(Kind::Ddim, 100), (Kind::Plms, 50), (Kind::DpmSolver, 20), (Kind::Lms, 50), (Kind::Euler, 50)];
-    let draw = |(kind, steps)| Way { kind, steps, scale: 5., seed: 42 }.draw(&model, &[prompt(&wish)]).remove(0);
-    let pictures = ways.map(draw);
-    assert_eq!(judge(&pictures, &[wish; 5]), [[true; 3]; 5]);
-    for (picture, way) in pictures.iter().zip(ways) {
+    let (model, scene) = (model(), ["cube", "pink", "black"]);
+    let samplers = [(Kind::Ddim, 100), (Kind::Plms, 50), (Kind::DpmSolver, 20), (Kind::Lms, 50), (Kind::Euler, 50)];
+    let draw = |(kind, steps)| Settings { kind, steps, scale: 5., seed: 42 }.draw(&model, &[prompt(&scene)]).remove(0);
+    let pictures = samplers.map(draw);
+    assert_eq!(judge(&pictures, &[scene; 5]), [[true; 3]; 5]);
+    for (picture, settings) in pictures.iter().zip(samplers) {
         let psnr = psnr(picture, &pictures[0]);
-        assert!(psnr >= 25., "{way:?}: {psnr:.1} dB");
+        assert!(psnr >= 25., "{settings:?}: {psnr:.1} dB");
     }
 }
 
 #[test]
 fn half_precision_draws_the_same_pictures() {
-    let wishes: Vec<_> = every_wish().into_iter().step_by(14).take(20).collect();
-    let prompts: Vec<_> = wishes.iter().map(prompt).collect();
-    let way = Way { kind: Kind::DpmSolver, steps: 20, scale: 7.5, seed: 42 };
-    let [full, half] = [DType::F32, DType::BF16].map(|dtype| way.draw(&model_in(dtype), &prompts));
+    let scenes: Vec<_> = every_scene().into_iter().step_by(14).take(20).collect();
+    let prompts: Vec<_> = scenes.iter().map(prompt).collect();
+    let settings = Settings { kind: Kind::DpmSolver, steps: 20, scale: 7.5, seed: 42 };
+    let [full, half] = [DType::F32, DType::BF16].map(|dtype| settings.draw(&model_in(dtype), &prompts));
     let mut psnrs: Vec<f64> = full.iter().zip(&half).map(|(full, half)| psnr(half, full)).collect();
     psnrs.sort_by(f64::total_cmp);
     println!("from {:.1} to {:.1} dB", psnrs[0], psnrs[19]);
@@ -136,11 +135,11 @@ fn half_precision_draws_the_same_pictures() {
 #[test]
 fn guidance_makes_colours_right() {
     let model = model();
-    let wishes: Vec<_> = every_wish().into_iter().step_by(7).collect();
-    let prompts: Vec<_> = wishes.iter().map(prompt).collect();
+    let scenes: Vec<_> = every_scene().into_iter().step_by(7).collect();
+    let prompts: Vec<_> = scenes.iter().map(prompt).collect();
     let right = |scale| {
-        let way = Way { kind: Kind::DpmSolver, steps: 20, scale, seed: 7 };
-        drawing::shares(&judge(&way.draw(&model, &prompts), &wishes))[1]
+        let settings = Settings { kind: Kind::DpmSolver, steps: 20, scale, seed: 7 };
+        drawing::shares(&judge(&settings.draw(&model, &prompts), &scenes))[1]
     };
     let (without, with) = (right(1.), right(7.5));
     assert!(with > without, "{with} with guidance, {without} without");

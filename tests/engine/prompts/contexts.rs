@@ -1,4 +1,4 @@
-//! Contexts of weighed and long prompts, against plain arithmetic on those of plain ones.
+//! Contexts of weighted and long prompts, computed from those of plain prompts.
 
 use super::{BOTH, EMPHASIS, LONG, words};
 use crate::support::{assert_close, nano};
@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use txt2img::engine::Model;
 use txt2img::text::{Reading, Tokens};
 
-/// Of this prompt alone: (1, M, C).
+/// Returns the context (1, M, C) of a prompt.
 pub fn context(model: &Model, prompt: &str, reading: Reading) -> Tensor {
     model.context(&[model.read(prompt, reading).unwrap()]).unwrap()
 }
@@ -19,7 +19,7 @@ fn mean(x: &[f64]) -> f64 {
     x.iter().sum::<f64>() / x.len() as f64
 }
 
-/// plain: (1, 77, C) times a weight a row, scaled to the mean it had.
+/// Multiplies each row of `plain` (1, 77, C) by its weight, and restores the mean.
 fn weighed(plain: &Tensor, weights: &[f32]) -> Tensor {
     let plain_numbers: Vec<f64> = numbers(plain).into_iter().map(f64::from).collect();
     let width = plain_numbers.len() / Tokens::LENGTH;

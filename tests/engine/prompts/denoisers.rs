@@ -1,4 +1,4 @@
-//! What the UNet makes of long contexts, and of pictures whose contexts have different lengths.
+//! Denoisers with long contexts, and with contexts of different lengths in one batch.
 
 use super::contexts::context;
 use super::{LONG, words};
@@ -18,19 +18,19 @@ fn eps(denoiser: &dyn EpsModel, x: &Tensor) -> Tensor {
     denoiser.eps(x, 500., 0.5).unwrap()
 }
 
-/// Of so many words: (1, M, C).
+/// Returns the contexts (1, M, C) of prompts with `lengths` words.
 fn contexts(model: &Model, lengths: &[usize]) -> Vec<Tensor> {
     lengths.iter().map(|&n| context(model, &words(n), LONG)).collect()
 }
 
-/// context: (1, M, C) → (1, times · M, C).
+/// Repeats a context (1, M, C) to (1, `times` · M, C).
 fn again(context: &Tensor, times: usize) -> Tensor {
     context.repeat((1, times, 1)).unwrap()
 }
 
 #[test]
 fn a_context_said_again_changes_nothing() {
-    // Attention weighs each key by its share, and copies share.
+    // Softmax divides the weight of a key among its copies.
     let (model, x) = (nano(), latents(1));
     let cond = contexts(&model, &[5]).remove(0);
     let once = eps(&*model.denoiser(&cond, &cond, 1.).unwrap(), &x);

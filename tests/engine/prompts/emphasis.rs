@@ -1,10 +1,10 @@
-//! What brackets weigh.
+//! Weights by brackets (`--emphasis`).
 
 use super::{EMPHASIS, END, START, read, words};
 use txt2img::text::emphasis::{Part, parts};
 use txt2img::text::{Reading, Tokenizer};
 
-/// These are the parts, to eight digits.
+/// Asserts the parts of a prompt, with weights to eight digits.
 #[track_caller]
 fn weighs(prompt: &str, expected: &[(&str, f64)]) {
     let parts = parts(prompt).unwrap();

@@ -1,4 +1,4 @@
-//! Prompts files of JSON: objects on lines, or one array of them.
+//! JSON prompts files: an object per line, or an array.
 
 use crate::support::TestRun;
 use anyhow::Result;
@@ -12,7 +12,7 @@ fn job(text: &str, flags: &[&str]) -> Result<Job> {
     Job::from_args(&Args::try_from_words(words.iter().chain(flags).map(Into::into)).unwrap())
 }
 
-/// What each prompt of a file is, with its seed.
+/// Returns the prompts of a file with their seeds.
 fn prompts(text: &str) -> Vec<(String, Option<u32>)> {
     let job = job(text, &[]).unwrap();
     job.images.requests.lines().map(|line| (line.prompt.into_owned(), line.seed)).collect()
@@ -49,7 +49,7 @@ fn whole_numbers_may_be_written_with_a_point() {
     assert_eq!((line.seed, line.params.height, line.params.sampler.steps), (Some(7), 64, 3));
 }
 
-/// The seeds of prompts and the note on those that are random.
+/// Returns the seeds of a file's prompts, and the note on random ones.
 fn seeds(text: &str) -> (Vec<Option<u32>>, String) {
     let job = job(text, &[]).unwrap();
     let note = job.run.notes.iter().find(|note| note.starts_with("the seeds taken for prompts file '")).unwrap();

@@ -3,7 +3,7 @@
 use super::{BOTH, END, LONG, START, read, words};
 use txt2img::text::{Reading, Tokenizer, Tokens};
 
-/// The ids of each chunk are those of this prompt by itself.
+/// Asserts that the token ids of each chunk are those of `chunks` alone.
 #[track_caller]
 fn reads_as(prompt: &str, chunks: &[&str]) {
     let (tokens, tokenizer) = (read(prompt, LONG), Tokenizer::new().unwrap());

@@ -1,10 +1,10 @@
-//! Prompts that say more: emphasis, long prompts, wildcards.
+//! Extended prompts: emphasis, long prompts, wildcards, and prompts files.
 
 mod contexts;
 mod denoisers;
 mod emphasis;
 mod json;
-mod lines;
+mod large_files;
 mod long;
 mod wildcards;
 

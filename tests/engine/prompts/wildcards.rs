@@ -1,10 +1,10 @@
-//! `{a|b|c}`.
+//! Alternatives in braces (`--wildcards`).
 
 use std::collections::HashSet;
 use txt2img::prompts::wildcards::expand;
 use txt2img::rng::choices;
 
-/// With these picks, none of them left over.
+/// Asserts that `text` expands with exactly these picks.
 #[track_caller]
 fn expands(text: &str, picks: &[usize], expected: &str) {
     let mut picks = picks.iter();
@@ -90,7 +90,7 @@ fn a_seed_and_a_picture_always_choose_the_same() {
     assert_eq!(all.len(), 100);
 }
 
-/// What seed 42 chooses for picture 0: it must stay.
+/// The choices for picture 0 with seed 42, which must not change.
 const GOLDEN: [usize; 12] = [1, 7, 6, 5, 7, 3, 2, 7, 5, 8, 9, 2];
 
 #[test]

@@ -1,8 +1,7 @@
+use super::{even, picture};
 use txt2img::by_name::ByName;
 use txt2img::output::Picture;
 use txt2img::safety::Action;
-
-use super::{even, picture};
 
 const SIZES: [(usize, usize); 7] = [(8, 8), (8, 4096), (1024, 64), (1, 1), (1, 9), (511, 257), (512, 512)];
 

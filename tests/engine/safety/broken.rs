@@ -1,13 +1,11 @@
-use std::fs;
-use std::path::Path;
-
-use candle_core::{Device, Tensor};
-use serde_json::{Value, json};
-use tempfile::TempDir;
-use txt2img::safety::Checker;
-
 use super::{folder, picture, safety_json, write_config};
 use crate::support::{fixture, tensors};
+use candle_core::{Device, Tensor};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+use txt2img::safety::Checker;
 
 /// Expects that loading the folder fails with one sentence that contains `because`.
 #[track_caller]

@@ -6,14 +6,12 @@ mod preprocessing;
 mod program;
 mod verdicts;
 
+use crate::support::{fixture, read_png};
+use serde_json::Value;
 use std::fs;
 use std::path::Path;
-
-use serde_json::Value;
 use tempfile::TempDir;
 use txt2img::output::Picture;
-
-use crate::support::{fixture, read_png};
 
 /// The part of the fixture that is not tensors: `vision_config`, `flags`, `special_flags`.
 fn safety_json() -> Value {
@@ -24,7 +22,7 @@ fn picture(index: usize) -> Picture {
     read_png(&fixture(&format!("safety/image{index}.png")))
 }
 
-/// A safety checker's folder as Hugging Face writes it.
+/// Writes a safety checker's folder as Hugging Face does.
 fn folder() -> TempDir {
     let folder = TempDir::new().unwrap();
     write_config(folder.path(), &safety_json());

@@ -1,7 +1,6 @@
+use crate::support::{fixture, read_png, tensors};
 use txt2img::output::Picture;
 use txt2img::safety::pixels;
-
-use crate::support::{fixture, read_png, tensors};
 
 #[test]
 fn pixels_equal_the_original() {

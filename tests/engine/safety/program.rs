@@ -61,7 +61,7 @@ fn a_missing_checker_is_a_note_by_default() {
     let (config, ckpt) = (super::fixture("nano.yaml"), super::fixture("nano.ckpt"));
     args.extend(["--config", config.to_str().unwrap(), "--ckpt", ckpt.to_str().unwrap()]);
     let note = notes(&run.alone(&args).ok());
-    assert!(note.starts_with("Note: pictures are not checked for safety, as the checker cannot be had ("), "{note}");
+    assert!(note.starts_with("Note: pictures are not checked for safety, as the checker is not available ("), "{note}");
     assert_eq!(note.lines().count(), 1);
     // The demo model needs no checker.
     args.truncate(args.len() - 4);

@@ -1,12 +1,10 @@
-use std::collections::HashMap;
-use std::fs;
-
-use candle_core::{Device, Tensor};
-use serde_json::Value;
-use txt2img::safety::{Checker, Verdict};
-
 use super::{even, folder, picture, safety_json};
 use crate::support::{assert_close, tensors};
+use candle_core::{Device, Tensor};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::fs;
+use txt2img::safety::{Checker, Verdict};
 
 fn checker() -> Checker {
     Checker::load(folder().path(), &Device::Cpu).unwrap()

@@ -1,20 +1,19 @@
-//! Files of every kind, cut short and changed at random: whatever comes of it, not a panic and no more memory than the
-//! file has.
+//! Randomly truncated and modified files of every kind cause neither a panic nor allocations larger than the file.
 //!
-//! `DAMAGE_SEED` and `DAMAGE_ROUNDS` ask for other and for more damage; a failure prints the seed.
+//! `DAMAGE_SEED` and `DAMAGE_ROUNDS` set the seed and the number of copies of each file; a failure prints the seed.
 
 use super::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const SEED: u64 = 1;
-/// Damaged copies of each file.
+/// The number of damaged copies of each file.
 const ROUNDS: usize = 200;
 
 fn from_env<T: std::str::FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Numbers that look random and are the same for the same seed (splitmix64).
+/// A pseudo-random number generator (splitmix64).
 struct Dice(u64);
 
 impl Dice {
@@ -25,7 +24,7 @@ impl Dice {
         ((x ^ x >> 31) % n as u64) as usize
     }
 
-    /// One of the usual ways in which bytes go wrong.
+    /// Damages bytes in one of several typical ways.
     fn damage(&mut self, bytes: &mut Vec<u8>) {
         let at = self.below(bytes.len());
         let end = at + self.below(bytes.len() - at).min(16);
@@ -44,7 +43,7 @@ impl Dice {
     }
 }
 
-/// Opens the checkpoint and reads everything it offers.
+/// Opens a checkpoint and reads all of its tensors.
 fn survives(path: &Path, bytes: usize) {
     let Ok(checkpoint) = Checkpoint::open(path) else { return };
     for name in checkpoint.names() {
@@ -57,7 +56,7 @@ fn survives(path: &Path, bytes: usize) {
     drop(checkpoint.check_complete());
 }
 
-/// Damages the file that `opened` is or holds, again and again.
+/// Opens `opened` repeatedly while `file`, which is the same or within it, is damaged.
 fn survives_every_damage(what: &str, file: &Path, opened: &Path) {
     let seed = from_env("DAMAGE_SEED", SEED);
     let whole = fs::read(file).unwrap();

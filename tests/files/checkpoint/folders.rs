@@ -1,11 +1,11 @@
-//! Diffusers folders in all the forms that libraries write and people download.
+//! Diffusers folders: variants, shards, `.bin` files and the hub's cache.
 
 use super::*;
 use txt2img::checkpoint::weight_files;
 
 const UNET: &str = "unet/diffusion_pytorch_model";
 
-/// The small model as a folder, whose files are named by `name`: the stem of the usual name to all of it.
+/// Writes the small model as a folder. `name` maps the stem of each file to its name.
 fn folder_named(name: impl Fn(&str) -> String) -> Folder {
     let folder = Folder::new();
     for (part, tensors) in parts(&contents(&nano())) {
@@ -15,7 +15,8 @@ fn folder_named(name: impl Fn(&str) -> String) -> Folder {
     folder
 }
 
-/// The small model as a folder with every part in two shards. Names are given the stem, and for a shard its number.
+/// Writes the small model as a folder with each part in two shards. `index` and `shard` map the stem, and the number of
+/// the shard, to names.
 fn sharded(index: impl Fn(&str) -> String, shard: impl Fn(&str, usize) -> String) -> Folder {
     let folder = Folder::new();
     for (part, tensors) in parts(&contents(&nano())) {
@@ -43,7 +44,7 @@ fn usual_shards() -> Folder {
 fn reads_as_nano(folder: &Folder) {
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
     assert!(contents(&checkpoint) == without_schedule(contents(&nano())));
-    // What the model's hash is made of is what it is read from.
+    // The model's hash covers exactly the files that it is read from.
     let files: BTreeSet<PathBuf> = weight_files(folder.path()).iter().map(|name| folder.path().join(name)).collect();
     assert_eq!(checkpoint.files().iter().cloned().collect::<BTreeSet<_>>(), files);
 }
@@ -79,7 +80,7 @@ fn shards_read_as_the_ckpt() {
     reads_as_nano(&usual_shards());
 }
 
-/// Libraries put the variant in different places.
+/// Different libraries put the variant in different places of the name.
 #[test]
 fn shards_of_a_variant_read_as_the_ckpt() {
     for index in ["fp16.safetensors.index.json", "safetensors.index.fp16.json", "safetensors.fp16.index.json"] {
@@ -130,7 +131,7 @@ fn a_shard_without_the_tensor_that_the_index_promises_is_refused() {
     assert!(sentence.contains("index.json' expects tensor '") && sentence.ends_with(expected), "{sentence}");
 }
 
-/// Refused, whatever the index names and whether or not it is there.
+/// They are refused even if the file exists.
 #[test]
 fn indices_that_lead_out_of_their_folder_are_refused() {
     let outside = Folder::new();

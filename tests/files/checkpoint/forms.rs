@@ -1,5 +1,5 @@
-//! The forms in which people have checkpoints: files that torch wrote (`tests/fixtures/checkpoints`), and the small
-//! model's tensors under the names that other tools give them.
+//! Variants of checkpoints: files saved by torch (`tests/fixtures/checkpoints`), and tensors under the names of other
+//! tools.
 
 use super::*;
 use candle_core::Device;
@@ -8,12 +8,12 @@ fn by_torch(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints").join(name)
 }
 
-/// The small model's tensors under other names.
+/// Returns the small model's tensors under other names.
 fn nano_named(rename: impl Fn(&str) -> String) -> Contents {
     contents(&nano()).into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect()
 }
 
-// Files that torch wrote
+// Files saved by torch
 
 #[test]
 fn every_file_of_torchs_reads_the_same() {
@@ -33,7 +33,7 @@ fn every_file_of_torchs_reads_the_same() {
     assert_eq!(n, 27);
 }
 
-/// Bits, as NaN is not equal to itself.
+/// Returns the bits of numbers, as NaN does not equal itself.
 fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }).collect()
 }
@@ -117,7 +117,7 @@ fn tokens_that_were_added_to_the_vocabulary_change_nothing() {
     assert!(picture(&path) == picture(&nano_path()));
 }
 
-/// What is said of the small model without the tensors whose names begin so.
+/// Returns the remedy in the error of the small model without the tensors whose names begin with `start`.
 #[track_caller]
 fn lacking(start: &str) -> String {
     let folder = Folder::new();
@@ -136,7 +136,7 @@ fn lacking(start: &str) -> String {
     remedy.to_string()
 }
 
-/// No config helps if the file is at fault.
+/// If the file is incomplete, another config does not help.
 #[test]
 fn another_config_is_asked_for_only_if_it_can_help() {
     for start in [

@@ -1,4 +1,4 @@
-//! Checkpoints: every layout reads the same, and what is none is refused in one sentence.
+//! Checkpoints: every layout has the same content, and other files are refused in one sentence.
 
 mod damage;
 mod folders;
@@ -6,13 +6,12 @@ mod forms;
 mod vae;
 mod wild;
 
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype as Stored, TensorView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use half::{bf16, f16};
-use safetensors::tensor::{Dtype as Stored, TensorView};
 use tempfile::TempDir;
 use txt2img::checkpoint::names::{self, Level};
 use txt2img::checkpoint::{Checkpoint, Dtype};
@@ -25,7 +24,7 @@ fn nano() -> Checkpoint {
     Checkpoint::open(&nano_path()).unwrap()
 }
 
-/// Shape and numbers of the floating point tensors.
+/// Shapes and values of the floating-point tensors, by name.
 type Contents = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 fn contents(checkpoint: &Checkpoint) -> Contents {
@@ -50,7 +49,7 @@ fn safetensors(tensors: &Contents, dtype: Stored) -> Vec<u8> {
     safetensors::serialize(views, None).unwrap()
 }
 
-/// A model's tensors named `names`, full of zeros.
+/// Returns a `.safetensors` file with tensors of these names, full of zeros.
 fn named(names: &[&str]) -> Vec<u8> {
     let tensor = |name: &&str| (name.to_string(), (vec![2, 9], vec![0.0; 18]));
     safetensors(&names.iter().map(tensor).collect(), Stored::F32)
@@ -80,7 +79,7 @@ fn open(bytes: &[u8]) -> anyhow::Result<Contents> {
     Checkpoint::open(&folder.write("model.ckpt", bytes)).map(|checkpoint| contents(&checkpoint))
 }
 
-/// What the refusal of a path says, its first words, the path, aside.
+/// Returns the error of opening a checkpoint, without the path at its start.
 fn refusal(path: &Path) -> String {
     let Err(error) = Checkpoint::open(path) else { panic!("'{}' is opened", path.display()) };
     let sentence = format!("{error:#}");
@@ -96,7 +95,7 @@ fn refused(bytes: &[u8], because: &str) {
     assert!(sentence.starts_with(because), "{sentence}");
 }
 
-// The layouts
+// Layouts
 
 #[test]
 fn a_ckpt_opens() {
@@ -135,7 +134,7 @@ fn safetensors_of_every_float_type_read_as_the_ckpt() {
     }
 }
 
-/// The parts of the small model under diffusers' names.
+/// Returns the parts of the small model under diffusers' names.
 fn parts(nano: &Contents) -> [(&'static str, Contents); 3] {
     let level = |resnets, attention| Level { resnets, attention };
     let down = [level(1, true), level(1, true), level(1, false)];
@@ -150,7 +149,7 @@ fn parts(nano: &Contents) -> [(&'static str, Contents); 3] {
     })
 }
 
-/// diffusers' attention in the VAE is made of matrices.
+/// Reshapes the attention of the VAE, which in diffusers has matrices instead of 1×1 convolutions.
 fn linear(ldm: &str, (mut shape, numbers): (Vec<usize>, Vec<f32>)) -> (Vec<usize>, Vec<f32>) {
     if ldm.contains(".attn_1.") {
         shape.truncate(2);
@@ -179,7 +178,7 @@ fn a_diffusers_folder_reads_as_the_ckpt() {
     assert!(read == without_schedule(nano));
 }
 
-/// A folder as diffusers wrote it before its attention layers had their present names.
+/// Writes a diffusers folder with the former names of attention layers.
 fn old_diffusers_folder(nano: &Contents) -> Folder {
     let mut parts = parts(nano);
     let old = |name: String| {
@@ -213,7 +212,7 @@ fn every_layout_draws_the_same_picture() {
     }
 }
 
-/// What the program draws with a checkpoint.
+/// Returns the file of the picture that the program draws with a checkpoint.
 fn picture(checkpoint: &Path) -> Vec<u8> {
     let out = Folder::new();
     let mut txt2img = Command::new(env!("CARGO_BIN_EXE_txt2img"));
@@ -249,7 +248,7 @@ fn an_old_text_encoder_gets_its_new_names() {
     assert!(read.unwrap().contains_key(name));
 }
 
-// What is no checkpoint
+// Files that are not checkpoints
 
 #[test]
 fn a_missing_tensor_is_named() {
@@ -359,7 +358,7 @@ fn models_of_other_shapes_are_refused() {
     }
 }
 
-/// What is not all there is not called the part of it that is.
+/// An incomplete checkpoint is described by the missing networks, not by the present ones.
 #[test]
 fn missing_networks_are_named() {
     let folder = Folder::new();
@@ -406,7 +405,7 @@ fn folders_of_other_models_are_refused() {
     assert!(refusal(folder.path()).starts_with("is a Stable Diffusion 2.x model; a full"));
 }
 
-// Damaged .safetensors
+// Damaged .safetensors files
 
 fn with_header(header: &str, n_data: usize) -> Vec<u8> {
     let length = (header.len() as u64).to_le_bytes();

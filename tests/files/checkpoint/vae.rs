@@ -1,4 +1,4 @@
-//! An autoencoder from a file of its own, whatever its layout.
+//! `--vae`: autoencoders from other files, in every layout.
 
 use super::*;
 use candle_core::{DType, Device};
@@ -7,7 +7,7 @@ use txt2img::engine::Model;
 
 const ROOT: &str = "first_stage_model.";
 
-/// The small model with another autoencoder: every number halved.
+/// Returns the small model's tensors with those of the autoencoder halved.
 fn other() -> Contents {
     let half = |(name, (shape, numbers)): (String, (Vec<usize>, Vec<f32>))| match name.starts_with(ROOT) {
         true => (name, (shape, numbers.iter().map(|x| x / 2.).collect())),
@@ -16,7 +16,7 @@ fn other() -> Contents {
     contents(&nano()).into_iter().map(half).collect()
 }
 
-/// The other autoencoder alone, as LDM trains it: no prefix, the loss beside it.
+/// Returns the other autoencoder alone, as LDM saves it in training: without prefix, and with the loss.
 fn alone() -> Contents {
     let bare = |(name, tensor): (String, _)| Some((name.strip_prefix(ROOT)?.to_string(), tensor));
     let loss = [("loss.logvar", 1.), ("loss.discriminator.main.0.weight", 2.), ("model_ema.decay", 3.)];
@@ -24,7 +24,7 @@ fn alone() -> Contents {
     other().into_iter().filter_map(bare).chain(loss).collect()
 }
 
-/// Everything of the small model, the autoencoder of `path`.
+/// Asserts that the small model can be combined with the autoencoder of `path`.
 #[track_caller]
 fn is_replaced_by(path: &Path) {
     let checkpoint = nano().with_vae(path).unwrap();
@@ -32,7 +32,7 @@ fn is_replaced_by(path: &Path) {
     assert!(contents(&checkpoint) == other(), "{}", path.display());
 }
 
-/// What is said when `path` is to be the autoencoder, the path aside.
+/// Returns the error of using `path` as the autoencoder, without the path.
 #[track_caller]
 fn refusal(path: &Path) -> String {
     let Err(error) = nano().with_vae(path) else { panic!("'{}' is taken", path.display()) };

@@ -1,6 +1,6 @@
-//! Checkpoints in the forms that people have them, in a folder with an `expect.json`: `"same": "FILE …"` draw the small
-//! model's picture, `"rounded"` nearly that, `"other"` another, `"refused"` are refused in one sentence, `"any"` may be
-//! either drawn the same or refused.
+//! A folder of checkpoints in many forms, with an `expect.json`: `"same": "FILE …"` must draw the small model's
+//! picture, `"rounded"` nearly that, `"other"` a different one; `"refused"` must be refused in one sentence; `"any"`
+//! must be one of same and refused.
 //!
 //! `WILD_CHECKPOINTS=FOLDER cargo test --release --test files wild -- --ignored --nocapture` prints a table.
 
@@ -8,15 +8,15 @@ use super::*;
 use std::io::Cursor;
 use std::process::Output;
 
-/// Levels of 255 by which values may differ on average where weights are rounded: to bf16 they differ by 0.9, to 8 bits by
-/// 8.6, and by 26 with the v-prediction of another model.
+/// The largest mean difference, in levels of 255, with rounded weights. It is 0.9 for bf16, 8.6 for 8 bits, and 26 for
+/// a wrong prediction type.
 const ROUNDED: f64 = 12.;
 
-/// Files of which this program expects something else than `expect.json`, and why.
+/// Files with another expectation than in `expect.json`, and the reason.
 const DELIBERATE: [(&str, &str); 4] = [
-    // Its weights are rounded from f16 to bf16.
+    // The weights are rounded from f16 to bf16.
     ("bf16.safetensors", "rounded"),
-    // Rounded `position_ids` are not used: the picture is that of the unrounded ones.
+    // `position_ids` are not used, so rounding them has no effect.
     ("posbad.safetensors", "same"),
     // The small model's config says `use_ema: False`.
     ("with_ema.ckpt", "same"),
@@ -31,7 +31,7 @@ fn run(checkpoint: &Path, out: &Path) -> Output {
     txt2img.args(["--no_metadata", "--safety", "off", "--outdir"]).arg(out).output().unwrap()
 }
 
-/// The picture, or the sentence that says why there is none.
+/// Returns the pixels of the picture, or the error.
 fn outcome(checkpoint: &Path) -> Result<Vec<u8>, String> {
     let out = Folder::new();
     let output = run(checkpoint, out.path());

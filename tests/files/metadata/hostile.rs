@@ -1,19 +1,19 @@
-use std::fs;
-use std::io::Cursor;
+//! Damaged and forged metadata.
 
+use super::{PictureFile, drawn, picture};
 use exif::experimental::Writer;
 use exif::{Field, In, Tag, Value};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use png::text_metadata::ITXtChunk;
+use std::fs;
+use std::io::Cursor;
 use tempfile::TempDir;
 use txt2img::by_name::ByName;
 use txt2img::output::{self, Format};
 
-use super::{PictureFile, drawn, picture};
-
-/// A PNG file with a text chunk of our own making.
+/// Writes a PNG file with this text chunk.
 fn png_with(chunk: ITXtChunk) -> PictureFile {
     let mut bytes = vec![];
     let mut encoder = png::Encoder::new(&mut bytes, 24, 16);
@@ -29,7 +29,7 @@ fn png_saying(keyword: &str, text: &str) -> PictureFile {
     png_with(ITXtChunk::new(keyword, text))
 }
 
-/// A file with nothing but the web UI's comment in it.
+/// Writes a file with only AUTOMATIC1111's comment.
 fn of_web_ui(encoder: impl FnOnce(&mut Vec<u8>, Vec<u8>)) -> PictureFile {
     let comment = b"UNICODE\0".iter().copied().chain("a cube\nSteps: 20".encode_utf16().flat_map(u16::to_be_bytes));
     let field = Field { tag: Tag::UserComment, ifd_num: In::PRIMARY, value: Value::Undefined(comment.collect(), 0) };
@@ -45,18 +45,18 @@ fn write(mut encoder: impl ImageEncoder, exif: Vec<u8>) {
     encoder.write_image(&picture().rgb, 24, 16, ExtendedColorType::Rgb8).unwrap();
 }
 
-/// One line that names the file.
+/// Asserts that an error is one line that names the file.
 #[track_caller]
 fn is_a_sentence(refusal: &str) {
     assert!(refusal.contains("'picture'") && refusal.len() < 300 && !refusal.contains(char::is_control), "{refusal}");
 }
 
-/// Each format's file of a picture that remembers.
+/// Returns a file with a record in each format.
 fn whole_files() -> impl Iterator<Item = Vec<u8>> {
     Format::ALL.iter().map(|(_, format)| format.encode(&picture(), Some(&drawn("a cube"))).unwrap())
 }
 
-/// Every file of these is read, or refused in a sentence.
+/// Asserts that each file is either read or refused in one sentence.
 fn are_read_or_refused(files: impl Iterator<Item = Vec<u8>>) {
     let file = PictureFile::of(b"");
     for bytes in files {

@@ -1,4 +1,4 @@
-//! What picture files remember, in every format, and what is said of files that are damaged or made up.
+//! Metadata in picture files of every format, and damaged or forged files.
 
 mod hostile;
 mod parameters;
@@ -12,7 +12,7 @@ use txt2img::output::{self, Format, Picture, Record};
 use txt2img::params::SamplingParams;
 use txt2img::rng::Origin;
 
-/// A picture with a different colour at every pixel.
+/// Returns a picture with a different colour at every pixel.
 fn picture() -> Picture {
     let (width, height) = (24, 16);
     let pixels = (0..width * height).flat_map(|at| [(at % width * 10) as u8, (at / width * 15) as u8, 100]);
@@ -45,7 +45,7 @@ fn drawn(prompt: &str) -> Record {
     }
 }
 
-/// A picture's file, removed with the value.
+/// A temporary picture file.
 struct PictureFile(TempDir);
 
 impl PictureFile {
@@ -63,7 +63,7 @@ impl PictureFile {
         Self::of(&format.encode(&picture(), Some(record)).unwrap())
     }
 
-    /// The name says nothing: the bytes must.
+    /// The path, which has no extension: the format is detected from the content.
     fn path(&self) -> PathBuf {
         self.0.path().join("picture")
     }
@@ -72,12 +72,12 @@ impl PictureFile {
         self.read().unwrap()
     }
 
-    /// Why there is no record to be had of it.
+    /// Returns the error of reading the record.
     fn refusal(&self) -> String {
         self.read().unwrap_err()
     }
 
-    /// Errors name it `picture`, wherever it is.
+    /// Reads the record. Errors name the file `picture`, wherever it is.
     fn read(&self) -> Result<Record, String> {
         let path = self.path();
         output::record(&path).map_err(|error| format!("{error:#}").replace(&*path.to_string_lossy(), "picture"))

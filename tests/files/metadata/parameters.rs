@@ -1,21 +1,19 @@
-//! The web UI's text, read as the web UI's readers would.
+//! AUTOMATIC1111's `parameters` text, read as other programs read it.
 
-use std::io::Cursor;
-
+use super::{drawn, params, picture};
 use exif::{In, Tag, Value};
 use image::ImageDecoder;
 use image::codecs::{jpeg::JpegDecoder, webp::WebPDecoder};
+use std::io::Cursor;
 use txt2img::diffusion::samplers::{Kind, Spacing};
 use txt2img::output::{Format, Record};
 use txt2img::rng::{Origin, StreamPos};
-
-use super::{drawn, params, picture};
 
 fn bytes(format: Format, record: &Record) -> Vec<u8> {
     format.encode(&picture(), Some(record)).unwrap()
 }
 
-/// Of its EXIF.
+/// Returns the value of a tag in the EXIF of a file.
 fn value(mut file: impl ImageDecoder, tag: Tag) -> Vec<u8> {
     let exif = exif::Reader::new().read_raw(file.exif_metadata().unwrap().unwrap()).unwrap();
     match &exif.get_field(tag, In::PRIMARY).unwrap().value {

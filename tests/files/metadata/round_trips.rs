@@ -1,9 +1,10 @@
+//! Records and pixels are the same after encoding and decoding.
+
+use super::{PictureFile, drawn, picture};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use txt2img::by_name::ByName;
 use txt2img::output::{Format, Record, decode};
-
-use super::{PictureFile, drawn, picture};
 
 #[test]
 fn every_record_comes_back_from_every_format() {

@@ -1,7 +1,8 @@
-use std::fs;
+//! Failures to create or write the output folder.
 
 use super::outdir::{Outdir, save};
 use super::{flat, names};
+use std::fs;
 
 #[test]
 fn a_file_in_the_way_is_named() {
@@ -47,13 +48,12 @@ fn a_picture_of_another_length_is_refused() {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::os::unix::fs::PermissionsExt;
-    use std::path::Path;
-    use std::process::Command;
-
     use super::*;
     use crate::output::outdir::open;
     use crate::output::waves;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use std::process::Command;
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -70,7 +70,7 @@ mod linux {
     fn an_unwritable_folder_is_named() {
         let outdir = Outdir::with(&[]);
         fs::set_permissions(outdir.path(), fs::Permissions::from_mode(0o555)).unwrap();
-        // Root may write anyway.
+        // The superuser may write to any folder.
         if fs::write(outdir.path().join("probe"), "").is_err() {
             let expected = format!(
                 "cannot write to the folder '{}', choose another --outdir: Permission denied (os error 13)",
@@ -80,7 +80,7 @@ mod linux {
         }
     }
 
-    /// A limit on the size of files stands in for a full disk: this test runs itself again under one.
+    /// A file size limit simulates a full disk: the test runs itself again under one.
     #[test]
     fn a_full_disk_is_named_and_leaves_nothing() {
         const OUTDIR: &str = "TXT2IMG_TEST_FULL_OUTDIR";
@@ -90,7 +90,7 @@ mod linux {
         }
         let outdir = Outdir::new();
         let run = Command::new("sh")
-            // XFSZ ignored, a write over the limit is an error rather than the end.
+            // With SIGXFSZ ignored, a write beyond the limit is an error and does not kill the process.
             .args([
                 "-c",
                 r#"trap '' XFSZ; ulimit -f 16; exec "$0" --nocapture a_full_disk_is_named_and_leaves_nothing"#,

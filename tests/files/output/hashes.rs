@@ -1,3 +1,5 @@
+//! SHA-256 of files and diffusers folders.
+
 use std::cell::Cell;
 use std::fs;
 use std::path::Path;
@@ -7,7 +9,7 @@ use txt2img::output::{sha256, sha256_of};
 
 const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-/// Of a million times the letter a, FIPS 180's own example.
+/// The hash of a million letters a, an example of FIPS 180.
 const MILLION: &str = "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0";
 
 fn folder(files: &[(&str, &str)]) -> TempDir {

@@ -1,8 +1,8 @@
-//! Pictures, their watermark, the grid, and the files in OUTDIR.
+//! Pixels, watermarks, grids, and the files in the output folder.
 
 mod failures;
+mod file_names;
 mod hashes;
-mod named;
 mod numbering;
 mod outdir;
 mod pixels_and_grid;
@@ -12,14 +12,13 @@ mod watermark;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-
 use txt2img::output::Picture;
 
 fn flat(width: usize, height: usize, level: u8) -> Picture {
     Picture { width, height, rgb: vec![level; 3 * width * height] }
 }
 
-/// Waves of light: the levels change from pixel to pixel, the tint does not.
+/// Returns a picture with waves of brightness in a constant tint.
 fn waves(width: usize, height: usize) -> Picture {
     let light = |x: usize, y: usize| 100.0 + 40.0 * (x as f32 / 31.0).sin() + 30.0 * (y as f32 / 43.0).cos();
     let pixels = (0..width * height).map(|at| light(at % width, at / width) as u8);
@@ -35,7 +34,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// Of the entries of a folder, sorted.
+/// Returns the names of a folder's entries, sorted.
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

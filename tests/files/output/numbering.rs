@@ -1,7 +1,8 @@
-use std::fs;
+//! The numbering of samples and grids.
 
 use super::outdir::{Outdir, save};
 use super::{flat, load, names, waves};
+use std::fs;
 
 #[test]
 fn a_saved_picture_is_the_picture() {

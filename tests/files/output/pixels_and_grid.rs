@@ -1,6 +1,7 @@
-use txt2img::output::{Picture, grid, picture};
+//! Conversion to 8-bit levels, and grids.
 
 use super::{fixture, flat, load, waves};
+use txt2img::output::{Picture, grid, picture};
 
 #[test]
 fn levels_are_truncated_and_clamped() {

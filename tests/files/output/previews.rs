@@ -1,10 +1,10 @@
-use std::fs;
-
-use candle_core::{DType, Device, Tensor};
-use txt2img::output::preview;
+//! Previews of latents, and their files.
 
 use super::outdir::{Outdir, save};
 use super::{flat, load, names};
+use candle_core::{DType, Device, Tensor};
+use std::fs;
+use txt2img::output::preview;
 
 fn latents(numbers: &[f32], height: usize, width: usize) -> Tensor {
     Tensor::from_slice(numbers, (1, height, width, 4), &Device::Cpu).unwrap()

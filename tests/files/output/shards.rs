@@ -1,3 +1,5 @@
+//! Shards that open the output folder at the same time.
+
 use std::fs::{self, OpenOptions};
 use std::sync::Barrier;
 use std::thread::{scope, sleep};
@@ -10,7 +12,7 @@ use super::outdir::{Outdir, open_as, opening};
 
 const SHARDS: usize = 8;
 
-/// The id of the run that a shard draws a part of.
+/// Opens the output folder as a shard; returns the run's id.
 fn open_shard(outdir: &Outdir, index: usize) -> String {
     let shard = Some(Shard { index, of: SHARDS });
     let run = open_as(Opening { shard, ..opening(&outdir.path()) }).unwrap();
@@ -21,7 +23,7 @@ fn open_shard(outdir: &Outdir, index: usize) -> String {
 
 #[test]
 fn shards_that_start_at_the_same_moment_share_a_run() {
-    // Who comes first is another one every time.
+    // A different shard may be first each time.
     for _ in 0..10 {
         let (outdir, all_are_here) = (&Outdir::new(), &Barrier::new(SHARDS));
         let ids: Vec<_> = scope(|scope| {
@@ -42,7 +44,7 @@ fn a_run_is_not_shared_before_it_has_begun() {
     fs::create_dir(outdir.path()).unwrap();
     let journal = outdir.path().join("run.jsonl");
     let another = OpenOptions::new().create(true).append(true).open(&journal).unwrap();
-    // As a shard does that starts at the same moment.
+    // As another shard does that starts at the same moment.
     another.lock_shared().unwrap();
     scope(|scope| {
         let shard = scope.spawn(|| open_shard(&outdir, 0));

@@ -1,6 +1,7 @@
-use txt2img::output::{Picture, mark, read};
+//! The invisible watermark.
 
 use super::{fixture, flat, load, names, waves};
+use txt2img::output::{Picture, mark, read};
 
 const TEXT: &[u8] = b"StableDiffusionV1";
 
@@ -28,7 +29,7 @@ fn pictures_of_the_original_read_as_marked() {
         for name in names(&fixture(&format!("cases/{case}/samples"))) {
             let text = read(&load(fixture(&format!("cases/{case}/samples/{name}"))), TEXT.len());
             let n_wrong: u32 = text.iter().zip(TEXT).map(|(a, b)| (a ^ b).count_ones()).sum();
-            // The original's own decoder finds as many in its pictures, small as they are.
+            // The original's own decoder makes as many errors in pictures as small as these.
             assert!(n_wrong <= 10, "{case}/{name}: {n_wrong} of {} bits are wrong", 8 * TEXT.len());
         }
     }

@@ -1,10 +1,11 @@
+//! File names by a pattern (`--fname`).
+
+use super::outdir::{Outdir, save, save_as};
+use super::{flat, load};
 use serde_json::json;
 use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use txt2img::output::{Named, Pattern, Record};
 use txt2img::params::SamplingParams;
-
-use super::outdir::{Outdir, save, save_as};
-use super::{flat, load};
 
 const PARAMS: SamplingParams = SamplingParams {
     height: 512,

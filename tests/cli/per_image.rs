@@ -1,5 +1,4 @@
-//! `--seed_mode per_image` and prompts files of JSON lines: a picture is what its own flags draw, whatever is drawn beside
-//! it.
+//! `--seed_mode per_image` and JSON prompts files: a picture does not depend on the others of its run.
 
 use crate::support::{TestRun, notes, read_png, stderr};
 use txt2img::output::Picture;
@@ -8,7 +7,7 @@ fn picture(run: &TestRun, i: usize) -> Picture {
     read_png(&run.path(&format!("out/samples/{i:05}.png")))
 }
 
-/// The picture of a run with these flags.
+/// Returns the first picture of a run with these flags.
 #[track_caller]
 fn single(flags: &[&str]) -> Picture {
     let run = TestRun::new();

@@ -9,7 +9,7 @@ use txt2img::job::Job;
 
 const MILLION: usize = 1_000_000;
 
-/// A million, each as this writes it.
+/// Returns a million lines, each written by `write`.
 fn lines(write: impl Fn(usize, &mut String)) -> String {
     let mut text = String::new();
     (0..MILLION).for_each(|i| write(i, &mut text));
@@ -20,7 +20,7 @@ fn plain() -> String {
     lines(|i, text| writeln!(text, "a photo of {i} pink cubes on grass, black background").unwrap())
 }
 
-/// Of many settings, and no two neighbours have the same.
+/// JSON lines with many settings, different for neighbours.
 fn json() -> String {
     lines(|i, text| {
         let (scale, steps) = (i % 1009, i % 50 + 1);
@@ -32,7 +32,7 @@ fn json() -> String {
     })
 }
 
-/// Decided in no time: what grows with the square of the lines would take minutes.
+/// Parses a prompts file, and asserts that it takes seconds; quadratic time would take minutes.
 #[track_caller]
 fn job(text: String, flags: &[&str]) -> Result<Job> {
     let run = TestRun::new().file("p.txt", text);

@@ -1,4 +1,4 @@
-//! Words that are no flags, or look like some.
+//! Values that look like flags, and unexpected arguments.
 
 use super::{defaults, misuse, parse};
 use crate::support::TestRun;

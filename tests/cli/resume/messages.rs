@@ -1,19 +1,18 @@
-//! What a run says of itself when it ends.
-
-use std::fs;
+//! The closing message of a run.
 
 use super::{RICH, into, resume};
-use crate::support::{Run, TestRun, stderr, stdout};
+use crate::support::{TestCommand, TestRun, stderr, stdout};
+use std::fs;
 
-/// The last line on standard error of a run that ends well, which says so on standard output as the original does.
+/// Returns the last line on standard error of a successful run, without the time.
 #[track_caller]
-fn last_line(mut run: Run) -> String {
+fn last_line(mut run: TestCommand) -> String {
     let output = run.ok();
     assert_eq!(stdout(&output), "Your samples are ready and waiting for you here: \nout\n");
     let said = stderr(&output);
     let seconds = |line: &str| line.split_once(" in ").map(|(before, after)| (before.to_owned(), after.to_owned()));
     let line = said.lines().last().unwrap_or_default();
-    // How long it took depends on the machine.
+    // The time depends on the machine.
     let Some((before, after)) = seconds(line) else { return line.to_owned() };
     let (time, after) = after.split_at(after.find([',', ' ']).unwrap());
     assert!(time.parse::<f64>().is_ok_and(|seconds| seconds > 0.), "{line}");
