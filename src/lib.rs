@@ -70,6 +70,9 @@ pub mod safety;
 
 pub mod output;
 
+/// The output folder: names, numbering, atomic writes, the spool, and the journal.
+pub mod outdir;
+
 // Used by the stages above, knowing none of them.
 pub mod rng;
 
@@ -77,13 +80,12 @@ pub mod shard;
 
 pub mod by_name;
 
-pub mod hexadecimal;
-
 pub mod json;
 
 pub mod ranges;
 
-pub mod unfinished;
+/// Atomic files, their hashes, and what the file system supports.
+pub mod files;
 
 pub mod checkpoint;
 

@@ -12,6 +12,7 @@ mod declared;
 pub mod ema;
 mod float8;
 mod folder;
+mod hash;
 pub mod hub;
 mod legacy;
 #[cfg(test)]
@@ -42,11 +43,12 @@ use anyhow::{Context, Error, Result, anyhow, ensure};
 use candle_core::{DType, Device};
 use sha2::{Digest, Sha256};
 
-use crate::hexadecimal::hexadecimal;
+use crate::files::sha256::hex;
 use bytes::Bytes;
 pub use declared::{Declared, MARKERS, Stated};
 use folder::Folder;
 pub use folder::weight_files;
+pub use hash::model_sha256;
 pub use tensor::Dtype;
 use tensor::Tensor;
 
@@ -197,7 +199,7 @@ impl Checkpoint {
         if self.declared != Declared::default() {
             hash.update(format!("{:?}", self.declared));
         }
-        hexadecimal(hash)
+        hex(hash)
     }
 
     /// Whether there is a tensor of that name.

@@ -3,7 +3,8 @@
 use super::Row;
 use crate::by_name::ByName;
 use crate::job::{Batch, ImageRequest, Job, SamplingParams};
-use crate::output::{Folder, Name, Named, Overview, Pattern};
+use crate::outdir::{Name, OutDir, Overview};
+use crate::output::{NameFields, Pattern};
 use crate::txt2img::tasks::{self, Tasks, n_wanted};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 const MOST_SIZES: usize = 6;
 
 /// How many pictures of which sizes, and what they would be called; nothing is created. finished: those that are there.
-pub fn rows(job: &Job, folder: &Folder, finished: &HashSet<usize>) -> Vec<Row> {
+pub fn rows(job: &Job, outdir: &OutDir, finished: &HashSet<usize>) -> Vec<Row> {
     let (tasks, n_batches) = (Tasks::new(job, finished), job.n_batches());
     let of = |left: usize, all: usize| if left == all { format!("{all}") } else { format!("{left} of {all}") };
     let mut rows = vec![
@@ -21,7 +22,7 @@ pub fn rows(job: &Job, folder: &Folder, finished: &HashSet<usize>) -> Vec<Row> {
         Row::new("batches", of(tasks.n_tasks, n_batches) + &format!(", of up to {} pictures", job.lines.longest())),
         Row::new("pixels", sizes(job)),
     ];
-    let names = folder.names();
+    let names = outdir.names();
     let path = |name: Name| job.outdir.join(name.after(0));
     let mut file = |what, path: PathBuf| rows.push(Row::new(what, path.display()));
     let has_hash = job.fname.as_ref().is_some_and(Pattern::has_hash);
@@ -40,11 +41,11 @@ pub fn rows(job: &Job, folder: &Folder, finished: &HashSet<usize>) -> Vec<Row> {
     }
     match job.overview {
         Some(Overview::Grids(_)) => {
-            let (first, last) = (folder.lacking_grids().next(), folder.lacking_grids().next_back());
+            let (first, last) = (outdir.missing_grids().next(), outdir.missing_grids().next_back());
             first.into_iter().for_each(|grid| file("grid", path(names.grid(grid))));
             last.filter(|_| last != first).into_iter().for_each(|grid| file("last grid", path(names.grid(grid))));
         }
-        Some(Overview::Sweep) if !folder.has_sweep() => {
+        Some(Overview::Sweep) if !outdir.has_sweep() => {
             file("sheet", path(names.sheet()));
             file("page", path(names.page()));
         }
@@ -56,7 +57,7 @@ pub fn rows(job: &Job, folder: &Folder, finished: &HashSet<usize>) -> Vec<Row> {
 
 /// What the file system of OUTDIR can do, or why OUTDIR cannot be written to.
 fn file_system(outdir: &Path) -> String {
-    match Folder::probe(outdir) {
+    match OutDir::probe(outdir) {
         Ok((folder, found)) if folder == outdir => found.to_string(),
         Ok((folder, found)) => {
             let folder = if folder.as_os_str().is_empty() { ".".into() } else { folder.display().to_string() };
@@ -67,10 +68,10 @@ fn file_system(outdir: &Path) -> String {
 }
 
 /// What `--fname` may tell of a picture.
-fn named<'a>(job: &Job, batch: &Batch, image: &'a ImageRequest) -> Named<'a> {
+fn named<'a>(job: &Job, batch: &Batch, image: &'a ImageRequest) -> NameFields<'a> {
     let SamplingParams { scale, sampler: plan, .. } = batch.settings;
     let seed = image.origin.map_or(job.seed, |origin| origin.seed);
-    Named { seed, prompt: &image.prompt, sampler: plan.kind.name(), steps: plan.steps, scale, hash: "" }
+    NameFields { seed, prompt: &image.prompt, sampler: plan.kind.name(), steps: plan.steps, scale, hash: "" }
 }
 
 /// `512x512`, and how many of each where there are several.

@@ -13,7 +13,8 @@ use crate::config::ModelConfig;
 use crate::device::{self, ComputeDevice};
 use crate::diffusion::samplers::{Kind, SamplerConfig};
 use crate::diffusion::schedule::Schedule;
-use crate::output::{Axis, Format, Overview, Pattern, Terms, of_shard};
+use crate::outdir::{Overview, RunParams, shard_path};
+use crate::output::{Axis, Format, Pattern};
 use crate::progress::Watcher;
 use crate::prompts::{Position, PromptLine, PromptsFile, wildcards};
 use crate::rng::Rng;
@@ -76,7 +77,7 @@ pub struct Job {
     /// The part that this process draws, if it is not all.
     pub shard: Option<Shard>,
     /// What a run must have in common with one that it goes on with.
-    pub terms: Terms,
+    pub terms: RunParams,
     /// Whether pictures carry the invisible watermark.
     pub watermark: bool,
     /// What becomes of pictures that are flagged, if that is said.
@@ -233,7 +234,7 @@ impl Job {
             // Other seeds would be picked for a prompts file without any.
             flags_to_resume: flags_to_resume(args, seed).filter(|_| random_seeds.is_empty()),
             // Nobody sees what all of them draw.
-            report: args.report.as_ref().map(|path| shard.map_or(path.clone(), |shard| of_shard(path, shard))),
+            report: args.report.as_ref().map(|path| shard.map_or(path.clone(), |shard| shard_path(path, shard))),
             timings: args.timings,
             sweep,
             notes,

@@ -2,7 +2,7 @@
 
 use super::{Requests, is_one_size};
 use crate::args::Args;
-use crate::output::{Grids, Overview};
+use crate::outdir::{Grids, Overview};
 use anyhow::{Result, ensure};
 
 /// Pixels of a grid that most programs still open: as many as 256 pictures of 512x512 have.

@@ -5,8 +5,8 @@ use crate::args::Args;
 use crate::by_name::ByName;
 use crate::config::ModelConfig;
 use crate::diffusion::samplers::SamplerConfig;
-use crate::hexadecimal::hexadecimal;
-use crate::output::{Terms, sha256_of};
+use crate::files::sha256;
+use crate::outdir::RunParams;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 /// drawn with. What only the opened model and safety checker tell is added by `txt2img`.
 ///
 /// Every flag is named: one that is added must be given a place.
-pub fn terms(args: &Args, seed: u32, lines: &Requests, config: &ModelConfig) -> Terms {
+pub fn terms(args: &Args, seed: u32, lines: &Requests, config: &ModelConfig) -> RunParams {
     let Args {
         n_iter,
         n_samples,
@@ -99,7 +99,7 @@ pub fn terms(args: &Args, seed: u32, lines: &Requests, config: &ModelConfig) -> 
         ("--long_prompt", json!(long_prompt)),
         ("--wildcards", json!(wildcards)),
         ("--sweep", json!(sweep)),
-        ("--config", json!(sha256_of(format!("{config:?}").as_bytes()))),
+        ("--config", json!(sha256::of_bytes(format!("{config:?}").as_bytes()))),
         ("--format", json!(format.name())),
         ("--fname", json!(fname.as_ref().map(ToString::to_string))),
         ("--no_metadata", json!(no_metadata)),
@@ -128,7 +128,7 @@ fn prompts(args: &Args, lines: &Requests) -> (&'static str, Value) {
             last = Some(settings);
         }
     }
-    (if args.swept.is_some() { "what is swept" } else { "--from-file" }, json!(hexadecimal(hash)))
+    (if args.swept.is_some() { "what is swept" } else { "--from-file" }, json!(sha256::hex(hash)))
 }
 
 /// Returns settings in a form that does not change with the program's text.

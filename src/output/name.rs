@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 const MOST: usize = 200 - 16;
 
 /// Values that are as long as any, but for a scale of many zeros. Prompts are shortened.
-const LONG: Named =
-    Named { seed: u32::MAX, prompt: "", sampler: "dpm_solver", steps: 1000, scale: -1. / 3., hash: "0123456789" };
+const LONG: NameFields =
+    NameFields { seed: u32::MAX, prompt: "", sampler: "dpm_solver", steps: 1000, scale: -1. / 3., hash: "0123456789" };
 const MOST_INDEX: usize = 9_999_999;
 
 /// What Windows calls devices, whatever follows after a dot; COM and LPT with a digit are others.
@@ -21,7 +21,7 @@ pub struct Pattern(Vec<Part>);
 
 /// What is known of one picture.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
-pub struct Named<'a> {
+pub struct NameFields<'a> {
     /// What its noise was made from.
     pub seed: u32,
     /// As it was drawn.
@@ -109,7 +109,7 @@ impl Pattern {
 
     /// The name of a picture, without an extension: good on every file system, and at most 185 bytes long, for which
     /// the prompt is shortened. index: its number in samples/, which is also the name if there is nothing else in it.
-    pub fn name(&self, index: usize, of: &Named) -> String {
+    pub fn name(&self, index: usize, of: &NameFields) -> String {
         let n_prompts = self.0.iter().filter(|part| **part == Part::Value(Field::Prompt)).count();
         let room = MOST.saturating_sub(self.filled(index, of, "").len()) / n_prompts.max(1);
         let prompt = words(of.prompt);
@@ -122,7 +122,7 @@ impl Pattern {
     }
 
     /// With all values put in.
-    fn filled(&self, index: usize, of: &Named, prompt: &str) -> String {
+    fn filled(&self, index: usize, of: &NameFields, prompt: &str) -> String {
         let text = |part: &Part| match part {
             Part::Text(text) => text.clone(),
             Part::Value(Field::Seed) => of.seed.to_string(),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Named;
+use super::NameFields;
 use crate::by_name::ByName;
 use crate::diffusion::samplers::Kind;
 use crate::rng::Origin;
@@ -95,9 +95,9 @@ impl Record {
     }
 
     /// What its file may be named by.
-    pub fn named(&self) -> Named<'_> {
+    pub fn named(&self) -> NameFields<'_> {
         let Self { origin, prompt, sampler, steps, scale, .. } = self;
-        Named {
+        NameFields {
             seed: origin.seed,
             prompt,
             sampler,

@@ -2,7 +2,7 @@
 
 use crate::dry_run::duration;
 use crate::job::Job;
-use crate::output::Overview;
+use crate::outdir::Overview;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ use crate::conventions::Conventions;
 use crate::device::{self, ComputeDevice, Precision};
 use crate::interrupt::{self, Interrupted};
 use crate::job::Job;
-use crate::output::{Folder, Opening, Terms};
+use crate::outdir::{Mode, OutDir, RunParams, RunSpec};
 use crate::progress::Progress;
 use crate::safety::{Action, Checker};
 use crate::timings::Timings;
@@ -76,11 +76,11 @@ fn draw(job: &Job, progress: &Progress) -> Result<End> {
     let mut timings = Timings::start();
     Report::check(job)?;
     // Before the model is fetched, which may take long; OUTDIR is created only if there is one.
-    Folder::probe(&job.outdir)?;
+    OutDir::probe(&job.outdir)?;
     let checkpoint = open(job, progress)?;
     let conventions = Conventions::new(&checkpoint, &job.config)?;
     conventions.notes.iter().for_each(|note| progress.note(note));
-    let file_system = Folder::create(&job.outdir)?;
+    let file_system = OutDir::create(&job.outdir)?;
     if !file_system.locks {
         let outdir = job.outdir.display();
         progress
@@ -88,7 +88,7 @@ fn draw(job: &Job, progress: &Progress) -> Result<End> {
     }
     let checker = checker::load(job, progress)?;
     let folder = begin(job, &checkpoint, checker.as_ref())?;
-    if folder.leaves_another() {
+    if folder.abandons_unfinished() {
         let outdir = job.outdir.display();
         progress
             .note(&format!("the run before this one in '{outdir}' has not ended; --resume, with its flags, goes on"));
@@ -142,39 +142,39 @@ fn print_results(job: &Job, end: End, timings: &Timings) -> Result<()> {
 }
 
 /// OUTDIR for this run, or as the one left it that is gone on with.
-fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>) -> Result<Folder> {
+fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>) -> Result<OutDir> {
     let safety = checker.map_or(Action::Off, |_| job.safety.unwrap_or(Action::Replace));
-    Folder::open(opening(job, checkpoint, Some(safety), checker.map(|checker| checker.fingerprint().to_owned())))
+    OutDir::open(run_spec(job, checkpoint, Some(safety), checker.map(|checker| checker.fingerprint().to_owned())))
 }
 
 /// What there would be in OUTDIR for a run to begin with; nothing is written.
 ///
 /// # Errors
 /// When it is to go on with a run that is another, or its report is there already.
-pub(crate) fn look(job: &Job, checkpoint: &Checkpoint) -> Result<Folder> {
+pub(crate) fn look(job: &Job, checkpoint: &Checkpoint) -> Result<OutDir> {
     Report::look(job)?;
-    Folder::look(opening(job, checkpoint, checker::action(job), checker::fingerprint(job)))
+    OutDir::inspect(run_spec(job, checkpoint, checker::action(job), checker::fingerprint(job)))
 }
 
 /// `safety`: what is done to flagged pictures, and `checker`: the fingerprint of what flags them, if they are known.
-fn opening<'a>(job: &'a Job, checkpoint: &Checkpoint, safety: Option<Action>, checker: Option<String>) -> Opening<'a> {
+fn run_spec<'a>(job: &'a Job, checkpoint: &Checkpoint, safety: Option<Action>, checker: Option<String>) -> RunSpec<'a> {
     let mut terms = terms(job, checkpoint);
     terms.extend(safety.map(|safety| ("--safety".into(), safety.name().into())));
     terms.extend(checker.map(|checker| ("the safety checker".into(), checker.into())));
-    Opening {
+    RunSpec {
         outdir: &job.outdir,
         format: job.format,
         pattern: job.fname.clone(),
         shard: job.shard,
-        resume: job.resume,
-        terms,
+        mode: if job.resume { Mode::Resume } else { Mode::Begin },
+        params: terms,
         pictures: job.n_pictures(),
         overview: job.overview,
     }
 }
 
 /// What the run must have in common with one that it goes on with.
-fn terms(job: &Job, checkpoint: &Checkpoint) -> Terms {
+fn terms(job: &Job, checkpoint: &Checkpoint) -> RunParams {
     let mut terms = job.terms.clone();
     terms.insert("the model".into(), checkpoint.fingerprint().into());
     if job.metadata && job.saves_samples {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use hf_hub::{Cache, CacheRepo};
 
-use crate::unfinished;
+use crate::files::atomic;
 
 pub(super) struct Shelf {
     repo: CacheRepo,
@@ -76,8 +76,8 @@ impl Shelf {
             fs::create_dir_all(path.parent().unwrap_or(&path))?;
             // As a whole or not at all, as others may read it at any time; and not begun in `refs`, as all there are taken
             // for revisions.
-            let file = unfinished::written(&self.folder, |file| Ok(file.write_all(commit.as_bytes())?))?;
-            Ok(unfinished::replace(file, &path)?)
+            let file = atomic::write_temporary(&self.folder, |file| Ok(file.write_all(commit.as_bytes())?))?;
+            Ok(atomic::persist_replacing(file, &path)?)
         };
         name().with_context(|| cannot_write(&path))
     }

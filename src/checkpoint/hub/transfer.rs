@@ -7,15 +7,14 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
-use sha2::{Digest, Sha256};
 use ureq::Body;
 use ureq::http::{Response, StatusCode};
 
 use super::client::{About, Client};
 use super::shelf::cannot_write;
 use super::trouble::Trouble;
-use crate::hexadecimal::hexadecimal;
-use crate::interrupt;
+use crate::files::sha256;
+use crate::interrupt::{self, Interrupted};
 
 /// Tries in a row that bring nothing.
 const MOST_VAIN_TRIES: usize = 3;
@@ -112,7 +111,7 @@ impl Transfer<'_> {
             Some(size) => Some(format!("has {} bytes instead of {size}", length(part))),
             // A short name is git's, which also hashes other things.
             None if etag.len() != 64 => None,
-            None => Some(sha256(part)?)
+            None => Some(sha256::of_file(part, &|| interrupt::check().is_ok())?.ok_or(Interrupted)?)
                 .filter(|sum| *sum != etag.to_ascii_lowercase())
                 .map(|sum| format!("has the sha256 {sum} instead of {etag}")),
         };
@@ -160,17 +159,5 @@ fn full(error: Error, part: &Path) -> Error {
         }
         Some(_) => error.context(cannot_write(part)),
         None => error,
-    }
-}
-
-fn sha256(path: &Path) -> Result<String> {
-    let mut file = File::open(path).with_context(|| cannot_write(path))?;
-    let (mut hash, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        interrupt::check()?;
-        match file.read(&mut piece).with_context(|| cannot_write(path))? {
-            0 => return Ok(hexadecimal(hash)),
-            n => hash.update(&piece[..n]),
-        }
     }
 }
