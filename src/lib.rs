@@ -75,6 +75,9 @@ pub mod safety;
 
 pub mod output;
 
+/// The output folder: names, numbering, atomic writes, the spool, and the journal.
+pub mod outdir;
+
 // Used by the stages above, knowing none of them.
 pub mod rng;
 
@@ -82,13 +85,12 @@ pub mod shard;
 
 pub mod by_name;
 
-pub mod hexadecimal;
-
 pub mod json;
 
 pub mod ranges;
 
-pub mod unfinished;
+/// Atomic files, their hashes, and what the file system supports.
+pub mod files;
 
 pub mod checkpoint;
 

@@ -13,6 +13,7 @@ pub mod ema;
 mod float8;
 mod folder;
 mod foreign;
+mod hash;
 pub mod hub;
 mod legacy;
 #[cfg(test)]
@@ -33,7 +34,7 @@ mod vae;
 pub(crate) mod weights;
 mod wrapped;
 
-use crate::hexadecimal::hexadecimal;
+use crate::files::sha256::hex;
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use bytes::Bytes;
 use candle_core::{DType, Device};
@@ -48,6 +49,7 @@ use tensor::Tensor;
 pub(crate) use declared::MARKERS;
 pub use declared::{Declared, Stated};
 pub use folder::weight_files;
+pub use hash::model_sha256;
 pub use tensor::Dtype;
 
 type Tensors = BTreeMap<String, Tensor>;
@@ -204,7 +206,7 @@ impl Checkpoint {
         if self.declared != Declared::default() {
             hash.update(format!("{:?}", self.declared));
         }
-        hexadecimal(hash)
+        hex(hash)
     }
 
     /// Returns whether the checkpoint has a tensor `name`.

@@ -1,6 +1,6 @@
 //! `--collect`: whether a run is complete, whoever drew it.
 
-use crate::output::{Folder, Overview};
+use crate::outdir::{OutDir, Overview};
 use crate::progress::Progress;
 use crate::ranges::ranges;
 use crate::txt2img::End;
@@ -15,9 +15,9 @@ use std::path::Path;
 /// # Errors
 /// When a picture is missing, and which; or when there is no run, or one that goes on.
 pub fn collect(outdir: &Path, progress: &Progress) -> Result<End> {
-    let mut folder = Folder::reopen(outdir)?;
+    let mut folder = OutDir::reopen(outdir)?;
     let n = folder.run().pictures;
-    let (whole, changed) = folder.judged();
+    let (whole, changed) = folder.verify();
     ensure!(whole.len() == n, "{}", what_is_missing(&folder, &whole, &changed));
     let is_swept = folder.run().overview == Some(Overview::Sweep);
     ensure!(
@@ -26,8 +26,8 @@ pub fn collect(outdir: &Path, progress: &Progress) -> Result<End> {
          it again"
     );
     if let Some(Overview::Grids(grids)) = folder.run().overview {
-        for grid in folder.lacking_grids().collect::<Vec<_>>() {
-            let lost = grids.pictures(grid, n).find(|n| !folder.had_aside(*n));
+        for grid in folder.missing_grids().collect::<Vec<_>>() {
+            let lost = grids.pictures(grid, n).find(|n| !folder.was_spooled(*n));
             if let Some(lost) = lost {
                 bail!(
                     "all {n} pictures are present, but a grid is missing, and picture {lost} as the grid shows it is no longer \
@@ -43,7 +43,7 @@ pub fn collect(outdir: &Path, progress: &Progress) -> Result<End> {
     Ok(End::Finished)
 }
 
-fn what_is_missing(folder: &Folder, whole: &HashSet<usize>, changed: &[usize]) -> String {
+fn what_is_missing(folder: &OutDir, whole: &HashSet<usize>, changed: &[usize]) -> String {
     let (n, shards) = (folder.run().pictures, folder.unfinished_shards());
     let mut sentences = vec![];
     let n_missing = n - whole.len() - changed.len();

@@ -14,7 +14,7 @@ use crate::diffusion::unet;
 use crate::job::Job;
 use crate::ops::Compute;
 use crate::ops::layer::Layer;
-use crate::output::{Folder, Overview};
+use crate::outdir::{OutDir, Overview};
 use crate::params::SamplingParams;
 use crate::text::TextConfig;
 use crate::{text, vae};
@@ -83,7 +83,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// text: the encoder's shape; folder: as the run finds it; finished: the pictures that are there.
+    /// text: the encoder's shape; outdir: as the run finds it; finished: the pictures that are there.
     ///
     /// # Errors
     /// When the threads that the job names cannot be started, or the device fails.
@@ -91,7 +91,7 @@ impl Estimate {
         job: &Job,
         text: TextConfig,
         prompts: &Prompts,
-        folder: &Folder,
+        outdir: &OutDir,
         finished: &HashSet<usize>,
     ) -> Result<Self> {
         let work = work(job, prompts.chunks, finished);
@@ -101,7 +101,7 @@ impl Estimate {
         if !work.is_empty() {
             estimate.add_all(job, text, prompts, work)?;
         }
-        estimate.count_files(job, folder);
+        estimate.count_files(job, outdir);
         Ok(estimate)
     }
 
@@ -148,17 +148,17 @@ impl Estimate {
     }
 
     /// The pictures that are left, and all that are on an overview that is to come.
-    fn count_files(&mut self, job: &Job, folder: &Folder) {
+    fn count_files(&mut self, job: &Job, outdir: &OutDir) {
         let side = job.model.config.vae.side_factor();
         let pixels = |settings: &SamplingParams| (settings.n_latents() * side * side) as f64;
         let largest = job.images.requests.params().iter().map(pixels).fold(0., f64::max);
         let n = job.images.n_pictures();
         let (shown, at_once) = match job.output.overview {
             Some(Overview::Grids(grids)) => {
-                let shown = folder.lacking_grids().map(|grid| grids.pictures(grid, n).len()).sum();
+                let shown = outdir.missing_grids().map(|grid| grids.pictures(grid, n).len()).sum();
                 (shown, grids.every as f64 * largest)
             }
-            Some(Overview::Sweep) if !folder.has_sweep() => (n, MOST_SHEET),
+            Some(Overview::Sweep) if !outdir.has_sweep() => (n, MOST_SHEET),
             _ => (0, 0.),
         };
         // A single picture is its own grid.

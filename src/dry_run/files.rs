@@ -3,7 +3,8 @@
 use super::Row;
 use crate::job::tasks::{self, Remaining, n_wanted};
 use crate::job::{Batch, ImageRequest, Job};
-use crate::output::{Folder, Name, Named, Overview, Pattern};
+use crate::outdir::{Name, OutDir, Overview};
+use crate::output::{NameFields, Pattern};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 const MOST_SIZES: usize = 6;
 
 /// How many pictures of which sizes, and what they would be called; nothing is created. finished: those that are there.
-pub fn rows(job: &Job, folder: &Folder, finished: &HashSet<usize>) -> Vec<Row> {
+pub fn rows(job: &Job, outdir: &OutDir, finished: &HashSet<usize>) -> Vec<Row> {
     let (tasks, n_batches) = (Remaining::new(job, finished), job.images.n_batches());
     let of = |left: usize, all: usize| if left == all { format!("{all}") } else { format!("{left} of {all}") };
     let mut rows = vec![
@@ -23,7 +24,7 @@ pub fn rows(job: &Job, folder: &Folder, finished: &HashSet<usize>) -> Vec<Row> {
         ),
         Row::new("pixels", sizes(job)),
     ];
-    let names = folder.names();
+    let names = outdir.names();
     let path = |name: Name| job.output.outdir.join(name.after(0));
     let mut file = |what, path: PathBuf| rows.push(Row::new(what, path.display()));
     let has_hash = job.output.fname.as_ref().is_some_and(Pattern::has_hash);
@@ -42,11 +43,11 @@ pub fn rows(job: &Job, folder: &Folder, finished: &HashSet<usize>) -> Vec<Row> {
     }
     match job.output.overview {
         Some(Overview::Grids(_)) => {
-            let (first, last) = (folder.lacking_grids().next(), folder.lacking_grids().next_back());
+            let (first, last) = (outdir.missing_grids().next(), outdir.missing_grids().next_back());
             first.into_iter().for_each(|grid| file("grid", path(names.grid(grid))));
             last.filter(|_| last != first).into_iter().for_each(|grid| file("last grid", path(names.grid(grid))));
         }
-        Some(Overview::Sweep) if !folder.has_sweep() => {
+        Some(Overview::Sweep) if !outdir.has_sweep() => {
             file("sheet", path(names.sheet()));
             file("page", path(names.page()));
         }
@@ -58,7 +59,7 @@ pub fn rows(job: &Job, folder: &Folder, finished: &HashSet<usize>) -> Vec<Row> {
 
 /// What the file system of OUTDIR can do, or why OUTDIR cannot be written to.
 fn file_system(outdir: &Path) -> String {
-    match Folder::probe(outdir) {
+    match OutDir::probe(outdir) {
         Ok((folder, found)) if folder == outdir => found.to_string(),
         Ok((folder, found)) => {
             let folder = if folder.as_os_str().is_empty() { ".".into() } else { folder.display().to_string() };
@@ -69,9 +70,9 @@ fn file_system(outdir: &Path) -> String {
 }
 
 /// What `--fname` may tell of a picture.
-fn named<'a>(job: &Job, batch: &Batch, image: &'a ImageRequest) -> Named<'a> {
+fn named<'a>(job: &Job, batch: &Batch, image: &'a ImageRequest) -> NameFields<'a> {
     let seed = image.origin.map_or(job.images.seed, |origin| origin.seed);
-    Named {
+    NameFields {
         seed,
         prompt: &image.prompt,
         params: batch.params.with_factor(job.model.config.vae.side_factor()),

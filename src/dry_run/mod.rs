@@ -56,9 +56,9 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     let inventory = conventions.stored(inventory(&job.model.config, text));
     let misfits = weights::misfits(&checkpoint, &inventory);
     let prompts = prompts::Prompts::read(job)?;
-    let folder = inspect(job, &checkpoint)?;
-    let finished = folder.finished();
-    let estimate = Estimate::new(job, text, &prompts, &folder, &finished)?;
+    let outdir = inspect(job, &checkpoint)?;
+    let finished = outdir.finished();
+    let estimate = Estimate::new(job, text, &prompts, &outdir, &finished)?;
     let mut rows = weights::rows(job, &checkpoint, &inventory)?;
     rows.extend(conventions::rows(&conventions));
     let remedy = (!misfits.is_empty()).then(|| remedy(&checkpoint, misfits.iter().map(|(name, _)| *name)));
@@ -66,7 +66,7 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     rows.extend(listed("does not fit", &misfits));
     rows.extend(steps::rows(job));
     rows.extend(prompts.rows());
-    rows.extend(files::rows(job, &folder, &finished));
+    rows.extend(files::rows(job, &outdir, &finished));
     rows.extend(estimate.rows());
     Ok(Report { rows, remedy })
 }

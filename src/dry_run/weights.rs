@@ -5,9 +5,9 @@ use super::human::bytes;
 use crate::checkpoint::weights::{SCHEDULE, mismatch, schedule};
 use crate::checkpoint::{Checkpoint, Dtype, Layout, MARKERS};
 use crate::demo;
+use crate::files::sha256;
 use crate::interrupt::{self, Interrupted};
 use crate::job::{Job, ModelSource};
-use crate::output::{sha256, sha256_of};
 use anyhow::{Context, Result, bail};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
@@ -38,7 +38,7 @@ pub fn rows(job: &Job, checkpoint: &Checkpoint, inventory: &Inventory) -> Result
         ModelSource::Demo => vec![
             Row::new("model", "demo, built in"),
             Row::new("size", bytes(demo::WEIGHTS.len() as f64)),
-            Row::new("sha256", sha256_of(demo::WEIGHTS)),
+            Row::new("sha256", sha256::of_bytes(demo::WEIGHTS)),
         ],
         ModelSource::Files(_) => of_files(checkpoint.path(), checkpoint)?,
     };
@@ -53,7 +53,7 @@ fn of_files(path: &Path, checkpoint: &Checkpoint) -> Result<Vec<Row>> {
     for file in checkpoint.files() {
         let reading = || format!("reading checkpoint '{}'", file.display());
         let size = fs::metadata(file).with_context(reading)?.len();
-        let Some(hash) = sha256(file, &|| interrupt::check().is_ok())? else { bail!(Interrupted) };
+        let Some(hash) = sha256::of_file(file, &|| interrupt::check().is_ok())? else { bail!(Interrupted) };
         // Of a folder, the files' own names; the path is said above.
         let name = file.strip_prefix(path).ok().filter(|name| *name != Path::new(""));
         let of = name.map_or(String::new(), |name| format!(" {}", name.display()));

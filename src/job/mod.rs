@@ -14,7 +14,8 @@ mod unused;
 
 use crate::args::Args;
 use crate::device::{ComputeDevice, Precision};
-use crate::output::{Format, Overview, Pattern, Terms, of_shard};
+use crate::outdir::{Overview, RunParams, shard_path};
+use crate::output::{Format, Pattern};
 use crate::params::SamplingParams;
 use crate::progress::ProgressFormat;
 use crate::safety::Action;
@@ -92,7 +93,7 @@ pub struct RunOptions {
     /// The part that this process draws; `None` is everything.
     pub shard: Option<Shard>,
     /// The parameters that a run and its resumption must share, as far as they are known without the model.
-    pub terms: Terms,
+    pub terms: RunParams,
     /// The format of progress on standard error.
     pub progress: ProgressFormat,
     /// Whether notes and progress bars are left out.
@@ -176,7 +177,7 @@ impl OutputOptions {
             fname: args.fname.clone(),
             preview_steps: args.save_intermediates.map(usize::from),
             metadata: !args.no_metadata,
-            report: args.report.as_ref().map(|path| shard.map_or(path.clone(), |shard| of_shard(path, shard))),
+            report: args.report.as_ref().map(|path| shard.map_or(path.clone(), |shard| shard_path(path, shard))),
             timings: args.timings,
         }
     }

@@ -3,7 +3,7 @@
 use super::Requests;
 use super::checks::is_one_size;
 use crate::args::Args;
-use crate::output::{Grids, Overview};
+use crate::outdir::{Grids, Overview};
 use anyhow::{Result, ensure};
 
 /// Pixels of a grid that most programs still open: as many as 256 pictures of 512x512 have.

@@ -3,9 +3,11 @@
 use super::model::FORK_CKPT;
 use super::{Job, name_of};
 use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG, Seed};
+use crate::checkpoint::model_sha256;
 use crate::demo;
 use crate::device::Precision;
-use crate::output::{self, Picture, Record, sha256, sha256_of};
+use crate::files::sha256;
+use crate::output::{self, Picture, Record};
 use crate::params::{PARAMS, SamplingParams};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -116,7 +118,7 @@ fn ignored_flags() -> impl Iterator<Item = &'static str> {
 /// Returns the checkpoint and the config that drew the picture: those that are given, or else those that can be found.
 fn model(args: &Args, record: &Record) -> Result<(PathBuf, Option<PathBuf>)> {
     let is_demo = match &record.model_hash {
-        Some(hash) => *hash == sha256_of(demo::WEIGHTS),
+        Some(hash) => *hash == sha256::of_bytes(demo::WEIGHTS),
         None => record.model == demo::NAME,
     };
     if args.ckpt.is_none() && is_demo {
@@ -142,7 +144,8 @@ fn checkpoint(record: &Record) -> Result<PathBuf> {
         ensure!(name.exists(), "its model '{}' is not here; give it with --ckpt", record.model);
         return Ok(name.to_owned());
     };
-    let is_it = |path: &PathBuf| path.exists() && matches!(sha256(path, &|| true), Ok(Some(other)) if other == *hash);
+    let is_it =
+        |path: &PathBuf| path.exists() && matches!(model_sha256(path, &|| true), Ok(Some(other)) if other == *hash);
     match here.chain(there).chain(usual).find(is_it) {
         Some(path) => Ok(path),
         None => bail!(

@@ -4,8 +4,8 @@ use super::{Request, Requests};
 use crate::args::Args;
 use crate::by_name::ByName;
 use crate::config::ModelConfig;
-use crate::hexadecimal::hexadecimal;
-use crate::output::{Terms, sha256_of};
+use crate::files::sha256;
+use crate::outdir::RunParams;
 use crate::params::{PARAMS, SamplingParams};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 /// drawn with. What only the opened model and safety checker tell is added by `txt2img`.
 ///
 /// Every flag is named: one that is added must be given a place.
-pub fn terms(args: &Args, params: SamplingParams, seed: u32, lines: &Requests, config: &ModelConfig) -> Terms {
+pub fn terms(args: &Args, params: SamplingParams, seed: u32, lines: &Requests, config: &ModelConfig) -> RunParams {
     let Args {
         n_iter,
         n_samples,
@@ -36,13 +36,13 @@ pub fn terms(args: &Args, params: SamplingParams, seed: u32, lines: &Requests, c
         n_rows,
         grid_every,
         skip_watermark,
-        // Terms by what they come to: the prompts, the sampling parameters, the seed.
+        // RunParams by what they come to: the prompts, the sampling parameters, the seed.
         prompt: _,
         from_file: _,
         swept: _,
         sampling: _,
         seed: _,
-        // Terms by what they lead to: the config, the weights, the checker and its action, the types multiplied.
+        // RunParams by what they lead to: the config, the weights, the checker and its action, the types multiplied.
         config: _,
         ckpt: _,
         vae: _,
@@ -83,7 +83,7 @@ pub fn terms(args: &Args, params: SamplingParams, seed: u32, lines: &Requests, c
         ("--long_prompt", json!(long_prompt)),
         ("--wildcards", json!(wildcards)),
         ("--sweep", json!(sweep)),
-        ("--config", json!(sha256_of(format!("{config:?}").as_bytes()))),
+        ("--config", json!(sha256::of_bytes(format!("{config:?}").as_bytes()))),
         ("--format", json!(format.name())),
         ("--fname", json!(fname.as_ref().map(ToString::to_string))),
         ("--no_metadata", json!(no_metadata)),
@@ -113,5 +113,5 @@ fn prompts(args: &Args, lines: &Requests) -> (&'static str, Value) {
             last = Some(params);
         }
     }
-    (if args.swept.is_some() { "what is swept" } else { "--from-file" }, json!(hexadecimal(hash)))
+    (if args.swept.is_some() { "what is swept" } else { "--from-file" }, json!(sha256::hex(hash)))
 }

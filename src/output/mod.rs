@@ -2,11 +2,9 @@
 
 mod axis;
 mod blur;
-mod folder;
 mod format;
 mod grid;
 mod haar;
-mod hash;
 mod name;
 mod open;
 mod page;
@@ -22,12 +20,9 @@ mod yuv;
 
 pub use axis::Axis;
 pub use blur::blur;
-pub use folder::{Begun, Folder, Grids, Name, Names, Numbering, Opening, Overview, Terms};
-pub use folder::{of_shard, suffixed};
 pub use format::{Format, record};
 pub use grid::grid;
-pub use hash::{sha256, sha256_of};
-pub use name::{Named, Pattern};
+pub use name::{NameFields, Pattern};
 pub use open::{decode, open};
 pub use page::page;
 pub use pixels::{picture, rounded};

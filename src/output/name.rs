@@ -19,7 +19,7 @@ pub struct Pattern(Vec<Part>);
 
 /// What is known of one picture.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
-pub struct Named<'a> {
+pub struct NameFields<'a> {
     /// What its noise was made from.
     pub seed: u32,
     /// As it was drawn.
@@ -59,10 +59,10 @@ fn known() -> String {
 }
 
 /// Returns values that are as long as any, but for numbers with many digits. Prompts are shortened.
-fn longest() -> Named<'static> {
+fn longest() -> NameFields<'static> {
     let sampler = SamplerConfig { kind: Kind::DpmSolver, steps: 1000, eta: -1. / 3., spacing: Spacing::Discrete };
     let params = SamplingParams { height: 8192, width: 8192, scale: -1. / 3., sampler, ..SamplingParams::default() };
-    Named { seed: u32::MAX, prompt: "", params, hash: "0123456789" }
+    NameFields { seed: u32::MAX, prompt: "", params, hash: "0123456789" }
 }
 
 impl Pattern {
@@ -107,7 +107,7 @@ impl Pattern {
 
     /// The name of a picture, without an extension: good on every file system, and at most 185 bytes long, for which
     /// the prompt is shortened. index: its number in samples/, which is also the name if there is nothing else in it.
-    pub fn name(&self, index: usize, of: &Named) -> String {
+    pub fn name(&self, index: usize, of: &NameFields) -> String {
         let n_prompts = self.0.iter().filter(|part| **part == Part::Value(Field::Prompt)).count();
         let room = MOST.saturating_sub(self.filled(index, of, "").len()) / n_prompts.max(1);
         let prompt = words(of.prompt);
@@ -120,7 +120,7 @@ impl Pattern {
     }
 
     /// With all values put in.
-    fn filled(&self, index: usize, of: &Named, prompt: &str) -> String {
+    fn filled(&self, index: usize, of: &NameFields, prompt: &str) -> String {
         let text = |part: &Part| match part {
             Part::Text(text) => text.clone(),
             Part::Value(Field::Seed) => of.seed.to_string(),

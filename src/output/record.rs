@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Named;
+use super::NameFields;
 use crate::diffusion::samplers::{SamplerConfig, Spacing};
 use crate::params::SamplingParams;
 use crate::rng::Origin;
@@ -85,9 +85,9 @@ impl Record {
     }
 
     /// Returns the values that the picture's file can be named by.
-    pub fn named(&self) -> Named<'_> {
+    pub fn named(&self) -> NameFields<'_> {
         let hash = self.short_hash().unwrap_or("");
-        Named { seed: self.origin.seed, prompt: &self.prompt, params: self.params, hash }
+        NameFields { seed: self.origin.seed, prompt: &self.prompt, params: self.params, hash }
     }
 
     /// The model's hash as the web UI shows it.

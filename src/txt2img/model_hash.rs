@@ -1,9 +1,9 @@
 //! The hash of a run's model, made on a thread beside the first pictures.
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, model_sha256};
 use crate::demo;
+use crate::files::sha256;
 use crate::job::{Job, ModelSource};
-use crate::output::{sha256, sha256_of};
 use anyhow::Result;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -30,12 +30,12 @@ impl<'scope> ModelHash<'scope> {
             return Self::default();
         }
         if job.model.ckpt == ModelSource::Demo {
-            return Self { coming: None, is_wanted: Arc::default(), known: Some(sha256_of(demo::WEIGHTS)) };
+            return Self { coming: None, is_wanted: Arc::default(), known: Some(sha256::of_bytes(demo::WEIGHTS)) };
         }
         // Ctrl-C does not stop it: what was drawn until then is saved with it.
         let is_wanted = Arc::new(AtomicBool::new(true));
         let goes_on = is_wanted.clone();
-        let coming = scope.spawn(move || sha256(checkpoint.path(), &|| goes_on.load(Ordering::Relaxed)));
+        let coming = scope.spawn(move || model_sha256(checkpoint.path(), &|| goes_on.load(Ordering::Relaxed)));
         Self { coming: Some(coming), is_wanted, known: None }
     }
 

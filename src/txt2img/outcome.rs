@@ -7,7 +7,7 @@ use crate::dry_run::duration;
 use crate::interrupt::Interrupted;
 use crate::job::Job;
 use crate::job::tasks::Remaining;
-use crate::output::Overview;
+use crate::outdir::Overview;
 use crate::progress::Progress;
 use crate::timings::Timings;
 use anyhow::{Context, Result};

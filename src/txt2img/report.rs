@@ -1,11 +1,11 @@
 //! `--report`: what became of each picture, as JSON.
 
 use super::worker::Rendered;
+use crate::files::atomic::{self, folder_of};
 use crate::job::Job;
-use crate::output::suffixed;
+use crate::outdir::suffixed;
 use crate::progress::Progress;
 use crate::safety::Verdict;
-use crate::unfinished::{self, folder_of};
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -93,8 +93,8 @@ impl Report {
         let Some(Open { path, mut file, replaces, lacks_some, .. }) = self.0 else { return Ok(()) };
         writeln!(file, "\n], \"finished\": {}}}", is_finished && !lacks_some).with_context(|| cannot(&path))?;
         let file = file.into_inner().map_err(|error| error.into_error()).with_context(|| cannot(&path))?;
-        unfinished::sync(file.as_file()).with_context(|| cannot(&path))?;
-        let put = if replaces { unfinished::replace(file, &path) } else { put(file, &path, progress) };
+        atomic::sync(file.as_file()).with_context(|| cannot(&path))?;
+        let put = if replaces { atomic::persist_replacing(file, &path) } else { put(file, &path, progress) };
         put.with_context(|| cannot(&path))
     }
 }
@@ -111,7 +111,7 @@ impl Open {
 fn put(mut file: NamedTempFile, path: &Path, progress: &Progress) -> io::Result<()> {
     let mut name = path.to_owned();
     let mut n = 1;
-    while let Some(taken) = unfinished::put(file, &name)? {
+    while let Some(taken) = atomic::persist_new(file, &name)? {
         (file, n) = (taken, n + 1);
         name = suffixed(path, &format!("-{n}"));
     }
@@ -128,7 +128,7 @@ fn begun(path: &Path) -> Result<NamedTempFile> {
     ensure!(folder.exists(), "{}: the folder '{shown}' is missing; create it, or name another file", cannot(path));
     ensure!(folder.is_dir(), "{}: '{shown}' is a file, not a folder; name another", cannot(path));
     // Without the name of the unfinished file, which an error of that file has in it.
-    unfinished::locked(folder).map_err(|error| anyhow!("{}: {}", cannot(path), reason(&error)))
+    atomic::create_locked_temporary(folder).map_err(|error| anyhow!("{}: {}", cannot(path), reason(&error)))
 }
 
 /// What the system says of an error.

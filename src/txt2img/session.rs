@@ -9,7 +9,7 @@ use crate::conventions::Conventions;
 use crate::device::{self, Precision};
 use crate::job::Job;
 use crate::job::tasks::Remaining;
-use crate::output::{Folder, Opening, Terms};
+use crate::outdir::{Mode, OutDir, RunParams, RunSpec};
 use crate::progress::Progress;
 use crate::safety::{Action, Checker};
 use anyhow::Result;
@@ -21,7 +21,7 @@ pub struct Session<'a> {
     pub progress: &'a Progress,
     pub checkpoint: Checkpoint,
     pub checker: Option<Checker>,
-    pub folder: Folder,
+    pub folder: OutDir,
     pub report: Report,
     /// The pictures that need not be drawn, because an earlier process of the run saved them.
     pub finished: HashSet<usize>,
@@ -43,7 +43,7 @@ impl<'a> Session<'a> {
         device::use_threads(job.compute.threads)?;
         job.run.notes.iter().for_each(|note| progress.note(note));
         Report::check(job)?;
-        Folder::probe(&job.output.outdir)?;
+        OutDir::probe(&job.output.outdir)?;
         let checkpoint = open(job, progress)?;
         let conventions = Conventions::new(&checkpoint, &job.model.config)?;
         conventions.notes.iter().for_each(|note| progress.note(note));
@@ -66,7 +66,7 @@ fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
 }
 
 fn create_outdir(job: &Job, progress: &Progress) -> Result<()> {
-    let file_system = Folder::create(&job.output.outdir)?;
+    let file_system = OutDir::create(&job.output.outdir)?;
     if !file_system.locks {
         let outdir = job.output.outdir.display();
         progress
@@ -76,11 +76,11 @@ fn create_outdir(job: &Job, progress: &Progress) -> Result<()> {
 }
 
 /// Begins the run in OUTDIR, or resumes the one there.
-fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>, progress: &Progress) -> Result<Folder> {
+fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>, progress: &Progress) -> Result<OutDir> {
     let safety = checker.map_or(Action::Off, |_| job.output.safety.unwrap_or(Action::Replace));
     let fingerprint = checker.map(|checker| checker.fingerprint().to_owned());
-    let folder = Folder::open(opening(job, checkpoint, Some(safety), fingerprint))?;
-    if folder.leaves_another() {
+    let folder = OutDir::open(run_spec(job, checkpoint, Some(safety), fingerprint))?;
+    if folder.abandons_unfinished() {
         let outdir = job.output.outdir.display();
         progress.note(&format!(
             "the previous run in '{outdir}' did not finish; repeat its command with --resume to continue it"
@@ -93,31 +93,31 @@ fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>, progress
 ///
 /// # Errors
 /// If the run cannot be resumed, or its report exists already.
-pub(crate) fn inspect(job: &Job, checkpoint: &Checkpoint) -> Result<Folder> {
+pub(crate) fn inspect(job: &Job, checkpoint: &Checkpoint) -> Result<OutDir> {
     Report::look(job)?;
-    Folder::look(opening(job, checkpoint, checker::action(job), checker::fingerprint(job)))
+    OutDir::inspect(run_spec(job, checkpoint, checker::action(job), checker::fingerprint(job)))
 }
 
 /// Returns the run as OUTDIR sees it. `safety`: the treatment of flagged pictures, and `checker`: the fingerprint of the
 /// safety checker, as far as they are known.
-fn opening<'a>(job: &'a Job, checkpoint: &Checkpoint, safety: Option<Action>, checker: Option<String>) -> Opening<'a> {
+fn run_spec<'a>(job: &'a Job, checkpoint: &Checkpoint, safety: Option<Action>, checker: Option<String>) -> RunSpec<'a> {
     let mut terms = terms(job, checkpoint);
     terms.extend(safety.map(|safety| ("--safety".into(), safety.name().into())));
     terms.extend(checker.map(|checker| ("the safety checker".into(), checker.into())));
-    Opening {
+    RunSpec {
         outdir: &job.output.outdir,
         format: job.output.format,
         pattern: job.output.fname.clone(),
         shard: job.run.shard,
-        resume: job.run.resume,
-        terms,
+        mode: if job.run.resume { Mode::Resume } else { Mode::Begin },
+        params: terms,
         pictures: job.images.n_pictures(),
         overview: job.output.overview,
     }
 }
 
 /// Returns the parameters that a run and its resumption must share.
-fn terms(job: &Job, checkpoint: &Checkpoint) -> Terms {
+fn terms(job: &Job, checkpoint: &Checkpoint) -> RunParams {
     let mut terms = job.run.terms.clone();
     terms.insert("the model".into(), checkpoint.fingerprint().into());
     if job.output.metadata && job.output.saves_samples {

@@ -6,7 +6,8 @@ use super::report::Report;
 use super::work::Units;
 use super::worker::{Message, Rendered};
 use crate::job::{Job, Replay};
-use crate::output::{self, Folder, Format, Grids, Overview, Picture};
+use crate::outdir::{Grids, OutDir, Overview};
+use crate::output::{self, Format, Picture};
 use crate::params::SamplingParams;
 use crate::progress::Progress;
 use crate::safety::{Action, Checker, Verdict};
@@ -31,7 +32,7 @@ pub struct Made {
 pub struct Writer<'a> {
     job: &'a Job,
     progress: &'a Progress,
-    folder: Folder,
+    folder: OutDir,
     /// The pictures that will not come, for they are here.
     finished: &'a HashSet<usize>,
     /// How many pictures each grid lacks that is under way.
@@ -50,7 +51,7 @@ pub struct Writer<'a> {
 impl<'a> Writer<'a> {
     pub fn new(
         job: &'a Job,
-        folder: Folder,
+        folder: OutDir,
         finished: &'a HashSet<usize>,
         checker: Option<Checker>,
         report: Report,
@@ -106,7 +107,7 @@ impl<'a> Writer<'a> {
             self.mark(&mut drawn);
             unmarked
         };
-        aside.iter().try_for_each(|picture| self.folder.lay_aside(drawn.number, picture))?;
+        aside.iter().try_for_each(|picture| self.folder.spool(drawn.number, picture))?;
         let mut path = None;
         if self.job.output.saves_samples {
             let record = self.job.output.metadata.then_some(&drawn.record);
@@ -149,7 +150,7 @@ impl<'a> Writer<'a> {
 
     /// What an overview will show of it, if there is one to come.
     fn for_overview(&self, drawn: &Rendered) -> Option<Picture> {
-        let awaited = self.folder.awaits(drawn.number);
+        let awaited = self.folder.is_awaited(drawn.number);
         awaited.then(|| output::shrunk(&drawn.picture, self.shrinking).into_owned())
     }
 
@@ -170,7 +171,7 @@ impl<'a> Writer<'a> {
     /// Those whose pictures are all here, when the last process did not come to make them.
     fn save_grids_left(&mut self) -> Result<()> {
         let Some(grids) = self.grids().filter(|_| !self.finished.is_empty()) else { return Ok(()) };
-        for n in self.folder.lacking_grids().collect::<Vec<_>>() {
+        for n in self.folder.missing_grids().collect::<Vec<_>>() {
             if self.n_lacking(grids, n) == 0 {
                 save_grid(&mut self.folder, grids, n, self.progress)?;
             }

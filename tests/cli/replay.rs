@@ -290,14 +290,14 @@ fn names_are_made_by_the_pattern() {
 fn the_models_hash_is_that_of_its_file() {
     let run = TestRun::new();
     run.quick(["--fname", "{hash}", "--n_samples", "2", "--skip_grid"]).ok();
-    let hash = output::sha256(&crate::support::fixture("nano.ckpt"), &|| true).unwrap().unwrap();
+    let hash = txt2img::files::sha256::of_file(&crate::support::fixture("nano.ckpt"), &|| true).unwrap().unwrap();
     for end in ["", "-2"] {
         let record = output::record(&run.path(&format!("out/samples/{}{end}.png", &hash[..10]))).unwrap();
         assert_eq!(record.model_hash, Some(hash.clone()));
     }
     run.small(["--ckpt", "demo", "--skip_grid", "--outdir", "demo"]).ok();
     let record = output::record(&run.path("demo/samples/00000.png")).unwrap();
-    assert_eq!(record.model_hash, Some(output::sha256_of(txt2img::demo::WEIGHTS)));
+    assert_eq!(record.model_hash, Some(txt2img::files::sha256::of_bytes(txt2img::demo::WEIGHTS)));
 }
 
 #[test]

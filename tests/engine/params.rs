@@ -6,7 +6,7 @@ use std::fs;
 use tempfile::TempDir;
 use txt2img::args::Args;
 use txt2img::job::Job;
-use txt2img::output::{Named, Pattern};
+use txt2img::output::{NameFields, Pattern};
 use txt2img::params::{Field, PARAMS, Param, SamplingParams};
 
 /// Returns a value that `--sampler euler` supports and that is not the default of the command line.
@@ -76,7 +76,7 @@ fn every_parameter_is_a_placeholder_of_file_names() {
         let other = other_value(param);
         let params = only_request(&job(&[&format!("--{}", param.flag), &other]));
         let pattern = Pattern::parse(&format!("{{{}}}", param.name)).unwrap();
-        assert_eq!(pattern.name(0, &Named { params, ..Named::default() }), other, "{}", param.name);
+        assert_eq!(pattern.name(0, &NameFields { params, ..NameFields::default() }), other, "{}", param.name);
     }
 }
 

@@ -1,7 +1,7 @@
 //! A repository's folder in the hub's cache, laid out as by `huggingface_hub`: `blobs/ETAG` holds the contents of a
 //! file, `snapshots/COMMIT/FILE` links to it, and `refs/REVISION` names a commit.
 
-use crate::unfinished;
+use crate::files::atomic;
 use anyhow::{Context, Result};
 use hf_hub::{Cache, CacheRepo};
 use std::fs;
@@ -72,8 +72,8 @@ impl RepoCache {
             fs::create_dir_all(path.parent().unwrap_or(&path))?;
             // Atomic, since other programs may read the file at any time. The temporary file is not in `refs`, where it
             // would be taken for a revision.
-            let file = unfinished::written(&self.folder, |file| Ok(file.write_all(commit.as_bytes())?))?;
-            Ok(unfinished::replace(file, &path)?)
+            let file = atomic::write_temporary(&self.folder, |file| Ok(file.write_all(commit.as_bytes())?))?;
+            Ok(atomic::persist_replacing(file, &path)?)
         };
         write().with_context(|| cannot_write(&path))
     }

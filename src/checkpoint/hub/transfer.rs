@@ -3,10 +3,9 @@
 use super::client::{Client, FileMeta};
 use super::error::HubError;
 use super::repo_cache::cannot_write;
-use crate::hexadecimal::hexadecimal;
-use crate::interrupt;
+use crate::files::sha256;
+use crate::interrupt::{self, Interrupted};
 use anyhow::{Context, Error, Result, anyhow, ensure};
-use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
@@ -114,7 +113,7 @@ impl Transfer<'_> {
             Some(size) => Some(format!("has {} bytes instead of {size}", length(part))),
             // Shorter hashes are git's, which cover more than the contents.
             None if etag.len() != 64 => None,
-            None => Some(sha256(part)?)
+            None => Some(sha256::of_file(part, &|| interrupt::check().is_ok())?.ok_or(Interrupted)?)
                 .filter(|sum| *sum != etag.to_ascii_lowercase())
                 .map(|sum| format!("has the sha256 {sum} instead of {etag}")),
         };
@@ -162,17 +161,5 @@ fn disk_error(error: Error, part: &Path) -> Error {
         }
         Some(_) => error.context(cannot_write(part)),
         None => error,
-    }
-}
-
-fn sha256(path: &Path) -> Result<String> {
-    let mut file = File::open(path).with_context(|| cannot_write(path))?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        interrupt::check()?;
-        match file.read(&mut buffer).with_context(|| cannot_write(path))? {
-            0 => return Ok(hexadecimal(hash)),
-            n => hash.update(&buffer[..n]),
-        }
     }
 }

@@ -21,7 +21,7 @@ fn a_plan_says_what_the_file_system_can_do() {
     let folder = TempDir::new().unwrap();
     let plan = demo(folder.path(), ["--n_iter", "1"]);
     let found = plan.of("file system")[0].to_owned();
-    assert!(found.starts_with("has ") || found.starts_with("does without "), "{found}");
+    assert!(found.starts_with("has ") || found.starts_with("lacks "), "{found}");
     let missing = folder.path().join("new/folder");
     let expected = format!("{found}, as far as '{}' tells, where OUTDIR will be", folder.path().display());
     assert_eq!(demo(&missing, ["--n_iter", "1"]).of("file system"), [expected]);
@@ -113,7 +113,12 @@ fn of_a_run_that_is_gone_on_with_the_rest_is_foretold() {
     );
     let words = into.into_iter().chain(flags).chain(["--resume", "--seed", "7"]);
     let Err(error) = dry_run(&job(words)) else { panic!("a plan") };
-    assert!(error.to_string().ends_with("is another: --seed was 42 and is 7"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .ends_with("holds a different run (--seed was 42, is now 7); use the same flags or another --outdir"),
+        "{error}"
+    );
     assert_eq!(files_below(&outdir), before);
 }
 

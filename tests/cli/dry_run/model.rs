@@ -7,7 +7,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use txt2img::checkpoint::Checkpoint;
-use txt2img::output::{sha256, sha256_of};
+use txt2img::files::sha256;
 
 const TIME: &str = "model.diffusion_model.time_embed.0.weight";
 const OUT: &str = "model.diffusion_model.out.2.bias";
@@ -36,13 +36,13 @@ fn the_model_is_told_by_path_size_hash_and_layout() {
     assert_eq!(plan.of("model"), [fixture("nano.ckpt").to_str().unwrap()]);
     assert_eq!(plan.of("size"), ["8.4 MB"]);
     assert_eq!(plan.of("layout"), ["ckpt"]);
-    assert_eq!(plan.of("sha256"), [sha256(&fixture("nano.ckpt"), &|| true).unwrap().unwrap()]);
+    assert_eq!(plan.of("sha256"), [sha256::of_file(&fixture("nano.ckpt"), &|| true).unwrap().unwrap()]);
     assert!(plan.of("does not fit").is_empty());
 }
 
 #[test]
 fn hashes_are_those_of_fips_180() {
-    assert_eq!(sha256_of(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    assert_eq!(sha256::of_bytes(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
 #[test]

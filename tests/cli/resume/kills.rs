@@ -1,7 +1,11 @@
 //! Runs that are killed, interrupted or run out of disk space, and deleted or modified files.
+//!
+//! Tests that kill runs at random moments draw them from a seed, which they print if they fail. `KILL_SEED=N cargo test
+//! --release --test cli -- kills::NAME` repeats the moments, as fractions of the time of an unbroken run.
 
 use super::{RICH, are_equal, content, into, journal, kill, resume, start, wait_for};
 use crate::support::{TestRun, stdout};
+use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
@@ -10,9 +14,27 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Returns a random time below `below`.
-fn any_time(below: Duration) -> Duration {
-    below.mul_f64((RandomState::new().hash_one(0) % 1000) as f64 / 1000.)
+/// Random moments of a run.
+struct Moments(u64);
+
+impl Moments {
+    /// Starts from the seed `KILL_SEED`, or else a random one, and prints it: cargo shows that if the test fails.
+    fn new() -> Self {
+        let given = env::var("KILL_SEED").ok().map(|seed| seed.parse().expect("KILL_SEED is a whole number"));
+        let seed = given.unwrap_or_else(|| RandomState::new().hash_one(0));
+        println!("KILL_SEED={seed}");
+        Self(seed)
+    }
+
+    /// Returns the next moment below `end`, by SplitMix64.
+    fn next(&mut self, end: Duration) -> Duration {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^= bits >> 31;
+        end.mul_f64((bits >> 11) as f64 / (1u64 << 53) as f64)
+    }
 }
 
 /// Resumes a run until it finishes, killing it at least `kills` times on the way.
@@ -21,10 +43,10 @@ fn break_often(run: &TestRun, outdir: &str, flags: &[&str], kills: usize) {
     let begun = Instant::now();
     into(run, "timed", &flags).ok();
     let whole = begun.elapsed();
-    let mut n_killed = 0;
+    let (mut moments, mut n_killed) = (Moments::new(), 0);
     loop {
         let mut child = start(into(run, outdir, &flags));
-        sleep(any_time(whole));
+        sleep(moments.next(whole));
         child.kill().unwrap();
         let status = child.wait().unwrap();
         match status.signal() {

@@ -17,16 +17,20 @@ fn is_refused(run: &TestRun, more: &[&str], reason: &str) {
 fn another_run_is_refused_and_what_differs_is_named() {
     let run = TestRun::new().with_nano("other.yaml", "other.safetensors");
     into(&run, "out", &RICH).ok();
-    is_refused(&run, &["--seed", "43"], "--resume: the run in 'out' is another: --seed was 42 and is 43");
-    is_refused(&run, &["--n_iter", "5", "--scale", "3"], "--n_iter was 4 and is 5, --scale was 7.5 and is 3.0");
-    is_refused(&run, &["--prompt", "a cat"], "--prompt was \"a {red|blue|green} {ball|cube}\" and is \"a cat\"");
+    is_refused(
+        &run,
+        &["--seed", "43"],
+        "--resume: 'out' holds a different run (--seed was 42, is now 43); use the same flags or another --outdir",
+    );
+    is_refused(&run, &["--n_iter", "5", "--scale", "3"], "--n_iter was 4, is now 5; --scale was 7.5, is now 3.0");
+    is_refused(&run, &["--prompt", "a cat"], "--prompt was \"a {red|blue|green} {ball|cube}\", is now \"a cat\"");
     is_refused(&run, &["--precision", "full", "--sampler", "plms", "--skip_watermark"], "--skip_watermark was false");
     for (more, reason) in [
-        (["--format", "webp"], "--format was \"png\" and is \"webp\""),
+        (["--format", "webp"], "--format was \"png\", is now \"webp\""),
         (["--fname", "{index}"], "--fname"),
-        (["--rng", "cpu"], "--rng was \"cuda\" and is \"cpu\""),
-        (["--n_rows", "2"], "--n_rows was 0 and is 2"),
-        (["--negative_prompt", "dull"], "--negative_prompt was \"\" and is \"dull\""),
+        (["--rng", "cpu"], "--rng was \"cuda\", is now \"cpu\""),
+        (["--n_rows", "2"], "--n_rows was 0, is now 2"),
+        (["--negative_prompt", "dull"], "--negative_prompt was \"\", is now \"dull\""),
     ] {
         is_refused(&run, &more, reason);
     }
@@ -40,7 +44,7 @@ fn a_pattern_of_names_is_kept_as_it_was_given() {
     let journal = fs::read_to_string(run.path("out/run.jsonl")).unwrap();
     assert!(journal.contains(r#""--fname":"{index}-{{x}}-{prompt}""#), "{journal}");
     resume(&run, "out", &[&RICH[..], &named].concat()).ok();
-    let reason = r#"--fname was "{index}-{{x}}-{prompt}" and is "{index}""#;
+    let reason = r#"--fname was "{index}-{{x}}-{prompt}", is now "{index}""#;
     is_refused(&run, &["--fname", "{index}"], reason);
 }
 
@@ -53,7 +57,7 @@ fn a_run_of_a_version_that_wrote_down_less_is_refused() {
     is_refused(
         &run,
         &[],
-        "the run in 'out' is another: it was begun by another version of txt2img; finish it with that one",
+        "'out' holds a different run (it was begun by another version of txt2img, which can finish it)",
     );
     into(&run, "out", &["--collect"]).ok();
     into(&run, "out", &RICH).ok();
@@ -64,7 +68,8 @@ fn another_prompts_file_is_refused() {
     let run = TestRun::new().file("lines.txt", "a ball\na cube\n");
     into(&run, "out", &["--from-file", "lines.txt"]).ok();
     fs::write(run.path("lines.txt"), "a ball\na cone\n").unwrap();
-    into(&run, "out", &["--from-file", "lines.txt", "--resume"]).fails_with("is another: --from-file is another");
+    into(&run, "out", &["--from-file", "lines.txt", "--resume"])
+        .fails_with("holds a different run (--from-file has changed)");
     fs::write(run.path("lines.txt"), "a ball\na cube\n").unwrap();
     into(&run, "out", &["--from-file", "lines.txt", "--resume"]).ok();
 }
@@ -73,7 +78,7 @@ fn another_prompts_file_is_refused() {
 fn another_model_is_refused_and_the_same_elsewhere_if_pictures_name_it() {
     let run = TestRun::new().with_nano("nano.yaml", "moved/nano.ckpt");
     into(&run, "out", &RICH).ok();
-    is_refused(&run, &["--ckpt", "moved/nano.ckpt"], "the run in 'out' is another: --ckpt");
+    is_refused(&run, &["--ckpt", "moved/nano.ckpt"], "'out' holds a different run (--ckpt");
     fs::remove_dir_all(run.path("out")).unwrap();
     into(&run, "out", &[&RICH[..], &["--no_metadata"]].concat()).ok();
     let moved = ["--no_metadata", "--ckpt", "moved/nano.ckpt"];
@@ -83,7 +88,7 @@ fn another_model_is_refused_and_the_same_elsewhere_if_pictures_name_it() {
     let (start, end) = (bytes.len() / 4, bytes.len() / 4 * 3);
     bytes[start..end].iter_mut().step_by(64).for_each(|byte| *byte ^= 16);
     fs::write(run.path("moved/nano.ckpt"), bytes).unwrap();
-    is_refused(&run, &moved, "the model is another");
+    is_refused(&run, &moved, "the model has changed");
 }
 
 #[test]
@@ -110,7 +115,7 @@ fn a_journal_that_is_none_is_refused() {
         let run = TestRun::new();
         fs::create_dir(run.path("out")).unwrap();
         fs::write(run.path("out/run.jsonl"), text).unwrap();
-        into(&run, "out", &[]).fails_with("'out/run.jsonl' is no journal of a run of ours; move it away");
+        into(&run, "out", &[]).fails_with("'out/run.jsonl' is not a run journal of txt2img; move it away");
         assert_eq!(fs::read_to_string(run.path("out/run.jsonl")).unwrap(), text);
     }
 }
@@ -122,7 +127,7 @@ fn a_journal_that_somebody_made_up_does_no_harm() {
     let text = fs::read_to_string(run.path("out/run.jsonl")).unwrap();
     fs::write(run.path("precious"), "precious").unwrap();
     let partial = |file: &str| {
-        let sha256 = txt2img::output::sha256_of(b"precious");
+        let sha256 = txt2img::files::sha256::of_bytes(b"precious");
         let promise = format!(r#"{{"what":{{"grid":0}},"file":"{file}","sha256":"{sha256}","partial":true}}"#);
         format!(
             "{}{{\"promised\":{promise}}}\n{{\"done\":{{\"grid\":0}}}}\n",
@@ -142,8 +147,8 @@ fn a_journal_that_somebody_made_up_does_no_harm() {
         text.replacen("\"id\":\"", "\"id\":\"../", 1),
     ] {
         fs::write(run.path("out/run.jsonl"), text).unwrap();
-        into(&run, "out", &["--collect"]).fails_with("'out/run.jsonl' is no journal of a run of ours");
-        resume(&run, "out", &RICH).fails_with("'out/run.jsonl' is no journal of a run");
+        into(&run, "out", &["--collect"]).fails_with("'out/run.jsonl' is not a run journal of txt2img");
+        resume(&run, "out", &RICH).fails_with("'out/run.jsonl' is not a run journal of txt2img");
         assert_eq!(fs::read(&precious).unwrap(), b"precious");
     }
     fs::write(run.path("out/run.jsonl"), huge).unwrap();
@@ -157,21 +162,21 @@ fn what_is_not_ours_is_left_as_it_is() {
     fs::create_dir(run.path("out")).unwrap();
     for text in ["precious, no newline", "{\"foreign\":1}\n{\"foreign\":2}", "{\"x", "x\n{\"done"] {
         fs::write(run.path("out/run.jsonl"), text).unwrap();
-        into(&run, "out", &[]).fails_with("'out/run.jsonl' is no journal of a run of ours");
-        into(&run, "out", &["--shard", "0/2"]).fails_with("'out/run.jsonl' is no journal of a run of ours");
+        into(&run, "out", &[]).fails_with("'out/run.jsonl' is not a run journal of txt2img");
+        into(&run, "out", &["--shard", "0/2"]).fails_with("'out/run.jsonl' is not a run journal of txt2img");
         assert_eq!(fs::read_to_string(run.path("out/run.jsonl")).unwrap(), text);
     }
     fs::remove_file(run.path("out/run.jsonl")).unwrap();
     for target in ["precious", "nothing"] {
         fs::write(run.path("precious"), "").unwrap();
         std::os::unix::fs::symlink(run.path(target), run.path("out/run.jsonl")).unwrap();
-        into(&run, "out", &[]).fails_with("'out/run.jsonl' is no file; move it away");
+        into(&run, "out", &[]).fails_with("'out/run.jsonl' is not a file; move it away");
         assert_eq!(fs::read(run.path("precious")).unwrap(), b"");
         assert!(!run.path("nothing").exists());
         fs::remove_file(run.path("out/run.jsonl")).unwrap();
     }
     assert!(std::process::Command::new("mkfifo").arg(run.path("out/run.jsonl")).status().unwrap().success());
-    into(&run, "out", &[]).fails_with("'out/run.jsonl' is no file; move it away");
+    into(&run, "out", &[]).fails_with("'out/run.jsonl' is not a file; move it away");
 }
 
 #[test]

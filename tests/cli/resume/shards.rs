@@ -53,10 +53,11 @@ fn shards_of_different_runs_are_refused() {
     let run = TestRun::new();
     into(&run, "out", &["--shard", "0/2", "--n_iter", "2"]).ok();
     let same = ["--shard", "1/2", "--n_iter", "2"];
-    into(&run, "out", &[&same[..], &["--seed", "1"]].concat()).fails_with("in 'out' --seed was 42 and is 1");
-    into(&run, "out", &["--shard", "1/3", "--n_iter", "2"]).fails_with("'out' has one of 2 shards");
+    into(&run, "out", &[&same[..], &["--seed", "1"]].concat())
+        .fails_with("'out' holds a different run (--seed was 42, is now 1)");
+    into(&run, "out", &["--shard", "1/3", "--n_iter", "2"]).fails_with("'out' holds a run of 2 shards");
     into(&run, "out", &["--shard", "0/2", "--n_iter", "2"])
-        .fails_with("shard 0/2 has begun in 'out': --resume goes on");
+        .fails_with("shard 0/2 was already begun in 'out'; add --resume to continue it");
     into(&run, "out", &same).ok();
 }
 

@@ -4,7 +4,7 @@ use super::outdir::{Outdir, save, save_as};
 use super::{flat, load};
 use serde_json::json;
 use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
-use txt2img::output::{Named, Pattern, Record};
+use txt2img::output::{NameFields, Pattern, Record};
 use txt2img::params::SamplingParams;
 
 const PARAMS: SamplingParams = SamplingParams {
@@ -15,10 +15,10 @@ const PARAMS: SamplingParams = SamplingParams {
     sampler: SamplerConfig { kind: Kind::EulerA, steps: 50, eta: 0., spacing: Spacing::Discrete },
 };
 
-const CUBE: Named = Named { seed: 42, prompt: "a pink cube", params: PARAMS, hash: "6ce0161689" };
+const CUBE: NameFields = NameFields { seed: 42, prompt: "a pink cube", params: PARAMS, hash: "6ce0161689" };
 
 fn name(pattern: &str, prompt: &str) -> String {
-    Pattern::parse(pattern).unwrap().name(7, &Named { prompt, ..CUBE })
+    Pattern::parse(pattern).unwrap().name(7, &NameFields { prompt, ..CUBE })
 }
 
 fn refusal(pattern: &str) -> String {
@@ -47,7 +47,7 @@ fn a_pattern_is_written_as_it_was_given() {
 #[test]
 fn scales_have_no_needless_places() {
     let params = |scale| SamplingParams { scale, ..PARAMS };
-    let of = |scale| Pattern::parse("{scale}").unwrap().name(0, &Named { params: params(scale), ..CUBE });
+    let of = |scale| Pattern::parse("{scale}").unwrap().name(0, &NameFields { params: params(scale), ..CUBE });
     assert_eq!([of(10.), of(7.25), of(-1.)], ["10", "7.25", "-1"]);
 }
 
@@ -82,7 +82,7 @@ fn no_name_is_that_of_a_device() {
 #[test]
 fn what_is_around_placeholders_is_made_safe_too() {
     assert_eq!(name(" .my: {seed}?. ", ""), "my_ 42_");
-    let named = Named { hash: "a/b..\\c", ..CUBE };
+    let named = NameFields { hash: "a/b..\\c", ..CUBE };
     assert_eq!(Pattern::parse("{hash}").unwrap().name(0, &named), "a_b.._c");
 }
 
@@ -161,7 +161,7 @@ fn a_record_names_its_picture() {
         "latent_height": 64, "width": 768, "height": 512, "model": "", "products": "", "watermark": false,
     });
     let mut record: Record = serde_json::from_value(record).unwrap();
-    assert_eq!(record.named(), Named { hash: "", ..CUBE });
+    assert_eq!(record.named(), NameFields { hash: "", ..CUBE });
     record.model_hash = Some(CUBE.hash.repeat(3));
     assert_eq!(record.named(), CUBE);
 }
@@ -171,7 +171,7 @@ fn samples_are_named_by_the_pattern() {
     let outdir = Outdir::with(&["samples/00000.png", "samples/notes"]);
     let mut folder = outdir.open_named("{index}-{prompt}");
     save_as(&mut folder, &flat(8, 8, 1), &CUBE).unwrap();
-    save_as(&mut folder, &flat(8, 8, 2), &Named { prompt: "a red cone", ..CUBE }).unwrap();
+    save_as(&mut folder, &flat(8, 8, 2), &NameFields { prompt: "a red cone", ..CUBE }).unwrap();
     folder.save_grid(&flat(8, 8, 3)).unwrap();
     let expected =
         ["grid-0000.png", "samples/00000.png", "samples/00002-a_pink_cube.png", "samples/00003-a_red_cone.png"];
@@ -192,7 +192,7 @@ fn a_taken_name_gets_a_number() {
 #[test]
 fn a_sample_named_like_a_sweep_counts() {
     let outdir = Outdir::new();
-    let sweeper = Named { prompt: "sweep-0001", ..CUBE };
+    let sweeper = NameFields { prompt: "sweep-0001", ..CUBE };
     save_as(&mut outdir.open_named("{prompt}"), &flat(8, 8, 1), &sweeper).unwrap();
     assert!(save(&mut outdir.open(), &flat(8, 8, 1)).unwrap().ends_with("samples/00001.png"));
 }
@@ -202,8 +202,8 @@ fn the_longest_names_can_be_written_and_taken() {
     let outdir = Outdir::new();
     let prompt = "猫".repeat(500);
     for _ in 0..12 {
-        let path =
-            save_as(&mut outdir.open_named("{prompt}"), &flat(8, 8, 1), &Named { prompt: &prompt, ..CUBE }).unwrap();
+        let path = save_as(&mut outdir.open_named("{prompt}"), &flat(8, 8, 1), &NameFields { prompt: &prompt, ..CUBE })
+            .unwrap();
         assert!(path.file_name().unwrap().len() <= 200);
     }
     assert_eq!(outdir.files().len(), 12);

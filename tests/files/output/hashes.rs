@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
-use txt2img::output::{sha256, sha256_of};
+use txt2img::checkpoint::model_sha256;
+use txt2img::files::sha256;
 
 const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -23,7 +24,7 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
 }
 
 fn hash(path: impl AsRef<Path>) -> String {
-    sha256(path.as_ref(), &|| true).unwrap().unwrap()
+    model_sha256(path.as_ref(), &|| true).unwrap().unwrap()
 }
 
 const MODEL: [(&str, &str); 3] = [
@@ -38,7 +39,7 @@ fn bytes_and_files_have_the_hashes_of_the_standard() {
     for (contents, expected) in [("", NOTHING), ("abc", ABC), (&a, MILLION)] {
         let folder = folder(&[("model.ckpt", contents)]);
         assert_eq!(hash(folder.path().join("model.ckpt")), expected);
-        assert_eq!(sha256_of(contents.as_bytes()), expected);
+        assert_eq!(sha256::of_bytes(contents.as_bytes()), expected);
     }
 }
 
@@ -46,7 +47,7 @@ fn bytes_and_files_have_the_hashes_of_the_standard() {
 fn a_file_of_many_pieces_is_hashed_whole() {
     let contents: String = (0..400_000).map(|number| format!("{number} ")).collect();
     let folder = folder(&[("model.ckpt", &contents)]);
-    assert_eq!(hash(folder.path().join("model.ckpt")), sha256_of(contents.as_bytes()));
+    assert_eq!(hash(folder.path().join("model.ckpt")), sha256::of_bytes(contents.as_bytes()));
 }
 
 #[test]
@@ -55,9 +56,9 @@ fn it_stops_when_told_to() {
     let path = folder.path().join("model.ckpt");
     let n_asked = Cell::new(0);
     let twice = || n_asked.replace(n_asked.get() + 1) < 2;
-    assert_eq!(sha256(&path, &twice).unwrap(), None);
+    assert_eq!(model_sha256(&path, &twice).unwrap(), None);
     assert_eq!(n_asked.get(), 3);
-    assert_eq!(sha256(&path, &|| false).unwrap(), None);
+    assert_eq!(model_sha256(&path, &|| false).unwrap(), None);
 }
 
 #[test]
@@ -68,9 +69,9 @@ fn a_diffusers_folder_is_hashed_as_sha256sum_lists_it() {
         ("v", "vae/diffusion_pytorch_model.bin"),
     ];
     let lines: String =
-        listed.iter().map(|(contents, name)| format!("{}  {name}\n", sha256_of(contents.as_bytes()))).collect();
-    assert_eq!(hash(folder(&MODEL)), sha256_of(lines.as_bytes()));
-    assert_eq!(sha256(folder(&MODEL).path(), &|| false).unwrap(), None);
+        listed.iter().map(|(contents, name)| format!("{}  {name}\n", sha256::of_bytes(contents.as_bytes()))).collect();
+    assert_eq!(hash(folder(&MODEL)), sha256::of_bytes(lines.as_bytes()));
+    assert_eq!(model_sha256(folder(&MODEL).path(), &|| false).unwrap(), None);
 }
 
 #[test]
@@ -92,14 +93,14 @@ fn only_what_the_model_is_read_from_counts() {
 #[test]
 fn a_part_alone_has_a_hash() {
     let name = "diffusion_pytorch_model.safetensors";
-    let expected = sha256_of(format!("{}  {name}\n", sha256_of(b"v")).as_bytes());
+    let expected = sha256::of_bytes(format!("{}  {name}\n", sha256::of_bytes(b"v")).as_bytes());
     assert_eq!(hash(folder(&[(name, "v")])), expected);
 }
 
 #[test]
 fn what_cannot_be_hashed_is_named() {
     let empty = folder(&[("readme.md", "")]);
-    let refusal = |path: &Path| format!("{:#}", sha256(path, &|| true).unwrap_err());
+    let refusal = |path: &Path| format!("{:#}", model_sha256(path, &|| true).unwrap_err());
     let name = empty.path().display();
     let expected = format!("'{name}' holds no weights (unet/, vae/, text_encoder/); give a diffusers folder");
     assert_eq!(refusal(empty.path()), expected);

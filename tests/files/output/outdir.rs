@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use tempfile::TempDir;
-use txt2img::output::{Folder, Format, Named, Opening, Pattern, Picture, Terms};
+use txt2img::outdir::{Completeness, Mode, OutDir, RunParams, RunSpec};
+use txt2img::output::{Format, NameFields, Pattern, Picture};
 
 use super::names;
 
@@ -13,33 +14,33 @@ const OLD: &str = "old";
 
 /// A run into OUTDIR.
 pub struct Run {
-    pub folder: Folder,
+    pub folder: OutDir,
     samples: usize,
     grids: usize,
 }
 
 /// One whose samples are numbered PNG files.
 pub fn open(outdir: impl AsRef<Path>) -> Result<Run> {
-    open_as(opening(outdir.as_ref()))
+    open_as(spec(outdir.as_ref()))
 }
 
-pub fn open_as(opening: Opening) -> Result<Run> {
-    Folder::create(opening.outdir)?;
-    Ok(Run { folder: Folder::open(opening)?, samples: 0, grids: 0 })
+pub fn open_as(spec: RunSpec) -> Result<Run> {
+    OutDir::create(spec.outdir)?;
+    Ok(Run { folder: OutDir::open(spec)?, samples: 0, grids: 0 })
 }
 
 /// Of a run of a thousand pictures that has no terms and no grid.
-pub fn opening(outdir: &Path) -> Opening<'_> {
-    let (format, terms) = (Format::Png, Terms::new());
-    Opening { outdir, format, pattern: None, shard: None, resume: false, terms, pictures: 1000, overview: None }
+pub fn spec(outdir: &Path) -> RunSpec<'_> {
+    let (format, params) = (Format::Png, RunParams::new());
+    RunSpec { outdir, mode: Mode::Begin, shard: None, params, pictures: 1000, overview: None, format, pattern: None }
 }
 
 /// Saves the run's next picture, of which nothing is known.
 pub fn save(run: &mut Run, picture: &Picture) -> Result<PathBuf> {
-    save_as(run, picture, &Named::default())
+    save_as(run, picture, &NameFields::default())
 }
 
-pub fn save_as(run: &mut Run, picture: &Picture, named: &Named) -> Result<PathBuf> {
+pub fn save_as(run: &mut Run, picture: &Picture, named: &NameFields) -> Result<PathBuf> {
     let png = Format::Png.encode(picture, None)?;
     run.samples += 1;
     run.folder.save_sample(run.samples - 1, &png, named)
@@ -48,7 +49,7 @@ pub fn save_as(run: &mut Run, picture: &Picture, named: &Named) -> Result<PathBu
 impl Run {
     pub fn save_grid(&mut self, picture: &Picture) -> Result<PathBuf> {
         self.grids += 1;
-        self.folder.save_grid(self.grids - 1, picture, false)
+        self.folder.save_grid(self.grids - 1, picture, Completeness::Complete)
     }
 }
 
@@ -78,7 +79,7 @@ impl Outdir {
 
     /// Its samples are named by a pattern.
     pub fn open_named(&self, pattern: &str) -> Run {
-        open_as(Opening { pattern: Some(Pattern::parse(pattern).unwrap()), ..opening(&self.path()) }).unwrap()
+        open_as(RunSpec { pattern: Some(Pattern::parse(pattern).unwrap()), ..spec(&self.path()) }).unwrap()
     }
 
     pub fn is_old(&self, file: &str) -> bool {

@@ -5,18 +5,18 @@ use std::sync::Barrier;
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
-use txt2img::output::{Begun, Opening};
+use txt2img::outdir::{RunHeader, RunSpec};
 use txt2img::shard::Shard;
 
-use super::outdir::{Outdir, open_as, opening};
+use super::outdir::{Outdir, open_as, spec};
 
 const SHARDS: usize = 8;
 
 /// Opens the output folder as a shard; returns the run's id.
 fn open_shard(outdir: &Outdir, index: usize) -> String {
     let shard = Some(Shard { index, of: SHARDS });
-    let run = open_as(Opening { shard, ..opening(&outdir.path()) }).unwrap();
-    let Begun { id, shards, .. } = run.folder.run();
+    let run = open_as(RunSpec { shard, ..spec(&outdir.path()) }).unwrap();
+    let RunHeader { id, shards, .. } = run.folder.run();
     assert_eq!(*shards, SHARDS);
     id.clone()
 }

@@ -1,4 +1,4 @@
-//! What the file system of a folder can do.
+//! The capabilities of a file system.
 
 use std::fmt;
 use std::fs::{self, TryLockError};
@@ -8,27 +8,27 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::{if_supported, new, put_by, sync_names};
+use super::atomic::{create_temporary, if_supported, persist_new_by, sync_names};
 
-/// The abilities of a file system that a run would like to use, and can do without.
+/// The capabilities of a file system that a run uses if they are supported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileSystem {
     /// Whether files can be locked.
     pub locks: bool,
-    /// Whether a file can be given a name without replacing the file that has it.
+    /// Whether a file can be renamed without replacing another.
     pub exclusive_renames: bool,
-    /// Whether files and folders can be synced to the disk.
+    /// Whether files and folders can be flushed to disk.
     pub syncs: bool,
 }
 
 impl FileSystem {
-    /// Tries everything that a run does in a folder, with a file that is removed again.
+    /// Detects the capabilities by trying each in `folder` with a temporary file, which is deleted.
     ///
     /// # Errors
-    /// When the folder cannot be written to.
+    /// If the folder cannot be written to.
     pub fn probe(folder: &Path) -> io::Result<Self> {
-        let mut file = new(folder)?;
-        // A full disk may have room for names.
+        let mut file = create_temporary(folder)?;
+        // A full disk may still have room for names.
         file.as_file_mut().write_all(&[0; 4096])?;
         let locks = !matches!(file.as_file().try_lock(), Err(TryLockError::Error(_)));
         let syncs = if_supported(file.as_file().sync_data())? & sync_names(folder)?;
@@ -38,9 +38,9 @@ impl FileSystem {
         let mut path = file.path().as_os_str().to_owned();
         path.push("-probe");
         let path = PathBuf::from(path);
-        let named = put_by(rename, file, &path);
+        let persisted = persist_new_by(rename, file, &path);
         let _ = fs::remove_file(path);
-        named?;
+        persisted?;
         Ok(Self { locks, exclusive_renames, syncs })
     }
 }
@@ -48,7 +48,7 @@ impl FileSystem {
 impl BitAnd for FileSystem {
     type Output = Self;
 
-    /// The abilities that both have.
+    /// Returns the capabilities that both have.
     fn bitand(self, other: Self) -> Self {
         Self {
             locks: self.locks && other.locks,
@@ -61,15 +61,15 @@ impl BitAnd for FileSystem {
 impl fmt::Display for FileSystem {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { locks, exclusive_renames, syncs } = *self;
-        let abilities = [("locks", locks), ("exclusive renames", exclusive_renames), ("sync", syncs)];
+        let capabilities = [("locks", locks), ("exclusive renames", exclusive_renames), ("sync", syncs)];
         let named = |wanted: bool| -> Vec<&str> {
-            abilities.iter().filter(|(_, there)| *there == wanted).map(|(name, _)| *name).collect()
+            capabilities.iter().filter(|(_, supported)| *supported == wanted).map(|(name, _)| *name).collect()
         };
         let (has, lacks) = (named(true).join(", "), named(false).join(", "));
         match (&*has, &*lacks) {
             (has, "") => write!(f, "has {has}"),
-            ("", lacks) => write!(f, "does without {lacks}"),
-            (has, lacks) => write!(f, "has {has}; does without {lacks}"),
+            ("", lacks) => write!(f, "lacks {lacks}"),
+            (has, lacks) => write!(f, "has {has}; lacks {lacks}"),
         }
     }
 }
@@ -89,12 +89,12 @@ mod tests {
     }
 
     #[test]
-    fn abilities_are_named() {
+    fn capabilities_are_named() {
         let all = FileSystem { locks: true, exclusive_renames: true, syncs: true };
         assert_eq!(all.to_string(), "has locks, exclusive renames, sync");
         let some = FileSystem { exclusive_renames: false, ..all } & all;
-        assert_eq!(some.to_string(), "has locks, sync; does without exclusive renames");
+        assert_eq!(some.to_string(), "has locks, sync; lacks exclusive renames");
         let none = FileSystem { locks: false, exclusive_renames: false, syncs: false };
-        assert_eq!(none.to_string(), "does without locks, exclusive renames, sync");
+        assert_eq!(none.to_string(), "lacks locks, exclusive renames, sync");
     }
 }

@@ -1,45 +1,47 @@
-//! Numbered names: `PREFIX00000.png`, `PREFIX00001.png`, …
+//! Numbered file names: `PREFIX00000.EXTENSION`, `PREFIX00001.EXTENSION`, …
 
 use std::ffi::OsString;
 
 use serde::{Deserialize, Serialize};
 
-/// What is in front of the number, how long that is, and what is behind.
+/// The form of the names in a series.
 pub struct Series {
+    /// The text before the number.
     pub prefix: &'static str,
+    /// The least number of digits; shorter numbers are padded with zeros.
     pub digits: usize,
-    /// "png", or what else is in the files.
+    /// The extension, without its dot.
     pub extension: &'static str,
 }
 
-/// More than any folder has.
-const MOST: usize = 1 << 48;
+/// The largest first number of a valid counter, far above any real one, so that sums do not overflow.
+const MAX_FIRST: usize = 1 << 48;
 
-/// The numbers that files of a run get: all from the first on, but for those that were taken when it began.
+/// The numbers of a run's files in a series: all from `first` on, except those that were taken when the run began.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Numbers {
+pub struct Counter {
     first: usize,
-    /// Sorted, none below the first.
+    /// Ascending, none below `first`.
     taken: Vec<usize>,
 }
 
 impl Series {
-    /// Without its extension.
+    /// Returns the name with this number, without its extension.
     pub fn stem(&self, number: usize) -> String {
         let Self { prefix, digits, .. } = self;
         format!("{prefix}{number:0digits$}")
     }
 
-    /// Those from `first` on that none of the files has.
-    pub fn free(&self, first: usize, files: &[OsString]) -> Numbers {
+    /// Returns the counter of the numbers from `first` on that none of `files` has.
+    pub fn counter(&self, first: usize, files: &[OsString]) -> Counter {
         let taken = files.iter().filter_map(|name| self.number(name.to_str()?)).filter(|number| *number >= first);
         let mut taken: Vec<usize> = taken.collect();
         taken.sort_unstable();
         taken.dedup();
-        Numbers { first, taken }
+        Counter { first, taken }
     }
 
-    /// Of a name of this series.
+    /// Returns the number in `name`, or `None` if the name does not belong to this series.
     fn number(&self, name: &str) -> Option<usize> {
         let stem = name.strip_suffix(self.extension)?.strip_suffix('.')?;
         let number = stem.strip_prefix(self.prefix)?.parse().ok()?;
@@ -47,14 +49,14 @@ impl Series {
     }
 }
 
-impl Numbers {
-    /// Whether they can be counted.
-    pub fn is_sound(&self) -> bool {
+impl Counter {
+    /// Whether a counter read from a journal is valid.
+    pub fn is_valid(&self) -> bool {
         let ascend = self.taken.windows(2).all(|two| two[0] < two[1]);
-        self.first <= MOST && ascend && self.taken.first().is_none_or(|taken| *taken >= self.first)
+        self.first <= MAX_FIRST && ascend && self.taken.first().is_none_or(|taken| *taken >= self.first)
     }
 
-    /// That of the n-th file, from 0.
+    /// Returns the number of file `n` of the run, counted from 0.
     pub fn nth(&self, n: usize) -> usize {
         let skips = |number: usize, taken: &usize| number + usize::from(*taken <= number);
         self.taken.iter().fold(self.first.saturating_add(n), skips)

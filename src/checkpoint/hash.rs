@@ -1,0 +1,31 @@
+//! The SHA-256 of a model.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use super::weight_files;
+use crate::files::sha256;
+
+/// Returns the SHA-256 of a model, or `None` if `keep_going`, called before each chunk of 1 MiB, returns `false`.
+///
+/// For a file it is the SHA-256 of its bytes. For a diffusers folder it is that of the lines `sha256sum` prints for the
+/// files the model is read from, sorted by their names within the folder.
+///
+/// # Errors
+/// If a file cannot be read, or the folder holds no weights.
+pub fn model_sha256(path: &Path, keep_going: &dyn Fn() -> bool) -> Result<Option<String>> {
+    if path.is_dir() { of_folder(path, keep_going) } else { sha256::of_file(path, keep_going) }
+}
+
+fn of_folder(folder: &Path, keep_going: &dyn Fn() -> bool) -> Result<Option<String>> {
+    let files = weight_files(folder);
+    let no_weights = "holds no weights (unet/, vae/, text_encoder/); give a diffusers folder";
+    ensure!(!files.is_empty(), "'{}' {no_weights}", folder.display());
+    let mut lines = String::new();
+    for name in files {
+        let Some(sum) = sha256::of_file(&folder.join(&name), keep_going)? else { return Ok(None) };
+        lines += &format!("{sum}  {name}\n");
+    }
+    Ok(Some(sha256::of_bytes(lines.as_bytes())))
+}

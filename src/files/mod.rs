@@ -1,0 +1,8 @@
+//! [`sha256`] hashes files and bytes; `atomic` creates files that appear whole or not at all, and [`FileSystem`] detects
+//! what a file system supports of that.
+
+pub(crate) mod atomic;
+mod file_system;
+pub mod sha256;
+
+pub use file_system::FileSystem;
