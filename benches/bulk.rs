@@ -1,9 +1,9 @@
-//! A long run, watched from outside: whether it is as fast at its end as at its beginning, and no larger.
+//! A long run, measured from outside: whether speed and memory stay the same from beginning to end.
 //!
 //!     cargo bench --bench bulk [-- PICTURES [FOLDER]]
 //!
-//! The demo model draws so many pictures of 64×64 (10,000 if none are named) from as many prompts, with a grid every
-//! thousand. The folder is emptied first.
+//! The demo model draws PICTURES images of 64×64 (by default 10,000) from as many prompts, with a grid every thousand.
+//! FOLDER is emptied first.
 
 use serde_json::Value;
 use std::fs;
@@ -12,17 +12,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// Rows of the table.
+/// The number of rows in the table.
 const PARTS: usize = 10;
 
-/// The run at one moment.
+/// The state of the run at one moment.
 struct Moment {
     pictures: usize,
-    /// Since the start.
+    /// The time since the start.
     seconds: f64,
-    /// Of the processors.
+    /// The CPU time in seconds.
     cpu: f64,
-    /// Resident bytes, in MB.
+    /// The resident memory in MB.
     memory: f64,
     files: usize,
 }
@@ -44,7 +44,7 @@ fn main() {
     }
 }
 
-/// Draws, and looks at the run after each part of it.
+/// Draws `n` images, and measures the run after each part of it.
 fn watch(folder: &Path, n: usize) -> Vec<Moment> {
     let prompts = folder.join("prompts.txt");
     let colours = ["red", "blue", "green", "yellow", "pink", "white"];
@@ -66,7 +66,7 @@ fn watch(folder: &Path, n: usize) -> Vec<Moment> {
     for line in lines.map_while(Result::ok) {
         let event: Value = serde_json::from_str(&line).unwrap_or_default();
         if event["event"] == "picture" {
-            // The first few are not counted: the model was still loading.
+            // The first few images are left out, as they include the time to load the model.
             if pictures == n / 100 || (pictures + 1) % (n / PARTS).max(1) == 0 {
                 moments.push(Moment::now(pid, pictures + 1, begun));
             }
@@ -81,7 +81,7 @@ fn watch(folder: &Path, n: usize) -> Vec<Moment> {
 impl Moment {
     fn now(pid: u32, pictures: usize, begun: Instant) -> Self {
         let of = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        // After the name in brackets; user and system time are the 14th and 15th of all, in hundredths.
+        // The fields after the name in brackets; user and system time are the 14th and 15th of all, in 1/100 s.
         let stat = of("stat");
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
         let ticks = |i: usize| fields.get(i).and_then(|field| field.parse::<f64>().ok()).unwrap_or(f64::NAN);

@@ -1,5 +1,5 @@
-//! What the demo model draws right: every colour × every solid × four backgrounds at several scales, judged as the tests
-//! do; a Markdown table, and with a folder as argument the pictures. Then pairs of solids.
+//! The accuracy of the demo model: every colour × every solid × four backgrounds at several scales, judged as in the tests,
+//! then pairs of solids. Prints a Markdown table, and writes the images to FOLDER if it is given.
 //!
 //! `cargo bench --bench demo [-- FOLDER]`
 

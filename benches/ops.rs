@@ -1,8 +1,8 @@
-//! Each operation at each shape that Stable Diffusion 1.5 has at 512×512 with guidance: checked against its plain twin,
-//! timed, and divided by the best rate that a matrix product reaches here.
+//! Each operation at each shape that Stable Diffusion 1.5 has at 512×512 with guidance: checked against its definition in
+//! `ops::plain`, timed, and divided by the best rate that a matrix product reaches here.
 //!
-//! `cargo bench --bench ops [-- half] [cuda] [WORD]`: with products in half precision, bf16 or on cards f16; on a card;
-//! only the operations whose line contains WORD.
+//! `cargo bench --bench ops [-- half] [cuda] [WORD]`: `half` for products in half precision, which is bf16 or on GPUs f16;
+//! `cuda` for a GPU; WORD for only the operations whose line contains it.
 
 mod support;
 
@@ -10,7 +10,7 @@ use candle_core::{DType, Result, Tensor};
 use support::{device, median_with, place, random, relative_rms, take, weight};
 use txt2img::ops::{self, Compute, Conv2d, Geglu, GroupNorm, LayerNorm, Linear};
 
-/// 3×3 convolutions: (calls a step, B, side, C_in, C_out); the last four are the decoder's, for one picture.
+/// 3×3 convolutions: (calls per step, B, side, C_in, C_out); the last five are the decoder's, for one image.
 const CONVOLUTIONS: [(usize, usize, usize, usize, usize); 23] = [
     (7, 2, 64, 320, 320),
     (2, 2, 64, 640, 320),
@@ -37,7 +37,7 @@ const CONVOLUTIONS: [(usize, usize, usize, usize, usize); 23] = [
     (5, 1, 512, 128, 128),
 ];
 
-/// Linear layers and 1×1 convolutions: (calls a step, rows, C_in, C_out).
+/// Linear layers and 1×1 convolutions: (calls per step, rows, C_in, C_out).
 const LINEARS: [(usize, usize, usize, usize); 9] = [
     (30, 8192, 320, 320),
     (5, 8192, 1280, 320),
@@ -50,10 +50,10 @@ const LINEARS: [(usize, usize, usize, usize); 9] = [
     (1, 1, 1280, 20160),
 ];
 
-/// GEGLU: (calls a step, rows, C).
+/// GEGLU: (calls per step, rows, C).
 const GEGLUS: [(usize, usize, usize); 4] = [(5, 8192, 320), (5, 2048, 640), (5, 512, 1280), (1, 128, 1280)];
 
-/// Attention: (calls, B, queries, keys, heads, width of a head).
+/// Attention: (calls per step, B, queries, keys, heads, width of a head).
 const ATTENTIONS: [(usize, usize, usize, usize, usize, usize); 9] = [
     (5, 2, 4096, 4096, 8, 40),
     (5, 2, 1024, 1024, 8, 80),
@@ -66,7 +66,7 @@ const ATTENTIONS: [(usize, usize, usize, usize, usize, usize); 9] = [
     (1, 1, 4096, 4096, 1, 512),
 ];
 
-/// A step of PLMS: how many eps it adds up, and how many numbers each has.
+/// The sum of a step of PLMS: the number of eps, and the number of elements of each.
 const EPS: [usize; 2] = [4, 16384];
 
 /// Norms: (B, side, C).
@@ -144,13 +144,13 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Random numbers, as maps are kept between layers.
+/// A random map of the type that is kept between layers.
 fn map(products: Compute, shape: &[usize]) -> Result<Tensor> {
     let x = random(shape)?;
     if x.device().is_cuda() { operand(products, shape) } else { Ok(x) }
 }
 
-/// Random numbers, as the layer before would give them to a product.
+/// A random operand of a product, of the type that the layer before it would return.
 fn operand(products: Compute, shape: &[usize]) -> Result<Tensor> {
     let x = random(shape)?;
     x.to_dtype(match products {
@@ -160,12 +160,13 @@ fn operand(products: Compute, shape: &[usize]) -> Result<Tensor> {
     })
 }
 
-/// The same for candle.
+/// Converts an operand for candle's operations.
 fn plain(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(DType::F32)
 }
 
-/// The best rate of a product: on processors one whose operands stay in the caches, on cards one that has work for all.
+/// The best rate of a product in GFLOP/s: on CPUs of one whose operands stay in the caches, on GPUs of one that occupies
+/// all multiprocessors.
 fn peak(products: Compute) -> Result<f64> {
     let (n, c) = if random(&[1])?.device().is_cuda() { (8192, 4096) } else { (1536, 512) };
     let (x, linear) = (operand(products, &[n, c])?, Linear::new(products, &weight(&[c, c])?, None)?);
@@ -179,7 +180,7 @@ struct Table {
 }
 
 impl Table {
-    /// `case` gives the kernel, what to call it with, and its plain twin.
+    /// Prints the line of an operation. `case` returns the kernel, its input, and its definition.
     fn line<K, P>(
         &mut self,
         name: &str,

@@ -227,7 +227,7 @@ pub struct Args {
     #[arg(long, help_heading = OURS)]
     pub collect: bool,
 
-    /// Draw nothing: print what would be done, with which model, to which files, and about how long it would take
+    /// Draw nothing: print what would be done, with which model, to which files, and about how much memory it would take
     #[arg(long = "dry_run", help_heading = OURS)]
     pub dry_run: bool,
 

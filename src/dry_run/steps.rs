@@ -1,4 +1,4 @@
-//! What each sampler makes of the steps it is asked for.
+//! The number of steps and UNet evaluations of each sampler.
 
 use super::{Row, listed};
 use crate::by_name::ByName;
@@ -6,7 +6,7 @@ use crate::diffusion::samplers::{SamplerConfig, Spacing};
 use crate::diffusion::schedule::Schedule;
 use crate::job::Job;
 
-/// A line for each way to sample.
+/// A line for each set of sampler settings.
 pub fn rows(job: &Job) -> Vec<Row> {
     let schedule = Schedule::new(&job.config.noise);
     let mut plans: Vec<SamplerConfig> = vec![];

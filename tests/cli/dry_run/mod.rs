@@ -67,7 +67,6 @@ fn a_plan_is_a_table_of_what_and_value() {
             "grid",
             "file system",
             "memory",
-            "time",
             "disk"
         ]
     );

@@ -73,7 +73,7 @@ fn tensors_of_other_shapes_and_types_are_named() {
     };
     let plan = nano(&damaged(folder.path(), other)).unwrap();
     let clauses =
-        [format!("'{TIME}' is 3×5, not 128×32"), format!("'{OUT}' is stored as I64, not as floating point numbers")];
+        [format!("'{OUT}' is stored as I64, not as floating point numbers"), format!("'{TIME}' is 3×5, not 128×32")];
     assert_eq!(plan.of("does not fit"), clauses);
 }
 
