@@ -6,9 +6,10 @@ use crate::diffusion::schedule::Schedule;
 use crate::job::{Job, SamplingParams};
 use std::collections::{HashMap, HashSet};
 
-/// The work of decoding a pixel. For each latent, of 64 pixels, Stable Diffusion 1.5's decoder takes 1.8 times as long as
-/// the UNet in f32, and 2.8 times in bf16, at 512×512 on a CPU (`benches/README.md`).
-const DECODING: f64 = 2.2 / 64.;
+/// The work of decoding one pixel, if the decoder has as many channels as the UNet.
+/// Stable Diffusion 1.5's decoder takes 1.8 times as long as the UNet for each latent, of 8·8 pixels, in f32 and 2.8 times
+/// in bf16, at 512×512 on a CPU (`benches/README.md`); 2.2 = 0.215·(8·128/320)².
+const DECODING: f64 = 0.215;
 
 /// The work of saving an image, in parts of that of decoding it; it is saved while others are drawn.
 const SAVING: f64 = 0.05;
@@ -21,9 +22,11 @@ pub struct Units {
 }
 
 impl Units {
-    /// Returns the units of a job's model.
+    /// Returns the units of a job's model. The work of a network grows with the square of its channels.
     pub fn of(job: &Job) -> Self {
-        Self { decoding: DECODING * job.config.vae.side_factor().pow(2) as f64 }
+        let (unet, vae) = (&job.config.unet, &job.config.vae);
+        let width = (vae.side_factor() * vae.ch) as f64 / unet.model_channels as f64;
+        Self { decoding: DECODING * width.powi(2) }
     }
 
     /// Returns the work of a sampling step of `n` images, where a sampler's steps take `passes` evaluations on average.
