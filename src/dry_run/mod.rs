@@ -49,7 +49,7 @@ impl Row {
 ///
 /// # Errors
 /// If the checkpoint cannot be read or lacks its text encoder, or OUTDIR cannot be used. Tensors that do not fit the config
-/// are not an error but lines of the report.
+/// are not an error but lines of the report, which then has no estimate of memory.
 pub fn dry_run(job: &Job) -> Result<Report> {
     let checkpoint = checkpoint(job)?;
     let text = engine::text_config(&checkpoint, &job.config)?;

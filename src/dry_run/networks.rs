@@ -18,8 +18,8 @@ pub struct Networks {
     decoder: (Decoder, Outline),
 }
 
-/// The smallest side, in latents, of the map that the UNet is run on: then its largest layer is one of the map, not of the
-/// prompt.
+/// The smallest side, in latents, of the map that the UNet is run on. On smaller maps a layer of the prompt could be the
+/// largest.
 const SIDE: usize = 8;
 
 impl Networks {
