@@ -1,8 +1,8 @@
-//! Each operation at each shape of Stable Diffusion 1.5 at 512×512 with guidance: compared with its plain definition,
-//! timed, and divided by the best rate of a matrix product on this machine.
+//! Each operation at each shape that Stable Diffusion 1.5 has at 512×512 with guidance: checked against its definition in
+//! `ops::plain`, timed, and divided by the best rate that a matrix product reaches here.
 //!
-//! `cargo bench --bench ops [-- half] [cuda] [WORD]`: `half` computes in bf16, or in f16 on GPUs; `cuda` uses a GPU;
-//! WORD selects the operations whose row contains it.
+//! `cargo bench --bench ops [-- half] [cuda] [WORD]`: `half` for products in half precision, which is bf16 or on GPUs f16;
+//! `cuda` for a GPU; WORD for only the operations whose line contains it.
 
 mod support;
 
@@ -10,7 +10,7 @@ use candle_core::{DType, Result, Tensor};
 use support::{device, median_with, place, random, relative_rms, take, weight};
 use txt2img::ops::{self, Compute, Conv2d, Geglu, GroupNorm, LayerNorm, Linear};
 
-/// 3×3 convolutions: (calls per step, B, side, C_in, C_out). The last five are the decoder's, for one picture.
+/// 3×3 convolutions: (calls per step, B, side, C_in, C_out); the last five are the decoder's, for one image.
 const CONVOLUTIONS: [(usize, usize, usize, usize, usize); 23] = [
     (7, 2, 64, 320, 320),
     (2, 2, 64, 640, 320),
@@ -53,7 +53,7 @@ const LINEARS: [(usize, usize, usize, usize); 9] = [
 /// GEGLU: (calls per step, rows, C).
 const GEGLUS: [(usize, usize, usize); 4] = [(5, 8192, 320), (5, 2048, 640), (5, 512, 1280), (1, 128, 1280)];
 
-/// Attention: (calls per step, B, queries, keys, heads, width of a head). The last is the decoder's.
+/// Attention: (calls per step, B, queries, keys, heads, width of a head).
 const ATTENTIONS: [(usize, usize, usize, usize, usize, usize); 9] = [
     (5, 2, 4096, 4096, 8, 40),
     (5, 2, 1024, 1024, 8, 80),
@@ -66,7 +66,7 @@ const ATTENTIONS: [(usize, usize, usize, usize, usize, usize); 9] = [
     (1, 1, 4096, 4096, 1, 512),
 ];
 
-/// The weighted sum of a PLMS step: the number of terms, and of values in each.
+/// The sum of a step of PLMS: the number of eps, and the number of elements of each.
 const EPS: [usize; 2] = [4, 16384];
 
 /// Norms: (B, side, C).
@@ -75,26 +75,26 @@ const NORMS: [(usize, usize, usize); 5] = [(2, 64, 320), (2, 32, 640), (2, 16, 1
 fn main() -> anyhow::Result<()> {
     ops::keep_memory();
     let mut words: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    let compute = if take(&mut words, "half") { Compute::Half } else { Compute::F32 };
+    let products = if take(&mut words, "half") { Compute::Half } else { Compute::F32 };
     device(&mut words)?;
-    let mut table = Table { compute, peak: peak(compute)?, word: words.pop().unwrap_or_default() };
-    println!("{compute:?}, best matrix product: {:.0} GFLOP/s on {}", table.peak, place());
+    let mut table = Table { products, peak: peak(products)?, word: words.pop().unwrap_or_default() };
+    println!("{products:?}, best product: {:.0} GFLOP/s on {}", table.peak, place());
     println!("| operation | calls | ms | GFLOP/s | of the best | error |\n| --- | ---: | ---: | ---: | ---: | ---: |");
     for (calls, b, side, c_in, c_out) in CONVOLUTIONS {
         let name = format!("conv 3×3 {b}×{side}²×{c_in} → {c_out}");
         let flop = 18. * (b * side * side * c_in * c_out) as f64;
         table.line(&name, calls, flop, || {
             let (x, w, bias) =
-                (map(compute, &[b, side, side, c_in])?, weight(&[c_out, c_in, 3, 3])?, random(&[c_out])?);
-            let conv = Conv2d::new(compute, &w, &bias, 1)?;
+                (map(products, &[b, side, side, c_in])?, weight(&[c_out, c_in, 3, 3])?, random(&[c_out])?);
+            let conv = Conv2d::new(products, &w, &bias, 1)?;
             Ok((move |x: &Tensor| conv.forward(x), x, move |x: &Tensor| ops::plain::conv3x3(&plain(x)?, &w, &bias, 1)))
         })?;
     }
     for (calls, n, c_in, c_out) in LINEARS {
         let name = format!("linear {n}×{c_in} → {c_out}");
         table.line(&name, calls, 2. * (n * c_in * c_out) as f64, || {
-            let (x, w, bias) = (operand(compute, &[n, c_in])?, weight(&[c_out, c_in])?, random(&[c_out])?);
-            let linear = Linear::new(compute, &w, Some(&bias))?;
+            let (x, w, bias) = (operand(products, &[n, c_in])?, weight(&[c_out, c_in])?, random(&[c_out])?);
+            let linear = Linear::new(products, &w, Some(&bias))?;
             Ok((
                 move |x: &Tensor| linear.forward(x),
                 x,
@@ -105,18 +105,18 @@ fn main() -> anyhow::Result<()> {
     for (calls, n, c) in GEGLUS {
         let name = format!("geglu {n}×{c} → {}", 4 * c);
         table.line(&name, calls, 16. * (n * c * c) as f64, || {
-            let (x, w, bias) = (operand(compute, &[n, c])?, weight(&[8 * c, c])?, random(&[8 * c])?);
-            let geglu = Geglu::new(compute, &w, &bias)?;
+            let (x, w, bias) = (operand(products, &[n, c])?, weight(&[8 * c, c])?, random(&[8 * c])?);
+            let geglu = Geglu::new(products, &w, &bias)?;
             Ok((move |x: &Tensor| geglu.forward(x), x, move |x: &Tensor| ops::plain::geglu(&plain(x)?, &w, &bias)))
         })?;
     }
     for (calls, b, n, m, h, d) in ATTENTIONS {
         let name = format!("attention {b}×{n}×{m}, {h} heads of {d}");
         table.line(&name, calls, 4. * (b * n * m * h * d) as f64, || {
-            let (q, k) = (operand(compute, &[b, n, h * d])?, operand(compute, &[b, m, h * d])?);
+            let (q, k) = (operand(products, &[b, n, h * d])?, operand(products, &[b, m, h * d])?);
             let keys = plain(&k)?;
             Ok((
-                move |q: &Tensor| ops::attention(compute, q, &k, &k, h),
+                move |q: &Tensor| ops::attention(products, q, &k, &k, h),
                 q,
                 move |q: &Tensor| ops::plain::attention(&plain(q)?, &keys, &keys, h),
             ))
@@ -125,15 +125,15 @@ fn main() -> anyhow::Result<()> {
     for (b, side, c) in NORMS {
         let (weight, bias) = (random(&[c])?, random(&[c])?);
         table.line(&format!("group norm, silu {b}×{side}²×{c}"), 1, 10. * (b * side * side * c) as f64, || {
-            let norm = GroupNorm::new(compute, &weight, &bias, 1e-5)?;
+            let norm = GroupNorm::new(products, &weight, &bias, 1e-5)?;
             let plain = move |x: &Tensor| ops::plain::group_norm(&plain(x)?, &weight, &bias, 1e-5)?.silu();
-            Ok((move |x: &Tensor| norm.forward_silu(x), map(compute, &[b, side, side, c])?, plain))
+            Ok((move |x: &Tensor| norm.forward_silu(x), map(products, &[b, side, side, c])?, plain))
         })?;
         let (weight, bias) = (random(&[c])?, random(&[c])?);
         table.line(&format!("layer norm {b}×{side}²×{c}"), 1, 8. * (b * side * side * c) as f64, || {
-            let norm = LayerNorm::new(compute, &weight, &bias)?;
+            let norm = LayerNorm::new(products, &weight, &bias)?;
             let plain = move |x: &Tensor| ops::plain::layer_norm(&plain(x)?, &weight, &bias);
-            Ok((move |x: &Tensor| norm.forward(x), map(compute, &[b, side * side, c])?, plain))
+            Ok((move |x: &Tensor| norm.forward(x), map(products, &[b, side * side, c])?, plain))
         })?;
     }
     let [n, numbers] = EPS;
@@ -144,43 +144,43 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns a random map in the type that maps have between layers.
-fn map(compute: Compute, shape: &[usize]) -> Result<Tensor> {
+/// A random map of the type that is kept between layers.
+fn map(products: Compute, shape: &[usize]) -> Result<Tensor> {
     let x = random(shape)?;
-    if x.device().is_cuda() { operand(compute, shape) } else { Ok(x) }
+    if x.device().is_cuda() { operand(products, shape) } else { Ok(x) }
 }
 
-/// Returns a random operand in the type that a preceding layer produces.
-fn operand(compute: Compute, shape: &[usize]) -> Result<Tensor> {
+/// A random operand of a product, of the type that the layer before it would return.
+fn operand(products: Compute, shape: &[usize]) -> Result<Tensor> {
     let x = random(shape)?;
-    x.to_dtype(match compute {
+    x.to_dtype(match products {
         Compute::Half if x.device().is_cuda() => DType::F16,
         Compute::Half if ops::has_bf16() => DType::BF16,
         _ => DType::F32,
     })
 }
 
-/// Converts an operand to f32, for the plain definitions.
+/// Converts an operand for candle's operations.
 fn plain(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(DType::F32)
 }
 
-/// Measures the best rate of a product, in GFLOP/s: on CPUs with operands that stay in the caches, on GPUs with enough
-/// work for all multiprocessors.
-fn peak(compute: Compute) -> Result<f64> {
+/// The best rate of a product in GFLOP/s: on CPUs of one whose operands stay in the caches, on GPUs of one that occupies
+/// all multiprocessors.
+fn peak(products: Compute) -> Result<f64> {
     let (n, c) = if random(&[1])?.device().is_cuda() { (8192, 4096) } else { (1536, 512) };
-    let (x, linear) = (operand(compute, &[n, c])?, Linear::new(compute, &weight(&[c, c])?, None)?);
+    let (x, linear) = (operand(products, &[n, c])?, Linear::new(products, &weight(&[c, c])?, None)?);
     Ok(2. * (n * c * c) as f64 / median_with(50, &x, |x| linear.forward(x))? / 1e9)
 }
 
 struct Table {
-    compute: Compute,
+    products: Compute,
     peak: f64, // GFLOP/s
     word: String,
 }
 
 impl Table {
-    /// Prints the row of an operation. `case` returns the kernel, its argument, and its plain definition.
+    /// Prints the line of an operation. `case` returns the kernel, its input, and its definition.
     fn line<K, P>(
         &mut self,
         name: &str,
@@ -197,7 +197,7 @@ impl Table {
         }
         let (kernel, x, plain) = case()?;
         let error = relative_rms(&kernel(&x)?, &plain(&x)?)?;
-        let limit = if self.compute == Compute::Half { 1e-2 } else { 1e-5 };
+        let limit = if self.products == Compute::Half { 1e-2 } else { 1e-5 };
         assert!(error < limit, "{name}: relative RMS error {error:.1e}");
         let seconds = median_with(5, &x, kernel)?;
         let rate = flop / seconds / 1e9;

@@ -1,8 +1,8 @@
-//! The stages of a picture of 512×512 with Stable Diffusion 1.5's sizes and generated weights: text, one guided step,
-//! decoding.
+//! The stages of one image with Stable Diffusion 1.5's sizes and made-up weights, which need no file: text, one guided
+//! step and decoding, at 512×512.
 //!
-//! `cargo bench --bench stages [-- half] [cuda] [BATCH] [STAGE]`: `half` computes in bf16, or in f16 on GPUs; `cuda`
-//! uses a GPU; BATCH is the number of pictures (default: 1); STAGE selects text, step or decode, with more repetitions.
+//! `cargo bench --bench stages [-- half] [cuda] [BATCH] [STAGE]`: `half` for products in half precision, which is bf16 or on
+//! GPUs f16; `cuda` for a GPU; BATCH images in a batch, by default 1; only the STAGE text, step or decode, more often.
 
 mod support;
 
@@ -14,7 +14,7 @@ use txt2img::config::ModelConfig;
 use txt2img::diffusion::EpsModel;
 use txt2img::diffusion::guidance::Guided;
 use txt2img::diffusion::unet::UNet;
-use txt2img::ops::{self, Compute};
+use txt2img::ops::{self, Compute, LayerBuilder};
 use txt2img::text::{TextConfig, TextEncoder, Tokenizer};
 use txt2img::vae::Decoder;
 
@@ -41,13 +41,13 @@ fn main() -> anyhow::Result<()> {
         println!("| text | {:.4} |", median(calls, || Ok(text.encode(&tokens).expect("tokens are encoded")))?);
     }
     if wants("step") {
-        let unet = UNet::new(&config.unet, compute, vb.pp("unet"))?;
+        let unet = UNet::new(&config.unet, LayerBuilder::new(vb.pp("unet"), compute)?)?;
         let guided = Guided::new(&unet, &context, &context.repeat((batch, 1, 1))?, 7.5)?;
         let x = random(&[batch, 64, 64, 4])?;
         println!("| step | {:.4} |", median(calls, || guided.eps(&x, 500., 0.5))?);
     }
     if wants("decode") {
-        let decoder = Decoder::new(&config.vae, config.scale_factor, compute, vb.pp("vae"))?;
+        let decoder = Decoder::new(&config.vae, config.scale_factor, LayerBuilder::new(vb.pp("vae"), compute)?)?;
         let latents = random(&[1, 64, 64, 4])?;
         println!("| decode | {:.4} |", median(calls, || decoder.forward(&latents))?);
     }
@@ -60,13 +60,13 @@ struct Generated;
 impl SimpleBackend for Generated {
     fn get(&self, shape: Shape, name: &str, _: candle_nn::Init, _: DType, device: &Device) -> Result<Tensor> {
         let inputs: usize = shape.dims()[1..].iter().product();
-        // Norms: weights of 1, small biases. All others: zero mean, scaled by the number of inputs.
+        // Weights of norms are near 1, biases near 0, and matrices keep the variance.
         let (spread, centre) = match (shape.rank(), name.ends_with("weight")) {
             (1, true) => (0., 1.),
             (1, false) => (0.05, 0.),
             _ => (1.7 * (inputs as f32).powf(-0.5), 0.),
         };
-        // Fractions of multiples of the golden ratio are fast to compute, and random enough here.
+        // The fractions of multiples of the golden ratio are random enough here, and quick to compute.
         let number = |i: usize| centre + spread * 2. * ((i as f32 * 0.618_034).fract() - 0.5);
         Tensor::from_iter((0..shape.elem_count()).map(number), device)?.reshape(shape)
     }

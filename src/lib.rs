@@ -59,8 +59,6 @@ pub mod txt2img;
 
 pub mod commands;
 
-pub mod dry_run;
-
 pub mod engine;
 
 pub mod conventions;

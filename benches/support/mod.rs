@@ -1,5 +1,5 @@
-//! Helpers for benches.
-#![allow(dead_code)] // no bench uses all of it
+//! Helpers of the benches.
+#![allow(dead_code)] // not every bench needs all of it
 
 use candle_core::{DType, Device, Result, Tensor};
 use std::sync::OnceLock;
@@ -8,14 +8,14 @@ use txt2img::device::DeviceSpecs;
 use txt2img::ops::Graph;
 use txt2img::rng::Rng;
 
-/// Removes `word` from the arguments; returns whether it was there.
+/// Removes `word` from the words of the command line. Returns whether it was there.
 pub fn take(words: &mut Vec<String>, word: &str) -> bool {
     let count = words.len();
     words.retain(|other| other != word);
     words.len() < count
 }
 
-/// Chooses the device of the bench: a GPU if `cuda` is among the arguments, from which it is removed, else the CPU.
+/// Chooses the device of the bench: a GPU if `words` contain `cuda`, else the CPU.
 ///
 /// # Errors
 /// If there is no GPU, or this build cannot use it.
@@ -26,7 +26,7 @@ pub fn device(words: &mut Vec<String>) -> anyhow::Result<&'static Device> {
     Ok(DEVICE.get_or_init(|| device))
 }
 
-/// Describes the device of the bench.
+/// The chosen device in words.
 pub fn place() -> String {
     if chosen().is_cuda() { "a GPU".into() } else { format!("{} threads", rayon::current_num_threads()) }
 }
@@ -37,18 +37,18 @@ fn chosen() -> &'static Device {
     DEVICE.get_or_init(|| Device::Cpu)
 }
 
-/// Returns a tensor of standard normal numbers.
+/// A tensor of standard normal numbers.
 pub fn random(shape: &[usize]) -> Result<Tensor> {
     Tensor::from_vec(Rng::default().noise(0).randn(shape.iter().product()), shape, chosen())
 }
 
-/// Returns random weights, scaled so that products stay near 1.
+/// A random weight (C_out, …), scaled so that products have a standard deviation near 1.
 pub fn weight(shape: &[usize]) -> Result<Tensor> {
     let inputs: usize = shape[1..].iter().product();
     random(shape)? * (inputs as f64).powf(-0.5)
 }
 
-/// Returns the median time of `calls` calls, in seconds, after two for warm-up.
+/// The median time of `calls` calls in seconds, after two to warm up.
 pub fn median<T>(calls: usize, f: impl Fn() -> Result<T>) -> Result<f64> {
     let round = || -> Result<f64> {
         let start = Instant::now();
@@ -63,10 +63,10 @@ pub fn median<T>(calls: usize, f: impl Fn() -> Result<T>) -> Result<f64> {
     Ok(seconds[calls / 2])
 }
 
-/// The number of calls captured in a CUDA graph, as launching a single kernel may take longer than running it.
+/// The number of calls that a GPU captures as one graph, as launching one takes longer than many kernels.
 const CAPTURED: usize = 20;
 
-/// Returns the median time of a call of `f` with `x`, in seconds, after some for warm-up.
+/// The median time of a call with `x` in seconds, of `calls` calls after some to warm up.
 pub fn median_with(calls: usize, x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<f64> {
     if !chosen().is_cuda() {
         return median(calls, || f(x));

@@ -1,6 +1,7 @@
 //! The commands that draw nothing.
 
 mod collect;
+pub mod dry_run;
 mod verify_watermark;
 
 pub use collect::collect;

@@ -207,14 +207,9 @@ fn check_widths(name: &str, base: usize, widths: Vec<usize>) -> Result<()> {
 }
 
 impl UNetConfig {
-    /// The number of channels of a level. Level 0 has the largest map.
+    /// Returns the number of channels of a level. Level 0 has the largest map.
     pub(crate) fn level_channels(&self, level: usize) -> usize {
         self.channel_mult[level].saturating_mul(self.model_channels)
-    }
-
-    /// The width of the time embedding.
-    pub(crate) fn time_channels(&self) -> usize {
-        4 * self.model_channels
     }
 
     /// The number of attention heads of a level; `None` if it has no attention.

@@ -1,11 +1,11 @@
-//! How much noise there is at each timestep.
+//! The noise schedule: the amount of noise at each timestep.
 
 use crate::config::{NoiseConfig, TIMESTEPS};
 
 /// The ᾱ that stands for 0, as samplers divide by √ᾱ. The web UI and ComfyUI take the same.
 const ZERO_SNR_ALPHA: f64 = 4.8973451890853435e-08;
 
-/// ᾱ at each of the model's 1000 timesteps: the share of the picture left in the noise.
+/// ᾱ at each of the model's 1000 timesteps: the share of the image that is left in the noise.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Schedule {
     alphas_cumprod: Vec<f64>,
@@ -49,25 +49,25 @@ impl Schedule {
         self.alphas_cumprod[self.timesteps() - 1] == ZERO_SNR_ALPHA
     }
 
-    /// How many timesteps the model was trained with.
+    /// The number of timesteps that the model was trained with.
     pub fn timesteps(&self) -> usize {
         self.alphas_cumprod.len()
     }
 
-    /// ᾱ at timestep t.
+    /// ᾱ at timestep `t`.
     pub fn alpha_cumprod(&self, t: usize) -> f64 {
         self.alphas_cumprod[t]
     }
 
-    /// All of them, from the least noise to the most.
+    /// ᾱ at every timestep, from the least noise to the most.
     pub fn alphas_cumprod(&self) -> &[f64] {
         &self.alphas_cumprod
     }
 
-    /// DDIM's and PLMS's timesteps, smallest first, for `steps` asked for (1 to 1000).
+    /// Returns the timesteps of DDIM and PLMS, smallest first, for `steps` (1 to 1000).
     ///
-    /// Every c-th with c = 1000 / steps rounded down, plus one: so 30 steps are really 31. Where the last would be
-    /// 1000, which the original dies of, it is 999.
+    /// They are every c-th timestep, c = ⌊1000 / `steps`⌋, plus one, so 30 steps become 31. The last would be 1000 for 1000
+    /// steps, which makes the original fail; here it is 999.
     pub fn ddim_timesteps(&self, steps: usize) -> Vec<usize> {
         let last = self.timesteps() - 1;
         (0..self.timesteps()).step_by(self.timesteps() / steps).map(|t| (t + 1).min(last)).collect()

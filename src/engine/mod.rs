@@ -102,7 +102,7 @@ impl<'a> Engine<'a> {
     /// Draws a batch: [`Self::sample`], then [`Self::decode`] for each image.
     ///
     /// # Errors
-    /// Those of both.
+    /// The errors of [`Self::sample`] and [`Self::decode`].
     pub fn render(
         &mut self,
         batch: &Batch,

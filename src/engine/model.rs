@@ -1,4 +1,4 @@
-//! The three networks of Stable Diffusion 1.x, with weights.
+//! The three networks of Stable Diffusion 1.x with their weights.
 
 use crate::checkpoint::{Checkpoint, ema, weights};
 use crate::config::{ModelConfig, Prediction};
@@ -8,7 +8,7 @@ use crate::diffusion::schedule::Schedule;
 use crate::diffusion::split_batch::SplitBatch;
 use crate::diffusion::unet::UNet;
 use crate::diffusion::{EpsModel, VPrediction};
-use crate::ops::Compute;
+use crate::ops::{Compute, LayerBuilder};
 use crate::output::{self, Picture};
 use crate::text::{Reading, TextConfig, TextEncoder, Tokenizer, Tokens};
 use crate::vae::Decoder;
@@ -16,16 +16,16 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, IndexOp, Tensor};
 use std::sync::OnceLock;
 
-/// Where a checkpoint has the text encoder.
+/// The name of the text encoder in a checkpoint.
 pub const TEXT: &str = "cond_stage_model.transformer.text_model";
 
-/// Where it has the denoiser.
+/// The name of the UNet in a checkpoint.
 pub const UNET: &str = "model.diffusion_model";
 
-/// Where it has the autoencoder.
+/// The name of the autoencoder in a checkpoint.
 pub const VAE: &str = "first_stage_model";
 
-/// A model, ready to draw.
+/// A loaded model.
 pub struct Model {
     tokenizer: Tokenizer,
     text: TextEncoder,
@@ -33,16 +33,16 @@ pub struct Model {
     decoder: Decoder,
     prediction: Prediction,
     schedule: Schedule,
-    /// The empty prompt's context, once it is asked for.
+    /// The context of the empty prompt, encoded on first use.
     uncond: OnceLock<Tensor>, // (1, 77, C)
 }
 
 impl Model {
-    /// Reads all weights the config asks for; `read` is called after each tensor. dtype: what the UNet and the decoder
-    /// multiply, f32 or bf16; everything else is f32.
+    /// Loads the networks that `config` describes. `dtype`: the type that the UNet and the decoder multiply, f32 or a half
+    /// precision; the text encoder computes in f32. `read` is called after each tensor.
     ///
     /// # Errors
-    /// When the checkpoint lacks tensors or has them in other shapes, named in the error.
+    /// If tensors are missing or have another shape, which the error names, or the device fails.
     pub fn load(
         checkpoint: &Checkpoint,
         config: &ModelConfig,
@@ -58,11 +58,11 @@ impl Model {
         weights::load(checkpoint, device, read, |vb| {
             let of_unet = if conventions.use_ema.value { vb.clone().rename_f(ema::name) } else { vb.clone() };
             let (unet, (text, decoder)) = rayon::join(
-                || UNet::new(&config.unet, compute, of_unet.pp(UNET)),
+                || UNet::new(&config.unet, LayerBuilder::new(of_unet.pp(UNET), compute)?),
                 || {
                     rayon::join(
                         || TextEncoder::new(text_config, vb.pp(TEXT)),
-                        || Decoder::new(&config.vae, scale_factor, compute, vb.pp(VAE)),
+                        || Decoder::new(&config.vae, scale_factor, LayerBuilder::new(vb.pp(VAE), compute)?),
                     )
                 },
             );
@@ -78,36 +78,36 @@ impl Model {
         })
     }
 
-    /// The noise the model was trained with.
+    /// The noise schedule that the model was trained with.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule
     }
 
-    /// The denoiser.
+    /// The UNet.
     pub fn unet(&self) -> &UNet {
         &self.unet
     }
 
-    /// A prompt's tokens, as the original reads it.
+    /// Tokenizes a prompt as the original does: without emphasis, and cut after 75 tokens.
     ///
     /// # Errors
-    /// None that a prompt can cause.
+    /// If the tokenizer fails, which no prompt makes it do.
     pub fn tokens(&self, prompt: &str) -> Result<Tokens> {
         self.tokenizer.encode(prompt)
     }
 
-    /// A prompt's tokens, read as wished.
+    /// Tokenizes a prompt with the options of `reading`.
     ///
     /// # Errors
-    /// With emphasis, when its weights multiply beyond all measure.
+    /// If the weights of emphasis multiply to infinity.
     pub fn read(&self, prompt: &str, reading: Reading) -> Result<Tokens> {
         self.tokenizer.tokenize(prompt, reading)
     }
 
-    /// Prompts as the UNet reads them: (B, M, C), M = 77 for each of their chunks.
+    /// Encodes prompts: returns their contexts (B, M, C), where M is 77 times the number of chunks.
     ///
     /// # Errors
-    /// When the prompts have different numbers of chunks, or the device fails.
+    /// If the prompts have different numbers of chunks, or the device fails.
     pub fn context(&self, prompts: &[Tokens]) -> Result<Tensor> {
         match prompts.split_first() {
             // Copies of one prompt, the usual batch, are encoded once.
@@ -119,10 +119,10 @@ impl Model {
         }
     }
 
-    /// The empty prompt's context: (1, 77, C).
+    /// The context of the empty prompt: (1, 77, C).
     ///
     /// # Errors
-    /// When the device fails.
+    /// If the device fails.
     pub fn uncond(&self) -> Result<Tensor> {
         if let Some(uncond) = self.uncond.get() {
             return Ok(uncond.clone());
@@ -131,18 +131,18 @@ impl Model {
         Ok(self.uncond.get_or_init(|| uncond).clone())
     }
 
-    /// The denoiser told what to avoid and what to draw. uncond: (1 or B, M', C), of the empty prompt or of negative ones;
-    /// cond: (B, M, C), of the batch's prompts. The shorter is filled up with the empty prompt's context.
+    /// Returns the UNet with classifier-free guidance. `uncond`: (1 or B, M', C), the context of the empty or the negative
+    /// prompts. `cond`: (B, M, C), the context of the prompts. The shorter is padded with the context of the empty prompt.
     ///
     /// # Errors
-    /// When the shapes are others, or the device fails.
+    /// If the shapes do not fit, or the device fails.
     pub fn denoiser(&self, uncond: &Tensor, cond: &Tensor, scale: f64) -> Result<Box<dyn EpsModel + '_>> {
-        // At scale 1 what is to be avoided would cancel out.
+        // At scale 1 `uncond` would cancel out.
         let predicted: Box<dyn EpsModel> = if scale == 1. {
             Box::new(Unguided::new(&self.unet, cond)?)
         } else {
             let m = uncond.dim(1)?.max(cond.dim(1)?);
-            Box::new(Guided::new(&self.unet, &self.filled(uncond, m)?, &self.filled(cond, m)?, scale)?)
+            Box::new(Guided::new(&self.unet, &self.padded(uncond, m)?, &self.padded(cond, m)?, scale)?)
         };
         Ok(match self.prediction {
             Prediction::Eps => predicted,
@@ -150,25 +150,25 @@ impl Model {
         })
     }
 
-    /// The same for prompts of any lengths: a context (1, M, C) with an M of its own for each picture of the batch, or one
-    /// `uncond` for all. Only neighbours of the same lengths are evaluated together, `most` of them at once: no picture
-    /// depends on the others.
+    /// Returns the UNet with classifier-free guidance for prompts of different lengths. `unconds`, `conds`: a context
+    /// (1, M, C) for each image, whose M may differ; a single one in `unconds` serves all images. Only neighbours with
+    /// equal lengths are evaluated in one batch, at most `max_batch` at a time, so no image depends on the others.
     ///
     /// # Errors
-    /// When there are no prompts or not as many to avoid, or the device fails.
+    /// If there are no prompts, or a different number of negative ones, or the device fails.
     pub fn denoiser_of_each(
         &self,
         unconds: &[Tensor],
         conds: &[Tensor],
         scale: f64,
-        most: usize,
+        max_batch: usize,
     ) -> Result<Box<dyn EpsModel + '_>> {
         let (n, n_uncond) = (conds.len(), unconds.len());
         ensure!(n > 0 && (n_uncond == 1 || n_uncond == n), "{n} prompts cannot be told to avoid {n_uncond}");
         let pairs: Vec<_> = unconds.iter().cycle().zip(conds).collect();
         let denoisers = pairs
             .chunk_by(|(uncond, cond), next| uncond.dims() == next.0.dims() && cond.dims() == next.1.dims())
-            .flat_map(|alike| alike.chunks(most.max(1)))
+            .flat_map(|alike| alike.chunks(max_batch.max(1)))
             .map(|alike| {
                 let (unconds, conds): (Vec<_>, Vec<_>) = alike.iter().copied().unzip();
                 let (uncond, cond) = (Tensor::cat(&unconds, 0)?, Tensor::cat(&conds, 0)?); // (B', M', C), (B', M, C)
@@ -178,8 +178,8 @@ impl Model {
         Ok(Box::new(SplitBatch(denoisers)))
     }
 
-    /// context: (B, M', C) → (B, M, C), the empty prompt's again and again after it; both multiples of 77, M' ≤ M.
-    fn filled(&self, context: &Tensor, m: usize) -> Result<Tensor> {
+    /// Pads `context` (B, M', C) to (B, M, C) with copies of the empty prompt's context. M' ≤ M are multiples of 77.
+    fn padded(&self, context: &Tensor, m: usize) -> Result<Tensor> {
         let (b, length, _) = context.dims3()?;
         match (m - length) / Tokens::LENGTH {
             0 => Ok(context.clone()),
@@ -187,26 +187,27 @@ impl Model {
         }
     }
 
-    /// latents: (B, h, w, 4) → the picture of the `index`th.
+    /// Decodes image `index` of `latents` (B, h, w, 4).
     ///
     /// # Errors
-    /// When the device fails.
+    /// If the device fails.
     pub fn picture(&self, latents: &Tensor, index: usize) -> Result<Picture> {
         picture(&self.pixels(&latents.i(index..=index)?)?, output::picture)
     }
 
-    /// latents: (1, h, w, 4) → (1, 8h, 8w, 3), from −1 to 1 or a little beyond.
+    /// Decodes `latents` (1, h, w, 4) → pixels (1, 8h, 8w, 3), about −1 to 1.
     ///
     /// # Errors
-    /// When the device fails.
+    /// If the device fails.
     pub fn pixels(&self, latents: &Tensor) -> Result<Tensor> {
         Ok(self.decoder.forward(latents)?)
     }
 
-    /// The same in pieces, in less memory; near the whole one's, not equal.
+    /// Decodes `latents` (1, h, w, 4) tile by tile, which takes less memory than [`Self::pixels`]. The pixels
+    /// (1, 8h, 8w, 3) are similar, not equal.
     ///
     /// # Errors
-    /// When the device fails.
+    /// If the device fails.
     pub fn pixels_in_tiles(&self, latents: &Tensor) -> Result<Tensor> {
         Ok(self.decoder.forward_in_tiles(latents)?)
     }
@@ -217,10 +218,10 @@ impl Model {
     }
 }
 
-/// The shape of the checkpoint's text encoder, which configs leave out.
+/// Returns the shape of the checkpoint's text encoder, which configs leave out.
 ///
 /// # Errors
-/// When the checkpoint lacks one of its networks, or its text encoder does not fit the config's UNet.
+/// If the checkpoint lacks one of the networks, or its text encoder does not fit the config's UNet.
 pub fn text_config(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<TextConfig> {
     checkpoint.check_complete()?;
     let heads = checkpoint.declared().text_heads.as_ref().map(|heads| heads.value);
@@ -229,11 +230,11 @@ pub fn text_config(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<Text
         .with_context(|| format!("checkpoint '{}'", checkpoint.path().display()))
 }
 
-/// pixels: (1, 8h, 8w, 3), from −1 to 1. made_by: one of `output`'s ways to make levels of them.
+/// Converts `pixels` (1, 8h, 8w, 3), about −1 to 1, to 8 bits. `to_levels`: a function of `output` that does so.
 ///
 /// # Errors
-/// When the device fails.
-pub fn picture(pixels: &Tensor, made_by: fn(&[f32], usize, usize) -> Picture) -> Result<Picture> {
+/// If the device fails.
+pub fn picture(pixels: &Tensor, to_levels: fn(&[f32], usize, usize) -> Picture) -> Result<Picture> {
     let (_, height, width, _) = pixels.dims4()?;
-    Ok(made_by(&pixels.flatten_all()?.to_vec1::<f32>()?, width, height))
+    Ok(to_levels(&pixels.flatten_all()?.to_vec1::<f32>()?, width, height))
 }

@@ -1,4 +1,4 @@
-//! What a caller of the engine may watch.
+//! Callbacks of the engine.
 
 use crate::diffusion::samplers::Counts;
 use anyhow::Result;

@@ -1,4 +1,4 @@
-//! What a kind of device must provide, and the only place that chooses between devices.
+//! The interface of a kind of device, and the only place that chooses between devices.
 
 use super::Compute;
 use super::cpu;
@@ -12,13 +12,14 @@ pub use cuda::gpu;
 #[path = "no_cuda.rs"]
 pub mod gpu;
 
-/// The kernels of one kind of device.
+/// Converts the weights of layers to the form that the kernels of a device read.
 ///
-/// Callers in `ops` have checked all shapes. Each operation is defined by the function of the same name in
+/// Callers in `ops` have checked all shapes. Each layer is defined by the function of the same name in
 /// [`plain`](super::plain).
-pub(super) trait Backend: Sync {
-    /// Packs a linear layer. `weight`: (C_out, C_in), `bias`: (C_out).
-    fn linear(&self, compute: Compute, weight: &Tensor, bias: Option<&Tensor>) -> Result<Box<dyn MatMul>>;
+pub(super) trait Packer: Sync {
+    /// Packs linear layers that share their input as a single one, which computes the channels of the first, then those
+    /// of the second, and so on.
+    fn linear(&self, layers: &[LinearWeights]) -> Result<Box<dyn MatMul>>;
 
     /// Packs linear layers that share their input and whose outputs are operands of further products, such as
     /// queries, keys and values.
@@ -35,7 +36,13 @@ pub(super) trait Backend: Sync {
 
     /// Prepares a layer norm for input to products in `compute`. `weight`, `bias`: (C).
     fn layer_norm(&self, compute: Compute, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Box<dyn LayerNorm>>;
+}
 
+/// The kernels of one kind of device.
+///
+/// Callers in `ops` have checked all shapes. Each operation is defined by the function of the same name in
+/// [`plain`](super::plain).
+pub(super) trait Backend: Packer {
     /// softmax(q·kᵀ / √D)·v. `q`: (B, N, H·D); `k`, `v`: (B, M, H·D) → (B, N, H·D).
     fn attention(&self, compute: Compute, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor>;
 

@@ -1,10 +1,9 @@
 //! Convolutions over maps (B, h, w, C): 1×1, and 3×3 with padding 1.
 
-use super::Compute;
-use super::backend::{self, Addends, MatMul};
+use super::backend::{self, Addends, MatMul, Packer};
 use super::linear::{Linear, Projections, read};
+use super::{Compute, LayerBuilder};
 use candle_core::{Result, Tensor, bail};
-use candle_nn::VarBuilder;
 
 /// A 3×3 convolution with padding 1, packed at load for the device of its weight.
 pub struct Conv2d {
@@ -18,8 +17,8 @@ pub struct Conv2d {
 ///
 /// # Errors
 /// If a tensor is missing or has another shape.
-pub fn conv3x3(c_in: usize, c_out: usize, compute: Compute, vb: VarBuilder) -> Result<Conv2d> {
-    Conv2d::read(c_in, c_out, 1, compute, vb)
+pub fn conv3x3(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Conv2d> {
+    Conv2d::read(c_in, c_out, 1, lb)
 }
 
 /// Reads `weight` (C_out, C_in, 3, 3) and `bias` (C_out) of a convolution with stride 2: (B, h, w, C_in) → (B, ⌈h/2⌉,
@@ -27,8 +26,8 @@ pub fn conv3x3(c_in: usize, c_out: usize, compute: Compute, vb: VarBuilder) -> R
 ///
 /// # Errors
 /// If a tensor is missing or has another shape.
-pub fn conv3x3_stride2(c_in: usize, c_out: usize, compute: Compute, vb: VarBuilder) -> Result<Conv2d> {
-    Conv2d::read(c_in, c_out, 2, compute, vb)
+pub fn conv3x3_stride2(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Conv2d> {
+    Conv2d::read(c_in, c_out, 2, lb)
 }
 
 /// Reads `weight` (C_out, C_in, 1, 1) and `bias` (C_out) of a 1×1 convolution, which is a linear layer on channels-last
@@ -36,26 +35,22 @@ pub fn conv3x3_stride2(c_in: usize, c_out: usize, compute: Compute, vb: VarBuild
 ///
 /// # Errors
 /// If a tensor is missing or has another shape.
-pub fn conv1x1(c_in: usize, c_out: usize, compute: Compute, vb: VarBuilder) -> Result<Linear> {
-    Linear::from_weights(&read((c_out, c_in, 1, 1), true, compute, vb)?)
+pub fn conv1x1(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Linear> {
+    Linear::pack(&[read((c_out, c_in, 1, 1), true, &lb)?], lb.packer())
 }
 
 /// Reads 1×1 convolutions of the same map.
 ///
 /// # Errors
 /// If a tensor is missing or has another shape.
-pub fn conv1x1s<const N: usize>(
-    c_in: usize,
-    c_out: usize,
-    compute: Compute,
-    vbs: [VarBuilder; N],
-) -> Result<Projections<N>> {
-    Projections::new(vbs.map(|vb| read((c_out, c_in, 1, 1), true, compute, vb)))
+pub fn conv1x1s<const N: usize>(c_in: usize, c_out: usize, lbs: [LayerBuilder; N]) -> Result<Projections<N>> {
+    Projections::read((c_out, c_in, 1, 1), true, lbs)
 }
 
 impl Conv2d {
-    fn read(c_in: usize, c_out: usize, stride: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
-        Self::new(compute, &vb.get((c_out, c_in, 3, 3), "weight")?, &vb.get(c_out, "bias")?, stride)
+    fn read(c_in: usize, c_out: usize, stride: usize, lb: LayerBuilder) -> Result<Self> {
+        let (weight, bias) = (lb.get((c_out, c_in, 3, 3), "weight")?, lb.get(c_out, "bias")?);
+        Self::pack(lb.compute(), &weight, &bias, stride, lb.packer())
     }
 
     /// `weight`: (C_out, C_in, 3, 3), `bias`: (C_out), `stride`: 1 or 2.
@@ -63,9 +58,12 @@ impl Conv2d {
     /// # Errors
     /// If there are no kernels for the device of `weight`.
     pub fn new(compute: Compute, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Self> {
+        Self::pack(compute, weight, bias, stride, backend::of(weight.device())?)
+    }
+
+    fn pack(compute: Compute, weight: &Tensor, bias: &Tensor, stride: usize, packer: &dyn Packer) -> Result<Self> {
         let (c_out, c_in, _, _) = weight.dims4()?;
-        let weight = backend::of(weight.device())?.conv3x3(compute, weight, bias, stride)?;
-        Ok(Self { weight, c_in, c_out, stride })
+        Ok(Self { weight: packer.conv3x3(compute, weight, bias, stride)?, c_in, c_out, stride })
     }
 
     /// `x`: (B, h, w, C_in) → (B, ⌈h/stride⌉, ⌈w/stride⌉, C_out).

@@ -1,9 +1,8 @@
 //! y = x·Wᵀ + b over the last dimension, alone or fused with what follows.
 
-use super::Compute;
-use super::backend::{self, Addends, LinearWeights, MatMul};
+use super::backend::{self, Addends, LinearWeights, MatMul, Packer};
+use super::{Compute, LayerBuilder};
 use candle_core::{D, Result, Shape, Tensor, bail};
-use candle_nn::VarBuilder;
 use rayon::prelude::*;
 
 /// A linear layer, packed at load for the device of its weight.
@@ -17,15 +16,18 @@ pub struct Linear {
 ///
 /// # Errors
 /// If a tensor is missing or has another shape.
-pub fn linear(c_in: usize, c_out: usize, compute: Compute, vb: VarBuilder) -> Result<Linear> {
-    Linear::from_weights(&read((c_out, c_in), true, compute, vb)?)
+pub fn linear(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Linear> {
+    Linear::pack(&[read((c_out, c_in), true, &lb)?], lb.packer())
 }
 
 /// Reads `weight` of `shape`, (C_out, C_in) or (C_out, C_in, 1, 1), and, if `bias`, `bias` (C_out).
-pub(super) fn read(shape: impl Into<Shape>, bias: bool, compute: Compute, vb: VarBuilder) -> Result<LinearWeights> {
-    let weight = vb.get(shape.into(), "weight")?.flatten_from(1)?;
-    let bias = bias.then(|| vb.get(weight.dim(0)?, "bias")).transpose()?;
-    Ok(LinearWeights { compute, weight, bias })
+pub(super) fn read(shape: impl Into<Shape>, bias: bool, lb: &LayerBuilder) -> Result<LinearWeights> {
+    let mut weight = lb.get(shape, "weight")?;
+    if weight.rank() == 4 {
+        weight = weight.squeeze(3)?.squeeze(2)?;
+    }
+    let bias = bias.then(|| lb.get(weight.dim(0)?, "bias")).transpose()?;
+    Ok(LinearWeights { compute: lb.compute(), weight, bias })
 }
 
 impl Linear {
@@ -34,12 +36,16 @@ impl Linear {
     /// # Errors
     /// If there are no kernels for the device of `weight`.
     pub fn new(compute: Compute, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
-        let (c_out, c_in) = weight.dims2()?;
-        Ok(Self { weight: backend::of(weight.device())?.linear(compute, weight, bias)?, c_in, c_out })
+        let layer = LinearWeights { compute, weight: weight.clone(), bias: bias.cloned() };
+        Self::pack(&[layer], backend::of(weight.device())?)
     }
 
-    pub(super) fn from_weights(weights: &LinearWeights) -> Result<Self> {
-        Self::new(weights.compute, &weights.weight, weights.bias.as_ref())
+    /// Packs layers of one input as a single one.
+    pub(super) fn pack(layers: &[LinearWeights], packer: &dyn Packer) -> Result<Self> {
+        let Some(first) = layers.first() else { bail!("there are no linear layers") };
+        let (_, c_in) = first.weight.dims2()?;
+        let c_out = layers.iter().map(|layer| layer.weight.dim(0)).sum::<Result<usize>>()?;
+        Ok(Self { weight: packer.linear(layers)?, c_in, c_out })
     }
 
     /// `x`: (…, C_in) → (…, C_out).
@@ -73,21 +79,17 @@ pub struct Projections<const N: usize> {
 ///
 /// # Errors
 /// If a tensor is missing or has another shape.
-pub fn projections<const N: usize>(
-    c_in: usize,
-    c_out: usize,
-    compute: Compute,
-    vbs: [VarBuilder; N],
-) -> Result<Projections<N>> {
-    Projections::new(vbs.map(|vb| read((c_out, c_in), false, compute, vb)))
+pub fn projections<const N: usize>(c_in: usize, c_out: usize, lbs: [LayerBuilder; N]) -> Result<Projections<N>> {
+    Projections::read((c_out, c_in), false, lbs)
 }
 
 impl<const N: usize> Projections<N> {
-    /// Packs layers of one width; either all have a bias or none has.
-    pub(super) fn new(layers: [Result<LinearWeights>; N]) -> Result<Self> {
-        let layers = layers.into_iter().collect::<Result<Vec<_>>>()?;
-        let Some(first) = layers.first() else { bail!("there are no projections") };
-        Ok(Self { layers: backend::of(first.weight.device())?.projections(&layers)?, c_in: first.weight.dim(1)? })
+    /// Reads layers of one width: `weight` of `shape`, and, if `bias`, `bias` (C_out).
+    pub(super) fn read(shape: impl Into<Shape>, bias: bool, lbs: [LayerBuilder; N]) -> Result<Self> {
+        let shape = shape.into();
+        let Some(packer) = lbs.first().map(LayerBuilder::packer) else { bail!("there are no projections") };
+        let layers = lbs.iter().map(|lb| read(shape.clone(), bias, lb)).collect::<Result<Vec<_>>>()?;
+        Ok(Self { layers: packer.projections(&layers)?, c_in: shape.dims()[1] })
     }
 
     /// `x`: (…, C_in) → (…, C_out) of each layer, in the type that products take. Rows may be parts of longer rows.
@@ -109,11 +111,12 @@ impl StackedLinears {
     ///
     /// # Errors
     /// If a tensor is missing or has another shape.
-    pub fn new(c_in: usize, layers: &[(usize, VarBuilder)], compute: Compute) -> Result<Self> {
-        let read = |(c_out, vb): &(usize, VarBuilder)| read((*c_out, c_in), true, compute, vb.clone());
+    pub fn new(c_in: usize, layers: &[(usize, LayerBuilder)]) -> Result<Self> {
+        let Some((_, first)) = layers.first() else { bail!("there are no linear layers") };
+        let read = |(c_out, lb): &(usize, LayerBuilder)| read((*c_out, c_in), true, lb);
         let weights = layers.par_iter().map(read).collect::<Result<Vec<_>>>()?;
         let widths = layers.iter().map(|(c_out, _)| *c_out).collect();
-        Ok(Self { layer: Linear::from_weights(&LinearWeights::stack(&weights)?)?, widths })
+        Ok(Self { layer: Linear::pack(&weights, first.packer())?, widths })
     }
 
     /// `x`: (…, C_in) → (…, C_out) of each layer, as parts of longer rows.
@@ -136,15 +139,16 @@ pub struct Geglu {
     c_in: usize,
 }
 
-impl Geglu {
-    /// Reads `weight` (2C_out, C_in) and `bias` (2C_out): values first, then gates.
-    ///
-    /// # Errors
-    /// If a tensor is missing or has another shape.
-    pub fn read(c_in: usize, c_out: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
-        Self::new(compute, &vb.get((2 * c_out, c_in), "weight")?, &vb.get(2 * c_out, "bias")?)
-    }
+/// Reads `weight` (2C_out, C_in) and `bias` (2C_out): values first, then gates.
+///
+/// # Errors
+/// If a tensor is missing or has another shape.
+pub fn geglu(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Geglu> {
+    let (weight, bias) = (lb.get((2 * c_out, c_in), "weight")?, lb.get(2 * c_out, "bias")?);
+    Ok(Geglu { weight: lb.packer().geglu(lb.compute(), &weight, &bias)?, c_in })
+}
 
+impl Geglu {
     /// `weight`: (2C_out, C_in), `bias`: (2C_out), values before gates.
     ///
     /// # Errors

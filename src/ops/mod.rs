@@ -14,10 +14,11 @@ mod cpu;
 #[allow(unsafe_code)]
 mod cuda;
 mod graph;
-pub mod layer;
+mod layer_builder;
 mod linear;
 mod maps;
 mod norm;
+mod outline;
 pub mod plain;
 mod sum;
 
@@ -27,9 +28,11 @@ pub use compute::Compute;
 pub use conv2d::{Conv2d, conv1x1, conv1x1s, conv3x3, conv3x3_stride2};
 pub use cpu::{Isa, keep_memory};
 pub use graph::Graph;
-pub use linear::{Geglu, Linear, Projections, StackedLinears, linear, projections};
+pub use layer_builder::LayerBuilder;
+pub use linear::{Geglu, Linear, Projections, StackedLinears, geglu, linear, projections};
 pub use maps::{concat, upsample_nearest};
 pub use norm::{GroupNorm, LayerNorm, group_norm, layer_norm};
+pub use outline::{Needs, Outline};
 pub use sum::weighted_sum;
 
 /// Whether the CPU multiplies bf16 faster than f32.

@@ -1,8 +1,8 @@
 //! Group and layer normalisation.
 
-use super::{Compute, backend};
+use super::backend::{self, Packer};
+use super::{Compute, LayerBuilder};
 use candle_core::{D, Result, Tensor, bail};
-use candle_nn::VarBuilder;
 
 /// The number of groups of every group norm in LDM.
 pub(super) const GROUPS: usize = 32;
@@ -20,8 +20,8 @@ pub struct GroupNorm {
 ///
 /// # Errors
 /// If a tensor is missing or has another shape.
-pub fn group_norm(channels: usize, eps: f64, compute: Compute, vb: VarBuilder) -> Result<GroupNorm> {
-    GroupNorm::new(compute, &vb.get(channels, "weight")?, &vb.get(channels, "bias")?, eps)
+pub fn group_norm(channels: usize, eps: f64, lb: LayerBuilder) -> Result<GroupNorm> {
+    GroupNorm::pack(lb.compute(), &lb.get(channels, "weight")?, &lb.get(channels, "bias")?, eps, lb.packer())
 }
 
 impl GroupNorm {
@@ -30,11 +30,15 @@ impl GroupNorm {
     /// # Errors
     /// If the number of channels is not a multiple of 32.
     pub fn new(compute: Compute, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Self> {
+        Self::pack(compute, weight, bias, eps, backend::of(weight.device())?)
+    }
+
+    fn pack(compute: Compute, weight: &Tensor, bias: &Tensor, eps: f64, packer: &dyn Packer) -> Result<Self> {
         let channels = weight.elem_count();
         if channels == 0 || !channels.is_multiple_of(GROUPS) {
             bail!("a group norm takes a multiple of {GROUPS} channels, not {channels}");
         }
-        Ok(Self { norm: backend::of(weight.device())?.group_norm(compute, weight, bias, eps)?, channels })
+        Ok(Self { norm: packer.group_norm(compute, weight, bias, eps)?, channels })
     }
 
     /// `x`: (B, h, w, C) → the same shape, as an operand of the product that follows.
@@ -65,8 +69,8 @@ pub struct LayerNorm {
 ///
 /// # Errors
 /// If a tensor is missing or has another shape.
-pub fn layer_norm(channels: usize, compute: Compute, vb: VarBuilder) -> Result<LayerNorm> {
-    LayerNorm::new(compute, &vb.get(channels, "weight")?, &vb.get(channels, "bias")?)
+pub fn layer_norm(channels: usize, lb: LayerBuilder) -> Result<LayerNorm> {
+    LayerNorm::pack(lb.compute(), &lb.get(channels, "weight")?, &lb.get(channels, "bias")?, lb.packer())
 }
 
 impl LayerNorm {
@@ -75,7 +79,11 @@ impl LayerNorm {
     /// # Errors
     /// If there are no kernels for the device.
     pub fn new(compute: Compute, weight: &Tensor, bias: &Tensor) -> Result<Self> {
-        let norm = backend::of(weight.device())?.layer_norm(compute, weight, bias, LAYER_NORM_EPS)?;
+        Self::pack(compute, weight, bias, backend::of(weight.device())?)
+    }
+
+    fn pack(compute: Compute, weight: &Tensor, bias: &Tensor, packer: &dyn Packer) -> Result<Self> {
+        let norm = packer.layer_norm(compute, weight, bias, LAYER_NORM_EPS)?;
         Ok(Self { norm, channels: weight.elem_count() })
     }
 

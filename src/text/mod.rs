@@ -2,7 +2,6 @@
 
 pub mod emphasis;
 mod encoder;
-pub mod layers;
 mod repair;
 mod tokenizer;
 mod tokens;

@@ -1,8 +1,9 @@
 //! The building blocks of the decoder.
 
-use crate::ops::{self, Compute, Conv2d, GroupNorm, Linear, Projections, conv1x1, conv1x1s, conv3x3, group_norm};
+use crate::ops::{
+    self, Compute, Conv2d, GroupNorm, LayerBuilder, Linear, Projections, conv1x1, conv1x1s, conv3x3, group_norm,
+};
 use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
 
 /// GroupNorm → SiLU → conv, twice, added to the input (LDM's `ResnetBlock`).
 pub struct ResnetBlock {
@@ -14,17 +15,13 @@ pub struct ResnetBlock {
 }
 
 impl ResnetBlock {
-    pub fn new(c_in: usize, c_out: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
+    pub fn new(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Self> {
         Ok(Self {
-            norm1: group_norm(c_in, 1e-6, compute, vb.pp("norm1"))?,
-            conv1: conv3x3(c_in, c_out, compute, vb.pp("conv1"))?,
-            norm2: group_norm(c_out, 1e-6, compute, vb.pp("norm2"))?,
-            conv2: conv3x3(c_out, c_out, compute, vb.pp("conv2"))?,
-            nin_shortcut: if c_in == c_out {
-                None
-            } else {
-                Some(conv1x1(c_in, c_out, compute, vb.pp("nin_shortcut"))?)
-            },
+            norm1: group_norm(c_in, 1e-6, lb.pp("norm1"))?,
+            conv1: conv3x3(c_in, c_out, lb.pp("conv1"))?,
+            norm2: group_norm(c_out, 1e-6, lb.pp("norm2"))?,
+            conv2: conv3x3(c_out, c_out, lb.pp("conv2"))?,
+            nin_shortcut: if c_in == c_out { None } else { Some(conv1x1(c_in, c_out, lb.pp("nin_shortcut"))?) },
         })
     }
 
@@ -49,12 +46,12 @@ pub struct AttnBlock {
 }
 
 impl AttnBlock {
-    pub fn new(c: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
+    pub fn new(c: usize, lb: LayerBuilder) -> Result<Self> {
         Ok(Self {
-            compute,
-            norm: group_norm(c, 1e-6, compute, vb.pp("norm"))?,
-            qkv: conv1x1s(c, c, compute, ["q", "k", "v"].map(|part| vb.pp(part)))?,
-            proj_out: conv1x1(c, c, compute, vb.pp("proj_out"))?,
+            compute: lb.compute(),
+            norm: group_norm(c, 1e-6, lb.pp("norm"))?,
+            qkv: conv1x1s(c, c, ["q", "k", "v"].map(|part| lb.pp(part)))?,
+            proj_out: conv1x1(c, c, lb.pp("proj_out"))?,
         })
     }
 

@@ -1,14 +1,12 @@
 //! The decoder of the autoencoder (LDM's `AutoencoderKL`), which converts latents to pixels.
 
 mod blocks;
-pub mod layers;
 mod tiles;
 
 use crate::config::VaeConfig;
-use crate::ops::{Compute, Conv2d, GroupNorm, Linear, conv1x1, conv3x3, group_norm, upsample_nearest};
+use crate::ops::{Conv2d, GroupNorm, LayerBuilder, Linear, conv1x1, conv3x3, group_norm, upsample_nearest};
 use blocks::{AttnBlock, ResnetBlock};
 use candle_core::{DType, Result, Tensor};
-use candle_nn::VarBuilder;
 use rayon::prelude::*;
 
 /// The decoder. Its fields are named after the tensors of the checkpoint's `first_stage_model`.
@@ -31,31 +29,31 @@ struct Level {
 }
 
 impl Decoder {
-    /// Reads the weights below `vb`. `scale_factor`: the factor that latents were multiplied by.
+    /// Builds the decoder from the layers below `lb`. `scale_factor`: the factor that latents were multiplied by.
     ///
     /// # Errors
     /// If a tensor is missing or has another shape.
-    pub fn new(config: &VaeConfig, scale_factor: f64, compute: Compute, vb: VarBuilder) -> Result<Self> {
-        let (latents, decoder) = (vb.pp("post_quant_conv"), vb.pp("decoder"));
+    pub fn new(config: &VaeConfig, scale_factor: f64, lb: LayerBuilder) -> Result<Self> {
+        let (latents, decoder) = (lb.pp("post_quant_conv"), lb.pp("decoder"));
         let mid = decoder.pp("mid");
         let c = config.ch * config.ch_mult[config.ch_mult.len() - 1];
         let up = (0..config.ch_mult.len())
             .into_par_iter()
             .rev()
-            .map(|level| Level::new(config, level, compute, decoder.pp("up").pp(level)))
+            .map(|level| Level::new(config, level, decoder.pp("up").pp(level)))
             .collect::<Result<_>>()?;
         Ok(Self {
             scale_factor,
-            post_quant_conv: conv1x1(config.embed_dim, config.z_channels, compute, latents)?,
-            conv_in: conv3x3(config.z_channels, c, compute, decoder.pp("conv_in"))?,
+            post_quant_conv: conv1x1(config.embed_dim, config.z_channels, latents)?,
+            conv_in: conv3x3(config.z_channels, c, decoder.pp("conv_in"))?,
             mid: (
-                ResnetBlock::new(c, c, compute, mid.pp("block_1"))?,
-                AttnBlock::new(c, compute, mid.pp("attn_1"))?,
-                ResnetBlock::new(c, c, compute, mid.pp("block_2"))?,
+                ResnetBlock::new(c, c, mid.pp("block_1"))?,
+                AttnBlock::new(c, mid.pp("attn_1"))?,
+                ResnetBlock::new(c, c, mid.pp("block_2"))?,
             ),
             up,
-            norm_out: group_norm(config.ch * config.ch_mult[0], 1e-6, compute, decoder.pp("norm_out"))?,
-            conv_out: conv3x3(config.ch * config.ch_mult[0], config.out_ch, compute, decoder.pp("conv_out"))?,
+            norm_out: group_norm(config.ch * config.ch_mult[0], 1e-6, decoder.pp("norm_out"))?,
+            conv_out: conv3x3(config.ch * config.ch_mult[0], config.out_ch, decoder.pp("conv_out"))?,
         })
     }
 
@@ -73,7 +71,7 @@ impl Decoder {
 }
 
 impl Level {
-    fn new(config: &VaeConfig, level: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
+    fn new(config: &VaeConfig, level: usize, lb: LayerBuilder) -> Result<Self> {
         let top = config.ch_mult.len() - 1;
         let c_below = config.ch * config.ch_mult[top.min(level + 1)];
         let c = config.ch * config.ch_mult[level];
@@ -82,13 +80,13 @@ impl Level {
         Ok(Self {
             block: blocks
                 .clone()
-                .map(|i| ResnetBlock::new(if i == 0 { c_below } else { c }, c, compute, vb.pp("block").pp(i)))
+                .map(|i| ResnetBlock::new(if i == 0 { c_below } else { c }, c, lb.pp("block").pp(i)))
                 .collect::<Result<_>>()?,
             attn: blocks
                 .filter(|_| has_attention)
-                .map(|i| AttnBlock::new(c, compute, vb.pp("attn").pp(i)))
+                .map(|i| AttnBlock::new(c, lb.pp("attn").pp(i)))
                 .collect::<Result<_>>()?,
-            upsample: if level > 0 { Some(conv3x3(c, c, compute, vb.pp("upsample.conv"))?) } else { None },
+            upsample: if level > 0 { Some(conv3x3(c, c, lb.pp("upsample.conv"))?) } else { None },
         })
     }
 

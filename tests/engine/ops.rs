@@ -4,7 +4,7 @@ use crate::support::assert_close;
 use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use std::collections::HashMap;
-use txt2img::ops::{self, Compute, Conv2d, Geglu, GroupNorm, LayerNorm, Linear};
+use txt2img::ops::{self, Compute, Conv2d, Geglu, GroupNorm, LayerBuilder, LayerNorm, Linear};
 use txt2img::rng::Rng;
 
 /// The tolerance of kernels in f32, which differ in the order of sums only.
@@ -149,7 +149,8 @@ fn half_precision_products_keep_three_digits() -> Result<()> {
         assert_close("linear", &linear.forward(&x)?, &plain, LIMIT);
         let tensors = HashMap::from([("weight".to_string(), w)]);
         let vb = VarBuilder::from_tensors(tensors, DType::F32, &crate::support::device());
-        for y in ops::projections(c_in, c_out, Compute::Half, [vb.clone(), vb])?.forward(&x)? {
+        let lb = LayerBuilder::new(vb, Compute::Half)?;
+        for y in ops::projections(c_in, c_out, [lb.clone(), lb])?.forward(&x)? {
             assert_close("projection", &y, &plain, LIMIT);
         }
     }

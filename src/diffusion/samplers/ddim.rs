@@ -32,9 +32,9 @@ pub(super) fn ddim(schedule: &Schedule, config: &SamplerConfig, mut x: Tensor, r
 }
 
 impl Step {
-    /// The steps, most noise first. `steps`: the number asked for; the table may have more.
+    /// The steps, most noise first. `steps`: the requested number; there may be more.
     pub fn table(schedule: &Schedule, steps: usize, eta: f64) -> Vec<Self> {
-        // The original's last step leads to timestep 0, not to a clean picture.
+        // The original's last step leads to timestep 0, not to a clean image.
         let mut a_prev = schedule.alpha_cumprod(0);
         let mut table = vec![];
         for t in schedule.ddim_timesteps(steps) {

@@ -26,12 +26,12 @@ use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::collections::HashMap;
 
-/// What a sampler works with besides its schedule.
+/// The inputs of a sampler besides its schedule and the start noise.
 pub struct Sampling<'a> {
-    /// Predicts the noise in latents.
+    /// The model that predicts the noise in latents.
     pub model: &'a dyn EpsModel,
-    /// Random numbers. A sampler draws exactly as often as the original does, whether it uses the numbers or not: they
-    /// decide what later batches start from.
+    /// The random numbers of the steps. A sampler draws exactly as often as the original does, even numbers that it does
+    /// not use, as the stream continues with the next batch.
     pub noise: &'a mut dyn Noise,
     /// Called after each step with its index, the latents it led to, and the clean latents x₀ that the model saw on the
     /// way: (B, h, w, C) both. An error ends the sampling.
@@ -61,15 +61,15 @@ pub enum Kind {
     DpmPp2m,
 }
 
-/// How a sampler is run.
+/// The implementation of a sampler.
 enum Run {
-    /// On the model's timesteps, from standard normal noise.
+    /// A sampler over the model's timesteps, from standard normal noise.
     Timesteps(fn(&Schedule, &SamplerConfig, Tensor, &mut Sampling) -> Result<Tensor>),
-    /// On a row of sigmas, spaced as `--schedule` says, from noise of the size of the first.
+    /// A sampler over sigmas, spaced by `--schedule`, from noise of the size of the first.
     Sigmas(fn(&Sigmas, Tensor, &mut Sampling) -> Result<Tensor>),
 }
 
-/// All that is known of a sampler.
+/// The properties of a sampler.
 struct Row {
     kind: Kind,
     /// Its name in `--sampler`, prompts files and metadata.
@@ -118,7 +118,7 @@ impl Kind {
         self.row().web_ui_name
     }
 
-    /// Whether it is one of k-diffusion's, whose steps `--schedule` spaces.
+    /// Whether the sampler is one of k-diffusion's, whose steps `--schedule` spaces.
     pub fn takes_spacing(self) -> bool {
         matches!(self.row().run, Run::Sigmas(_))
     }
@@ -137,16 +137,16 @@ pub struct SamplerConfig {
     /// The sampler.
     #[serde(rename = "sampler", with = "by_name")]
     pub kind: Kind,
-    /// The number of steps asked for, 1 to 1000.
+    /// The requested number of steps, 1 to 1000.
     pub steps: usize,
     /// DDIM's share of fresh noise: 0 for none, 1 for as much as DDPM's.
     pub eta: f64,
-    /// How k-diffusion's samplers space their steps.
+    /// The spacing of the steps of k-diffusion's samplers.
     #[serde(rename = "schedule", with = "by_name")]
     pub spacing: Spacing,
 }
 
-/// What running a sampler takes.
+/// The cost of running a sampler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Counts {
     /// Steps, each of which ends in a call of `on_step`.
@@ -158,7 +158,7 @@ pub struct Counts {
 }
 
 impl SamplerConfig {
-    /// Equal for equal settings, to look them up by.
+    /// A key for maps, equal for equal settings.
     pub fn key(&self) -> (Kind, usize, u64, Spacing) {
         (self.kind, self.steps, self.eta.to_bits(), self.spacing)
     }
@@ -228,7 +228,7 @@ impl CountCache {
     }
 }
 
-/// Sees no noise, and counts its evaluations.
+/// A model that predicts zeros and counts its evaluations.
 struct CountingModel(Cell<usize>);
 
 impl EpsModel for CountingModel {
@@ -238,7 +238,7 @@ impl EpsModel for CountingModel {
     }
 }
 
-/// Gives zeros, and counts how often it is called.
+/// Noise that is all zeros, and counts the calls for it.
 struct CountingNoise(usize);
 
 impl Noise for CountingNoise {

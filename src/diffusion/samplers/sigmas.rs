@@ -67,7 +67,7 @@ impl Sigmas {
         low as f64 + ((log_sigma - a) / (b - a)).clamp(0., 1.)
     }
 
-    /// All sigmas, the final 0 included.
+    /// The sigmas of all steps and the final 0.
     pub fn values(&self) -> &[f64] {
         &self.steps
     }

@@ -2,11 +2,10 @@
 
 use super::repeated;
 use crate::ops::{
-    self, Compute, Geglu, GroupNorm, LayerNorm, Linear, Projections, conv1x1, group_norm, layer_norm, linear,
-    projections,
+    self, Compute, Geglu, GroupNorm, LayerBuilder, LayerNorm, Linear, Projections, conv1x1, geglu, group_norm,
+    layer_norm, linear, projections,
 };
 use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
 
 /// GroupNorm → 1×1 → transformer blocks → 1×1, added to its input (LDM `SpatialTransformer`).
 pub struct SpatialTransformer {
@@ -18,22 +17,15 @@ pub struct SpatialTransformer {
 
 impl SpatialTransformer {
     /// `c`: the channels of the map. `c_context`: the width of a prompt token.
-    pub fn new(
-        c: usize,
-        heads: usize,
-        depth: usize,
-        c_context: usize,
-        compute: Compute,
-        vb: VarBuilder,
-    ) -> Result<Self> {
-        let blocks = vb.pp("transformer_blocks");
+    pub fn new(c: usize, heads: usize, depth: usize, c_context: usize, lb: LayerBuilder) -> Result<Self> {
+        let blocks = lb.pp("transformer_blocks");
         Ok(Self {
-            norm: group_norm(c, 1e-6, compute, vb.pp("norm"))?,
-            proj_in: conv1x1(c, c, compute, vb.pp("proj_in"))?,
+            norm: group_norm(c, 1e-6, lb.pp("norm"))?,
+            proj_in: conv1x1(c, c, lb.pp("proj_in"))?,
             blocks: (0..depth)
-                .map(|i| TransformerBlock::new(c, heads, c_context, compute, blocks.pp(i)))
+                .map(|i| TransformerBlock::new(c, heads, c_context, blocks.pp(i)))
                 .collect::<Result<_>>()?,
-            proj_out: conv1x1(c, c, compute, vb.pp("proj_out"))?,
+            proj_out: conv1x1(c, c, lb.pp("proj_out"))?,
         })
     }
 
@@ -65,14 +57,14 @@ struct TransformerBlock {
 }
 
 impl TransformerBlock {
-    fn new(c: usize, heads: usize, c_context: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
+    fn new(c: usize, heads: usize, c_context: usize, lb: LayerBuilder) -> Result<Self> {
         Ok(Self {
-            norm1: layer_norm(c, compute, vb.pp("norm1"))?,
-            attn1: SelfAttention::new(c, heads, compute, vb.pp("attn1"))?,
-            norm2: layer_norm(c, compute, vb.pp("norm2"))?,
-            attn2: CrossAttention::new(c, c_context, heads, compute, vb.pp("attn2"))?,
-            norm3: layer_norm(c, compute, vb.pp("norm3"))?,
-            ff: FeedForward::new(c, compute, vb.pp("ff"))?,
+            norm1: layer_norm(c, lb.pp("norm1"))?,
+            attn1: SelfAttention::new(c, heads, lb.pp("attn1"))?,
+            norm2: layer_norm(c, lb.pp("norm2"))?,
+            attn2: CrossAttention::new(c, c_context, heads, lb.pp("attn2"))?,
+            norm3: layer_norm(c, lb.pp("norm3"))?,
+            ff: FeedForward::new(c, lb.pp("ff"))?,
         })
     }
 
@@ -93,9 +85,9 @@ struct SelfAttention {
 }
 
 impl SelfAttention {
-    fn new(c: usize, heads: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
-        let parts = ["to_q", "to_k", "to_v"].map(|part| vb.pp(part));
-        Ok(Self { to_qkv: projections(c, c, compute, parts)?, heads: Heads::new(c, heads, compute, vb)? })
+    fn new(c: usize, heads: usize, lb: LayerBuilder) -> Result<Self> {
+        let parts = ["to_q", "to_k", "to_v"].map(|part| lb.pp(part));
+        Ok(Self { to_qkv: projections(c, c, parts)?, heads: Heads::new(c, heads, lb)? })
     }
 
     /// `x`, `residual`: (B, N, C) → (B, N, C).
@@ -113,11 +105,11 @@ struct CrossAttention {
 }
 
 impl CrossAttention {
-    fn new(c: usize, c_context: usize, heads: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
+    fn new(c: usize, c_context: usize, heads: usize, lb: LayerBuilder) -> Result<Self> {
         Ok(Self {
-            to_q: projections(c, c, compute, [vb.pp("to_q")])?,
-            to_kv: projections(c_context, c, compute, ["to_k", "to_v"].map(|part| vb.pp(part)))?,
-            heads: Heads::new(c, heads, compute, vb)?,
+            to_q: projections(c, c, [lb.pp("to_q")])?,
+            to_kv: projections(c_context, c, ["to_k", "to_v"].map(|part| lb.pp(part)))?,
+            heads: Heads::new(c, heads, lb)?,
         })
     }
 
@@ -160,8 +152,8 @@ struct Heads {
 }
 
 impl Heads {
-    fn new(c: usize, count: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
-        Ok(Self { compute, count, to_out: linear(c, c, compute, vb.pp("to_out.0"))? })
+    fn new(c: usize, count: usize, lb: LayerBuilder) -> Result<Self> {
+        Ok(Self { compute: lb.compute(), count, to_out: linear(c, c, lb.pp("to_out.0"))? })
     }
 
     /// `q`, `residual`: (B, N, C) → (B, N, C).
@@ -177,11 +169,8 @@ struct FeedForward {
 }
 
 impl FeedForward {
-    fn new(c: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
-        Ok(Self {
-            proj: Geglu::read(c, 4 * c, compute, vb.pp("net.0.proj"))?,
-            out: linear(4 * c, c, compute, vb.pp("net.2"))?,
-        })
+    fn new(c: usize, lb: LayerBuilder) -> Result<Self> {
+        Ok(Self { proj: geglu(c, 4 * c, lb.pp("net.0.proj"))?, out: linear(4 * c, c, lb.pp("net.2"))? })
     }
 
     /// `x`, `residual`: (B, N, C) → (B, N, C).

@@ -2,9 +2,10 @@
 
 use super::attention::{Kv, SpatialTransformer};
 use crate::config::UNetConfig;
-use crate::ops::{Compute, Conv2d, GroupNorm, Linear, conv1x1, conv3x3, conv3x3_stride2, group_norm, upsample_nearest};
+use crate::ops::{
+    Conv2d, GroupNorm, LayerBuilder, Linear, conv1x1, conv3x3, conv3x3_stride2, group_norm, upsample_nearest,
+};
 use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
 
 /// GroupNorm → SiLU → conv, twice, with the time embedding added between (LDM `ResBlock`).
 pub struct ResBlock {
@@ -16,14 +17,14 @@ pub struct ResBlock {
 }
 
 impl ResBlock {
-    /// Reads all tensors but `emb_layers`, which [`TimeEmbedding`](super::time::TimeEmbedding) reads.
-    pub fn new(c_in: usize, c_out: usize, compute: Compute, vb: VarBuilder) -> Result<Self> {
+    /// Builds all layers but `emb_layers`, which [`TimeEmbedding`](super::time::TimeEmbedding) builds.
+    pub fn new(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Self> {
         Ok(Self {
-            in_norm: group_norm(c_in, 1e-5, compute, vb.pp("in_layers.0"))?,
-            in_conv: conv3x3(c_in, c_out, compute, vb.pp("in_layers.2"))?,
-            out_norm: group_norm(c_out, 1e-5, compute, vb.pp("out_layers.0"))?,
-            out_conv: conv3x3(c_out, c_out, compute, vb.pp("out_layers.3"))?,
-            skip: if c_in == c_out { None } else { Some(conv1x1(c_in, c_out, compute, vb.pp("skip_connection"))?) },
+            in_norm: group_norm(c_in, 1e-5, lb.pp("in_layers.0"))?,
+            in_conv: conv3x3(c_in, c_out, lb.pp("in_layers.2"))?,
+            out_norm: group_norm(c_out, 1e-5, lb.pp("out_layers.0"))?,
+            out_conv: conv3x3(c_out, c_out, lb.pp("out_layers.3"))?,
+            skip: if c_in == c_out { None } else { Some(conv1x1(c_in, c_out, lb.pp("skip_connection"))?) },
         })
     }
 
@@ -70,24 +71,22 @@ pub struct Block {
 }
 
 impl Block {
-    /// Reads a block; its parts are numbered from 0.
-    pub fn new(shape: &BlockShape, config: &UNetConfig, compute: Compute, vb: VarBuilder) -> Result<Self> {
+    /// Builds a block; its parts are numbered from 0.
+    pub fn new(shape: &BlockShape, config: &UNetConfig, lb: LayerBuilder) -> Result<Self> {
         let c = shape.c_out;
         let mut index = 0..;
-        let mut part = || vb.pp(index.next().expect("an endless count"));
-        let res = shape.res.then(|| ResBlock::new(shape.c_in, c, compute, part())).transpose()?;
+        let mut part = || lb.pp(index.next().expect("an endless count"));
+        let res = shape.res.then(|| ResBlock::new(shape.c_in, c, part())).transpose()?;
         let attention = shape
             .heads
-            .map(|heads| {
-                SpatialTransformer::new(c, heads, config.transformer_depth, config.context_dim, compute, part())
-            })
+            .map(|heads| SpatialTransformer::new(c, heads, config.transformer_depth, config.context_dim, part()))
             .transpose()?;
         let resample = shape
             .resample
             .map(|resample| {
                 let conv = match resample {
-                    Resample::Down => conv3x3_stride2(c, c, compute, part().pp("op")),
-                    Resample::Up => conv3x3(c, c, compute, part().pp("conv")),
+                    Resample::Down => conv3x3_stride2(c, c, part().pp("op")),
+                    Resample::Up => conv3x3(c, c, part().pp("conv")),
                 };
                 conv.map(|conv| (resample, conv))
             })
@@ -140,6 +139,19 @@ pub fn input_shapes(config: &UNetConfig) -> Vec<BlockShape> {
         }
     }
     shapes
+}
+
+/// The number of elements of all maps that `input_blocks` keep for `output_blocks`, divided by the number of latents.
+pub fn skips_per_latent(config: &UNetConfig) -> f64 {
+    let mut pixels = 1.; // per latent
+    let mut skips = config.model_channels as f64;
+    for shape in input_shapes(config) {
+        if shape.resample == Some(Resample::Down) {
+            pixels /= 4.;
+        }
+        skips += pixels * shape.c_out as f64;
+    }
+    skips
 }
 
 /// The shapes of `output_blocks`. Each takes the output of the block before it and that of its input block.

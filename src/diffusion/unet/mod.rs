@@ -2,15 +2,14 @@
 
 mod attention;
 mod blocks;
-pub mod layers;
 mod time;
 
 use crate::config::UNetConfig;
-use crate::ops::{Compute, Conv2d, Graph, GroupNorm, concat, conv3x3, group_norm};
+use crate::ops::{Conv2d, Graph, GroupNorm, LayerBuilder, concat, conv3x3, group_norm};
 use attention::{Kv, SpatialTransformer};
+pub use blocks::skips_per_latent;
 use blocks::{Block, BlockShape, ResBlock, input_shapes, output_shapes};
 use candle_core::{DType, Result, Tensor};
-use candle_nn::VarBuilder;
 use rayon::prelude::*;
 use time::TimeEmbedding;
 
@@ -31,46 +30,39 @@ pub struct UNet {
 }
 
 impl UNet {
-    /// Reads the weights below `vb`, blocks in parallel. `compute`: the arithmetic of its products.
+    /// Builds the network from the layers below `lb`, blocks in parallel.
     ///
     /// # Errors
     /// If a tensor is missing or has another shape.
-    pub fn new(config: &UNetConfig, compute: Compute, vb: VarBuilder) -> Result<Self> {
+    pub fn new(config: &UNetConfig, lb: LayerBuilder) -> Result<Self> {
         let c = config.model_channels;
-        let middle = vb.pp("middle_block");
+        let middle = lb.pp("middle_block");
         let c_middle = config.level_channels(config.channel_mult.len() - 1);
-        let res = |i: usize| ResBlock::new(c_middle, c_middle, compute, middle.pp(i));
+        let res = |i: usize| ResBlock::new(c_middle, c_middle, middle.pp(i));
         let transformer = |i: usize| {
             let heads = config.num_heads_of(c_middle);
-            SpatialTransformer::new(
-                c_middle,
-                heads,
-                config.transformer_depth,
-                config.context_dim,
-                compute,
-                middle.pp(i),
-            )
+            SpatialTransformer::new(c_middle, heads, config.transformer_depth, config.context_dim, middle.pp(i))
         };
-        let numbered = |name: &str, first: usize, shapes: Vec<BlockShape>| -> Vec<(BlockShape, VarBuilder)> {
+        let numbered = |name: &str, first: usize, shapes: Vec<BlockShape>| -> Vec<(BlockShape, LayerBuilder)> {
             let blocks = shapes.into_iter().enumerate();
-            blocks.map(|(i, shape)| (shape, vb.pp(name).pp(first + i))).collect()
+            blocks.map(|(i, shape)| (shape, lb.pp(name).pp(first + i))).collect()
         };
         let input = numbered("input_blocks", 1, input_shapes(config));
         let output = numbered("output_blocks", 0, output_shapes(config));
-        let blocks = |all: &[(BlockShape, VarBuilder)]| {
-            all.par_iter().map(|(shape, vb)| Block::new(shape, config, compute, vb.clone())).collect::<Result<Vec<_>>>()
+        let blocks = |all: &[(BlockShape, LayerBuilder)]| {
+            all.par_iter().map(|(shape, lb)| Block::new(shape, config, lb.clone())).collect::<Result<Vec<_>>>()
         };
         let res_blocks =
             [res_blocks(&input), [0, 2].map(|i| (c_middle, middle.pp(i))).to_vec(), res_blocks(&output)].concat();
         Ok(Self {
-            conv_in: conv3x3(config.in_channels, c, compute, vb.pp("input_blocks.0.0"))?,
-            time_embed: TimeEmbedding::new(c, &res_blocks, compute, vb.pp("time_embed"))?,
+            conv_in: conv3x3(config.in_channels, c, lb.pp("input_blocks.0.0"))?,
+            time_embed: TimeEmbedding::new(c, &res_blocks, lb.pp("time_embed"))?,
             input_blocks: blocks(&input)?,
             middle_block: (res(0)?, transformer(1)?, res(2)?),
             output_blocks: blocks(&output)?,
-            out_norm: group_norm(c, 1e-5, compute, vb.pp("out.0"))?,
-            out_conv: conv3x3(c, config.out_channels, compute, vb.pp("out.2"))?,
-            graph: Graph::new(vb.device())?,
+            out_norm: group_norm(c, 1e-5, lb.pp("out.0"))?,
+            out_conv: conv3x3(c, config.out_channels, lb.pp("out.2"))?,
+            graph: Graph::new(lb.device())?,
         })
     }
 
@@ -143,8 +135,8 @@ impl UNet {
 }
 
 /// The channels and locations of the residual blocks; each is the first part of its block.
-fn res_blocks<'a>(blocks: &[(BlockShape, VarBuilder<'a>)]) -> Vec<(usize, VarBuilder<'a>)> {
-    blocks.iter().filter(|(shape, _)| shape.res).map(|(shape, vb)| (shape.c_out, vb.pp(0))).collect()
+fn res_blocks<'a>(blocks: &[(BlockShape, LayerBuilder<'a>)]) -> Vec<(usize, LayerBuilder<'a>)> {
+    blocks.iter().filter(|(shape, _)| shape.res).map(|(shape, lb)| (shape.c_out, lb.pp(0))).collect()
 }
 
 /// Repeats `x` (B, …) as a whole: (batch, …), where `batch` is a multiple of B.

@@ -1,8 +1,7 @@
 //! The time embedding.
 
-use crate::ops::{Compute, Linear, StackedLinears, linear};
+use crate::ops::{LayerBuilder, Linear, StackedLinears, linear};
 use candle_core::{DType, Device, Result, Tensor};
-use candle_nn::VarBuilder;
 
 /// Sinusoids of t, then linear → SiLU → linear (LDM `time_embed`), then SiLU → linear for each residual block (their
 /// `emb_layers`).
@@ -16,13 +15,13 @@ pub struct TimeEmbedding {
 impl TimeEmbedding {
     /// `channels`: the UNet's `model_channels`; the embedding is four times as wide. `of_blocks`: the channels and
     /// locations of the residual blocks.
-    pub fn new(channels: usize, of_blocks: &[(usize, VarBuilder)], compute: Compute, vb: VarBuilder) -> Result<Self> {
-        let of_blocks: Vec<_> = of_blocks.iter().map(|(c, vb)| (*c, vb.pp("emb_layers.1"))).collect();
+    pub fn new(channels: usize, of_blocks: &[(usize, LayerBuilder)], lb: LayerBuilder) -> Result<Self> {
+        let of_blocks: Vec<_> = of_blocks.iter().map(|(c, lb)| (*c, lb.pp("emb_layers.1"))).collect();
         Ok(Self {
             channels,
-            first: linear(channels, 4 * channels, compute, vb.pp(0))?,
-            second: linear(4 * channels, 4 * channels, compute, vb.pp(2))?,
-            of_blocks: StackedLinears::new(4 * channels, &of_blocks, compute)?,
+            first: linear(channels, 4 * channels, lb.pp(0))?,
+            second: linear(4 * channels, 4 * channels, lb.pp(2))?,
+            of_blocks: StackedLinears::new(4 * channels, &of_blocks)?,
         })
     }
 

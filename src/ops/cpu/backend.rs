@@ -3,7 +3,7 @@
 use super::{Act, AttentionShape, Conv3x3, ConvEpilogue, Epilogue, MapShape, Norm, Output, Packed, RowOffsets};
 use super::{attention, copy_rows, gemm, group_norm, isa, layer_norm, to_tensor, with_f32, with_operand};
 use crate::ops::Compute;
-use crate::ops::backend::{self, Addends, Backend, Capture, LinearWeights, MatMul};
+use crate::ops::backend::{self, Addends, Backend, Capture, LinearWeights, MatMul, Packer};
 use crate::ops::linear::interleaved;
 use crate::ops::norm::GROUPS;
 use candle_core::{Result, Tensor};
@@ -12,9 +12,10 @@ use std::borrow::Cow;
 /// The CPU backend.
 pub struct Cpu;
 
-impl Backend for Cpu {
-    fn linear(&self, compute: Compute, weight: &Tensor, bias: Option<&Tensor>) -> Result<Box<dyn MatMul>> {
-        Ok(Box::new(Linear::new(compute, weight, bias, Act::None, Compute::F32)?))
+impl Packer for Cpu {
+    fn linear(&self, layers: &[LinearWeights]) -> Result<Box<dyn MatMul>> {
+        let LinearWeights { compute, weight, bias } = LinearWeights::stack(layers)?;
+        Ok(Box::new(Linear::new(compute, &weight, bias.as_ref(), Act::None, Compute::F32)?))
     }
 
     fn projections(&self, layers: &[LinearWeights]) -> Result<Box<dyn backend::Projections>> {
@@ -54,7 +55,9 @@ impl Backend for Cpu {
     ) -> Result<Box<dyn backend::LayerNorm>> {
         Ok(Box::new(Affine::new(compute, weight, bias, eps)?))
     }
+}
 
+impl Backend for Cpu {
     fn attention(&self, compute: Compute, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
         let (b, n, c) = q.dims3()?;
         let shape = AttentionShape { b, n, m: k.dim(1)?, h: heads, d: c / heads };

@@ -1,7 +1,6 @@
 //! 3×3 convolutions with padding 1: by Winograd's algorithm if that is faster, else as one implicit matrix product over
 //! the nine taps.
 
-use super::cost::Cost;
 use super::gemm::{Epilogue, RowOffsets, gemm};
 use super::isa::isa;
 use super::operand::Output;
@@ -77,11 +76,11 @@ impl Conv3x3 {
         }
     }
 
-    /// The memory of the packed weight, and the work for one pixel of output.
-    pub fn cost(wanted: Compute, c_in: usize, c_out: usize, stride: usize) -> Cost {
+    /// The size in bytes of a weight packed by [`Self::new`].
+    pub fn bytes(wanted: Compute, c_in: usize, c_out: usize, stride: usize) -> f64 {
         match Algorithm::new(wanted, c_in, c_out, stride) {
-            Algorithm::Direct(compute) => Packed::cost(isa(), compute, 9, 9 * c_in, c_out),
-            Algorithm::Winograd(size, compute) => Winograd::cost(isa(), compute, size, c_in, c_out),
+            Algorithm::Direct(compute) => Packed::bytes(compute, 9, 9 * c_in, c_out),
+            Algorithm::Winograd(size, compute) => size.points() as f64 * Packed::bytes(compute, 1, c_in, c_out),
         }
     }
 

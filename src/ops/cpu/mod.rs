@@ -10,7 +10,6 @@ mod backend;
 mod bf16;
 mod conv;
 mod copy;
-mod cost;
 mod gemm;
 mod isa;
 mod kernel;
@@ -28,7 +27,6 @@ mod winograd;
 
 pub use backend::Cpu;
 pub use conv::Conv3x3;
-pub use cost::Cost;
 pub use isa::{Isa, isa};
 pub use memory::keep_memory;
 pub use packed::Packed;

@@ -1,8 +1,7 @@
 //! Matrices in the order in which the GEMM kernels read them.
 
 use super::bf16;
-use super::cost::Cost;
-use super::isa::Isa;
+use super::isa::{Isa, isa};
 use super::memory::advise_huge_pages;
 use super::parallel::{DisjointSlice, for_each};
 use crate::ops::Compute;
@@ -108,16 +107,10 @@ impl Packed {
         Self::new(isa, wanted, 1, k, weight.len() / k, |row, column| weight[column * k + row])
     }
 
-    /// The memory of a packed matrix (`k`, `n`), and the work of multiplying one row of A by it.
-    pub fn cost(isa: Isa, wanted: Compute, taps: usize, k: usize, n: usize) -> Cost {
-        let compute = wanted.supported(isa, k / taps);
-        let columns = n.div_ceil(isa.lanes()) as f64 * isa.lanes() as f64;
-        let bytes = 4. * compute.slots(k) as f64 * columns;
-        let multiplications = k as f64 * n as f64;
-        match compute {
-            Compute::F32 => Cost { bytes, in_f32: multiplications, in_bf16: 0. },
-            Compute::Half => Cost { bytes, in_f32: 0., in_bf16: multiplications },
-        }
+    /// The size in bytes of a matrix (`k`, `n`) packed by [`Self::new`] for this CPU.
+    pub fn bytes(wanted: Compute, taps: usize, k: usize, n: usize) -> f64 {
+        let slots = wanted.supported(isa(), k / taps).slots(k);
+        4. * slots as f64 * n.next_multiple_of(isa().lanes()) as f64
     }
 
     /// The number of slots of a column.
@@ -151,21 +144,21 @@ fn panels(vectors: usize, lanes: usize) -> Vec<Panel> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::cpu::{Conv3x3, isa};
+    use crate::ops::cpu::Conv3x3;
 
     #[test]
-    fn cost_predicts_the_memory_of_packed_weights() {
+    fn the_size_of_packed_weights_follows_from_their_shape() {
         for compute in [Compute::F32, Compute::Half] {
             for (k, n) in [(64, 320), (5, 3), (30, 100)] {
                 let packed = Packed::new(isa(), compute, 1, k, n, |_, _| 0.);
-                assert_eq!(Packed::cost(isa(), compute, 1, k, n).bytes, 4. * packed.data.len() as f64);
+                assert_eq!(Packed::bytes(compute, 1, k, n), 4. * packed.data.len() as f64);
             }
             for (c_in, c_out, stride) in [(4, 32, 1), (64, 48, 1), (32, 1280, 1), (320, 330, 1), (32, 64, 2)] {
                 let slots = match Conv3x3::new(compute, &vec![0.; 9 * c_in * c_out], c_in, stride) {
                     Conv3x3::Direct { weight, .. } => weight.data.len(),
                     Conv3x3::Winograd(winograd) => winograd.points().iter().map(|point| point.data.len()).sum(),
                 };
-                assert_eq!(Conv3x3::cost(compute, c_in, c_out, stride).bytes, 4. * slots as f64);
+                assert_eq!(Conv3x3::bytes(compute, c_in, c_out, stride), 4. * slots as f64);
             }
         }
     }

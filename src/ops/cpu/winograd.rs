@@ -3,7 +3,6 @@
 
 use super::bf16::{pair, pair_vector};
 use super::conv::{ConvEpilogue, MapShape};
-use super::cost::Cost;
 use super::gemm::{Epilogue, MatrixA, strip};
 use super::isa::Isa;
 use super::math::for_each_isa;
@@ -31,7 +30,7 @@ impl TileSize {
     }
 
     /// The number of points of a transformed tile, which is its number of products for each pair of channels.
-    fn points(self) -> usize {
+    pub fn points(self) -> usize {
         (self.outputs() + 2).pow(2)
     }
 }
@@ -60,13 +59,6 @@ impl Winograd {
     #[cfg(test)]
     pub fn points(&self) -> &[Packed] {
         &self.points
-    }
-
-    /// The memory of the transformed weight, and the work for one pixel of output.
-    pub fn cost(isa: Isa, wanted: Compute, size: TileSize, c_in: usize, c_out: usize) -> Cost {
-        let Cost { bytes, in_f32, in_bf16 } = Packed::cost(isa, wanted, 1, c_in, c_out);
-        let (points, outputs) = (size.points() as f64, size.outputs().pow(2) as f64);
-        Cost { bytes: points * bytes, in_f32: points / outputs * in_f32, in_bf16: points / outputs * in_bf16 }
     }
 
     /// `x`: (B, h, w, C_in) → (B, h, w, C_out).

@@ -5,16 +5,17 @@ use super::graph::GraphCache;
 use super::norm::{Affine, GroupNorm, LayerNorm};
 use super::{attention, maps};
 use crate::ops::Compute;
-use crate::ops::backend::{self, Addends, Backend, Capture, LinearWeights, MatMul};
+use crate::ops::backend::{self, Addends, Backend, Capture, LinearWeights, MatMul, Packer};
 use crate::ops::linear::interleaved;
 use candle_core::{D, Result, Tensor};
 
 /// The kernels for NVIDIA GPUs.
 pub struct Cuda;
 
-impl Backend for Cuda {
-    fn linear(&self, compute: Compute, weight: &Tensor, bias: Option<&Tensor>) -> Result<Box<dyn MatMul>> {
-        Ok(Box::new(Gemm::linear(compute, weight, bias)?))
+impl Packer for Cuda {
+    fn linear(&self, layers: &[LinearWeights]) -> Result<Box<dyn MatMul>> {
+        let LinearWeights { compute, weight, bias } = LinearWeights::stack(layers)?;
+        Ok(Box::new(Gemm::linear(compute, &weight, bias.as_ref())?))
     }
 
     fn projections(&self, layers: &[LinearWeights]) -> Result<Box<dyn backend::Projections>> {
@@ -51,7 +52,9 @@ impl Backend for Cuda {
     ) -> Result<Box<dyn backend::LayerNorm>> {
         Ok(Box::new(LayerNorm(Affine::new(compute, weight, bias, eps)?)))
     }
+}
 
+impl Backend for Cuda {
     fn attention(&self, compute: Compute, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
         attention::attention(compute, q, k, v, heads)
     }

@@ -4,7 +4,7 @@ use super::{demo, job};
 use crate::support::{TestRun, files_below};
 use std::fs::{create_dir_all, write};
 use tempfile::TempDir;
-use txt2img::dry_run::dry_run;
+use txt2img::commands::dry_run::dry_run;
 
 #[test]
 fn a_plan_leaves_the_folder_as_it_was() {

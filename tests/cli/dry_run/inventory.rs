@@ -7,12 +7,12 @@ use candle_nn::{Init, VarBuilder};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use txt2img::checkpoint::Checkpoint;
+use txt2img::commands::dry_run::inventory;
 use txt2img::config::ModelConfig;
 use txt2img::demo;
 use txt2img::diffusion::unet::UNet;
-use txt2img::dry_run::inventory;
 use txt2img::engine::{TEXT, UNET, VAE, text_config};
-use txt2img::ops::Compute;
+use txt2img::ops::{Compute, LayerBuilder};
 use txt2img::text::{TextConfig, TextEncoder};
 use txt2img::vae::Decoder;
 
@@ -44,15 +44,16 @@ fn asked(config: &ModelConfig, text: TextConfig) -> Shapes {
     let asked = Asked::default();
     let vb = VarBuilder::from_backend(Box::new(asked.clone()), DType::F32, Device::Cpu);
     TextEncoder::new(text, vb.pp(TEXT)).unwrap();
-    UNet::new(&config.unet, Compute::F32, vb.pp(UNET)).unwrap();
-    Decoder::new(&config.vae, config.scale_factor, Compute::F32, vb.pp(VAE)).unwrap();
+    let lb = LayerBuilder::new(vb, Compute::F32).unwrap();
+    UNet::new(&config.unet, lb.pp(UNET)).unwrap();
+    Decoder::new(&config.vae, config.scale_factor, lb.pp(VAE)).unwrap();
     asked.0.lock().unwrap().clone()
 }
 
 #[track_caller]
 fn is_what_is_asked_for(config: &ModelConfig, checkpoint: &Checkpoint) {
     let text = text_config(checkpoint, config).unwrap();
-    let inventory = inventory(config, text);
+    let inventory = inventory(config, text).unwrap();
     let shapes: Shapes = inventory.iter().cloned().collect();
     assert_eq!(shapes.len(), inventory.len(), "a tensor is listed twice");
     assert_eq!(shapes, asked(config, text));
@@ -91,6 +92,6 @@ fn stable_diffusion_1_5_is_the_inventory_tensor_by_tensor() {
     let shape = |text: &str| text.split([',', 'x', ' ']).map(|size| size.parse().unwrap()).collect();
     let expected: Shapes = rows.map(|row| (row[0].to_owned(), shape(row[1]))).collect();
     let text = TextConfig { width: 768, intermediate: 3072, layers: 12, vocabulary: TextConfig::VOCABULARY };
-    let inventory: Shapes = inventory(&ModelConfig::v1(), text).into_iter().collect();
+    let inventory: Shapes = inventory(&ModelConfig::v1(), text).unwrap().into_iter().collect();
     assert_eq!(inventory, expected);
 }

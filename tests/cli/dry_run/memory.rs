@@ -1,11 +1,7 @@
 //! Estimates of memory, disk space and work.
 
 use super::somewhere;
-use txt2img::config::ModelConfig;
-use txt2img::diffusion::unet::layers::{Pass, layers};
-use txt2img::dry_run::Report;
-use txt2img::ops::Compute;
-use txt2img::ops::layer::{Layer, Op};
+use txt2img::commands::dry_run::Report;
 
 /// Returns the bytes in a row such as `about 500 MB, …`.
 fn about(plan: &Report, what: &str) -> f64 {
@@ -33,21 +29,6 @@ fn the_demo_model_takes_as_much_memory_as_was_measured() {
 fn files_take_disk_by_the_pixel() {
     let disk = |n| about(&somewhere(["--skip_grid", "--n_iter", n, "--n_samples", "1"]), "disk");
     assert_eq!((disk("10") / disk("1")).round(), 10.);
-}
-
-#[test]
-fn a_pass_of_stable_diffusion_takes_the_well_known_0_8_teraflops() {
-    let pass = Pass { batch: 1, height: 64, width: 64, contexts: 1, tokens: 77 };
-    let multiplications: f64 = layers(&ModelConfig::v1().unet, pass).iter().map(by_definition).sum();
-    assert!((2. * multiplications / 0.8e12 - 1.).abs() < 0.05, "{multiplications:e}");
-}
-
-/// Returns the number of multiplications without Winograd's savings.
-fn by_definition(layer: &Layer) -> f64 {
-    match layer.op {
-        Op::Conv3x3 { c_in, c_out, .. } => (layer.rows * 9 * c_in * c_out) as f64,
-        _ => layer.cost(Compute::F32).in_f32,
-    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::support::fixture;
 use std::ffi::OsString;
 use std::path::Path;
 use txt2img::args::Args;
-use txt2img::dry_run::{Report, dry_run};
+use txt2img::commands::dry_run::{Report, dry_run};
 use txt2img::job::Job;
 
 /// Returns the job of these flags.
@@ -68,7 +68,6 @@ fn a_plan_is_a_table_of_what_and_value() {
             "grid",
             "file system",
             "memory",
-            "time",
             "disk"
         ]
     );

@@ -65,6 +65,15 @@ fn a_missing_tensor_is_named() {
 }
 
 #[test]
+fn a_model_that_does_not_fit_has_no_estimate_of_memory() {
+    let folder = TempDir::new().unwrap();
+    let lacks = |name: &str, shape: &[usize]| (name != TIME).then(|| (Dtype::F32, shape.to_vec()));
+    let plan = nano(&damaged(folder.path(), lacks)).unwrap();
+    assert_eq!((plan.of("memory").len(), plan.of("disk").len()), (0, 1));
+    assert_eq!(nano(&fixture("nano.ckpt")).unwrap().of("memory").len(), 1);
+}
+
+#[test]
 fn tensors_of_other_shapes_and_types_are_named() {
     let folder = TempDir::new().unwrap();
     let other = |name: &str, shape: &[usize]| match name {
@@ -74,7 +83,7 @@ fn tensors_of_other_shapes_and_types_are_named() {
     };
     let plan = nano(&damaged(folder.path(), other)).unwrap();
     let clauses =
-        [format!("'{TIME}' is 3×5, not 128×32"), format!("'{OUT}' is stored as I64, not as floating point numbers")];
+        [format!("'{OUT}' is stored as I64, not as floating point numbers"), format!("'{TIME}' is 3×5, not 128×32")];
     assert_eq!(plan.of("does not fit"), clauses);
 }
 

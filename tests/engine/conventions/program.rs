@@ -5,7 +5,7 @@ use crate::support::{TestRun, fixture, read_png};
 use serde_json::json;
 use std::path::Path;
 use txt2img::args::Args;
-use txt2img::dry_run::{self, Report};
+use txt2img::commands::dry_run::{self, Report};
 use txt2img::job::Job;
 use txt2img::output::Picture;
 

@@ -1,38 +1,38 @@
-//! What a run would do, told without doing it: no weights are loaded, no picture is drawn, nothing is written.
+//! `--dry_run`: describes a run without doing it. No weights are loaded, no image is drawn, and nothing is written.
 
 mod conventions;
 mod estimate;
 mod files;
 mod human;
-mod inventory;
+mod networks;
 mod prompts;
-mod speed;
 mod steps;
 mod weights;
-mod workload;
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::weights::remedy;
+use crate::config::ModelConfig;
 use crate::conventions::Conventions;
 use crate::device::Precision;
 use crate::engine;
 use crate::job::Job;
+use crate::ops::Compute;
+use crate::text::TextConfig;
 use crate::txt2img::inspect;
 use anyhow::{Result, bail};
-use estimate::Estimate;
+use networks::{Inventory, Networks};
 use std::fmt::{self, Display};
 
 pub(crate) use human::duration;
-pub use inventory::inventory;
 
-/// A run, foretold.
+/// The description of a run.
 pub struct Report {
     rows: Vec<Row>,
-    /// What may help if the checkpoint does not fit the config.
+    /// The advice if the checkpoint does not fit the config.
     remedy: Option<&'static str>,
 }
 
-/// One line of a plan.
+/// A line of a report.
 struct Row {
     what: &'static str,
     value: String,
@@ -44,34 +44,44 @@ impl Row {
     }
 }
 
-/// What the job comes to, or what is left of it for this process to do. The checkpoint's files are read once, for their hash: some 3 s for 4 GB.
+/// Describes a job, or what is left of it for this process to do. The checkpoint's files are read once, for their hash,
+/// which takes some 3 s for 4 GB.
 ///
 /// # Errors
-/// When the checkpoint cannot be read or lacks its text encoder, or OUTDIR cannot be one. Tensors that do not fit are no
-/// error but lines of the plan.
+/// If the checkpoint cannot be read or lacks its text encoder, or OUTDIR cannot be used. Tensors that do not fit the config
+/// are not an error but lines of the report, which then has no estimate of memory.
 pub fn dry_run(job: &Job) -> Result<Report> {
     let checkpoint = checkpoint(job)?;
     let text = engine::text_config(&checkpoint, &job.model.config)?;
     let conventions = Conventions::new(&checkpoint, &job.model.config)?;
-    let inventory = conventions.stored(inventory(&job.model.config, text));
-    let misfits = weights::misfits(&checkpoint, &inventory);
+    let networks = Networks::new(&job.model.config, text, estimate::compute(job))?;
+    let inventory = conventions.stored(networks.inventory());
+    let mismatches = weights::mismatches(&checkpoint, &inventory);
     let prompts = prompts::Prompts::read(job)?;
     let outdir = inspect(job, &checkpoint)?;
     let finished = outdir.finished();
-    let estimate = Estimate::new(job, text, &prompts, &outdir, &finished)?;
+    let estimate = estimate::rows(job, mismatches.is_empty().then_some(&networks), &outdir, &finished)?;
     let mut rows = weights::rows(job, &checkpoint, &inventory)?;
     rows.extend(conventions::rows(&conventions));
-    let remedy = (!misfits.is_empty()).then(|| remedy(&checkpoint, misfits.iter().map(|(name, _)| *name)));
-    let misfits: Vec<String> = misfits.into_iter().map(|(_, clause)| clause).collect();
-    rows.extend(listed("does not fit", &misfits));
+    let remedy = (!mismatches.is_empty()).then(|| remedy(&checkpoint, mismatches.iter().map(|(name, _)| *name)));
+    let mismatches: Vec<String> = mismatches.into_iter().map(|(_, clause)| clause).collect();
+    rows.extend(listed("does not fit", &mismatches));
     rows.extend(steps::rows(job));
     rows.extend(prompts.rows());
     rows.extend(files::rows(job, &outdir, &finished));
-    rows.extend(estimate.rows());
+    rows.extend(estimate);
     Ok(Report { rows, remedy })
 }
 
-/// What is here; a dry run fetches nothing.
+/// Returns the names and shapes of all tensors that loading a model reads.
+///
+/// # Errors
+/// If there are no networks of these shapes.
+pub fn inventory(config: &ModelConfig, text: TextConfig) -> Result<Inventory> {
+    Ok(Networks::new(config, text, Compute::F32)?.inventory())
+}
+
+/// Opens the checkpoint, which must be here: a dry run downloads nothing.
 fn checkpoint(job: &Job) -> Result<Checkpoint> {
     let half = job.compute.precision == Precision::Autocast;
     job.model.open(|location| location.path_here(half))
@@ -86,7 +96,7 @@ impl Report {
     /// Checks that the checkpoint has everything the model needs.
     ///
     /// # Errors
-    /// When tensors are missing or of another shape, with what may help.
+    /// If tensors are missing or have another shape.
     pub fn check_fit(&self) -> Result<()> {
         match self.remedy {
             Some(remedy) => bail!("the checkpoint does not fit the model's config; {remedy}"),
@@ -94,31 +104,32 @@ impl Report {
         }
     }
 
-    /// What it says of something, a value for each of its lines.
+    /// Returns the values of the lines that are headed `what`.
     pub fn of(&self, what: &str) -> Vec<&str> {
         self.rows.iter().filter(|row| row.what == what).map(|row| &*row.value).collect()
     }
 }
 
-/// `what  value` on each line, values below each other.
+/// Lines of `what  value`, with the values aligned.
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let width = self.rows.iter().map(|row| row.what.len()).max().unwrap_or(0);
         for Row { what, value } in &self.rows {
-            // One line, whatever a path or a prompt puts into it.
+            // One line, whatever a path or a prompt contains.
             writeln!(f, "{what:width$}  {}", value.replace(char::is_control, " "))?;
         }
         Ok(())
     }
 }
 
-/// Requests of one kind that are written out; the others are counted.
-const MOST_ROWS: usize = 20;
+/// The most lines with one heading; further ones are counted.
+const MAX_ROWS: usize = 20;
 
+/// Lines headed `what`, at most `MAX_ROWS` and one more.
 fn listed(what: &'static str, values: &[String]) -> Vec<Row> {
-    let mut rows: Vec<Row> = values.iter().take(MOST_ROWS).map(|value| Row::new(what, value)).collect();
-    if values.len() > MOST_ROWS {
-        rows.push(Row::new(what, format_args!("and {} more", values.len() - MOST_ROWS)));
+    let mut rows: Vec<Row> = values.iter().take(MAX_ROWS).map(|value| Row::new(what, value)).collect();
+    if values.len() > MAX_ROWS {
+        rows.push(Row::new(what, format_args!("and {} more", values.len() - MAX_ROWS)));
     }
     rows
 }

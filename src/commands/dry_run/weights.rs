@@ -1,4 +1,4 @@
-//! The checkpoint, and how it compares with what is read of one.
+//! The checkpoint, compared with the tensors that loading reads.
 
 use super::Row;
 use super::human::bytes;
@@ -14,13 +14,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::Path;
 
-type Inventory = [(String, Vec<usize>)];
+/// The most groups of unread tensors that are named.
+const MAX_GROUPS: usize = 6;
 
-/// Groups of tensors that are not read: so many are named.
-const MOST_GROUPS: usize = 6;
-
-/// The tensors that do not fit, and a clause about each.
-pub fn misfits<'a>(checkpoint: &Checkpoint, inventory: &'a Inventory) -> Vec<(&'a str, String)> {
+/// Returns the tensors that do not fit, with a clause about each.
+pub fn mismatches<'a>(checkpoint: &Checkpoint, inventory: &'a [(String, Vec<usize>)]) -> Vec<(&'a str, String)> {
     let clause = |(name, shape): &'a (String, Vec<usize>)| {
         let clause = mismatch(checkpoint, name, shape).or_else(|| no_numbers(name, checkpoint.dtype(name)?));
         Some((&**name, clause?))
@@ -32,8 +30,11 @@ fn no_numbers(name: &str, dtype: Dtype) -> Option<String> {
     (!dtype.is_float()).then(|| format!("'{name}' is stored as {dtype}, not as floating point numbers"))
 }
 
-/// Which model it is, and what is in it.
-pub fn rows(job: &Job, checkpoint: &Checkpoint, inventory: &Inventory) -> Result<Vec<Row>> {
+/// The lines that identify the model and count its tensors.
+///
+/// # Errors
+/// If a file cannot be read, or the user interrupts the program.
+pub fn rows(job: &Job, checkpoint: &Checkpoint, inventory: &[(String, Vec<usize>)]) -> Result<Vec<Row>> {
     let mut rows = match &job.model.ckpt {
         ModelSource::Demo => vec![
             Row::new("model", "demo, built in"),
@@ -54,7 +55,7 @@ fn of_files(path: &Path, checkpoint: &Checkpoint) -> Result<Vec<Row>> {
         let reading = || format!("reading checkpoint '{}'", file.display());
         let size = fs::metadata(file).with_context(reading)?.len();
         let Some(hash) = sha256::of_file(file, &|| interrupt::check().is_ok())? else { bail!(Interrupted) };
-        // Of a folder, the files' own names; the path is said above.
+        // The path of a folder is on the line above.
         let name = file.strip_prefix(path).ok().filter(|name| *name != Path::new(""));
         let of = name.map_or(String::new(), |name| format!(" {}", name.display()));
         rows.push(Row::new("size", bytes(size as f64) + &of));
@@ -71,16 +72,16 @@ fn layout(layout: Layout) -> &'static str {
     }
 }
 
-fn parameters(checkpoint: &Checkpoint, inventory: &Inventory) -> String {
+fn parameters(checkpoint: &Checkpoint, inventory: &[(String, Vec<usize>)]) -> String {
     let shapes = inventory.iter().filter_map(|(name, _)| checkpoint.shape(name));
-    // A damaged file may say anything of its shapes.
+    // A damaged file may claim any shapes.
     let count = |shape: &[usize]| shape.iter().fold(1, |n: usize, &size| n.saturating_mul(size));
     let counts: Vec<usize> = shapes.map(count).collect();
     format!("{} in {} tensors", counts.iter().fold(0, |sum: usize, &n| sum.saturating_add(n)), counts.len())
 }
 
-/// Tensors that drawing does not read: the encoder and what training needs, as a rule.
-fn surplus(checkpoint: &Checkpoint, inventory: &Inventory) -> String {
+/// The tensors that are not read: usually the VAE's encoder and the state of training.
+fn surplus(checkpoint: &Checkpoint, inventory: &[(String, Vec<usize>)]) -> String {
     let mut read: HashSet<&str> = inventory.iter().map(|(name, _)| &**name).collect();
     if schedule(checkpoint).is_some() {
         read.insert(SCHEDULE);
@@ -93,7 +94,7 @@ fn surplus(checkpoint: &Checkpoint, inventory: &Inventory) -> String {
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, names)| Reverse(names.len())); // stable: by name among equals
     let n = |groups: &[(&str, Vec<&str>)]| groups.iter().map(|(_, names)| names.len()).sum::<usize>();
-    let (named, others) = groups.split_at(groups.len().min(MOST_GROUPS));
+    let (named, others) = groups.split_at(groups.len().min(MAX_GROUPS));
     let mut said: Vec<String> = named.iter().map(|(group, names)| of_group(group, names)).collect();
     if !others.is_empty() {
         said.push(format!("{} more", n(others)));
@@ -102,7 +103,7 @@ fn surplus(checkpoint: &Checkpoint, inventory: &Inventory) -> String {
     if groups.is_empty() { "0 tensors".into() } else { format!("{} tensors: {said}", n(&groups)) }
 }
 
-/// The name down to its second point, that included; all of a name without.
+/// Returns a name up to and including its second point, or all of it if there is none.
 fn group(name: &str) -> &str {
     name.match_indices('.').nth(1).map_or(name, |(at, _)| &name[..=at])
 }

@@ -1,6 +1,6 @@
-//! Numbers for people: two digits of an estimate are all there are.
+//! Numbers in words, with two significant digits, as estimates have no more.
 
-/// 3.4 GB.
+/// Formats a number of bytes: `3.4 GB`.
 pub fn bytes(n: f64) -> String {
     let units = ["bytes", "kB", "MB", "GB", "TB", "PB", "EB"];
     let mut n = n;
@@ -15,7 +15,7 @@ pub fn bytes(n: f64) -> String {
     format!("{} {name}", two_digits(n))
 }
 
-/// 40 s, 12 minutes.
+/// Formats a duration: `40 s`, `12 minutes`.
 pub fn duration(seconds: f64) -> String {
     let units = [(100., 1., "s"), (6000., 60., "minutes"), (172_800., 3600., "hours"), (f64::INFINITY, 86400., "days")];
     let fits = units.iter().find(|(below, ..)| seconds < *below);
@@ -23,7 +23,7 @@ pub fn duration(seconds: f64) -> String {
     format!("{} {name}", two_digits(seconds / length))
 }
 
-/// 0.083, 3.4, 340.
+/// Formats a number: `0.083`, `3.4`, `340`.
 fn two_digits(n: f64) -> String {
     if n <= 0. {
         return "0".into();

@@ -1,45 +1,43 @@
-//! What becomes of the prompts: how wildcards fall out, and which words find no room.
+//! The prompts: the choices of wildcards, and words beyond CLIP's limit.
 
-use super::{MOST_ROWS, Row, listed};
+use super::{MAX_ROWS, Row, listed};
 use crate::job::Job;
 use crate::text::{Tokenizer, Tokens};
 use anyhow::Result;
 use std::collections::HashSet;
 
-/// Pictures whose prompts are looked at; more take too long.
-const MOST_READ: usize = 100_000;
+/// The most images whose prompts are read; more take too long.
+const MAX_READ: usize = 100_000;
 
-/// Characters of the words that are shown.
-const MOST_CHARS: usize = 200;
+/// The most characters shown of a text.
+const MAX_CHARS: usize = 200;
 
-/// All prompts of the run, read.
+/// The prompts of a run.
 pub struct Prompts {
-    /// How wildcards fall out for the first few pictures.
+    /// The prompts of the first few images, with their wildcards chosen.
     wordings: Vec<String>,
-    /// The words left out of each prompt that has such.
+    /// The words that each longer prompt loses.
     cut: Vec<String>,
-    /// Pictures that were not looked at.
+    /// The number of images whose prompts were not read.
     unread: usize,
-    /// Different prompts, negative ones included.
-    pub different: usize,
-    /// Times CLIP reads the longest.
-    pub chunks: usize,
 }
 
 impl Prompts {
+    /// Tokenizes the prompts of a job.
+    ///
     /// # Errors
-    /// When emphasis weighs beyond all measure.
+    /// If the weights of emphasis multiply to infinity.
     pub fn read(job: &Job) -> Result<Self> {
         let tokenizer = Tokenizer::new()?;
-        let mut prompts = Self { wordings: vec![], cut: vec![], unread: 0, different: 0, chunks: 1 };
+        let mut prompts = Self { wordings: vec![], cut: vec![], unread: 0 };
         let mut seen = HashSet::new();
-        // Only wildcards tell one iteration from the next.
+        // Without wildcards all iterations have the same prompts.
         let all = job.images.requests.lines().len() * if job.images.wildcards { job.images.iterations } else { 1 };
-        prompts.unread = all.saturating_sub(MOST_READ);
+        prompts.unread = all.saturating_sub(MAX_READ);
         let what = if job.images.wildcards { "picture" } else { "prompt" };
-        for image in job.images.batches().flat_map(|batch| batch.images).take(all.min(MOST_READ)) {
+        for image in job.images.batches().flat_map(|batch| batch.images).take(all.min(MAX_READ)) {
             let number = image.number + 1;
-            if job.images.wildcards && prompts.wordings.len() < MOST_ROWS {
+            if job.images.wildcards && prompts.wordings.len() < MAX_ROWS {
                 prompts.wordings.push(format!("{what} {number}: {}", shown(&image.prompt)));
             }
             for (kind, text) in [("", &*image.prompt), (", what to avoid", image.negative)] {
@@ -49,18 +47,16 @@ impl Prompts {
                 }
             }
         }
-        prompts.different = seen.len();
         Ok(prompts)
     }
 
     fn add(&mut self, which: &str, tokens: &Tokens) {
-        self.chunks = self.chunks.max(tokens.chunks());
         if !tokens.cut.is_empty() {
             self.cut.push(format!("{which}: {}", shown(&tokens.cut)));
         }
     }
 
-    /// Wordings, then what is cut.
+    /// The lines of the report.
     pub fn rows(&self) -> Vec<Row> {
         let mut rows = listed("wording", &self.wordings);
         match &self.cut[..] {
@@ -76,6 +72,6 @@ impl Prompts {
 
 fn shown(text: &str) -> String {
     let mut chars = text.chars();
-    let shown: String = chars.by_ref().take(MOST_CHARS).collect();
+    let shown: String = chars.by_ref().take(MAX_CHARS).collect();
     if chars.next().is_some() { shown + "…" } else { shown }
 }

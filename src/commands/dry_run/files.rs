@@ -1,4 +1,4 @@
-//! The pictures, and the files they would become.
+//! The images of a run, and their files.
 
 use super::Row;
 use crate::job::tasks::{self, Remaining, n_wanted};
@@ -8,10 +8,11 @@ use crate::output::{NameFields, Pattern};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-/// Sizes that are named.
-const MOST_SIZES: usize = 6;
+/// The most sizes that are named.
+const MAX_SIZES: usize = 6;
 
-/// How many pictures of which sizes, and what they would be called; nothing is created. finished: those that are there.
+/// The lines about the number, sizes and names of the images to be drawn. Nothing is created. `finished`: the images that
+/// are there.
 pub fn rows(job: &Job, outdir: &OutDir, finished: &HashSet<usize>) -> Vec<Row> {
     let (tasks, n_batches) = (Remaining::new(job, finished), job.images.n_batches());
     let of = |left: usize, all: usize| if left == all { format!("{all}") } else { format!("{left} of {all}") };
@@ -57,7 +58,7 @@ pub fn rows(job: &Job, outdir: &OutDir, finished: &HashSet<usize>) -> Vec<Row> {
     rows
 }
 
-/// What the file system of OUTDIR can do, or why OUTDIR cannot be written to.
+/// The capabilities of OUTDIR's file system, or the reason why OUTDIR cannot be written to.
 fn file_system(outdir: &Path) -> String {
     match OutDir::probe(outdir) {
         Ok((folder, found)) if folder == outdir => found.to_string(),
@@ -69,18 +70,14 @@ fn file_system(outdir: &Path) -> String {
     }
 }
 
-/// What `--fname` may tell of a picture.
+/// The fields of an image's name by `--fname`.
 fn named<'a>(job: &Job, batch: &Batch, image: &'a ImageRequest) -> NameFields<'a> {
     let seed = image.origin.map_or(job.images.seed, |origin| origin.seed);
-    NameFields {
-        seed,
-        prompt: &image.prompt,
-        params: batch.params.with_factor(job.model.config.vae.side_factor()),
-        hash: "",
-    }
+    let params = batch.params.with_factor(job.model.config.vae.side_factor());
+    NameFields { seed, prompt: &image.prompt, params, hash: "" }
 }
 
-/// `512x512`, and how many of each where there are several.
+/// The sizes of images: `512x512`, or the number of each size.
 fn sizes(job: &Job) -> String {
     let mut sizes: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for line in job.images.requests.lines() {
@@ -91,8 +88,8 @@ fn sizes(job: &Job) -> String {
     if sizes.len() == 1 {
         return sizes.keys().map(size).collect();
     }
-    let several = sizes.iter().take(MOST_SIZES).map(|(of, n)| format!("{n} of {}", size(of)));
+    let several = sizes.iter().take(MAX_SIZES).map(|(of, n)| format!("{n} of {}", size(of)));
     let more =
-        if sizes.len() > MOST_SIZES { format!(", {} more sizes", sizes.len() - MOST_SIZES) } else { String::new() };
+        if sizes.len() > MAX_SIZES { format!(", {} more sizes", sizes.len() - MAX_SIZES) } else { String::new() };
     several.collect::<Vec<_>>().join(", ") + &more
 }

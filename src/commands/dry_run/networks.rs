@@ -1,0 +1,80 @@
+//! The networks of a model in outline: their tensors, and the memory that they take.
+
+use crate::config::ModelConfig;
+use crate::diffusion::unet::{UNet, skips_per_latent};
+use crate::engine::{TEXT, UNET, VAE};
+use crate::ops::{Compute, Outline};
+use crate::text::{TextConfig, TextEncoder};
+use crate::vae::Decoder;
+use candle_core::{DType, Device, Result, Tensor};
+
+/// The names and shapes of tensors.
+pub type Inventory = Vec<(String, Vec<usize>)>;
+
+/// The networks of a model, without weights.
+pub struct Networks {
+    text: Outline,
+    unet: (UNet, Outline),
+    decoder: (Decoder, Outline),
+}
+
+/// The smallest side, in latents, of the map that the UNet is run on. On smaller maps a layer of the prompt could be the
+/// largest.
+const SIDE: usize = 8;
+
+impl Networks {
+    /// Outlines the networks. `compute`: the arithmetic of the UNet and the decoder.
+    ///
+    /// # Errors
+    /// If there are no networks of these shapes.
+    pub fn new(config: &ModelConfig, text: TextConfig, compute: Compute) -> Result<Self> {
+        let [of_text, of_unet, of_decoder] = [(); 3].map(|()| Outline::default());
+        TextEncoder::new(text, of_text.var_builder().pp(TEXT))?;
+        let unet = UNet::new(&config.unet, of_unet.layer_builder(compute).pp(UNET))?;
+        let decoder = Decoder::new(&config.vae, config.scale_factor, of_decoder.layer_builder(compute).pp(VAE))?;
+        Ok(Self { text: of_text, unet: (unet, of_unet), decoder: (decoder, of_decoder) })
+    }
+
+    /// The tensors that loading reads: those of the text encoder, the UNet and the decoder, each sorted by name.
+    pub fn inventory(&self) -> Inventory {
+        [&self.text, &self.unet.1, &self.decoder.1].into_iter().flat_map(|outline| outline.needs().tensors).collect()
+    }
+
+    /// The size in bytes of all weights, packed for this CPU. The text encoder's are not packed.
+    pub fn packed_bytes(&self) -> f64 {
+        4. * self.text.needs().parameters() + self.unet.1.needs().packed_bytes + self.decoder.1.needs().packed_bytes
+    }
+
+    /// The size in bytes of all weights on a GPU. `element`: the bytes of an element of the UNet and the decoder.
+    pub fn gpu_bytes(&self, element: f64) -> f64 {
+        let [unet, decoder] = [&self.unet.1, &self.decoder.1].map(|outline| outline.needs().parameters());
+        4. * self.text.needs().parameters() + element * (unet + decoder)
+    }
+
+    /// The number of elements that a UNet of `config`'s shape holds at once for each latent and context: its skips, and
+    /// what its largest layer reads and computes.
+    ///
+    /// # Errors
+    /// If there is no memory for a small map.
+    pub fn sampling_elements(&self, config: &ModelConfig) -> Result<f64> {
+        let (unet, outline) = &self.unet;
+        let side = SIDE.max(1 << (config.unet.channel_mult.len() - 1)); // whole on every level
+        let prompt = unet.project(&zeros(&[1, 1, config.unet.context_dim])?)?;
+        unet.forward(&zeros(&[1, side, side, config.unet.in_channels])?, 0., &prompt)?;
+        Ok(skips_per_latent(&config.unet) + outline.needs().largest_layer as f64 / (side * side) as f64)
+    }
+
+    /// The number of elements that the decoder's largest layer reads and computes for each latent.
+    ///
+    /// # Errors
+    /// If there is no memory for a small map.
+    pub fn decoding_elements(&self, config: &ModelConfig) -> Result<f64> {
+        let (decoder, outline) = &self.decoder;
+        decoder.forward(&zeros(&[1, 1, 1, config.vae.embed_dim])?)?;
+        Ok(outline.needs().largest_layer as f64)
+    }
+}
+
+fn zeros(shape: &[usize]) -> Result<Tensor> {
+    Tensor::zeros(shape, DType::F32, &Device::Cpu)
+}

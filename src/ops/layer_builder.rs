@@ -1,0 +1,53 @@
+//! The source of a network's layers.
+
+use super::Compute;
+use super::backend::{self, Packer};
+use candle_core::{Device, Result, Shape, Tensor};
+use candle_nn::VarBuilder;
+
+/// Builds the layers of a network from named weights. It is to layers what candle's [`VarBuilder`] is to tensors.
+#[derive(Clone)]
+pub struct LayerBuilder<'a> {
+    vb: VarBuilder<'a>,
+    compute: Compute,
+    packer: &'a dyn Packer,
+}
+
+impl<'a> LayerBuilder<'a> {
+    /// Builds layers from the weights below `vb`, packed for its device. `compute`: the arithmetic of their products.
+    ///
+    /// # Errors
+    /// If there are no kernels for the device.
+    pub fn new(vb: VarBuilder<'a>, compute: Compute) -> Result<Self> {
+        let packer = backend::of(vb.device())?;
+        Ok(Self::with_packer(vb, compute, packer))
+    }
+
+    pub(super) fn with_packer(vb: VarBuilder<'a>, compute: Compute, packer: &'a dyn Packer) -> Self {
+        Self { vb, compute, packer }
+    }
+
+    /// Returns the builder of the layers below `name`.
+    pub fn pp(&self, name: impl ToString) -> Self {
+        Self { vb: self.vb.pp(name), ..*self }
+    }
+
+    /// The arithmetic of the layers' products.
+    pub fn compute(&self) -> Compute {
+        self.compute
+    }
+
+    /// The device of the layers.
+    pub fn device(&self) -> &Device {
+        self.vb.device()
+    }
+
+    pub(super) fn packer(&self) -> &'a dyn Packer {
+        self.packer
+    }
+
+    /// Reads a tensor.
+    pub(super) fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
+        self.vb.get(shape, name)
+    }
+}
