@@ -305,6 +305,41 @@ fn finite(text: &str) -> Result<f64, String> {
     if number.is_finite() { Ok(number) } else { Err("not a finite number".into()) }
 }
 
+/// The original's flags in its order, in which `--help` lists them. The sampling parameters are defined apart from them.
+const ORIGINAL_ORDER: [&str; 23] = [
+    "prompt",
+    "outdir",
+    "skip_grid",
+    "skip_save",
+    "ddim_steps",
+    "plms",
+    "dpm_solver",
+    "laion400m",
+    "fixed_code",
+    "ddim_eta",
+    "n_iter",
+    "H",
+    "W",
+    "C",
+    "f",
+    "n_samples",
+    "n_rows",
+    "scale",
+    "from-file",
+    "config",
+    "ckpt",
+    "seed",
+    "precision",
+];
+
+fn in_original_order(command: clap::Command) -> clap::Command {
+    let place = |arg: &clap::Arg| ORIGINAL_ORDER.iter().position(|name| arg.get_long() == Some(name));
+    command.mut_args(|arg| match place(&arg) {
+        Some(place) => arg.display_order(place),
+        None => arg,
+    })
+}
+
 impl Args {
     /// Parses the program's arguments. On `--help`, `--version` or an error, prints the text and exits.
     pub fn from_command_line() -> Self {
@@ -316,7 +351,7 @@ impl Args {
     /// # Errors
     /// If a flag is unknown or ambiguous, or its value is invalid; also on `--help`, which clap reports as an error.
     pub fn try_from_words(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut command = Self::command();
+        let mut command = in_original_order(Self::command());
         let words = expand::expand(&mut command, words.into_iter().collect())?;
         let mut args = Self::read(&mut command, &words)?;
         args.swept = sweep::sweep(&mut command, &words, &args)?;

@@ -1,7 +1,11 @@
-//! Stable Diffusion 1.x in Rust: the engine behind the command `txt2img`, for other programs to use.
+//! Stable Diffusion 1.x: the engine of the command `txt2img`, for other programs to use.
 //!
-//! The modules of this file stand in the order data flows through them: arguments → job → prompts → tokens → context →
-//! latents → picture → file. Maps are channels last, (B, h, w, C), everywhere.
+//! The modules below are in the order of the data flow: arguments → job → tasks → engine (text → diffusion → vae) →
+//! writer → files. Imports point down this list only. Maps are channels last, (B, h, w, C), everywhere.
+//!
+//! # Example
+//!
+//! Draws a picture with the bundled demo model and saves it:
 //!
 //! ```
 //! use candle_core::{DType, Tensor};
@@ -44,8 +48,27 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Glossary
+//!
+//! Terms of this crate, beside those of the field:
+//!
+//! - **run**: everything that one command line draws, by one or several processes, with or without interruptions.
+//! - **request**: a prompt with its parameters; each iteration (`--n_iter`) draws all requests once.
+//! - **batch**: images that are sampled together and share the noise of the original's batch.
+//! - **task**: a batch that this process draws, with the position of its noise.
+//! - **shard**: the part of a run's batches that one of several processes draws (`--shard`).
+//! - **position**: the state of a random number generator, as the distance from the start of its stream. **Origin**: the
+//!   seed and the positions that an image's noise comes from.
+//! - **record**: the metadata of a picture, sufficient to draw it again.
+//! - **journal**: the write-ahead log of a run, `run.jsonl`. **Spool**: the hidden folder of pictures that a grid or a sheet
+//!   still needs.
+//! - **overview**: a grid, or the sheet and the page of a sweep.
+//! - **conventions**: how a model is to be sampled from, apart from its shapes: prediction, noise schedule, scale factor.
+//! - **packed**: laid out for the kernels of one device, as weights are when they are loaded.
+//! - **plain**: made of candle's own operations only. The plain version of an operation defines it.
 
-// What the user asks for.
+// From the command line to a job.
 pub mod args;
 
 pub mod job;
@@ -54,11 +77,12 @@ pub mod prompts;
 
 pub mod params;
 
-// How it is drawn: prompt → tokens → context → latents → picture → file.
+// Commands: the one that draws, and the others.
 pub mod txt2img;
 
 pub mod commands;
 
+// From prompts to pixels.
 pub mod engine;
 
 pub mod conventions;
@@ -71,24 +95,13 @@ pub mod vae;
 
 pub mod safety;
 
+// From pixels to files.
 pub mod output;
 
-/// The output folder: names, numbering, atomic writes, the spool, and the journal.
 pub mod outdir;
 
-// Used by the stages above, knowing none of them.
+// Used by the modules above, and independent of them.
 pub mod rng;
-
-pub mod shard;
-
-pub mod by_name;
-
-pub mod json;
-
-pub mod ranges;
-
-/// Atomic files, their hashes, and what the file system supports.
-pub mod files;
 
 pub mod checkpoint;
 
@@ -98,10 +111,20 @@ pub mod demo;
 
 pub mod device;
 
+pub mod files;
+
 pub mod interrupt;
 
 pub mod progress;
 
 pub mod timings;
+
+pub mod shard;
+
+pub mod by_name;
+
+pub mod json;
+
+pub mod ranges;
 
 pub mod ops;

@@ -1,11 +1,10 @@
-//! `txt2img`: one command, one picture.
+//! The command `txt2img`.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::io::Write;
 use std::process::ExitCode;
 use txt2img::args::Args;
-use txt2img::commands::dry_run::dry_run;
-use txt2img::commands::{collect, verify_watermarks};
+use txt2img::commands::{collect, print_dry_run, verify_watermarks};
 use txt2img::job::Job;
 use txt2img::progress::Progress;
 use txt2img::txt2img::{End, run};
@@ -14,10 +13,10 @@ fn main() -> ExitCode {
     txt2img::ops::keep_memory(); // before there are threads
     match txt2img() {
         Ok(End::Finished) => ExitCode::SUCCESS,
-        // 128 + SIGINT, as shells have it.
+        // 128 + SIGINT, as in shells.
         Ok(End::Interrupted) => ExitCode::from(130),
         Err(error) => {
-            // One line, whatever a path or a file puts into it; a closed standard error is no reason to panic.
+            // One line, whatever a path contains. `eprintln!` would panic if standard error is closed.
             let sentence = format!("{error:#}").replace(char::is_control, " ");
             let _ = std::io::stderr().write_all(format!("Error: {sentence}\n").as_bytes());
             ExitCode::FAILURE
@@ -25,6 +24,7 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs the command that the flags select.
 fn txt2img() -> Result<End> {
     let args = Args::from_command_line();
     if !args.verify_watermark.is_empty() {
@@ -35,17 +35,7 @@ fn txt2img() -> Result<End> {
     }
     let job = Job::from_args(&args)?;
     if args.dry_run {
-        return foretell(&job);
+        return print_dry_run(&job);
     }
     run(&job)
-}
-
-/// `--dry_run`: what the run would be.
-fn foretell(job: &Job) -> Result<End> {
-    let plan = dry_run(job)?;
-    let progress = Progress::new(job.run.progress, job.run.quiet);
-    job.run.notes.iter().for_each(|note| progress.note(note));
-    std::io::stdout().write_all(plan.to_string().as_bytes()).context("writing to standard output")?;
-    plan.check_fit()?;
-    Ok(End::Finished)
 }

@@ -98,7 +98,7 @@ fn pictures_that_cannot_be_drawn_again_are_refused() {
     for (json, complaint) in [
         ("{}".to_owned(), "has metadata that this program cannot read"),
         ("[".to_owned(), "has metadata that this program cannot read"),
-        (with("/sampler", "best".into()), "'best' is not a sampler"),
+        (with("/sampler", "best".into()), "'best' is not one of ddim, plms,"),
         (with("/steps", 0.into()), "--ddim_steps 0"),
         (with("/vae", "someone/model".into()), "its autoencoder 'someone/model' is not here; give it with --vae"),
         (with("/origin/index", 7.into()), "its position in the random number stream is invalid"),
@@ -189,7 +189,7 @@ fn a_replay_says_which_flags_it_ignores() {
     let run = TestRun::new();
     run.quick(["--skip_grid"]).ok();
     let said = stderr(&run.quick(["--replay", &sample(0), "--plms"]).ok());
-    let ignored = "--replay draws one picture as its file says and ignores --plms, --ddim_steps, --H, --W, --n_iter, \
+    let ignored = "--replay draws one picture as its file says and ignores --plms, --H, --W, --ddim_steps, --n_iter, \
                    --n_samples\n";
     assert!(said.contains(ignored), "{said}");
     let said = stderr(&run.args(["--replay", &sample(0)]).ok());

@@ -59,7 +59,7 @@ fn what_cannot_be_swept_is_refused_before_the_model_is_read() {
     let many = format!("seed={}", (0..101).map(|i| i.to_string()).collect::<Vec<_>>().join(","));
     let more = format!("scale={}", (0..100).map(|i| i.to_string()).collect::<Vec<_>>().join(","));
     for (axes, reason) in [
-        (vec!["outdir=a,b"], "--sweep outdir=… is not supported; NAME can be scale, sampler"),
+        (vec!["outdir=a,b"], "--sweep outdir=… is not supported; NAME can be H, W, ddim_steps, scale"),
         (vec!["scale"], "is not NAME=VALUE,VALUE,…"),
         (vec!["scale=1,,2"], "has an empty value"),
         (vec!["scale=1,x"], "--sweep scale=x: invalid value 'x'"),

@@ -17,11 +17,13 @@ use crate::device::Precision;
 use crate::engine;
 use crate::job::Job;
 use crate::ops::Compute;
+use crate::progress::Progress;
 use crate::text::TextConfig;
-use crate::txt2img::inspect;
-use anyhow::{Result, bail};
+use crate::txt2img::{End, inspect};
+use anyhow::{Context, Result, bail};
 use networks::{Inventory, Networks};
 use std::fmt::{self, Display};
+use std::io::{Write, stdout};
 
 pub(crate) use human::duration;
 
@@ -71,6 +73,19 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     rows.extend(files::rows(job, &outdir, &finished));
     rows.extend(estimate);
     Ok(Report { rows, remedy })
+}
+
+/// Prints the description of a job, after its notes.
+///
+/// # Errors
+/// As [`dry_run`], or if the checkpoint does not fit the config.
+pub fn print_dry_run(job: &Job) -> Result<End> {
+    let report = dry_run(job)?;
+    let progress = Progress::new(job.run.progress, job.run.quiet);
+    job.run.notes.iter().for_each(|note| progress.note(note));
+    stdout().write_all(report.to_string().as_bytes()).context("writing to standard output")?;
+    report.check_fit()?;
+    Ok(End::Finished)
 }
 
 /// Returns the names and shapes of all tensors that loading a model reads.
