@@ -4,7 +4,7 @@ use crate::by_name::ByName;
 use crate::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use anyhow::{Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// The most pixels of a side: more than any model draws well, and few enough to hold in memory.
 const MAX_SIDE: i64 = 8192;
@@ -64,6 +64,11 @@ impl SamplingParams {
         Self { height: self.latent_height() * factor, width: self.latent_width() * factor, factor, ..*self }
     }
 
+    /// Returns the number of contexts that the UNet evaluates for each image: two with guidance, else one.
+    pub fn n_contexts(&self) -> usize {
+        if self.scale == 1. { 1 } else { 2 }
+    }
+
     /// Checks the parameters against each other. [`Self::set`] has checked each by itself.
     ///
     /// # Errors
@@ -89,10 +94,20 @@ impl SamplingParams {
         }
     }
 
-    /// Returns a text that is equal for equal parameters only, to look them up by.
+    /// Returns a text that is equal for equal parameters only, to look them up by. Numbers are written as their bits, which
+    /// takes less time than digits: a prompts file may have a million lines.
     pub fn key(&self) -> String {
-        let values: Vec<String> = PARAMS.iter().map(|param| param.get(self).to_string()).collect();
-        format!("{} {}", self.factor, values.join(" "))
+        let mut key = String::with_capacity(96);
+        let write = |key: &mut String, number: u64| write!(key, "{number:x} ").expect("a string takes any text");
+        write(&mut key, self.factor as u64);
+        for param in &PARAMS {
+            match param.field {
+                Field::Whole { get, .. } => write(&mut key, get(self) as u64),
+                Field::Number { get, .. } => write(&mut key, get(self).to_bits()),
+                Field::Name { get, .. } => key.extend([get(self), " "]),
+            }
+        }
+        key
     }
 }
 

@@ -31,9 +31,7 @@ impl Units {
 
     /// Returns the work of a sampling step of `n` images, where a sampler's steps take `passes` evaluations on average.
     pub fn step(&self, params: &SamplingParams, n: usize, passes: f64) -> f64 {
-        // At scale 1 there is no guidance.
-        let contexts = if params.scale == 1. { 1. } else { 2. };
-        passes * contexts * (n * params.n_latents()) as f64
+        passes * (params.n_contexts() * n * params.n_latents()) as f64
     }
 
     /// Returns the work of decoding an image.

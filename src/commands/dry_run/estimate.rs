@@ -108,8 +108,7 @@ impl Memory {
 /// decoder's for each latent.
 fn maps(job: &Job, number: usize, sampling: f64, decoding: f64) -> f64 {
     let params = job.images.requests.params_of(number);
-    // At scale 1 there is no guidance.
-    let contexts = if params.scale == 1. { 1 } else { 2 };
+    let contexts = params.n_contexts();
     let latents = params.n_latents() as f64;
     let sampling = sampling * latents * (contexts * job.images.requests.len_of(number)) as f64;
     let decoding = decoding * latents;
