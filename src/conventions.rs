@@ -12,10 +12,10 @@
 //! - **scale factor**: the `config.json` of a diffusers folder's autoencoder (with `--vae`, that of the replacement);
 //!   the config.
 
+use crate::checkpoint::names::UNET;
 use crate::checkpoint::{Checkpoint, Stated, ema, weights};
 use crate::config::{Ends, ModelConfig, NoiseConfig, Prediction};
 use crate::diffusion::schedule::Schedule;
-use crate::engine::UNET;
 use anyhow::{Result, ensure};
 
 /// The conventions of a model.

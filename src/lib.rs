@@ -127,4 +127,6 @@ pub mod json;
 
 pub mod ranges;
 
+mod human;
+
 pub mod ops;

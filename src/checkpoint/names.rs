@@ -5,6 +5,15 @@
 
 use std::collections::BTreeMap;
 
+/// The name of the text encoder in a checkpoint.
+pub const TEXT: &str = "cond_stage_model.transformer.text_model";
+
+/// The name of the UNet in a checkpoint.
+pub const UNET: &str = "model.diffusion_model";
+
+/// The name of the autoencoder in a checkpoint.
+pub const VAE: &str = "first_stage_model";
+
 /// Diffusers' name of each tensor, by LDM's name. Tensors that only some blocks have (skip convolutions, biases) are
 /// listed for all blocks.
 pub type Names = BTreeMap<String, String>;

@@ -1,9 +1,9 @@
 //! Loads networks from a checkpoint's tensors.
 
+use super::names::TEXT;
 use super::{Checkpoint, Dtype};
 use crate::config::TIMESTEPS;
 use crate::diffusion::schedule::Schedule;
-use crate::engine::TEXT;
 use anyhow::{Result, bail};
 use candle_core::{DType, Device, Error, Shape, Tensor};
 use candle_nn::VarBuilder;

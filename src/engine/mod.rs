@@ -19,7 +19,7 @@ use candle_core::{DType, IndexOp, Tensor};
 use context_cache::ContextCache;
 use std::fmt;
 
-pub use model::{Model, TEXT, UNET, VAE, text_config};
+pub use model::{Model, text_config};
 pub use noise::{BatchNoise, SeedNoise};
 pub use observer::Observer;
 

@@ -1,5 +1,6 @@
 //! The three networks of Stable Diffusion 1.x with their weights.
 
+use crate::checkpoint::names::{TEXT, UNET, VAE};
 use crate::checkpoint::{Checkpoint, ema, weights};
 use crate::config::{ModelConfig, Prediction};
 use crate::conventions::Conventions;
@@ -15,15 +16,6 @@ use crate::vae::Decoder;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, IndexOp, Tensor};
 use std::sync::OnceLock;
-
-/// The name of the text encoder in a checkpoint.
-pub const TEXT: &str = "cond_stage_model.transformer.text_model";
-
-/// The name of the UNet in a checkpoint.
-pub const UNET: &str = "model.diffusion_model";
-
-/// The name of the autoencoder in a checkpoint.
-pub const VAE: &str = "first_stage_model";
 
 /// A loaded model.
 pub struct Model {

@@ -3,7 +3,7 @@
 use super::End;
 use super::pipeline::Drawn;
 use super::writer::Made;
-use crate::commands::dry_run::duration;
+use crate::human::duration;
 use crate::interrupt::Interrupted;
 use crate::job::Job;
 use crate::job::tasks::Remaining;

@@ -5,8 +5,8 @@
 //! 2 steps), in both precisions, on two cores with AVX-512; those for GPUs with the latter on an emulated one.
 
 use super::Row;
-use super::human::bytes;
 use super::networks::Networks;
+use crate::human::bytes;
 use crate::job::Job;
 use crate::job::tasks::n_wanted;
 use crate::ops::Compute;

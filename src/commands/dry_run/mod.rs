@@ -3,7 +3,6 @@
 mod conventions;
 mod estimate;
 mod files;
-mod human;
 mod networks;
 mod prompts;
 mod steps;
@@ -24,8 +23,6 @@ use anyhow::{Context, Result, bail};
 use networks::{Inventory, Networks};
 use std::fmt::{self, Display};
 use std::io::{Write, stdout};
-
-pub(crate) use human::duration;
 
 /// The description of a run.
 pub struct Report {

@@ -1,8 +1,8 @@
 //! The networks of a model in outline: their tensors, and the memory that they take.
 
+use crate::checkpoint::names::{TEXT, UNET, VAE};
 use crate::config::ModelConfig;
 use crate::diffusion::unet::{UNet, skips_per_latent};
-use crate::engine::{TEXT, UNET, VAE};
 use crate::ops::{Compute, Outline};
 use crate::text::{TextConfig, TextEncoder};
 use crate::vae::Decoder;

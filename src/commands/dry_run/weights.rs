@@ -1,11 +1,11 @@
 //! The checkpoint, compared with the tensors that loading reads.
 
 use super::Row;
-use super::human::bytes;
 use crate::checkpoint::weights::{SCHEDULE, mismatch, schedule};
 use crate::checkpoint::{Checkpoint, Dtype, Layout, MARKERS};
 use crate::demo;
 use crate::files::sha256;
+use crate::human::bytes;
 use crate::interrupt::{self, Interrupted};
 use crate::job::{Job, ModelSource};
 use anyhow::{Context, Result, bail};
