@@ -18,6 +18,7 @@ pub mod hub;
 mod legacy;
 #[cfg(test)]
 mod legacy_tests;
+pub mod lora;
 pub mod names;
 mod opcodes;
 mod part_files;

@@ -1,5 +1,6 @@
 //! Loads networks from a checkpoint's tensors.
 
+use super::lora::Loras;
 use super::names::TEXT;
 use super::{Checkpoint, Dtype};
 use crate::config::TIMESTEPS;
@@ -8,6 +9,7 @@ use anyhow::{Result, bail};
 use candle_core::{DType, Device, Error, Shape, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The number of mismatches after which loading stops.
@@ -16,19 +18,21 @@ const MAX_MISMATCHES: usize = 5;
 /// The maximum number of elements of a placeholder. The model's largest tensor has 38 million.
 const MAX_ZEROS: usize = 1 << 26;
 
-/// Builds a network from a checkpoint. `build` requests its tensors by name and shape; `on_tensor` is called after
-/// each.
+/// Builds a network from a checkpoint and LoRAs. `build` requests its tensors by name and shape; `on_tensor` is called
+/// after each.
 ///
 /// # Errors
 /// If tensors are missing or have other shapes, in one error that names the first few; or if `build` fails.
 pub fn load<T>(
     checkpoint: &Checkpoint,
+    loras: &Loras,
     device: &Device,
     on_tensor: &(dyn Fn() + Sync),
     build: impl FnOnce(VarBuilder) -> candle_core::Result<T>,
 ) -> Result<T> {
     let mismatches = Mismatches::default();
-    let weights = Weights { checkpoint, on_tensor, mismatches: mismatches.clone() };
+    let averages = loras.names_of_averages();
+    let weights = Weights { checkpoint, loras: loras.clone(), averages, on_tensor, mismatches: mismatches.clone() };
     let network = build(VarBuilder::from_backend(Box::new(weights), DType::F32, device.clone()));
     let mismatches = mismatches.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(first) = mismatches.first() {
@@ -101,12 +105,20 @@ struct Mismatch {
 /// candle's source of tensors.
 struct Weights<'a> {
     checkpoint: &'a Checkpoint,
+    loras: Loras,
+    /// LDM's names of the moving averages that the LoRAs change.
+    averages: HashMap<String, String>,
     on_tensor: &'a (dyn Fn() + Sync),
     mismatches: Mismatches,
 }
 
 impl Weights<'_> {
     fn read(&self, name: &str, shape: &Shape, device: &Device) -> Result<Tensor> {
+        let ldm_name = self.averages.get(name).map_or(name, String::as_str);
+        if self.loras.change(ldm_name) {
+            let merged = self.loras.merge(ldm_name, self.checkpoint.read_f32(name)?, shape.dims())?;
+            return Ok(Tensor::from_vec(merged, shape, &Device::Cpu)?.to_device(device)?);
+        }
         if device.is_cpu() {
             return Ok(Tensor::from_vec(self.checkpoint.read_f32(name)?, shape, device)?);
         }

@@ -6,6 +6,7 @@ mod model;
 mod noise;
 mod observer;
 
+use crate::checkpoint::lora::Loras;
 use crate::checkpoint::{Checkpoint, ema};
 use crate::config::ModelConfig;
 use crate::conventions::Conventions;
@@ -14,7 +15,7 @@ use crate::diffusion::samplers::Sampling;
 use crate::output::{self, Picture};
 use crate::params::SamplingParams;
 use crate::text::Reading;
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow};
 use candle_core::{DType, IndexOp, Tensor};
 use context_cache::ContextCache;
 use std::fmt;
@@ -65,8 +66,13 @@ pub struct Engine<'a> {
     checkpoint: &'a Checkpoint,
     config: &'a ModelConfig,
     device: &'a ComputeDevice,
+    /// The type in which the UNet and the decoder compute, as long as it has no NaN or infinity for a result.
+    dtype: DType,
     reading: Reading,
-    loaded: Loaded,
+    /// The LoRAs in the loaded models.
+    loras: Loras,
+    /// The model. `None` if it could not be loaded again with other LoRAs.
+    loaded: Option<Loaded>,
     /// The model in f32, once half precision has returned NaN or infinity.
     fallback: Option<Loaded>,
     /// The number of images that fit in memory at once, as far as is known.
@@ -82,6 +88,9 @@ struct Loaded {
     contexts: ContextCache,
 }
 
+/// The error after loading a model with other LoRAs has failed.
+const NOT_LOADED: &str = "no model is loaded";
+
 impl<'a> Engine<'a> {
     /// Loads a model. `dtype`: the type in which the UNet and the decoder compute. `reading`: how prompts are read.
     ///
@@ -95,8 +104,47 @@ impl<'a> Engine<'a> {
         reading: Reading,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
-        let loaded = Loaded::new(checkpoint, config, device, dtype, reading, observer)?;
-        Ok(Self { checkpoint, config, device, reading, loaded, fallback: None, max_batch: usize::MAX, tiled: false })
+        let loras = Loras::default();
+        let mut engine = Self {
+            checkpoint,
+            config,
+            device,
+            dtype,
+            reading,
+            loras,
+            loaded: None,
+            fallback: None,
+            max_batch: usize::MAX,
+            tiled: false,
+        };
+        engine.loaded = Some(engine.load_model(dtype, observer)?);
+        Ok(engine)
+    }
+
+    /// Changes the model by `loras` from now on. Loads it again, unless it is changed by these already.
+    ///
+    /// # Errors
+    /// If the LoRAs cannot be added, or memory does not suffice.
+    pub fn use_loras(&mut self, loras: &Loras, observer: &mut dyn Observer) -> Result<()> {
+        if self.loras == *loras && self.loaded.is_some() {
+            return Ok(());
+        }
+        // Before the next one is loaded, so that there are never two.
+        (self.loaded, self.fallback) = (None, None);
+        self.loras = loras.clone();
+        self.loaded = Some(self.load_model(self.dtype, observer)?);
+        Ok(())
+    }
+
+    fn load_model(&self, dtype: DType, observer: &mut dyn Observer) -> Result<Loaded> {
+        let Self { checkpoint, config, device, .. } = *self;
+        let on_tensor = observer.on_load(count_tensors(checkpoint, config)?);
+        let model = Model::load(checkpoint, config, &self.loras, &device.device, dtype, &*on_tensor);
+        let model = model.map_err(|error| match device.is_out_of_memory(&error) {
+            true => anyhow!("{} does not suffice for the model in {}", device.memory(), dtype.as_str()),
+            false => error,
+        })?;
+        Ok(Loaded { model, dtype, contexts: ContextCache::new(self.reading) })
     }
 
     /// Draws a batch: [`Self::sample`], then [`Self::decode`] for each image.
@@ -169,8 +217,8 @@ impl<'a> Engine<'a> {
     ) -> Result<Latents> {
         let Batch { prompts, params } = batch;
         let SamplingParams { scale, sampler, .. } = *params;
-        let loaded = if in_f32 { self.fallback.as_mut() } else { None };
-        let Loaded { model, dtype, contexts } = loaded.unwrap_or(&mut self.loaded);
+        let loaded = if in_f32 { &mut self.fallback } else { &mut self.loaded };
+        let Loaded { model, dtype, contexts } = loaded.as_mut().context(NOT_LOADED)?;
         let mut context = |prompt: &str| contexts.get(prompt, model, &mut |note| observer.on_note(note));
         let conds = prompts.iter().map(|(prompt, _)| context(prompt)).collect::<Result<Vec<_>>>()?; // B of (1, M, C)
         let unconds = prompts.iter().map(|(_, negative)| context(negative)).collect::<Result<Vec<_>>>()?;
@@ -216,8 +264,8 @@ impl<'a> Engine<'a> {
 
     /// `latents`: (1, h, w, 4) → (1, 8h, 8w, 3). `in_f32`: whether to use the fallback.
     fn pixels(&mut self, latents: &Tensor, observer: &mut dyn Observer, in_f32: bool) -> Result<Tensor> {
-        let loaded = if in_f32 { self.fallback.as_ref() } else { None };
-        let model = &loaded.unwrap_or(&self.loaded).model;
+        let loaded = if in_f32 { &self.fallback } else { &self.loaded };
+        let model = &loaded.as_ref().context(NOT_LOADED)?.model;
         let (_, height, width, _) = latents.dims4()?;
         if !self.tiled {
             // A first failure releases the memory that sampling left.
@@ -242,15 +290,14 @@ impl<'a> Engine<'a> {
 
     /// Makes sure that there is a model in f32. Returns false if the model computes in f32 already.
     fn fall_back_to_f32(&mut self, stage: Stage, observer: &mut dyn Observer) -> Result<bool> {
-        if self.loaded.dtype == DType::F32 {
+        if self.dtype == DType::F32 {
             return Ok(false);
         }
         observer.on_note(&format!(
             "in half precision {stage} returned NaN or infinite values; pictures in which it does are drawn in f32"
         ));
         if self.fallback.is_none() {
-            let Self { checkpoint, config, device, reading, .. } = *self;
-            self.fallback = Some(Loaded::new(checkpoint, config, device, DType::F32, reading, observer)?);
+            self.fallback = Some(self.load_model(DType::F32, observer)?);
         }
         Ok(true)
     }
@@ -265,25 +312,6 @@ impl<'a> Engine<'a> {
             width * side,
             height * side
         )
-    }
-}
-
-impl Loaded {
-    fn new(
-        checkpoint: &Checkpoint,
-        config: &ModelConfig,
-        device: &ComputeDevice,
-        dtype: DType,
-        reading: Reading,
-        observer: &mut dyn Observer,
-    ) -> Result<Self> {
-        let on_tensor = observer.on_load(count_tensors(checkpoint, config)?);
-        let model = Model::load(checkpoint, config, &device.device, dtype, &*on_tensor);
-        let model = model.map_err(|error| match device.is_out_of_memory(&error) {
-            true => anyhow!("{} does not suffice for the model in {}", device.memory(), dtype.as_str()),
-            false => error,
-        })?;
-        Ok(Self { model, dtype, contexts: ContextCache::new(reading) })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The three networks of Stable Diffusion 1.x with their weights.
 
+use crate::checkpoint::lora::Loras;
 use crate::checkpoint::names::{TEXT, UNET, VAE};
 use crate::checkpoint::{Checkpoint, ema, weights};
 use crate::config::{ModelConfig, Prediction};
@@ -30,7 +31,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads the networks that `config` describes. `dtype`: the type that the UNet and the decoder multiply, f32 or a half
+    /// Loads the networks that `config` describes, changed by `loras`. `dtype`: the type that the UNet and the decoder multiply, f32 or a half
     /// precision; the text encoder computes in f32. `read` is called after each tensor.
     ///
     /// # Errors
@@ -38,6 +39,7 @@ impl Model {
     pub fn load(
         checkpoint: &Checkpoint,
         config: &ModelConfig,
+        loras: &Loras,
         device: &Device,
         dtype: DType,
         read: &(dyn Fn() + Sync),
@@ -47,7 +49,7 @@ impl Model {
         let tokenizer = Tokenizer::new()?;
         let scale_factor = conventions.scale_factor.value;
         let compute = if dtype == DType::F32 { Compute::F32 } else { Compute::Half };
-        weights::load(checkpoint, device, read, |vb| {
+        weights::load(checkpoint, loras, device, read, |vb| {
             let of_unet = if conventions.use_ema.value { vb.clone().rename_f(ema::name) } else { vb.clone() };
             let (unet, (text, decoder)) = rayon::join(
                 || UNet::new(&config.unet, LayerBuilder::new(of_unet.pp(UNET), compute)?),

@@ -1,7 +1,7 @@
 //! SHA-256 of files and bytes, as 64 lower-case hexadecimal digits.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -15,8 +15,17 @@ const CHUNK: usize = 1 << 20;
 /// # Errors
 /// If the file cannot be opened or read.
 pub fn of_file(path: &Path, keep_going: &dyn Fn() -> bool) -> Result<Option<String>> {
+    of_file_from(path, 0, keep_going)
+}
+
+/// Returns the SHA-256 of a file without its first `start` bytes, as [`of_file`] does.
+///
+/// # Errors
+/// If the file cannot be opened or read.
+pub(crate) fn of_file_from(path: &Path, start: u64, keep_going: &dyn Fn() -> bool) -> Result<Option<String>> {
     let cannot = || format!("cannot read '{}'", path.display());
     let mut file = File::open(path).with_context(cannot)?;
+    file.seek(SeekFrom::Start(start)).with_context(cannot)?;
     let (mut hash, mut chunk) = (Sha256::new(), vec![0; CHUNK]);
     while keep_going() {
         match file.read(&mut chunk).with_context(cannot)? {

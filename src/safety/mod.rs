@@ -9,6 +9,7 @@ mod config;
 mod pixels;
 mod resize;
 
+use crate::checkpoint::lora::Loras;
 use crate::checkpoint::{Checkpoint, weights};
 use crate::output::Picture;
 use anyhow::{Result, ensure};
@@ -94,7 +95,9 @@ impl Checker {
         let inner = checkpoint.names().any(|name| name.starts_with("vision_model.vision_model."));
         let vision = if inner { "vision_model.vision_model" } else { "vision_model" };
         let fingerprint = checkpoint.fingerprint();
-        weights::load(&checkpoint, device, &|| (), |vb| Self::new(&config, &sizes, fingerprint, vb.pp(vision), vb))
+        weights::load(&checkpoint, &Loras::default(), device, &|| (), |vb| {
+            Self::new(&config, &sizes, fingerprint, vb.pp(vision), vb)
+        })
     }
 
     /// A hash that identifies the checker, whatever the path of its files.

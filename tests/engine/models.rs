@@ -96,8 +96,15 @@ fn several_prompts_for_one_image_equal_separate_passes() {
 fn half_precision_images_are_close_to_f32_on_the_cpu() {
     let plan = SamplerConfig { kind: Kind::DpmSolver, steps: 8, eta: 0., spacing: Spacing::Discrete };
     let draw = |device: Device, dtype| {
-        let model =
-            Model::load(&demo::checkpoint().unwrap(), &demo::config().unwrap(), &device, dtype, &|| ()).unwrap();
+        let model = Model::load(
+            &demo::checkpoint().unwrap(),
+            &demo::config().unwrap(),
+            &Default::default(),
+            &device,
+            dtype,
+            &|| (),
+        )
+        .unwrap();
         let context = model.context(&[model.tokens(PROMPTS[0]).unwrap()]).unwrap();
         let denoiser = model.denoiser(&model.uncond().unwrap(), &context, 7.5).unwrap();
         let mut noise = Rng::default().noise(42);

@@ -65,7 +65,7 @@ pub fn nano() -> Model {
 
 pub fn nano_from(checkpoint: &Path) -> Model {
     let checkpoint = Checkpoint::open(checkpoint).unwrap();
-    Model::load(&checkpoint, &nano_config(), &device(), DType::F32, &|| ()).unwrap()
+    Model::load(&checkpoint, &nano_config(), &Default::default(), &device(), DType::F32, &|| ()).unwrap()
 }
 
 /// Permutes (B, C, h, w), torch's layout, to (B, h, w, C).

@@ -28,7 +28,7 @@ struct Header {
 /// # Errors
 /// If the prediction type is not supported.
 pub(super) fn read_metadata(file: &Path) -> Result<Declared> {
-    let Some(metadata) = header(file).and_then(|header| header.metadata) else { return Ok(Declared::default()) };
+    let Some(metadata) = entries(file) else { return Ok(Declared::default()) };
     let prediction = match metadata.get(PREDICTION).and_then(Value::as_str) {
         None | Some("") => None,
         Some(name) => match Prediction::from_name(name) {
@@ -37,6 +37,11 @@ pub(super) fn read_metadata(file: &Path) -> Result<Declared> {
         },
     };
     Ok(Declared { prediction, ..Declared::default() })
+}
+
+/// Reads the metadata of a `.safetensors` file, if there are any and they are valid.
+pub(in crate::checkpoint) fn entries(file: &Path) -> Option<BTreeMap<String, Value>> {
+    header(file)?.metadata
 }
 
 /// Reads the part of the header that is needed, if it is valid.

@@ -1,7 +1,7 @@
 //! Conventions that a checkpoint's files state about the model beside its weights.
 
 mod diffusers;
-mod metadata;
+pub(super) mod metadata;
 
 use super::{Layout, Tensors, with_path};
 use crate::config::{NoiseConfig, Prediction};

@@ -13,7 +13,8 @@ use txt2img::rng::Rng;
 
 /// Samples the latents of `conventions.py`.
 fn sampled(checkpoint: &Checkpoint, config: &ModelConfig, kind: Kind, steps: usize) -> Tensor {
-    let model = txt2img::engine::Model::load(checkpoint, config, &device(), DType::F32, &|| ()).unwrap();
+    let model =
+        txt2img::engine::Model::load(checkpoint, config, &Default::default(), &device(), DType::F32, &|| ()).unwrap();
     let contexts = &tensors("modules/modules.safetensors")["context"];
     let [cond, uncond] = [0, 1].map(|i| contexts.narrow(0, i, 1).unwrap());
     let denoiser = model.denoiser(&uncond, &cond, 5.).unwrap();

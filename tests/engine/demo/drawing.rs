@@ -54,7 +54,15 @@ pub fn model() -> Model {
 }
 
 pub fn model_in(dtype: DType) -> Model {
-    Model::load(&demo::checkpoint().unwrap(), &demo::config().unwrap(), &Device::Cpu, dtype, &|| ()).unwrap()
+    Model::load(
+        &demo::checkpoint().unwrap(),
+        &demo::config().unwrap(),
+        &Default::default(),
+        &Device::Cpu,
+        dtype,
+        &|| (),
+    )
+    .unwrap()
 }
 
 /// The settings of a run with pictures of 256×256.

@@ -95,7 +95,7 @@ fn what_holds_no_autoencoder_is_refused() {
 
 pub fn load(checkpoint: &Checkpoint) -> anyhow::Result<Model> {
     let config = ModelConfig::from_yaml(&nano_path().with_extension("yaml"))?;
-    Model::load(checkpoint, &config, &Device::Cpu, DType::F32, &|| ())
+    Model::load(checkpoint, &config, &Default::default(), &Device::Cpu, DType::F32, &|| ())
 }
 
 #[test]
