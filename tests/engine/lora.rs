@@ -74,7 +74,25 @@ macro_rules! kinds {
     };
 }
 
-kinds!(lora_kohya lora_ldm_names lora_no_alpha locon locon_tucker peft old_diffusers dora_out dora_in loha lokr full_diff);
+kinds!(lora_kohya lora_ldm_names lora_no_alpha locon locon_tucker peft old_diffusers dora_out dora_in loha full_diff);
+
+/// The expectations were made with `lycoris.functional.lokr.diff_weight(…, gamma=alpha / rank)` of LyCORIS 4.1.3, which
+/// divides `gamma` by the rank once more if a factor is itself factored. LyCORIS's own modules, with which such files are
+/// trained, change their layers by alpha / rank, here 2, as other programs do.
+#[test]
+fn a_lokr_changes_as_much_as_in_training() {
+    let expected = tensors("lora/lokr.expect.safetensors");
+    let loras = Loras::new([(lora("lokr"), both(0.9))]);
+    let checkpoint = checkpoint();
+    let is_factored = |name: &str| name.contains("input_blocks.0.0") || name.contains("output_blocks.4.0");
+    for name in expected.keys().filter_map(|name| name.strip_prefix("merged.")) {
+        let base = Tensor::from_vec(checkpoint.read_f32(name).unwrap(), checkpoint.shape(name).unwrap(), &Device::Cpu);
+        let change = (&expected[&format!("merged.{name}")] - base.as_ref().unwrap()).unwrap();
+        let change = (change * if is_factored(name) { 2. } else { 1. }).unwrap();
+        assert_close(name, &merged(&loras, name), &(base.unwrap() + change).unwrap(), 1e-6);
+    }
+    assert_eq!(lora("lokr").summary().matched().iter().sum::<usize>(), 132);
+}
 
 #[test]
 fn a_weight_of_zero_is_the_model_itself() {
