@@ -1,11 +1,9 @@
 //! The SHA-256 of a model.
 
-use std::path::Path;
-
-use anyhow::{Result, ensure};
-
 use super::weight_files;
 use crate::files::sha256;
+use anyhow::{Result, ensure};
+use std::path::Path;
 
 /// Returns the SHA-256 of a model, or `None` if `keep_going`, called before each chunk of 1 MiB, returns `false`.
 ///

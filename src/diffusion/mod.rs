@@ -7,9 +7,9 @@ pub mod split_batch;
 pub mod unet;
 mod v_prediction;
 
-pub use v_prediction::VPrediction;
-
 use candle_core::{Result, Tensor};
+
+pub use v_prediction::VPrediction;
 
 /// A model that predicts the noise in latents, whatever it knows of prompts and guidance.
 pub trait EpsModel {

@@ -31,7 +31,7 @@ impl RunNoise {
     }
 
     /// Returns the random numbers of a task.
-    pub fn of<'a>(&'a mut self, task: &'a Task) -> TaskNoise<'a> {
+    pub fn for_task<'a>(&'a mut self, task: &'a Task) -> TaskNoise<'a> {
         TaskNoise { run: self, source: task.noise, origins: &task.origins, per_image: None }
     }
 }

@@ -16,16 +16,14 @@ mod spec;
 mod spool;
 mod write;
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
-
-use anyhow::Result;
-
 use crate::files::{FileSystem, atomic};
 use crate::output::{Format, Pattern, Picture};
+use anyhow::Result;
 use journal::{Artifact, Intent, Journal};
 use names::{INTERMEDIATES, SAMPLES};
 use spool::Spool;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 pub use journal::{Completeness, Grids, Mode, Overview, RunHeader, RunParams};
 pub use names::{Name, Names, Numbering, shard_path, suffixed};

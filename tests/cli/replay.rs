@@ -189,7 +189,7 @@ fn a_replay_says_which_flags_it_ignores() {
     let run = TestRun::new();
     run.quick(["--skip_grid"]).ok();
     let said = stderr(&run.quick(["--replay", &sample(0), "--plms"]).ok());
-    let ignored = "--replay draws one picture as its file says and ignores --plms, --ddim_steps, --H, --W, --n_iter, \
+    let ignored = "--replay redraws one picture from its metadata and ignores --plms, --ddim_steps, --H, --W, --n_iter, \
                    --n_samples\n";
     assert!(said.contains(ignored), "{said}");
     let said = stderr(&run.args(["--replay", &sample(0)]).ok());
@@ -238,8 +238,8 @@ fn the_report_has_a_record_for_each_picture() {
     run.quick(["--outdir", "out", "--report", "new/.."]).fails_with("cannot write the report 'new/..': ");
     let before = read(run.path("report.json")).unwrap();
     for there in ["report.json", "out", &sample(0)] {
-        run.quick(["--report", there]).fails_with("it is there already; name another");
-        run.quick(["--report", there, "--dry_run"]).fails_with("it is there already; name another");
+        run.quick(["--report", there]).fails_with("it exists already; name another");
+        run.quick(["--report", there, "--dry_run"]).fails_with("it exists already; name another");
     }
     assert_eq!(read(run.path("report.json")).unwrap(), before);
 }

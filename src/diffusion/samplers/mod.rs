@@ -12,9 +12,6 @@ mod lms;
 mod plms;
 mod sigmas;
 
-pub use ddim::Step;
-pub use sigmas::{Sigmas, Spacing};
-
 use super::EpsModel;
 use super::schedule::Schedule;
 use crate::by_name::{self, ByName};
@@ -25,6 +22,9 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::collections::HashMap;
+
+pub use ddim::Step;
+pub use sigmas::{Sigmas, Spacing};
 
 /// The inputs of a sampler besides its schedule and the start noise.
 pub struct Sampling<'a> {

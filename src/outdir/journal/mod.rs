@@ -11,17 +11,15 @@ mod record;
 mod recover;
 mod resumable;
 
+use crate::shard::Shard;
+use anyhow::Result;
+use record::LogRecord;
+use recover::RunState;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-
 pub use record::{Artifact, Completeness, Grids, Intent, Overview, PARAMS_VERSION, RunHeader, RunParams};
 pub use resumable::Mode;
-
-use crate::shard::Shard;
-use record::LogRecord;
-use recover::RunState;
 
 /// The journal of a run, locked so that no other process draws the same pictures.
 pub struct Journal {

@@ -1,10 +1,5 @@
 //! The opening of journals: locks, recovery, and the choice between a new run and an earlier one.
 
-use std::fs::File;
-use std::path::Path;
-
-use anyhow::{Context, Result, bail, ensure};
-
 use super::Journal;
 use super::lock::{self, Lock};
 use super::log;
@@ -14,6 +9,9 @@ use super::resumable::{Mode, ensure_same_run, ensure_shard_may_begin, latest, la
 use crate::outdir::dir::list;
 use crate::outdir::names::{JOURNAL, shard_of_journal, shard_path};
 use crate::shard::Shard;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::File;
+use std::path::Path;
 
 impl Journal {
     /// Begins or resumes a run in `outdir`, or a shard of one. `header` describes the run as if it began now; it is

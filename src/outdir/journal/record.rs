@@ -1,15 +1,13 @@
 //! The records of a journal, one JSON line each. The names on disk are older than those here, and stay.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-use std::path::{Component, Path};
-
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
 use crate::files::sha256;
 use crate::outdir::names::Numbering;
 use crate::shard::Shard;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Component, Path};
 
 /// One record of a journal.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -1,14 +1,12 @@
 //! The recovery of runs from the journals in OUTDIR.
 
-use std::collections::{HashMap, HashSet};
-use std::path::Path;
-
-use anyhow::{Context, Result, bail, ensure};
-
 use super::log;
 use super::record::{Artifact, Intent, LogRecord, RunHeader};
 use crate::outdir::dir::list;
 use crate::outdir::names::{JOURNAL, shard_of_journal};
+use anyhow::{Context, Result, bail, ensure};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 /// The state of a run, recovered from journals.
 pub struct RunState {

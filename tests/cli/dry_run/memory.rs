@@ -5,7 +5,7 @@ use txt2img::commands::dry_run::Report;
 
 /// Returns the bytes in a row such as `about 500 MB, …`.
 fn about(plan: &Report, what: &str) -> f64 {
-    let words: Vec<&str> = plan.of(what)[0].split([' ', ',']).collect();
+    let words: Vec<&str> = plan.values(what)[0].split([' ', ',']).collect();
     let unit = match words[2] {
         "kB" => 1e3,
         "MB" => 1e6,

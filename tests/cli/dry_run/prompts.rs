@@ -9,7 +9,7 @@ fn long(last: &str) -> String {
 
 #[test]
 fn short_prompts_are_not_cut() {
-    assert_eq!(somewhere(["--prompt", "a cube"]).of("words cut"), ["none"]);
+    assert_eq!(somewhere(["--prompt", "a cube"]).values("words cut"), ["none"]);
 }
 
 #[test]
@@ -18,18 +18,18 @@ fn words_without_room_are_named_with_their_prompt() {
     let file = folder.path().join("prompts.txt");
     std::fs::write(&file, format!("a cube\n{}\na ball\n{}\n", long("and a ball"), long("on grass"))).unwrap();
     let plan = demo(folder.path(), ["--from-file", file.to_str().unwrap()]);
-    assert_eq!(plan.of("words cut"), ["prompt 2: and a ball", "prompt 4: on grass"]);
+    assert_eq!(plan.values("words cut"), ["prompt 2: and a ball", "prompt 4: on grass"]);
 }
 
 #[test]
 fn negative_prompts_are_cut_too() {
     let plan = somewhere(["--prompt", "a cube", "--negative_prompt", &long("and fog")]);
-    assert_eq!(plan.of("words cut"), ["prompt 1, what to avoid: and fog"]);
+    assert_eq!(plan.values("words cut"), ["prompt 1, what to avoid: and fog"]);
 }
 
 #[test]
 fn long_prompts_are_not_cut() {
-    assert_eq!(somewhere(["--long_prompt", "--prompt", &long("and a ball")]).of("words cut"), ["none"]);
+    assert_eq!(somewhere(["--long_prompt", "--prompt", &long("and a ball")]).values("words cut"), ["none"]);
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn of_many_cut_prompts_twenty_are_named_and_the_others_counted() {
     let lines: Vec<String> = (0..50).map(|i| long(&format!("word {i}"))).collect();
     std::fs::write(&file, lines.join("\n")).unwrap();
     let plan = demo(folder.path(), ["--from-file", file.to_str().unwrap()]);
-    let said = plan.of("words cut");
+    let said = plan.values("words cut");
     assert_eq!((said.len(), said[20]), (21, "and 30 more"));
 }
 
@@ -50,7 +50,7 @@ fn wildcards_fall_out_as_the_run_has_them() {
     let images = job.images.batches().flat_map(|batch| batch.images);
     let expected: Vec<String> = images.map(|image| format!("picture {}: {}", image.number + 1, image.prompt)).collect();
     assert_eq!(expected.len(), 6);
-    assert_eq!(somewhere(flags).of("wording"), expected);
+    assert_eq!(somewhere(flags).values("wording"), expected);
 }
 
 #[test]
@@ -63,5 +63,5 @@ fn a_prompt_stays_on_its_line() {
 #[test]
 fn a_million_iterations_are_planned_at_once() {
     let plan = somewhere(["--n_iter", "1000000", "--n_samples", "1000000", "--H", "8", "--W", "8"]);
-    assert_eq!(plan.of("pictures"), ["1000000000000"]);
+    assert_eq!(plan.values("pictures"), ["1000000000000"]);
 }

@@ -4,7 +4,7 @@ use super::somewhere;
 
 #[track_caller]
 fn says(flags: &[&str], expected: &[&str]) {
-    assert_eq!(somewhere(flags.iter().copied()).of("steps"), expected);
+    assert_eq!(somewhere(flags.iter().copied()).values("steps"), expected);
 }
 
 #[test]

@@ -272,7 +272,7 @@ fn a_report_goes_on_too() {
         || -> serde_json::Value { serde_json::from_slice(&fs::read(run.path("out/report.json")).unwrap()).unwrap() };
     let before = report()["pictures"].as_array().unwrap().len();
     assert!((3..=12).contains(&before) && report()["finished"] == (before == 12));
-    into(&run, "out", &flags).fails_with("it is there already; name another");
+    into(&run, "out", &flags).fails_with("it exists already; name another");
     resume(&run, "out", &flags).ok();
     assert_eq!(report()["finished"], true);
     let numbers: Vec<_> =
@@ -280,11 +280,11 @@ fn a_report_goes_on_too() {
     assert_eq!(numbers, (0..12).collect::<Vec<_>>());
     // The report of another run is not overwritten, whatever its flags.
     let whole = fs::read(run.path("out/report.json")).unwrap();
-    resume(&run, "another", &flags).fails_with("what is there is not of this run; name another");
+    resume(&run, "another", &flags).fails_with("the report there belongs to a different run; name another file");
     assert_eq!(fs::read(run.path("out/report.json")).unwrap(), whole);
     fs::write(run.path("notes"), "mine").unwrap();
     let notes = [&RICH[..], &["--report", "notes", "--resume"]].concat();
-    into(&run, "out", &notes).fails_with("it is there already; name another");
+    into(&run, "out", &notes).fails_with("it exists already; name another");
 }
 
 #[test]
