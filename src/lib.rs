@@ -73,7 +73,6 @@ pub mod safety;
 
 pub mod output;
 
-/// The output folder: names, numbering, atomic writes, the spool, and the journal.
 pub mod outdir;
 
 // Used by the stages above, knowing none of them.
@@ -83,11 +82,10 @@ pub mod shard;
 
 pub mod by_name;
 
-pub mod json;
+pub(crate) mod json;
 
-pub mod ranges;
+pub(crate) mod ranges;
 
-/// Atomic files, their hashes, and what the file system supports.
 pub mod files;
 
 pub mod checkpoint;
@@ -102,6 +100,6 @@ pub mod interrupt;
 
 pub mod progress;
 
-pub mod timings;
+pub(crate) mod timings;
 
 pub mod ops;

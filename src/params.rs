@@ -127,7 +127,7 @@ pub struct Param {
     pub flag: &'static str,
     /// The name of its field in metadata, which is also its placeholder in `--fname` and its other key in JSON.
     pub name: &'static str,
-    /// Its type, with functions that access its field.
+    /// The type of its value, with functions that access its field.
     pub field: Field,
 }
 

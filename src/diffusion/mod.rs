@@ -1,4 +1,4 @@
-//! From noise to latents: the denoiser, the noise schedule, guidance, and the samplers that use them.
+//! The way from noise to latents: the denoiser, the noise schedule, guidance, and the samplers that use them.
 
 pub mod guidance;
 pub mod samplers;

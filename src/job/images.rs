@@ -19,7 +19,7 @@ pub struct Images {
     pub requests: Requests,
     /// The number of times to draw all requests.
     pub iterations: usize,
-    /// With `--fixed_code`, the size of the longest batch, whose start noise all batches share.
+    /// The size of the longest batch, whose start noise all batches share, with `--fixed_code`.
     pub fixed_code: Option<usize>,
     /// The random number generator to reproduce.
     pub rng: Rng,

@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 pub struct Replay {
     /// The path of its file.
     pub path: PathBuf,
-    /// Its metadata.
+    /// The metadata in the file.
     pub record: Record,
-    /// Its pixels.
+    /// The pixels in the file.
     pub picture: Picture,
 }
 

@@ -29,7 +29,7 @@ pub enum NoiseSource {
         /// The position before the batch.
         position: u64,
     },
-    /// With `--fixed_code`, the start of the run's stream for the start noise of every batch.
+    /// The start of the run's stream for the start noise of every batch, with `--fixed_code`.
     FixedStart {
         /// The position before the noise of the steps.
         position: u64,

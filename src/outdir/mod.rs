@@ -1,3 +1,4 @@
+//! The output folder: names, numbering, atomic writes, the spool, and the journal.
 //!
 //! [`OutDir`] is the folder while a run is drawn into it. A file is written under a temporary name and renamed; the
 //! journal logs both, so that a run can be killed at any moment and resumed. Existing files are never replaced, except a

@@ -1,4 +1,4 @@
-//! The command that draws pictures, in three phases: [`Session::prepare`], [`pipeline::run`], [`outcome::report`].
+//! The command that draws pictures, in three phases: `Session::prepare`, `pipeline::run`, `outcome::report`.
 
 mod checker;
 mod costs;

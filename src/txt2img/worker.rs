@@ -25,7 +25,7 @@ pub struct Rendered {
     pub seen: Option<Picture>,
     /// The metadata of the image.
     pub record: Record,
-    /// Its number in the run, from 0.
+    /// The number of the image in the run, from 0.
     pub number: usize,
     /// The parameters of its batch.
     pub params: SamplingParams,

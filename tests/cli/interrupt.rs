@@ -53,7 +53,7 @@ fn interrupted(run: &TestRun, args: &[&str], file: &str) -> String {
 }
 
 #[test]
-fn an_interrupted_run_says_what_was_saved_and_how_to_go_on() {
+fn an_interrupted_run_reports_progress_and_how_to_resume() {
     let run = TestRun::new();
     let said = interrupted(&run, &["--n_iter", "100000"], "out/samples/00000.png");
     let n = fs::read_dir(run.path("out/samples")).unwrap().count();
@@ -67,7 +67,7 @@ fn an_interrupted_run_says_what_was_saved_and_how_to_go_on() {
 }
 
 #[test]
-fn an_interrupted_run_says_what_is_true_of_it() {
+fn the_closing_line_of_an_interrupted_run_is_true() {
     for (flags, file, end) in [
         (
             &["--ddim_steps", "1000", "--n_samples", "8"][..],
@@ -106,7 +106,7 @@ fn an_interrupted_run_says_what_is_true_of_it() {
 }
 
 #[test]
-fn a_seed_that_was_taken_is_named_to_go_on_with() {
+fn a_random_seed_is_part_of_the_advice_to_resume() {
     let run = TestRun::new();
     let said = interrupted(&run, &["--n_iter", "100000", "--seed", "-1"], "out/samples/00000.png");
     let seed = said.lines().find_map(|line| line.strip_prefix("Note: the seed taken is ")).unwrap();
@@ -115,7 +115,7 @@ fn a_seed_that_was_taken_is_named_to_go_on_with() {
 }
 
 #[test]
-fn one_interrupt_keeps_the_pictures_and_draws_their_grid() {
+fn one_interrupt_keeps_the_pictures_and_writes_their_grid() {
     let run = TestRun::new();
     let child = start(&run, &["--n_iter", "100000", "--n_rows", "1"]);
     wait_for(|| run.path("out/samples/00002.png").exists());
@@ -131,7 +131,7 @@ fn one_interrupt_keeps_the_pictures_and_draws_their_grid() {
 }
 
 #[test]
-fn an_interrupt_before_the_first_picture_leaves_none() {
+fn an_interrupt_before_the_first_picture_writes_nothing() {
     let run = TestRun::new();
     let child = start(&run, &["--ddim_steps", "1000", "--n_samples", "8"]);
     wait_for(|| run.path("out/samples").exists());
@@ -171,7 +171,7 @@ fn write_long_model(path: &Path, more: u64) {
 }
 
 #[test]
-fn what_is_drawn_before_the_model_is_hashed_has_its_hash() {
+fn pictures_drawn_before_the_model_is_hashed_contain_its_hash() {
     let run = TestRun::new();
     write_long_model(&run.path("long.safetensors"), 1 << 30);
     let flags = ["--ckpt", "long.safetensors", "--n_iter", "100", "--progress", "json", "--report", "report.json"];

@@ -21,7 +21,7 @@ fn comes_out_equal(run: &TestRun, file: &str) {
 }
 
 #[test]
-fn every_picture_of_a_run_can_be_drawn_again() {
+fn every_picture_of_a_run_can_be_replayed() {
     for flags in [
         &["--n_samples", "2", "--n_iter", "2"][..],
         &["--n_samples", "2", "--n_iter", "2", "--fixed_code", "--ddim_eta", "1"],
@@ -40,7 +40,7 @@ fn every_picture_of_a_run_can_be_drawn_again() {
 }
 
 #[test]
-fn a_picture_that_says_something_else_does_not_come_out_equal() {
+fn a_picture_with_altered_metadata_differs_when_replayed() {
     let run = TestRun::new();
     run.quick(["--seed", "7"]).ok();
     let record = output::record(&run.path(&sample(0))).unwrap();
@@ -51,7 +51,7 @@ fn a_picture_that_says_something_else_does_not_come_out_equal() {
 }
 
 #[test]
-fn jpg_and_webp_remember_too() {
+fn jpg_and_webp_can_be_replayed() {
     for format in ["jpg", "webp"] {
         let run = TestRun::new();
         run.quick(["--format", format, "--prompt", "ein Würfel 🎲, (x:1.2)", "--skip_grid"]).ok();
@@ -62,7 +62,7 @@ fn jpg_and_webp_remember_too() {
 }
 
 #[test]
-fn png_files_have_the_web_uis_words() {
+fn png_files_have_the_parameters_text() {
     let run = TestRun::new();
     run.quick(["--prompt", "a cube", "--negative_prompt", "a ball", "--sampler", "dpmpp_2m", "--schedule", "karras"])
         .ok();
@@ -76,7 +76,7 @@ fn png_files_have_the_web_uis_words() {
 }
 
 #[test]
-fn without_metadata_the_file_says_nothing() {
+fn without_metadata_the_file_contains_none() {
     let run = TestRun::new();
     run.quick(["--no_metadata", "--prompt", "a secret"]).ok();
     let bytes = read(run.path(&sample(0))).unwrap();
@@ -85,7 +85,7 @@ fn without_metadata_the_file_says_nothing() {
 }
 
 #[test]
-fn pictures_that_cannot_be_drawn_again_are_refused() {
+fn pictures_without_usable_metadata_are_refused() {
     let run = TestRun::new();
     run.quick(["--skip_grid"]).ok();
     let record = serde_json::to_value(output::record(&run.path(&sample(0))).unwrap()).unwrap();
@@ -133,7 +133,7 @@ fn drawn() -> TestRun {
 }
 
 #[test]
-fn pictures_do_not_say_in_which_folder_the_model_was() {
+fn metadata_do_not_contain_the_folder_of_the_model() {
     let run = drawn();
     let record = output::record(&run.path(&sample(0))).unwrap();
     assert_eq!((&*record.model, record.vae.as_deref(), record.config.as_deref()), ("nano", Some("nano"), Some("nano")));
@@ -164,7 +164,7 @@ fn a_model_is_found_by_its_name_and_hash() {
 }
 
 #[test]
-fn a_picture_that_says_where_its_model_was_is_drawn_again() {
+fn a_picture_with_the_path_of_its_model_is_replayed() {
     let run = drawn();
     let record = output::record(&run.path(&sample(0))).unwrap();
     let name = |name| crate::support::fixture(name).to_str().unwrap().to_owned();
@@ -185,7 +185,7 @@ fn the_demo_model_is_known_under_any_name() {
 }
 
 #[test]
-fn a_replay_says_which_flags_it_ignores() {
+fn a_replay_notes_the_flags_it_ignores() {
     let run = TestRun::new();
     run.quick(["--skip_grid"]).ok();
     let said = stderr(&run.quick(["--replay", &sample(0), "--plms"]).ok());
@@ -197,7 +197,7 @@ fn a_replay_says_which_flags_it_ignores() {
 }
 
 #[test]
-fn a_replay_of_a_jpeg_says_what_was_compared() {
+fn a_replay_of_a_jpeg_notes_that_the_format_is_lossy() {
     let run = TestRun::new();
     run.quick(["--skip_grid", "--format", "jpg"]).ok();
     let said = stderr(&run.args(["--replay", "out/samples/00000.jpg"]).ok());
@@ -301,7 +301,7 @@ fn the_models_hash_is_that_of_its_file() {
 }
 
 #[test]
-fn previews_come_every_so_many_steps() {
+fn previews_are_written_every_n_steps() {
     let run = TestRun::new();
     run.quick(["--save_intermediates", "2", "--ddim_steps", "5", "--n_samples", "2", "--skip_grid"]).ok();
     let previews = ["00000-002", "00000-004", "00001-002", "00001-004"].map(|name| format!("intermediates/{name}.png"));
@@ -313,7 +313,7 @@ fn previews_come_every_so_many_steps() {
 }
 
 #[test]
-fn a_dry_run_says_what_would_be_and_writes_nothing() {
+fn a_dry_run_prints_the_plan_and_writes_nothing() {
     let run = TestRun::new();
     let said = crate::support::stdout(&run.quick(["--dry_run", "--n_iter", "3", "--ddim_steps", "30"]).ok());
     for row in ["last file", "out/samples/00002.png", "31 instead of 30", "sha256"] {

@@ -39,7 +39,7 @@ fn array(id: usize, count: usize, min: usize, max: usize, step: usize) -> String
 const BATCH: &str = "SLURM_PROCID=0 SLURM_LOCALID=0";
 
 #[test]
-fn a_shard_reads_as_it_is_written() {
+fn shards_are_parsed_as_printed() {
     for text in ["0/1", "3/8", "7/8"] {
         assert_eq!(text.parse::<Shard>().unwrap().to_string(), text);
     }
@@ -98,7 +98,7 @@ fn tasks_of_an_array_with_gaps_are_refused() {
 }
 
 #[test]
-fn numbers_that_no_array_has_are_refused() {
+fn invalid_array_variables_are_refused() {
     let most = u32::MAX as usize;
     is_refused(&array(8, 8, 0, 7, 1), &["SLURM_ARRAY_TASK_ID 8", "SLURM_ARRAY_TASK_COUNT"]);
     is_refused(&array(0, 8, 1, 8, 1), &["SLURM_ARRAY_TASK_ID 0"]);

@@ -44,7 +44,7 @@ fn ends(variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn the_variables_of_the_hub_are_heeded() {
+fn environment_variables_of_the_hub_are_used() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
     let home = pretend.folder.path().to_str().unwrap();
     let endpoint = format!("{}/", pretend.hub.address);
@@ -69,7 +69,7 @@ fn the_variables_of_the_hub_are_heeded() {
 }
 
 #[test]
-fn variables_that_make_no_sense_are_refused() {
+fn invalid_environment_variables_are_refused() {
     let home = ("HF_HOME", "/nonexistent");
     let said = ends(&[("HF_ENDPOINT", "hub.example"), home]);
     assert_eq!(said, "HF_ENDPOINT is 'hub.example', which is not a URL; unset it or set it to https://huggingface.co");
@@ -79,7 +79,7 @@ fn variables_that_make_no_sense_are_refused() {
 
 #[cfg(unix)]
 #[test]
-fn an_interrupt_ends_a_download_at_once_and_keeps_what_came() {
+fn an_interrupt_stops_a_download_and_keeps_its_part() {
     const CAME: usize = 300_001;
     let silent = Answer::body(weights(1)).silent_after(CAME, Duration::from_secs(50));
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]).once(is_bytes, silent);

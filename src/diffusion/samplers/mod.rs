@@ -72,9 +72,9 @@ enum Run {
 /// The properties of a sampler.
 struct Row {
     kind: Kind,
-    /// Its name in `--sampler`, prompts files and metadata.
+    /// The name in `--sampler`, prompts files and metadata.
     name: &'static str,
-    /// Its name in AUTOMATIC1111's web UI.
+    /// The name in AUTOMATIC1111's web UI.
     web_ui_name: &'static str,
     run: Run,
 }

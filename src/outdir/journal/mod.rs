@@ -27,7 +27,7 @@ pub struct Journal {
     file: Option<File>,
     path: PathBuf,
     shard: Option<Shard>,
-    /// For a shard, `run.jsonl` with a shared lock.
+    /// The file `run.jsonl` with a shared lock, if this is the journal of a shard.
     _shared: Option<File>,
     run: RunState,
     abandons_unfinished: bool,

@@ -64,10 +64,10 @@ pub struct Intent {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(from = "bool", into = "bool")]
 pub enum Completeness {
-    /// It shows all, and stays.
+    /// Shows all pictures, and is final.
     #[default]
     Complete,
-    /// It shows those drawn before the run was stopped. A resumed run replaces it.
+    /// Shows the pictures drawn before the run was stopped. A resumed run replaces it.
     Partial,
 }
 

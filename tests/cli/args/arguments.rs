@@ -33,7 +33,7 @@ fn a_prompt_needs_a_value() {
 }
 
 #[test]
-fn words_nobody_asked_for_are_refused_and_named() {
+fn unexpected_arguments_are_refused_and_named() {
     for (words, named) in [
         (&["x"][..], "'x'"),
         (&["a", "b"], "'a'"),
@@ -68,7 +68,7 @@ fn misuse_exits_with_2_and_needs_no_model() {
 
 #[cfg(unix)]
 #[test]
-fn words_that_are_no_text_are_refused_without_a_panic() {
+fn arguments_that_are_not_utf8_are_refused() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     for words in [&[&b"a\xff"[..]][..], &[b"--\xff"], &[b"--prompt", b"\xff"], &[b"--seed", b"\xff"]] {
@@ -77,7 +77,7 @@ fn words_that_are_no_text_are_refused_without_a_panic() {
 }
 
 #[test]
-fn a_dashed_value_needs_a_flag_that_waits_for_it() {
+fn a_value_with_a_dash_needs_a_flag_before_it() {
     for words in
         [&["--outdir", "out", "-1"][..], &["--prompt", "a", "-x y"], &["--prompt=a", "-1"], &["--plms", "-1"], &["-1"]]
     {

@@ -18,14 +18,14 @@ fn picture(flags: &[&str]) -> Vec<u8> {
 }
 
 #[test]
-fn the_last_words_are_the_originals() {
+fn the_closing_message_is_the_originals() {
     let run = TestRun::new();
     assert_eq!(stdout(&run.quick([] as [&str; 0]).ok()), "Your samples are ready and waiting for you here: \nout\n");
     run.has_files(["samples/00000.png", "grid-0000.png"]);
 }
 
 #[test]
-fn where_there_is_no_terminal_there_is_no_progress() {
+fn without_a_terminal_there_are_no_progress_bars() {
     let said = stderr(&TestRun::new().quick(["--skip_watermark"]).ok());
     assert!(said.starts_with("1 picture saved in ") && said.ends_with(" s, and grid-0000.png.\n"), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
@@ -41,7 +41,7 @@ fn timings_are_a_table_row_of_three_columns() {
 }
 
 #[test]
-fn a_second_run_counts_on() {
+fn a_second_run_continues_the_numbering() {
     let run = TestRun::new();
     run.quick(["--n_samples", "2"]).ok();
     run.quick(["--n_samples", "2"]).ok();
@@ -56,14 +56,14 @@ fn a_second_run_counts_on() {
 }
 
 #[test]
-fn skip_grid_leaves_the_single_pictures() {
+fn skip_grid_writes_only_single_pictures() {
     let run = TestRun::new();
     run.quick(["--skip_grid"]).ok();
     run.has_files(["samples/00000.png"]);
 }
 
 #[test]
-fn skip_save_leaves_the_grid() {
+fn skip_save_writes_only_the_grid() {
     let run = TestRun::new();
     run.quick(["--skip_save"]).ok();
     run.has_files(["grid-0000.png"]);
@@ -95,7 +95,7 @@ fn sampler_and_the_old_spellings_draw_the_same() {
 }
 
 #[test]
-fn every_generator_draws_something_else() {
+fn every_generator_draws_a_different_picture() {
     let [cuda, a100, small, cpu] = ["cuda", "cuda:108x2048", "cuda:1x256", "cpu"].map(|rng| picture(&["--rng", rng]));
     assert_eq!(cuda, a100);
     assert_eq!(cuda, small, "256 numbers are too few to tell GPUs apart");
@@ -109,7 +109,7 @@ fn guidance_may_be_absent_zero_or_negative() {
 }
 
 #[test]
-fn a_random_seed_is_told_and_draws_the_same_again() {
+fn a_random_seed_is_noted_and_redraws_the_same_picture() {
     let run = TestRun::new();
     let said = stderr(&run.quick(["--seed", "-1"]).ok());
     let (_, rest) = said.split_once("Note: the seed taken is ").unwrap();
@@ -140,7 +140,7 @@ fn a_picture_too_small_for_the_watermark_is_noted_once() {
 }
 
 #[test]
-fn a_number_of_steps_that_is_not_the_real_one_is_noted() {
+fn a_rounded_number_of_steps_is_noted() {
     let note = |steps: &str, sampler: &str| {
         notes(&TestRun::new().quick(["--skip_watermark", "--ddim_steps", steps, "--sampler", sampler]).ok())
     };
@@ -171,7 +171,7 @@ fn the_articles_checkpoint_is_found() {
 }
 
 #[test]
-fn where_there_is_no_model_the_demo_draws_and_says_so() {
+fn without_a_model_the_demo_model_is_used_with_a_note() {
     let run = TestRun::new();
     let said = notes(&run.small(["--outdir", "out", "--skip_watermark"]).ok());
     let lines: Vec<&str> = said.lines().collect();
@@ -187,7 +187,7 @@ fn where_there_is_no_model_the_demo_draws_and_says_so() {
 }
 
 #[test]
-fn a_file_called_demo_is_a_path_away() {
+fn a_file_called_demo_can_be_given_as_a_path() {
     let run = TestRun::new().with_nano("m.yaml", "demo");
     run.small(["--config", "m.yaml", "--ckpt", "./demo"]).ok();
     run.small(["--config", "m.yaml", "--ckpt", "demo"]).fails_with("does not fit the model's config");
@@ -216,7 +216,7 @@ fn a_config_and_model_may_have_any_name() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn outdir_may_be_no_text() {
+fn outdir_may_be_invalid_utf8() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let run = TestRun::new();

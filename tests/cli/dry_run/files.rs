@@ -17,7 +17,7 @@ fn a_plan_leaves_the_folder_as_it_was() {
 }
 
 #[test]
-fn a_plan_says_what_the_file_system_can_do() {
+fn a_plan_lists_the_capabilities_of_the_file_system() {
     let folder = TempDir::new().unwrap();
     let plan = demo(folder.path(), ["--n_iter", "1"]);
     let found = plan.values("file system")[0].to_owned();
@@ -28,7 +28,7 @@ fn a_plan_says_what_the_file_system_can_do() {
 }
 
 #[test]
-fn numbers_go_on_from_what_is_there_and_skip_what_is_taken() {
+fn numbers_continue_and_skip_taken_names() {
     let folder = TempDir::new().unwrap();
     let samples = folder.path().join("samples");
     create_dir_all(&samples).unwrap();
@@ -75,7 +75,7 @@ fn pictures_batches_and_sizes_are_counted() {
 }
 
 #[test]
-fn what_is_not_written_is_not_named() {
+fn files_that_are_not_written_are_not_listed() {
     let plan = demo("/nowhere/at/all".as_ref(), ["--skip_save", "--skip_grid"]);
     assert!(plan.values("first file").is_empty() && plan.values("grid").is_empty());
     assert_eq!(plan.values("disk"), ["about 0 bytes, up to 0 bytes"]);
@@ -91,7 +91,7 @@ fn an_outdir_that_is_a_file_is_an_error() {
 }
 
 #[test]
-fn of_a_run_that_is_gone_on_with_the_rest_is_foretold() {
+fn the_plan_of_a_resumed_run_covers_the_rest() {
     let run = TestRun::new();
     let outdir = run.path("out");
     let flags =
@@ -129,7 +129,7 @@ fn of_a_run_that_is_gone_on_with_the_rest_is_foretold() {
 }
 
 #[test]
-fn of_a_shard_its_part_is_foretold() {
+fn the_plan_of_a_shard_covers_its_part() {
     let run = TestRun::new();
     let outdir = run.path("out");
     let flags = ["--n_iter", "4", "--n_samples", "2", "--H", "64", "--W", "64", "--ddim_steps", "1"];

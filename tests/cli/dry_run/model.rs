@@ -30,7 +30,7 @@ fn damaged(folder: &Path, tensor: impl Fn(&str, &[usize]) -> Option<(Dtype, Vec<
 }
 
 #[test]
-fn the_model_is_told_by_path_size_hash_and_layout() {
+fn the_model_is_described_by_path_size_hash_and_layout() {
     let plan = nano(&fixture("nano.ckpt")).unwrap();
     assert!(plan.fits());
     assert_eq!(plan.values("model"), [fixture("nano.ckpt").to_str().unwrap()]);
@@ -46,7 +46,7 @@ fn hashes_are_those_of_fips_180() {
 }
 
 #[test]
-fn the_demo_model_is_whole_and_its_encoder_is_not_read() {
+fn the_demo_model_is_complete_and_its_encoder_is_not_read() {
     let plan = somewhere([]);
     assert!(plan.fits());
     assert_eq!(plan.values("parameters"), ["7091195 in 496 tensors"]);
@@ -88,7 +88,7 @@ fn tensors_of_other_shapes_and_types_are_named() {
 }
 
 #[test]
-fn of_many_missing_tensors_twenty_are_named_and_the_others_counted() {
+fn at_most_twenty_missing_tensors_are_listed() {
     let folder = TempDir::new().unwrap();
     let lacks = |name: &str, shape: &[usize]| {
         let is_there = !name.starts_with("first_stage_model.decoder.up.");
@@ -101,7 +101,7 @@ fn of_many_missing_tensors_twenty_are_named_and_the_others_counted() {
 }
 
 #[test]
-fn a_shape_beyond_all_measure_is_a_misfit() {
+fn an_enormous_shape_is_a_mismatch() {
     let folder = TempDir::new().unwrap();
     let hostile = |name: &str, shape: &[usize]| match name {
         "cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight" => {
@@ -114,7 +114,7 @@ fn a_shape_beyond_all_measure_is_a_misfit() {
 }
 
 #[test]
-fn what_is_no_checkpoint_gets_one_sentence() {
+fn a_file_that_is_not_a_checkpoint_gets_one_sentence() {
     let folder = TempDir::new().unwrap();
     let without_text =
         damaged(folder.path(), |name, shape| (!name.starts_with("cond_")).then(|| (Dtype::F32, shape.to_vec())));

@@ -13,7 +13,7 @@ fn short_prompts_are_not_cut() {
 }
 
 #[test]
-fn words_without_room_are_named_with_their_prompt() {
+fn cut_words_are_listed_with_their_prompt() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("prompts.txt");
     std::fs::write(&file, format!("a cube\n{}\na ball\n{}\n", long("and a ball"), long("on grass"))).unwrap();
@@ -33,7 +33,7 @@ fn long_prompts_are_not_cut() {
 }
 
 #[test]
-fn of_many_cut_prompts_twenty_are_named_and_the_others_counted() {
+fn at_most_twenty_cut_prompts_are_listed() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("prompts.txt");
     let lines: Vec<String> = (0..50).map(|i| long(&format!("word {i}"))).collect();
@@ -44,7 +44,7 @@ fn of_many_cut_prompts_twenty_are_named_and_the_others_counted() {
 }
 
 #[test]
-fn wildcards_fall_out_as_the_run_has_them() {
+fn wildcards_are_chosen_as_in_the_run() {
     let flags = ["--wildcards", "--prompt", "a {red|green|blue} {cube|ball}", "--n_iter", "2", "--n_samples", "3"];
     let job = job(["--ckpt", "demo"].into_iter().chain(flags));
     let images = job.images.batches().flat_map(|batch| batch.images);
@@ -61,7 +61,7 @@ fn a_prompt_stays_on_its_line() {
 }
 
 #[test]
-fn a_million_iterations_are_planned_at_once() {
+fn a_million_iterations_are_planned_quickly() {
     let plan = somewhere(["--n_iter", "1000000", "--n_samples", "1000000", "--H", "8", "--W", "8"]);
     assert_eq!(plan.values("pictures"), ["1000000000000"]);
 }
