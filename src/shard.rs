@@ -103,7 +103,7 @@ impl Environment<'_> {
         let index = (0..of).find(|index| is_whole && first + index * step == id).with_context(|| {
             format!(
                 "SLURM_ARRAY_TASK_ID {id} does not belong to {of} tasks (SLURM_ARRAY_TASK_COUNT) numbered without gaps; \
-                 use --array=0-{most}, or give --shard I/N"
+                 use --array=0-{last_index}, or give --shard I/N"
             )
         })?;
         Ok(Some((Shard { index, of }, "SLURM_ARRAY_TASK_ID says")))

@@ -164,7 +164,10 @@ impl Model {
         max_batch: usize,
     ) -> Result<Box<dyn EpsModel + '_>> {
         let (n, n_uncond) = (conds.len(), unconds.len());
-        ensure!(n > 0 && (n_uncond == 1 || n_uncond == n), "{n} prompts cannot be told to avoid {n_uncond}");
+        ensure!(
+            n > 0 && (n_uncond == 1 || n_uncond == n),
+            "{n} prompts cannot be combined with {n_uncond} negative prompts"
+        );
         let pairs: Vec<_> = unconds.iter().cycle().zip(conds).collect();
         let denoisers = pairs
             .chunk_by(|(uncond, cond), next| uncond.dims() == next.0.dims() && cond.dims() == next.1.dims())

@@ -33,7 +33,7 @@ pub struct Writer<'a> {
     job: &'a Job,
     progress: &'a Progress,
     outdir: OutDir,
-    /// The pictures that need not be rendered.
+    /// The pictures that need not be drawn.
     finished: &'a HashSet<usize>,
     /// The number of pictures still to be drawn for each grid that has been started.
     missing: HashMap<usize, usize>,
@@ -48,7 +48,7 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Returns the writer of a job. `finished`: the pictures that need not be rendered.
+    /// Returns the writer of a job. `finished`: the pictures that need not be drawn.
     pub fn new(
         job: &'a Job,
         outdir: OutDir,

@@ -310,9 +310,9 @@ mod unix {
     #[track_caller]
     fn output(mut run: TestCommand, code: i32) -> Output {
         let output = run.0.output().unwrap();
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        assert!(!said.contains("panicked"), "{said}");
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{message}");
+        assert!(!message.contains("panicked"), "{message}");
         output
     }
 
@@ -332,9 +332,9 @@ mod unix {
         let run = TestRun::new();
         output(shell(&run, r#""$@" >&-"#, &[]), 0);
         assert_eq!(run.files().len(), 2);
-        let said = stderr(&output(shell(&run, r#"{ "$@"; echo $? >rc; } | true"#, &["--skip_watermark"]), 0));
-        assert!(said.starts_with("1 picture saved in "), "{said}");
-        assert!(said.ends_with("\nError: writing to standard output: Broken pipe (os error 32)\n"), "{said}");
+        let message = stderr(&output(shell(&run, r#"{ "$@"; echo $? >rc; } | true"#, &["--skip_watermark"]), 0));
+        assert!(message.starts_with("1 picture saved in "), "{message}");
+        assert!(message.ends_with("\nError: writing to standard output: Broken pipe (os error 32)\n"), "{message}");
         assert_eq!(fs::read(run.path("rc")).unwrap(), b"1\n");
         assert_eq!(run.files().len(), 4);
     }
@@ -342,8 +342,8 @@ mod unix {
     #[test]
     fn a_closed_standard_error_does_not_panic() {
         let run = TestRun::new();
-        let said = stdout(&output(shell(&run, r#""$@" 2>&-"#, &[]), 0));
-        assert!(said.ends_with("here: \nout\n"));
+        let message = stdout(&output(shell(&run, r#""$@" 2>&-"#, &[]), 0));
+        assert!(message.ends_with("here: \nout\n"));
         output(shell(&run, r#""$@" 2>&-"#, &["--ckpt", "x"]), 1);
         output(shell(&run, r#"{ "$@" 2>&1; echo $? >rc; } | true; exit $(cat rc)"#, &["--ckpt", "x"]), 1);
         output(shell(&run, r#"{ "$@" 2>&1; echo $? >rc; } | true; exit $(cat rc)"#, &["--bogus"]), 2);

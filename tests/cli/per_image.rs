@@ -55,8 +55,8 @@ fn json_lines_override_the_command_line() {
     is_picture(&run, 3, &["--prompt", "d", "--seed", "8"]);
     is_picture(&run, 4, &["--prompt", "e", "--seed", "1"]);
     assert_eq!(run.files().len(), 5);
-    let said = notes(&run.quick(["--from-file", "p.jsonl", "--skip_watermark"]).ok());
-    assert_eq!(said, "Note: pictures of several sizes make no grid\n");
+    let message = notes(&run.quick(["--from-file", "p.jsonl", "--skip_watermark"]).ok());
+    assert_eq!(message, "Note: pictures of several sizes make no grid\n");
     assert_eq!(run.files().len(), 10);
 }
 
@@ -88,8 +88,8 @@ fn errors_in_json_lines_are_reported_before_loading() {
         (r#"{"prompt": "a", "scale": 1e999}"#, "\"scale\": number out of range\n"),
     ] {
         let run = TestRun::new().file("p.jsonl", format!("{{\"prompt\": \"a\"}}\n{line}\n"));
-        let said = run.quick(["--from-file", "p.jsonl"]).fails_with(complaint);
-        assert!(said.starts_with("Error: prompts file 'p.jsonl', line 2: "), "{line}: {said}");
+        let message = run.quick(["--from-file", "p.jsonl"]).fails_with(complaint);
+        assert!(message.starts_with("Error: prompts file 'p.jsonl', line 2: "), "{line}: {message}");
     }
 }
 
@@ -97,8 +97,8 @@ fn errors_in_json_lines_are_reported_before_loading() {
 fn the_random_seed_of_a_json_line_is_noted_and_repeats_the_run() {
     let run = TestRun::new().file("p.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"b\", \"seed\": -1}\n");
     let flags = ["--from-file", "p.jsonl", "--skip_watermark"];
-    let said = stderr(&run.quick(flags).ok());
-    let (_, seed) = said.split_once("Note: the seeds taken for prompts file 'p.jsonl' are ").unwrap();
+    let message = stderr(&run.quick(flags).ok());
+    let (_, seed) = message.split_once("Note: the seeds taken for prompts file 'p.jsonl' are ").unwrap();
     let (seed, _) = seed.split_once(" (line 2)\n").unwrap();
     is_picture(&run, 1, &["--prompt", "b", "--seed", seed]);
     run.args(["--replay", "out/samples/00001.png", "--outdir", "again"]).ok();

@@ -7,7 +7,7 @@ fn found(variables: &str) -> Result<Option<String>, String> {
     let pairs: Vec<_> = variables.split_whitespace().map(|pair| pair.split_once('=').unwrap()).collect();
     let variable = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string());
     let found = Shard::from_environment(&variable).map_err(|error| error.to_string())?;
-    Ok(found.map(|(shard, said)| format!("{shard}: {said}")))
+    Ok(found.map(|(shard, message)| format!("{shard}: {message}")))
 }
 
 #[track_caller]

@@ -73,8 +73,8 @@ fn invalid_sweeps_are_refused_before_the_model_is_read() {
         (vec![&many, &more], "more than 10000 pictures"),
     ] {
         let words = axes.iter().flat_map(|axis| ["--sweep", axis]).chain(["--ckpt", "none.ckpt"]);
-        let said = TestRun::new().misuse(words);
-        assert!(said.contains(reason), "{axes:?}: {said}");
+        let message = TestRun::new().misuse(words);
+        assert!(message.contains(reason), "{axes:?}: {message}");
     }
     TestRun::new().misuse(["--sweep", "scale=1,2", "--from-file", "prompts.txt"]);
     TestRun::new().quick(["--sweep", "W=64,100"]).fails_with("--sweep W=100: --W 100 is not a multiple of 8");

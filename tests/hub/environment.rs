@@ -33,9 +33,9 @@ fn child_with(variables: &[(&str, &str)]) -> Command {
 }
 
 fn outcome(output: &Output) -> String {
-    let said = String::from_utf8_lossy(&output.stdout);
-    let line = said.lines().find_map(|line| line.strip_prefix("OUTCOME "));
-    line.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr))).to_string()
+    let message = String::from_utf8_lossy(&output.stdout);
+    let line = message.lines().find_map(|line| line.strip_prefix("OUTCOME "));
+    line.unwrap_or_else(|| panic!("{message}{}", String::from_utf8_lossy(&output.stderr))).to_string()
 }
 
 #[track_caller]
@@ -71,8 +71,11 @@ fn environment_variables_of_the_hub_are_used() {
 #[test]
 fn invalid_environment_variables_are_refused() {
     let home = ("HF_HOME", "/nonexistent");
-    let said = ends(&[("HF_ENDPOINT", "hub.example"), home]);
-    assert_eq!(said, "HF_ENDPOINT is 'hub.example', which is not a URL; unset it or set it to https://huggingface.co");
+    let message = ends(&[("HF_ENDPOINT", "hub.example"), home]);
+    assert_eq!(
+        message,
+        "HF_ENDPOINT is 'hub.example', which is not a URL; unset it or set it to https://huggingface.co"
+    );
     assert!(ends(&[("HF_TOKEN", "a b"), home]).starts_with("the token in HF_TOKEN or its file has characters"));
     assert!(ends(&[("HF_HUB_DOWNLOAD_TIMEOUT", "0"), home]).starts_with("HF_HUB_DOWNLOAD_TIMEOUT must be a number"));
 }

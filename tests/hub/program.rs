@@ -34,8 +34,8 @@ fn a_repository_draws_the_same_picture_as_its_file() {
 fn json_progress_reports_the_download() {
     let nano = std::fs::read(fixture("nano.ckpt")).unwrap();
     let pretend = Pretend::with(&[("nano.ckpt", &nano)]);
-    let (_, said) = run(&pretend, &["--ckpt", "someone/model", "--progress", "json"]);
-    let last = said.lines().rfind(|line| line.contains("\"download\"")).unwrap();
+    let (_, message) = run(&pretend, &["--ckpt", "someone/model", "--progress", "json"]);
+    let last = message.lines().rfind(|line| line.contains("\"download\"")).unwrap();
     let event: serde_json::Value = serde_json::from_str(last).unwrap();
     let expected =
         serde_json::json!({ "event": "download", "file": "nano.ckpt", "done": nano.len(), "of": nano.len() });

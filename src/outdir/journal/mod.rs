@@ -126,7 +126,7 @@ impl Journal {
         self.append(&LogRecord::Commit(artifact))
     }
 
-    /// Logs that everything is drawn that this process was to draw.
+    /// Logs that this process drew all of its pictures.
     ///
     /// # Errors
     /// If the journal cannot be written.

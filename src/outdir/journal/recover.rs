@@ -31,7 +31,7 @@ pub struct RunState {
 pub fn read(outdir: &Path) -> Result<Vec<RunState>> {
     let shards = list(outdir)?.into_iter().filter_map(|name| Some((name.clone(), shard_of_journal(&name)?)));
     let mut journals: Vec<_> = shards.map(|(name, shard)| (outdir.join(name), Some(shard))).collect();
-    // First, since those of shards refer to it.
+    // The run's journal comes first, because those of shards refer to it.
     journals.insert(0, (outdir.join(JOURNAL), None));
     let mut runs = vec![];
     for (path, shard) in journals {

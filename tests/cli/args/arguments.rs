@@ -27,8 +27,8 @@ fn a_prompt_may_be_empty_or_contain_anything() {
 #[test]
 fn a_prompt_needs_a_value() {
     for words in [&["--prompt"][..], &["--prompt", "--plms"], &["--prompt", "--"]] {
-        let said = misuse(words.iter().copied());
-        assert!(said.contains("a value is required for '--prompt <TEXT>'"), "{words:?}: {said}");
+        let message = misuse(words.iter().copied());
+        assert!(message.contains("a value is required for '--prompt <TEXT>'"), "{words:?}: {message}");
     }
 }
 
@@ -47,8 +47,8 @@ fn unexpected_arguments_are_refused_and_named() {
         (&["--", "x"], "'x'"),
         (&[""], "''"),
     ] {
-        let said = misuse(words.iter().copied());
-        assert!(said.contains(named), "{words:?}: {said}");
+        let message = misuse(words.iter().copied());
+        assert!(message.contains(named), "{words:?}: {message}");
     }
 }
 

@@ -157,8 +157,8 @@ fn invalid_values_are_refused_with_the_reason() {
         ("--grid_every two", "not a whole number"),
         ("--skip_grid=1", "unexpected value '1'"),
     ] {
-        let said = misuse(line.split_whitespace());
-        assert!(said.contains(reason), "{line}: {said}");
+        let message = misuse(line.split_whitespace());
+        assert!(message.contains(reason), "{line}: {message}");
     }
 }
 

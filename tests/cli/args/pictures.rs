@@ -26,18 +26,18 @@ fn the_closing_message_is_the_originals() {
 
 #[test]
 fn without_a_terminal_there_are_no_progress_bars() {
-    let said = stderr(&TestRun::new().quick(["--skip_watermark"]).ok());
-    assert!(said.starts_with("1 picture saved in ") && said.ends_with(" s, and grid-0000.png.\n"), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    let message = stderr(&TestRun::new().quick(["--skip_watermark"]).ok());
+    assert!(message.starts_with("1 picture saved in ") && message.ends_with(" s, and grid-0000.png.\n"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
 }
 
 #[test]
 fn timings_are_a_table_row_of_three_columns() {
-    let said = stdout(&TestRun::new().quick(["--timings"]).ok());
-    let rows: Vec<&str> = said.lines().take_while(|line| line.starts_with('|')).collect();
+    let message = stdout(&TestRun::new().quick(["--timings"]).ok());
+    let rows: Vec<&str> = message.lines().take_while(|line| line.starts_with('|')).collect();
     assert_eq!(rows[0], "| Time to load the model | Processing time per image | Total time |");
-    assert!(rows.len() == 3 && rows.iter().all(|row| row.matches('|').count() == 4), "{said}");
-    assert!(said.ends_with("here: \nout\n"));
+    assert!(rows.len() == 3 && rows.iter().all(|row| row.matches('|').count() == 4), "{message}");
+    assert!(message.ends_with("here: \nout\n"));
 }
 
 #[test]
@@ -111,8 +111,8 @@ fn guidance_may_be_absent_zero_or_negative() {
 #[test]
 fn a_random_seed_is_noted_and_redraws_the_same_picture() {
     let run = TestRun::new();
-    let said = stderr(&run.quick(["--seed", "-1"]).ok());
-    let (_, rest) = said.split_once("Note: the seed taken is ").unwrap();
+    let message = stderr(&run.quick(["--seed", "-1"]).ok());
+    let (_, rest) = message.split_once("Note: the seed taken is ").unwrap();
     let seed = rest.lines().next().unwrap();
     assert_eq!(read_png(&run.path("out/samples/00000.png")).rgb, picture(&["--seed", seed]));
 }
@@ -135,8 +135,11 @@ fn a_smaller_factor_makes_larger_latents_and_pictures() {
 
 #[test]
 fn a_picture_too_small_for_the_watermark_is_noted_once() {
-    let said = notes(&TestRun::new().quick(["--n_samples", "2"]).ok());
-    assert_eq!(said, "Note: pictures under 256×256 pixels are too small for the invisible watermark; it is left out\n");
+    let message = notes(&TestRun::new().quick(["--n_samples", "2"]).ok());
+    assert_eq!(
+        message,
+        "Note: pictures under 256×256 pixels are too small for the invisible watermark; it is left out\n"
+    );
 }
 
 #[test]
@@ -173,15 +176,15 @@ fn the_articles_checkpoint_is_found() {
 #[test]
 fn without_a_model_the_demo_model_is_used_with_a_note() {
     let run = TestRun::new();
-    let said = notes(&run.small(["--outdir", "out", "--skip_watermark"]).ok());
-    let lines: Vec<&str> = said.lines().collect();
-    assert!(lines.len() == 2 && lines.iter().all(|note| note.starts_with("Note: ")), "{said}");
+    let message = notes(&run.small(["--outdir", "out", "--skip_watermark"]).ok());
+    let lines: Vec<&str> = message.lines().collect();
+    assert!(lines.len() == 2 && lines.iter().all(|note| note.starts_with("Note: ")), "{message}");
     assert!(lines[0].contains("cubes, balls, pyramids, cones, cylinders and rings") && lines[1].contains("--ckpt"));
     run.has_files(["samples/00000.png", "grid-0000.png"]);
 
     let named = TestRun::new();
-    let said = notes(&named.small(["--ckpt", "demo", "--outdir", "out", "--skip_watermark"]).ok());
-    assert_eq!(said, "");
+    let message = notes(&named.small(["--ckpt", "demo", "--outdir", "out", "--skip_watermark"]).ok());
+    assert_eq!(message, "");
     let picture = |run: &TestRun| read_png(&run.path("out/samples/00000.png"));
     assert!(picture(&run) == picture(&named));
 }

@@ -47,8 +47,8 @@ fn a_dash_is_standard_input() {
 fn cut_words_are_noted_once() {
     let prompt = format!("{} a sunken ship", "red ".repeat(74));
     let run = TestRun::new();
-    let said = notes(&run.quick(["--prompt", &prompt, "--n_iter", "2", "--skip_watermark"]).ok());
-    assert_eq!(said, "Note: CLIP reads 75 tokens of a prompt; these words of it are left out: sunken ship\n");
+    let message = notes(&run.quick(["--prompt", &prompt, "--n_iter", "2", "--skip_watermark"]).ok());
+    assert_eq!(message, "Note: CLIP reads 75 tokens of a prompt; these words of it are left out: sunken ship\n");
 }
 
 #[test]

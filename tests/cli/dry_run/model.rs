@@ -95,9 +95,9 @@ fn at_most_twenty_missing_tensors_are_listed() {
         is_there.then(|| (Dtype::F32, shape.to_vec()))
     };
     let plan = nano(&damaged(folder.path(), lacks)).unwrap();
-    let said = plan.values("does not fit");
-    assert_eq!(said.len(), 21);
-    assert!(said[20].starts_with("and ") && said[20].ends_with(" more"), "{}", said[20]);
+    let rows = plan.values("does not fit");
+    assert_eq!(rows.len(), 21);
+    assert!(rows[20].starts_with("and ") && rows[20].ends_with(" more"), "{}", rows[20]);
 }
 
 #[test]

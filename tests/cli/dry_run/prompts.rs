@@ -39,8 +39,8 @@ fn at_most_twenty_cut_prompts_are_listed() {
     let lines: Vec<String> = (0..50).map(|i| long(&format!("word {i}"))).collect();
     std::fs::write(&file, lines.join("\n")).unwrap();
     let plan = demo(folder.path(), ["--from-file", file.to_str().unwrap()]);
-    let said = plan.values("words cut");
-    assert_eq!((said.len(), said[20]), (21, "and 30 more"));
+    let rows = plan.values("words cut");
+    assert_eq!((rows.len(), rows[20]), (21, "and 30 more"));
 }
 
 #[test]

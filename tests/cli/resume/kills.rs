@@ -166,8 +166,8 @@ fn a_run_stopped_by_a_full_disk_is_resumed() {
     let limit = r#"trap "" XFSZ; ulimit -f 5; exec "$@""#;
     limited.args(["-c", limit, "sh"]).args::<Vec<OsString>, _>(words).current_dir(run.path(""));
     let output = limited.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("File too large"), "{said}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("File too large"), "{message}");
     assert_eq!(output.status.code(), Some(1));
     resume(&run, "full", &RICH).ok();
     are_equal(&run, "whole", "full");
@@ -182,8 +182,8 @@ fn collect_checks_the_run_resumed_last() {
     child.wait().unwrap();
     into(&run, "out", &["--n_samples", "1", "--n_iter", "1"]).ok();
     resume(&run, "out", &RICH).ok();
-    let said = stdout(&into(&run, "out", &["--collect"]).ok());
-    assert!(said.starts_with("All 12 pictures are present and unchanged:"), "{said}");
+    let message = stdout(&into(&run, "out", &["--collect"]).ok());
+    assert!(message.starts_with("All 12 pictures are present and unchanged:"), "{message}");
 }
 
 #[test]
@@ -192,8 +192,8 @@ fn deleted_pictures_are_redrawn() {
     into(&run, "whole", &RICH).ok();
     into(&run, "torn", &RICH).ok();
     fs::remove_file(run.path("torn/samples/00007.png")).unwrap();
-    let said = into(&run, "torn", &["--collect"]).fails_with("1 of 12 pictures is missing (7); ");
-    assert!(said.ends_with("repeat the command with --resume to draw what is missing\n"), "{said}");
+    let message = into(&run, "torn", &["--collect"]).fails_with("1 of 12 pictures is missing (7); ");
+    assert!(message.ends_with("repeat the command with --resume to draw what is missing\n"), "{message}");
     resume(&run, "torn", &RICH).ok();
     are_equal(&run, "whole", "torn");
     into(&run, "torn", &["--collect"]).ok();

@@ -9,9 +9,9 @@ use std::fs;
 fn last_line(mut run: TestCommand) -> String {
     let output = run.ok();
     assert_eq!(stdout(&output), "Your samples are ready and waiting for you here: \nout\n");
-    let said = stderr(&output);
+    let message = stderr(&output);
     let seconds = |line: &str| line.split_once(" in ").map(|(before, after)| (before.to_owned(), after.to_owned()));
-    let line = said.lines().last().unwrap_or_default();
+    let line = message.lines().last().unwrap_or_default();
     // The time depends on the machine.
     let Some((before, after)) = seconds(line) else { return line.to_owned() };
     let (time, after) = after.split_at(after.find([',', ' ']).unwrap());

@@ -100,13 +100,13 @@ fn a_second_process_is_refused() {
         into(&run, "out", more).fails_with("another txt2img is drawing into 'out'; wait for it");
     }
     kill(child);
-    let said = stderr(&into(&run, "out", &[]).ok());
+    let message = stderr(&into(&run, "out", &[]).ok());
     assert!(
-        said.contains("Note: the previous run in 'out' did not finish; repeat its command with --resume"),
-        "{said}"
+        message.contains("Note: the previous run in 'out' did not finish; repeat its command with --resume"),
+        "{message}"
     );
-    let said = stderr(&into(&run, "out", &[]).ok());
-    assert!(!said.contains("did not finish"), "{said}");
+    let message = stderr(&into(&run, "out", &[]).ok());
+    assert!(!message.contains("did not finish"), "{message}");
 }
 
 #[test]

@@ -68,8 +68,11 @@ fn the_environment_of_a_cluster_selects_the_shard() {
     for i in 0..2 {
         let mut part = into(&run, "parts", &RICH);
         part.0.env("RANK", i.to_string()).env("WORLD_SIZE", "2");
-        let said = stderr(&part.ok());
-        assert!(said.contains(&format!("drawing shard {i}/2, as RANK says; --shard 0/1 draws everything")), "{said}");
+        let message = stderr(&part.ok());
+        assert!(
+            message.contains(&format!("drawing shard {i}/2, as RANK says; --shard 0/1 draws everything")),
+            "{message}"
+        );
     }
     into(&run, "parts", &["--collect"]).ok();
     are_equal(&run, "whole", "parts");
