@@ -1,4 +1,4 @@
-//! Numbers in words, with two significant digits, as estimates have no more.
+//! Human-readable numbers with two significant digits, the precision of the estimates.
 
 /// Formats a number of bytes: `3.4 GB`.
 pub fn bytes(n: f64) -> String {
@@ -40,9 +40,9 @@ mod tests {
 
     #[test]
     fn estimates_have_two_digits() {
-        let said = [0., 7., 15.4, 999., 4_265_305_065., 8.5e8, 1e12, 999_900.].map(bytes);
-        assert_eq!(said, ["0 bytes", "7 bytes", "15 bytes", "1 kB", "4.3 GB", "850 MB", "1 TB", "1 MB"]);
-        let said = [0.0834, 3., 61.2, 99., 130., 7000., 3e5, 1e12].map(duration);
-        assert_eq!(said, ["0.083 s", "3 s", "61 s", "99 s", "2.2 minutes", "1.9 hours", "3.5 days", "12000000 days"]);
+        let texts = [0., 7., 15.4, 999., 4_265_305_065., 8.5e8, 1e12, 999_900.].map(bytes);
+        assert_eq!(texts, ["0 bytes", "7 bytes", "15 bytes", "1 kB", "4.3 GB", "850 MB", "1 TB", "1 MB"]);
+        let texts = [0.0834, 3., 61.2, 99., 130., 7000., 3e5, 1e12].map(duration);
+        assert_eq!(texts, ["0.083 s", "3 s", "61 s", "99 s", "2.2 minutes", "1.9 hours", "3.5 days", "12000000 days"]);
     }
 }

@@ -117,15 +117,15 @@ pub mod interrupt;
 
 pub mod progress;
 
-pub mod timings;
+pub(crate) mod timings;
 
 pub mod shard;
 
 pub mod by_name;
 
-pub mod json;
+pub(crate) mod json;
 
-pub mod ranges;
+pub(crate) mod ranges;
 
 mod human;
 

@@ -6,23 +6,23 @@ use anyhow::{Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Write};
 
-/// The most pixels of a side: more than any model draws well, and few enough to hold in memory.
+/// The largest side in pixels: more than any model draws well, and few enough to hold in memory.
 const MAX_SIDE: i64 = 8192;
 
-/// The most steps that are a number of steps at all; [`SamplerConfig::check`] names the actual limit.
+/// The largest plausible number of steps; [`SamplerConfig::check`] reports the actual limit.
 const MAX_STEPS: i64 = 1_000_000;
 
-/// The parameters of one picture, which all pictures of a batch share. The default is the original's.
+/// The sampling parameters, which all pictures of a batch share. The defaults are the original's.
 ///
-/// Records of pictures contain these fields under the names given here. A parameter that is added needs a default there
-/// (`#[serde(default)]`), for the records of older pictures, and a row in [`PARAMS`].
+/// Metadata contain these fields under these names. A new parameter needs a default (`#[serde(default)]`), for the metadata
+/// of older pictures, and a row in [`PARAMS`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SamplingParams {
     /// The height of the picture in pixels, a multiple of `factor`.
     pub height: usize,
     /// The width of the picture in pixels, a multiple of `factor`.
     pub width: usize,
-    /// Pixels per latent in each direction. Not recorded, because records contain the size of the latents.
+    /// The pixels per latent in each direction. Not part of metadata, which contain the size of the latents instead.
     #[serde(skip, default = "factor")]
     pub factor: usize,
     /// The guidance scale; 1 is no guidance.
@@ -32,6 +32,7 @@ pub struct SamplingParams {
     pub sampler: SamplerConfig,
 }
 
+/// Returns the default of `factor`.
 fn factor() -> usize {
     SamplingParams::default().factor
 }
@@ -59,7 +60,7 @@ impl SamplingParams {
         self.latent_height() * self.latent_width()
     }
 
-    /// Returns the parameters of a picture that has `factor` pixels per latent, as those with the same latents.
+    /// Returns the parameters of a picture of the same latents with `factor` pixels per latent.
     pub fn with_factor(&self, factor: usize) -> Self {
         Self { height: self.latent_height() * factor, width: self.latent_width() * factor, factor, ..*self }
     }
@@ -69,7 +70,7 @@ impl SamplingParams {
         if self.scale == 1. { 1 } else { 2 }
     }
 
-    /// Checks the parameters against each other. [`Self::set`] has checked each by itself.
+    /// Checks that the parameters fit together. [`Self::set`] checks each by itself.
     ///
     /// # Errors
     /// If a side is not a multiple of the factor, or the sampler does not support its eta or its spacing.
@@ -124,7 +125,7 @@ pub enum ParamValue {
 }
 
 impl fmt::Display for ParamValue {
-    /// Writes the value as a command line does.
+    /// Writes the value as on a command line.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             ParamValue::Whole(number) => number.fmt(f),
@@ -139,9 +140,9 @@ impl fmt::Display for ParamValue {
 pub struct Param {
     /// The name of its flag, which is also its key in a JSON prompts file and its axis in `--sweep`.
     pub flag: &'static str,
-    /// The name of its field in records, which is also its placeholder in `--fname` and its other key in JSON.
+    /// The name of its field in metadata, which is also its placeholder in `--fname` and its other key in JSON.
     pub name: &'static str,
-    /// Its type, with access to its field.
+    /// The type of its value, with functions that access its field.
     pub field: Field,
 }
 
@@ -162,7 +163,7 @@ pub enum Field {
         /// Sets the value.
         set: fn(&mut SamplingParams, f64),
     },
-    /// A name of an enumeration.
+    /// The name of a variant of an enumeration.
     Name {
         /// Returns all names, separated by commas.
         names: fn() -> String,
@@ -173,9 +174,9 @@ pub enum Field {
     },
 }
 
-/// The sampling parameters, in the order in which messages list them.
+/// All sampling parameters, in the order in which messages list them.
 ///
-/// Prompts files, sweeps, file names, records, replay and resume all go by these rows.
+/// Prompts files, sweeps, file names, metadata, replay and resume are all driven by this table.
 pub const PARAMS: [Param; 7] = [
     Param {
         flag: "H",
@@ -232,7 +233,7 @@ pub const PARAMS: [Param; 7] = [
 ];
 
 impl Param {
-    /// Returns its value in `params`.
+    /// Returns the value of the parameter in `params`.
     pub fn get(&self, params: &SamplingParams) -> ParamValue {
         match self.field {
             Field::Whole { get, .. } => ParamValue::Whole(get(params) as i64),
@@ -241,6 +242,7 @@ impl Param {
         }
     }
 
+    /// Sets the parameter in `params`.
     fn set(&self, params: &mut SamplingParams, value: &ParamValue) -> Result<()> {
         match (self.field, value) {
             (Field::Whole { set, .. }, ParamValue::Whole(number)) => set(params, *number),
@@ -256,12 +258,14 @@ impl Param {
     }
 }
 
+/// Checks the size of a side.
 fn side(flag: &str, size: i64, factor: usize) -> Result<usize> {
     let range = factor as i64..=MAX_SIDE;
     ensure!(range.contains(&size), "{flag} {size} is not between {factor} and {MAX_SIDE}");
     Ok(size as usize)
 }
 
+/// Checks a number of steps.
 fn steps(n: i64) -> Result<usize> {
     ensure!(n > 0, "--ddim_steps {n} draws nothing; give at least 1");
     ensure!(n <= MAX_STEPS, "--ddim_steps {n} is more than {MAX_STEPS}");

@@ -98,12 +98,12 @@ impl Environment<'_> {
         let of = of.context("SLURM_ARRAY_TASK_ID is set and SLURM_ARRAY_TASK_COUNT is not; give --shard I/N")?;
         let first = self.number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(0);
         let step = self.number("SLURM_ARRAY_TASK_STEP")?.unwrap_or(1).max(1);
-        let most = of.saturating_sub(1);
-        let is_whole = self.number("SLURM_ARRAY_TASK_MAX")?.is_none_or(|last| last == first + most * step);
+        let last_index = of.saturating_sub(1);
+        let is_whole = self.number("SLURM_ARRAY_TASK_MAX")?.is_none_or(|last| last == first + last_index * step);
         let index = (0..of).find(|index| is_whole && first + index * step == id).with_context(|| {
             format!(
                 "SLURM_ARRAY_TASK_ID {id} does not belong to {of} tasks (SLURM_ARRAY_TASK_COUNT) numbered without gaps; \
-                 use --array=0-{most}, or give --shard I/N"
+                 use --array=0-{last_index}, or give --shard I/N"
             )
         })?;
         Ok(Some((Shard { index, of }, "SLURM_ARRAY_TASK_ID says")))

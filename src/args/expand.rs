@@ -1,6 +1,6 @@
 //! Rewrites for clap what only Python's argparse accepts: abbreviated flags, and values that begin with a dash.
 
-use super::OURS;
+use super::ADDITIONAL;
 use clap::error::ErrorKind;
 use clap::{Arg, Command, Error};
 use std::ffi::OsString;
@@ -14,13 +14,13 @@ pub fn expand(command: &mut Command, words: Vec<OsString>) -> Result<Vec<OsStrin
     let mut expanded: Vec<OsString> = vec![];
     let mut awaits_value = false; // whether the last word is a flag without its value
     for word in words {
-        let is_awaited = std::mem::take(&mut awaits_value);
+        let follows_flag = std::mem::take(&mut awaits_value);
         let text = word.to_str().unwrap_or_default();
         let (name, value) = text.split_at(text.find('=').unwrap_or(text.len()));
-        let flags = name.strip_prefix("--").map_or(vec![], |name| flags_called(command, name));
+        let flags = name.strip_prefix("--").map_or(vec![], |name| matching_flags(command, name));
         match flags.as_slice() {
-            [] if is_dashed_value(text) && is_awaited => {
-                let flag = expanded.last_mut().expect("is_awaited implies a flag");
+            [] if is_dashed_value(text) && follows_flag => {
+                let flag = expanded.last_mut().expect("follows_flag implies a flag");
                 flag.push("=");
                 flag.push(word);
             }
@@ -38,9 +38,10 @@ pub fn expand(command: &mut Command, words: Vec<OsString>) -> Result<Vec<OsStrin
     Ok(expanded)
 }
 
+/// Whether `flag` takes a value.
 fn takes_value(command: &Command, flag: &str) -> bool {
-    let is_it = |arg: &&Arg| names(arg).any(|name| name == flag);
-    command.get_arguments().find(is_it).is_some_and(|arg| arg.get_action().takes_values())
+    let has_name = |arg: &&Arg| names(arg).any(|name| name == flag);
+    command.get_arguments().find(has_name).is_some_and(|arg| arg.get_action().takes_values())
 }
 
 /// Returns every spelling of a flag, without dashes.
@@ -53,9 +54,9 @@ fn is_dashed_value(word: &str) -> bool {
     word.starts_with('-') && (word.contains(' ') || word.parse::<f64>().is_ok())
 }
 
-/// Returns the flags that `name` may abbreviate: an exact match, or else the original's flags that begin with it, or
-/// else any. The original's come first so that its abbreviations keep their meaning.
-fn flags_called<'a>(command: &'a Command, name: &str) -> Vec<&'a str> {
+/// Returns the flags that `name` may abbreviate: an exact match, or else the original's flags that begin with it, or else
+/// any. The original's take precedence so that its abbreviations keep their meaning.
+fn matching_flags<'a>(command: &'a Command, name: &str) -> Vec<&'a str> {
     if name.is_empty() {
         return vec![]; // a bare -- ends the flags
     }
@@ -63,7 +64,7 @@ fn flags_called<'a>(command: &'a Command, name: &str) -> Vec<&'a str> {
     if let Some(exact) = all.find(|flag| *flag == name) {
         return vec![exact];
     }
-    let is_original = |arg: &&Arg| arg.get_help_heading() != Some(OURS);
+    let is_original = |arg: &&Arg| arg.get_help_heading() != Some(ADDITIONAL);
     let originals = command.get_arguments().filter(is_original).filter_map(Arg::get_long);
     let originals: Vec<&str> = originals.filter(|flag| flag.starts_with(name)).collect();
     if !originals.is_empty() {

@@ -1,6 +1,6 @@
 //! The flags of the sampling parameters.
 
-use super::{OURS, finite, integer, one_of};
+use super::{ADDITIONAL, finite, integer, one_of};
 use crate::by_name::ByName;
 use crate::diffusion::samplers::{Kind, Spacing};
 use crate::params::{ParamValue, SamplingParams};
@@ -42,11 +42,11 @@ pub struct SamplingFlags {
     pub scale: f64,
 
     /// Sampler [default: ddim]
-    #[arg(long, value_name = "NAME", help_heading = OURS, value_parser = one_of::<Kind>())]
+    #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, value_parser = one_of::<Kind>())]
     pub sampler: Option<Kind>,
 
     /// Spacing of the steps of k-diffusion's samplers
-    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "discrete", value_parser = one_of::<Spacing>())]
+    #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, default_value = "discrete", value_parser = one_of::<Spacing>())]
     pub schedule: Spacing,
 }
 
@@ -74,8 +74,12 @@ impl SamplingFlags {
         Ok(params)
     }
 
-    /// `--sampler` and its old spellings, of which `--dpm_solver` wins.
-    pub(super) fn one_sampler(&self) -> Result<Option<Kind>, &'static str> {
+    /// Returns the sampler of `--sampler` or of the original's `--dpm_solver` and `--plms`, of which the former takes
+    /// precedence.
+    ///
+    /// # Errors
+    /// If `--sampler` contradicts the others.
+    pub(super) fn merged_sampler(&self) -> Result<Option<Kind>, &'static str> {
         let old = match (self.dpm_solver, self.plms) {
             (true, _) => Some(Kind::DpmSolver),
             (_, true) => Some(Kind::Plms),

@@ -13,7 +13,7 @@ fn axes() -> impl Iterator<Item = &'static str> {
 }
 
 /// The largest number of pictures in a sweep.
-const MOST_CELLS: usize = 10_000;
+const MAX_CELLS: usize = 10_000;
 
 /// A sweep: one picture for every combination of the values of one or two axes.
 #[derive(Clone, PartialEq, Debug)]
@@ -51,8 +51,8 @@ pub fn sweep(command: &mut Command, words: &[OsString], args: &Args) -> Result<O
         },
     };
     let n_rows = rows.as_ref().map_or(1, |rows| rows.values.len());
-    if columns.values.len().saturating_mul(n_rows) > MOST_CELLS {
-        let reason = format!("--sweep asks for more than {MOST_CELLS} pictures; give fewer values");
+    if columns.values.len().saturating_mul(n_rows) > MAX_CELLS {
+        let reason = format!("--sweep asks for more than {MAX_CELLS} pictures; give fewer values");
         return Err(command.error(ErrorKind::TooManyValues, reason));
     }
     let mut sweep = Sweep { columns, rows, cells: vec![] };
@@ -62,6 +62,7 @@ pub fn sweep(command: &mut Command, words: &[OsString], args: &Args) -> Result<O
     Ok(Some(sweep))
 }
 
+/// Parses an axis.
 fn axis(text: &str, prompt: &str) -> Result<Axis, String> {
     let known = || format!("NAME can be {}", axes().collect::<Vec<_>>().join(", "));
     let (name, values) =
@@ -82,15 +83,15 @@ fn axis(text: &str, prompt: &str) -> Result<Axis, String> {
 
 impl Sweep {
     /// Returns each axis and its value at picture `i`.
-    fn chosen(&self, i: usize) -> impl Iterator<Item = (&Axis, &str)> {
+    fn values(&self, i: usize) -> impl Iterator<Item = (&Axis, &str)> {
         let n_columns = self.columns.values.len();
-        let places = [(Some(&self.columns), i % n_columns), (self.rows.as_ref(), i / n_columns)];
-        places.into_iter().filter_map(|(axis, at)| axis.map(|axis| (axis, &*axis.values[at])))
+        let indices = [(Some(&self.columns), i % n_columns), (self.rows.as_ref(), i / n_columns)];
+        indices.into_iter().filter_map(|(axis, i)| axis.map(|axis| (axis, &*axis.values[i])))
     }
 
     /// Returns the values at picture `i` as text, such as `scale=7.5 seed=1`.
     pub fn label(&self, i: usize) -> String {
-        let values: Vec<String> = self.chosen(i).map(|(axis, value)| format!("{}={value}", axis.name)).collect();
+        let values: Vec<String> = self.values(i).map(|(axis, value)| format!("{}={value}", axis.name)).collect();
         values.join(" ")
     }
 
@@ -98,13 +99,13 @@ impl Sweep {
     fn cell(&self, i: usize, command: &mut Command, words: &[OsString], prompt: &str) -> Result<Args, Error> {
         let mut words = words.to_vec();
         words.extend(["--n_iter=1".into(), "--n_samples=1".into()]);
-        for (Axis { name, values }, value) in self.chosen(i) {
+        for (Axis { name, values }, value) in self.values(i) {
             let value = if name == "prompt" { &prompt.replace(&values[0], value) } else { value };
             words.push(format!("--{name}={value}").into());
         }
-        Args::read(command, &words).map_err(|error| {
+        Args::parse_expanded(command, &words).map_err(|error| {
             let message = error.to_string();
-            // The possible values, on lines of their own, are kept; the usage, after a blank line, is not.
+            // Includes the lines with the possible values, up to the blank line before the usage.
             let lines: Vec<&str> = message.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
             let reason = lines.join(" ");
             let reason = reason.trim_start_matches("error: ");

@@ -1,15 +1,13 @@
 //! The SHA-256 of a model.
 
-use std::path::Path;
-
-use anyhow::{Result, ensure};
-
 use super::weight_files;
 use crate::files::sha256;
+use anyhow::{Result, ensure};
+use std::path::Path;
 
 /// Returns the SHA-256 of a model, or `None` if `keep_going`, called before each chunk of 1 MiB, returns `false`.
 ///
-/// For a file it is the SHA-256 of its bytes. For a diffusers folder it is that of the lines `sha256sum` prints for the
+/// The hash of a file is that of its bytes. The hash of a diffusers folder is that of the lines `sha256sum` prints for the
 /// files the model is read from, sorted by their names within the folder.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! `--collect`: whether a run is complete, whoever drew it.
+//! `--collect`: verifies that a run is complete, whichever processes drew it.
 
 use crate::outdir::{OutDir, Overview};
 use crate::progress::Progress;
@@ -10,57 +10,59 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
 
-/// Checks every picture of the last run in OUTDIR against what was saved, and writes the grids that are missing.
+/// Verifies every picture of the latest run in OUTDIR by its hash, and writes the missing grids.
 ///
 /// # Errors
-/// When a picture is missing, and which; or when there is no run, or one that goes on.
-pub fn collect(outdir: &Path, progress: &Progress) -> Result<End> {
-    let mut folder = OutDir::reopen(outdir)?;
-    let n = folder.run().pictures;
-    let (whole, changed) = folder.verify();
-    ensure!(whole.len() == n, "{}", what_is_missing(&folder, &whole, &changed));
-    let is_swept = folder.run().overview == Some(Overview::Sweep);
+/// If pictures are missing or modified, if the page or the sheet of a sweep is missing, or if there is no run or it is
+/// still running.
+pub fn collect(path: &Path, progress: &Progress) -> Result<End> {
+    let mut outdir = OutDir::reopen(path)?;
+    let n = outdir.run().pictures;
+    let (unchanged, modified) = outdir.verify();
+    ensure!(unchanged.len() == n, "{}", describe_missing(&outdir, &unchanged, &modified));
+    let is_sweep = outdir.run().overview == Some(Overview::Sweep);
     ensure!(
-        !is_swept || folder.has_sweep(),
+        !is_sweep || outdir.has_sweep(),
         "all {n} pictures are present, but their page or their sheet is missing; repeat the command with --resume to make \
          it again"
     );
-    if let Some(Overview::Grids(grids)) = folder.run().overview {
-        for grid in folder.missing_grids().collect::<Vec<_>>() {
-            let lost = grids.pictures(grid, n).find(|n| !folder.was_spooled(*n));
+    if let Some(Overview::Grids(grids)) = outdir.run().overview {
+        for grid in outdir.missing_grids().collect::<Vec<_>>() {
+            let lost = grids.pictures(grid, n).find(|n| !outdir.was_spooled(*n));
             if let Some(lost) = lost {
                 bail!(
                     "all {n} pictures are present, but a grid is missing, and picture {lost} as the grid shows it is no longer \
                      stored; repeat the command with --resume to draw what the grid needs"
                 );
             }
-            save_grid(&mut folder, grids, grid, progress)?;
+            save_grid(&mut outdir, grids, grid, progress)?;
         }
     }
-    folder.end()?;
-    let words = format!("All {n} pictures are present and unchanged:\n{}\n", outdir.display());
-    std::io::stdout().write_all(words.as_bytes()).context("writing to standard output")?;
+    outdir.end()?;
+    let message = format!("All {n} pictures are present and unchanged:\n{}\n", path.display());
+    std::io::stdout().write_all(message.as_bytes()).context("writing to standard output")?;
     Ok(End::Finished)
 }
 
-fn what_is_missing(folder: &OutDir, whole: &HashSet<usize>, changed: &[usize]) -> String {
-    let (n, shards) = (folder.run().pictures, folder.unfinished_shards());
+/// Returns the message about an incomplete run: its missing and modified pictures, and its unfinished shards.
+fn describe_missing(outdir: &OutDir, unchanged: &HashSet<usize>, modified: &[usize]) -> String {
+    let (n, shards) = (outdir.run().pictures, outdir.unfinished_shards());
     let mut sentences = vec![];
-    let n_missing = n - whole.len() - changed.len();
+    let n_missing = n - unchanged.len() - modified.len();
     if n_missing > 0 {
-        let missing = (0..n).filter(|n| !whole.contains(n) && changed.binary_search(n).is_err());
+        let missing = (0..n).filter(|n| !unchanged.contains(n) && modified.binary_search(n).is_err());
         let are = if n_missing == 1 { "is" } else { "are" };
         sentences.push(format!("{n_missing} of {n} pictures {are} missing ({})", ranges(missing)));
     }
-    if let [_, ..] = changed {
-        let (n_changed, were) = (changed.len(), if changed.len() == 1 { "was" } else { "were" });
-        sentences.push(format!("{n_changed} of {n} pictures {were} modified ({})", ranges(changed.iter().copied())));
+    if let [_, ..] = modified {
+        let (n_modified, were) = (modified.len(), if modified.len() == 1 { "was" } else { "were" });
+        sentences.push(format!("{n_modified} of {n} pictures {were} modified ({})", ranges(modified.iter().copied())));
     }
     if !shards.is_empty() {
-        let (has, of) = (if shards.len() == 1 { "shard" } else { "shards" }, folder.run().shards);
-        sentences.push(format!("{has} {} of {of} did not finish", ranges(shards.into_iter())));
+        let (noun, n_shards) = (if shards.len() == 1 { "shard" } else { "shards" }, outdir.run().shards);
+        sentences.push(format!("{noun} {} of {n_shards} did not finish", ranges(shards.into_iter())));
     }
-    sentences.push(match changed {
+    sentences.push(match modified {
         [] => "repeat the command with --resume to draw what is missing".into(),
         _ => "delete the modified files and repeat the command with --resume to draw them again".into(),
     });

@@ -1,4 +1,4 @@
-//! `--verify_watermark`: no drawing, only a look at pictures that are there.
+//! `--verify_watermark`: reads the watermarks of existing pictures.
 
 use crate::output;
 use crate::txt2img::End;
@@ -6,20 +6,20 @@ use anyhow::{Context, Result, bail};
 use std::io::{Write, stdout};
 use std::path::PathBuf;
 
-/// Says of each picture which watermark it carries, a line each.
+/// Prints a line for each picture with the watermark that it carries.
 ///
 /// # Errors
-/// After all lines, when one of the files cannot be read.
+/// If a file cannot be read, after the lines of all others.
 pub fn verify_watermarks(files: &[PathBuf]) -> Result<End> {
-    let mut unread = vec![];
+    let mut errors = vec![];
     for file in files {
         match output::verify(file) {
             Ok(mark) => writeln!(stdout(), "{}: {mark}", file.display()).context("writing to standard output")?,
-            Err(error) => unread.push(format!("{error:#}")),
+            Err(error) => errors.push(format!("{error:#}")),
         }
     }
-    if !unread.is_empty() {
-        bail!(unread.join("; "));
+    if !errors.is_empty() {
+        bail!(errors.join("; "));
     }
     Ok(End::Finished)
 }

@@ -1,4 +1,4 @@
-//! From noise to latents: the denoiser, the noise schedule, guidance, and the samplers that use them.
+//! The way from noise to latents: the denoiser, the noise schedule, guidance, and the samplers that use them.
 
 pub mod guidance;
 pub mod samplers;
@@ -7,9 +7,9 @@ pub mod split_batch;
 pub mod unet;
 mod v_prediction;
 
-pub use v_prediction::VPrediction;
-
 use candle_core::{Result, Tensor};
+
+pub use v_prediction::VPrediction;
 
 /// A model that predicts the noise in latents, whatever it knows of prompts and guidance.
 pub trait EpsModel {

@@ -66,7 +66,7 @@ impl Schedule {
 
     /// Returns the timesteps of DDIM and PLMS, smallest first, for `steps` (1 to 1000).
     ///
-    /// They are every c-th timestep, c = ⌊1000 / `steps`⌋, plus one, so 30 steps become 31. The last would be 1000 for 1000
+    /// These are every c-th timestep, c = ⌊1000 / `steps`⌋, plus one, so 30 steps become 31. The last would be 1000 for 1000
     /// steps, which makes the original fail; here it is 999.
     pub fn ddim_timesteps(&self, steps: usize) -> Vec<usize> {
         let last = self.timesteps() - 1;

@@ -16,7 +16,7 @@ pub struct ContextCache {
 }
 
 impl ContextCache {
-    /// `reading`: how prompts are read.
+    /// Returns an empty cache. `reading`: the options for reading prompts.
     pub fn new(reading: Reading) -> Self {
         Self { reading, contexts: HashMap::new() }
     }

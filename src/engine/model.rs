@@ -158,15 +158,18 @@ impl Model {
         max_batch: usize,
     ) -> Result<Box<dyn EpsModel + '_>> {
         let (n, n_uncond) = (conds.len(), unconds.len());
-        ensure!(n > 0 && (n_uncond == 1 || n_uncond == n), "{n} prompts cannot be told to avoid {n_uncond}");
+        ensure!(
+            n > 0 && (n_uncond == 1 || n_uncond == n),
+            "{n} prompts cannot be combined with {n_uncond} negative prompts"
+        );
         let pairs: Vec<_> = unconds.iter().cycle().zip(conds).collect();
         let denoisers = pairs
             .chunk_by(|(uncond, cond), next| uncond.dims() == next.0.dims() && cond.dims() == next.1.dims())
-            .flat_map(|alike| alike.chunks(max_batch.max(1)))
-            .map(|alike| {
-                let (unconds, conds): (Vec<_>, Vec<_>) = alike.iter().copied().unzip();
+            .flat_map(|group| group.chunks(max_batch.max(1)))
+            .map(|group| {
+                let (unconds, conds): (Vec<_>, Vec<_>) = group.iter().copied().unzip();
                 let (uncond, cond) = (Tensor::cat(&unconds, 0)?, Tensor::cat(&conds, 0)?); // (B', M', C), (B', M, C)
-                Ok((alike.len(), self.denoiser(&uncond, &cond, scale)?))
+                Ok((group.len(), self.denoiser(&uncond, &cond, scale)?))
             })
             .collect::<Result<_>>()?;
         Ok(Box::new(SplitBatch(denoisers)))

@@ -21,7 +21,7 @@ pub trait BatchNoise {
 pub struct SeedNoise(Box<dyn Generator>);
 
 impl SeedNoise {
-    /// `rng`: which of torch's generators.
+    /// Returns the noise of `seed`. `rng`: the torch generator to reproduce.
     pub fn new(rng: Rng, seed: u32) -> Self {
         Self(rng.noise(u64::from(seed)))
     }

@@ -4,12 +4,11 @@
 //! lock, sync, or rename without replacing: each function falls back to what is supported, and
 //! [`FileSystem::probe`](super::FileSystem::probe) detects that beforehand.
 
+use anyhow::Result;
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::Path;
-
-use anyhow::Result;
 use tempfile::{Builder, NamedTempFile, PersistError};
 
 /// The prefix of the names of temporary files and folders.

@@ -1,14 +1,12 @@
 //! The capabilities of a file system.
 
+use super::atomic::{create_temporary, if_supported, persist_new_by, sync_names};
 use std::fmt;
 use std::fs::{self, TryLockError};
 use std::io::{self, Write};
 use std::ops::BitAnd;
 use std::path::{Path, PathBuf};
-
 use tempfile::NamedTempFile;
-
-use super::atomic::{create_temporary, if_supported, persist_new_by, sync_names};
 
 /// The capabilities of a file system that a run uses if they are supported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,3 +1,4 @@
+//! Atomic files, hashes, and the capabilities of file systems.
 //!
 //! [`sha256`] hashes files and bytes; `atomic` creates files that appear whole or not at all, and [`FileSystem`] detects
 //! what a file system supports of that.

@@ -1,11 +1,10 @@
 //! SHA-256 of files and bytes, as 64 lower-case hexadecimal digits.
 
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-
-use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 
 /// The number of bytes read at a time.
 const CHUNK: usize = 1 << 20;

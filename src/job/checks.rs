@@ -11,40 +11,40 @@ use crate::shard::Shard;
 use anyhow::{Result, ensure};
 use std::collections::HashSet;
 
-/// The most pixels of the pictures of a batch together: those of 1024 pictures of 512×512, which few memories hold.
+/// The most pixels in a batch: those of 1024 pictures of 512×512, more than most machines have memory for.
 const MAX_BATCH_PIXELS: usize = 1 << 28;
 
 /// Checks that `--C` fits the model.
 pub fn channels(args: &Args, config: &ModelConfig) -> Result<()> {
-    let (given, wanted) = (args.channels, config.unet.in_channels);
+    let (given, needed) = (args.channels, config.unet.in_channels);
     ensure!(
-        usize::try_from(given) == Ok(wanted),
-        "--C {given} does not fit the config, whose latents have {wanted} channels; leave out --C"
+        usize::try_from(given) == Ok(needed),
+        "--C {given} does not fit the config, whose latents have {needed} channels; leave out --C"
     );
     Ok(())
 }
 
-/// Checks that batches are not too large for any memory.
+/// Checks that no batch has more than [`MAX_BATCH_PIXELS`].
 pub fn batch_sizes(args: &Args, requests: &Requests) -> Result<()> {
     for number in 0..requests.n_batches() {
         let SamplingParams { height, width, .. } = requests.params_of(number);
-        let most = MAX_BATCH_PIXELS / (height * width);
+        let max = MAX_BATCH_PIXELS / (height * width);
         ensure!(
-            requests.len_of(number) <= most,
-            "--n_samples {} is more than the {most} pictures of this size that a batch can have; raise --n_iter instead",
+            requests.len_of(number) <= max,
+            "--n_samples {} is more than the {max} pictures of this size that a batch can have; raise --n_iter instead",
             args.n_samples
         );
     }
     Ok(())
 }
 
-/// Returns whether all pictures have the same size.
+/// Whether all pictures have the same size.
 pub fn is_one_size(requests: &Requests) -> bool {
     let size = |params: &SamplingParams| (params.height, params.width);
     requests.params().windows(2).all(|two| size(&two[0]) == size(&two[1]))
 }
 
-/// Checks that pictures can share their start noise, if `--fixed_code` asks for it.
+/// Checks that all pictures can share their start noise with `--fixed_code`.
 pub fn fixed_code(args: &Args, requests: &Requests) -> Result<()> {
     ensure!(
         !args.fixed_code || args.swept.is_some() || is_one_size(requests),
@@ -62,24 +62,23 @@ pub fn seeds_of_shards(args: &Args, shard: Option<Shard>, seeds: &Seeds) -> Resu
     Ok(())
 }
 
-/// Checks that file names do not depend on the order in which pictures are saved. `has_no_order`: whether that order
-/// varies.
-pub fn names(args: &Args, has_no_order: bool) -> Result<()> {
+/// Checks that file names do not depend on the order in which pictures are saved, if that order varies.
+pub fn names(args: &Args, order_varies: bool) -> Result<()> {
     ensure!(
-        !has_no_order || args.fname.as_ref().is_none_or(Pattern::has_index),
+        !order_varies || args.fname.as_ref().is_none_or(Pattern::has_index),
         "--fname needs {{index}} with several devices or shards, because the order in which they save is not fixed"
     );
     Ok(())
 }
 
-/// Adds a note for each number of steps that a sampler rounds.
+/// Adds a note for each sampler that takes another number of steps than requested.
 pub fn note_steps(requests: &Requests, config: &ModelConfig, notes: &mut Vec<String>) {
     let mut counts = CountCache::new(&config.noise);
     let mut noted = HashSet::new();
     for sampler in requests.params().iter().map(|params| params.sampler) {
-        let (asked, real) = (sampler.steps, counts.of(sampler).steps);
-        if real != asked && noted.insert(sampler.key()) {
-            notes.push(format!("--ddim_steps {asked} means {real} steps with this sampler"));
+        let (requested, actual) = (sampler.steps, counts.of(sampler).steps);
+        if actual != requested && noted.insert(sampler.key()) {
+            notes.push(format!("--ddim_steps {requested} means {actual} steps with this sampler"));
         }
     }
 }

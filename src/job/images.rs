@@ -12,14 +12,14 @@ use anyhow::{Context, Result};
 use std::iter::repeat_n;
 use std::path::Path;
 
-/// The images that a run draws.
+/// The images of a run.
 #[derive(Debug)]
 pub struct Images {
     /// The requests of one iteration.
     pub requests: Requests,
     /// The number of times to draw all requests.
     pub iterations: usize,
-    /// With `--fixed_code`, the size of the longest batch, whose start noise all batches share.
+    /// The size of the longest batch, whose start noise all batches share, with `--fixed_code`.
     pub fixed_code: Option<usize>,
     /// The random number generator to reproduce.
     pub rng: Rng,
@@ -27,13 +27,13 @@ pub struct Images {
     pub seed: u32,
     /// Whether images continue one stream of random numbers or have seeds of their own.
     pub seed_mode: SeedMode,
-    /// How prompts are read.
+    /// The options for reading prompts.
     pub reading: Reading,
-    /// Whether braces in prompts are choices.
+    /// Whether braces in prompts are wildcards.
     pub wildcards: bool,
-    /// The axes of the sweep whose cells the requests are.
+    /// The sweep, if the requests are its cells.
     pub sweep: Option<Sweep>,
-    /// The picture to draw again.
+    /// The picture to redraw.
     pub replay: Option<Replay>,
 }
 
@@ -71,7 +71,7 @@ impl Images {
 
     /// Returns the number of pictures of the run.
     pub fn n_pictures(&self) -> usize {
-        self.iterations * self.requests.lines().len()
+        self.iterations * self.requests.iter().len()
     }
 
     /// Returns the number of batches of the run.
@@ -91,12 +91,12 @@ impl Images {
             batch.images[0].origin = Some(replay.record.origin);
         }
         if self.wildcards {
-            batch.images.iter_mut().for_each(|image| self.choose(image));
+            batch.images.iter_mut().for_each(|image| self.expand_wildcards(image));
         }
         batch
     }
 
-    /// Returns whether the images of a batch have random numbers of their own, apart from the run's stream.
+    /// Whether the images of a batch have random numbers of their own instead of the run's stream.
     pub fn has_own_seeds(&self, number: usize) -> bool {
         self.counts_seeds() || self.replay.is_some() || self.requests.has_own_seeds(number)
     }
@@ -105,23 +105,24 @@ impl Images {
         self.seed_mode == SeedMode::PerImage
     }
 
-    /// Replaces the wildcards of a prompt. An image with its own seed gets the same words whatever is drawn beside it.
-    fn choose(&self, image: &mut ImageRequest) {
+    /// Replaces the wildcards of a prompt. The choices of an image with its own seed depend on that seed alone.
+    fn expand_wildcards(&self, image: &mut ImageRequest) {
         let mut choices = match image.origin {
             Some(origin) => rng::choices(u64::from(origin.seed), 0),
             None => rng::choices(u64::from(self.seed), image.number as u64),
         };
-        // Braces that do not match were refused before.
+        // Unmatched braces were rejected when the requests were made.
         if let Ok(prompt) = wildcards::expand(&image.prompt, &mut choices) {
             image.prompt = prompt.into();
         }
     }
 }
 
-/// Returns the requests of one iteration, in batches of up to `n_samples`. `params`: the command line's.
+/// Returns the requests of one iteration, in batches of up to `n_samples`. `params`: the parameters that apply unless a
+/// prompts file or a sweep sets them.
 ///
 /// # Errors
-/// If a prompts file cannot be read, or a prompt or a parameter is not valid.
+/// If a prompts file cannot be read, or a prompt or a parameter is invalid.
 pub fn requests(
     args: &Args,
     params: SamplingParams,
@@ -131,15 +132,22 @@ pub fn requests(
 ) -> Result<Requests> {
     match (&args.swept, &args.from_file) {
         (Some(swept), _) => Requests::new(cells(swept, args, seeds.run, notes)?.into_iter().map(Ok), 1),
-        (None, Some(file)) => of_file(args, params, file, n_samples, seeds),
+        (None, Some(file)) => file_requests(args, params, file, n_samples, seeds),
         (None, None) => {
             Requests::new(repeat_n(request(args, params, command_line(args))?, n_samples).map(Ok), n_samples)
         }
     }
 }
 
-fn of_file(args: &Args, params: SamplingParams, file: &Path, n_samples: usize, seeds: &mut Seeds) -> Result<Requests> {
-    // Checked once, not for every line.
+/// Returns the requests of a prompts file.
+fn file_requests(
+    args: &Args,
+    params: SamplingParams,
+    file: &Path,
+    n_samples: usize,
+    seeds: &mut Seeds,
+) -> Result<Requests> {
+    // Once for all prompts that share it.
     if args.emphasis {
         emphasis::parts(&args.negative_prompt)?;
     }
@@ -151,11 +159,11 @@ fn of_file(args: &Args, params: SamplingParams, file: &Path, n_samples: usize, s
     Requests::new(requests, n_samples)
 }
 
-/// Returns the requests of a sweep's cells. Cells whose seed is random share `own`, unless the sweep is over seeds.
-fn cells<'a>(swept: &'a args::Sweep, args: &Args, own: u32, notes: &mut Vec<String>) -> Result<Vec<Request<'a>>> {
+/// Returns the requests of a sweep's cells. Cells with a random seed share `run_seed`, unless the sweep is over seeds.
+fn cells<'a>(swept: &'a args::Sweep, args: &Args, run_seed: u32, notes: &mut Vec<String>) -> Result<Vec<Request<'a>>> {
     let cell = |(i, cell): (usize, &'a Args)| {
-        let is_any = args.seed == Seed::Random && cell.seed == Seed::Random;
-        let seed = Some(if is_any { own } else { seed(cell.seed, notes) });
+        let is_random = args.seed == Seed::Random && cell.seed == Seed::Random;
+        let seed = Some(if is_random { run_seed } else { seed(cell.seed, notes) });
         let request = cell.sampling.params().and_then(|params| request(cell, params, command_line(cell)));
         let request = request.with_context(|| format!("--sweep {}", swept.label(i)))?;
         Ok(Request { seed, ..request })
@@ -163,7 +171,7 @@ fn cells<'a>(swept: &'a args::Sweep, args: &Args, own: u32, notes: &mut Vec<Stri
     swept.cells.iter().enumerate().map(cell).collect()
 }
 
-/// Returns the prompts of the command line.
+/// Returns the prompt and the negative prompt of the command line.
 fn command_line(args: &Args) -> PromptLine<'_> {
     let (prompt, negative) = (&*args.prompt, &*args.negative_prompt);
     PromptLine { prompt: prompt.into(), negative_prompt: Some(negative.into()), ..PromptLine::default() }

@@ -1,4 +1,4 @@
-//! From the command line to a [`Job`]: every decision that can be made before weights are read.
+//! Turns the command line into a [`Job`]: makes every decision that can be made before weights are read.
 
 mod checks;
 mod images;
@@ -7,9 +7,10 @@ mod noise;
 mod overview;
 mod replay;
 mod requests;
+mod run_params;
 mod seeds;
 pub(crate) mod tasks;
-mod terms;
+
 mod unused;
 
 use crate::args::Args;
@@ -30,7 +31,7 @@ pub use noise::{RunNoise, TaskNoise};
 pub use replay::Replay;
 pub use requests::{Batch, ImageRequest, Request, Requests};
 
-/// A run with nothing left to decide. Each part is what one group of functions needs.
+/// A run with nothing left to decide, in one part for each group of functions that reads it.
 #[derive(Debug)]
 pub struct Job {
     /// The images to draw.
@@ -41,7 +42,7 @@ pub struct Job {
     pub compute: ComputeOptions,
     /// The files to write.
     pub output: OutputOptions,
-    /// How this process runs.
+    /// The options of this process.
     pub run: RunOptions,
 }
 
@@ -85,7 +86,7 @@ pub struct OutputOptions {
     pub timings: bool,
 }
 
-/// How a process draws its part of a run, and what it prints.
+/// The part of a run that a process draws, and the format of what it prints.
 #[derive(Debug)]
 pub struct RunOptions {
     /// Whether to resume the run in the output directory.
@@ -93,18 +94,19 @@ pub struct RunOptions {
     /// The part that this process draws; `None` is everything.
     pub shard: Option<Shard>,
     /// The parameters that a run and its resumption must share, as far as they are known without the model.
-    pub terms: RunParams,
+    pub params: RunParams,
     /// The format of progress on standard error.
     pub progress: ProgressFormat,
     /// Whether notes and progress bars are left out.
     pub quiet: bool,
     /// The flags to add to the command line to resume the run; `None` if it cannot be resumed.
     pub flags_to_resume: Option<String>,
-    /// Notes for the user on these decisions, a sentence each.
+    /// The notes for the user on these decisions, a sentence each.
     pub notes: Vec<String>,
 }
 
-/// More pictures than fit on a disk, and few enough to count without overflow.
+/// The largest value of a flag that counts pictures: more than fit on a disk, and few enough to multiply without
+/// overflow.
 const MAX_COUNT: i64 = 1_000_000;
 
 impl Job {
@@ -123,8 +125,8 @@ impl Job {
         }
     }
 
-    /// Returns the job of a command line. `params`: the sampling parameters, as far as a prompts file or a sweep does not
-    /// set them.
+    /// Returns the job of a command line. `params`: the sampling parameters that apply unless a prompts file or a sweep
+    /// sets them.
     fn new(args: &Args, params: SamplingParams) -> Result<Self> {
         let mut notes = vec![];
         let n_samples = count("--n_samples", args.n_samples)?;
@@ -135,12 +137,12 @@ impl Job {
         let mut seeds = Seeds::new(args, &mut notes);
         let requests = images::requests(args, params, n_samples, &mut seeds, &mut notes)?;
         seeds.note(args, &mut notes);
-        notes.extend(unused::flags(args, &requests).chain(unused::blank_lines(args, &requests)));
+        notes.extend(unused::flags(args, &requests).chain(unused::blank_prompts(args, &requests)));
         notes.extend(unused::instruction_set());
         checks::batch_sizes(args, &requests)?;
         checks::fixed_code(args, &requests)?;
         checks::note_steps(&requests, &model.config, &mut notes);
-        let terms = terms::terms(args, params, seeds.run, &requests, &model.config);
+        let run_params = run_params::run_params(args, params, seeds.run, &requests, &model.config);
         let images = Images::new(args, requests, iterations, seeds.run);
         let overview = overview::overview(args, &images.requests, images.n_pictures(), &mut notes)?;
         let shard = shard(args, &mut notes)?;
@@ -149,7 +151,7 @@ impl Job {
         let output = OutputOptions::new(args, overview, safety_ckpt, shard);
         let flags_to_resume = seeds.flags_to_resume(args);
         let (resume, progress, quiet) = (args.resume, args.progress, args.quiet);
-        let run = RunOptions { resume, shard, terms, progress, quiet, flags_to_resume, notes };
+        let run = RunOptions { resume, shard, params: run_params, progress, quiet, flags_to_resume, notes };
         Ok(Self { images, model, compute, output, run })
     }
 }
@@ -158,7 +160,7 @@ impl ComputeOptions {
     fn new(args: &Args) -> Result<Self> {
         let threads = args.threads.map(usize::from);
         let devices = args.device.open(threads)?;
-        // Where each device has its own, few others are needed.
+        // Devices with thread pools of their own leave little work to the global one.
         let threads = threads.or_else(|| devices.iter().map(ComputeDevice::threads).sum());
         Ok(Self { devices, precision: args.precision, threads })
     }
@@ -191,11 +193,11 @@ fn count(flag: &str, n: i64) -> Result<usize> {
 }
 
 fn safety_checker(args: &Args) -> Result<Option<Location>> {
-    let location = args.safety_ckpt.as_deref().map(Location::named);
+    let location = args.safety_ckpt.as_deref().map(Location::new);
     if let Some(location) = &location {
         ensure!(
             location.may_exist(),
-            "safety checker '{location}' is not there; give its folder with --safety_ckpt FOLDER, or --safety off"
+            "safety checker '{location}' does not exist; give its folder with --safety_ckpt FOLDER, or --safety off"
         );
     }
     Ok(location)
@@ -207,8 +209,8 @@ fn shard(args: &Args, notes: &mut Vec<String>) -> Result<Option<Shard>> {
         return Ok(args.shard.filter(|shard| shard.of > 1));
     }
     let found = Shard::from_environment(&|name| std::env::var(name).ok())?;
-    Ok(found.map(|(shard, said)| {
-        notes.push(format!("drawing shard {shard}, as {said}; --shard 0/1 draws everything"));
+    Ok(found.map(|(shard, source)| {
+        notes.push(format!("drawing shard {shard}, as {source}; --shard 0/1 draws everything"));
         shard
     }))
 }

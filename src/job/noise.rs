@@ -12,7 +12,7 @@ pub struct RunNoise {
     rng: Rng,
     /// The run's stream, for images without seeds of their own.
     stream: Box<dyn Generator>,
-    /// With `--fixed_code`, the noise that every batch starts from.
+    /// The noise that every batch starts from, with `--fixed_code`.
     start: Option<Tensor>, // (longest batch, h, w, C)
 }
 
@@ -31,7 +31,7 @@ impl RunNoise {
     }
 
     /// Returns the random numbers of a task.
-    pub fn of<'a>(&'a mut self, task: &'a Task) -> TaskNoise<'a> {
+    pub fn for_task<'a>(&'a mut self, task: &'a Task) -> TaskNoise<'a> {
         TaskNoise { run: self, source: task.noise, origins: &task.origins, per_image: None }
     }
 }

@@ -1,4 +1,4 @@
-//! `--replay`: the job that draws a picture of ours again.
+//! `--replay`: the job that redraws a picture from its metadata.
 
 use super::model::FORK_CKPT;
 use super::{Job, name_of};
@@ -12,18 +12,18 @@ use crate::params::{PARAMS, SamplingParams};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 
-/// A picture that is drawn again.
+/// A picture to redraw.
 #[derive(Debug)]
 pub struct Replay {
-    /// Its file.
+    /// The path of its file.
     pub path: PathBuf,
-    /// What it says.
+    /// The metadata in the file.
     pub record: Record,
-    /// What it shows.
+    /// The pixels in the file.
     pub picture: Picture,
 }
 
-/// The flags that a picture's record replaces, besides those of the sampling parameters.
+/// The flags that metadata override, besides those of the sampling parameters.
 const RECORDED: [&str; 14] = [
     "prompt",
     "negative_prompt",
@@ -41,29 +41,30 @@ const RECORDED: [&str; 14] = [
     "skip_watermark",
 ];
 
-/// The flags for more than one picture.
-const OF_SEVERAL: [&str; 4] = ["n_iter", "n_samples", "n_rows", "grid_every"];
+/// The flags that concern several pictures.
+const MULTIPLE: [&str; 4] = ["n_iter", "n_samples", "n_rows", "grid_every"];
 
-/// Returns the job of drawing one picture as its file says. Flags count as far as the file does not know.
+/// Returns the job that redraws one picture. Flags apply only to settings that its metadata lack.
 ///
 /// # Errors
-/// When the file is not a picture of this program, or its model is not here.
+/// If the file is not a picture of this program, or its model cannot be found.
 pub fn job(path: &Path, args: &Args) -> Result<Job> {
     let record = output::record(path)?;
     let picture = output::open(path)?;
-    let cannot = || format!("'{}' cannot be drawn again", path.display());
+    let cannot = || format!("'{}' cannot be redrawn", path.display());
     let params = params(&record).with_context(cannot)?;
-    let mut job = Job::new(&over(args, &record).with_context(cannot)?, params)?;
-    job.run.notes.extend(ignored(args));
+    let mut job = Job::new(&overridden(args, &record).with_context(cannot)?, params)?;
+    job.run.notes.extend(note_ignored(args));
     job.images.replay = Some(Replay { path: path.to_owned(), record, picture });
     Ok(job)
 }
 
-/// Says which flags have no effect because the picture knows better.
-fn ignored(args: &Args) -> Option<String> {
+/// Returns a note on the flags that are ignored.
+fn note_ignored(args: &Args) -> Option<String> {
     let flags: Vec<String> =
         ignored_flags().filter(|flag| args.is_given(flag)).map(|flag| format!("--{flag}")).collect();
-    (!flags.is_empty()).then(|| format!("--replay draws one picture as its file says and ignores {}", flags.join(", ")))
+    (!flags.is_empty())
+        .then(|| format!("--replay redraws one picture from its metadata and ignores {}", flags.join(", ")))
 }
 
 /// Returns the sampling parameters of a picture.
@@ -76,14 +77,14 @@ fn params(record: &Record) -> Result<SamplingParams> {
         "its size is not that of its latents"
     );
     let mut params = SamplingParams { factor, ..record.params };
-    // Set again, because a record may contain values that flags do not take.
+    // Sets every parameter once more, because metadata may contain values that flags reject.
     PARAMS.iter().try_for_each(|param| params.set(param.flag, &param.get(&record.params)))?;
     params.check()?;
     Ok(params)
 }
 
-/// The command line with what the record says instead.
-fn over(args: &Args, record: &Record) -> Result<Args> {
+/// Returns the command line, overridden by the metadata.
+fn overridden(args: &Args, record: &Record) -> Result<Args> {
     let (ckpt, config) = model(args, record)?;
     Ok(Args {
         prompt: record.prompt.clone(),
@@ -110,12 +111,12 @@ fn over(args: &Args, record: &Record) -> Result<Args> {
     })
 }
 
-/// Returns the flags that have no effect beside `--replay`.
+/// Returns the flags that `--replay` ignores.
 fn ignored_flags() -> impl Iterator<Item = &'static str> {
-    RECORDED.into_iter().chain(PARAMS.iter().map(|param| param.flag)).chain(OF_SEVERAL)
+    RECORDED.into_iter().chain(PARAMS.iter().map(|param| param.flag)).chain(MULTIPLE)
 }
 
-/// Returns the checkpoint and the config that drew the picture: those that are given, or else those that can be found.
+/// Returns the checkpoint and the config of the picture: those given by flags, or else those that can be found.
 fn model(args: &Args, record: &Record) -> Result<(PathBuf, Option<PathBuf>)> {
     let is_demo = match &record.model_hash {
         Some(hash) => *hash == sha256::of_bytes(demo::WEIGHTS),
@@ -131,22 +132,22 @@ fn model(args: &Args, record: &Record) -> Result<(PathBuf, Option<PathBuf>)> {
     Ok((ckpt, config(args, record)?))
 }
 
-/// Returns where the record's model is: at one of the places where models usually are, if it has the same hash, or
-/// where pictures of earlier versions say it was. What a stranger's picture names is not fetched.
+/// Finds the checkpoint of the picture: in the usual folders if its hash is equal, or, for metadata without a hash, at the
+/// path that they contain. Nothing is downloaded, because the picture may come from a stranger.
 fn checkpoint(record: &Record) -> Result<PathBuf> {
     let (name, folder) = (Path::new(&record.model), Path::new(DEFAULT_CKPT).with_file_name(""));
     let files = [".safetensors", ".ckpt", ""].map(|extension| format!("{}{extension}", record.model));
     let is_plain = name.file_name() == Some(name.as_os_str());
-    let here = files.iter().map(PathBuf::from);
-    let there = files.iter().filter(|_| is_plain).map(|file| folder.join(file));
-    let usual = [DEFAULT_CKPT, FORK_CKPT].into_iter().map(PathBuf::from);
+    let in_cwd = files.iter().map(PathBuf::from);
+    let in_folder = files.iter().filter(|_| is_plain).map(|file| folder.join(file));
+    let defaults = [DEFAULT_CKPT, FORK_CKPT].into_iter().map(PathBuf::from);
     let Some(hash) = &record.model_hash else {
         ensure!(name.exists(), "its model '{}' is not here; give it with --ckpt", record.model);
         return Ok(name.to_owned());
     };
-    let is_it =
+    let matches_hash =
         |path: &PathBuf| path.exists() && matches!(model_sha256(path, &|| true), Ok(Some(other)) if other == *hash);
-    match here.chain(there).chain(usual).find(is_it) {
+    match in_cwd.chain(in_folder).chain(defaults).find(matches_hash) {
         Some(path) => Ok(path),
         None => bail!(
             "its model '{}' is not here, neither in this folder nor in {}; give it with --ckpt (its SHA-256 begins with \
@@ -158,7 +159,7 @@ fn checkpoint(record: &Record) -> Result<PathBuf> {
     }
 }
 
-/// Returns the config that the picture names; none is the usual one.
+/// Returns the config of the picture, or `None` for the default.
 fn config(args: &Args, record: &Record) -> Result<Option<PathBuf>> {
     match (&args.config, &record.config) {
         (None, Some(named)) if *named != name_of(Path::new(DEFAULT_CONFIG)) && named != DEFAULT_CONFIG => {
@@ -169,7 +170,7 @@ fn config(args: &Args, record: &Record) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Returns the autoencoder that the picture names, if it is not the model's own.
+/// Returns the autoencoder of the picture, or `None` for the model's own.
 fn vae(args: &Args, record: &Record) -> Result<Option<PathBuf>> {
     match (&args.vae, &record.vae) {
         (None, Some(named)) => {

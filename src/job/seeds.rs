@@ -1,4 +1,4 @@
-//! The seeds of a run, with those that are picked at random.
+//! The seeds of a run, given or picked at random.
 
 use crate::args::{Args, Seed, Sweep};
 use crate::prompts::Position;
@@ -11,7 +11,7 @@ const MAX_SEEDS_NAMED: usize = 20;
 pub struct Seeds {
     /// The run's seed.
     pub run: u32,
-    /// The seeds that were picked for prompts of a file, with the prompts' positions.
+    /// The seeds picked for prompts of a file, with the positions of the prompts.
     pub of_file: Vec<(Position, u32)>,
 }
 
@@ -21,7 +21,7 @@ impl Seeds {
         Self { run: seed(args.seed, notes), of_file: vec![] }
     }
 
-    /// Returns the seed of a prompt of a file; picks one if it is random.
+    /// Returns the seed of a prompt at `at` in a file; picks one if `seed` is random.
     pub fn of_prompt(&mut self, at: Position, seed: Seed) -> u32 {
         match seed {
             Seed::Given(seed) => seed,
@@ -33,7 +33,7 @@ impl Seeds {
         }
     }
 
-    /// Adds a note with the seeds that were picked for a prompts file, with which the run can be repeated.
+    /// Adds a note with the seeds picked for a prompts file, so that the user can repeat the run.
     pub fn note(&self, args: &Args, notes: &mut Vec<String>) {
         let (Some(file), [_, ..]) = (&args.from_file, &self.of_file[..]) else { return };
         let named = self.of_file.iter().take(MAX_SEEDS_NAMED).map(|(at, seed)| format!("{seed} ({at})"));
@@ -45,8 +45,7 @@ impl Seeds {
         notes.push(format!("the seeds taken for prompts file '{}' are {named}{rest}", file.display()));
     }
 
-    /// Returns the flags to add to a command line so that it resumes this run; `None` if the command would pick other
-    /// seeds.
+    /// Returns the flags to add to the command line to resume this run; `None` if it would pick other seeds.
     pub fn flags_to_resume(&self, args: &Args) -> Option<String> {
         let is_random = |cell: &Args| cell.seed == Seed::Random;
         if let Some(Sweep { columns, rows, cells }) = &args.swept {
@@ -64,7 +63,7 @@ impl Seeds {
     }
 }
 
-/// Returns the seed; picks one if it is random, and adds a note on it.
+/// Returns the seed; if it is random, picks one and adds a note on it.
 pub fn seed(seed: Seed, notes: &mut Vec<String>) -> u32 {
     match seed {
         Seed::Given(seed) => seed,

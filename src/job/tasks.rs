@@ -1,7 +1,7 @@
 //! The batches that this process draws, in order, each with the position of its noise.
 //!
-//! The original draws all noise of a run from one stream of random numbers, so what a batch starts from depends on all
-//! batches before it. Here the numbers in between are counted instead of drawn: any process can draw any batch.
+//! The original draws all noise of a run from one stream of random numbers, so the noise of a batch depends on all batches
+//! before it. Here the numbers in between are counted instead of drawn, so that any process can draw any batch.
 
 use super::{Batch, Images, Job};
 use crate::diffusion::samplers::CountCache;
@@ -11,17 +11,17 @@ use std::collections::HashSet;
 
 /// A batch to draw.
 pub struct Task<'a> {
-    /// The batch, complete: images share its noise even if some of them are not wanted.
+    /// The complete batch: its images share their noise even if some of them need not be drawn.
     pub batch: Batch<'a>,
     /// The source of its noise.
     pub noise: NoiseSource,
-    /// The origin of each image's noise, as metadata record it.
+    /// The origin of each image's noise, as recorded in metadata.
     pub origins: Vec<Origin>,
-    /// The indices of the images to draw; the others are finished.
+    /// The indices in the batch of the images to draw; the others are finished.
     pub wanted: Vec<usize>,
 }
 
-/// The source of a batch's random numbers.
+/// The source of a batch's noise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoiseSource {
     /// The run's stream from this position on: the start noise, then that of the steps.
@@ -29,7 +29,7 @@ pub enum NoiseSource {
         /// The position before the batch.
         position: u64,
     },
-    /// With `--fixed_code`, the numbers at the start of the run's stream for the start noise of every batch.
+    /// The start of the run's stream for the start noise of every batch, with `--fixed_code`.
     FixedStart {
         /// The position before the noise of the steps.
         position: u64,
@@ -55,7 +55,7 @@ impl Remaining {
     /// Counts the work of this process. `finished`: the pictures that need not be drawn.
     pub fn new(job: &Job, finished: &HashSet<usize>) -> Self {
         let mut remaining = Self::default();
-        for number in (0..job.images.n_batches()).filter(|number| is_ours(job, *number)) {
+        for number in (0..job.images.n_batches()).filter(|number| is_in_shard(job, *number)) {
             let n = n_wanted(job, finished, number);
             remaining.n_tasks += usize::from(n > 0);
             remaining.n_pictures += n;
@@ -75,7 +75,7 @@ pub struct Tasks<'a> {
     counts: CountCache,
     /// The number of the next batch.
     next: usize,
-    /// The position of the run's stream before it.
+    /// The position of the run's stream before the next batch.
     position: u64,
 }
 
@@ -87,7 +87,7 @@ impl<'a> Tasks<'a> {
         Self { job, finished, counts: CountCache::new(&job.model.config.noise), next: 0, position }
     }
 
-    /// Returns the position of the run's stream after batch `number`, given that before it.
+    /// Returns the position of the run's stream after batch `number`, if `self.position` is that before it.
     fn after(&mut self, number: usize) -> u64 {
         let images = &self.job.images;
         if images.has_own_seeds(number) {
@@ -112,8 +112,9 @@ impl<'a> Tasks<'a> {
             Some(of) => (StreamPos { position: 0, of }, Some(here)),
             None => (here, None),
         };
-        let of_stream = |index| Origin { seed: images.seed, start, steps, index };
-        let origins = batch.images.iter().enumerate().map(|(i, image)| image.origin.unwrap_or_else(|| of_stream(i)));
+        let stream_origin = |index| Origin { seed: images.seed, start, steps, index };
+        let origins =
+            batch.images.iter().enumerate().map(|(i, image)| image.origin.unwrap_or_else(|| stream_origin(i)));
         Task { noise, origins: origins.collect(), batch, wanted }
     }
 }
@@ -143,7 +144,7 @@ fn size(job: &Job, params: SamplingParams, batch: usize) -> usize {
 /// Returns the number of pictures of batch `number` that this process draws.
 pub fn n_wanted(job: &Job, finished: &HashSet<usize>, number: usize) -> usize {
     match finished.is_empty() {
-        true if is_ours(job, number) => job.images.requests.len_of(number),
+        true if is_in_shard(job, number) => job.images.requests.len_of(number),
         true => 0,
         false => wanted(job, finished, number).len(),
     }
@@ -151,13 +152,14 @@ pub fn n_wanted(job: &Job, finished: &HashSet<usize>, number: usize) -> usize {
 
 /// Returns the indices of the pictures of batch `number` that this process draws.
 pub fn wanted(job: &Job, finished: &HashSet<usize>, number: usize) -> Vec<usize> {
-    if !is_ours(job, number) {
+    if !is_in_shard(job, number) {
         return vec![];
     }
     let pictures = job.images.requests.numbers_of(number);
     pictures.enumerate().filter(|(_, n)| !finished.contains(n)).map(|(index, _)| index).collect()
 }
 
-fn is_ours(job: &Job, number: usize) -> bool {
+/// Whether this process draws batch `number`.
+fn is_in_shard(job: &Job, number: usize) -> bool {
     job.run.shard.is_none_or(|shard| shard.owns(number))
 }

@@ -7,9 +7,10 @@ use crate::diffusion::samplers::Kind;
 use crate::ops::Isa;
 use crate::safety::Action;
 
-/// Returns a note for every flag that was given and has no effect beside the others.
-pub fn flags(args: &Args, lines: &Requests) -> impl Iterator<Item = String> {
-    let all = |is: &dyn Fn(Kind, f64) -> bool| lines.params().iter().all(|line| is(line.sampler.kind, line.scale));
+/// Returns a note for each reason why given flags have no effect.
+pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
+    let all =
+        |is: &dyn Fn(Kind, f64) -> bool| requests.params().iter().all(|params| is(params.sampler.kind, params.scale));
     let is_swept = args.swept.is_some();
     let has_file = args.from_file.is_some();
     let reasons = [
@@ -33,10 +34,10 @@ pub fn flags(args: &Args, lines: &Requests) -> impl Iterator<Item = String> {
     unused.collect::<Vec<_>>().into_iter()
 }
 
-/// Returns a note on blank lines of the prompts file, which draw pictures like others.
-pub fn blank_lines(args: &Args, lines: &Requests) -> Option<String> {
+/// Returns a note on blank prompts in the prompts file, which draw pictures like any other.
+pub fn blank_prompts(args: &Args, requests: &Requests) -> Option<String> {
     let file = args.from_file.as_ref()?.display();
-    match lines.lines().filter(|line| line.prompt.trim().is_empty()).count() {
+    match requests.iter().filter(|request| request.prompt.trim().is_empty()).count() {
         0 => None,
         1 => Some(format!("1 prompt of '{file}' is blank, and drawn like the others, as the original does")),
         n => Some(format!("{n} prompts of '{file}' are blank, and drawn like the others, as the original does")),
@@ -47,10 +48,10 @@ pub fn blank_lines(args: &Args, lines: &Requests) -> Option<String> {
 pub fn instruction_set() -> Option<String> {
     let name = std::env::var_os("TXT2IMG_ISA").filter(|name| !name.is_empty())?;
     let name = name.to_string_lossy();
-    let what = match Isa::from_name(&name) {
+    let problem = match Isa::from_name(&name) {
         Some(isa) if Isa::best().includes(isa) => return None,
         Some(_) => "is not an instruction set of this processor".to_owned(),
         None => format!("is not an instruction set (use {})", Isa::names()),
     };
-    Some(format!("TXT2IMG_ISA '{name}' {what} and is ignored; {} is used", Isa::best().name()))
+    Some(format!("TXT2IMG_ISA '{name}' {problem} and is ignored; {} is used", Isa::best().name()))
 }

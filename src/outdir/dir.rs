@@ -1,14 +1,12 @@
 //! Operations on folders, with the errors users read.
 
+use crate::files::{FileSystem, atomic};
+use anyhow::{Context, Result, bail};
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
-
-use anyhow::{Context, Result, bail};
-
-use crate::files::{FileSystem, atomic};
 
 /// Creates a folder and the folders above it, unless they exist.
 ///

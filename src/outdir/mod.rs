@@ -1,3 +1,4 @@
+//! The output folder: names, numbering, atomic writes, the spool, and the journal.
 //!
 //! [`OutDir`] is the folder while a run is drawn into it. A file is written under a temporary name and renamed; the
 //! journal logs both, so that a run can be killed at any moment and resumed. Existing files are never replaced, except a
@@ -16,16 +17,14 @@ mod spec;
 mod spool;
 mod write;
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
-
-use anyhow::Result;
-
 use crate::files::{FileSystem, atomic};
 use crate::output::{Format, Pattern, Picture};
+use anyhow::Result;
 use journal::{Artifact, Intent, Journal};
 use names::{INTERMEDIATES, SAMPLES};
 use spool::Spool;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 pub use journal::{Completeness, Grids, Mode, Overview, RunHeader, RunParams};
 pub use names::{Name, Names, Numbering, shard_path, suffixed};

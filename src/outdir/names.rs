@@ -1,17 +1,15 @@
 //! The names of files in OUTDIR.
 
-use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
-
-use anyhow::Result;
-use serde::{Deserialize, Serialize};
-
 use super::dir::{check_no_file, list};
 use super::series::{Counter, Series};
 use crate::by_name::ByName;
 use crate::files::atomic;
 use crate::output::{Format, NameFields, Pattern};
 use crate::shard::Shard;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 /// The name of a run's journal in OUTDIR.
 pub const JOURNAL: &str = "run.jsonl";

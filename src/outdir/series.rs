@@ -1,8 +1,7 @@
 //! Numbered file names: `PREFIX00000.EXTENSION`, `PREFIX00001.EXTENSION`, …
 
-use std::ffi::OsString;
-
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 
 /// The form of the names in a series.
 pub struct Series {

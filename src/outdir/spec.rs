@@ -1,14 +1,12 @@
 //! The specification of a run.
 
-use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
-
-use anyhow::Result;
-
 use super::journal::{Mode, Overview, PARAMS_VERSION, RunHeader, RunParams};
 use super::names::Numbering;
 use crate::output::{Format, Pattern};
 use crate::shard::Shard;
+use anyhow::Result;
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 
 /// A run to begin or resume in an output folder.
 pub struct RunSpec<'a> {

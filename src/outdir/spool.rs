@@ -1,15 +1,13 @@
 //! The spool: pictures that a grid or sheet still needs, kept on disk, since there may be many and the run may be killed.
 
+use super::dir::{create_inside, list};
+use crate::files::atomic;
+use crate::output::{Format, Picture, open};
+use anyhow::{Context, Result};
 use std::collections::HashSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-
-use anyhow::{Context, Result};
-
-use super::dir::{create_inside, list};
-use crate::files::atomic;
-use crate::output::{Format, Picture, open};
 
 /// The prefix of the names of spool folders. `atomic::is_temporary` recognizes it, so that they are not counted as files
 /// of a run.

@@ -1,18 +1,16 @@
 //! The writing of files: log the intent, write a temporary file, rename it, log the commit.
 
-use std::fs::File;
-use std::io::{ErrorKind, Write as _};
-use std::path::PathBuf;
-
-use anyhow::{Context, Result, bail};
-use tempfile::NamedTempFile;
-
 use super::OutDir;
 use super::dir::create_inside;
 use super::journal::{Artifact, Completeness, Intent};
 use super::names::{INTERMEDIATES, Name};
 use crate::files::{atomic, sha256};
 use crate::output::{Format, NameFields, Picture};
+use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::io::{ErrorKind, Write as _};
+use std::path::PathBuf;
+use tempfile::NamedTempFile;
 
 /// The number of taken alternatives from which on they are remembered, so that each is tried only once.
 const MANY_COLLISIONS: usize = 8;

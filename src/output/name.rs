@@ -1,28 +1,29 @@
-//! `--fname`: names of pictures by a pattern of the user's.
+//! `--fname`: file names of pictures by a pattern that the user gives.
 
 use crate::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use crate::params::{PARAMS, SamplingParams};
 use anyhow::{Context, Result, bail, ensure};
 use std::fmt;
 
-/// Bytes in a name without its extension: 200 in all, less some for `-99999` and the extension itself.
-const MOST: usize = 200 - 16;
+/// The most bytes of a name without its extension: 200 in all, less 16 for `-99999` and the extension.
+const MAX_BYTES: usize = 200 - 16;
 
-const MOST_INDEX: usize = 9_999_999;
+/// The largest index that a pattern must have room for.
+const MAX_INDEX: usize = 9_999_999;
 
-/// What Windows calls devices, whatever follows after a dot; COM and LPT with a digit are others.
+/// The names of devices on Windows, besides COM and LPT with a digit. They are reserved with any extension.
 const DEVICES: [&str; 6] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"];
 
-/// How names are made: text, and placeholders for what is known of a picture.
+/// A pattern of names: text, and placeholders for values of a picture.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Pattern(Vec<Part>);
 
-/// What is known of one picture.
+/// The values of a picture that its name can contain.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct NameFields<'a> {
-    /// What its noise was made from.
+    /// The seed of its noise.
     pub seed: u32,
-    /// As it was drawn.
+    /// The prompt, with its wildcards replaced.
     pub prompt: &'a str,
     /// The sampling parameters.
     pub params: SamplingParams,
@@ -30,12 +31,14 @@ pub struct NameFields<'a> {
     pub hash: &'a str,
 }
 
+/// A part of a pattern.
 #[derive(Clone, PartialEq, Debug)]
 enum Part {
     Text(String),
     Value(Field),
 }
 
+/// A placeholder.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Field {
     Seed,
@@ -46,19 +49,19 @@ enum Field {
     Param(usize),
 }
 
-/// Returns the placeholders, by their names.
+/// Returns the placeholders with their names.
 fn fields() -> impl Iterator<Item = (&'static str, Field)> {
     let own = [("seed", Field::Seed), ("index", Field::Index), ("prompt", Field::Prompt), ("hash", Field::Hash)];
     own.into_iter().chain(PARAMS.iter().enumerate().map(|(row, param)| (param.name, Field::Param(row))))
 }
 
-/// Returns the end of error messages.
-fn known() -> String {
+/// Returns the end of error messages, which lists the placeholders.
+fn known_fields() -> String {
     let names: Vec<String> = fields().map(|(name, _)| format!("{{{name}}}")).collect();
     format!("write a name with any of {}, and {{{{ or }}}} for a brace itself", names.join(" "))
 }
 
-/// Returns values that are as long as any, but for numbers with many digits. Prompts are shortened.
+/// Returns the longest values, except for numbers with many digits. The prompt is empty, because prompts are truncated.
 fn longest() -> NameFields<'static> {
     let sampler = SamplerConfig { kind: Kind::DpmSolver, steps: 1000, eta: -1. / 3., spacing: Spacing::Discrete };
     let params = SamplingParams { height: 8192, width: 8192, scale: -1. / 3., sampler, ..SamplingParams::default() };
@@ -66,68 +69,69 @@ fn longest() -> NameFields<'static> {
 }
 
 impl Pattern {
-    /// Whether no two pictures of a folder have the same name.
+    /// Whether names contain the index, which makes them unique in a folder.
     pub fn has_index(&self) -> bool {
         self.0.contains(&Part::Value(Field::Index))
     }
 
-    /// Whether names say which model drew.
+    /// Whether names contain the model's hash.
     pub fn has_hash(&self) -> bool {
         self.0.contains(&Part::Value(Field::Hash))
     }
 
-    /// Reads a pattern such as `{index}-{prompt}`.
+    /// Parses a pattern such as `{index}-{prompt}`.
     ///
     /// # Errors
-    /// When a placeholder is unknown, a brace is alone, a folder is named, all names would be empty, or the number that
-    /// tells them apart would be cut off.
+    /// If a placeholder is unknown, a brace is unmatched, the pattern contains a path separator, all names would be empty,
+    /// or there is no room for the index.
     pub fn parse(pattern: &str) -> Result<Self> {
-        ensure!(!pattern.contains(['/', '\\']), "file names cannot contain / or \\; {}", known());
+        ensure!(!pattern.contains(['/', '\\']), "file names cannot contain / or \\; {}", known_fields());
         let (mut parts, mut rest) = (vec![], pattern);
         while let Some(at) = rest.find(['{', '}']) {
             let (text, braced) = rest.split_at(at);
             parts.push(Part::Text(text.into()));
             let part;
-            (part, rest) = first(braced)?;
+            (part, rest) = parse_brace(braced)?;
             parts.push(part);
         }
         parts.push(Part::Text(rest.into()));
-        let says_something = |part: &Part| match part {
-            Part::Text(text) => !trimmed(text).is_empty(),
+        let is_visible = |part: &Part| match part {
+            Part::Text(text) => !trim_ends(text).is_empty(),
             Part::Value(_) => true,
         };
-        ensure!(parts.iter().any(says_something), "it needs more than dots and spaces; {}", known());
+        ensure!(parts.iter().any(is_visible), "it needs more than dots and spaces; {}", known_fields());
         let pattern = Self(parts);
         let until_index = pattern.0.split_inclusive(|part| *part == Part::Value(Field::Index)).next();
-        let longest = Self(until_index.unwrap_or(&[]).to_vec()).filled(MOST_INDEX, &longest(), "").len();
-        let has_room = !pattern.has_index() || longest <= MOST;
-        ensure!(has_room, "its {{index}} has no room in the {MOST} bytes of a name; {}", known());
+        let longest = Self(until_index.unwrap_or(&[]).to_vec()).filled(MAX_INDEX, &longest(), "").len();
+        let has_room = !pattern.has_index() || longest <= MAX_BYTES;
+        ensure!(has_room, "its {{index}} has no room in the {MAX_BYTES} bytes of a name; {}", known_fields());
         Ok(pattern)
     }
 
-    /// The name of a picture, without an extension: good on every file system, and at most 185 bytes long, for which
-    /// the prompt is shortened. index: its number in samples/, which is also the name if there is nothing else in it.
-    pub fn name(&self, index: usize, of: &NameFields) -> String {
+    /// Returns the name of a picture, without an extension. It is valid on every file system and at most 185 bytes long;
+    /// the prompt is truncated for that. `index`: the number of the picture in samples/, which is also the name if it would
+    /// be empty otherwise.
+    pub fn name(&self, index: usize, fields: &NameFields) -> String {
         let n_prompts = self.0.iter().filter(|part| **part == Part::Value(Field::Prompt)).count();
-        let room = MOST.saturating_sub(self.filled(index, of, "").len()) / n_prompts.max(1);
-        let prompt = words(of.prompt);
-        let name = harmless(&self.filled(index, of, without_ends(shortened(&prompt, room))));
-        match trimmed(shortened(&name, MOST)) {
+        let room = MAX_BYTES.saturating_sub(self.filled(index, fields, "").len()) / n_prompts.max(1);
+        let prompt = words(fields.prompt);
+        let name = sanitized(&self.filled(index, fields, trim_separators(truncated(&prompt, room))));
+        match trim_ends(truncated(&name, MAX_BYTES)) {
             "" => format!("{index:05}"),
             device if is_device(device) => format!("_{device}"),
             name => name.to_owned(),
         }
     }
 
-    /// With all values put in.
-    fn filled(&self, index: usize, of: &NameFields, prompt: &str) -> String {
+    /// Returns the pattern with all placeholders replaced.
+    fn filled(&self, index: usize, fields: &NameFields, prompt: &str) -> String {
         let text = |part: &Part| match part {
             Part::Text(text) => text.clone(),
-            Part::Value(Field::Seed) => of.seed.to_string(),
+            Part::Value(Field::Seed) => fields.seed.to_string(),
             Part::Value(Field::Index) => format!("{index:05}"),
             Part::Value(Field::Prompt) => prompt.to_owned(),
-            Part::Value(Field::Hash) => of.hash.to_owned(),
-            Part::Value(Field::Param(row)) => PARAMS[*row].get(&of.params).to_string(),
+            Part::Value(Field::Hash) => fields.hash.to_owned(),
+            Part::Value(Field::Param(row)) => PARAMS[*row].get(&fields.params).to_string(),
         };
         self.0.iter().map(text).collect()
     }
@@ -149,48 +153,49 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// What a text starts with that starts with a brace, and the rest of it.
-fn first(text: &str) -> Result<(Part, &str)> {
+/// Parses the placeholder or doubled brace at the start of a text. Returns the rest of the text too.
+fn parse_brace(text: &str) -> Result<(Part, &str)> {
     for double in ["{{", "}}"] {
         if let Some(rest) = text.strip_prefix(double) {
             return Ok((Part::Text(double[1..].into()), rest));
         }
     }
-    let Some(open) = text.strip_prefix('{') else { bail!("a '}}' has no '{{' before it; {}", known()) };
-    let (name, rest) = open.split_once('}').with_context(|| format!("'{text}' is never closed; {}", known()))?;
+    let Some(open) = text.strip_prefix('{') else { bail!("a '}}' has no '{{' before it; {}", known_fields()) };
+    let (name, rest) = open.split_once('}').with_context(|| format!("'{text}' is never closed; {}", known_fields()))?;
     let field = fields().find(|(known, _)| *known == name);
-    let (_, field) = field.with_context(|| format!("there is no {{{name}}}; {}", known()))?;
+    let (_, field) = field.with_context(|| format!("there is no {{{name}}}; {}", known_fields()))?;
     Ok((Part::Value(field), rest))
 }
 
-/// The words of a prompt.
+/// Returns the words of a prompt, joined by underscores.
 fn words(prompt: &str) -> String {
     let words: Vec<&str> = prompt.split_whitespace().collect();
-    without_ends(&harmless(&words.join("_"))).to_owned()
+    trim_separators(&sanitized(&words.join("_"))).to_owned()
 }
 
-/// Without dots, nor what stands for spaces, at its ends.
-fn without_ends(words: &str) -> &str {
+/// Removes dots and underscores at the ends of a text.
+fn trim_separators(words: &str) -> &str {
     words.trim_matches(['.', '_'])
 }
 
-/// Without dots and spaces at its ends, which hide files or that Windows drops.
-fn trimmed(name: &str) -> &str {
+/// Removes dots and spaces at the ends of a name: a dot at the start hides a file, and Windows drops both at the end.
+fn trim_ends(name: &str) -> &str {
     name.trim_matches(|c: char| c == '.' || c.is_whitespace())
 }
 
-/// The text without characters that some file system forbids.
-fn harmless(text: &str) -> String {
+/// Replaces the characters that some file system forbids by underscores.
+fn sanitized(text: &str) -> String {
     let is_forbidden = |c: char| c.is_control() || r#"<>:"/\|?*"#.contains(c);
     text.chars().map(|c| if is_forbidden(c) { '_' } else { c }).collect()
 }
 
-/// As many whole characters as fit into so many bytes.
-fn shortened(text: &str, most: usize) -> &str {
+/// Truncates a text to whole characters of at most `max_bytes`.
+fn truncated(text: &str, max_bytes: usize) -> &str {
     let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
-    &text[..ends.take_while(|end| *end <= most).last().unwrap_or(0)]
+    &text[..ends.take_while(|end| *end <= max_bytes).last().unwrap_or(0)]
 }
 
+/// Whether Windows reserves the name for a device.
 fn is_device(name: &str) -> bool {
     let start = name.split('.').next().unwrap_or(name).trim_end().to_uppercase();
     let is_port = |name: &str| {
@@ -200,7 +205,7 @@ fn is_device(name: &str) -> bool {
     DEVICES.contains(&&*start) || is_port(&start)
 }
 
-/// Windows takes raised digits for digits.
+/// Whether Windows accepts `c` as the digit of a port: superscript digits count too.
 fn is_digit(c: char) -> bool {
     c.is_ascii_digit() || ['¹', '²', '³'].contains(&c)
 }

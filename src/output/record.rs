@@ -1,25 +1,24 @@
-//! What a picture's file says of how it was drawn.
-
-use serde::{Deserialize, Serialize};
+//! The metadata of a picture, from which it can be redrawn.
 
 use super::NameFields;
 use crate::diffusion::samplers::{SamplerConfig, Spacing};
 use crate::params::SamplingParams;
 use crate::rng::Origin;
+use serde::{Deserialize, Serialize};
 
-/// Everything that is needed to draw a picture again.
+/// The parameters of a picture, complete enough to redraw it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Record {
-    /// Of this program.
+    /// The version of the program that drew it.
     pub version: String,
-    /// What it shows.
+    /// The prompt, with its wildcards replaced.
     pub prompt: String,
-    /// What guidance led away from.
+    /// The negative prompt.
     #[serde(default)]
     pub negative_prompt: String,
-    /// Where its noise comes from.
+    /// The origin of its noise.
     pub origin: Origin,
-    /// Which generator that is, as `--rng` names it.
+    /// The random number generator, as a value of `--rng`.
     pub rng: String,
     /// The sampling parameters; `factor` is not recorded.
     #[serde(flatten)]
@@ -28,31 +27,31 @@ pub struct Record {
     pub latent_width: usize,
     /// The number of rows of latents.
     pub latent_height: usize,
-    /// Whether brackets weighed words.
+    /// Whether brackets in prompts weight words (`--emphasis`).
     #[serde(default)]
     pub emphasis: bool,
-    /// Whether it was read beyond 75 tokens.
+    /// Whether prompts are read beyond 75 tokens (`--long_prompt`).
     #[serde(default)]
     pub long_prompt: bool,
-    /// The checkpoint's name: its file's without folder and extension, or its repository's.
+    /// The name of the checkpoint: that of its file, without folder and extension, or that of its repository.
     pub model: String,
-    /// Its SHA-256.
+    /// The SHA-256 of the checkpoint, in hexadecimal.
     #[serde(default)]
     pub model_hash: Option<String>,
-    /// The name of the autoencoder that took the place of the model's own.
+    /// The name of the autoencoder that replaced the model's own.
     #[serde(default)]
     pub vae: Option<String>,
-    /// The name of the model's yaml file, if there is one.
+    /// The name of the model's YAML file, if there is one.
     #[serde(default)]
     pub config: Option<String>,
-    /// What the networks multiplied: f32 or bf16.
+    /// The type that the networks computed products in: `f32` or `bf16`.
     pub products: String,
-    /// Whether it carries the invisible watermark.
+    /// Whether the picture carries the invisible watermark.
     pub watermark: bool,
 }
 
 impl Record {
-    /// The text that the well-known web UI keeps with its pictures, for programs that read it.
+    /// Returns the text in AUTOMATIC1111's `parameters` format, which many programs read.
     pub fn parameters(&self) -> String {
         let mut text = self.prompt.clone();
         if !self.negative_prompt.is_empty() {
@@ -71,7 +70,7 @@ impl Record {
         if sampler.eta != 0. {
             settings.push(("Eta", sampler.eta.to_string()));
         }
-        // One seed may be that of a whole batch, or of all batches of a run.
+        // In a batch or a run with one stream of random numbers, the seed alone does not identify the noise.
         let Origin { start, index, .. } = self.origin;
         if start.of > 1 {
             settings.extend([("Batch size", start.of.to_string()), ("Batch pos", index.to_string())]);
@@ -84,13 +83,13 @@ impl Record {
         format!("{text}\n{}", settings.join(", "))
     }
 
-    /// Returns the values that the picture's file can be named by.
-    pub fn named(&self) -> NameFields<'_> {
+    /// Returns the values that the picture's name can contain.
+    pub fn name_fields(&self) -> NameFields<'_> {
         let hash = self.short_hash().unwrap_or("");
         NameFields { seed: self.origin.seed, prompt: &self.prompt, params: self.params, hash }
     }
 
-    /// The model's hash as the web UI shows it.
+    /// Returns the first ten digits of the model's hash, as AUTOMATIC1111's web UI shows them.
     fn short_hash(&self) -> Option<&str> {
         self.model_hash.as_ref().map(|hash| hash.get(..10).unwrap_or(hash))
     }
@@ -102,7 +101,7 @@ fn web_ui_name(sampler: SamplerConfig) -> String {
     format!("{}{spacing}", sampler.kind.web_ui_name())
 }
 
-/// A value with what would end it early in quotes.
+/// Returns a value, in quotes if it contains characters that would end it.
 fn quoted(value: &str) -> String {
     if value.contains([',', ':', '\n']) { serde_json::Value::from(value).to_string() } else { value.to_owned() }
 }

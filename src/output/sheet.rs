@@ -161,16 +161,17 @@ impl Layout {
 /// Returns the ranges of cells of the given `lengths`, reduced by `factor`, from `start` on with `gap` between them.
 fn ranges(lengths: &[usize], factor: usize, start: usize, gap: usize) -> Vec<Range<usize>> {
     let mut start = start;
-    let place = |&length: &usize| {
-        let place = start..start + shrunk_length(length, factor);
-        start = place.end + gap;
-        place
+    let range = |&length: &usize| {
+        let range = start..start + shrunk_length(length, factor);
+        start = range.end + gap;
+        range
     };
-    lengths.iter().map(place).collect()
+    lengths.iter().map(range).collect()
 }
 
-fn end(places: &[Range<usize>]) -> usize {
-    places.last().map_or(0, |last| last.end)
+/// Returns the end of the last range.
+fn end(ranges: &[Range<usize>]) -> usize {
+    ranges.last().map_or(0, |last| last.end)
 }
 
 /// Returns the label `name = value`, or if it does not fit, the value alone, which distinguishes the columns.

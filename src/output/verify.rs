@@ -77,15 +77,15 @@ fn fit(votes: &[Votes]) -> f64 {
     let leans = leans(votes);
     let sum: f64 = leans.iter().zip(bits(TEXT.as_bytes())).map(|(lean, bit)| if bit { *lean } else { -lean }).sum();
     let squares: f64 = leans.iter().map(|lean| lean * lean).sum();
-    // Without any lean the fit is 0.
+    // The fit is 0 if no bit leans either way.
     sum / squares.sqrt().max(1e-6)
 }
 
-/// Returns the share of ones of each bit, minus the mean share at the same bit position of all bytes, as all texts are
-/// alike there.
+/// Returns the share of ones of each bit, minus the mean share at the same bit position of all bytes, because all texts are
+/// similar there.
 fn leans(votes: &[Votes]) -> Vec<f64> {
     let share = |votes: &Votes| if votes.all > 0. { votes.ones / votes.all } else { 0.5 };
-    let mean = |place| votes.iter().skip(place).step_by(8).map(share).sum::<f64>() / TEXT.len() as f64;
+    let mean = |bit| votes.iter().skip(bit).step_by(8).map(share).sum::<f64>() / TEXT.len() as f64;
     let means: [f64; 8] = array::from_fn(mean);
     votes.iter().zip(means.into_iter().cycle()).map(|(votes, mean)| share(votes) - mean).collect()
 }

@@ -86,9 +86,9 @@ fn byte(votes: &[Votes; 8]) -> u8 {
     votes.iter().fold(0, |byte, votes| byte << 1 | votes.bit())
 }
 
-/// Returns the bits of `text`, of each byte the most significant first.
+/// Returns the bits of `text`, most significant first in each byte.
 pub(super) fn bits(text: &[u8]) -> impl Iterator<Item = bool> + Clone {
-    text.iter().flat_map(|byte| (0..8).rev().map(move |place| byte >> place & 1 == 1))
+    text.iter().flat_map(|byte| (0..8).rev().map(move |shift| byte >> shift & 1 == 1))
 }
 
 fn yuv_colours(picture: &Picture) -> Vec<[u8; 3]> {

@@ -142,7 +142,7 @@ impl<'de> Visitor<'de> for Object {
 
 /// A key of an object.
 struct Key {
-    /// Its place among [`keys`].
+    /// The index in [`keys`].
     index: usize,
     /// The name or the alias, as written.
     spelling: &'static str,

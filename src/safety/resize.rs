@@ -11,7 +11,7 @@ const FRACTION_BITS: u32 = 22;
 /// Resizes an image until its shorter side has `side` pixels, and returns the centre square: 3 · `side` · `side`
 /// levels.
 ///
-/// Only the pixels of the square are computed. The image must not be empty.
+/// Pixels outside the square are not computed. The image must not be empty.
 pub fn square(picture: &Picture, side: usize) -> Vec<u8> {
     let short = picture.width.min(picture.height);
     let windows = |length: usize| {
@@ -38,10 +38,10 @@ impl Window {
     }
 }
 
-/// The filters of the pixels `kept` of a row or column that is resized from `length` to `resized` pixels.
-fn windows(length: usize, resized: usize, kept: Range<usize>) -> Vec<Window> {
+/// Returns the filters of the pixels in `range` of a row or column that is resized from `length` to `resized` pixels.
+fn windows(length: usize, resized: usize, range: Range<usize>) -> Vec<Window> {
     let scale = length as f64 / resized as f64;
-    kept.map(|at| window(length, scale, (at as f64 + 0.5) * scale)).collect()
+    range.map(|at| window(length, scale, (at as f64 + 0.5) * scale)).collect()
 }
 
 /// The filter of a pixel at `centre` in the original. When shrinking, its support grows with `scale`.

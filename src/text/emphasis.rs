@@ -96,7 +96,7 @@ fn weight(text: &str) -> Option<(f64, usize)> {
 #[derive(Default)]
 struct Parser {
     parts: Vec<Part>,
-    /// For each kind of brackets, the index of the first part after each open bracket.
+    /// The index of the first part after each open bracket, for each kind of bracket.
     open: [Vec<usize>; 2],
 }
 

@@ -9,13 +9,14 @@ use anyhow::{Context, Result};
 use candle_core::Device;
 use std::path::PathBuf;
 
-/// What a checker's repository has.
+/// The files of a checker's repository, each a list of alternatives.
 const FILES: [&[&str]; 2] = [&["config.json"], &["model.safetensors", "pytorch_model.bin"]];
 
-/// The one that is asked for; or the original's, where it can be had, unless the demo model draws, which needs none.
+/// Loads the requested checker, or else the model's own or the original's if it is available. Returns `None` if checking is
+/// off, as it is by default for the demo model, or if no checker was requested and none is available.
 ///
 /// # Errors
-/// When one is asked for and cannot be had; `Interrupted` after Ctrl-C.
+/// If a requested checker is not available; `Interrupted` after Ctrl-C.
 pub fn load(job: &Job, progress: &Progress) -> Result<Option<Checker>> {
     let action = action(job);
     if action == Some(Action::Off) {
@@ -35,17 +36,17 @@ pub fn load(job: &Job, progress: &Progress) -> Result<Option<Checker>> {
     }
 }
 
-/// What becomes of flagged pictures; not known where it depends on whether a checker can be had.
+/// Returns the treatment of flagged pictures, or `None` if it depends on whether a checker is available.
 pub fn action(job: &Job) -> Option<Action> {
-    let is_wanted = job.output.safety.is_some() || job.output.safety_ckpt.is_some();
+    let is_requested = job.output.safety.is_some() || job.output.safety_ckpt.is_some();
     match job.model.ckpt {
-        _ if is_wanted => Some(job.output.safety.unwrap_or(Action::Replace)),
+        _ if is_requested => Some(job.output.safety.unwrap_or(Action::Replace)),
         ModelSource::Demo => Some(Action::Off),
         ModelSource::Files(_) => None,
     }
 }
 
-/// Returns the fingerprint of the checker that the job names, as far as that is known without fetching it.
+/// Returns the fingerprint of the checker that the job names, or `None` if it would have to be downloaded first.
 pub fn fingerprint(job: &Job) -> Option<String> {
     match &job.output.safety_ckpt {
         Some(Location::Path(folder)) if action(job) != Some(Action::Off) => safety::fingerprint(folder).ok(),
@@ -53,6 +54,7 @@ pub fn fingerprint(job: &Job) -> Option<String> {
     }
 }
 
+/// Returns the folder of the checker, and downloads it if necessary.
 fn folder(job: &Job, progress: &Progress) -> Result<PathBuf> {
     let repo = match (&job.output.safety_ckpt, &job.model.ckpt) {
         (Some(Location::Path(folder)), _) => return Ok(folder.clone()),
@@ -63,6 +65,6 @@ fn folder(job: &Job, progress: &Progress) -> Result<PathBuf> {
         _ => Repo::safety_checker(),
     };
     let mut downloads = progress.downloads();
-    let mut report = |at: &Download| downloads.show(&at.file, at.done, at.size);
-    Hub::from_env()?.fetch_files(&repo, &FILES, &mut report)
+    let mut on_progress = |at: &Download| downloads.show(&at.file, at.done, at.size);
+    Hub::from_env()?.fetch_files(&repo, &FILES, &mut on_progress)
 }

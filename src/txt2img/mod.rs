@@ -1,6 +1,7 @@
-//! The command that draws pictures, in three phases: [`Session::prepare`], the pipeline, the outcome.
+//! The command that draws pictures, in three phases: `Session::prepare`, `pipeline::run`, `outcome::report`.
 
 mod checker;
+mod costs;
 mod model_hash;
 mod outcome;
 pub(crate) mod overview;
@@ -8,7 +9,6 @@ mod pipeline;
 mod pool;
 mod report;
 mod session;
-mod work;
 mod worker;
 mod writer;
 
@@ -21,19 +21,19 @@ use session::Session;
 
 pub(crate) use session::inspect;
 
-/// How a run ended that did not fail.
+/// The end of a run that did not fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
     /// Everything is done.
     Finished,
-    /// Ctrl-C was pressed; what was drawn by then is saved.
+    /// Ctrl-C was pressed; the pictures drawn by then are saved.
     Interrupted,
 }
 
 /// Draws all pictures of a job and saves them.
 ///
 /// # Errors
-/// If the model cannot be loaded or a picture cannot be saved. Pictures saved before remain.
+/// If the model cannot be loaded or a picture cannot be saved. Pictures saved before are kept.
 pub fn run(job: &Job) -> Result<End> {
     interrupt::listen();
     let progress = Progress::new(job.run.progress, job.run.quiet);

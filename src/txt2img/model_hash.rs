@@ -1,4 +1,4 @@
-//! The hash of a run's model, made on a thread beside the first pictures.
+//! The hash of a run's model, computed on a thread while the first pictures are drawn.
 
 use crate::checkpoint::{Checkpoint, model_sha256};
 use crate::demo;
@@ -10,49 +10,51 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
 
-/// A hash that is there, or will be.
+/// A hash that is known or being computed.
 #[derive(Default)]
 pub struct ModelHash<'scope> {
-    /// In the making.
-    coming: Option<ScopedJoinHandle<'scope, Result<Option<String>>>>,
-    /// Whether somebody may ask for it yet.
-    is_wanted: Arc<AtomicBool>,
-    /// None if nothing will tell of it.
-    known: Option<String>,
+    /// The thread that computes it.
+    thread: Option<ScopedJoinHandle<'scope, Result<Option<String>>>>,
+    /// Whether the thread should continue.
+    is_needed: Arc<AtomicBool>,
+    /// The hash, once it is known; `None` also if it is not needed.
+    value: Option<String>,
 }
 
 impl<'scope> ModelHash<'scope> {
-    /// Begins to read the model's files, if anything will tell of the hash.
-    pub fn begin<'env>(job: &'env Job, checkpoint: &'env Checkpoint, scope: &'scope Scope<'scope, 'env>) -> Self {
-        let is_told = job.output.metadata && job.output.saves_samples || job.output.report.is_some();
+    /// Starts to read the model's files, if the run needs the hash.
+    pub fn start<'env>(job: &'env Job, checkpoint: &'env Checkpoint, scope: &'scope Scope<'scope, 'env>) -> Self {
+        let is_written = job.output.metadata && job.output.saves_samples || job.output.report.is_some();
         let is_compared = job.images.replay.is_some();
-        if !is_told && !is_compared && !job.output.fname.as_ref().is_some_and(|fname| fname.has_hash()) {
+        if !is_written && !is_compared && !job.output.fname.as_ref().is_some_and(|fname| fname.has_hash()) {
             return Self::default();
         }
         if job.model.ckpt == ModelSource::Demo {
-            return Self { coming: None, is_wanted: Arc::default(), known: Some(sha256::of_bytes(demo::WEIGHTS)) };
+            let value = Some(sha256::of_bytes(demo::WEIGHTS));
+            return Self { thread: None, is_needed: Arc::default(), value };
         }
-        // Ctrl-C does not stop it: what was drawn until then is saved with it.
-        let is_wanted = Arc::new(AtomicBool::new(true));
-        let goes_on = is_wanted.clone();
-        let coming = scope.spawn(move || model_sha256(checkpoint.path(), &|| goes_on.load(Ordering::Relaxed)));
-        Self { coming: Some(coming), is_wanted, known: None }
+        // Ctrl-C does not stop it: the pictures drawn until then are saved with it.
+        let is_needed = Arc::new(AtomicBool::new(true));
+        let is_needed_still = is_needed.clone();
+        let thread = scope.spawn(move || model_sha256(checkpoint.path(), &|| is_needed_still.load(Ordering::Relaxed)));
+        Self { thread: Some(thread), is_needed, value: None }
     }
 
-    /// The hash, waited for if need be.
+    /// Returns the hash, and waits for it if necessary; `None` if the run does not need it.
     ///
     /// # Errors
-    /// When the model's files cannot be read.
+    /// If the model's files cannot be read.
     pub fn get(&mut self) -> Result<Option<String>> {
-        if let Some(coming) = self.coming.take() {
-            self.known = coming.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        if let Some(thread) = self.thread.take() {
+            self.value = thread.join().unwrap_or_else(|panic| resume_unwind(panic))?;
         }
-        Ok(self.known.clone())
+        Ok(self.value.clone())
     }
 }
 
 impl Drop for ModelHash<'_> {
+    /// Stops the thread.
     fn drop(&mut self) {
-        self.is_wanted.store(false, Ordering::Relaxed);
+        self.is_needed.store(false, Ordering::Relaxed);
     }
 }

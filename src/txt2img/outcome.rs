@@ -1,8 +1,8 @@
 //! The end of a run: its last messages and its result.
 
 use super::End;
-use super::pipeline::Drawn;
-use super::writer::Made;
+use super::pipeline::Outcome;
+use super::writer::Written;
 use crate::human::duration;
 use crate::interrupt::Interrupted;
 use crate::job::Job;
@@ -16,29 +16,29 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Reports how a run ended: the last event, the closing line, and the results on standard output. `start`: the work that
-/// there was at the start.
+/// Reports the end of a run: the last event, the closing line, and the results on standard output. `start`: the work that
+/// remained at the start.
 ///
 /// # Errors
-/// The error of drawing, unless Ctrl-C caused it; or if standard output cannot be written.
+/// If drawing failed, except by Ctrl-C, or standard output cannot be written.
 pub fn report(
     job: &Job,
     start: Remaining,
-    drawn: Result<Drawn>,
+    outcome: Result<Outcome>,
     timings: &Timings,
     progress: &Progress,
 ) -> Result<End> {
-    let Drawn { made, error } = drawn?;
+    let Outcome { written, error } = outcome?;
     let end = match error {
         None => End::Finished,
-        Some(error) if error.is::<Interrupted>() && made.pictures < start.n_pictures => End::Interrupted,
+        Some(error) if error.is::<Interrupted>() && written.pictures < start.n_pictures => End::Interrupted,
         Some(error) if error.is::<Interrupted>() => End::Finished,
         Some(error) => return Err(error),
     };
     progress.event(&json!({ "event": "end", "finished": end == End::Finished }));
     match end {
-        End::Finished => progress.closing(&finished(job, start, &made, timings.elapsed())),
-        End::Interrupted => progress.stopped(&interrupted(job, start, &made)),
+        End::Finished => progress.closing(&finished(job, start, &written, timings.elapsed())),
+        End::Interrupted => progress.stopped(&interrupted(job, start, &written)),
     }
     print_results(job, end, timings)?;
     Ok(end)
@@ -49,7 +49,7 @@ pub fn interrupted_early(progress: &Progress) {
     progress.stopped("Interrupted: nothing was drawn yet.");
 }
 
-/// Prints the results that belong on standard output.
+/// Prints the timings and the original's closing message on standard output.
 fn print_results(job: &Job, end: End, timings: &Timings) -> Result<()> {
     let mut results = if job.output.timings { timings.table() } else { String::new() };
     if end == End::Finished {
@@ -58,8 +58,8 @@ fn print_results(job: &Job, end: End, timings: &Timings) -> Result<()> {
     std::io::stdout().write_all(results.as_bytes()).context("writing to standard output")
 }
 
-/// Returns what was made, for a run that drew everything.
-fn finished(job: &Job, start: Remaining, made: &Made, elapsed: Duration) -> String {
+/// Returns the closing line of a run that drew everything.
+fn finished(job: &Job, start: Remaining, written: &Written, elapsed: Duration) -> String {
     let (total, seconds) = (start.n_finished + start.n_pictures, duration(elapsed.as_secs_f64()));
     let mut sentence = match start.first {
         Some(first) if start.n_finished > 0 => format!(
@@ -67,13 +67,13 @@ fn finished(job: &Job, start: Remaining, made: &Made, elapsed: Duration) -> Stri
             first + 1,
             job.images.n_pictures(),
             were(start.n_finished),
-            made.pictures,
-            done(job)
+            written.pictures,
+            participle(job)
         ),
         None if total > 0 => format!("Nothing was left to draw: {} there already", were(total)),
-        _ => format!("{} {} in {seconds}", pictures(made.pictures), done(job)),
+        _ => format!("{} {} in {seconds}", pictures(written.pictures), participle(job)),
     };
-    if let Some(files) = named(&made.overviews) {
+    if let Some(files) = file_names(&written.overviews) {
         sentence += &format!(", and {files}");
     }
     if let Some(shard) = job.run.shard {
@@ -86,12 +86,12 @@ fn finished(job: &Job, start: Remaining, made: &Made, elapsed: Duration) -> Stri
     sentence + "."
 }
 
-/// Returns how far a run came that Ctrl-C stopped, and how to resume it.
-fn interrupted(job: &Job, start: Remaining, made: &Made) -> String {
+/// Returns the closing line of a run that Ctrl-C stopped: its progress, and how to resume it.
+fn interrupted(job: &Job, start: Remaining, written: &Written) -> String {
     if job.images.replay.is_some() {
         return "Interrupted: the picture was not redrawn.".into();
     }
-    let (n, total, done) = (start.n_finished + made.pictures, start.n_finished + start.n_pictures, done(job));
+    let (n, total, done) = (start.n_finished + written.pictures, start.n_finished + start.n_pictures, participle(job));
     let shard = job.run.shard.map_or(String::new(), |shard| format!(" of shard {shard}"));
     let mut sentence = format!("Interrupted: {n} of {}{shard} {done}", pictures(total));
     if let Some(flags) = &job.run.flags_to_resume {
@@ -101,7 +101,7 @@ fn interrupted(job: &Job, start: Remaining, made: &Made) -> String {
     sentence + "."
 }
 
-fn done(job: &Job) -> &'static str {
+fn participle(job: &Job) -> &'static str {
     if job.output.saves_samples { "saved" } else { "drawn" }
 }
 
@@ -113,13 +113,13 @@ fn were(n: usize) -> String {
     if n == 1 { "1 picture was".into() } else { format!("{n} pictures were") }
 }
 
-/// The names of files, the middle ones left out where there are many.
-fn named(files: &[PathBuf]) -> Option<String> {
+/// Lists the names of files: all of up to two, else the first and the last.
+fn file_names(files: &[PathBuf]) -> Option<String> {
     let name = |path: &PathBuf| path.file_name().unwrap_or(Path::new("").as_os_str()).display().to_string();
     match files {
         [] => None,
         [file] => Some(name(file)),
-        [one, other] => Some(format!("{} and {}", name(one), name(other))),
+        [first, second] => Some(format!("{} and {}", name(first), name(second))),
         [first, .., last] => Some(format!("{} to {}", name(first), name(last))),
     }
 }

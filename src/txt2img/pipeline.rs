@@ -1,11 +1,11 @@
 //! The threads of a run: workers draw the tasks, one for each device, and the writer saves what they draw.
 
+use super::costs::Costs;
 use super::model_hash::ModelHash;
 use super::pool;
 use super::session::Session;
-use super::work::Units;
 use super::worker::{Message, Worker, WriterGone};
-use super::writer::{Made, Writer};
+use super::writer::{Writer, Written};
 use crate::checkpoint::Checkpoint;
 use crate::device::ComputeDevice;
 use crate::interrupt::Interrupted;
@@ -18,33 +18,33 @@ use std::panic::resume_unwind;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
-/// The most pictures that wait to be saved; more would only fill memory.
+/// The most messages that wait for the writer; more would only fill memory.
 const MAX_WAITING: usize = 8;
 
-/// The result of a pipeline that saved everything it was given.
-pub struct Drawn {
+/// The result of a pipeline whose writer did not fail.
+pub struct Outcome {
     /// The files that were written.
-    pub made: Made,
+    pub written: Written,
     /// The error that ended drawing, if one did.
     pub error: Option<Error>,
 }
 
-/// Draws and saves what remains of a run.
+/// Draws and saves the remaining pictures of a run.
 ///
 /// # Errors
-/// If a picture cannot be saved. An error of drawing is part of the result, because pictures were saved all the same.
-pub fn run(session: Session, timings: &mut Timings) -> Result<Drawn> {
-    let Session { job, progress, checkpoint, checker, folder, report, finished, remaining } = session;
+/// If a picture cannot be saved. An error of drawing is part of the outcome, because pictures may have been saved before.
+pub fn run(session: Session, timings: &mut Timings) -> Result<Outcome> {
+    let Session { job, progress, checkpoint, checker, outdir, report, finished, remaining } = session;
     let (drawn, saved) = thread::scope(|scope| {
         let (messages, waiting) = sync_channel(MAX_WAITING);
         let is_checked = checker.is_some();
         let hash =
-            if remaining.n_pictures > 0 { ModelHash::begin(job, &checkpoint, scope) } else { ModelHash::default() };
-        let writer = Writer::new(job, folder, &finished, checker, report, hash, progress);
+            if remaining.n_pictures > 0 { ModelHash::start(job, &checkpoint, scope) } else { ModelHash::default() };
+        let writer = Writer::new(job, outdir, &finished, checker, report, hash, progress);
         let writer = scope.spawn(|| writer.run(waiting, remaining.n_pictures));
-        let drawing = Drawing { job, checkpoint: &checkpoint, progress, is_checked, units: Units::of(job) };
+        let drawing = Drawing { job, checkpoint: &checkpoint, progress, is_checked, costs: Costs::of(job) };
         let drawn = if remaining.n_pictures > 0 {
-            let work = drawing.units.total(job, &finished);
+            let work = drawing.costs.total(job, &finished);
             drawing.draw(Tasks::new(job, &finished), remaining.n_tasks, work, timings, messages)
         } else {
             drop(messages);
@@ -52,25 +52,25 @@ pub fn run(session: Session, timings: &mut Timings) -> Result<Drawn> {
         };
         (drawn, writer.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
-    // If saving failed, drawing only ended because of it.
-    let made = saved?;
-    timings.drawn(made.pictures);
-    Ok(Drawn { made, error: drawn.err() })
+    // An error of the writer also ends drawing, so it comes first.
+    let written = saved?;
+    timings.drawn(written.pictures);
+    Ok(Outcome { written, error: drawn.err() })
 }
 
-/// What all workers share.
+/// The inputs that all workers share.
 #[derive(Clone, Copy)]
 struct Drawing<'a> {
     job: &'a Job,
     checkpoint: &'a Checkpoint,
     progress: &'a Progress,
-    /// Whether a safety checker looks at the images.
+    /// Whether the images are checked for safety.
     is_checked: bool,
-    units: Units,
+    costs: Costs,
 }
 
 impl<'a> Drawing<'a> {
-    /// Distributes the tasks over the devices.
+    /// Loads the model and distributes the tasks over the devices.
     fn draw(
         self,
         tasks: Tasks<'a>,
@@ -91,7 +91,10 @@ impl<'a> Drawing<'a> {
         pool::run(tasks, workers, is_final, |i, error| note_failure(names[i], error, progress))
     }
 
-    /// Loads the model on all devices at once. A device that fails is left out, if others do not.
+    /// Loads the model on all devices in parallel. Devices that fail are left out, if there are several.
+    ///
+    /// # Errors
+    /// If no device is left, or the only device fails.
     fn workers(self, messages: SyncSender<Message>) -> Result<Vec<Worker<'a>>> {
         let devices = &self.job.compute.devices;
         let loaded: Vec<_> = thread::scope(|scope| {
@@ -116,12 +119,12 @@ impl<'a> Drawing<'a> {
     }
 
     fn worker(self, device: &'a ComputeDevice, messages: SyncSender<Message>) -> Result<Worker<'a>> {
-        let Self { job, checkpoint, progress, is_checked, units } = self;
-        Worker::new(job, checkpoint, device, progress, messages, is_checked, units)
+        let Self { job, checkpoint, progress, is_checked, costs } = self;
+        Worker::new(job, checkpoint, device, progress, messages, is_checked, costs)
     }
 }
 
-/// Returns whether an error ends the run, rather than the use of one device.
+/// Whether an error ends the run, instead of the use of one device only.
 fn is_final(error: &Error) -> bool {
     error.is::<Interrupted>() || error.is::<WriterGone>()
 }

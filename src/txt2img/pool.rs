@@ -1,68 +1,70 @@
-//! Tasks shared out among workers: each takes the next when it is done with one; what one fails at, another takes.
+//! A pool of workers with one queue of tasks. The task of a worker that fails goes back to the queue, for the others.
 
 use anyhow::{Error, Result};
 use std::panic::resume_unwind;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// What is left to do.
+/// The queue of tasks.
 struct Queue<T, I> {
     state: Mutex<State<T, I>>,
+    /// Notified when a task is done or returned.
     changed: Condvar,
 }
 
 struct State<T, I> {
     tasks: I,
-    /// By workers that failed.
+    /// The tasks of workers that failed.
     returned: Vec<T>,
-    /// How many tasks are being worked at.
-    under_way: usize,
-    /// Whether nothing more is to be begun.
+    /// The number of tasks in progress.
+    in_progress: usize,
+    /// Whether no more tasks may be started.
     is_stopped: bool,
 }
 
-/// Has all tasks done. One worker works on this thread, several have threads of their own. A worker that fails gets no
-/// more tasks, and `failed` is told of it by its number; unless `stops` says of its error that it ends everything.
+/// Runs all tasks. A single worker runs on this thread, several run on threads of their own. A worker that fails gets no
+/// more tasks and is reported to `on_failure` by its index, unless its error satisfies `is_final`, which stops all workers.
 ///
 /// # Errors
-/// That one; or the last worker's.
+/// If an error satisfies `is_final`, or no worker is left.
 pub fn run<T: Send>(
     tasks: impl Iterator<Item = T> + Send,
     mut workers: Vec<impl FnMut(&mut T) -> Result<()> + Send>,
-    stops: impl Fn(&Error) -> bool + Sync,
-    failed: impl Fn(usize, &Error) + Sync,
+    is_final: impl Fn(&Error) -> bool + Sync,
+    on_failure: impl Fn(usize, &Error) + Sync,
 ) -> Result<()> {
     if let [worker] = &mut workers[..] {
         return tasks.into_iter().try_for_each(|mut task| worker(&mut task));
     }
     let queue = Queue::new(tasks);
     let ends = thread::scope(|scope| {
-        let work = |(number, mut worker)| {
-            let (queue, stops, failed) = (&queue, &stops, &failed);
+        let work = |(i, mut worker)| {
+            let (queue, is_final, on_failure) = (&queue, &is_final, &on_failure);
             let report = move |error: &Error| {
-                if !stops(error) {
-                    failed(number, error)
+                if !is_final(error) {
+                    on_failure(i, error)
                 }
             };
-            scope.spawn(move || queue.work(&mut worker, stops).inspect_err(report))
+            scope.spawn(move || queue.work(&mut worker, is_final).inspect_err(report))
         };
         let threads: Vec<_> = workers.into_iter().enumerate().map(work).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect::<Vec<_>>()
     });
     let is_done = queue.is_done();
-    match ends.into_iter().filter_map(Result::err).reduce(|one, other| if stops(&one) { one } else { other }) {
+    match ends.into_iter().filter_map(Result::err).reduce(|first, second| if is_final(&first) { first } else { second })
+    {
         Some(error) if !is_done => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Counts a task until it is dropped: a worker that panics leaves nobody waiting.
-struct UnderWay<'a, T, I: Iterator<Item = T>>(&'a Queue<T, I>);
+/// Counts a task as in progress until dropped, so that the others do not wait for a worker that panics.
+struct InProgress<'a, T, I: Iterator<Item = T>>(&'a Queue<T, I>);
 
-impl<T, I: Iterator<Item = T>> Drop for UnderWay<'_, T, I> {
+impl<T, I: Iterator<Item = T>> Drop for InProgress<'_, T, I> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.under_way -= 1;
+        state.in_progress -= 1;
         state.is_stopped |= thread::panicking();
         drop(state);
         self.0.changed.notify_all();
@@ -71,26 +73,27 @@ impl<T, I: Iterator<Item = T>> Drop for UnderWay<'_, T, I> {
 
 impl<T, I: Iterator<Item = T>> Queue<T, I> {
     fn new(tasks: I) -> Self {
-        let state = State { tasks, returned: vec![], under_way: 0, is_stopped: false };
+        let state = State { tasks, returned: vec![], in_progress: 0, is_stopped: false };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    fn work(&self, worker: &mut impl FnMut(&mut T) -> Result<()>, stops: impl Fn(&Error) -> bool) -> Result<()> {
+    /// Runs tasks until none is left or the worker fails.
+    fn work(&self, worker: &mut impl FnMut(&mut T) -> Result<()>, is_final: impl Fn(&Error) -> bool) -> Result<()> {
         while let Some(mut task) = self.next() {
-            let under_way = UnderWay(self);
+            let in_progress = InProgress(self);
             let done = worker(&mut task);
             if let Err(error) = &done {
                 let mut state = self.lock();
-                state.is_stopped |= stops(error);
+                state.is_stopped |= is_final(error);
                 state.returned.push(task);
             }
-            drop(under_way);
+            drop(in_progress);
             done?;
         }
         Ok(())
     }
 
-    /// The next task, waited for while one that is under way may still come back.
+    /// Returns the next task. Waits while tasks in progress may still be returned.
     fn next(&self) -> Option<T> {
         let mut state = self.lock();
         loop {
@@ -99,16 +102,17 @@ impl<T, I: Iterator<Item = T>> Queue<T, I> {
             }
             let returned = state.returned.pop();
             if let Some(task) = returned.or_else(|| state.tasks.next()) {
-                state.under_way += 1;
+                state.in_progress += 1;
                 return Some(task);
             }
-            if state.under_way == 0 {
+            if state.in_progress == 0 {
                 return None;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
+    /// Whether all tasks are done.
     fn is_done(&self) -> bool {
         let mut state = self.lock();
         !state.is_stopped && state.returned.is_empty() && state.tasks.next().is_none()
@@ -128,11 +132,12 @@ mod tests {
 
     type Worker<'a> = Box<dyn FnMut(&mut usize) -> Result<()> + Send + 'a>;
 
-    /// Which tasks were done, and by whom, by workers of which the i-th fails at its `lasts[i]`-th task.
-    fn shared(n: usize, lasts: &[usize]) -> (Result<()>, Vec<(usize, usize)>, Vec<usize>) {
+    /// Runs `n` tasks on workers of which the i-th fails after `limits[i]` tasks. Returns the result, the tasks done with their
+    /// workers, and the workers that failed.
+    fn run_limited(n: usize, limits: &[usize]) -> (Result<()>, Vec<(usize, usize)>, Vec<usize>) {
         let (done, failures) = (Mutex::new(vec![]), Mutex::new(vec![]));
-        let worker = |(i, last): (usize, &usize)| {
-            let (mut left, done) = (*last, &done);
+        let worker = |(i, limit): (usize, &usize)| {
+            let (mut left, done) = (*limit, &done);
             Box::new(move |task: &mut usize| {
                 thread::sleep(Duration::from_micros(200));
                 ensure!(left > 0, "worker {i} broke");
@@ -141,7 +146,7 @@ mod tests {
                 Ok(())
             }) as Worker
         };
-        let workers = lasts.iter().enumerate().map(worker).collect();
+        let workers = limits.iter().enumerate().map(worker).collect();
         let end = run(0..n, workers, |_| false, |i, _| failures.lock().unwrap().push(i));
         let mut done = done.into_inner().unwrap();
         done.sort();
@@ -155,7 +160,7 @@ mod tests {
     #[test]
     fn every_task_is_done_once() {
         for workers in 1..5 {
-            let (end, done, failures) = shared(50, &vec![usize::MAX; workers]);
+            let (end, done, failures) = run_limited(50, &vec![usize::MAX; workers]);
             assert!(end.is_ok() && failures.is_empty());
             assert_eq!(tasks(&done), (0..50).collect::<Vec<_>>());
         }
@@ -163,14 +168,14 @@ mod tests {
 
     #[test]
     fn several_workers_share_the_work() {
-        let (_, done, _) = shared(50, &[usize::MAX; 2]);
+        let (_, done, _) = run_limited(50, &[usize::MAX; 2]);
         assert!((0..2).all(|i| done.iter().filter(|(_, worker)| *worker == i).count() > 5), "{done:?}");
     }
 
     #[test]
-    fn what_a_worker_fails_at_another_does() {
+    fn another_worker_takes_the_task_of_one_that_fails() {
         for failing in [vec![3, usize::MAX], vec![0, 5, usize::MAX], vec![usize::MAX, 49]] {
-            let (end, done, failures) = shared(50, &failing);
+            let (end, done, failures) = run_limited(50, &failing);
             assert!(end.is_ok());
             assert_eq!(tasks(&done), (0..50).collect::<Vec<_>>());
             assert!(failures.len() < failing.len());
@@ -178,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_task_may_come_back() {
+    fn a_worker_waits_for_the_last_task_of_another() {
         let workers: Vec<Worker> = vec![
             Box::new(|_| Err(anyhow!("broke")).inspect_err(|_| thread::sleep(Duration::from_millis(50)))),
             Box::new(|_| Ok(())),
@@ -187,32 +192,37 @@ mod tests {
     }
 
     #[test]
-    fn without_workers_left_the_last_error_is_told() {
-        let (end, done, failures) = shared(50, &[2, 3]);
+    fn without_workers_left_the_last_error_is_returned() {
+        let (end, done, failures) = run_limited(50, &[2, 3]);
         assert!(end.unwrap_err().to_string().ends_with("broke"));
         assert_eq!((done.len(), failures.len()), (5, 2));
-        assert_eq!(shared(50, &[2]).0.unwrap_err().to_string(), "worker 0 broke");
+        assert_eq!(run_limited(50, &[2]).0.unwrap_err().to_string(), "worker 0 broke");
     }
 
     #[test]
-    #[should_panic(expected = "the worst")]
-    fn a_panic_leaves_nobody_waiting() {
-        let worker = |_| -> Worker { Box::new(|task| if *task == 3 { panic!("the worst") } else { Ok(()) }) };
+    #[should_panic(expected = "a bug")]
+    fn a_panic_of_a_worker_ends_the_others() {
+        let worker = |_| -> Worker { Box::new(|task| if *task == 3 { panic!("a bug") } else { Ok(()) }) };
         let _ = run(0..10, (0..3).map(worker).collect(), |_| false, |_, _| ());
     }
 
     #[test]
-    fn some_errors_end_everything() {
-        let begun = AtomicUsize::new(0);
+    fn a_final_error_stops_all_workers() {
+        let started = AtomicUsize::new(0);
         let worker = |_| -> Worker {
             Box::new(|task| {
-                begun.fetch_add(1, Relaxed);
+                started.fetch_add(1, Relaxed);
                 thread::sleep(Duration::from_millis(1));
                 if *task == 3 { Err(anyhow!("the end")) } else { Ok(()) }
             })
         };
-        let end = run(0..1000, (0..3).map(worker).collect(), |_| true, |_, _| panic!("it is no failure"));
+        let end = run(
+            0..1000,
+            (0..3).map(worker).collect(),
+            |_| true,
+            |_, _| panic!("a final error was reported as a failure"),
+        );
         assert_eq!(end.unwrap_err().to_string(), "the end");
-        assert!(begun.into_inner() < 10);
+        assert!(started.into_inner() < 10);
     }
 }

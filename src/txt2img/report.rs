@@ -1,4 +1,4 @@
-//! `--report`: what became of each picture, as JSON.
+//! `--report`: the file, settings, timings and safety result of each picture, as JSON.
 
 use super::worker::Rendered;
 use crate::files::atomic::{self, folder_of};
@@ -14,105 +14,117 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf, absolute};
 use tempfile::NamedTempFile;
 
-/// A report that is being written, or none: it appears as a whole, at the end.
+/// The report of a run, if it has one. It gets its name when it is complete.
 pub struct Report(Option<Open>);
 
+/// A report under its temporary name.
 struct Open {
+    /// The path that it will get.
     path: PathBuf,
     file: BufWriter<NamedTempFile>,
-    is_first: bool,
-    /// Whether it takes the place of the last one.
+    /// Whether it has no entries yet.
+    is_empty: bool,
+    /// Whether it replaces that of an earlier process of the run.
     replaces: bool,
-    /// Whether there are pictures that it does not know.
-    lacks_some: bool,
+    /// Whether it lacks entries of finished pictures.
+    is_incomplete: bool,
 }
 
 impl Report {
-    /// Whether one may be where it is wanted; nothing is written.
+    /// Checks that the report's path is free, or has a report that may be replaced, without writing anything.
     ///
     /// # Errors
-    /// When there is something that it must not replace.
-    pub fn look(job: &Job) -> Result<()> {
+    /// If there is anything else, or the path does not name a file.
+    pub fn check_free(job: &Job) -> Result<()> {
         let Some(path) = &job.output.report else { return Ok(()) };
-        // Whatever it is: a file, a folder, a device.
-        let is_free = fs::symlink_metadata(path).is_err() || job.run.resume && pictures(path).is_some();
-        ensure!(is_free, "{}: it is there already; name another", cannot(path));
+        // A file, a folder, a device or a link, even a broken one.
+        let is_free = fs::symlink_metadata(path).is_err() || job.run.resume && read_report(path).is_some();
+        ensure!(is_free, "{}: it exists already; name another", cannot(path));
         ensure!(path.file_name().is_some(), "{}: that is not a file name", cannot(path));
         Ok(())
     }
 
-    /// The same, and whether it can be written there.
-    pub fn check(job: &Job) -> Result<()> {
-        Self::look(job)?;
-        let Some(path) = &job.output.report else { return Ok(()) };
-        let folder = folder_of(path);
-        let will_be = || Ok::<_, Error>(absolute(&job.output.outdir)?.starts_with(absolute(folder)?));
-        // OUTDIR comes later, and the folders that it is in.
-        if !folder.exists() && will_be().with_context(|| cannot(path))? {
-            return Ok(());
-        }
-        begun(path).map(drop)
-    }
-
-    /// Of a run that goes on, it says also what the last report said of pictures that are `finished`. run: its id.
-    /// n_finished: how many of them are this process's.
+    /// Checks like [`Self::check_free`], and that the report can be written.
     ///
     /// # Errors
-    /// When a report is wanted where none can be written, or where that of another run is.
-    pub fn begin(job: &Job, run: &str, finished: &HashSet<usize>, n_finished: usize) -> Result<Self> {
+    /// If the report cannot be written.
+    pub fn check(job: &Job) -> Result<()> {
+        Self::check_free(job)?;
+        let Some(path) = &job.output.report else { return Ok(()) };
+        let folder = folder_of(path);
+        let is_in_outdir = || Ok::<_, Error>(absolute(&job.output.outdir)?.starts_with(absolute(folder)?));
+        // OUTDIR is created later, with the folders above it.
+        if !folder.exists() && is_in_outdir().with_context(|| cannot(path))? {
+            return Ok(());
+        }
+        create_temporary(path).map(drop)
+    }
+
+    /// Creates the report of the run with the ID `run`. When resuming, entries of `finished` pictures are copied from the
+    /// previous report; `n_finished`: the number of those that belong to this process.
+    ///
+    /// # Errors
+    /// If the report cannot be written, or one of another run is in its place.
+    pub fn create(job: &Job, run: &str, finished: &HashSet<usize>, n_finished: usize) -> Result<Self> {
         let Some(path) = &job.output.report else { return Ok(Self(None)) };
-        let last = pictures(path).filter(|_| job.run.resume);
-        let is_ours = last.as_ref().is_none_or(|(whose, _)| whose == run);
-        ensure!(is_ours, "{}: what is there is not of this run; name another", cannot(path));
-        let last = last.map(|(_, pictures)| pictures);
-        let mut file = BufWriter::new(begun(path)?);
+        let previous = read_report(path).filter(|_| job.run.resume);
+        let is_ours = previous.as_ref().is_none_or(|(id, _)| id == run);
+        ensure!(is_ours, "{}: the report there belongs to a different run; name another file", cannot(path));
+        let previous = previous.map(|(_, pictures)| pictures);
+        let mut file = BufWriter::new(create_temporary(path)?);
         write!(file, "{{\"run\": \"{run}\", \"pictures\": [").with_context(|| cannot(path))?;
-        let replaces = last.is_some();
+        let replaces = previous.is_some();
         let number = |picture: &Value| picture["number"].as_u64().map(|number| number as usize);
-        // What is drawn again is told of again.
-        let mut kept = last.unwrap_or_default();
-        kept.retain(|picture| number(picture).is_some_and(|number| finished.contains(&number)));
-        // After some ends there is no last report.
-        let lacks_some = kept.len() < n_finished;
-        let mut open = Open { path: path.clone(), file, is_first: true, replaces, lacks_some };
-        kept.iter().try_for_each(|picture| open.add(picture))?;
+        // Pictures that are drawn again get new entries.
+        let mut copied = previous.unwrap_or_default();
+        copied.retain(|picture| number(picture).is_some_and(|number| finished.contains(&number)));
+        // A process that was killed leaves no report.
+        let is_incomplete = copied.len() < n_finished;
+        let mut open = Open { path: path.clone(), file, is_empty: true, replaces, is_incomplete };
+        copied.iter().try_for_each(|picture| open.add(picture))?;
         Ok(Self(Some(open)))
     }
 
-    /// Adds a picture. file: where it is, if it was saved.
-    pub fn add(&mut self, drawn: &Rendered, file: Option<&Path>, verdict: Option<&Verdict>) -> Result<()> {
+    /// Adds the entry of a picture. `file`: its path, if it was saved.
+    ///
+    /// # Errors
+    /// If the report cannot be written.
+    pub fn add(&mut self, rendered: &Rendered, file: Option<&Path>, verdict: Option<&Verdict>) -> Result<()> {
         match &mut self.0 {
-            Some(open) => open.add(&entry(drawn, file, verdict)),
+            Some(open) => open.add(&entry(rendered, file, verdict)),
             None => Ok(()),
         }
     }
 
-    /// The file gets its name, or one like it, if that was taken meanwhile. is_finished: whether all pictures were drawn
-    /// that were asked for.
+    /// Completes the report and gives it its name, or a similar one if that was taken meanwhile. `is_finished`: whether all
+    /// pictures of this process were drawn.
+    ///
+    /// # Errors
+    /// If the report cannot be written.
     pub fn end(self, is_finished: bool, progress: &Progress) -> Result<()> {
-        let Some(Open { path, mut file, replaces, lacks_some, .. }) = self.0 else { return Ok(()) };
-        writeln!(file, "\n], \"finished\": {}}}", is_finished && !lacks_some).with_context(|| cannot(&path))?;
+        let Some(Open { path, mut file, replaces, is_incomplete, .. }) = self.0 else { return Ok(()) };
+        writeln!(file, "\n], \"finished\": {}}}", is_finished && !is_incomplete).with_context(|| cannot(&path))?;
         let file = file.into_inner().map_err(|error| error.into_error()).with_context(|| cannot(&path))?;
         atomic::sync(file.as_file()).with_context(|| cannot(&path))?;
-        let put = if replaces { atomic::persist_replacing(file, &path) } else { put(file, &path, progress) };
-        put.with_context(|| cannot(&path))
+        let persisted = if replaces { atomic::persist_replacing(file, &path) } else { persist(file, &path, progress) };
+        persisted.with_context(|| cannot(&path))
     }
 }
 
 impl Open {
     fn add(&mut self, picture: &Value) -> Result<()> {
-        let separator = if self.is_first { "\n" } else { ",\n" };
-        self.is_first = false;
+        let separator = if self.is_empty { "\n" } else { ",\n" };
+        self.is_empty = false;
         write!(self.file, "{separator}{picture}").with_context(|| cannot(&self.path))
     }
 }
 
-/// Gives a report its name, or the first free one of those with -2, -3, … added.
-fn put(mut file: NamedTempFile, path: &Path, progress: &Progress) -> io::Result<()> {
+/// Renames a report to `path`, or to the first free name with -2, -3, … added.
+fn persist(mut file: NamedTempFile, path: &Path, progress: &Progress) -> io::Result<()> {
     let mut name = path.to_owned();
     let mut n = 1;
-    while let Some(taken) = atomic::persist_new(file, &name)? {
-        (file, n) = (taken, n + 1);
+    while let Some(unnamed) = atomic::persist_new(file, &name)? {
+        (file, n) = (unnamed, n + 1);
         name = suffixed(path, &format!("-{n}"));
     }
     if n > 1 {
@@ -122,22 +134,23 @@ fn put(mut file: NamedTempFile, path: &Path, progress: &Progress) -> io::Result<
     Ok(())
 }
 
-fn begun(path: &Path) -> Result<NamedTempFile> {
+/// Creates the temporary file of a report.
+fn create_temporary(path: &Path) -> Result<NamedTempFile> {
     let folder = folder_of(path);
     let shown = folder.display();
     ensure!(folder.exists(), "{}: the folder '{shown}' is missing; create it, or name another file", cannot(path));
     ensure!(folder.is_dir(), "{}: '{shown}' is a file, not a folder; name another", cannot(path));
-    // Without the name of the unfinished file, which an error of that file has in it.
+    // The error itself names the temporary file, which means nothing to the user.
     atomic::create_locked_temporary(folder).map_err(|error| anyhow!("{}: {}", cannot(path), reason(&error)))
 }
 
-/// What the system says of an error.
+/// Returns the operating system's message of an error.
 fn reason(error: &io::Error) -> String {
     error.raw_os_error().map_or(error.kind().to_string(), |code| io::Error::from_raw_os_error(code).to_string())
 }
 
-/// Of which run a report of ours is, and what it says, if the file is one.
-fn pictures(path: &Path) -> Option<(Value, Vec<Value>)> {
+/// Returns the ID of the run and the entries of a report, or `None` if the file is not a report.
+fn read_report(path: &Path) -> Option<(Value, Vec<Value>)> {
     let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
     let mut report: Value = serde_json::from_slice(&is_file.then(|| fs::read(path))?.ok()?).ok()?;
     report.get("finished")?.as_bool()?;
@@ -147,22 +160,24 @@ fn pictures(path: &Path) -> Option<(Value, Vec<Value>)> {
     }
 }
 
-fn entry(drawn: &Rendered, file: Option<&Path>, verdict: Option<&Verdict>) -> Value {
-    let [sampling, decoding] = drawn.seconds;
+/// Returns the entry of a picture.
+fn entry(rendered: &Rendered, file: Option<&Path>, verdict: Option<&Verdict>) -> Value {
+    let [sampling, decoding] = rendered.seconds;
     json!({
         "file": file.map(|file| file.display().to_string()),
-        "number": drawn.number,
-        "record": drawn.record,
+        "number": rendered.number,
+        "record": rendered.record,
         "seconds": { "sampling_the_batch": sampling, "decoding": decoding },
         "safety": verdict.map(|verdict| json!({
             "flagged": verdict.flagged,
             "concepts": verdict.concepts,
             "special_care": verdict.special_care,
         })),
-        "not_numbers_from": drawn.non_finite.map(|stage| stage.to_string()),
+        "not_numbers_from": rendered.non_finite.map(|stage| stage.to_string()),
     })
 }
 
+/// Returns the start of error messages.
 fn cannot(path: &Path) -> String {
     format!("cannot write the report '{}'", path.display())
 }

@@ -21,7 +21,7 @@ pub struct Session<'a> {
     pub progress: &'a Progress,
     pub checkpoint: Checkpoint,
     pub checker: Option<Checker>,
-    pub folder: OutDir,
+    pub outdir: OutDir,
     pub report: Report,
     /// The pictures that need not be drawn, because an earlier process of the run saved them.
     pub finished: HashSet<usize>,
@@ -31,11 +31,11 @@ pub struct Session<'a> {
 impl<'a> Session<'a> {
     /// Prepares a run, in this order:
     ///
-    /// 1. Whether the report and OUTDIR can be written is checked first, because fetching a model may take long.
-    /// 2. The model is opened, and fetched if it is on a hub. OUTDIR is created only if there is a model.
+    /// 1. The report and OUTDIR are checked to be writable first, because downloading a model may take long.
+    /// 2. The model is opened, and downloaded if it is on a hub. OUTDIR is created only if there is a model.
     /// 3. The safety checker is loaded.
-    /// 4. The run begins in OUTDIR, which removes what other runs left unfinished there. From here on it can be resumed.
-    /// 5. The report is begun, with the entries of pictures that are finished.
+    /// 4. The run begins in OUTDIR, which deletes the unfinished files of other runs there. From here on it can be resumed.
+    /// 5. The report is created, with the entries of pictures that are finished.
     ///
     /// # Errors
     /// If any of these steps fails.
@@ -49,20 +49,20 @@ impl<'a> Session<'a> {
         conventions.notes.iter().for_each(|note| progress.note(note));
         create_outdir(job, progress)?;
         let checker = checker::load(job, progress)?;
-        let folder = begin(job, &checkpoint, checker.as_ref(), progress)?;
-        let finished = folder.finished();
+        let outdir = begin(job, &checkpoint, checker.as_ref(), progress)?;
+        let finished = outdir.finished();
         let remaining = Remaining::new(job, &finished);
-        let report = Report::begin(job, &folder.run().id, &finished, remaining.n_finished)?;
-        Ok(Self { job, progress, checkpoint, checker, folder, report, finished, remaining })
+        let report = Report::create(job, &outdir.run().id, &finished, remaining.n_finished)?;
+        Ok(Self { job, progress, checkpoint, checker, outdir, report, finished, remaining })
     }
 }
 
-/// Opens the model's files, and fetches those on a hub.
+/// Opens the model's files, and downloads those on a hub.
 fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
     let half = job.compute.precision == Precision::Autocast;
     let mut downloads = progress.downloads();
-    let mut report = |at: &Download| downloads.show(&at.file, at.done, at.size);
-    job.model.open(|location| location.path(half, &mut report))
+    let mut on_progress = |at: &Download| downloads.show(&at.file, at.done, at.size);
+    job.model.open(|location| location.path(half, &mut on_progress))
 }
 
 fn create_outdir(job: &Job, progress: &Progress) -> Result<()> {
@@ -79,56 +79,56 @@ fn create_outdir(job: &Job, progress: &Progress) -> Result<()> {
 fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>, progress: &Progress) -> Result<OutDir> {
     let safety = checker.map_or(Action::Off, |_| job.output.safety.unwrap_or(Action::Replace));
     let fingerprint = checker.map(|checker| checker.fingerprint().to_owned());
-    let folder = OutDir::open(run_spec(job, checkpoint, Some(safety), fingerprint))?;
-    if folder.abandons_unfinished() {
-        let outdir = job.output.outdir.display();
+    let outdir = OutDir::open(run_spec(job, checkpoint, Some(safety), fingerprint))?;
+    if outdir.abandons_unfinished() {
+        let path = job.output.outdir.display();
         progress.note(&format!(
-            "the previous run in '{outdir}' did not finish; repeat its command with --resume to continue it"
+            "the previous run in '{path}' did not finish; repeat its command with --resume to continue it"
         ));
     }
-    Ok(folder)
+    Ok(outdir)
 }
 
-/// Returns OUTDIR as a run would find it. Nothing is written.
+/// Returns the state of OUTDIR for a run of the job, without writing anything.
 ///
 /// # Errors
 /// If the run cannot be resumed, or its report exists already.
 pub(crate) fn inspect(job: &Job, checkpoint: &Checkpoint) -> Result<OutDir> {
-    Report::look(job)?;
+    Report::check_free(job)?;
     OutDir::inspect(run_spec(job, checkpoint, checker::action(job), checker::fingerprint(job)))
 }
 
-/// Returns the run as OUTDIR sees it. `safety`: the treatment of flagged pictures, and `checker`: the fingerprint of the
-/// safety checker, as far as they are known.
+/// Returns the specification of the run for OUTDIR. `safety`: the treatment of flagged pictures; `checker`: the
+/// fingerprint of the safety checker; both `None` if unknown.
 fn run_spec<'a>(job: &'a Job, checkpoint: &Checkpoint, safety: Option<Action>, checker: Option<String>) -> RunSpec<'a> {
-    let mut terms = terms(job, checkpoint);
-    terms.extend(safety.map(|safety| ("--safety".into(), safety.name().into())));
-    terms.extend(checker.map(|checker| ("the safety checker".into(), checker.into())));
+    let mut params = run_params(job, checkpoint);
+    params.extend(safety.map(|safety| ("--safety".into(), safety.name().into())));
+    params.extend(checker.map(|checker| ("the safety checker".into(), checker.into())));
     RunSpec {
         outdir: &job.output.outdir,
         format: job.output.format,
         pattern: job.output.fname.clone(),
         shard: job.run.shard,
         mode: if job.run.resume { Mode::Resume } else { Mode::Begin },
-        params: terms,
+        params,
         pictures: job.images.n_pictures(),
         overview: job.output.overview,
     }
 }
 
 /// Returns the parameters that a run and its resumption must share.
-fn terms(job: &Job, checkpoint: &Checkpoint) -> RunParams {
-    let mut terms = job.run.terms.clone();
-    terms.insert("the model".into(), checkpoint.fingerprint().into());
+fn run_params(job: &Job, checkpoint: &Checkpoint) -> RunParams {
+    let mut params = job.run.params.clone();
+    params.insert("the model".into(), checkpoint.fingerprint().into());
     if job.output.metadata && job.output.saves_samples {
         // Metadata contain these names.
         let (vae, config) = (&job.model.vae, &job.model.config_path);
-        terms.insert("--ckpt".into(), job.model.ckpt.to_string().into());
-        terms.insert("--vae".into(), vae.as_ref().map(ToString::to_string).into());
-        terms.insert("the config's name".into(), config.as_ref().map(|path| path.display().to_string()).into());
+        params.insert("--ckpt".into(), job.model.ckpt.to_string().into());
+        params.insert("--vae".into(), vae.as_ref().map(ToString::to_string).into());
+        params.insert("the config's name".into(), config.as_ref().map(|path| path.display().to_string()).into());
     }
-    terms.insert("what is multiplied".into(), compute_types(job).into());
-    terms
+    params.insert("what is multiplied".into(), compute_types(job).into());
+    params
 }
 
 /// Returns the types that the devices compute in, on which the rounding of pictures depends.

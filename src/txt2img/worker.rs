@@ -1,6 +1,6 @@
-//! One device at work on the batches of a run: sample → decode → send to be saved.
+//! The worker of one device, which renders batches: sample → decode → send to the writer.
 
-use super::work::Units;
+use super::costs::Costs;
 use crate::checkpoint::Checkpoint;
 use crate::device::ComputeDevice;
 use crate::diffusion::samplers::Counts;
@@ -23,15 +23,15 @@ pub struct Rendered {
     pub picture: Picture,
     /// The image as the safety checker sees it, if there is one.
     pub seen: Option<Picture>,
-    /// How it was drawn.
+    /// The metadata of the image.
     pub record: Record,
-    /// Its number in the run, from 0.
+    /// The number of the image in the run, from 0.
     pub number: usize,
     /// The parameters of its batch.
     pub params: SamplingParams,
-    /// Seconds that sampling its batch took, and decoding it.
+    /// The seconds for sampling its batch, and for decoding it.
     pub seconds: [f64; 2],
-    /// The stage that returned NaN or infinity in f32, if one did: it is not the image asked for.
+    /// The stage that returned NaN or infinity even in f32, if one did; the image is then wrong.
     pub non_finite: Option<Stage>,
 }
 
@@ -43,7 +43,7 @@ pub enum Message {
     Preview { number: usize, step: usize, picture: Picture },
 }
 
-/// The error of a worker whose writer has ended, which has an error of its own.
+/// The error of a worker whose writer failed. The writer's own error is the one to report.
 #[derive(Debug)]
 pub struct WriterGone;
 
@@ -63,13 +63,16 @@ pub struct Worker<'a> {
     progress: &'a Progress,
     noise: RunNoise,
     messages: SyncSender<Message>,
-    /// Whether a safety checker looks at the images.
+    /// Whether the images are checked for safety.
     is_checked: bool,
-    units: Units,
+    costs: Costs,
 }
 
 impl<'a> Worker<'a> {
     /// Loads the model on the device.
+    ///
+    /// # Errors
+    /// If the model cannot be loaded.
     pub fn new(
         job: &'a Job,
         checkpoint: &'a Checkpoint,
@@ -77,38 +80,41 @@ impl<'a> Worker<'a> {
         progress: &'a Progress,
         messages: SyncSender<Message>,
         is_checked: bool,
-        units: Units,
+        costs: Costs,
     ) -> Result<Self> {
         let noise = RunNoise::new(&job.images, job.model.config.unet.in_channels, &device.device)?;
         let dtype = device.dtype(job.compute.precision);
-        let mut loading = Loading { job, device, progress };
+        let mut loading = LoadObserver { job, device, progress };
         let engine = Engine::load(checkpoint, &job.model.config, device, dtype, job.images.reading, &mut loading)?;
-        Ok(Self { job, device, engine, progress, noise, messages, is_checked, units })
+        Ok(Self { job, device, engine, progress, noise, messages, is_checked, costs })
     }
 
     /// Renders the wanted images of a batch. Images already sent to the writer are removed from `task.wanted`.
+    ///
+    /// # Errors
+    /// If the device fails, after Ctrl-C, or if the writer is gone.
     pub fn draw(&mut self, task: &mut Task) -> Result<()> {
         interrupt::check()?;
-        let begun = Instant::now();
+        let start = Instant::now();
         let wanted = task.wanted.clone();
         let prompts = task.batch.images.iter().map(|image| (&*image.prompt, image.negative)).collect();
         let batch = engine::Batch { prompts, params: task.batch.params };
-        let mut watching = Watching {
-            loading: Loading { job: self.job, device: self.device, progress: self.progress },
+        let mut observer = BatchObserver {
+            loading: LoadObserver { job: self.job, device: self.device, progress: self.progress },
             bar: None,
             batch: &task.batch,
             wanted: &wanted,
             messages: &self.messages,
-            units: self.units,
-            work: 0.,
+            costs: self.costs,
+            cost: 0.,
         };
-        let mut noise = self.noise.of(task);
-        let latents = self.engine.sample(&batch, &mut noise, &mut watching)?;
-        watching.bar = None;
-        let sampled = begun.elapsed().as_secs_f64();
+        let mut noise = self.noise.for_task(task);
+        let latents = self.engine.sample(&batch, &mut noise, &mut observer)?;
+        observer.bar = None;
+        let sampled = start.elapsed().as_secs_f64();
         while let Some(&index) = task.wanted.first() {
-            let begun = Instant::now();
-            let image = self.engine.decode(&latents, index, &mut watching)?;
+            let start = Instant::now();
+            let image = self.engine.decode(&latents, index, &mut observer)?;
             let picture = image.picture()?;
             let rendered = Rendered {
                 seen: self.is_checked.then(|| image.rounded()).transpose()?,
@@ -116,10 +122,10 @@ impl<'a> Worker<'a> {
                 picture,
                 number: task.batch.images[index].number,
                 params: task.batch.params,
-                seconds: [sampled, begun.elapsed().as_secs_f64()],
+                seconds: [sampled, start.elapsed().as_secs_f64()],
                 non_finite: image.non_finite,
             };
-            self.progress.worked(self.units.decoding(&task.batch.params));
+            self.progress.worked(self.costs.decoding(&task.batch.params));
             send(&self.messages, Message::Image(Box::new(rendered)))?;
             task.wanted.remove(0);
             interrupt::check()?;
@@ -128,14 +134,14 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// Shows the loading of a model.
-struct Loading<'a> {
+/// Shows progress while a model is loaded.
+struct LoadObserver<'a> {
     job: &'a Job,
     device: &'a ComputeDevice,
     progress: &'a Progress,
 }
 
-impl Observer for Loading<'_> {
+impl Observer for LoadObserver<'_> {
     fn on_load(&mut self, tensors: usize) -> Box<dyn Fn() + Sync + '_> {
         let bar = self.progress.loading(device_name(self.job, self.device), tensors);
         Box::new(move || bar.tick())
@@ -147,28 +153,28 @@ impl Observer for Loading<'_> {
 }
 
 /// Shows the steps of a batch, sends previews, and stops after Ctrl-C.
-struct Watching<'a> {
-    loading: Loading<'a>,
-    /// The bar of the steps under way.
+struct BatchObserver<'a> {
+    loading: LoadObserver<'a>,
+    /// The progress bar of the current steps.
     bar: Option<Bar<'a>>,
     batch: &'a Batch<'a>,
     wanted: &'a [usize],
     messages: &'a SyncSender<Message>,
-    units: Units,
-    /// The work of the batch's steps.
-    work: f64,
+    costs: Costs,
+    /// The cost of all steps of the batch.
+    cost: f64,
 }
 
-impl Observer for Watching<'_> {
+impl Observer for BatchObserver<'_> {
     fn on_load(&mut self, tensors: usize) -> Box<dyn Fn() + Sync + '_> {
         self.loading.on_load(tensors)
     }
 
     fn on_start(&mut self, counts: Counts) {
         let (steps, calls) = (counts.steps.max(1) as f64, counts.model_calls as f64);
-        let step = self.units.step(&self.batch.params, self.batch.images.len(), calls / steps);
-        self.work = step * steps;
-        let Loading { job, device, progress } = self.loading;
+        let step = self.costs.step(&self.batch.params, self.batch.images.len(), calls / steps);
+        self.cost = step * steps;
+        let LoadObserver { job, device, progress } = self.loading;
         self.bar = Some(progress.steps(device_name(job, device), counts.steps, step));
     }
 
@@ -189,7 +195,7 @@ impl Observer for Watching<'_> {
     }
 
     fn on_repeat(&mut self) {
-        self.loading.progress.lost(self.work);
+        self.loading.progress.lost(self.cost);
     }
 
     fn on_note(&mut self, note: &str) {
@@ -197,7 +203,7 @@ impl Observer for Watching<'_> {
     }
 }
 
-/// Returns what is written of image `index` of a batch.
+/// Returns the metadata of image `index` of a batch.
 fn record(job: &Job, batch: &Batch, index: usize, origin: Origin, latents: &Latents) -> Record {
     let image = &batch.images[index];
     Record {
@@ -220,11 +226,12 @@ fn record(job: &Job, batch: &Batch, index: usize, origin: Origin, latents: &Late
     }
 }
 
-/// The device's name, if there are several.
+/// Returns the name of the device if there are several.
 fn device_name<'a>(job: &Job, device: &'a ComputeDevice) -> Option<&'a str> {
     (job.compute.devices.len() > 1).then_some(&*device.name)
 }
 
+/// Sends a message to the writer.
 fn send(messages: &SyncSender<Message>, message: Message) -> Result<()> {
     messages.send(message).map_err(|_| anyhow!(WriterGone))
 }

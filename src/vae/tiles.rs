@@ -44,15 +44,15 @@ fn blend(tiles: Vec<(Range<usize>, Tensor)>, dim: usize) -> Result<Tensor> {
     let Some((mut done, mut all)) = tiles.next() else { candle_core::bail!("there are no tiles") };
     for (range, next) in tiles {
         let scale = next.dim(dim)? / range.len();
-        let (kept, shared) = (range.start * scale, (done.end - range.start) * scale);
+        let (start, shared) = (range.start * scale, (done.end - range.start) * scale);
         let weights = (0..shared).map(|i| (i as f32 + 0.5) / shared as f32);
         let mut shape = [1; 4];
         shape[dim] = shared;
         let weights = Tensor::from_iter(weights, &Device::Cpu)?.reshape(&shape)?;
-        let (before, after) = (all.narrow(dim, kept, shared)?, next.narrow(dim, 0, shared)?);
+        let (before, after) = (all.narrow(dim, start, shared)?, next.narrow(dim, 0, shared)?);
         let blended = (&before + (after - &before)?.broadcast_mul(&weights)?)?;
         let rest = next.narrow(dim, shared, next.dim(dim)? - shared)?;
-        all = Tensor::cat(&[&all.narrow(dim, 0, kept)?, &blended, &rest], dim)?;
+        all = Tensor::cat(&[&all.narrow(dim, 0, start)?, &blended, &rest], dim)?;
         done = done.start..range.end;
     }
     Ok(all)

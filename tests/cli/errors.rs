@@ -60,7 +60,7 @@ fn nano() -> Vec<u8> {
 // Flags
 
 #[test]
-fn a_size_that_is_no_multiple_is_refused_with_the_nearest_that_are() {
+fn sizes_that_are_not_multiples_are_refused_with_the_nearest_multiples() {
     refused(&TestRun::new(), ["--H", "100"], "--H 100 is not a multiple of 8; the nearest are 96 and 104");
     refused(&TestRun::new(), ["--W", "65"], "--W 65 is not a multiple of 8; the nearest are 64 and 72");
     refused(
@@ -94,7 +94,7 @@ fn numbers_out_of_range_are_refused_by_name() {
 }
 
 #[test]
-fn samplers_refuse_what_they_cannot_do() {
+fn unsupported_sampler_settings_are_refused() {
     refused(&TestRun::new(), ["--plms", "--ddim_eta", "0.5"], "--ddim_eta must be 0 with PLMS");
     for sampler in ["ddim", "plms", "dpm_solver"] {
         let args = ["--schedule", "karras", "--sampler", sampler];
@@ -107,7 +107,7 @@ fn samplers_refuse_what_they_cannot_do() {
 }
 
 #[test]
-fn a_build_without_cuda_says_so() {
+fn a_build_without_cuda_reports_that() {
     let reason = if cfg!(feature = "cuda") {
         "--device cuda:99: there is no such GPU; there "
     } else {
@@ -119,7 +119,7 @@ fn a_build_without_cuda_says_so() {
 // Checkpoints
 
 #[test]
-fn a_checkpoint_that_is_not_there_is_asked_for() {
+fn a_missing_checkpoint_is_reported() {
     let reason = "'x.ckpt' does not exist; give a Stable Diffusion 1.x model with --ckpt";
     refused(&TestRun::new(), ["--ckpt", "x.ckpt"], reason);
     let default = "checkpoint 'models/ldm/stable-diffusion-v1/model.ckpt' does not exist";
@@ -128,7 +128,7 @@ fn a_checkpoint_that_is_not_there_is_asked_for() {
 }
 
 #[test]
-fn an_autoencoder_that_is_not_there_is_asked_for() {
+fn a_missing_autoencoder_is_reported() {
     refused(
         &TestRun::new(),
         ["--vae", "x.pt"],
@@ -145,7 +145,7 @@ fn a_web_address_gets_the_name_on_the_hub() {
 }
 
 #[test]
-fn files_that_are_no_checkpoint_are_named_for_what_they_are() {
+fn files_of_other_kinds_are_identified_in_errors() {
     ckpt("", "'m.ckpt' is empty; download it again");
     ckpt("<!DOCTYPE html><html>", "'m.ckpt' is a web page, not a checkpoint");
     ckpt("version https://git-lfs.github.com/spec/v1\nsize 42\n", "is a git-lfs pointer to 42 bytes");
@@ -175,7 +175,7 @@ fn models_of_other_kinds_are_named() {
 }
 
 #[test]
-fn a_pickle_that_wants_to_run_something_runs_nothing() {
+fn a_malicious_pickle_runs_nothing() {
     let run = TestRun::new().file("m.ckpt", torch(b"cos\nsystem\n(S'touch out.txt'\ntR."));
     refused(&run, ["--ckpt", "m.ckpt"], "'m.ckpt' holds a Python object, not a dictionary of tensors");
     assert!(!run.path("out.txt").exists());
@@ -195,7 +195,7 @@ fn hostile_files_are_refused_at_once() {
 }
 
 #[test]
-fn what_a_file_says_never_breaks_the_sentence() {
+fn contents_of_files_do_not_break_error_messages() {
     let header = r#"{"a": {"dtype": "one\ntwo\u001b[31m", "shape": [2], "data_offsets": [0, 8]}}"#;
     ckpt(safetensors(header, 8), "unknown variant `one two [31m`");
     refused(&TestRun::new(), ["--ckpt", "one\ntwo"], "checkpoint 'one two' does not exist");
@@ -267,7 +267,7 @@ fn a_very_long_prompt_that_is_allowed_is_drawn() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn devices_without_an_end_are_refused() {
+fn endless_devices_are_refused() {
     refused(&TestRun::new(), ["--ckpt", "/dev/zero"], "is neither a file nor a folder");
     refused(&TestRun::new(), ["--config", "/dev/zero"], "more than 1048576 bytes");
     refused(&TestRun::new(), ["--from-file", "/dev/zero"], "it has more than 1073741824 bytes");
@@ -285,7 +285,7 @@ fn an_outdir_that_is_a_file_or_below_one_is_refused() {
 }
 
 #[test]
-fn a_failure_before_the_first_picture_leaves_not_even_a_folder() {
+fn a_failure_before_the_first_picture_creates_no_folder() {
     let run = TestRun::new().file("m.ckpt", "<html>");
     run.quick(["--ckpt", "m.ckpt"]).fails_with("is a web page");
     run.quick(["--n_iter", "0"]).fails_with("draws nothing");
@@ -310,15 +310,15 @@ mod unix {
     #[track_caller]
     fn output(mut run: TestCommand, code: i32) -> Output {
         let output = run.0.output().unwrap();
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        assert!(!said.contains("panicked"), "{said}");
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{message}");
+        assert!(!message.contains("panicked"), "{message}");
         output
     }
 
     /// A file size limit simulates a full disk: with SIGXFSZ ignored, a write beyond it fails.
     #[test]
-    fn a_full_disk_is_named_and_leaves_no_half_picture() {
+    fn a_full_disk_is_reported_and_leaves_no_partial_picture() {
         let run = TestRun::new();
         let full = r#"trap "" XFSZ; ulimit -f 8; exec "$@""#;
         shell(&run, full, &["--skip_grid"]).fails_with("cannot write 'out/samples/00000.png': File too large");
@@ -328,34 +328,34 @@ mod unix {
     }
 
     #[test]
-    fn a_closed_standard_output_does_not_cost_the_pictures() {
+    fn a_closed_standard_output_does_not_prevent_saving() {
         let run = TestRun::new();
         output(shell(&run, r#""$@" >&-"#, &[]), 0);
         assert_eq!(run.files().len(), 2);
-        let said = stderr(&output(shell(&run, r#"{ "$@"; echo $? >rc; } | true"#, &["--skip_watermark"]), 0));
-        assert!(said.starts_with("1 picture saved in "), "{said}");
-        assert!(said.ends_with("\nError: writing to standard output: Broken pipe (os error 32)\n"), "{said}");
+        let message = stderr(&output(shell(&run, r#"{ "$@"; echo $? >rc; } | true"#, &["--skip_watermark"]), 0));
+        assert!(message.starts_with("1 picture saved in "), "{message}");
+        assert!(message.ends_with("\nError: writing to standard output: Broken pipe (os error 32)\n"), "{message}");
         assert_eq!(fs::read(run.path("rc")).unwrap(), b"1\n");
         assert_eq!(run.files().len(), 4);
     }
 
     #[test]
-    fn a_closed_standard_error_is_no_reason_to_panic() {
+    fn a_closed_standard_error_does_not_panic() {
         let run = TestRun::new();
-        let said = stdout(&output(shell(&run, r#""$@" 2>&-"#, &[]), 0));
-        assert!(said.ends_with("here: \nout\n"));
+        let message = stdout(&output(shell(&run, r#""$@" 2>&-"#, &[]), 0));
+        assert!(message.ends_with("here: \nout\n"));
         output(shell(&run, r#""$@" 2>&-"#, &["--ckpt", "x"]), 1);
         output(shell(&run, r#"{ "$@" 2>&1; echo $? >rc; } | true; exit $(cat rc)"#, &["--ckpt", "x"]), 1);
         output(shell(&run, r#"{ "$@" 2>&1; echo $? >rc; } | true; exit $(cat rc)"#, &["--bogus"]), 2);
     }
 
     #[test]
-    fn help_into_a_closed_pipe_is_no_reason_to_panic() {
+    fn help_into_a_closed_pipe_does_not_panic() {
         output(shell(&TestRun::new(), r#"{ "$@"; echo $? >rc; } | true; exit $(cat rc)"#, &["--help"]), 0);
     }
 
     #[test]
-    fn links_in_a_circle_are_refused() {
+    fn circular_links_are_refused() {
         let run = TestRun::new();
         std::os::unix::fs::symlink("loop", run.path("loop")).unwrap();
         refused(&run, ["--ckpt", "loop"], "'loop' cannot be read: ");
@@ -369,7 +369,7 @@ mod unix {
     }
 
     #[test]
-    fn pictures_saved_before_a_failure_stay_whole() {
+    fn pictures_saved_before_a_failure_are_kept() {
         let run = TestRun::new();
         // The single pictures are below the limit, the grid of nine is not.
         let half = r#"trap "" XFSZ; ulimit -f 64; exec "$@""#;

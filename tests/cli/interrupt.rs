@@ -36,11 +36,11 @@ fn interrupt(child: &Child) {
 #[track_caller]
 fn ends_interrupted(child: Child) -> String {
     let output = child.wait_with_output().unwrap();
-    let said = crate::support::stderr(&output);
-    assert_eq!(output.status.code(), Some(130), "{said}");
-    assert!(!said.contains("panicked") && !said.contains("Error"), "{said}");
+    let message = crate::support::stderr(&output);
+    assert_eq!(output.status.code(), Some(130), "{message}");
+    assert!(!message.contains("panicked") && !message.contains("Error"), "{message}");
     assert_eq!(crate::support::stdout(&output), "");
-    said
+    message
 }
 
 /// Interrupts a run as soon as `file` exists.
@@ -53,21 +53,21 @@ fn interrupted(run: &TestRun, args: &[&str], file: &str) -> String {
 }
 
 #[test]
-fn an_interrupted_run_says_what_was_saved_and_how_to_go_on() {
+fn an_interrupted_run_reports_progress_and_how_to_resume() {
     let run = TestRun::new();
-    let said = interrupted(&run, &["--n_iter", "100000"], "out/samples/00000.png");
+    let message = interrupted(&run, &["--n_iter", "100000"], "out/samples/00000.png");
     let n = fs::read_dir(run.path("out/samples")).unwrap().count();
     let rest = "of 100000 pictures saved; the same command with --resume draws the rest.\n";
-    assert!(said.ends_with(&format!("Interrupted: {n} {rest}")), "{said}");
+    assert!(message.ends_with(&format!("Interrupted: {n} {rest}")), "{message}");
     // The second run counts earlier pictures, and its command has --resume already.
-    let said = interrupted(&run, &["--n_iter", "100000", "--resume"], &format!("out/samples/{n:05}.png"));
+    let message = interrupted(&run, &["--n_iter", "100000", "--resume"], &format!("out/samples/{n:05}.png"));
     let n = fs::read_dir(run.path("out/samples")).unwrap().count();
     let rest = "of 100000 pictures saved; the same command draws the rest.\n";
-    assert!(said.ends_with(&format!("Interrupted: {n} {rest}")), "{said}");
+    assert!(message.ends_with(&format!("Interrupted: {n} {rest}")), "{message}");
 }
 
 #[test]
-fn an_interrupted_run_says_what_is_true_of_it() {
+fn the_closing_line_of_an_interrupted_run_is_true() {
     for (flags, file, end) in [
         (
             &["--ddim_steps", "1000", "--n_samples", "8"][..],
@@ -100,22 +100,22 @@ fn an_interrupted_run_says_what_is_true_of_it() {
         wait_for(|| run.path("out").join("run.jsonl").exists() || flags.contains(&"--shard"));
         sleep(Duration::from_millis(100));
         interrupt(&child);
-        let said = ends_interrupted(child);
-        assert!(said.contains("Interrupted: ") && said.ends_with(&format!("{end}\n")), "{flags:?}: {said}");
+        let message = ends_interrupted(child);
+        assert!(message.contains("Interrupted: ") && message.ends_with(&format!("{end}\n")), "{flags:?}: {message}");
     }
 }
 
 #[test]
-fn a_seed_that_was_taken_is_named_to_go_on_with() {
+fn a_random_seed_is_part_of_the_advice_to_resume() {
     let run = TestRun::new();
-    let said = interrupted(&run, &["--n_iter", "100000", "--seed", "-1"], "out/samples/00000.png");
-    let seed = said.lines().find_map(|line| line.strip_prefix("Note: the seed taken is ")).unwrap();
+    let message = interrupted(&run, &["--n_iter", "100000", "--seed", "-1"], "out/samples/00000.png");
+    let seed = message.lines().find_map(|line| line.strip_prefix("Note: the seed taken is ")).unwrap();
     let end = format!("pictures saved; the same command with --seed {seed} --resume draws the rest.\n");
-    assert!(said.ends_with(&end), "{said}");
+    assert!(message.ends_with(&end), "{message}");
 }
 
 #[test]
-fn one_interrupt_keeps_the_pictures_and_draws_their_grid() {
+fn one_interrupt_keeps_the_pictures_and_writes_their_grid() {
     let run = TestRun::new();
     let child = start(&run, &["--n_iter", "100000", "--n_rows", "1"]);
     wait_for(|| run.path("out/samples/00002.png").exists());
@@ -131,7 +131,7 @@ fn one_interrupt_keeps_the_pictures_and_draws_their_grid() {
 }
 
 #[test]
-fn an_interrupt_before_the_first_picture_leaves_none() {
+fn an_interrupt_before_the_first_picture_writes_nothing() {
     let run = TestRun::new();
     let child = start(&run, &["--ddim_steps", "1000", "--n_samples", "8"]);
     wait_for(|| run.path("out/samples").exists());
@@ -171,16 +171,16 @@ fn write_long_model(path: &Path, more: u64) {
 }
 
 #[test]
-fn what_is_drawn_before_the_model_is_hashed_has_its_hash() {
+fn pictures_drawn_before_the_model_is_hashed_contain_its_hash() {
     let run = TestRun::new();
     write_long_model(&run.path("long.safetensors"), 1 << 30);
     let flags = ["--ckpt", "long.safetensors", "--n_iter", "100", "--progress", "json", "--report", "report.json"];
     let mut child = start(&run, &flags);
-    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-    said.find(|line| line.as_ref().unwrap().contains(r#""event":"batch""#)).unwrap().unwrap();
+    let mut message = BufReader::new(child.stderr.take().unwrap()).lines();
+    message.find(|line| line.as_ref().unwrap().contains(r#""event":"batch""#)).unwrap().unwrap();
     interrupt(&child);
-    let said: Vec<_> = said.map(Result::unwrap).collect();
-    assert_eq!(child.wait().unwrap().code(), Some(130), "{said:?}");
+    let message: Vec<_> = message.map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{message:?}");
     let report: Value = serde_json::from_slice(&fs::read(run.path("report.json")).unwrap()).unwrap();
     let pictures = report["pictures"].as_array().unwrap();
     assert!(!pictures.is_empty());

@@ -21,7 +21,7 @@ fn is_picture(run: &TestRun, i: usize, flags: &[&str]) {
 }
 
 #[test]
-fn with_seeds_per_image_each_picture_is_what_its_seed_draws() {
+fn with_seeds_per_image_each_picture_equals_a_run_with_its_seed() {
     for rng in ["cuda", "cpu"] {
         let run = TestRun::new();
         let flags = ["--seed_mode", "per_image", "--seed", "7", "--n_samples", "3", "--n_iter", "2"];
@@ -33,14 +33,14 @@ fn with_seeds_per_image_each_picture_is_what_its_seed_draws() {
 }
 
 #[test]
-fn seeds_per_image_go_on_at_zero_after_the_last() {
+fn seeds_per_image_wrap_around() {
     let run = TestRun::new();
     run.quick(["--seed_mode", "per_image", "--seed", "4294967295", "--n_iter", "2"]).ok();
     is_picture(&run, 1, &["--seed", "0"]);
 }
 
 #[test]
-fn json_lines_say_what_the_command_line_does_not() {
+fn json_lines_override_the_command_line() {
     let lines = r#"{"prompt": "a", "seed": 5}
         {"prompt": "b", "seed": 6, "H": 72, "W": 64}
 
@@ -55,8 +55,8 @@ fn json_lines_say_what_the_command_line_does_not() {
     is_picture(&run, 3, &["--prompt", "d", "--seed", "8"]);
     is_picture(&run, 4, &["--prompt", "e", "--seed", "1"]);
     assert_eq!(run.files().len(), 5);
-    let said = notes(&run.quick(["--from-file", "p.jsonl", "--skip_watermark"]).ok());
-    assert_eq!(said, "Note: pictures of several sizes make no grid\n");
+    let message = notes(&run.quick(["--from-file", "p.jsonl", "--skip_watermark"]).ok());
+    assert_eq!(message, "Note: pictures of several sizes make no grid\n");
     assert_eq!(run.files().len(), 10);
 }
 
@@ -71,7 +71,7 @@ fn with_seeds_per_image_a_line_does_not_depend_on_the_rest_of_the_file() {
 }
 
 #[test]
-fn what_is_wrong_with_a_json_line_is_said_before_anything_loads() {
+fn errors_in_json_lines_are_reported_before_loading() {
     for (line, complaint) in [
         ("not json", "not a JSON object, though the first line is one; write {\"prompt\": \"…\"}"),
         (r#"{"prompt": "a",}"#, "column 16: not valid JSON: trailing comma"),
@@ -88,17 +88,17 @@ fn what_is_wrong_with_a_json_line_is_said_before_anything_loads() {
         (r#"{"prompt": "a", "scale": 1e999}"#, "\"scale\": number out of range\n"),
     ] {
         let run = TestRun::new().file("p.jsonl", format!("{{\"prompt\": \"a\"}}\n{line}\n"));
-        let said = run.quick(["--from-file", "p.jsonl"]).fails_with(complaint);
-        assert!(said.starts_with("Error: prompts file 'p.jsonl', line 2: "), "{line}: {said}");
+        let message = run.quick(["--from-file", "p.jsonl"]).fails_with(complaint);
+        assert!(message.starts_with("Error: prompts file 'p.jsonl', line 2: "), "{line}: {message}");
     }
 }
 
 #[test]
-fn a_random_seed_of_a_json_line_is_noted_and_with_it_the_run_can_be_repeated() {
+fn the_random_seed_of_a_json_line_is_noted_and_repeats_the_run() {
     let run = TestRun::new().file("p.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"b\", \"seed\": -1}\n");
     let flags = ["--from-file", "p.jsonl", "--skip_watermark"];
-    let said = stderr(&run.quick(flags).ok());
-    let (_, seed) = said.split_once("Note: the seeds taken for prompts file 'p.jsonl' are ").unwrap();
+    let message = stderr(&run.quick(flags).ok());
+    let (_, seed) = message.split_once("Note: the seeds taken for prompts file 'p.jsonl' are ").unwrap();
     let (seed, _) = seed.split_once(" (line 2)\n").unwrap();
     is_picture(&run, 1, &["--prompt", "b", "--seed", seed]);
     run.args(["--replay", "out/samples/00001.png", "--outdir", "again"]).ok();
@@ -131,7 +131,7 @@ fn json_lines_may_have_blank_ones_between_them_and_nothing_for_a_value() {
 }
 
 #[test]
-fn a_prompt_in_braces_is_a_prompt() {
+fn a_plain_prompt_in_braces_is_not_json() {
     let run = TestRun::new().file("p.txt", "{a|b} cat\n{\"seed\": 3}\n");
     run.quick(["--from-file", "p.txt", "--skip_grid"]).ok();
     assert_eq!(run.files().len(), 2);

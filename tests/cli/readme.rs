@@ -180,7 +180,7 @@ fn every_script_of_the_article_runs_without_variables() {
 }
 
 #[test]
-fn commands_are_found_wherever_they_stand() {
+fn commands_are_found_anywhere_in_the_text() {
     let text = "Draw `txt2img --plms`, or `FOO=1 cargo\ntest`, not `--plms` nor `txt2img`:\n\n    cargo build    what it does\n    src/   no\n\n\
                 ```sh\na \\\n    b  # comment\nc\n```\n\n```json\nd\n```\n";
     assert_eq!(commands(text), ["a b", "c", "cargo build", "txt2img --plms", "FOO=1 cargo test"]);

@@ -14,14 +14,14 @@ fn sample(i: usize) -> String {
 #[track_caller]
 fn comes_out_equal(run: &TestRun, file: &str) {
     for more in [&[][..], &["--skip_save"], &["--no_metadata"]] {
-        let said = stderr(&run.args([&["--replay", file, "--outdir", "again"], more].concat()).ok());
-        assert!(said.contains(&format!("Note: '{file}' redrawn: identical")), "{said}");
-        assert!(!said.contains("different model file"), "{said}");
+        let message = stderr(&run.args([&["--replay", file, "--outdir", "again"], more].concat()).ok());
+        assert!(message.contains(&format!("Note: '{file}' redrawn: identical")), "{message}");
+        assert!(!message.contains("different model file"), "{message}");
     }
 }
 
 #[test]
-fn every_picture_of_a_run_can_be_drawn_again() {
+fn every_picture_of_a_run_can_be_replayed() {
     for flags in [
         &["--n_samples", "2", "--n_iter", "2"][..],
         &["--n_samples", "2", "--n_iter", "2", "--fixed_code", "--ddim_eta", "1"],
@@ -40,7 +40,7 @@ fn every_picture_of_a_run_can_be_drawn_again() {
 }
 
 #[test]
-fn a_picture_that_says_something_else_does_not_come_out_equal() {
+fn a_picture_with_altered_metadata_differs_when_replayed() {
     let run = TestRun::new();
     run.quick(["--seed", "7"]).ok();
     let record = output::record(&run.path(&sample(0))).unwrap();
@@ -51,7 +51,7 @@ fn a_picture_that_says_something_else_does_not_come_out_equal() {
 }
 
 #[test]
-fn jpg_and_webp_remember_too() {
+fn jpg_and_webp_can_be_replayed() {
     for format in ["jpg", "webp"] {
         let run = TestRun::new();
         run.quick(["--format", format, "--prompt", "ein Würfel 🎲, (x:1.2)", "--skip_grid"]).ok();
@@ -62,7 +62,7 @@ fn jpg_and_webp_remember_too() {
 }
 
 #[test]
-fn png_files_have_the_web_uis_words() {
+fn png_files_have_the_parameters_text() {
     let run = TestRun::new();
     run.quick(["--prompt", "a cube", "--negative_prompt", "a ball", "--sampler", "dpmpp_2m", "--schedule", "karras"])
         .ok();
@@ -76,7 +76,7 @@ fn png_files_have_the_web_uis_words() {
 }
 
 #[test]
-fn without_metadata_the_file_says_nothing() {
+fn without_metadata_the_file_contains_none() {
     let run = TestRun::new();
     run.quick(["--no_metadata", "--prompt", "a secret"]).ok();
     let bytes = read(run.path(&sample(0))).unwrap();
@@ -85,7 +85,7 @@ fn without_metadata_the_file_says_nothing() {
 }
 
 #[test]
-fn pictures_that_cannot_be_drawn_again_are_refused() {
+fn pictures_without_usable_metadata_are_refused() {
     let run = TestRun::new();
     run.quick(["--skip_grid"]).ok();
     let record = serde_json::to_value(output::record(&run.path(&sample(0))).unwrap()).unwrap();
@@ -133,7 +133,7 @@ fn drawn() -> TestRun {
 }
 
 #[test]
-fn pictures_do_not_say_in_which_folder_the_model_was() {
+fn metadata_do_not_contain_the_folder_of_the_model() {
     let run = drawn();
     let record = output::record(&run.path(&sample(0))).unwrap();
     assert_eq!((&*record.model, record.vae.as_deref(), record.config.as_deref()), ("nano", Some("nano"), Some("nano")));
@@ -158,13 +158,13 @@ fn a_model_is_found_by_its_name_and_hash() {
     {
         let there = TestRun::new().with_nano("m.yaml", place);
         write(there.path("a.png"), read(run.path(&sample(0))).unwrap()).unwrap();
-        let said = stderr(&there.alone([&["--replay", "a.png"], &again[2..]].concat()).ok());
-        assert!(said.contains("identical"), "{said}");
+        let message = stderr(&there.alone([&["--replay", "a.png"], &again[2..]].concat()).ok());
+        assert!(message.contains("identical"), "{message}");
     }
 }
 
 #[test]
-fn a_picture_that_says_where_its_model_was_is_drawn_again() {
+fn a_picture_with_the_path_of_its_model_is_replayed() {
     let run = drawn();
     let record = output::record(&run.path(&sample(0))).unwrap();
     let name = |name| crate::support::fixture(name).to_str().unwrap().to_owned();
@@ -172,44 +172,44 @@ fn a_picture_that_says_where_its_model_was_is_drawn_again() {
     let old = output::Record { vae: Some(model.clone()), model, config, ..record };
     let picture = read_png(&run.path(&sample(0)));
     write(run.path("old.png"), output::Format::Png.encode(&picture, Some(&old)).unwrap()).unwrap();
-    let said = stderr(&run.alone(["--replay", "old.png"]).ok());
-    assert!(said.contains("'old.png' redrawn: identical"), "{said}");
+    let message = stderr(&run.alone(["--replay", "old.png"]).ok());
+    assert!(message.contains("'old.png' redrawn: identical"), "{message}");
 }
 
 #[test]
 fn the_demo_model_is_known_under_any_name() {
     let run = TestRun::new();
     run.small(["--skip_grid", "--outdir", "out"]).ok();
-    let said = stderr(&run.alone(["--replay", &sample(0)]).ok());
-    assert!(said.contains("identical") && !said.contains("different model file"), "{said}");
+    let message = stderr(&run.alone(["--replay", &sample(0)]).ok());
+    assert!(message.contains("identical") && !message.contains("different model file"), "{message}");
 }
 
 #[test]
-fn a_replay_says_which_flags_it_ignores() {
+fn a_replay_notes_the_flags_it_ignores() {
     let run = TestRun::new();
     run.quick(["--skip_grid"]).ok();
-    let said = stderr(&run.quick(["--replay", &sample(0), "--plms"]).ok());
-    let ignored = "--replay draws one picture as its file says and ignores --plms, --H, --W, --ddim_steps, --n_iter, \
+    let message = stderr(&run.quick(["--replay", &sample(0), "--plms"]).ok());
+    let ignored = "--replay redraws one picture from its metadata and ignores --plms, --H, --W, --ddim_steps, --n_iter, \
                    --n_samples\n";
-    assert!(said.contains(ignored), "{said}");
-    let said = stderr(&run.args(["--replay", &sample(0)]).ok());
-    assert!(!said.contains("ignores"), "{said}");
+    assert!(message.contains(ignored), "{message}");
+    let message = stderr(&run.args(["--replay", &sample(0)]).ok());
+    assert!(!message.contains("ignores"), "{message}");
 }
 
 #[test]
-fn a_replay_of_a_jpeg_says_what_was_compared() {
+fn a_replay_of_a_jpeg_notes_that_the_format_is_lossy() {
     let run = TestRun::new();
     run.quick(["--skip_grid", "--format", "jpg"]).ok();
-    let said = stderr(&run.args(["--replay", "out/samples/00000.jpg"]).ok());
-    assert!(said.contains("redrawn: identical (compared as JPEG, which is lossy)"), "{said}");
+    let message = stderr(&run.args(["--replay", "out/samples/00000.jpg"]).ok());
+    assert!(message.contains("redrawn: identical (compared as JPEG, which is lossy)"), "{message}");
 }
 
 #[test]
 fn a_text_too_long_for_jpegs_exif_is_left_out_with_a_note() {
     for (length, is_noted) in [(30_000, false), (40_000, true)] {
         let run = TestRun::new().file("p.txt", "x".repeat(length));
-        let said = stderr(&run.quick(["--skip_grid", "--format", "jpg", "--from-file", "p.txt"]).ok());
-        assert_eq!(said.contains("too long for JPEG's EXIF"), is_noted, "{said}");
+        let message = stderr(&run.quick(["--skip_grid", "--format", "jpg", "--from-file", "p.txt"]).ok());
+        assert_eq!(message.contains("too long for JPEG's EXIF"), is_noted, "{message}");
         assert_eq!(output::record(&run.path("out/samples/00000.jpg")).unwrap().prompt.len(), length);
     }
 }
@@ -238,8 +238,8 @@ fn the_report_has_a_record_for_each_picture() {
     run.quick(["--outdir", "out", "--report", "new/.."]).fails_with("cannot write the report 'new/..': ");
     let before = read(run.path("report.json")).unwrap();
     for there in ["report.json", "out", &sample(0)] {
-        run.quick(["--report", there]).fails_with("it is there already; name another");
-        run.quick(["--report", there, "--dry_run"]).fails_with("it is there already; name another");
+        run.quick(["--report", there]).fails_with("it exists already; name another");
+        run.quick(["--report", there, "--dry_run"]).fails_with("it exists already; name another");
     }
     assert_eq!(read(run.path("report.json")).unwrap(), before);
 }
@@ -249,15 +249,15 @@ fn a_report_whose_name_is_taken_meanwhile_gets_another() {
     let run = TestRun::new();
     let mut drawn = run.quick(["--n_iter", "40", "--progress", "json", "--report", "report.json"]);
     let mut child = drawn.0.stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-    said.find(|line| line.as_ref().unwrap().contains(r#""event":"picture""#)).unwrap().unwrap();
+    let mut message = BufReader::new(child.stderr.take().unwrap()).lines();
+    message.find(|line| line.as_ref().unwrap().contains(r#""event":"picture""#)).unwrap().unwrap();
     write(run.path("report.json"), "mine").unwrap();
     // A new run does not delete the unfinished report as a leftover.
     run.quick(["--outdir", "."]).ok();
-    let said: Vec<String> = said.map(Result::unwrap).collect();
+    let message: Vec<String> = message.map(Result::unwrap).collect();
     assert!(child.wait().unwrap().success());
     let note = "'report.json' was created meanwhile; the report was written to 'report-2.json'";
-    assert!(said.iter().any(|line| line.contains(note)), "{said:?}");
+    assert!(message.iter().any(|line| line.contains(note)), "{message:?}");
     assert_eq!(read(run.path("report.json")).unwrap(), b"mine");
     let report: Value = serde_json::from_slice(&read(run.path("report-2.json")).unwrap()).unwrap();
     assert_eq!(report["pictures"].as_array().unwrap().len(), 40);
@@ -269,9 +269,9 @@ fn watermarks_are_verified() {
     run.quick(["--H", "256", "--W", "256"]).ok();
     run.quick(["--H", "256", "--W", "256", "--skip_watermark"]).ok();
     let output = run.alone(["--verify_watermark", &sample(0), &sample(1)]).ok();
-    let said = crate::support::stdout(&output);
+    let message = crate::support::stdout(&output);
     let expected = format!("{}: StableDiffusionV1 (100% certain)\n{}: no watermark\n", sample(0), sample(1));
-    assert_eq!(said, expected);
+    assert_eq!(message, expected);
     run.alone(["--verify_watermark", "nowhere.png"]).fails_with("nowhere.png");
 }
 
@@ -301,7 +301,7 @@ fn the_models_hash_is_that_of_its_file() {
 }
 
 #[test]
-fn previews_come_every_so_many_steps() {
+fn previews_are_written_every_n_steps() {
     let run = TestRun::new();
     run.quick(["--save_intermediates", "2", "--ddim_steps", "5", "--n_samples", "2", "--skip_grid"]).ok();
     let previews = ["00000-002", "00000-004", "00001-002", "00001-004"].map(|name| format!("intermediates/{name}.png"));
@@ -313,16 +313,16 @@ fn previews_come_every_so_many_steps() {
 }
 
 #[test]
-fn a_dry_run_says_what_would_be_and_writes_nothing() {
+fn a_dry_run_prints_the_plan_and_writes_nothing() {
     let run = TestRun::new();
-    let said = crate::support::stdout(&run.quick(["--dry_run", "--n_iter", "3", "--ddim_steps", "30"]).ok());
+    let message = crate::support::stdout(&run.quick(["--dry_run", "--n_iter", "3", "--ddim_steps", "30"]).ok());
     for row in ["last file", "out/samples/00002.png", "31 instead of 30", "sha256"] {
-        assert!(said.contains(row), "{row}: {said}");
+        assert!(message.contains(row), "{row}: {message}");
     }
     assert!(!run.path("out").exists());
     let named =
         ["--dry_run", "--n_iter", "2", "--seed_mode", "per_image", "--fname", "{seed}-{prompt}", "--prompt", "a b"];
-    let said = crate::support::stdout(&run.quick(named).ok());
-    assert!(said.contains("out/samples/42-a_b.png") && said.contains("out/samples/43-a_b.png"), "{said}");
+    let message = crate::support::stdout(&run.quick(named).ok());
+    assert!(message.contains("out/samples/42-a_b.png") && message.contains("out/samples/43-a_b.png"), "{message}");
     run.alone(["--dry_run", "--ckpt", "someone/model"]).fails_with("'someone/model' is not in the cache");
 }

@@ -7,7 +7,7 @@ fn found(variables: &str) -> Result<Option<String>, String> {
     let pairs: Vec<_> = variables.split_whitespace().map(|pair| pair.split_once('=').unwrap()).collect();
     let variable = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string());
     let found = Shard::from_environment(&variable).map_err(|error| error.to_string())?;
-    Ok(found.map(|(shard, said)| format!("{shard}: {said}")))
+    Ok(found.map(|(shard, message)| format!("{shard}: {message}")))
 }
 
 #[track_caller]
@@ -39,7 +39,7 @@ fn array(id: usize, count: usize, min: usize, max: usize, step: usize) -> String
 const BATCH: &str = "SLURM_PROCID=0 SLURM_LOCALID=0";
 
 #[test]
-fn a_shard_reads_as_it_is_written() {
+fn shards_are_parsed_as_printed() {
     for text in ["0/1", "3/8", "7/8"] {
         assert_eq!(text.parse::<Shard>().unwrap().to_string(), text);
     }
@@ -98,7 +98,7 @@ fn tasks_of_an_array_with_gaps_are_refused() {
 }
 
 #[test]
-fn numbers_that_no_array_has_are_refused() {
+fn invalid_array_variables_are_refused() {
     let most = u32::MAX as usize;
     is_refused(&array(8, 8, 0, 7, 1), &["SLURM_ARRAY_TASK_ID 8", "SLURM_ARRAY_TASK_COUNT"]);
     is_refused(&array(0, 8, 1, 8, 1), &["SLURM_ARRAY_TASK_ID 0"]);

@@ -10,7 +10,7 @@ fn sweep(flags: &[&str]) -> TestRun {
 }
 
 #[test]
-fn every_cell_is_what_its_flags_draw() {
+fn every_cell_equals_a_run_with_its_flags() {
     let prompt = ["--prompt", "a pink cube"];
     let swept = sweep(&[&prompt[..], &["--sweep", "prompt=pink,blue", "--sweep", "scale=1,7.5"]].concat());
     let cells = [("a pink cube", "1"), ("a blue cube", "1"), ("a pink cube", "7.5"), ("a blue cube", "7.5")];
@@ -32,7 +32,7 @@ fn every_axis_changes_the_picture() {
 }
 
 #[test]
-fn a_sweep_leaves_its_pictures_a_sheet_and_a_page() {
+fn a_sweep_writes_pictures_a_sheet_and_a_page() {
     let run = sweep(&["--sweep", "seed=1,2", "--n_samples", "5"]);
     run.has_files(["samples/00000.png", "samples/00001.png", "sweep-0000.png", "sweep-0000.html"]);
     run.quick(["--sweep", "seed=1,2", "--skip_save"]).ok();
@@ -41,21 +41,21 @@ fn a_sweep_leaves_its_pictures_a_sheet_and_a_page() {
 }
 
 #[test]
-fn the_sweeps_files_do_not_count_among_the_grids() {
+fn sweeps_do_not_affect_the_numbering_of_grids() {
     let run = sweep(&["--sweep", "seed=1,2", "--skip_save"]);
     run.quick(["--skip_save"]).ok();
     assert!(run.path("out/grid-0000.png").exists());
 }
 
 #[test]
-fn a_seed_taken_at_random_is_taken_once() {
+fn a_random_seed_is_picked_once_for_a_sweep() {
     let run = sweep(&["--seed", "-1", "--sweep", "scale=1,1"]);
     let picture = |i| read_png(&run.path(&format!("out/samples/0000{i}.png")));
     assert!(picture(0) == picture(1));
 }
 
 #[test]
-fn what_cannot_be_swept_is_refused_before_the_model_is_read() {
+fn invalid_sweeps_are_refused_before_the_model_is_read() {
     let many = format!("seed={}", (0..101).map(|i| i.to_string()).collect::<Vec<_>>().join(","));
     let more = format!("scale={}", (0..100).map(|i| i.to_string()).collect::<Vec<_>>().join(","));
     for (axes, reason) in [
@@ -73,8 +73,8 @@ fn what_cannot_be_swept_is_refused_before_the_model_is_read() {
         (vec![&many, &more], "more than 10000 pictures"),
     ] {
         let words = axes.iter().flat_map(|axis| ["--sweep", axis]).chain(["--ckpt", "none.ckpt"]);
-        let said = TestRun::new().misuse(words);
-        assert!(said.contains(reason), "{axes:?}: {said}");
+        let message = TestRun::new().misuse(words);
+        assert!(message.contains(reason), "{axes:?}: {message}");
     }
     TestRun::new().misuse(["--sweep", "scale=1,2", "--from-file", "prompts.txt"]);
     TestRun::new().quick(["--sweep", "W=64,100"]).fails_with("--sweep W=100: --W 100 is not a multiple of 8");

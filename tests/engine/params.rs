@@ -65,7 +65,7 @@ fn every_parameter_is_an_axis_of_sweeps() {
     for param in &PARAMS {
         let (usual, other) = (value(param, &job(&[])), other_value(param));
         let job = job(&["--sweep", &format!("{}={usual},{other}", param.flag)]);
-        let cells: Vec<_> = job.images.requests.lines().map(|cell| param.get(&cell.params).to_string()).collect();
+        let cells: Vec<_> = job.images.requests.iter().map(|cell| param.get(&cell.params).to_string()).collect();
         assert_eq!(cells, [usual, other], "{}", param.flag);
     }
 }
@@ -94,6 +94,6 @@ fn every_parameter_is_recorded_under_its_name() {
 fn runs_with_another_value_of_a_parameter_are_not_resumed() {
     for param in &PARAMS {
         let flag = format!("--{}", param.flag);
-        assert_ne!(job(&[]).run.terms[&flag], job(&[&flag, &other_value(param)]).run.terms[&flag], "{flag}");
+        assert_ne!(job(&[]).run.params[&flag], job(&[&flag, &other_value(param)]).run.params[&flag], "{flag}");
     }
 }

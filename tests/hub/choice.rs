@@ -13,7 +13,7 @@ fn taken(files: &[&str], half: bool) -> String {
 }
 
 #[test]
-fn the_precision_decides_then_the_format() {
+fn files_are_chosen_by_precision_then_by_format() {
     let full = "v1-5-pruned-emaonly.safetensors";
     let half = "v1-5-pruned-emaonly-fp16.safetensors";
     let all = ["README.md", "v1-5-pruned.ckpt", "v1-5-pruned.safetensors", "v1-5-pruned-emaonly.ckpt", full, half];
@@ -27,7 +27,7 @@ fn the_precision_decides_then_the_format() {
 }
 
 #[test]
-fn without_a_single_file_the_parts_of_a_diffusers_model_are_fetched() {
+fn without_a_single_file_a_diffusers_model_is_downloaded() {
     let (model, text) = ("diffusion_pytorch_model", "text_encoder/model");
     let names = [
         format!("unet/{model}.safetensors"),
@@ -64,7 +64,7 @@ fn fetched(names: &[&str], half: bool) -> Vec<usize> {
 }
 
 #[test]
-fn shards_are_fetched_with_their_index() {
+fn shards_are_downloaded_with_their_index() {
     let names = [
         "unet/diffusion_pytorch_model-00001-of-00002.safetensors",
         "unet/diffusion_pytorch_model-00002-of-00002.safetensors",
@@ -80,7 +80,7 @@ fn shards_are_fetched_with_their_index() {
 }
 
 #[test]
-fn variants_are_fetched_where_there_is_nothing_else() {
+fn variants_are_downloaded_if_there_is_nothing_else() {
     let names = [
         "unet/diffusion_pytorch_model.bf16.safetensors",
         "unet/diffusion_pytorch_model.non_ema.safetensors",
@@ -96,7 +96,7 @@ fn variants_are_fetched_where_there_is_nothing_else() {
 }
 
 #[test]
-fn the_small_files_of_a_diffusers_model_are_fetched_with_it() {
+fn configs_of_a_diffusers_model_are_downloaded_with_it() {
     let weights_of = ["unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"];
     let configs =
         ["scheduler/scheduler_config.json", "unet/config.json", "vae/config.json", "text_encoder/config.json"];

@@ -33,9 +33,9 @@ fn child_with(variables: &[(&str, &str)]) -> Command {
 }
 
 fn outcome(output: &Output) -> String {
-    let said = String::from_utf8_lossy(&output.stdout);
-    let line = said.lines().find_map(|line| line.strip_prefix("OUTCOME "));
-    line.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr))).to_string()
+    let message = String::from_utf8_lossy(&output.stdout);
+    let line = message.lines().find_map(|line| line.strip_prefix("OUTCOME "));
+    line.unwrap_or_else(|| panic!("{message}{}", String::from_utf8_lossy(&output.stderr))).to_string()
 }
 
 #[track_caller]
@@ -44,7 +44,7 @@ fn ends(variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn the_variables_of_the_hub_are_heeded() {
+fn environment_variables_of_the_hub_are_used() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
     let home = pretend.folder.path().to_str().unwrap();
     let endpoint = format!("{}/", pretend.hub.address);
@@ -69,17 +69,20 @@ fn the_variables_of_the_hub_are_heeded() {
 }
 
 #[test]
-fn variables_that_make_no_sense_are_refused() {
+fn invalid_environment_variables_are_refused() {
     let home = ("HF_HOME", "/nonexistent");
-    let said = ends(&[("HF_ENDPOINT", "hub.example"), home]);
-    assert_eq!(said, "HF_ENDPOINT is 'hub.example', which is not a URL; unset it or set it to https://huggingface.co");
+    let message = ends(&[("HF_ENDPOINT", "hub.example"), home]);
+    assert_eq!(
+        message,
+        "HF_ENDPOINT is 'hub.example', which is not a URL; unset it or set it to https://huggingface.co"
+    );
     assert!(ends(&[("HF_TOKEN", "a b"), home]).starts_with("the token in HF_TOKEN or its file has characters"));
     assert!(ends(&[("HF_HUB_DOWNLOAD_TIMEOUT", "0"), home]).starts_with("HF_HUB_DOWNLOAD_TIMEOUT must be a number"));
 }
 
 #[cfg(unix)]
 #[test]
-fn an_interrupt_ends_a_download_at_once_and_keeps_what_came() {
+fn an_interrupt_stops_a_download_and_keeps_its_part() {
     const CAME: usize = 300_001;
     let silent = Answer::body(weights(1)).silent_after(CAME, Duration::from_secs(50));
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]).once(is_bytes, silent);

@@ -39,7 +39,7 @@ fn cached(pretend: &Pretend, path: &str) -> PathBuf {
 }
 
 #[test]
-fn a_file_comes_into_the_cache_as_others_keep_it() {
+fn the_cache_has_the_layout_of_huggingface_hub() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
     let path = fetch(&pretend.seen(), &file("someone/model:a.safetensors"), false).unwrap();
     assert_eq!(path, cached(&pretend, &format!("snapshots/{COMMIT}/a.safetensors")));
@@ -52,7 +52,7 @@ fn a_file_comes_into_the_cache_as_others_keep_it() {
 }
 
 #[test]
-fn what_is_in_the_cache_is_not_asked_for_again() {
+fn cached_files_are_not_requested_again() {
     let pretend = Pretend::with(&[("v1-5-pruned-emaonly.safetensors", &weights(1))]);
     for repo in ["someone/model:v1-5-pruned-emaonly.safetensors", "someone/model", "someone/model"] {
         fetch(&pretend.seen(), &file(repo), false).unwrap();
@@ -61,7 +61,7 @@ fn what_is_in_the_cache_is_not_asked_for_again() {
 }
 
 #[test]
-fn the_best_file_is_looked_for_again_but_not_fetched_again() {
+fn the_list_of_files_is_requested_again_but_cached_files_are_not() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
     let path = fetch(&pretend.seen(), &model(), false).unwrap();
     let n = pretend.hub.requests().len();
@@ -71,7 +71,7 @@ fn the_best_file_is_looked_for_again_but_not_fetched_again() {
 }
 
 #[test]
-fn the_token_goes_to_the_hub_and_nowhere_else() {
+fn the_token_is_sent_only_to_the_hub() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
     let hub = Hub { token: Some("hf_secret".into()), ..pretend.seen() };
     fetch(&hub, &model(), false).unwrap();
@@ -81,7 +81,7 @@ fn the_token_goes_to_the_hub_and_nowhere_else() {
 }
 
 #[test]
-fn progress_tells_file_and_bytes() {
+fn progress_names_the_file_and_counts_bytes() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
     let mut seen: Vec<Download> = vec![];
     pretend.seen().fetch(&model(), false, &mut |download| seen.push(download.clone())).unwrap();
@@ -92,7 +92,7 @@ fn progress_tells_file_and_bytes() {
 }
 
 #[test]
-fn small_files_and_revisions_and_folders_and_odd_names() {
+fn small_files_revisions_folders_and_odd_names_are_downloaded() {
     let files: [(&str, &[u8]); 3] = [("config.json", b"{}"), ("b.bin", &weights(2)), ("my old/x y.ckpt", &weights(3))];
     let pretend = Pretend::with(&files);
     let repo = file("someone/model@fp16");
@@ -120,7 +120,7 @@ fn a_commit_is_a_revision() {
 }
 
 #[test]
-fn a_revision_that_names_no_commit_is_asked_for_again() {
+fn a_branch_is_looked_up_again() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
     let fetch = || fetch(&pretend.seen(), &file("someone/model:a.safetensors"), false).unwrap();
     let path = fetch();

@@ -7,7 +7,7 @@ fn parts(text: &str) -> Option<(String, String, Option<String>, Option<String>)>
 }
 
 #[test]
-fn repositories_are_taken_apart() {
+fn repository_names_are_parsed() {
     let some = |text: &str| Some(text.to_string());
     let of = |owner: &str, name: &str| (owner.to_string(), name.to_string());
     for (text, (owner, name), revision, file) in [
@@ -24,7 +24,7 @@ fn repositories_are_taken_apart() {
 }
 
 #[test]
-fn paths_are_none() {
+fn paths_are_not_repository_names() {
     for text in [
         "",
         "/",

@@ -17,7 +17,7 @@ fn run(pretend: &Pretend, flags: &[&str]) -> (TestRun, String) {
 }
 
 #[test]
-fn a_repository_draws_what_its_file_draws() {
+fn a_repository_draws_the_same_picture_as_its_file() {
     let nano = std::fs::read(fixture("nano.ckpt")).unwrap();
     let pretend = Pretend::with(&[("README.md", b"nano"), ("nano.ckpt", &nano)]);
     let plain = TestRun::new();
@@ -31,11 +31,11 @@ fn a_repository_draws_what_its_file_draws() {
 }
 
 #[test]
-fn programs_are_told_of_the_download() {
+fn json_progress_reports_the_download() {
     let nano = std::fs::read(fixture("nano.ckpt")).unwrap();
     let pretend = Pretend::with(&[("nano.ckpt", &nano)]);
-    let (_, said) = run(&pretend, &["--ckpt", "someone/model", "--progress", "json"]);
-    let last = said.lines().rfind(|line| line.contains("\"download\"")).unwrap();
+    let (_, message) = run(&pretend, &["--ckpt", "someone/model", "--progress", "json"]);
+    let last = message.lines().rfind(|line| line.contains("\"download\"")).unwrap();
     let event: serde_json::Value = serde_json::from_str(last).unwrap();
     let expected =
         serde_json::json!({ "event": "download", "file": "nano.ckpt", "done": nano.len(), "of": nano.len() });
@@ -43,7 +43,7 @@ fn programs_are_told_of_the_download() {
 }
 
 #[test]
-fn what_cannot_be_had_is_one_sentence() {
+fn an_unavailable_model_is_reported_in_one_sentence() {
     let run = TestRun::new();
     run.alone(["--ckpt", "someone/model"])
         .fails_with("HF_HUB_OFFLINE is set and a checkpoint of 'someone/model' is not in the cache");

@@ -13,7 +13,7 @@ fn pretend() -> Pretend {
 
 /// Returns the error if every request of a kind gets this answer.
 #[track_caller]
-fn said(when: fn(&server::Request) -> bool, answer: Answer) -> String {
+fn message(when: fn(&server::Request) -> bool, answer: Answer) -> String {
     let pretend = pretend().always(when, &answer);
     refusal(&pretend.seen(), &model()).replace(&pretend.hub.address, "HUB")
 }
@@ -23,16 +23,16 @@ fn no(status: u16, code: &str) -> Answer {
 }
 
 #[test]
-fn gated_repositories_have_a_page_with_a_licence() {
+fn errors_of_gated_repositories_name_the_licence_page() {
     let sentence = "'someone/model' is not public; accept its licence at HUB/someone/model, create a token at \
                     HUB/settings/tokens and set HF_TOKEN to it";
-    assert_eq!(said(is_about, no(401, "GatedRepo")), sentence);
-    assert_eq!(said(is_about, no(403, "GatedRepo")), sentence);
-    assert_eq!(said(is_list, Answer::status(401)), sentence);
+    assert_eq!(message(is_about, no(401, "GatedRepo")), sentence);
+    assert_eq!(message(is_about, no(403, "GatedRepo")), sentence);
+    assert_eq!(message(is_list, Answer::status(401)), sentence);
 }
 
 #[test]
-fn a_token_that_is_refused_is_blamed() {
+fn a_refused_token_is_reported() {
     let pretend = pretend().always(is_list, &Answer::status(401));
     let hub = Hub { token: Some("old".into()), ..pretend.seen() };
     assert!(
@@ -41,59 +41,59 @@ fn a_token_that_is_refused_is_blamed() {
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn missing_repositories_revisions_and_files_are_named() {
     let pretend = pretend();
-    let said = |repo: &str| refusal(&pretend.seen(), &file(repo)).replace(&pretend.hub.address, "HUB");
+    let message = |repo: &str| refusal(&pretend.seen(), &file(repo)).replace(&pretend.hub.address, "HUB");
     let repository = "HUB has no repository 'someone/else', or it is private; check the spelling, or set HF_TOKEN to a \
                       token that can read it";
-    assert_eq!(said("someone/else"), repository);
-    assert_eq!(said("someone/else:a.ckpt"), repository);
+    assert_eq!(message("someone/else"), repository);
+    assert_eq!(message("someone/else:a.ckpt"), repository);
     let revision =
         "'someone/model' has no revision 'v9'; give a branch, a tag or a commit from HUB/someone/model/commits";
-    assert_eq!(said("someone/model@v9"), revision);
-    assert_eq!(said("someone/model@v9:a.ckpt"), revision);
+    assert_eq!(message("someone/model@v9"), revision);
+    assert_eq!(message("someone/model@v9:a.ckpt"), revision);
     let near = "'someone/model' has no file 'model-v1.ckpt'; it has 'model-v2.ckpt', 'readme.md'";
-    assert_eq!(said("someone/model:model-v1.ckpt"), near);
+    assert_eq!(message("someone/model:model-v1.ckpt"), near);
 }
 
 #[test]
-fn a_hub_that_is_asked_too_often_says_when() {
+fn rate_limits_are_reported_with_the_time_to_wait() {
     let limited = Answer::status(429);
     assert_eq!(
-        said(is_list, limited.clone().with("Retry-After", 120)),
+        message(is_list, limited.clone().with("Retry-After", 120)),
         "too many requests to HUB; try again in 120 s, or set HF_TOKEN, which allows more"
     );
-    assert!(said(is_bytes, limited).contains("try again later, or"));
+    assert!(message(is_bytes, limited).contains("try again later, or"));
 }
 
 #[test]
-fn a_hub_with_trouble_of_its_own_is_given_time() {
+fn server_errors_are_reported() {
     assert_eq!(
-        said(is_list, Answer::status(500)),
+        message(is_list, Answer::status(500)),
         "HUB answers with status 500 for a checkpoint of 'someone/model'; try again later"
     );
-    assert!(said(is_bytes, Answer::status(502)).contains("status 502 for 'model-v2.ckpt' of 'someone/model'; try"));
+    assert!(message(is_bytes, Answer::status(502)).contains("status 502 for 'model-v2.ckpt' of 'someone/model'; try"));
 }
 
 #[test]
-fn what_is_no_hub_is_said_to_be_none() {
+fn servers_that_are_not_hubs_are_reported() {
     for answer in [Answer::body("<html>"), Answer::body("{}"), Answer::status(302)] {
-        let said = said(is_list, answer);
-        assert!(said.starts_with("HUB does not answer as a Hugging Face hub does ("), "{said}");
+        let message = message(is_list, answer);
+        assert!(message.starts_with("HUB does not answer as a Hugging Face hub does ("), "{message}");
     }
     let commit = |commit: &str, etag: &str| Answer::body("x").with("X-Repo-Commit", commit).with("ETag", etag);
     let redirects = ["", "/again", "nowhere", "ftp://x"].map(|to| Answer::status(302).with("Location", to));
     let odd = [commit("../..", "a"), commit("a", "../../x"), commit("", "a"), commit("a", "")];
     for answer in odd.into_iter().chain(redirects).chain([Answer::body("x")]) {
-        let said = said(is_about, answer.clone());
-        assert!(said.starts_with("HUB does not answer as a Hugging Face hub does ("), "{answer:?}: {said}");
+        let message = message(is_about, answer.clone());
+        assert!(message.starts_with("HUB does not answer as a Hugging Face hub does ("), "{answer:?}: {message}");
     }
 }
 
 #[test]
-fn names_that_lead_out_of_the_cache_are_refused() {
+fn names_outside_the_cache_are_refused() {
     let list = r#"{"sha":"abc","siblings":[{"rfilename":"..\\x.safetensors"}]}"#;
-    assert!(said(is_list, Answer::body(list)).contains("is not a valid file name"));
+    assert!(message(is_list, Answer::body(list)).contains("is not a valid file name"));
 }
 
 /// A hub that cannot be reached.
@@ -103,7 +103,7 @@ fn nowhere(pretend: &Pretend) -> Hub {
 }
 
 #[test]
-fn being_offline_is_noticed_soon() {
+fn being_offline_is_detected_quickly() {
     let pretend = pretend();
     let start = Instant::now();
     for endpoint in [nowhere(&pretend).endpoint, "http://no-such-host.invalid".to_string()] {
@@ -116,7 +116,7 @@ fn being_offline_is_noticed_soon() {
 }
 
 #[test]
-fn a_host_that_takes_calls_and_says_nothing_is_away() {
+fn a_host_that_accepts_connections_but_never_answers_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("https://{}", listener.local_addr().unwrap());
     let start = Instant::now();
@@ -126,7 +126,7 @@ fn a_host_that_takes_calls_and_says_nothing_is_away() {
 }
 
 #[test]
-fn a_host_without_encryption_is_no_hub() {
+fn a_host_without_tls_is_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("https://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -139,13 +139,13 @@ fn a_host_without_encryption_is_no_hub() {
 }
 
 #[test]
-fn an_answer_without_a_reason_is_about_what_was_asked() {
+fn an_error_without_a_reason_names_the_request() {
     let sentence = "a checkpoint of 'someone/model' was not found at HUB; check the spelling, or HF_ENDPOINT";
-    assert_eq!(said(is_list, Answer::status(404)), sentence);
+    assert_eq!(message(is_list, Answer::status(404)), sentence);
 }
 
 #[test]
-fn a_hub_that_never_answers_is_given_up() {
+fn a_hub_that_never_answers_times_out() {
     let silent = Answer::body("").silent_after(0, Duration::ZERO);
     let server = Server::start(move |_| {
         std::thread::sleep(Duration::from_secs(20));
@@ -157,7 +157,7 @@ fn a_hub_that_never_answers_is_given_up() {
 }
 
 #[test]
-fn offline_the_cache_is_enough() {
+fn cached_files_work_offline() {
     let pretend = pretend();
     let offline = Hub { offline: true, ..pretend.seen() };
     let sentence = refusal(&offline, &model());
@@ -176,7 +176,7 @@ fn offline_the_cache_is_enough() {
 
 #[cfg(unix)]
 #[test]
-fn a_cache_that_cannot_be_written_is_said() {
+fn an_unwritable_cache_is_reported() {
     let pretend = pretend();
     let file = pretend.folder.path().join("file");
     fs::write(&file, "").unwrap();

@@ -30,7 +30,7 @@ fn is_whole(pretend: &Pretend) {
 }
 
 #[test]
-fn a_broken_connection_is_taken_up_where_it_broke() {
+fn a_broken_connection_is_resumed() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
     let pretend = pretend.once(is_bytes, Answer::body(weights(1)).cut_after(CUT));
     is_whole(&pretend);
@@ -38,7 +38,7 @@ fn a_broken_connection_is_taken_up_where_it_broke() {
 }
 
 #[test]
-fn another_run_takes_up_what_the_first_left() {
+fn a_second_run_resumes_the_download_of_the_first() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
     leave(&pretend, &weights(1)[..CUT]);
     is_whole(&pretend);
@@ -46,7 +46,7 @@ fn another_run_takes_up_what_the_first_left() {
 }
 
 #[test]
-fn a_part_that_is_all_is_only_checked() {
+fn a_complete_part_is_only_verified() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
     leave(&pretend, &weights(1));
     is_whole(&pretend);
@@ -54,21 +54,21 @@ fn a_part_that_is_all_is_only_checked() {
 }
 
 #[test]
-fn a_part_that_is_too_long_is_fetched_anew() {
+fn a_part_that_is_too_long_is_downloaded_again() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
     leave(&pretend, &[weights(1), weights(2)].concat());
     is_whole(&pretend);
 }
 
 #[test]
-fn a_server_without_ranges_sends_it_all_again() {
+fn without_range_requests_the_download_restarts() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]).once(is_bytes, Answer::body(weights(1)));
     leave(&pretend, &weights(1)[..CUT]);
     is_whole(&pretend);
 }
 
 #[test]
-fn a_range_that_is_refused_is_fetched_anew() {
+fn a_refused_range_restarts_the_download() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]).once(is_bytes, Answer::status(416));
     leave(&pretend, &weights(1)[..CUT]);
     is_whole(&pretend);
@@ -76,7 +76,7 @@ fn a_range_that_is_refused_is_fetched_anew() {
 }
 
 #[test]
-fn other_bytes_than_announced_are_deleted() {
+fn a_download_with_a_wrong_hash_is_deleted() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]).once(is_bytes, Answer::body(weights(2)));
     let sentence = refusal(&pretend.seen(), &model());
     let (wrong, right) = (sha256(&weights(2)), sha256(&weights(1)));
@@ -88,13 +88,13 @@ fn other_bytes_than_announced_are_deleted() {
 }
 
 #[test]
-fn a_server_that_fails_for_a_moment_is_asked_again() {
+fn a_temporary_server_error_is_retried() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
     is_whole(&pretend.once(is_bytes, Answer::status(503)).once(is_bytes, Answer::status(500)));
 }
 
 #[test]
-fn silence_is_taken_up_like_a_broken_connection() {
+fn a_stalled_connection_is_resumed() {
     let slow = Answer::body(weights(1)).silent_after(CUT, Duration::from_secs(20));
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]).once(is_bytes, slow);
     let hub = Hub { read_timeout: Duration::from_millis(300), ..pretend.seen() };
@@ -105,7 +105,7 @@ fn silence_is_taken_up_like_a_broken_connection() {
 }
 
 #[test]
-fn a_server_that_never_goes_on_is_given_up_and_what_came_is_kept() {
+fn a_server_that_stalls_forever_fails_and_the_part_is_kept() {
     let silent = Answer::body(weights(1)).silent_after(0, Duration::from_secs(20));
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]).always(is_bytes, &silent);
     leave(&pretend, &weights(1)[..CUT]);
@@ -118,7 +118,7 @@ fn a_server_that_never_goes_on_is_given_up_and_what_came_is_kept() {
 }
 
 #[test]
-fn many_at_once_fetch_it_once() {
+fn concurrent_processes_download_a_file_once() {
     let repos = [model(), file("someone/model:a.safetensors")];
     for repo in repos.iter().cycle().take(4) {
         let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
@@ -135,7 +135,7 @@ fn many_at_once_fetch_it_once() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_is_said() {
+fn a_full_disk_is_reported() {
     let pretend = Pretend::with(&[("a.safetensors", &weights(1))]);
     fs::create_dir_all(part(&pretend).parent().unwrap()).unwrap();
     std::os::unix::fs::symlink("/dev/full", part(&pretend)).unwrap();

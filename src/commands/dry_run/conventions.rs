@@ -1,11 +1,11 @@
-//! The conventions of the model, with what states them.
+//! The conventions of the model, with the source of each.
 
 use super::Row;
 use crate::checkpoint::Stated;
 use crate::conventions::Conventions;
 use std::fmt::Display;
 
-/// A line for each convention and each note.
+/// Returns a line for each convention and each note.
 pub fn rows(conventions: &Conventions) -> Vec<Row> {
     let Conventions { prediction, noise, use_ema, scale_factor, notes, .. } = conventions;
     let weights = Stated::new(if use_ema.value { "moving averages (EMA)" } else { "not averaged" }, &*use_ema.by);

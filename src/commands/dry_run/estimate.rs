@@ -16,32 +16,32 @@ use anyhow::Result;
 use candle_core::DType;
 use std::collections::HashSet;
 
-/// The bytes that the program itself takes, with its tokenizer and threads. Calibrated by the demo model's peaks: what was
-/// left of 175 MB at 256×256 and of 1058 MB at 1024×1024.
+/// The bytes that the program itself takes, with its tokenizer and threads. Calibrated as the remainder of the demo model's
+/// peaks, of 175 MB at 256×256 and of 1058 MB at 1024×1024.
 const PROGRAM: f64 = 60e6;
 
-/// The memory of decoding, as a multiple of the maps that the decoder's largest layer reads and computes, and the bytes
-/// besides for each pixel of the image. Calibrated by the peaks at 512×512, 768×768 and 1024×1024 of the demo model and of
+/// The memory of decoding, as a multiple of the input and output of the decoder's largest layer, plus bytes for each pixel
+/// of the image. Calibrated by the peaks at 512×512, 768×768 and 1024×1024 of the demo model and of
 /// Stable Diffusion 1.5's shape: 1.24 and 270 in f32, 1.14 and 330 in half precision.
 const DECODING: f64 = 1.2;
 const DECODING_PIXEL: f64 = 300.;
 
-/// The memory of sampling, as a multiple of the UNet's skips and of the maps that its largest layer reads and computes, in
-/// f32 and in half precision. Calibrated by batches of 16 and 24 of the demo model, and of 6 and 12 of Stable Diffusion
+/// The memory of sampling, as a multiple of the UNet's skips and the input and output of its largest layer, in f32 and in
+/// half precision. Calibrated by batches of 16 and 24 of the demo model, and of 6 and 12 of Stable Diffusion
 /// 1.5's shape: 1.4 to 1.6, and 1.13 to 1.35.
 const SAMPLING: f64 = 1.5;
 const SAMPLING_HALF: f64 = 1.2;
 
-/// The multiples on GPUs, where a captured step keeps its maps while images are decoded. Calibrated by the requests to an
-/// emulated GPU, which they meet to 3%.
+/// The multiples on GPUs, where a captured step keeps its maps while images are decoded. Calibrated to within 3% by the
+/// allocations on an emulated GPU.
 const GPU_DECODING: f64 = 1.25;
 const GPU_SAMPLING: f64 = 1.5;
 
-/// The bytes of memory for each pixel of a grid: its images, the grid, and both on their way to the file. Calibrated by
+/// The bytes of memory for each pixel of a grid: its images, the grid, and the buffers for encoding it. Calibrated by
 /// 256 images of 256×256, with and without a grid: 14.2.
 const GRID_PIXEL: f64 = 15.;
 
-/// The most pixels of a sweep's sheet, which has its images scaled down if need be.
+/// The most pixels of a sweep's sheet, whose images are scaled down if they have more.
 const MAX_SHEET: f64 = 3e8;
 
 /// The bytes of a PNG file for each pixel. The demo model's images take 0.6 to 0.9, noise takes 2.5; photographs are
@@ -51,22 +51,22 @@ const PNG_PIXEL: f64 = 1.2;
 /// The most bytes of a PNG file for each pixel: three uncompressed, and some for the rest of the file.
 const MAX_PNG_PIXEL: f64 = 3.1;
 
-/// The rows of the plan about memory, if `networks` can be loaded, and disk space. `outdir`: the output directory as the run finds it.
-/// `finished`: the images that are there.
+/// Returns the lines about memory, unless `networks` is `None`, and disk space. `finished`: the images that need not be
+/// drawn.
 ///
 /// # Errors
-/// If there is no memory for a small map.
+/// If there is not enough memory for a small map.
 pub fn rows(job: &Job, networks: Option<&Networks>, outdir: &OutDir, finished: &HashSet<usize>) -> Result<Vec<Row>> {
     let (grid, overview_pixels) = overview(job, outdir);
     let saved = if job.output.saves_samples { saved_pixels(job, finished) } else { 0. };
     let pixels = saved + overview_pixels;
     let disk = format!("about {}, up to {}", bytes(PNG_PIXEL * pixels), bytes(MAX_PNG_PIXEL * pixels));
     let memory = networks.map(|networks| Memory::new(job, networks, finished)).transpose()?;
-    let memory = memory.map(|memory| Row::new("memory", memory.in_words(job, grid)));
+    let memory = memory.map(|memory| Row::new("memory", memory.describe(job, grid)));
     Ok(memory.into_iter().chain([Row::new("disk", disk)]).collect())
 }
 
-/// The memory of the models that draw, at their peak.
+/// The peak memory of the models.
 struct Memory {
     /// The bytes of the weights.
     weights: f64,
@@ -75,7 +75,7 @@ struct Memory {
 }
 
 impl Memory {
-    /// Adds up the models of all devices, or returns one GPU's.
+    /// Returns the sum over all CPU devices, or the memory of one GPU.
     fn new(job: &Job, networks: &Networks, finished: &HashSet<usize>) -> Result<Self> {
         let batches = || (0..job.images.n_batches()).filter(|number| n_wanted(job, finished, *number) > 0);
         let n_batches = batches().count();
@@ -93,18 +93,18 @@ impl Memory {
         Ok(Self { weights: n_models as f64 * networks.packed_bytes(), maps: n_models.min(n_batches) as f64 * maps })
     }
 
-    /// `grid`: the bytes kept for a grid, on the CPU.
-    fn in_words(&self, job: &Job, grid: f64) -> String {
+    /// Formats the memory. `grid`: the bytes for a grid, on the CPU.
+    fn describe(&self, job: &Job, grid: f64) -> String {
         let Self { weights, maps } = *self;
-        let weights_in_words = bytes(weights);
+        let weights_text = bytes(weights);
         if on_gpus(job) {
-            return format!("about {} of a GPU, {weights_in_words} of them weights", bytes(weights + maps));
+            return format!("about {} of a GPU, {weights_text} of them weights", bytes(weights + maps));
         }
-        format!("about {}, {weights_in_words} of them weights", bytes(PROGRAM + weights + maps + grid))
+        format!("about {}, {weights_text} of them weights", bytes(PROGRAM + weights + maps + grid))
     }
 }
 
-/// The bytes of the maps of batch `number`. `sampling`: the UNet's elements for each latent and context, `decoding`: the
+/// Returns the bytes of the maps of batch `number`. `sampling`: the UNet's elements for each latent and context, `decoding`: the
 /// decoder's for each latent.
 fn maps(job: &Job, number: usize, sampling: f64, decoding: f64) -> f64 {
     let params = job.images.requests.params_of(number);
@@ -115,18 +115,18 @@ fn maps(job: &Job, number: usize, sampling: f64, decoding: f64) -> f64 {
     if on_gpus(job) {
         return gpu_element(job) * (GPU_SAMPLING * sampling + GPU_DECODING * decoding);
     }
-    let times = if compute(job) == Compute::Half { SAMPLING_HALF } else { SAMPLING };
-    (4. * times * sampling).max(4. * DECODING * decoding + DECODING_PIXEL * pixels(job, &params))
+    let factor = if compute(job) == Compute::Half { SAMPLING_HALF } else { SAMPLING };
+    (4. * factor * sampling).max(4. * DECODING * decoding + DECODING_PIXEL * pixels(job, &params))
 }
 
-/// The number of pixels of all images to be drawn.
+/// Returns the number of pixels of all images to be drawn.
 fn saved_pixels(job: &Job, finished: &HashSet<usize>) -> f64 {
-    let of_batch =
+    let batch_pixels =
         |number| n_wanted(job, finished, number) as f64 * pixels(job, &job.images.requests.params_of(number));
-    (0..job.images.n_batches()).map(of_batch).sum()
+    (0..job.images.n_batches()).map(batch_pixels).sum()
 }
 
-/// The bytes of memory for the grids or the sheet to be made, and the number of their pixels.
+/// Returns the bytes of memory for the grids or the sheet to be made, and the number of their pixels.
 fn overview(job: &Job, outdir: &OutDir) -> (f64, f64) {
     let largest = job.images.requests.params().iter().map(|params| pixels(job, params)).fold(0., f64::max);
     let n = job.images.n_pictures();
@@ -144,17 +144,17 @@ fn overview(job: &Job, outdir: &OutDir) -> (f64, f64) {
     (memory, pixels)
 }
 
-/// The arithmetic of the UNet and the decoder.
+/// Returns the arithmetic of the UNet and the decoder.
 pub fn compute(job: &Job) -> Compute {
-    let is_half = job.compute.devices.iter().any(|unit| unit.dtype(job.compute.precision) != DType::F32);
+    let is_half = job.compute.devices.iter().any(|device| device.dtype(job.compute.precision) != DType::F32);
     if is_half { Compute::Half } else { Compute::F32 }
 }
 
 fn on_gpus(job: &Job) -> bool {
-    job.compute.devices.iter().any(|unit| unit.device.is_cuda())
+    job.compute.devices.iter().any(|device| device.device.is_cuda())
 }
 
-/// The bytes of an element of the UNet and the decoder on GPUs.
+/// Returns the bytes of an element of the UNet and the decoder on GPUs.
 fn gpu_element(job: &Job) -> f64 {
     if compute(job) == Compute::Half { 2. } else { 4. }
 }

@@ -2,7 +2,7 @@
 
 use super::Row;
 use crate::job::tasks::{self, Remaining, n_wanted};
-use crate::job::{Batch, ImageRequest, Job};
+use crate::job::{Batch, ImageRequest, Job, Request};
 use crate::outdir::{Name, OutDir, Overview};
 use crate::output::{NameFields, Pattern};
 use std::collections::{BTreeMap, HashSet};
@@ -11,17 +11,17 @@ use std::path::{Path, PathBuf};
 /// The most sizes that are named.
 const MAX_SIZES: usize = 6;
 
-/// The lines about the number, sizes and names of the images to be drawn. Nothing is created. `finished`: the images that
-/// are there.
+/// Returns the lines about the number, sizes and names of the images to be drawn, without creating anything.
+/// `finished`: the images that need not be drawn.
 pub fn rows(job: &Job, outdir: &OutDir, finished: &HashSet<usize>) -> Vec<Row> {
     let (tasks, n_batches) = (Remaining::new(job, finished), job.images.n_batches());
-    let of = |left: usize, all: usize| if left == all { format!("{all}") } else { format!("{left} of {all}") };
+    let count = |left: usize, all: usize| if left == all { format!("{all}") } else { format!("{left} of {all}") };
     let mut rows = vec![
-        Row::new("pictures", of(tasks.n_pictures, job.images.n_pictures())),
+        Row::new("pictures", count(tasks.n_pictures, job.images.n_pictures())),
         Row::new("iterations", job.images.iterations),
         Row::new(
             "batches",
-            of(tasks.n_tasks, n_batches) + &format!(", of up to {} pictures", job.images.requests.longest()),
+            count(tasks.n_tasks, n_batches) + &format!(", of up to {} pictures", job.images.requests.longest()),
         ),
         Row::new("pixels", sizes(job)),
     ];
@@ -37,7 +37,7 @@ pub fn rows(job: &Job, outdir: &OutDir, finished: &HashSet<usize>) -> Vec<Row> {
         let sample = |number: usize, which: fn(&[usize]) -> Option<&usize>| {
             let batch = job.images.batch(number);
             let image = &batch.images[*which(&tasks::wanted(job, finished, number))?];
-            Some(path(names.sample(image.number, &named(job, &batch, image))))
+            Some(path(names.sample(image.number, &name_fields(job, &batch, image))))
         };
         sample(first, <[_]>::first).into_iter().for_each(|first| file("first file", first));
         sample(last, <[_]>::last).into_iter().for_each(|last| file("last file", last));
@@ -58,38 +58,38 @@ pub fn rows(job: &Job, outdir: &OutDir, finished: &HashSet<usize>) -> Vec<Row> {
     rows
 }
 
-/// The capabilities of OUTDIR's file system, or the reason why OUTDIR cannot be written to.
+/// Returns the capabilities of OUTDIR's file system, or the reason why OUTDIR cannot be written to.
 fn file_system(outdir: &Path) -> String {
     match OutDir::probe(outdir) {
-        Ok((folder, found)) if folder == outdir => found.to_string(),
-        Ok((folder, found)) => {
+        Ok((folder, file_system)) if folder == outdir => file_system.to_string(),
+        Ok((folder, file_system)) => {
             let folder = if folder.as_os_str().is_empty() { ".".into() } else { folder.display().to_string() };
-            format!("{found}, as far as '{folder}' tells, where OUTDIR will be")
+            format!("{file_system}, as far as '{folder}' tells, where OUTDIR will be")
         }
         Err(error) => format!("{error:#}"),
     }
 }
 
-/// The fields of an image's name by `--fname`.
-fn named<'a>(job: &Job, batch: &Batch, image: &'a ImageRequest) -> NameFields<'a> {
+/// Returns the values of an image for `--fname`.
+fn name_fields<'a>(job: &Job, batch: &Batch, image: &'a ImageRequest) -> NameFields<'a> {
     let seed = image.origin.map_or(job.images.seed, |origin| origin.seed);
     let params = batch.params.with_factor(job.model.config.vae.side_factor());
     NameFields { seed, prompt: &image.prompt, params, hash: "" }
 }
 
-/// The sizes of images: `512x512`, or the number of each size.
+/// Formats the sizes of all images: `512x512`, or the number of images of each size.
 fn sizes(job: &Job) -> String {
     let mut sizes: BTreeMap<(usize, usize), usize> = BTreeMap::new();
-    for line in job.images.requests.lines() {
-        *sizes.entry((line.params.latent_width(), line.params.latent_height())).or_default() += job.images.iterations;
+    for Request { params, .. } in job.images.requests.iter() {
+        *sizes.entry((params.latent_width(), params.latent_height())).or_default() += job.images.iterations;
     }
     let factor = job.model.config.vae.side_factor();
     let size = |&(w, h): &(usize, usize)| format!("{}x{}", factor * w, factor * h);
     if sizes.len() == 1 {
         return sizes.keys().map(size).collect();
     }
-    let several = sizes.iter().take(MAX_SIZES).map(|(of, n)| format!("{n} of {}", size(of)));
+    let listed = sizes.iter().take(MAX_SIZES).map(|(wh, n)| format!("{n} of {}", size(wh)));
     let more =
         if sizes.len() > MAX_SIZES { format!(", {} more sizes", sizes.len() - MAX_SIZES) } else { String::new() };
-    several.collect::<Vec<_>>().join(", ") + &more
+    listed.collect::<Vec<_>>().join(", ") + &more
 }

@@ -1,4 +1,4 @@
-//! `--dry_run`: describes a run without doing it. No weights are loaded, no image is drawn, and nothing is written.
+//! `--dry_run`: describes a run without loading weights, drawing images or writing files.
 
 mod conventions;
 mod estimate;
@@ -27,7 +27,7 @@ use std::io::{Write, stdout};
 /// The description of a run.
 pub struct Report {
     rows: Vec<Row>,
-    /// The advice if the checkpoint does not fit the config.
+    /// The advice to print if the checkpoint does not fit the config.
     remedy: Option<&'static str>,
 }
 
@@ -43,8 +43,8 @@ impl Row {
     }
 }
 
-/// Describes a job, or what is left of it for this process to do. The checkpoint's files are read once, for their hash,
-/// which takes some 3 s for 4 GB.
+/// Describes the part of a job that remains for this process. The checkpoint's files are read once, for their hash,
+/// which takes about 3 s for 4 GB.
 ///
 /// # Errors
 /// If the checkpoint cannot be read or lacks its text encoder, or OUTDIR cannot be used. Tensors that do not fit the config
@@ -64,7 +64,7 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     rows.extend(conventions::rows(&conventions));
     let remedy = (!mismatches.is_empty()).then(|| remedy(&checkpoint, mismatches.iter().map(|(name, _)| *name)));
     let mismatches: Vec<String> = mismatches.into_iter().map(|(_, clause)| clause).collect();
-    rows.extend(listed("does not fit", &mismatches));
+    rows.extend(list_rows("does not fit", &mismatches));
     rows.extend(steps::rows(job));
     rows.extend(prompts.rows());
     rows.extend(files::rows(job, &outdir, &finished));
@@ -93,10 +93,10 @@ pub fn inventory(config: &ModelConfig, text: TextConfig) -> Result<Inventory> {
     Ok(Networks::new(config, text, Compute::F32)?.inventory())
 }
 
-/// Opens the checkpoint, which must be here: a dry run downloads nothing.
+/// Opens the checkpoint without downloading it.
 fn checkpoint(job: &Job) -> Result<Checkpoint> {
     let half = job.compute.precision == Precision::Autocast;
-    job.model.open(|location| location.path_here(half))
+    job.model.open(|location| location.local_path(half))
 }
 
 impl Report {
@@ -116,29 +116,29 @@ impl Report {
         }
     }
 
-    /// Returns the values of the lines that are headed `what`.
-    pub fn of(&self, what: &str) -> Vec<&str> {
+    /// Returns the values of the lines with the heading `what`.
+    pub fn values(&self, what: &str) -> Vec<&str> {
         self.rows.iter().filter(|row| row.what == what).map(|row| &*row.value).collect()
     }
 }
 
-/// Lines of `what  value`, with the values aligned.
 impl Display for Report {
+    /// Writes lines of `what  value`, with the values aligned.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let width = self.rows.iter().map(|row| row.what.len()).max().unwrap_or(0);
         for Row { what, value } in &self.rows {
-            // One line, whatever a path or a prompt contains.
+            // Control characters of a path or a prompt must not break the line.
             writeln!(f, "{what:width$}  {}", value.replace(char::is_control, " "))?;
         }
         Ok(())
     }
 }
 
-/// The most lines with one heading; further ones are counted.
+/// The most lines with one heading; more are only counted.
 const MAX_ROWS: usize = 20;
 
-/// Lines headed `what`, at most `MAX_ROWS` and one more.
-fn listed(what: &'static str, values: &[String]) -> Vec<Row> {
+/// Returns lines with the heading `what`: at most `MAX_ROWS` of `values`, and one that counts the others.
+fn list_rows(what: &'static str, values: &[String]) -> Vec<Row> {
     let mut rows: Vec<Row> = values.iter().take(MAX_ROWS).map(|value| Row::new(what, value)).collect();
     if values.len() > MAX_ROWS {
         rows.push(Row::new(what, format_args!("and {} more", values.len() - MAX_ROWS)));

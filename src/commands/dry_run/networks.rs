@@ -1,4 +1,4 @@
-//! The networks of a model in outline: their tensors, and the memory that they take.
+//! The networks of a model without weights: their tensors, and the memory that they need.
 
 use crate::checkpoint::names::{TEXT, UNET, VAE};
 use crate::config::ModelConfig;
@@ -18,7 +18,7 @@ pub struct Networks {
     decoder: (Decoder, Outline),
 }
 
-/// The smallest side, in latents, of the map that the UNet is run on. On smaller maps a layer of the prompt could be the
+/// The smallest side, in latents, of the map that the UNet is run on. On smaller maps a layer over the prompt could be the
 /// largest.
 const SIDE: usize = 8;
 
@@ -28,46 +28,46 @@ impl Networks {
     /// # Errors
     /// If there are no networks of these shapes.
     pub fn new(config: &ModelConfig, text: TextConfig, compute: Compute) -> Result<Self> {
-        let [of_text, of_unet, of_decoder] = [(); 3].map(|()| Outline::default());
-        TextEncoder::new(text, of_text.var_builder().pp(TEXT))?;
-        let unet = UNet::new(&config.unet, of_unet.layer_builder(compute).pp(UNET))?;
-        let decoder = Decoder::new(&config.vae, config.scale_factor, of_decoder.layer_builder(compute).pp(VAE))?;
-        Ok(Self { text: of_text, unet: (unet, of_unet), decoder: (decoder, of_decoder) })
+        let [text_outline, unet_outline, decoder_outline] = [(); 3].map(|()| Outline::default());
+        TextEncoder::new(text, text_outline.var_builder().pp(TEXT))?;
+        let unet = UNet::new(&config.unet, unet_outline.layer_builder(compute).pp(UNET))?;
+        let decoder = Decoder::new(&config.vae, config.scale_factor, decoder_outline.layer_builder(compute).pp(VAE))?;
+        Ok(Self { text: text_outline, unet: (unet, unet_outline), decoder: (decoder, decoder_outline) })
     }
 
-    /// The tensors that loading reads: those of the text encoder, the UNet and the decoder, each sorted by name.
+    /// Returns the tensors that loading reads: those of the text encoder, the UNet and the decoder, each sorted by name.
     pub fn inventory(&self) -> Inventory {
         [&self.text, &self.unet.1, &self.decoder.1].into_iter().flat_map(|outline| outline.needs().tensors).collect()
     }
 
-    /// The size in bytes of all weights, packed for this CPU. The text encoder's are not packed.
+    /// Returns the size in bytes of all weights, packed for this CPU. The text encoder's are not packed.
     pub fn packed_bytes(&self) -> f64 {
         4. * self.text.needs().parameters() + self.unet.1.needs().packed_bytes + self.decoder.1.needs().packed_bytes
     }
 
-    /// The size in bytes of all weights on a GPU. `element`: the bytes of an element of the UNet and the decoder.
+    /// Returns the size in bytes of all weights on a GPU. `element`: the bytes of an element of the UNet and the decoder.
     pub fn gpu_bytes(&self, element: f64) -> f64 {
         let [unet, decoder] = [&self.unet.1, &self.decoder.1].map(|outline| outline.needs().parameters());
         4. * self.text.needs().parameters() + element * (unet + decoder)
     }
 
-    /// The number of elements that a UNet of `config`'s shape holds at once for each latent and context: its skips, and
-    /// what its largest layer reads and computes.
+    /// Returns the number of elements that a UNet of `config`'s shape holds at once for each latent and context: its skips,
+    /// and the input and output of its largest layer.
     ///
     /// # Errors
-    /// If there is no memory for a small map.
+    /// If there is not enough memory for a small map.
     pub fn sampling_elements(&self, config: &ModelConfig) -> Result<f64> {
         let (unet, outline) = &self.unet;
-        let side = SIDE.max(1 << (config.unet.channel_mult.len() - 1)); // whole on every level
+        let side = SIDE.max(1 << (config.unet.channel_mult.len() - 1)); // a whole number on every level
         let prompt = unet.project(&zeros(&[1, 1, config.unet.context_dim])?)?;
         unet.forward(&zeros(&[1, side, side, config.unet.in_channels])?, 0., &prompt)?;
         Ok(skips_per_latent(&config.unet) + outline.needs().largest_layer as f64 / (side * side) as f64)
     }
 
-    /// The number of elements that the decoder's largest layer reads and computes for each latent.
+    /// Returns the number of elements of the input and output of the decoder's largest layer for each latent.
     ///
     /// # Errors
-    /// If there is no memory for a small map.
+    /// If there is not enough memory for a small map.
     pub fn decoding_elements(&self, config: &ModelConfig) -> Result<f64> {
         let (decoder, outline) = &self.decoder;
         decoder.forward(&zeros(&[1, 1, 1, config.vae.embed_dim])?)?;

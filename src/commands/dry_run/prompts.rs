@@ -1,22 +1,22 @@
-//! The prompts: the choices of wildcards, and words beyond CLIP's limit.
+//! The prompts of a run: the choices of wildcards, and the words beyond CLIP's limit.
 
-use super::{MAX_ROWS, Row, listed};
+use super::{MAX_ROWS, Row, list_rows};
 use crate::job::Job;
 use crate::text::{Tokenizer, Tokens};
 use anyhow::Result;
 use std::collections::HashSet;
 
-/// The most images whose prompts are read; more take too long.
+/// The most images whose prompts are read: reading more takes too long.
 const MAX_READ: usize = 100_000;
 
-/// The most characters shown of a text.
+/// The most characters of a text that are shown.
 const MAX_CHARS: usize = 200;
 
 /// The prompts of a run.
 pub struct Prompts {
-    /// The prompts of the first few images, with their wildcards chosen.
+    /// The prompts of the first few images, with their wildcards replaced.
     wordings: Vec<String>,
-    /// The words that each longer prompt loses.
+    /// The words cut from each prompt that is too long.
     cut: Vec<String>,
     /// The number of images whose prompts were not read.
     unread: usize,
@@ -32,36 +32,37 @@ impl Prompts {
         let mut prompts = Self { wordings: vec![], cut: vec![], unread: 0 };
         let mut seen = HashSet::new();
         // Without wildcards all iterations have the same prompts.
-        let all = job.images.requests.lines().len() * if job.images.wildcards { job.images.iterations } else { 1 };
+        let all = job.images.requests.iter().len() * if job.images.wildcards { job.images.iterations } else { 1 };
         prompts.unread = all.saturating_sub(MAX_READ);
-        let what = if job.images.wildcards { "picture" } else { "prompt" };
+        let noun = if job.images.wildcards { "picture" } else { "prompt" };
         for image in job.images.batches().flat_map(|batch| batch.images).take(all.min(MAX_READ)) {
             let number = image.number + 1;
             if job.images.wildcards && prompts.wordings.len() < MAX_ROWS {
-                prompts.wordings.push(format!("{what} {number}: {}", shown(&image.prompt)));
+                prompts.wordings.push(format!("{noun} {number}: {}", truncated(&image.prompt)));
             }
             for (kind, text) in [("", &*image.prompt), (", what to avoid", image.negative)] {
                 if seen.insert(text.to_owned()) {
                     let tokens = tokenizer.tokenize(text, job.images.reading)?;
-                    prompts.add(&format!("{what} {number}{kind}"), &tokens);
+                    prompts.add(&format!("{noun} {number}{kind}"), &tokens);
                 }
             }
         }
         Ok(prompts)
     }
 
+    /// Adds the words that were cut from a prompt. `which`: the name of the prompt.
     fn add(&mut self, which: &str, tokens: &Tokens) {
         if !tokens.cut.is_empty() {
-            self.cut.push(format!("{which}: {}", shown(&tokens.cut)));
+            self.cut.push(format!("{which}: {}", truncated(&tokens.cut)));
         }
     }
 
-    /// The lines of the report.
+    /// Returns the lines of the report.
     pub fn rows(&self) -> Vec<Row> {
-        let mut rows = listed("wording", &self.wordings);
+        let mut rows = list_rows("wording", &self.wordings);
         match &self.cut[..] {
             [] => rows.push(Row::new("words cut", "none")),
-            cut => rows.extend(listed("words cut", cut)),
+            cut => rows.extend(list_rows("words cut", cut)),
         }
         if self.unread > 0 {
             rows.push(Row::new("words cut", format_args!("{} more prompts are not looked at", self.unread)));
@@ -70,8 +71,9 @@ impl Prompts {
     }
 }
 
-fn shown(text: &str) -> String {
+/// Truncates a text to [`MAX_CHARS`].
+fn truncated(text: &str) -> String {
     let mut chars = text.chars();
-    let shown: String = chars.by_ref().take(MAX_CHARS).collect();
-    if chars.next().is_some() { shown + "…" } else { shown }
+    let start: String = chars.by_ref().take(MAX_CHARS).collect();
+    if chars.next().is_some() { start + "…" } else { start }
 }

@@ -1,12 +1,12 @@
 //! The number of steps and UNet evaluations of each sampler.
 
-use super::{Row, listed};
+use super::{Row, list_rows};
 use crate::by_name::ByName;
 use crate::diffusion::samplers::{SamplerConfig, Spacing};
 use crate::diffusion::schedule::Schedule;
 use crate::job::Job;
 
-/// A line for each set of sampler settings.
+/// Returns a line for each sampler, with its number of steps and its spacing.
 pub fn rows(job: &Job) -> Vec<Row> {
     let schedule = Schedule::new(&job.model.config.noise);
     let mut samplers: Vec<SamplerConfig> = vec![];
@@ -17,7 +17,7 @@ pub fn rows(job: &Job) -> Vec<Row> {
         }
     }
     let rows: Vec<String> = samplers.iter().map(|sampler| row(sampler, &schedule)).collect();
-    listed("steps", &rows)
+    list_rows("steps", &rows)
 }
 
 fn row(sampler: &SamplerConfig, schedule: &Schedule) -> String {

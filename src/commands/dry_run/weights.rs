@@ -17,20 +17,21 @@ use std::path::Path;
 /// The most groups of unread tensors that are named.
 const MAX_GROUPS: usize = 6;
 
-/// Returns the tensors that do not fit, with a clause about each.
+/// Returns the names of the tensors that do not fit, with a clause about each.
 pub fn mismatches<'a>(checkpoint: &Checkpoint, inventory: &'a [(String, Vec<usize>)]) -> Vec<(&'a str, String)> {
     let clause = |(name, shape): &'a (String, Vec<usize>)| {
-        let clause = mismatch(checkpoint, name, shape).or_else(|| no_numbers(name, checkpoint.dtype(name)?));
+        let clause = mismatch(checkpoint, name, shape).or_else(|| not_float(name, checkpoint.dtype(name)?));
         Some((&**name, clause?))
     };
     inventory.iter().filter_map(clause).collect()
 }
 
-fn no_numbers(name: &str, dtype: Dtype) -> Option<String> {
+/// Returns a clause about a tensor that does not contain floating point numbers.
+fn not_float(name: &str, dtype: Dtype) -> Option<String> {
     (!dtype.is_float()).then(|| format!("'{name}' is stored as {dtype}, not as floating point numbers"))
 }
 
-/// The lines that identify the model and count its tensors.
+/// Returns the lines that identify the model and count its tensors.
 ///
 /// # Errors
 /// If a file cannot be read, or the user interrupts the program.
@@ -41,25 +42,25 @@ pub fn rows(job: &Job, checkpoint: &Checkpoint, inventory: &[(String, Vec<usize>
             Row::new("size", bytes(demo::WEIGHTS.len() as f64)),
             Row::new("sha256", sha256::of_bytes(demo::WEIGHTS)),
         ],
-        ModelSource::Files(_) => of_files(checkpoint.path(), checkpoint)?,
+        ModelSource::Files(_) => file_rows(checkpoint.path(), checkpoint)?,
     };
     rows.push(Row::new("layout", layout(checkpoint.layout())));
     rows.push(Row::new("parameters", parameters(checkpoint, inventory)));
-    rows.push(Row::new("not read", surplus(checkpoint, inventory)));
+    rows.push(Row::new("not read", unread(checkpoint, inventory)));
     Ok(rows)
 }
 
-fn of_files(path: &Path, checkpoint: &Checkpoint) -> Result<Vec<Row>> {
+fn file_rows(path: &Path, checkpoint: &Checkpoint) -> Result<Vec<Row>> {
     let mut rows = vec![Row::new("model", path.display())];
     for file in checkpoint.files() {
         let reading = || format!("reading checkpoint '{}'", file.display());
         let size = fs::metadata(file).with_context(reading)?.len();
         let Some(hash) = sha256::of_file(file, &|| interrupt::check().is_ok())? else { bail!(Interrupted) };
-        // The path of a folder is on the line above.
+        // For a folder, whose path is on the line above, the file's path in it.
         let name = file.strip_prefix(path).ok().filter(|name| *name != Path::new(""));
-        let of = name.map_or(String::new(), |name| format!(" {}", name.display()));
-        rows.push(Row::new("size", bytes(size as f64) + &of));
-        rows.push(Row::new("sha256", hash + &of));
+        let suffix = name.map_or(String::new(), |name| format!(" {}", name.display()));
+        rows.push(Row::new("size", bytes(size as f64) + &suffix));
+        rows.push(Row::new("sha256", hash + &suffix));
     }
     Ok(rows)
 }
@@ -80,8 +81,8 @@ fn parameters(checkpoint: &Checkpoint, inventory: &[(String, Vec<usize>)]) -> St
     format!("{} in {} tensors", counts.iter().fold(0, |sum: usize, &n| sum.saturating_add(n)), counts.len())
 }
 
-/// The tensors that are not read: usually the VAE's encoder and the state of training.
-fn surplus(checkpoint: &Checkpoint, inventory: &[(String, Vec<usize>)]) -> String {
+/// Counts the tensors that are not read: usually the VAE's encoder and the state of training.
+fn unread(checkpoint: &Checkpoint, inventory: &[(String, Vec<usize>)]) -> String {
     let mut read: HashSet<&str> = inventory.iter().map(|(name, _)| &**name).collect();
     if schedule(checkpoint).is_some() {
         read.insert(SCHEDULE);
@@ -95,20 +96,20 @@ fn surplus(checkpoint: &Checkpoint, inventory: &[(String, Vec<usize>)]) -> Strin
     groups.sort_by_key(|(_, names)| Reverse(names.len())); // stable: by name among equals
     let n = |groups: &[(&str, Vec<&str>)]| groups.iter().map(|(_, names)| names.len()).sum::<usize>();
     let (named, others) = groups.split_at(groups.len().min(MAX_GROUPS));
-    let mut said: Vec<String> = named.iter().map(|(group, names)| of_group(group, names)).collect();
+    let mut parts: Vec<String> = named.iter().map(|(group, names)| describe_group(group, names)).collect();
     if !others.is_empty() {
-        said.push(format!("{} more", n(others)));
+        parts.push(format!("{} more", n(others)));
     }
-    let said = said.join(", ");
-    if groups.is_empty() { "0 tensors".into() } else { format!("{} tensors: {said}", n(&groups)) }
+    let parts = parts.join(", ");
+    if groups.is_empty() { "0 tensors".into() } else { format!("{} tensors: {parts}", n(&groups)) }
 }
 
-/// Returns a name up to and including its second point, or all of it if there is none.
+/// Returns a name up to and including its second dot, or all of it if it has fewer.
 fn group(name: &str) -> &str {
     name.match_indices('.').nth(1).map_or(name, |(at, _)| &name[..=at])
 }
 
-fn of_group(group: &str, names: &[&str]) -> String {
+fn describe_group(group: &str, names: &[&str]) -> String {
     match names {
         [name] => name.to_string(),
         _ => format!("{} of {group}…", names.len()),

@@ -12,9 +12,6 @@ mod lms;
 mod plms;
 mod sigmas;
 
-pub use ddim::Step;
-pub use sigmas::{Sigmas, Spacing};
-
 use super::EpsModel;
 use super::schedule::Schedule;
 use crate::by_name::{self, ByName};
@@ -25,6 +22,9 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::collections::HashMap;
+
+pub use ddim::Step;
+pub use sigmas::{Sigmas, Spacing};
 
 /// The inputs of a sampler besides its schedule and the start noise.
 pub struct Sampling<'a> {
@@ -72,9 +72,9 @@ enum Run {
 /// The properties of a sampler.
 struct Row {
     kind: Kind,
-    /// Its name in `--sampler`, prompts files and metadata.
+    /// The name in `--sampler`, prompts files and metadata.
     name: &'static str,
-    /// Its name in AUTOMATIC1111's web UI.
+    /// The name in AUTOMATIC1111's web UI.
     web_ui_name: &'static str,
     run: Run,
 }

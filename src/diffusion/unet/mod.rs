@@ -7,11 +7,12 @@ mod time;
 use crate::config::UNetConfig;
 use crate::ops::{Conv2d, Graph, GroupNorm, LayerBuilder, concat, conv3x3, group_norm};
 use attention::{Kv, SpatialTransformer};
-pub use blocks::skips_per_latent;
 use blocks::{Block, BlockShape, ResBlock, input_shapes, output_shapes};
 use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 use time::TimeEmbedding;
+
+pub use blocks::skips_per_latent;
 
 /// The keys and values of prompts for every cross-attention of a UNet: computed once, used in every step.
 pub struct PromptKv(Vec<Vec<Kv>>);

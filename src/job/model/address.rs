@@ -1,9 +1,9 @@
-//! Web addresses given as paths.
+//! Advice for URLs given as paths.
 
 use crate::checkpoint::hub::Repo;
 use std::path::Path;
 
-/// Returns what to give instead, if a path is really a web address.
+/// Returns advice on what to give instead, if a path is a URL.
 pub fn hint(path: &Path) -> Option<String> {
     let text = path.to_str()?;
     let address = ["https://", "http://"].iter().find_map(|scheme| text.strip_prefix(scheme))?;
@@ -14,8 +14,8 @@ pub fn hint(path: &Path) -> Option<String> {
     })
 }
 
-/// OWNER/NAME[@REVISION][:FILE] of what follows the host: OWNER/NAME[/resolve/REVISION/FILE], or `blob` or `tree` instead
-/// of `resolve`.
+/// Converts the path of a URL on the hub, OWNER/NAME[/resolve/REVISION/FILE] with `resolve`, `blob` or `tree`, to
+/// OWNER/NAME[@REVISION][:FILE].
 fn repository(path: &str) -> Option<String> {
     let path = path.split(['?', '#']).next()?;
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_the_hub_become_names() {
+    fn urls_of_the_hub_become_repository_names() {
         for (address, name) in [
             ("https://huggingface.co/a/b", "a/b"),
             ("https://huggingface.co/a/b/resolve/main/x.safetensors?download=true", "a/b:x.safetensors"),
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn other_addresses_are_to_be_downloaded() {
+    fn other_urls_get_advice_to_download() {
         for address in ["https://civitai.com/api/download/models/1", "https://huggingface.co/", "http://"] {
             assert!(hint(Path::new(address)).unwrap().starts_with("download the file"), "{address}");
         }

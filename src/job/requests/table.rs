@@ -1,4 +1,5 @@
-//! Requests, laid down so that a million of them take little memory: what several have in common is there once.
+//! A compact table of requests: texts and parameters that several share are stored once, so that a million requests take
+//! little memory.
 
 use super::Request;
 use crate::params::SamplingParams;
@@ -6,27 +7,27 @@ use anyhow::{Context, Result};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// Every line, in order.
+/// The requests of one iteration, in order.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct RequestTable {
-    /// All prompts, and what to avoid, one after the other.
+    /// All prompts and negative prompts, concatenated.
     texts: String,
-    /// Different ones.
+    /// The distinct parameters.
     params: Vec<SamplingParams>,
-    lines: Vec<Entry>,
+    entries: Vec<Entry>,
 }
 
-/// One line, in 28 bytes.
+/// A request, in 28 bytes.
 #[derive(Clone, PartialEq, Debug)]
 struct Entry {
     prompt: Span,
     negative: Span,
     seed: Option<u32>,
-    /// Which.
+    /// The index of its parameters.
     params: u32,
 }
 
-/// Where a text is, in bytes.
+/// The byte range of a text.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Span {
     start: u32,
@@ -38,117 +39,127 @@ impl Span {
 }
 
 impl RequestTable {
+    /// Builds the table of `requests`.
+    ///
     /// # Errors
-    /// The first of the lines', and when they take more than 4 GiB.
-    pub fn new<'a>(lines: impl IntoIterator<Item = Result<Request<'a>>>) -> Result<Self> {
-        let mut keeper = Keeper::default();
-        lines.into_iter().try_for_each(|line| keeper.keep(line?))?;
-        Ok(keeper.kept)
+    /// If one of `requests` is an error, or their texts take more than 4 GiB.
+    pub fn new<'a>(requests: impl IntoIterator<Item = Result<Request<'a>>>) -> Result<Self> {
+        let mut builder = Builder::default();
+        requests.into_iter().try_for_each(|request| builder.push(request?))?;
+        Ok(builder.table)
     }
 
     pub fn len(&self) -> usize {
-        self.lines.len()
+        self.entries.len()
     }
 
-    pub fn line(&self, i: usize) -> Request<'_> {
+    pub fn request(&self, i: usize) -> Request<'_> {
         let (prompt, negative) = (self.prompt(i).into(), self.negative(i).into());
         Request { prompt, negative, seed: self.seed(i), params: self.params(i) }
     }
 
     pub fn prompt(&self, i: usize) -> &str {
-        self.text(self.lines[i].prompt)
+        self.text(self.entries[i].prompt)
     }
 
     pub fn negative(&self, i: usize) -> &str {
-        self.text(self.lines[i].negative)
+        self.text(self.entries[i].negative)
     }
 
     pub fn seed(&self, i: usize) -> Option<u32> {
-        self.lines[i].seed
+        self.entries[i].seed
     }
 
     pub fn params(&self, i: usize) -> SamplingParams {
-        self.params[self.lines[i].params as usize]
+        self.params[self.entries[i].params as usize]
     }
 
-    /// Each once.
+    /// Returns the distinct parameters.
     pub fn all_params(&self) -> &[SamplingParams] {
         &self.params
     }
 
-    /// Whether both may be in one batch: the run's stream of numbers and one's own do not mix.
-    pub fn go_together(&self, i: usize, j: usize) -> bool {
+    /// Whether two requests can be in one batch: their parameters are equal, and both or neither have a seed.
+    pub fn fit_together(&self, i: usize, j: usize) -> bool {
         self.seed(i).is_some() == self.seed(j).is_some() && self.params(i) == self.params(j)
     }
 
-    fn text(&self, place: Span) -> &str {
-        &self.texts[place.start as usize..place.end as usize]
+    fn text(&self, span: Span) -> &str {
+        &self.texts[span.start as usize..span.end as usize]
     }
 
-    fn add(&mut self, text: &str) -> Result<Span> {
-        let (start, end) = (small(self.texts.len())?, small(self.texts.len() + text.len())?);
+    /// Appends a text.
+    fn append(&mut self, text: &str) -> Result<Span> {
+        let (start, end) = (to_u32(self.texts.len())?, to_u32(self.texts.len() + text.len())?);
         self.texts.push_str(text);
         Ok(Span { start, end })
     }
 }
 
+/// Converts an index or a length.
+///
 /// # Errors
-/// On numbers that only lines without end come to.
-pub fn small(n: usize) -> Result<u32> {
+/// If it does not fit 32 bits.
+pub fn to_u32(n: usize) -> Result<u32> {
     u32::try_from(n).context("the prompts take more than 4 GiB together; draw some of them at a time")
 }
 
-/// RequestTable lines, and what is known of them while more come.
+/// Builds a [`RequestTable`].
 #[derive(Default)]
-struct Keeper<'a> {
-    kept: RequestTable,
+struct Builder<'a> {
+    table: RequestTable,
+    /// The negative prompts in the table.
     negatives: HashMap<Cow<'a, str>, Span>,
+    /// The indices of parameters in the table, by [`SamplingParams::key`].
     params: HashMap<String, u32>,
 }
 
-impl<'a> Keeper<'a> {
-    fn keep(&mut self, line: Request<'a>) -> Result<()> {
-        let prompt = self.prompt(&line.prompt)?;
-        let negative = self.negative(line.negative)?;
-        let params = self.params(line.params)?;
-        self.kept.lines.push(Entry { prompt, negative, seed: line.seed, params });
+impl<'a> Builder<'a> {
+    fn push(&mut self, request: Request<'a>) -> Result<()> {
+        let prompt = self.prompt(&request.prompt)?;
+        let negative = self.negative(request.negative)?;
+        let params = self.params(request.params)?;
+        self.table.entries.push(Entry { prompt, negative, seed: request.seed, params });
         Ok(())
     }
 
+    /// Stores a prompt, unless it equals the one before.
     fn prompt(&mut self, text: &str) -> Result<Span> {
-        match self.kept.lines.last() {
+        match self.table.entries.last() {
             _ if text.is_empty() => Ok(Span::EMPTY),
-            Some(last) if self.kept.text(last.prompt) == text => Ok(last.prompt),
-            _ => self.kept.add(text),
+            Some(last) if self.table.text(last.prompt) == text => Ok(last.prompt),
+            _ => self.table.append(text),
         }
     }
 
+    /// Stores a negative prompt, unless the table contains it.
     fn negative(&mut self, text: Cow<'a, str>) -> Result<Span> {
         if text.is_empty() {
             return Ok(Span::EMPTY);
         }
-        if let Some(last) = self.kept.lines.last()
-            && self.kept.text(last.negative) == text
+        if let Some(last) = self.table.entries.last()
+            && self.table.text(last.negative) == text
         {
             return Ok(last.negative);
         }
-        if let Some(&place) = self.negatives.get(&text) {
-            return Ok(place);
+        if let Some(&span) = self.negatives.get(&text) {
+            return Ok(span);
         }
-        let place = self.kept.add(&text)?;
-        self.negatives.insert(text, place);
-        Ok(place)
+        let span = self.table.append(&text)?;
+        self.negatives.insert(text, span);
+        Ok(span)
     }
 
+    /// Stores parameters, unless the table contains them, and returns their index.
     fn params(&mut self, params: SamplingParams) -> Result<u32> {
-        if let Some(last) = self.kept.lines.last()
-            && self.kept.params[last.params as usize] == params
+        if let Some(last) = self.table.entries.last()
+            && self.table.params[last.params as usize] == params
         {
             return Ok(last.params);
         }
-        let next = small(self.kept.params.len())?;
+        let next = to_u32(self.table.params.len())?;
         Ok(*self.params.entry(params.key()).or_insert_with(|| {
-            self.kept.params.push(params);
+            self.table.params.push(params);
             next
         }))
     }
@@ -163,21 +174,24 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_out_as_they_went_in_and_share_what_they_can() {
-        let line = |i: usize| Request {
+    fn requests_round_trip_and_share_texts_and_parameters() {
+        let request = |i: usize| Request {
             prompt: ["a cube", "a cube", "ü"][i % 3].into(),
             negative: ["", "fog"][i % 2].into(),
             seed: (i == 4).then_some(7),
             params: params([3., 7.5][i / 3 % 2]),
         };
-        let kept = RequestTable::new((0..12).map(line).map(Ok)).unwrap();
-        assert_eq!((0..kept.len()).map(|i| kept.line(i)).collect::<Vec<_>>(), (0..12).map(line).collect::<Vec<_>>());
-        assert_eq!(kept.all_params(), [params(3.), params(7.5)]);
-        assert_eq!(kept.texts.len(), 4 * "a cubeü".len() + "fog".len());
+        let table = RequestTable::new((0..12).map(request).map(Ok)).unwrap();
+        assert_eq!(
+            (0..table.len()).map(|i| table.request(i)).collect::<Vec<_>>(),
+            (0..12).map(request).collect::<Vec<_>>()
+        );
+        assert_eq!(table.all_params(), [params(3.), params(7.5)]);
+        assert_eq!(table.texts.len(), 4 * "a cubeü".len() + "fog".len());
     }
 
     #[test]
-    fn a_line_takes_few_bytes_beside_its_text() {
+    fn a_request_takes_few_bytes_besides_its_text() {
         assert!(size_of::<Entry>() <= 28);
     }
 }

@@ -33,12 +33,12 @@ pub enum Conv3x3 {
     Winograd(Winograd),
 }
 
-/// From this many output channels on, maps are so small that reading the weights dominates; a 4×4 tile, for which they
-/// grow by 4, would be slower.
+/// The number of output channels from which maps are so small that reading the weights dominates; a 4×4 tile, for which
+/// the weights grow by 4, would be slower.
 const SMALL_MAP_CHANNELS: usize = 1280;
 
-/// From this many channels on, the products take longer than the transforms, so bf16 products pay although their 2×2
-/// tiles take more transforms.
+/// The number of channels from which the products take longer than the transforms, so that bf16 products pay although
+/// their 2×2 tiles take more transforms.
 const BF16_CHANNELS: usize = 320;
 
 /// The algorithm and type of a convolution.

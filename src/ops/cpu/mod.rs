@@ -25,12 +25,6 @@ mod portable;
 mod tensor;
 mod winograd;
 
-pub use backend::Cpu;
-pub use conv::Conv3x3;
-pub use isa::{Isa, isa};
-pub use memory::keep_memory;
-pub use packed::Packed;
-
 use attention::{AttentionShape, attention};
 use conv::{ConvEpilogue, MapShape};
 use copy::copy_rows;
@@ -38,3 +32,9 @@ use gemm::{Act, Epilogue, RowOffsets, gemm};
 use norm::{Norm, group_norm, layer_norm};
 use operand::Output;
 use tensor::{to_tensor, with_f32, with_operand};
+
+pub use backend::Cpu;
+pub use conv::Conv3x3;
+pub use isa::{Isa, isa};
+pub use memory::keep_memory;
+pub use packed::Packed;

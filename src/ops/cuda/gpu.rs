@@ -227,7 +227,7 @@ pub fn address(x: &Tensor) -> Result<u64> {
 /// Allocates an uninitialised tensor.
 ///
 /// # Safety
-/// It must be written before it is read.
+/// The tensor must be written before it is read.
 pub unsafe fn uninit(device: &CudaDevice, dtype: DType, shape: impl Into<Shape>) -> Result<Tensor> {
     let shape = shape.into();
     let count = shape.elem_count();

@@ -92,9 +92,9 @@ impl State {
 #[derive(Clone, Copy, PartialEq)]
 enum CaptureMode {
     Never,
-    /// Where possible.
+    /// Captures what can be captured.
     Auto,
-    /// Work that cannot be captured is an error.
+    /// Treats work that cannot be captured as an error.
     Always,
 }
 

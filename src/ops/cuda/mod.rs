@@ -1,6 +1,7 @@
 //! Kernels for NVIDIA GPUs, written in CUDA C++ (`kernels/`) and compiled when the program is built.
 //!
-//! In half precision all maps are f16, channels last, and products are accumulated in f32; otherwise everything is f32.
+//! Maps are channels last. In half precision they are f16, and products are accumulated in f32; otherwise everything is
+//! f32.
 
 mod abi;
 mod attention;

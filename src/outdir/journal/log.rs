@@ -1,13 +1,11 @@
 //! The file of a journal: complete lines, appended and synced one at a time.
 
+use super::record::LogRecord;
+use crate::files::atomic::{sync, sync_folder};
+use anyhow::{Context, Result, ensure};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
-
-use anyhow::{Context, Result, ensure};
-
-use super::record::LogRecord;
-use crate::files::atomic::{sync, sync_folder};
 
 /// The beginnings of all lines.
 const BEGINNINGS: [&[u8]; 5] = [br#"{"begun":"#, br#"{"of":"#, br#"{"promised":"#, br#"{"done":"#, br#"{"ended":"#];

@@ -11,17 +11,15 @@ mod record;
 mod recover;
 mod resumable;
 
+use crate::shard::Shard;
+use anyhow::Result;
+use record::LogRecord;
+use recover::RunState;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-
 pub use record::{Artifact, Completeness, Grids, Intent, Overview, PARAMS_VERSION, RunHeader, RunParams};
 pub use resumable::Mode;
-
-use crate::shard::Shard;
-use record::LogRecord;
-use recover::RunState;
 
 /// The journal of a run, locked so that no other process draws the same pictures.
 pub struct Journal {
@@ -29,7 +27,7 @@ pub struct Journal {
     file: Option<File>,
     path: PathBuf,
     shard: Option<Shard>,
-    /// For a shard, `run.jsonl` with a shared lock.
+    /// The file `run.jsonl` with a shared lock, if this is the journal of a shard.
     _shared: Option<File>,
     run: RunState,
     abandons_unfinished: bool,
@@ -128,7 +126,7 @@ impl Journal {
         self.append(&LogRecord::Commit(artifact))
     }
 
-    /// Logs that everything is drawn that this process was to draw.
+    /// Logs that this process drew all of its pictures.
     ///
     /// # Errors
     /// If the journal cannot be written.

@@ -1,10 +1,5 @@
 //! The opening of journals: locks, recovery, and the choice between a new run and an earlier one.
 
-use std::fs::File;
-use std::path::Path;
-
-use anyhow::{Context, Result, bail, ensure};
-
 use super::Journal;
 use super::lock::{self, Lock};
 use super::log;
@@ -14,6 +9,9 @@ use super::resumable::{Mode, ensure_same_run, ensure_shard_may_begin, latest, la
 use crate::outdir::dir::list;
 use crate::outdir::names::{JOURNAL, shard_of_journal, shard_path};
 use crate::shard::Shard;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::File;
+use std::path::Path;
 
 impl Journal {
     /// Begins or resumes a run in `outdir`, or a shard of one. `header` describes the run as if it began now; it is
@@ -135,10 +133,10 @@ fn join(outdir: &Path, header: impl FnOnce() -> Result<RunHeader>) -> Result<(Fi
         format!("shards need file locks, and '{path}' cannot be locked: choose another --outdir, or --shard 0/1")
     })?;
     let Some(held) = held else { bail!(is_busy(&path)) };
-    let (header, begun) = (header()?, recover::last_header(&path)?);
+    let (header, recorded) = (header()?, recover::last_header(&path)?);
     if held == Lock::Exclusive {
         log::truncate_torn_line(&path, &file)?;
-        if begun.is_none() {
+        if recorded.is_none() {
             let is_stale = list(outdir)?.iter().any(|name| shard_of_journal(name).is_some());
             ensure!(
                 !is_stale,
@@ -149,7 +147,7 @@ fn join(outdir: &Path, header: impl FnOnce() -> Result<RunHeader>) -> Result<(Fi
         }
         ensure!(lock::downgrade(&file).with_context(|| log::cannot_write(&path))?, is_busy(&path));
     }
-    begun.iter().try_for_each(|begun| ensure_same_run(outdir, begun, &header))?;
+    recorded.iter().try_for_each(|recorded| ensure_same_run(outdir, recorded, &header))?;
     Ok((file, header))
 }
 

@@ -1,15 +1,13 @@
 //! The records of a journal, one JSON line each. The names on disk are older than those here, and stay.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-use std::path::{Component, Path};
-
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
 use crate::files::sha256;
 use crate::outdir::names::Numbering;
 use crate::shard::Shard;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Component, Path};
 
 /// One record of a journal.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -66,10 +64,10 @@ pub struct Intent {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(from = "bool", into = "bool")]
 pub enum Completeness {
-    /// It shows all, and stays.
+    /// Shows all pictures, and is final.
     #[default]
     Complete,
-    /// It shows those drawn before the run was stopped. A resumed run replaces it.
+    /// Shows the pictures drawn before the run was stopped. A resumed run replaces it.
     Partial,
 }
 

@@ -1,14 +1,12 @@
 //! The recovery of runs from the journals in OUTDIR.
 
-use std::collections::{HashMap, HashSet};
-use std::path::Path;
-
-use anyhow::{Context, Result, bail, ensure};
-
 use super::log;
 use super::record::{Artifact, Intent, LogRecord, RunHeader};
 use crate::outdir::dir::list;
 use crate::outdir::names::{JOURNAL, shard_of_journal};
+use anyhow::{Context, Result, bail, ensure};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 /// The state of a run, recovered from journals.
 pub struct RunState {
@@ -33,7 +31,7 @@ pub struct RunState {
 pub fn read(outdir: &Path) -> Result<Vec<RunState>> {
     let shards = list(outdir)?.into_iter().filter_map(|name| Some((name.clone(), shard_of_journal(&name)?)));
     let mut journals: Vec<_> = shards.map(|(name, shard)| (outdir.join(name), Some(shard))).collect();
-    // First, since those of shards refer to it.
+    // The run's journal comes first, because those of shards refer to it.
     journals.insert(0, (outdir.join(JOURNAL), None));
     let mut runs = vec![];
     for (path, shard) in journals {

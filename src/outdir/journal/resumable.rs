@@ -1,14 +1,12 @@
 //! The choice of the run to resume.
 
-use std::path::Path;
-
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
-
 use super::record::RunHeader;
 use super::recover::RunState;
 use crate::outdir::names::{JOURNAL, shard_path};
 use crate::shard::Shard;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::path::Path;
 
 /// Whether a process begins a run or resumes one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -27,13 +27,13 @@ fn a_prompt_may_be_empty_or_contain_anything() {
 #[test]
 fn a_prompt_needs_a_value() {
     for words in [&["--prompt"][..], &["--prompt", "--plms"], &["--prompt", "--"]] {
-        let said = misuse(words.iter().copied());
-        assert!(said.contains("a value is required for '--prompt <TEXT>'"), "{words:?}: {said}");
+        let message = misuse(words.iter().copied());
+        assert!(message.contains("a value is required for '--prompt <TEXT>'"), "{words:?}: {message}");
     }
 }
 
 #[test]
-fn words_nobody_asked_for_are_refused_and_named() {
+fn unexpected_arguments_are_refused_and_named() {
     for (words, named) in [
         (&["x"][..], "'x'"),
         (&["a", "b"], "'a'"),
@@ -47,8 +47,8 @@ fn words_nobody_asked_for_are_refused_and_named() {
         (&["--", "x"], "'x'"),
         (&[""], "''"),
     ] {
-        let said = misuse(words.iter().copied());
-        assert!(said.contains(named), "{words:?}: {said}");
+        let message = misuse(words.iter().copied());
+        assert!(message.contains(named), "{words:?}: {message}");
     }
 }
 
@@ -68,7 +68,7 @@ fn misuse_exits_with_2_and_needs_no_model() {
 
 #[cfg(unix)]
 #[test]
-fn words_that_are_no_text_are_refused_without_a_panic() {
+fn arguments_that_are_not_utf8_are_refused() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     for words in [&[&b"a\xff"[..]][..], &[b"--\xff"], &[b"--prompt", b"\xff"], &[b"--seed", b"\xff"]] {
@@ -77,7 +77,7 @@ fn words_that_are_no_text_are_refused_without_a_panic() {
 }
 
 #[test]
-fn a_dashed_value_needs_a_flag_that_waits_for_it() {
+fn a_value_with_a_dash_needs_a_flag_before_it() {
     for words in
         [&["--outdir", "out", "-1"][..], &["--prompt", "a", "-x y"], &["--prompt=a", "-1"], &["--plms", "-1"], &["-1"]]
     {

@@ -13,7 +13,7 @@ use txt2img::safety::Action;
 use txt2img::shard::Shard;
 
 #[test]
-fn no_words_mean_the_originals_defaults() {
+fn without_arguments_the_originals_defaults_apply() {
     assert_eq!(args(""), defaults());
 }
 
@@ -48,7 +48,7 @@ fn every_flag_of_the_original_is_read() {
 }
 
 #[test]
-fn every_flag_of_ours_is_read() {
+fn every_additional_flag_is_read() {
     mean(&[
         ("--negative_prompt x", |a| a.negative_prompt = "x".into()),
         ("--seed_mode per_image", |a| a.seed_mode = SeedMode::PerImage),
@@ -120,7 +120,7 @@ fn numbers_may_be_negative() {
 }
 
 #[test]
-fn seeds_that_torch_does_not_take_mean_any() {
+fn seeds_outside_32_bits_are_random() {
     mean(&[
         ("--seed 0", |a| a.seed = Seed::Given(0)),
         ("--seed 4294967295", |a| a.seed = Seed::Given(u32::MAX)),
@@ -131,7 +131,7 @@ fn seeds_that_torch_does_not_take_mean_any() {
 }
 
 #[test]
-fn values_that_are_none_are_refused_with_the_reason() {
+fn invalid_values_are_refused_with_the_reason() {
     for (line, reason) in [
         ("--n_iter three", "'three' for '--n_iter <N>': not a whole number"),
         ("--n_iter 1.5", "not a whole number"),
@@ -157,8 +157,8 @@ fn values_that_are_none_are_refused_with_the_reason() {
         ("--grid_every two", "not a whole number"),
         ("--skip_grid=1", "unexpected value '1'"),
     ] {
-        let said = misuse(line.split_whitespace());
-        assert!(said.contains(reason), "{line}: {said}");
+        let message = misuse(line.split_whitespace());
+        assert!(message.contains(reason), "{line}: {message}");
     }
 }
 
@@ -169,7 +169,7 @@ fn dpm_solver_wins_over_plms() {
 }
 
 #[test]
-fn two_samplers_are_one_too_many() {
+fn two_different_samplers_are_refused() {
     for line in ["--plms --sampler ddim", "--dpm_solver --sampler plms", "--plms --dpm_solver --sampler plms"] {
         assert!(
             misuse(line.split_whitespace()).contains("--sampler cannot be combined with --plms or --dpm_solver"),

@@ -4,8 +4,8 @@ use crate::support::{TestRun, stderr};
 
 #[track_caller]
 fn notes(flags: &[&str], note: &str) {
-    let said = stderr(&TestRun::new().quick(flags).ok());
-    assert!(said.contains(&format!("Note: {note}")), "{said}");
+    let message = stderr(&TestRun::new().quick(flags).ok());
+    assert!(message.contains(&format!("Note: {note}")), "{message}");
 }
 
 #[test]
@@ -32,17 +32,17 @@ fn flags_with_an_effect_get_none() {
         &["--ddim_eta", "1", "--seed_mode", "stream", "--fixed_code", "--prompt", "a ball"],
         &["--sampler", "euler", "--schedule", "karras"],
     ] {
-        let said = stderr(&TestRun::new().quick(flags).ok());
-        assert!(!said.contains("no effect"), "{said}");
+        let message = stderr(&TestRun::new().quick(flags).ok());
+        assert!(!message.contains("no effect"), "{message}");
     }
 }
 
 #[test]
 fn a_prompt_beside_a_file_and_blank_lines_get_notes() {
     let run = TestRun::new().file("p.txt", "a\n\n \nb\n");
-    let said = stderr(&run.quick(["--from-file", "p.txt", "--prompt", "c"]).ok());
-    assert!(said.contains("Note: --prompt has no effect beside --from-file\n"), "{said}");
-    assert!(said.contains("Note: 2 prompts of 'p.txt' are blank, and drawn like the others"), "{said}");
+    let message = stderr(&run.quick(["--from-file", "p.txt", "--prompt", "c"]).ok());
+    assert!(message.contains("Note: --prompt has no effect beside --from-file\n"), "{message}");
+    assert!(message.contains("Note: 2 prompts of 'p.txt' are blank, and drawn like the others"), "{message}");
 }
 
 #[test]
@@ -51,8 +51,8 @@ fn a_misspelt_instruction_set_gets_a_note() {
     for (name, note) in [("avx3", "is not an instruction set (use portable"), ("portable", ""), ("", "")] {
         let mut drawn = run.quick(["--skip_grid"]);
         drawn.0.env("TXT2IMG_ISA", name);
-        let said = stderr(&drawn.ok());
-        assert_eq!(said.contains("TXT2IMG_ISA"), !note.is_empty(), "{said}");
-        assert!(said.contains(note), "{said}");
+        let message = stderr(&drawn.ok());
+        assert_eq!(message.contains("TXT2IMG_ISA"), !note.is_empty(), "{message}");
+        assert!(message.contains(note), "{message}");
     }
 }

@@ -18,30 +18,30 @@ fn picture(flags: &[&str]) -> Vec<u8> {
 }
 
 #[test]
-fn the_last_words_are_the_originals() {
+fn the_closing_message_is_the_originals() {
     let run = TestRun::new();
     assert_eq!(stdout(&run.quick([] as [&str; 0]).ok()), "Your samples are ready and waiting for you here: \nout\n");
     run.has_files(["samples/00000.png", "grid-0000.png"]);
 }
 
 #[test]
-fn where_there_is_no_terminal_there_is_no_progress() {
-    let said = stderr(&TestRun::new().quick(["--skip_watermark"]).ok());
-    assert!(said.starts_with("1 picture saved in ") && said.ends_with(" s, and grid-0000.png.\n"), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+fn without_a_terminal_there_are_no_progress_bars() {
+    let message = stderr(&TestRun::new().quick(["--skip_watermark"]).ok());
+    assert!(message.starts_with("1 picture saved in ") && message.ends_with(" s, and grid-0000.png.\n"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
 }
 
 #[test]
 fn timings_are_a_table_row_of_three_columns() {
-    let said = stdout(&TestRun::new().quick(["--timings"]).ok());
-    let rows: Vec<&str> = said.lines().take_while(|line| line.starts_with('|')).collect();
+    let message = stdout(&TestRun::new().quick(["--timings"]).ok());
+    let rows: Vec<&str> = message.lines().take_while(|line| line.starts_with('|')).collect();
     assert_eq!(rows[0], "| Time to load the model | Processing time per image | Total time |");
-    assert!(rows.len() == 3 && rows.iter().all(|row| row.matches('|').count() == 4), "{said}");
-    assert!(said.ends_with("here: \nout\n"));
+    assert!(rows.len() == 3 && rows.iter().all(|row| row.matches('|').count() == 4), "{message}");
+    assert!(message.ends_with("here: \nout\n"));
 }
 
 #[test]
-fn a_second_run_counts_on() {
+fn a_second_run_continues_the_numbering() {
     let run = TestRun::new();
     run.quick(["--n_samples", "2"]).ok();
     run.quick(["--n_samples", "2"]).ok();
@@ -56,14 +56,14 @@ fn a_second_run_counts_on() {
 }
 
 #[test]
-fn skip_grid_leaves_the_single_pictures() {
+fn skip_grid_writes_only_single_pictures() {
     let run = TestRun::new();
     run.quick(["--skip_grid"]).ok();
     run.has_files(["samples/00000.png"]);
 }
 
 #[test]
-fn skip_save_leaves_the_grid() {
+fn skip_save_writes_only_the_grid() {
     let run = TestRun::new();
     run.quick(["--skip_save"]).ok();
     run.has_files(["grid-0000.png"]);
@@ -95,7 +95,7 @@ fn sampler_and_the_old_spellings_draw_the_same() {
 }
 
 #[test]
-fn every_generator_draws_something_else() {
+fn every_generator_draws_a_different_picture() {
     let [cuda, a100, small, cpu] = ["cuda", "cuda:108x2048", "cuda:1x256", "cpu"].map(|rng| picture(&["--rng", rng]));
     assert_eq!(cuda, a100);
     assert_eq!(cuda, small, "256 numbers are too few to tell GPUs apart");
@@ -109,10 +109,10 @@ fn guidance_may_be_absent_zero_or_negative() {
 }
 
 #[test]
-fn a_random_seed_is_told_and_draws_the_same_again() {
+fn a_random_seed_is_noted_and_redraws_the_same_picture() {
     let run = TestRun::new();
-    let said = stderr(&run.quick(["--seed", "-1"]).ok());
-    let (_, rest) = said.split_once("Note: the seed taken is ").unwrap();
+    let message = stderr(&run.quick(["--seed", "-1"]).ok());
+    let (_, rest) = message.split_once("Note: the seed taken is ").unwrap();
     let seed = rest.lines().next().unwrap();
     assert_eq!(read_png(&run.path("out/samples/00000.png")).rgb, picture(&["--seed", seed]));
 }
@@ -135,12 +135,15 @@ fn a_smaller_factor_makes_larger_latents_and_pictures() {
 
 #[test]
 fn a_picture_too_small_for_the_watermark_is_noted_once() {
-    let said = notes(&TestRun::new().quick(["--n_samples", "2"]).ok());
-    assert_eq!(said, "Note: pictures under 256×256 pixels are too small for the invisible watermark; it is left out\n");
+    let message = notes(&TestRun::new().quick(["--n_samples", "2"]).ok());
+    assert_eq!(
+        message,
+        "Note: pictures under 256×256 pixels are too small for the invisible watermark; it is left out\n"
+    );
 }
 
 #[test]
-fn a_number_of_steps_that_is_not_the_real_one_is_noted() {
+fn a_rounded_number_of_steps_is_noted() {
     let note = |steps: &str, sampler: &str| {
         notes(&TestRun::new().quick(["--skip_watermark", "--ddim_steps", steps, "--sampler", sampler]).ok())
     };
@@ -171,23 +174,23 @@ fn the_articles_checkpoint_is_found() {
 }
 
 #[test]
-fn where_there_is_no_model_the_demo_draws_and_says_so() {
+fn without_a_model_the_demo_model_is_used_with_a_note() {
     let run = TestRun::new();
-    let said = notes(&run.small(["--outdir", "out", "--skip_watermark"]).ok());
-    let lines: Vec<&str> = said.lines().collect();
-    assert!(lines.len() == 2 && lines.iter().all(|note| note.starts_with("Note: ")), "{said}");
+    let message = notes(&run.small(["--outdir", "out", "--skip_watermark"]).ok());
+    let lines: Vec<&str> = message.lines().collect();
+    assert!(lines.len() == 2 && lines.iter().all(|note| note.starts_with("Note: ")), "{message}");
     assert!(lines[0].contains("cubes, balls, pyramids, cones, cylinders and rings") && lines[1].contains("--ckpt"));
     run.has_files(["samples/00000.png", "grid-0000.png"]);
 
     let named = TestRun::new();
-    let said = notes(&named.small(["--ckpt", "demo", "--outdir", "out", "--skip_watermark"]).ok());
-    assert_eq!(said, "");
+    let message = notes(&named.small(["--ckpt", "demo", "--outdir", "out", "--skip_watermark"]).ok());
+    assert_eq!(message, "");
     let picture = |run: &TestRun| read_png(&run.path("out/samples/00000.png"));
     assert!(picture(&run) == picture(&named));
 }
 
 #[test]
-fn a_file_called_demo_is_a_path_away() {
+fn a_file_called_demo_can_be_given_as_a_path() {
     let run = TestRun::new().with_nano("m.yaml", "demo");
     run.small(["--config", "m.yaml", "--ckpt", "./demo"]).ok();
     run.small(["--config", "m.yaml", "--ckpt", "demo"]).fails_with("does not fit the model's config");
@@ -216,7 +219,7 @@ fn a_config_and_model_may_have_any_name() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn outdir_may_be_no_text() {
+fn outdir_may_be_invalid_utf8() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let run = TestRun::new();

@@ -8,7 +8,7 @@ use txt2img::diffusion::samplers::Kind;
 use txt2img::diffusion::samplers::Spacing;
 
 #[test]
-fn a_flag_may_be_cut_as_long_as_it_is_the_only_one() {
+fn unambiguous_prefixes_of_flags_are_accepted() {
     mean(&[
         ("--n_i 3", |a| a.n_iter = 3),
         ("--n_i=3", |a| a.n_iter = 3),
@@ -23,7 +23,7 @@ fn a_flag_may_be_cut_as_long_as_it_is_the_only_one() {
 }
 
 #[test]
-fn our_flags_leave_the_originals_prefixes_alone() {
+fn additional_flags_do_not_change_the_originals_prefixes() {
     mean(&[
         ("--sc 3", |a| a.sampling.scale = 3.), // not --schedule
         ("--l", |a| a.laion400m = true),       // not --latent_channels
@@ -32,7 +32,7 @@ fn our_flags_leave_the_originals_prefixes_alone() {
 }
 
 #[test]
-fn our_flags_may_be_cut_too() {
+fn additional_flags_can_be_abbreviated() {
     mean(&[
         ("--sch karras", |a| a.sampling.schedule = Spacing::Karras),
         ("--de cpu", |a| a.device = DeviceSpecs(vec![DeviceSpec::Cpu])),
@@ -45,7 +45,7 @@ fn our_flags_may_be_cut_too() {
 }
 
 #[test]
-fn a_flag_that_could_be_several_is_refused_and_they_are_named() {
+fn ambiguous_prefixes_are_refused_with_the_candidates() {
     for (word, candidates) in [
         ("--n", "--n could be --n_iter, --n_samples, --n_rows"),
         ("--n=3", "--n could be --n_iter, --n_samples, --n_rows"),

@@ -44,15 +44,15 @@ fn a_dash_is_standard_input() {
 }
 
 #[test]
-fn the_words_that_find_no_room_are_named_once() {
+fn cut_words_are_noted_once() {
     let prompt = format!("{} a sunken ship", "red ".repeat(74));
     let run = TestRun::new();
-    let said = notes(&run.quick(["--prompt", &prompt, "--n_iter", "2", "--skip_watermark"]).ok());
-    assert_eq!(said, "Note: CLIP reads 75 tokens of a prompt; these words of it are left out: sunken ship\n");
+    let message = notes(&run.quick(["--prompt", &prompt, "--n_iter", "2", "--skip_watermark"]).ok());
+    assert_eq!(message, "Note: CLIP reads 75 tokens of a prompt; these words of it are left out: sunken ship\n");
 }
 
 #[test]
-fn what_is_left_out_does_not_change_the_picture() {
+fn cut_words_do_not_change_the_picture() {
     let full = "red ".repeat(75);
     assert_eq!(picture(&full), picture(&format!("{full} and blue")));
 }
@@ -65,7 +65,7 @@ fn drawn(prompt: &str, flags: &[&str]) -> Vec<u8> {
 }
 
 #[test]
-fn a_negative_prompt_is_what_guidance_leads_away_from() {
+fn a_negative_prompt_replaces_the_empty_prompt_of_guidance() {
     let plain = drawn("a cube", &[]);
     assert_ne!(drawn("a cube", &["--negative_prompt", "a ball"]), plain);
     assert_eq!(drawn("a cube", &["--negative_prompt", ""]), plain);
@@ -80,7 +80,7 @@ fn without_their_flags_brackets_and_braces_are_text() {
 }
 
 #[test]
-fn a_long_prompt_is_read_to_its_end() {
+fn a_long_prompt_is_read_completely() {
     let long = format!("{}ship", "red ".repeat(75));
     let run = TestRun::new();
     assert_eq!(notes(&run.quick(["--prompt", &long, "--long_prompt", "--skip_watermark"]).ok()), "");
@@ -88,7 +88,7 @@ fn a_long_prompt_is_read_to_its_end() {
 }
 
 #[test]
-fn every_picture_chooses_among_wildcards() {
+fn wildcards_are_chosen_for_every_picture() {
     let run = TestRun::new();
     run.quick(["--prompt", "{a|b|c|d} cube", "--wildcards", "--n_samples", "9", "--fixed_code", "--skip_grid"]).ok();
     run.quick(["--prompt", "{a|b|c|d} cube", "--wildcards", "--n_samples", "9", "--fixed_code", "--skip_grid"]).ok();
@@ -98,7 +98,7 @@ fn every_picture_chooses_among_wildcards() {
 }
 
 #[test]
-fn a_picture_with_its_own_seed_chooses_by_itself() {
+fn the_wildcards_of_a_picture_with_its_own_seed_depend_on_it_alone() {
     let run = TestRun::new();
     let prompt = ["--prompt", "{a|b|c|d} cube", "--wildcards", "--seed_mode", "per_image"];
     run.quick([&prompt[..], &["--seed", "7", "--n_samples", "3", "--skip_grid"]].concat()).ok();

@@ -17,18 +17,18 @@ fn a_plan_leaves_the_folder_as_it_was() {
 }
 
 #[test]
-fn a_plan_says_what_the_file_system_can_do() {
+fn a_plan_lists_the_capabilities_of_the_file_system() {
     let folder = TempDir::new().unwrap();
     let plan = demo(folder.path(), ["--n_iter", "1"]);
-    let found = plan.of("file system")[0].to_owned();
+    let found = plan.values("file system")[0].to_owned();
     assert!(found.starts_with("has ") || found.starts_with("lacks "), "{found}");
     let missing = folder.path().join("new/folder");
     let expected = format!("{found}, as far as '{}' tells, where OUTDIR will be", folder.path().display());
-    assert_eq!(demo(&missing, ["--n_iter", "1"]).of("file system"), [expected]);
+    assert_eq!(demo(&missing, ["--n_iter", "1"]).values("file system"), [expected]);
 }
 
 #[test]
-fn numbers_go_on_from_what_is_there_and_skip_what_is_taken() {
+fn numbers_continue_and_skip_taken_names() {
     let folder = TempDir::new().unwrap();
     let samples = folder.path().join("samples");
     create_dir_all(&samples).unwrap();
@@ -39,9 +39,9 @@ fn numbers_go_on_from_what_is_there_and_skip_what_is_taken() {
     let before = files_below(folder.path());
     let plan = demo(folder.path(), ["--n_iter", "1", "--n_samples", "2"]);
     // Numbering starts at the number of entries, 4, which is taken.
-    assert_eq!(plan.of("first file"), [samples.join("00005.png").to_str().unwrap()]);
-    assert_eq!(plan.of("last file"), [samples.join("00006.png").to_str().unwrap()]);
-    assert_eq!(plan.of("grid"), [folder.path().join("grid-0001.png").to_str().unwrap()]);
+    assert_eq!(plan.values("first file"), [samples.join("00005.png").to_str().unwrap()]);
+    assert_eq!(plan.values("last file"), [samples.join("00006.png").to_str().unwrap()]);
+    assert_eq!(plan.values("grid"), [folder.path().join("grid-0001.png").to_str().unwrap()]);
     assert_eq!(files_below(folder.path()), before);
 }
 
@@ -52,7 +52,7 @@ fn a_run_writes_what_its_plan_names() {
     for _ in 0..2 {
         let outdir = run.path("out");
         let plan = demo(&outdir, flags);
-        let names = ["first file", "last file", "grid"].map(|what| plan.of(what)[0].to_owned());
+        let names = ["first file", "last file", "grid"].map(|what| plan.values(what)[0].to_owned());
         let n_before = run.files().len();
         run.alone(flags).0.args(["--outdir", "out"]).output().unwrap();
         assert_eq!(run.files().len(), n_before + 5);
@@ -66,19 +66,19 @@ fn a_run_writes_what_its_plan_names() {
 fn pictures_batches_and_sizes_are_counted() {
     let flags = ["--n_iter", "3", "--n_samples", "4", "--H", "128", "--W", "192"];
     let plan = demo("/nowhere/at/all".as_ref(), flags);
-    assert_eq!(plan.of("pictures"), ["12"]);
-    assert_eq!(plan.of("batches"), ["3, of up to 4 pictures"]);
-    assert_eq!(plan.of("pixels"), ["192x128"]);
+    assert_eq!(plan.values("pictures"), ["12"]);
+    assert_eq!(plan.values("batches"), ["3, of up to 4 pictures"]);
+    assert_eq!(plan.values("pixels"), ["192x128"]);
     let plan = demo("/nowhere/at/all".as_ref(), ["--sweep", "W=64,128,128"]);
-    assert_eq!(plan.of("pixels"), ["1 of 64x512, 2 of 128x512"]);
-    assert!(plan.of("sheet")[0].ends_with("sweep-0000.png") && plan.of("page")[0].ends_with("sweep-0000.html"));
+    assert_eq!(plan.values("pixels"), ["1 of 64x512, 2 of 128x512"]);
+    assert!(plan.values("sheet")[0].ends_with("sweep-0000.png") && plan.values("page")[0].ends_with("sweep-0000.html"));
 }
 
 #[test]
-fn what_is_not_written_is_not_named() {
+fn files_that_are_not_written_are_not_listed() {
     let plan = demo("/nowhere/at/all".as_ref(), ["--skip_save", "--skip_grid"]);
-    assert!(plan.of("first file").is_empty() && plan.of("grid").is_empty());
-    assert_eq!(plan.of("disk"), ["about 0 bytes, up to 0 bytes"]);
+    assert!(plan.values("first file").is_empty() && plan.values("grid").is_empty());
+    assert_eq!(plan.values("disk"), ["about 0 bytes, up to 0 bytes"]);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn an_outdir_that_is_a_file_is_an_error() {
 }
 
 #[test]
-fn of_a_run_that_is_gone_on_with_the_rest_is_foretold() {
+fn the_plan_of_a_resumed_run_covers_the_rest() {
     let run = TestRun::new();
     let outdir = run.path("out");
     let flags =
@@ -101,14 +101,20 @@ fn of_a_run_that_is_gone_on_with_the_rest_is_foretold() {
     let resumed =
         |more: &[&'static str]| demo(&outdir, flags.into_iter().chain(["--resume"]).chain(more.iter().copied()));
     let done = resumed(&[]);
-    assert_eq!((done.of("pictures"), done.of("first file"), done.of("grid")), (vec!["0 of 8"], vec![], vec![]));
+    assert_eq!(
+        (done.values("pictures"), done.values("first file"), done.values("grid")),
+        (vec!["0 of 8"], vec![], vec![])
+    );
     let lost = outdir.join("samples/00005.png");
     std::fs::remove_file(&lost).unwrap();
     let before = files_below(&outdir);
     let rest = resumed(&[]);
-    assert_eq!((rest.of("pictures"), rest.of("batches")), (vec!["1 of 8"], vec!["1 of 4, of up to 2 pictures"]));
     assert_eq!(
-        (rest.of("first file"), rest.of("last file")),
+        (rest.values("pictures"), rest.values("batches")),
+        (vec!["1 of 8"], vec!["1 of 4, of up to 2 pictures"])
+    );
+    assert_eq!(
+        (rest.values("first file"), rest.values("last file")),
         (vec![lost.to_str().unwrap()], vec![lost.to_str().unwrap()])
     );
     let words = into.into_iter().chain(flags).chain(["--resume", "--seed", "7"]);
@@ -123,16 +129,19 @@ fn of_a_run_that_is_gone_on_with_the_rest_is_foretold() {
 }
 
 #[test]
-fn of_a_shard_its_part_is_foretold() {
+fn the_plan_of_a_shard_covers_its_part() {
     let run = TestRun::new();
     let outdir = run.path("out");
     let flags = ["--n_iter", "4", "--n_samples", "2", "--H", "64", "--W", "64", "--ddim_steps", "1"];
     let into = ["--ckpt", "demo", "--outdir", outdir.to_str().unwrap()];
     run.alone(into.into_iter().chain(flags).chain(["--shard", "0/3"])).ok();
     let shard = |i: &'static str| demo(&outdir, flags.into_iter().chain(["--resume", "--shard", i]));
-    assert_eq!(shard("0/3").of("pictures"), ["0 of 8"]);
+    assert_eq!(shard("0/3").values("pictures"), ["0 of 8"]);
     let plan = shard("1/3");
-    assert_eq!((plan.of("pictures"), plan.of("batches")), (vec!["2 of 8"], vec!["1 of 4, of up to 2 pictures"]));
-    assert!(plan.of("first file")[0].ends_with("00002.png") && plan.of("last file")[0].ends_with("00003.png"));
-    assert!(plan.of("grid").is_empty());
+    assert_eq!(
+        (plan.values("pictures"), plan.values("batches")),
+        (vec!["2 of 8"], vec!["1 of 4, of up to 2 pictures"])
+    );
+    assert!(plan.values("first file")[0].ends_with("00002.png") && plan.values("last file")[0].ends_with("00003.png"));
+    assert!(plan.values("grid").is_empty());
 }

@@ -5,7 +5,7 @@ use txt2img::commands::dry_run::Report;
 
 /// Returns the bytes in a row such as `about 500 MB, …`.
 fn about(plan: &Report, what: &str) -> f64 {
-    let words: Vec<&str> = plan.of(what)[0].split([' ', ',']).collect();
+    let words: Vec<&str> = plan.values(what)[0].split([' ', ',']).collect();
     let unit = match words[2] {
         "kB" => 1e3,
         "MB" => 1e6,
@@ -16,7 +16,7 @@ fn about(plan: &Report, what: &str) -> f64 {
 }
 
 #[test]
-fn the_demo_model_takes_as_much_memory_as_was_measured() {
+fn the_estimate_for_the_demo_model_is_close_to_measurements() {
     // Measured peaks of runs with one picture.
     for (side, measured) in [("256", 175e6), ("512", 346e6), ("1024", 1058e6)] {
         let plan = somewhere(["--n_iter", "1", "--n_samples", "1", "--H", side, "--W", side]);
@@ -26,13 +26,13 @@ fn the_demo_model_takes_as_much_memory_as_was_measured() {
 }
 
 #[test]
-fn files_take_disk_by_the_pixel() {
+fn disk_space_is_proportional_to_pixels() {
     let disk = |n| about(&somewhere(["--skip_grid", "--n_iter", n, "--n_samples", "1"]), "disk");
     assert_eq!((disk("10") / disk("1")).round(), 10.);
 }
 
 #[test]
-fn half_precision_halves_no_more_than_it_packs() {
+fn half_precision_takes_no_more_memory() {
     let memory = |precision| about(&somewhere(["--precision", precision]), "memory");
     assert!(memory("autocast") <= memory("full"));
 }
@@ -48,7 +48,7 @@ fn each_device_has_a_model_of_its_own() {
 }
 
 #[test]
-fn a_grid_takes_memory_for_no_more_than_it_shows() {
+fn a_grid_needs_memory_for_its_own_pictures_only() {
     let memory = |n| about(&somewhere(["--n_samples", "1", "--n_iter", n]), "memory");
     assert_eq!(memory("1000000"), memory("256"));
 }

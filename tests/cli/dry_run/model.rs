@@ -30,14 +30,14 @@ fn damaged(folder: &Path, tensor: impl Fn(&str, &[usize]) -> Option<(Dtype, Vec<
 }
 
 #[test]
-fn the_model_is_told_by_path_size_hash_and_layout() {
+fn the_model_is_described_by_path_size_hash_and_layout() {
     let plan = nano(&fixture("nano.ckpt")).unwrap();
     assert!(plan.fits());
-    assert_eq!(plan.of("model"), [fixture("nano.ckpt").to_str().unwrap()]);
-    assert_eq!(plan.of("size"), ["8.4 MB"]);
-    assert_eq!(plan.of("layout"), ["ckpt"]);
-    assert_eq!(plan.of("sha256"), [sha256::of_file(&fixture("nano.ckpt"), &|| true).unwrap().unwrap()]);
-    assert!(plan.of("does not fit").is_empty());
+    assert_eq!(plan.values("model"), [fixture("nano.ckpt").to_str().unwrap()]);
+    assert_eq!(plan.values("size"), ["8.4 MB"]);
+    assert_eq!(plan.values("layout"), ["ckpt"]);
+    assert_eq!(plan.values("sha256"), [sha256::of_file(&fixture("nano.ckpt"), &|| true).unwrap().unwrap()]);
+    assert!(plan.values("does not fit").is_empty());
 }
 
 #[test]
@@ -46,12 +46,12 @@ fn hashes_are_those_of_fips_180() {
 }
 
 #[test]
-fn the_demo_model_is_whole_and_its_encoder_is_not_read() {
+fn the_demo_model_is_complete_and_its_encoder_is_not_read() {
     let plan = somewhere([]);
     assert!(plan.fits());
-    assert_eq!(plan.of("parameters"), ["7091195 in 496 tensors"]);
+    assert_eq!(plan.values("parameters"), ["7091195 in 496 tensors"]);
     let surplus = "72 tensors: 70 of first_stage_model.encoder.…, 2 of first_stage_model.quant_conv.…";
-    assert_eq!(plan.of("not read"), [surplus]);
+    assert_eq!(plan.values("not read"), [surplus]);
 }
 
 #[test]
@@ -60,8 +60,8 @@ fn a_missing_tensor_is_named() {
     let lacks = |name: &str, shape: &[usize]| (name != TIME).then(|| (Dtype::F32, shape.to_vec()));
     let plan = nano(&damaged(folder.path(), lacks)).unwrap();
     assert!(!plan.fits());
-    assert_eq!(plan.of("does not fit"), [format!("it has no tensor '{TIME}'")]);
-    assert_eq!(plan.of("layout"), ["safetensors"]);
+    assert_eq!(plan.values("does not fit"), [format!("it has no tensor '{TIME}'")]);
+    assert_eq!(plan.values("layout"), ["safetensors"]);
 }
 
 #[test]
@@ -69,8 +69,8 @@ fn a_model_that_does_not_fit_has_no_estimate_of_memory() {
     let folder = TempDir::new().unwrap();
     let lacks = |name: &str, shape: &[usize]| (name != TIME).then(|| (Dtype::F32, shape.to_vec()));
     let plan = nano(&damaged(folder.path(), lacks)).unwrap();
-    assert_eq!((plan.of("memory").len(), plan.of("disk").len()), (0, 1));
-    assert_eq!(nano(&fixture("nano.ckpt")).unwrap().of("memory").len(), 1);
+    assert_eq!((plan.values("memory").len(), plan.values("disk").len()), (0, 1));
+    assert_eq!(nano(&fixture("nano.ckpt")).unwrap().values("memory").len(), 1);
 }
 
 #[test]
@@ -84,24 +84,24 @@ fn tensors_of_other_shapes_and_types_are_named() {
     let plan = nano(&damaged(folder.path(), other)).unwrap();
     let clauses =
         [format!("'{OUT}' is stored as I64, not as floating point numbers"), format!("'{TIME}' is 3×5, not 128×32")];
-    assert_eq!(plan.of("does not fit"), clauses);
+    assert_eq!(plan.values("does not fit"), clauses);
 }
 
 #[test]
-fn of_many_missing_tensors_twenty_are_named_and_the_others_counted() {
+fn at_most_twenty_missing_tensors_are_listed() {
     let folder = TempDir::new().unwrap();
     let lacks = |name: &str, shape: &[usize]| {
         let is_there = !name.starts_with("first_stage_model.decoder.up.");
         is_there.then(|| (Dtype::F32, shape.to_vec()))
     };
     let plan = nano(&damaged(folder.path(), lacks)).unwrap();
-    let said = plan.of("does not fit");
-    assert_eq!(said.len(), 21);
-    assert!(said[20].starts_with("and ") && said[20].ends_with(" more"), "{}", said[20]);
+    let rows = plan.values("does not fit");
+    assert_eq!(rows.len(), 21);
+    assert!(rows[20].starts_with("and ") && rows[20].ends_with(" more"), "{}", rows[20]);
 }
 
 #[test]
-fn a_shape_beyond_all_measure_is_a_misfit() {
+fn an_enormous_shape_is_a_mismatch() {
     let folder = TempDir::new().unwrap();
     let hostile = |name: &str, shape: &[usize]| match name {
         "cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight" => {
@@ -114,7 +114,7 @@ fn a_shape_beyond_all_measure_is_a_misfit() {
 }
 
 #[test]
-fn what_is_no_checkpoint_gets_one_sentence() {
+fn a_file_that_is_not_a_checkpoint_gets_one_sentence() {
     let folder = TempDir::new().unwrap();
     let without_text =
         damaged(folder.path(), |name, shape| (!name.starts_with("cond_")).then(|| (Dtype::F32, shape.to_vec())));

@@ -9,48 +9,48 @@ fn long(last: &str) -> String {
 
 #[test]
 fn short_prompts_are_not_cut() {
-    assert_eq!(somewhere(["--prompt", "a cube"]).of("words cut"), ["none"]);
+    assert_eq!(somewhere(["--prompt", "a cube"]).values("words cut"), ["none"]);
 }
 
 #[test]
-fn words_without_room_are_named_with_their_prompt() {
+fn cut_words_are_listed_with_their_prompt() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("prompts.txt");
     std::fs::write(&file, format!("a cube\n{}\na ball\n{}\n", long("and a ball"), long("on grass"))).unwrap();
     let plan = demo(folder.path(), ["--from-file", file.to_str().unwrap()]);
-    assert_eq!(plan.of("words cut"), ["prompt 2: and a ball", "prompt 4: on grass"]);
+    assert_eq!(plan.values("words cut"), ["prompt 2: and a ball", "prompt 4: on grass"]);
 }
 
 #[test]
 fn negative_prompts_are_cut_too() {
     let plan = somewhere(["--prompt", "a cube", "--negative_prompt", &long("and fog")]);
-    assert_eq!(plan.of("words cut"), ["prompt 1, what to avoid: and fog"]);
+    assert_eq!(plan.values("words cut"), ["prompt 1, what to avoid: and fog"]);
 }
 
 #[test]
 fn long_prompts_are_not_cut() {
-    assert_eq!(somewhere(["--long_prompt", "--prompt", &long("and a ball")]).of("words cut"), ["none"]);
+    assert_eq!(somewhere(["--long_prompt", "--prompt", &long("and a ball")]).values("words cut"), ["none"]);
 }
 
 #[test]
-fn of_many_cut_prompts_twenty_are_named_and_the_others_counted() {
+fn at_most_twenty_cut_prompts_are_listed() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("prompts.txt");
     let lines: Vec<String> = (0..50).map(|i| long(&format!("word {i}"))).collect();
     std::fs::write(&file, lines.join("\n")).unwrap();
     let plan = demo(folder.path(), ["--from-file", file.to_str().unwrap()]);
-    let said = plan.of("words cut");
-    assert_eq!((said.len(), said[20]), (21, "and 30 more"));
+    let rows = plan.values("words cut");
+    assert_eq!((rows.len(), rows[20]), (21, "and 30 more"));
 }
 
 #[test]
-fn wildcards_fall_out_as_the_run_has_them() {
+fn wildcards_are_chosen_as_in_the_run() {
     let flags = ["--wildcards", "--prompt", "a {red|green|blue} {cube|ball}", "--n_iter", "2", "--n_samples", "3"];
     let job = job(["--ckpt", "demo"].into_iter().chain(flags));
     let images = job.images.batches().flat_map(|batch| batch.images);
     let expected: Vec<String> = images.map(|image| format!("picture {}: {}", image.number + 1, image.prompt)).collect();
     assert_eq!(expected.len(), 6);
-    assert_eq!(somewhere(flags).of("wording"), expected);
+    assert_eq!(somewhere(flags).values("wording"), expected);
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_prompt_stays_on_its_line() {
 }
 
 #[test]
-fn a_million_iterations_are_planned_at_once() {
+fn a_million_iterations_are_planned_quickly() {
     let plan = somewhere(["--n_iter", "1000000", "--n_samples", "1000000", "--H", "8", "--W", "8"]);
-    assert_eq!(plan.of("pictures"), ["1000000000000"]);
+    assert_eq!(plan.values("pictures"), ["1000000000000"]);
 }

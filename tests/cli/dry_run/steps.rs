@@ -4,18 +4,18 @@ use super::somewhere;
 
 #[track_caller]
 fn says(flags: &[&str], expected: &[&str]) {
-    assert_eq!(somewhere(flags.iter().copied()).of("steps"), expected);
+    assert_eq!(somewhere(flags.iter().copied()).values("steps"), expected);
 }
 
 #[test]
-fn steps_are_those_that_will_be_made() {
+fn the_actual_number_of_steps_is_listed() {
     says(&["--ddim_steps", "30"], &["ddim: 31 instead of 30 (31 UNet passes per picture)"]);
     says(&["--ddim_steps", "60", "--plms"], &["plms: 63 instead of 60 (64 UNet passes per picture)"]);
     says(&["--ddim_steps", "30", "--dpm_solver"], &["dpm_solver: 30 (30 UNet passes per picture)"]);
 }
 
 #[test]
-fn samplers_of_second_order_ask_twice() {
+fn samplers_of_second_order_evaluate_twice() {
     says(&["--ddim_steps", "20", "--sampler", "heun"], &["heun: 20 (39 UNet passes per picture)"]);
     let karras = ["--ddim_steps", "20", "--sampler", "dpm2", "--schedule", "karras"];
     says(&karras, &["dpm2 karras: 20 (39 UNet passes per picture)"]);

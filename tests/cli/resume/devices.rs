@@ -5,7 +5,7 @@ use crate::support::TestRun;
 use std::thread::available_parallelism;
 
 #[test]
-fn several_devices_draw_what_one_draws() {
+fn several_devices_draw_the_same_pictures_as_one() {
     if available_parallelism().map_or(1, usize::from) < 2 {
         return println!("skipped: this machine has one core");
     }
@@ -19,7 +19,7 @@ fn several_devices_draw_what_one_draws() {
 }
 
 #[test]
-fn devices_that_are_not_there_are_named() {
+fn missing_devices_are_named() {
     let run = TestRun::new();
     into(&run, "out", &["--device", "cpu:60000"]).fails_with("--device cpu:60000: core 60000 is not available; use");
     let reason = if cfg!(feature = "cuda") { "there is no such GPU" } else { "this txt2img was built without CUDA" };
@@ -29,7 +29,7 @@ fn devices_that_are_not_there_are_named() {
 }
 
 #[test]
-fn devices_are_told_apart() {
+fn devices_are_distinguished_by_name() {
     let run = TestRun::new();
     for (devices, reason) in [
         ("cpu,cpu", "cpu and cpu overlap"),

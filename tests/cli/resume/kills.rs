@@ -75,33 +75,33 @@ const LINES: &str = r#"{"prompt": "a ball"}
 "#;
 
 #[test]
-fn a_run_that_is_killed_over_and_over_comes_out_equal() {
+fn a_run_killed_repeatedly_gives_the_same_files() {
     comes_out_equal(&RICH, 60);
 }
 
 #[test]
-fn so_does_one_of_lines_that_all_differ() {
+fn a_killed_run_of_differing_prompts_gives_the_same_files() {
     comes_out_equal(&["--from-file", "lines.jsonl", "--n_iter", "3", "--n_samples", "2", "--wildcards"], 40);
 }
 
 #[test]
-fn so_does_one_with_previews_and_names_and_another_generator() {
+fn a_killed_run_with_previews_and_names_gives_the_same_files() {
     let flags = ["--save_intermediates", "1", "--fname", "{prompt}", "--rng", "cpu", "--format", "webp"];
     comes_out_equal(&[&flags[..], &["--from-file", "lines.txt", "--n_iter", "3", "--n_samples", "2"]].concat(), 40);
 }
 
 #[test]
-fn so_does_one_with_many_grids_and_nothing_else() {
+fn a_killed_run_of_grids_alone_gives_the_same_files() {
     comes_out_equal(&["--skip_save", "--grid_every", "4", "--n_iter", "10", "--n_samples", "2", "--fixed_code"], 40);
 }
 
 #[test]
-fn so_does_a_sweep() {
+fn a_killed_sweep_gives_the_same_files() {
     comes_out_equal(&["--sweep", "scale=1,2,5,7.5", "--sweep", "seed=1,2,3"], 30);
 }
 
 #[test]
-fn a_sheet_that_is_gone_is_made_again() {
+fn a_deleted_sheet_is_rebuilt() {
     let run = TestRun::new();
     let sweep = ["--sweep", "scale=1,2", "--sweep", "seed=1,2"];
     into(&run, "out", &sweep).ok();
@@ -117,7 +117,7 @@ fn a_sheet_that_is_gone_is_made_again() {
 }
 
 #[test]
-fn an_outdir_that_is_taken_away_does_not_come_back() {
+fn a_deleted_outdir_is_not_recreated() {
     let run = TestRun::new();
     for flags in [&["--skip_grid"][..], &["--save_intermediates", "1"]] {
         let mut child = start(into(&run, "out", &[&["--n_iter", "100000"], flags].concat()));
@@ -138,7 +138,7 @@ fn nothing_is_saved_twice() {
 }
 
 #[test]
-fn an_interrupted_run_goes_on() {
+fn an_interrupted_run_is_resumed() {
     let run = TestRun::new();
     into(&run, "whole", &RICH).ok();
     loop {
@@ -157,7 +157,7 @@ fn an_interrupted_run_goes_on() {
 }
 
 #[test]
-fn a_full_disk_stops_the_run_and_another_goes_on() {
+fn a_run_stopped_by_a_full_disk_is_resumed() {
     let run = TestRun::new();
     into(&run, "whole", &RICH).ok();
     let mut limited = into(&run, "full", &RICH).0;
@@ -166,15 +166,15 @@ fn a_full_disk_stops_the_run_and_another_goes_on() {
     let limit = r#"trap "" XFSZ; ulimit -f 5; exec "$@""#;
     limited.args(["-c", limit, "sh"]).args::<Vec<OsString>, _>(words).current_dir(run.path(""));
     let output = limited.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("File too large"), "{said}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("File too large"), "{message}");
     assert_eq!(output.status.code(), Some(1));
     resume(&run, "full", &RICH).ok();
     are_equal(&run, "whole", "full");
 }
 
 #[test]
-fn the_run_that_was_gone_on_with_last_is_checked() {
+fn collect_checks_the_run_resumed_last() {
     let run = TestRun::new();
     let mut child = start(into(&run, "out", &RICH));
     wait_for(&run, "out/samples/00000.png");
@@ -182,25 +182,25 @@ fn the_run_that_was_gone_on_with_last_is_checked() {
     child.wait().unwrap();
     into(&run, "out", &["--n_samples", "1", "--n_iter", "1"]).ok();
     resume(&run, "out", &RICH).ok();
-    let said = stdout(&into(&run, "out", &["--collect"]).ok());
-    assert!(said.starts_with("All 12 pictures are present and unchanged:"), "{said}");
+    let message = stdout(&into(&run, "out", &["--collect"]).ok());
+    assert!(message.starts_with("All 12 pictures are present and unchanged:"), "{message}");
 }
 
 #[test]
-fn what_was_deleted_is_drawn_again() {
+fn deleted_pictures_are_redrawn() {
     let run = TestRun::new();
     into(&run, "whole", &RICH).ok();
     into(&run, "torn", &RICH).ok();
     fs::remove_file(run.path("torn/samples/00007.png")).unwrap();
-    let said = into(&run, "torn", &["--collect"]).fails_with("1 of 12 pictures is missing (7); ");
-    assert!(said.ends_with("repeat the command with --resume to draw what is missing\n"), "{said}");
+    let message = into(&run, "torn", &["--collect"]).fails_with("1 of 12 pictures is missing (7); ");
+    assert!(message.ends_with("repeat the command with --resume to draw what is missing\n"), "{message}");
     resume(&run, "torn", &RICH).ok();
     are_equal(&run, "whole", "torn");
     into(&run, "torn", &["--collect"]).ok();
 }
 
 #[test]
-fn a_name_that_was_reserved_and_not_given_is_given_to_the_picture() {
+fn a_reserved_name_is_used_by_its_picture() {
     let run = TestRun::new();
     into(&run, "whole", &RICH).ok();
     into(&run, "torn", &RICH).ok();
@@ -215,7 +215,7 @@ fn a_name_that_was_reserved_and_not_given_is_given_to_the_picture() {
 }
 
 #[test]
-fn what_was_changed_is_told_of_and_not_touched() {
+fn modified_pictures_are_reported_and_left_alone() {
     let run = TestRun::new();
     into(&run, "whole", &RICH).ok();
     into(&run, "torn", &RICH).ok();
@@ -233,7 +233,7 @@ fn what_was_changed_is_told_of_and_not_touched() {
 }
 
 #[test]
-fn a_grid_that_was_deleted_is_made_again() {
+fn a_deleted_grid_is_rebuilt() {
     let run = TestRun::new();
     into(&run, "whole", &RICH).ok();
     into(&run, "torn", &RICH).ok();
@@ -244,7 +244,7 @@ fn a_grid_that_was_deleted_is_made_again() {
 }
 
 #[test]
-fn runs_that_were_left_do_not_get_into_each_others_grids() {
+fn abandoned_runs_do_not_share_grids() {
     let run = TestRun::new();
     into(&run, "whole", &[&RICH[..], &["--n_iter", "40", "--seed", "1"]].concat()).ok();
     let stop_at = |flags: &[&str], file: &str| {
@@ -261,7 +261,7 @@ fn runs_that_were_left_do_not_get_into_each_others_grids() {
 }
 
 #[test]
-fn a_report_goes_on_too() {
+fn a_report_is_continued_by_a_resumed_run() {
     let run = TestRun::new();
     let flags = [&RICH[..], &["--report", "out/report.json", "--ddim_steps", "20"]].concat();
     let mut child = start(into(&run, "out", &flags));
@@ -272,7 +272,7 @@ fn a_report_goes_on_too() {
         || -> serde_json::Value { serde_json::from_slice(&fs::read(run.path("out/report.json")).unwrap()).unwrap() };
     let before = report()["pictures"].as_array().unwrap().len();
     assert!((3..=12).contains(&before) && report()["finished"] == (before == 12));
-    into(&run, "out", &flags).fails_with("it is there already; name another");
+    into(&run, "out", &flags).fails_with("it exists already; name another");
     resume(&run, "out", &flags).ok();
     assert_eq!(report()["finished"], true);
     let numbers: Vec<_> =
@@ -280,15 +280,15 @@ fn a_report_goes_on_too() {
     assert_eq!(numbers, (0..12).collect::<Vec<_>>());
     // The report of another run is not overwritten, whatever its flags.
     let whole = fs::read(run.path("out/report.json")).unwrap();
-    resume(&run, "another", &flags).fails_with("what is there is not of this run; name another");
+    resume(&run, "another", &flags).fails_with("the report there belongs to a different run; name another file");
     assert_eq!(fs::read(run.path("out/report.json")).unwrap(), whole);
     fs::write(run.path("notes"), "mine").unwrap();
     let notes = [&RICH[..], &["--report", "notes", "--resume"]].concat();
-    into(&run, "out", &notes).fails_with("it is there already; name another");
+    into(&run, "out", &notes).fails_with("it exists already; name another");
 }
 
 #[test]
-fn what_is_complete_is_left_alone() {
+fn a_complete_run_is_left_alone() {
     let run = TestRun::new();
     into(&run, "out", &RICH).ok();
     let before = content(&run, "out");

@@ -9,9 +9,9 @@ use std::fs;
 fn last_line(mut run: TestCommand) -> String {
     let output = run.ok();
     assert_eq!(stdout(&output), "Your samples are ready and waiting for you here: \nout\n");
-    let said = stderr(&output);
+    let message = stderr(&output);
     let seconds = |line: &str| line.split_once(" in ").map(|(before, after)| (before.to_owned(), after.to_owned()));
-    let line = said.lines().last().unwrap_or_default();
+    let line = message.lines().last().unwrap_or_default();
     // The time depends on the machine.
     let Some((before, after)) = seconds(line) else { return line.to_owned() };
     let (time, after) = after.split_at(after.find([',', ' ']).unwrap());
@@ -20,7 +20,7 @@ fn last_line(mut run: TestCommand) -> String {
 }
 
 #[test]
-fn a_run_says_how_many_pictures_it_saved_and_what_shows_them() {
+fn a_run_reports_the_number_of_pictures_and_its_grids() {
     let run = TestRun::new();
     assert_eq!(last_line(into(&run, "out", &RICH)), "12 pictures saved in, and grid-0000.png.");
     let line = last_line(into(&run, "out", &[&RICH[..], &["--grid_every", "3", "--skip_save"]].concat()));
@@ -31,7 +31,7 @@ fn a_run_says_how_many_pictures_it_saved_and_what_shows_them() {
 }
 
 #[test]
-fn a_resumed_run_says_where_it_resumed_and_what_was_there() {
+fn a_resumed_run_reports_where_it_resumed_and_what_existed() {
     let run = TestRun::new();
     into(&run, "out", &RICH).ok();
     assert_eq!(last_line(resume(&run, "out", &RICH)), "Nothing was left to draw: 12 pictures were there already.");
@@ -43,7 +43,7 @@ fn a_resumed_run_says_where_it_resumed_and_what_was_there() {
 }
 
 #[test]
-fn a_shard_says_that_it_is_one_and_what_collects_them() {
+fn a_shard_reports_that_it_is_one_and_how_to_collect_all() {
     let run = TestRun::new();
     let line = last_line(into(&run, "out", &[&RICH[..], &["--shard", "0/3"]].concat()));
     let expected = "6 pictures saved in. This is shard 0/3 only: when all 3 are done, --collect with the same --outdir \
@@ -52,7 +52,7 @@ fn a_shard_says_that_it_is_one_and_what_collects_them() {
 }
 
 #[test]
-fn a_quiet_run_says_nothing_but_errors() {
+fn a_quiet_run_prints_only_errors() {
     let run = TestRun::new();
     let output = into(&run, "out", &["--quiet", "--seed", "-1"]).ok();
     assert_eq!(stderr(&output), "");

@@ -14,7 +14,7 @@ fn is_refused(run: &TestRun, more: &[&str], reason: &str) {
 }
 
 #[test]
-fn another_run_is_refused_and_what_differs_is_named() {
+fn a_different_run_is_refused_and_the_difference_named() {
     let run = TestRun::new().with_nano("other.yaml", "other.safetensors");
     into(&run, "out", &RICH).ok();
     is_refused(
@@ -37,7 +37,7 @@ fn another_run_is_refused_and_what_differs_is_named() {
 }
 
 #[test]
-fn a_pattern_of_names_is_kept_as_it_was_given() {
+fn a_pattern_of_names_is_recorded_as_given() {
     let run = TestRun::new();
     let named = ["--fname", "{index}-{{x}}-{prompt}"];
     into(&run, "out", &[&RICH[..], &named].concat()).ok();
@@ -49,7 +49,7 @@ fn a_pattern_of_names_is_kept_as_it_was_given() {
 }
 
 #[test]
-fn a_run_of_a_version_that_wrote_down_less_is_refused() {
+fn a_run_of_a_version_that_recorded_less_is_refused() {
     let run = TestRun::new();
     into(&run, "out", &RICH).ok();
     let journal = fs::read_to_string(run.path("out/run.jsonl")).unwrap();
@@ -75,7 +75,7 @@ fn another_prompts_file_is_refused() {
 }
 
 #[test]
-fn another_model_is_refused_and_the_same_elsewhere_if_pictures_name_it() {
+fn a_different_model_is_refused_and_a_moved_one_if_metadata_name_it() {
     let run = TestRun::new().with_nano("nano.yaml", "moved/nano.ckpt");
     into(&run, "out", &RICH).ok();
     is_refused(&run, &["--ckpt", "moved/nano.ckpt"], "'out' holds a different run (--ckpt");
@@ -100,17 +100,17 @@ fn a_second_process_is_refused() {
         into(&run, "out", more).fails_with("another txt2img is drawing into 'out'; wait for it");
     }
     kill(child);
-    let said = stderr(&into(&run, "out", &[]).ok());
+    let message = stderr(&into(&run, "out", &[]).ok());
     assert!(
-        said.contains("Note: the previous run in 'out' did not finish; repeat its command with --resume"),
-        "{said}"
+        message.contains("Note: the previous run in 'out' did not finish; repeat its command with --resume"),
+        "{message}"
     );
-    let said = stderr(&into(&run, "out", &[]).ok());
-    assert!(!said.contains("did not finish"), "{said}");
+    let message = stderr(&into(&run, "out", &[]).ok());
+    assert!(!message.contains("did not finish"), "{message}");
 }
 
 #[test]
-fn a_journal_that_is_none_is_refused() {
+fn a_file_that_is_not_a_journal_is_refused() {
     for text in ["not json\n", "{}\n", "{\"done\":{\"picture\":3}}\n", "{\"of\":7}\n", "\u{0}\u{0}\n", "[]\n"] {
         let run = TestRun::new();
         fs::create_dir(run.path("out")).unwrap();
@@ -121,7 +121,7 @@ fn a_journal_that_is_none_is_refused() {
 }
 
 #[test]
-fn a_journal_that_somebody_made_up_does_no_harm() {
+fn a_forged_journal_does_no_harm() {
     let run = TestRun::new();
     into(&run, "out", &RICH).ok();
     let text = fs::read_to_string(run.path("out/run.jsonl")).unwrap();
@@ -157,7 +157,7 @@ fn a_journal_that_somebody_made_up_does_no_harm() {
 }
 
 #[test]
-fn what_is_not_ours_is_left_as_it_is() {
+fn files_of_others_are_left_alone() {
     let run = TestRun::new();
     fs::create_dir(run.path("out")).unwrap();
     for text in ["precious, no newline", "{\"foreign\":1}\n{\"foreign\":2}", "{\"x", "x\n{\"done"] {
@@ -180,7 +180,7 @@ fn what_is_not_ours_is_left_as_it_is() {
 }
 
 #[test]
-fn a_line_cut_short_is_cut_off() {
+fn a_torn_last_line_is_truncated() {
     let run = TestRun::new();
     into(&run, "out", &RICH).ok();
     let mut text = fs::read(run.path("out/run.jsonl")).unwrap();
@@ -191,7 +191,7 @@ fn a_line_cut_short_is_cut_off() {
 }
 
 #[test]
-fn an_earlier_run_is_gone_on_with_after_another() {
+fn an_earlier_run_is_resumed_after_another() {
     let run = TestRun::new();
     into(&run, "out", &["--seed", "1"]).ok();
     into(&run, "out", &["--seed", "2"]).ok();
@@ -204,7 +204,7 @@ fn an_earlier_run_is_gone_on_with_after_another() {
 }
 
 #[test]
-fn there_is_nothing_to_collect_where_nothing_was_drawn() {
+fn collect_without_a_run_is_refused() {
     let run = TestRun::new();
     into(&run, "out", &["--collect"]).fails_with("no run found in 'out' (no run.jsonl); give the --outdir of a run");
     let run = TestRun::new().file("file", "");

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::fs;
 
 #[test]
-fn shards_draw_what_one_process_draws() {
+fn shards_draw_the_same_pictures_as_one_process() {
     let run = TestRun::new();
     into(&run, "whole", &RICH).ok();
     let shard = |i: usize| start(into(&run, "parts", &[&RICH[..], &["--shard", &format!("{i}/3")]].concat()));
@@ -19,7 +19,7 @@ fn shards_draw_what_one_process_draws() {
 }
 
 #[test]
-fn what_a_shard_has_not_drawn_is_named() {
+fn pictures_missing_from_a_shard_are_named() {
     let run = TestRun::new();
     into(&run, "whole", &RICH).ok();
     for i in [0, 2] {
@@ -34,7 +34,7 @@ fn what_a_shard_has_not_drawn_is_named() {
 }
 
 #[test]
-fn a_killed_shard_goes_on() {
+fn a_killed_shard_is_resumed() {
     let run = TestRun::new();
     into(&run, "whole", &RICH).ok();
     let flags = |i: usize| [&RICH[..], &["--resume", "--shard", ["0/2", "1/2"][i]]].concat();
@@ -62,14 +62,17 @@ fn shards_of_different_runs_are_refused() {
 }
 
 #[test]
-fn what_started_the_process_may_say_which_shard_it_is() {
+fn the_environment_of_a_cluster_selects_the_shard() {
     let run = TestRun::new();
     into(&run, "whole", &RICH).ok();
     for i in 0..2 {
         let mut part = into(&run, "parts", &RICH);
         part.0.env("RANK", i.to_string()).env("WORLD_SIZE", "2");
-        let said = stderr(&part.ok());
-        assert!(said.contains(&format!("drawing shard {i}/2, as RANK says; --shard 0/1 draws everything")), "{said}");
+        let message = stderr(&part.ok());
+        assert!(
+            message.contains(&format!("drawing shard {i}/2, as RANK says; --shard 0/1 draws everything")),
+            "{message}"
+        );
     }
     into(&run, "parts", &["--collect"]).ok();
     are_equal(&run, "whole", "parts");
@@ -113,7 +116,7 @@ fn a_shard_of_one_is_the_whole() {
 }
 
 #[test]
-fn picture_ninety_thousand_is_there_at_once() {
+fn a_late_shard_of_many_pictures_starts_at_once() {
     let run = TestRun::new();
     for rng in ["cuda", "cpu"] {
         let flags = ["--n_iter", "90000", "--shard", "89999/90000", "--skip_grid", "--rng", rng, "--ddim_steps", "50"];

@@ -44,15 +44,15 @@ fn a_model_of_v_prediction_draws_another_picture() {
 #[test]
 fn a_dry_run_tells_what_is_stated_and_where() {
     let nano = dry_run(&fixture("nano.ckpt"));
-    assert_eq!(nano.of("prediction"), ["eps (the default)"]);
-    assert_eq!(nano.of("noise"), ["its own (tensor 'alphas_cumprod')"]);
-    assert_eq!(nano.of("weights"), ["not averaged (config)"]);
-    assert_eq!(nano.of("scaling"), ["0.18215 (config)"]);
+    assert_eq!(nano.values("prediction"), ["eps (the default)"]);
+    assert_eq!(nano.values("noise"), ["its own (tensor 'alphas_cumprod')"]);
+    assert_eq!(nano.values("weights"), ["not averaged (config)"]);
+    assert_eq!(nano.values("scaling"), ["0.18215 (config)"]);
 
     let marked = Model::file(&marked(&["v_pred", "ztsnr"]));
     let marked = dry_run(&marked.path);
-    assert_eq!(marked.of("prediction"), ["v (tensor 'v_pred')"]);
-    assert_eq!(marked.of("noise"), ["its own (tensor 'alphas_cumprod'; zero terminal SNR: tensor 'ztsnr')"]);
+    assert_eq!(marked.values("prediction"), ["v (tensor 'v_pred')"]);
+    assert_eq!(marked.values("noise"), ["its own (tensor 'alphas_cumprod'; zero terminal SNR: tensor 'ztsnr')"]);
 
     let scheduler = json!({
         "prediction_type": "v_prediction", "beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02
@@ -61,9 +61,9 @@ fn a_dry_run_tells_what_is_stated_and_where() {
         .with_json("scheduler/scheduler_config.json", scheduler)
         .with_json("vae/config.json", json!({"scaling_factor": 0.2}));
     let folder = dry_run(&folder.path);
-    assert_eq!(folder.of("prediction"), ["v (scheduler/scheduler_config.json)"]);
-    assert_eq!(folder.of("noise"), ["evenly spaced in β, 0.0001 to 0.02 (scheduler/scheduler_config.json)"]);
-    assert_eq!(folder.of("scaling"), ["0.2 (vae/config.json)"]);
+    assert_eq!(folder.values("prediction"), ["v (scheduler/scheduler_config.json)"]);
+    assert_eq!(folder.values("noise"), ["evenly spaced in β, 0.0001 to 0.02 (scheduler/scheduler_config.json)"]);
+    assert_eq!(folder.values("scaling"), ["0.2 (vae/config.json)"]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn job(text: &str, flags: &[&str]) -> Result<Job> {
 /// Returns the prompts of a file with their seeds.
 fn prompts(text: &str) -> Vec<(String, Option<u32>)> {
     let job = job(text, &[]).unwrap();
-    job.images.requests.lines().map(|line| (line.prompt.into_owned(), line.seed)).collect()
+    job.images.requests.iter().map(|line| (line.prompt.into_owned(), line.seed)).collect()
 }
 
 #[track_caller]
@@ -45,7 +45,7 @@ fn prompts_that_begin_with_a_bracket_are_not_an_array() {
 #[test]
 fn whole_numbers_may_be_written_with_a_point() {
     let job = job("{\"prompt\": \"a\", \"seed\": 7.0, \"H\": 64.0, \"steps\": 3e0, \"scale\": 5}", &[]).unwrap();
-    let line = job.images.requests.lines().next().unwrap();
+    let line = job.images.requests.iter().next().unwrap();
     assert_eq!((line.seed, line.params.height, line.params.sampler.steps), (Some(7), 64, 3));
 }
 
@@ -54,7 +54,7 @@ fn seeds(text: &str) -> (Vec<Option<u32>>, String) {
     let job = job(text, &[]).unwrap();
     let note = job.run.notes.iter().find(|note| note.starts_with("the seeds taken for prompts file '")).unwrap();
     let (_, note) = note.split_once("p.json' are ").unwrap();
-    (job.images.requests.lines().map(|line| line.seed).collect(), note.to_owned())
+    (job.images.requests.iter().map(|line| line.seed).collect(), note.to_owned())
 }
 
 #[test]

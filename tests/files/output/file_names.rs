@@ -161,9 +161,9 @@ fn a_record_names_its_picture() {
         "latent_height": 64, "width": 768, "height": 512, "model": "", "products": "", "watermark": false,
     });
     let mut record: Record = serde_json::from_value(record).unwrap();
-    assert_eq!(record.named(), NameFields { hash: "", ..CUBE });
+    assert_eq!(record.name_fields(), NameFields { hash: "", ..CUBE });
     record.model_hash = Some(CUBE.hash.repeat(3));
-    assert_eq!(record.named(), CUBE);
+    assert_eq!(record.name_fields(), CUBE);
 }
 
 #[test]

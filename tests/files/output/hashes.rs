@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::fs;
 use std::path::Path;
-
 use tempfile::TempDir;
 use txt2img::checkpoint::model_sha256;
 use txt2img::files::sha256;

@@ -1,14 +1,12 @@
 //! A folder to write to, and what a test asks about it.
 
+use super::names;
+use anyhow::Result;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-use anyhow::Result;
 use tempfile::TempDir;
 use txt2img::outdir::{Completeness, Mode, OutDir, RunParams, RunSpec};
 use txt2img::output::{Format, NameFields, Pattern, Picture};
-
-use super::names;
 
 const OLD: &str = "old";
 

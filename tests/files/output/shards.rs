@@ -1,14 +1,12 @@
 //! Shards that open the output folder at the same time.
 
+use super::outdir::{Outdir, open_as, spec};
 use std::fs::{self, OpenOptions};
 use std::sync::Barrier;
 use std::thread::{scope, sleep};
 use std::time::Duration;
-
 use txt2img::outdir::{RunHeader, RunSpec};
 use txt2img::shard::Shard;
-
-use super::outdir::{Outdir, open_as, spec};
 
 const SHARDS: usize = 8;
 

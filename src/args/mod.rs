@@ -1,4 +1,4 @@
-//! The command line: the flags of the original's `scripts/txt2img.py`, then the additional ones. Only parses them.
+//! The command line: the flags of the original's `scripts/txt2img.py`, and the additional ones.
 
 mod expand;
 mod sampling;
@@ -23,7 +23,7 @@ pub use sampling::SamplingFlags;
 pub use sweep::Sweep;
 
 /// The heading in `--help` of the flags that the original lacks.
-const OURS: &str = "Options that the original lacks";
+const ADDITIONAL: &str = "Options that the original lacks";
 
 /// Generates pictures from text with Stable Diffusion 1.x. A drop-in for the original's scripts/txt2img.py.
 #[derive(Parser, Clone, PartialEq, Debug)]
@@ -98,46 +98,46 @@ pub struct Args {
     pub precision: Precision,
 
     /// What should not be in the picture (negative prompt)
-    #[arg(long = "negative_prompt", value_name = "TEXT", help_heading = OURS, default_value = "", hide_default_value = true)]
+    #[arg(long = "negative_prompt", value_name = "TEXT", help_heading = ADDITIONAL, default_value = "", hide_default_value = true)]
     pub negative_prompt: String,
 
     /// Weight words with brackets: (word) ×1.1, (word:1.3) ×1.3, [word] ÷1.1
-    #[arg(long, help_heading = OURS)]
+    #[arg(long, help_heading = ADDITIONAL)]
     pub emphasis: bool,
 
     /// Read prompts beyond 75 tokens, in chunks of 75
-    #[arg(long = "long_prompt", help_heading = OURS)]
+    #[arg(long = "long_prompt", help_heading = ADDITIONAL)]
     pub long_prompt: bool,
 
     /// Replace {red|blue} in a prompt by one of the alternatives, picked at random for each picture
-    #[arg(long, help_heading = OURS)]
+    #[arg(long, help_heading = ADDITIONAL)]
     pub wildcards: bool,
 
     /// PyTorch generator to reproduce: cuda (GPU), cuda:SMSxTHREADS (a GPU of another size), cpu
-    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "cuda")]
+    #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, default_value = "cuda")]
     pub rng: Rng,
 
     /// stream: all pictures share one stream of random numbers, as in the original; per_image: each has its own seed,
     /// counting up from --seed
-    #[arg(long = "seed_mode", value_name = "NAME", help_heading = OURS, default_value = "stream", value_parser = one_of::<SeedMode>())]
+    #[arg(long = "seed_mode", value_name = "NAME", help_heading = ADDITIONAL, default_value = "stream", value_parser = one_of::<SeedMode>())]
     pub seed_mode: SeedMode,
 
     /// Load a different autoencoder (VAE): a file, a folder, or a repository as for --ckpt
-    #[arg(long, value_name = "FILE", help_heading = OURS)]
+    #[arg(long, value_name = "FILE", help_heading = ADDITIONAL)]
     pub vae: Option<PathBuf>,
 
     /// Where to compute: auto, cpu, cuda or cuda:N; several share the work: cuda:0,cuda:1, or by CPU core,
     /// cpu:0-3,cpu:4-7
-    #[arg(long, value_name = "NAME[,NAME…]", help_heading = OURS, default_value = "auto")]
+    #[arg(long, value_name = "NAME[,NAME…]", help_heading = ADDITIONAL, default_value = "auto")]
     pub device: device::DeviceSpecs,
 
     /// Number of threads [default: one per core]
-    #[arg(long, value_name = "N", help_heading = OURS, value_parser = within::<u16>(1..=device::MAX_THREADS.into()))]
+    #[arg(long, value_name = "N", help_heading = ADDITIONAL, value_parser = within::<u16>(1..=device::MAX_THREADS.into()))]
     pub threads: Option<u16>,
 
     /// Draw one picture for every value of a flag, such as scale=1,2,5,7.5 or prompt=pink,blue (pink must occur in the
     /// prompt), on one labelled sheet and an HTML page with sliders; give it twice for columns and rows
-    #[arg(long, value_name = "NAME=V,V,…", help_heading = OURS, action = clap::ArgAction::Append, conflicts_with = "from_file")]
+    #[arg(long, value_name = "NAME=V,V,…", help_heading = ADDITIONAL, action = clap::ArgAction::Append, conflicts_with = "from_file")]
     pub sweep: Vec<String>,
 
     /// The parsed value of `--sweep`.
@@ -146,80 +146,80 @@ pub struct Args {
 
     /// What to do with pictures that the safety checker flags: make them black (replace, black), blur them, only report
     /// them (flag), or do not check (off) [default: replace, if the checker is available]
-    #[arg(long, value_name = "NAME", help_heading = OURS, value_parser = one_of::<Action>())]
+    #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, value_parser = one_of::<Action>())]
     pub safety: Option<Action>,
 
     /// Safety checker: a folder, or a repository as for --ckpt [default: the model's own, or the original's from the
     /// hub]
-    #[arg(long = "safety_ckpt", value_name = "FOLDER", help_heading = OURS)]
+    #[arg(long = "safety_ckpt", value_name = "FOLDER", help_heading = ADDITIONAL)]
     pub safety_ckpt: Option<PathBuf>,
 
     /// File format of the pictures
-    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "png", value_parser = one_of::<Format>())]
+    #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, default_value = "png", value_parser = one_of::<Format>())]
     pub format: Format,
 
     /// File names: a pattern of {index} {seed} {prompt} {hash} {sampler} {schedule} {steps} {scale} {eta} {width}
     /// {height} [default: {index}]
-    #[arg(long, value_name = "PATTERN", help_heading = OURS, value_parser = pattern)]
+    #[arg(long, value_name = "PATTERN", help_heading = ADDITIONAL, value_parser = pattern)]
     pub fname: Option<Pattern>,
 
     /// Write a small preview every N steps to OUTDIR/intermediates
-    #[arg(long = "save_intermediates", value_name = "N", help_heading = OURS, value_parser = within::<u16>(1..=1000))]
+    #[arg(long = "save_intermediates", value_name = "N", help_heading = ADDITIONAL, value_parser = within::<u16>(1..=1000))]
     pub save_intermediates: Option<u16>,
 
     /// Do not embed metadata in the pictures
-    #[arg(long = "no_metadata", help_heading = OURS)]
+    #[arg(long = "no_metadata", help_heading = ADDITIONAL)]
     pub no_metadata: bool,
 
     /// Redraw a picture from its metadata and compare (settings stored in the picture override flags)
-    #[arg(long, value_name = "FILE", help_heading = OURS, conflicts_with_all = ["from_file", "sweep"])]
+    #[arg(long, value_name = "FILE", help_heading = ADDITIONAL, conflicts_with_all = ["from_file", "sweep"])]
     pub replay: Option<PathBuf>,
 
     /// Write a grid after every N pictures [default: one grid of all, if it does not become too large]
-    #[arg(long = "grid_every", value_name = "N", help_heading = OURS, value_parser = within::<u32>(1..=u32::MAX.into()))]
+    #[arg(long = "grid_every", value_name = "N", help_heading = ADDITIONAL, value_parser = within::<u32>(1..=u32::MAX.into()))]
     pub grid_every: Option<u32>,
 
     /// Resume the run recorded in OUTDIR/run.jsonl; start one if there is none
-    #[arg(long, help_heading = OURS, conflicts_with = "replay")]
+    #[arg(long, help_heading = ADDITIONAL, conflicts_with = "replay")]
     pub resume: bool,
 
     /// Draw part I (0 to N-1) of N while other processes draw the rest into the same OUTDIR [default: from Slurm,
     /// Kubernetes or torchrun, else everything]
-    #[arg(long, value_name = "I/N", help_heading = OURS, conflicts_with_all = ["replay", "sweep"])]
+    #[arg(long, value_name = "I/N", help_heading = ADDITIONAL, conflicts_with_all = ["replay", "sweep"])]
     pub shard: Option<Shard>,
 
     /// Verify the latest run in OUTDIR: list missing or altered pictures, and write the grid of a sharded run. Draws
     /// nothing
-    #[arg(long, help_heading = OURS)]
+    #[arg(long, help_heading = ADDITIONAL)]
     pub collect: bool,
 
     /// Print the plan: model, steps, files, memory and disk space. Draws nothing
-    #[arg(long = "dry_run", help_heading = OURS)]
+    #[arg(long = "dry_run", help_heading = ADDITIONAL)]
     pub dry_run: bool,
 
     /// Report which invisible watermark each picture carries, and how certain that is. Draws nothing
-    #[arg(long = "verify_watermark", value_name = "FILE", help_heading = OURS, num_args = 1..)]
+    #[arg(long = "verify_watermark", value_name = "FILE", help_heading = ADDITIONAL, num_args = 1..)]
     pub verify_watermark: Vec<PathBuf>,
 
     /// Progress on standard error: bar, or json (one event per line)
-    #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "bar", value_parser = one_of::<ProgressFormat>())]
+    #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, default_value = "bar", value_parser = one_of::<ProgressFormat>())]
     pub progress: ProgressFormat,
 
     /// Print no notes, progress or summary; errors and the events of --progress json remain
-    #[arg(long, help_heading = OURS)]
+    #[arg(long, help_heading = ADDITIONAL)]
     pub quiet: bool,
 
     /// Write the path, settings, timings and safety result of each picture to this new JSON file; each shard has its
     /// own, such as report-0-of-8.json
-    #[arg(long, value_name = "FILE", help_heading = OURS)]
+    #[arg(long, value_name = "FILE", help_heading = ADDITIONAL)]
     pub report: Option<PathBuf>,
 
     /// Do not add the invisible watermark
-    #[arg(long = "skip_watermark", help_heading = OURS)]
+    #[arg(long = "skip_watermark", help_heading = ADDITIONAL)]
     pub skip_watermark: bool,
 
     /// Print the loading time, the time per picture and the total as a Markdown table
-    #[arg(long, help_heading = OURS)]
+    #[arg(long, help_heading = ADDITIONAL)]
     pub timings: bool,
 
     /// The flags given on the command line, by their full names without dashes.
@@ -290,16 +290,19 @@ fn within<T: TryFrom<i64>>(range: RangeInclusive<i64>) -> impl Fn(&str) -> Resul
     }
 }
 
+/// Checks that a text is a whole number.
 fn check_whole(text: &str) -> Result<(), String> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     if is_whole { Ok(()) } else { Err("not a whole number".into()) }
 }
 
+/// Parses a pattern of file names.
 fn pattern(text: &str) -> Result<Pattern, String> {
     Pattern::parse(text).map_err(|error| format!("{error:#}"))
 }
 
+/// Parses a finite number.
 fn finite(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "not a number")?;
     if number.is_finite() { Ok(number) } else { Err("not a finite number".into()) }
@@ -353,24 +356,24 @@ impl Args {
     pub fn try_from_words(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut command = in_original_order(Self::command());
         let words = expand::expand(&mut command, words.into_iter().collect())?;
-        let mut args = Self::read(&mut command, &words)?;
+        let mut args = Self::parse_expanded(&mut command, &words)?;
         args.swept = sweep::sweep(&mut command, &words, &args)?;
         Ok(args)
     }
 
-    /// Parses `words`, in which `expand` has completed all flags.
-    fn read(command: &mut clap::Command, words: &[OsString]) -> Result<Self, clap::Error> {
+    /// Parses `words`, in which [`expand::expand`] has completed all flags.
+    fn parse_expanded(command: &mut clap::Command, words: &[OsString]) -> Result<Self, clap::Error> {
         let matches = command.try_get_matches_from_mut(words)?;
         let mut args = Self::from_arg_matches(&matches)?;
         let is_given = |arg: &&clap::Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
         args.given =
             command.get_arguments().filter(is_given).filter_map(|arg| arg.get_long().map(Into::into)).collect();
         args.sampling.sampler =
-            args.sampling.one_sampler().map_err(|reason| command.error(ErrorKind::ArgumentConflict, reason))?;
+            args.sampling.merged_sampler().map_err(|reason| command.error(ErrorKind::ArgumentConflict, reason))?;
         Ok(args)
     }
 
-    /// Returns whether flag `name` (in full, without dashes) is on the command line.
+    /// Whether flag `name` (in full, without dashes) is on the command line.
     pub fn is_given(&self, name: &str) -> bool {
         self.given.iter().any(|given| given == name)
     }

@@ -1,4 +1,4 @@
-//! What a resumed run must have in common with the run that it resumes.
+//! The parameters that a resumed run must share with the run that it resumes.
 
 use super::{Request, Requests};
 use crate::args::Args;
@@ -10,11 +10,17 @@ use crate::params::{PARAMS, SamplingParams};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// Returns everything in `args` that determines how pictures come out and what is written of them. `seed` is the one
-/// drawn with. What only the opened model and safety checker tell is added by `txt2img`.
+/// Returns the parameters in `args` that determine the pictures and the files written. `seed`: the run's seed. `txt2img`
+/// adds the parameters that depend on the opened model and safety checker.
 ///
-/// Every flag is named: one that is added must be given a place.
-pub fn terms(args: &Args, params: SamplingParams, seed: u32, lines: &Requests, config: &ModelConfig) -> RunParams {
+/// The pattern names every flag, so that a new one does not compile until it is sorted in here.
+pub fn run_params(
+    args: &Args,
+    params: SamplingParams,
+    seed: u32,
+    requests: &Requests,
+    config: &ModelConfig,
+) -> RunParams {
     let Args {
         n_iter,
         n_samples,
@@ -36,13 +42,14 @@ pub fn terms(args: &Args, params: SamplingParams, seed: u32, lines: &Requests, c
         n_rows,
         grid_every,
         skip_watermark,
-        // RunParams by what they come to: the prompts, the sampling parameters, the seed.
+        // Included by their results: the prompts, the sampling parameters, the seed.
         prompt: _,
         from_file: _,
         swept: _,
         sampling: _,
         seed: _,
-        // RunParams by what they lead to: the config, the weights, the checker and its action, the types multiplied.
+        // Included by their results, here or in `txt2img`: the config, the weights, the checker and its action, the types
+        // computed in.
         config: _,
         ckpt: _,
         vae: _,
@@ -51,7 +58,7 @@ pub fn terms(args: &Args, params: SamplingParams, seed: u32, lines: &Requests, c
         safety_ckpt: _,
         precision: _,
         device: _,
-        // No terms: where the run is, which part of it is drawn, how fast, and what is told of it.
+        // Not included: the location of the run, the part of it that is drawn, its speed, and its messages.
         outdir: _,
         resume: _,
         shard: _,
@@ -60,16 +67,16 @@ pub fn terms(args: &Args, params: SamplingParams, seed: u32, lines: &Requests, c
         quiet: _,
         report: _,
         timings: _,
-        // No terms: no run, or one that cannot be resumed.
+        // Not included: commands that are no run, or that cannot be resumed.
         replay: _,
         collect: _,
         dry_run: _,
         verify_watermark: _,
         given: _,
     } = args;
-    let terms = [
+    let others = [
         ("version", json!(env!("CARGO_PKG_VERSION"))),
-        prompts(args, lines),
+        prompts(args, requests),
         ("--n_iter", json!(n_iter)),
         ("--n_samples", json!(n_samples)),
         ("--f", json!(params.factor)),
@@ -95,19 +102,19 @@ pub fn terms(args: &Args, params: SamplingParams, seed: u32, lines: &Requests, c
         ("--skip_watermark", json!(skip_watermark)),
     ];
     let params = PARAMS.iter().map(|param| (format!("--{}", param.flag), json!(param.get(&params))));
-    params.chain(terms.map(|(name, value)| (name.to_owned(), value))).collect()
+    params.chain(others.map(|(name, value)| (name.to_owned(), value))).collect()
 }
 
-/// Returns the prompt; for several, the hash of them and of everything their lines ask for.
-fn prompts(args: &Args, lines: &Requests) -> (&'static str, Value) {
+/// Returns the prompt; for several, the hash of all requests.
+fn prompts(args: &Args, requests: &Requests) -> (&'static str, Value) {
     if args.from_file.is_none() && args.swept.is_none() {
         return ("--prompt", json!(args.prompt));
     }
     let mut hash = Sha256::new();
     let mut last = None;
-    for Request { prompt, negative, seed, params } in lines.lines() {
+    for Request { prompt, negative, seed, params } in requests.iter() {
         hash.update(json!([prompt, negative, seed]).to_string());
-        // Most lines have the parameters of the line before.
+        // Most requests have the parameters of the one before.
         if last != Some(params) {
             hash.update(params.key());
             last = Some(params);

@@ -1,4 +1,4 @@
-//! Estimates of the work of drawing, for the progress bar.
+//! The estimated cost of drawing, for the progress bar.
 
 use crate::diffusion::samplers::CountCache;
 use crate::job::Job;
@@ -6,45 +6,46 @@ use crate::job::tasks::n_wanted;
 use crate::params::SamplingParams;
 use std::collections::HashSet;
 
-/// The work of decoding one pixel, if the decoder has as many channels as the UNet.
+/// The cost of decoding one pixel, if the decoder has as many channels as the UNet.
+///
 /// Stable Diffusion 1.5's decoder takes 1.8 times as long as the UNet for each latent, of 8·8 pixels, in f32 and 2.8 times
 /// in bf16, at 512×512 on a CPU (`benches/README.md`); 2.2 = 0.215·(8·128/320)².
 const DECODING: f64 = 0.215;
 
-/// The work of saving an image, in parts of that of decoding it; it is saved while others are drawn.
+/// The cost of saving an image, relative to that of decoding it. Images are saved while others are drawn.
 const SAVING: f64 = 0.05;
 
-/// Units of work. One unit is an evaluation of the UNet for one latent of one image and one prompt.
+/// The costs of the stages of drawing. The unit is an evaluation of the UNet for one latent of one image and one context.
 #[derive(Clone, Copy)]
-pub struct Units {
-    /// The work of decoding one latent.
+pub struct Costs {
+    /// The cost of decoding one latent.
     decoding: f64,
 }
 
-impl Units {
-    /// Returns the units of a job's model. The work of a network grows with the square of its channels.
+impl Costs {
+    /// Returns the costs of a job's model. The cost of a network grows with the square of its channels.
     pub fn of(job: &Job) -> Self {
         let (unet, vae) = (&job.model.config.unet, &job.model.config.vae);
         let width = (vae.side_factor() * vae.ch) as f64 / unet.model_channels as f64;
         Self { decoding: DECODING * width.powi(2) }
     }
 
-    /// Returns the work of a sampling step of `n` images, where a sampler's steps take `passes` evaluations on average.
+    /// Returns the cost of a sampling step of `n` images, if a step takes `passes` evaluations of the UNet on average.
     pub fn step(&self, params: &SamplingParams, n: usize, passes: f64) -> f64 {
         passes * (params.n_contexts() * n * params.n_latents()) as f64
     }
 
-    /// Returns the work of decoding an image.
+    /// Returns the cost of decoding an image.
     pub fn decoding(&self, params: &SamplingParams) -> f64 {
         self.decoding * params.n_latents() as f64
     }
 
-    /// Returns the work of saving an image.
+    /// Returns the cost of saving an image.
     pub fn saving(&self, params: &SamplingParams) -> f64 {
         SAVING * self.decoding(params)
     }
 
-    /// Returns the work of all batches that this process draws. `finished`: the images that are there.
+    /// Returns the cost of all batches that this process draws. `finished`: the images that need not be drawn.
     pub fn total(&self, job: &Job, finished: &HashSet<usize>) -> f64 {
         let mut counts = CountCache::new(&job.model.config.noise);
         let mut total = 0.;

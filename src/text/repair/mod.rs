@@ -44,7 +44,7 @@ const COMPOSITION: TextFixerConfig = TextFixerConfig { normalization: Some(Norma
 
 /// Repairs each line of a text separately.
 ///
-/// From the first line with a `<` on, the text is treated as HTML, and its entities are kept.
+/// The text is treated as HTML from the first line with a `<` on, and its entities are kept.
 pub fn repair(text: &str) -> String {
     let mut is_html = false;
     let repaired = text.split_inclusive('\n').map(|line| {
@@ -90,15 +90,15 @@ fn fix(text: &str, config: &TextFixerConfig) -> String {
 /// Removes terminal codes such as `ESC [ 31 m`, which set the colour.
 fn without_terminal_codes(text: &str) -> String {
     let mut pieces = text.split("\u{1b}[");
-    let mut kept = pieces.next().unwrap_or_default().to_owned();
+    let mut stripped = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
         let code = piece.trim_start_matches(|c: char| c == ';' || c.is_numeric());
         match code.strip_prefix(|c: char| c.is_ascii_alphabetic()) {
-            Some(after) => kept.push_str(after),
-            None => kept.extend(["\u{1b}[", piece]),
+            Some(after) => stripped.push_str(after),
+            None => stripped.extend(["\u{1b}[", piece]),
         }
     }
-    kept
+    stripped
 }
 
 /// Returns whether ftfy removes a control character.

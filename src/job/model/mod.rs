@@ -1,4 +1,4 @@
-//! Which model draws.
+//! The model of a run: its config, and the source of its weights.
 
 mod address;
 
@@ -12,37 +12,38 @@ use anyhow::{Result, anyhow, bail};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where weights come from.
+/// The source of a model's weights.
 #[derive(Clone, PartialEq, Debug)]
 pub enum ModelSource {
-    /// Files.
+    /// A checkpoint.
     Files(Location),
-    /// The program itself.
+    /// The demo model, which is built in.
     Demo,
 }
 
-/// Where files are.
+/// The location of files.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Location {
-    /// Here: a file, or a diffusers folder.
+    /// A file, or a diffusers folder.
     Path(PathBuf),
-    /// On a Hugging Face hub.
+    /// A repository on a Hugging Face hub.
     Hub(Repo),
 }
 
-/// A well-known fork of the original keeps its checkpoint here.
+/// The path of the checkpoint in a well-known fork of the original.
 pub const FORK_CKPT: &str = "stable-diffusion-v1-5-emaonly/v1-5-pruned-emaonly.ckpt";
 
-/// What is said when nothing says which model to take.
-pub const DEMO: [&str; 2] = [
+/// The notes when the demo model is used because no other was found.
+const DEMO_NOTES: [&str; 2] = [
     "no --ckpt given and none found at models/ldm/stable-diffusion-v1/model.ckpt; using the built-in demo model, which \
      can only draw cubes, balls, pyramids, cones, cylinders and rings in twelve colours",
     "for real pictures add --ckpt hub (downloads Stable Diffusion 1.5, 4 GB, once) or --ckpt FILE",
 ];
 
-/// Returns what pictures call a file or a folder: its name alone, as where it is may be private.
+/// Returns the name of a file, without its extension, or of a folder, as metadata record it. The rest of its path may be
+/// private.
 pub fn name_of(path: &Path) -> String {
-    // `.` and `..` have names, too.
+    // Resolves `.` and `..`, which have no names of their own.
     let path = match path.file_name() {
         Some(_) => path.to_owned(),
         None => path.canonicalize().unwrap_or_default(),
@@ -51,32 +52,32 @@ pub fn name_of(path: &Path) -> String {
     name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// The files of a model, and its config.
+/// The model of a run.
 #[derive(Debug)]
 pub struct ModelFiles {
-    /// The shapes of its networks.
+    /// The config.
     pub config: ModelConfig,
-    /// The yaml file of the config; `None` is the demo model's.
+    /// The YAML file of the config; `None` for the demo model's, which is built in.
     pub config_path: Option<PathBuf>,
     /// The weights.
     pub ckpt: ModelSource,
-    /// The model whose autoencoder replaces its own.
+    /// The location of an autoencoder that replaces the model's own.
     pub vae: Option<Location>,
 }
 
 impl ModelFiles {
-    /// Returns the files that the flags name, or the default ones. No weights are read.
+    /// Returns the model that the flags name, or the default one, without reading weights.
     ///
     /// # Errors
-    /// If a file is missing, or the config is not valid or does not fit `--C`.
+    /// If a file is missing, or the config is invalid or does not fit `--C`.
     pub fn new(args: &Args, notes: &mut Vec<String>) -> Result<Self> {
         let ckpt = match &args.ckpt {
             Some(name) if name == Path::new(demo::NAME) => ModelSource::Demo,
-            Some(name) => ModelSource::Files(Location::named(name)),
+            Some(name) => ModelSource::Files(Location::new(name)),
             None => ModelSource::default(args.config.is_some()),
         };
         if ckpt == ModelSource::Demo && args.ckpt.is_none() {
-            notes.extend(DEMO.map(Into::into));
+            notes.extend(DEMO_NOTES.map(Into::into));
         }
         let default = (ckpt != ModelSource::Demo).then(|| DEFAULT_CONFIG.into());
         let config_path = args.config.clone().or(default);
@@ -85,15 +86,16 @@ impl ModelFiles {
         if let ModelSource::Files(location) = &ckpt {
             location.check_checkpoint()?;
         }
-        let vae = args.vae.as_deref().map(Location::named);
+        let vae = args.vae.as_deref().map(Location::new);
         vae.iter().try_for_each(Location::check_vae)?;
         Ok(Self { config, config_path, ckpt, vae })
     }
 
-    /// Opens the checkpoint, with the autoencoder of `vae` if there is one. `path` returns the path of a location.
+    /// Opens the checkpoint, with the autoencoder of `vae` if there is one. `path` returns the path of a location, and may
+    /// download it.
     ///
     /// # Errors
-    /// If `path` fails, or there is no such checkpoint or it is not one of Stable Diffusion 1.x.
+    /// If `path` fails, or the checkpoint is missing or not one of Stable Diffusion 1.x.
     pub fn open(&self, mut path: impl FnMut(&Location) -> Result<PathBuf>) -> Result<Checkpoint> {
         let ckpt = match &self.ckpt {
             ModelSource::Demo => None,
@@ -109,7 +111,8 @@ impl ModelFiles {
     }
 }
 
-/// Returns the config in a yaml file. The default file may be missing, because its config is built in.
+/// Returns the config in a YAML file, or the demo model's for `None`. The default file may be missing, because its
+/// config is built in.
 fn model_config(path: Option<&Path>) -> Result<ModelConfig> {
     match path {
         Some(path) if path == Path::new(DEFAULT_CONFIG) && !path.exists() => Ok(ModelConfig::v1()),
@@ -119,20 +122,21 @@ fn model_config(path: Option<&Path>) -> Result<ModelConfig> {
 }
 
 impl ModelSource {
+    /// Returns the model to use without `--ckpt`. `has_config`: whether `--config` is given.
     fn default(has_config: bool) -> Self {
-        let there = [DEFAULT_CKPT, FORK_CKPT].into_iter().find(|path| Path::new(path).exists());
-        match there {
+        let found = [DEFAULT_CKPT, FORK_CKPT].into_iter().find(|path| Path::new(path).exists());
+        match found {
             Some(path) => ModelSource::Files(Location::Path(path.into())),
-            // A config is for a model of its own: that it is missing should be said.
+            // A config without its checkpoint is a mistake, which opening this path reports.
             None if has_config => ModelSource::Files(Location::Path(DEFAULT_CKPT.into())),
             None => ModelSource::Demo,
         }
     }
 
-    /// Returns what pictures call it.
+    /// Returns the name of the model, as metadata record it.
     pub fn name(&self) -> String {
         match self {
-            ModelSource::Files(place) => place.name(),
+            ModelSource::Files(location) => location.name(),
             ModelSource::Demo => demo::NAME.into(),
         }
     }
@@ -141,7 +145,7 @@ impl ModelSource {
 impl fmt::Display for ModelSource {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            ModelSource::Files(place) => place.fmt(f),
+            ModelSource::Files(location) => location.fmt(f),
             ModelSource::Demo => f.write_str(demo::NAME),
         }
     }
@@ -157,13 +161,15 @@ impl fmt::Display for Location {
 }
 
 impl Location {
-    /// A path, if there is something at it; else what a hub may have under this name.
-    pub fn named(name: &Path) -> Self {
+    /// Returns the location that a flag names: a path if it exists or cannot be the name of a repository, else a
+    /// repository.
+    pub fn new(name: &Path) -> Self {
         let repo = name.to_str().filter(|_| !name.exists()).and_then(Repo::parse);
         repo.map_or_else(|| Location::Path(name.to_owned()), Location::Hub)
     }
 
-    /// Returns what pictures call it: a file's name without folder and extension, or the repository's.
+    /// Returns the name of the model there, as metadata record it: that of the file, without folder and extension, or that
+    /// of the repository.
     pub fn name(&self) -> String {
         match self {
             Location::Path(path) => name_of(path),
@@ -171,7 +177,7 @@ impl Location {
         }
     }
 
-    /// Whether there may be something. What is wrong with it is said when it is opened.
+    /// Whether there may be files. Opening them reports all other problems.
     pub fn may_exist(&self) -> bool {
         match self {
             Location::Path(path) => !matches!(path.try_exists(), Ok(false)),
@@ -179,10 +185,10 @@ impl Location {
         }
     }
 
-    /// Checks that there may be a checkpoint, as `--ckpt` needs one.
+    /// Checks that there may be a checkpoint for `--ckpt`.
     ///
     /// # Errors
-    /// When there certainly is none, with what to give instead.
+    /// If there is certainly none, with advice.
     pub fn check_checkpoint(&self) -> Result<()> {
         self.check(
             "checkpoint",
@@ -191,10 +197,10 @@ impl Location {
         )
     }
 
-    /// Checks that there may be an autoencoder, as `--vae` needs one.
+    /// Checks that there may be an autoencoder for `--vae`.
     ///
     /// # Errors
-    /// When there certainly is none, with what to give instead.
+    /// If there is certainly none, with advice.
     pub fn check_vae(&self) -> Result<()> {
         self.check(
             "VAE",
@@ -215,27 +221,28 @@ impl Location {
         bail!("{what} '{self}' does not exist; {remedy}")
     }
 
-    /// Where it is, or is after it was fetched. half: half precision is enough.
+    /// Returns the path of the files, and downloads them if necessary. With `half`, weights in half precision are
+    /// preferred.
     ///
     /// # Errors
-    /// When it cannot be had; `Interrupted` after Ctrl-C.
-    pub fn path(&self, half: bool, report: OnProgress) -> Result<PathBuf> {
+    /// If they cannot be downloaded; [`Interrupted`](crate::interrupt::Interrupted) after Ctrl-C.
+    pub fn path(&self, half: bool, on_progress: OnProgress) -> Result<PathBuf> {
         match self {
             Location::Path(path) => Ok(path.clone()),
-            Location::Hub(repo) => Hub::from_env()?.fetch(repo, half, report),
+            Location::Hub(repo) => Hub::from_env()?.fetch(repo, half, on_progress),
         }
     }
 
-    /// The same if it is here, or was fetched before.
+    /// Returns the path of the files like [`Self::path`], without downloading them.
     ///
     /// # Errors
-    /// When it would have to be fetched.
-    pub fn path_here(&self, half: bool) -> Result<PathBuf> {
+    /// If they are neither on this machine nor in the cache.
+    pub fn local_path(&self, half: bool) -> Result<PathBuf> {
         match self {
             Location::Path(path) => Ok(path.clone()),
             Location::Hub(repo) => {
-                let here = Hub { offline: true, ..Hub::from_env()? };
-                let path = here.fetch(repo, half, &mut |_| ());
+                let hub = Hub { offline: true, ..Hub::from_env()? };
+                let path = hub.fetch(repo, half, &mut |_| ());
                 path.map_err(|_| {
                     anyhow!("'{repo}' is not in the cache, and a dry run downloads nothing; draw with it once")
                 })
