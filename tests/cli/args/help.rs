@@ -29,12 +29,12 @@ const ORIGINALS: [&str; 23] = [
 ];
 
 const OURS: [&str; 30] = [
+    "--sampler",
+    "--schedule",
     "--negative_prompt",
     "--emphasis",
     "--long_prompt",
     "--wildcards",
-    "--sampler",
-    "--schedule",
     "--rng",
     "--seed_mode",
     "--vae",
