@@ -4,7 +4,7 @@ use crate::by_name::ByName;
 use crate::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use anyhow::{Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
-use std::fmt::{self, Write};
+use std::fmt;
 
 /// The largest side in pixels: more than any model draws well, and few enough to hold in memory.
 const MAX_SIDE: i64 = 8192;
@@ -95,17 +95,16 @@ impl SamplingParams {
         }
     }
 
-    /// Returns a text that is equal for equal parameters only, to look them up by. Numbers are written as their bits, which
-    /// takes less time than digits: a prompts file may have a million lines.
-    pub fn key(&self) -> String {
-        let mut key = String::with_capacity(96);
-        let write = |key: &mut String, number: u64| write!(key, "{number:x} ").expect("a string takes any text");
-        write(&mut key, self.factor as u64);
+    /// Returns bytes that are equal for equal parameters only, to look them up by: the numbers' own, as a prompts file may
+    /// have a million lines.
+    pub fn key(&self) -> Vec<u8> {
+        let mut key = Vec::with_capacity(128);
+        key.extend((self.factor as u64).to_le_bytes());
         for param in &PARAMS {
             match param.field {
-                Field::Whole { get, .. } => write(&mut key, get(self) as u64),
-                Field::Number { get, .. } => write(&mut key, get(self).to_bits()),
-                Field::Name { get, .. } => key.extend([get(self), " "]),
+                Field::Whole { get, .. } => key.extend((get(self) as u64).to_le_bytes()),
+                Field::Number { get, .. } => key.extend(get(self).to_bits().to_le_bytes()),
+                Field::Name { get, .. } => key.extend(get(self).bytes().chain([0])),
             }
         }
         key

@@ -111,7 +111,7 @@ struct Builder<'a> {
     /// The negative prompts in the table.
     negatives: HashMap<Cow<'a, str>, Span>,
     /// The indices of parameters in the table, by [`SamplingParams::key`].
-    params: HashMap<String, u32>,
+    params: HashMap<Vec<u8>, u32>,
 }
 
 impl<'a> Builder<'a> {
