@@ -242,7 +242,10 @@ impl Param {
     }
 
     /// Sets the parameter in `params`.
-    fn set(&self, params: &mut SamplingParams, value: &ParamValue) -> Result<()> {
+    ///
+    /// # Errors
+    /// If the value is out of range or of another type.
+    pub fn set(&self, params: &mut SamplingParams, value: &ParamValue) -> Result<()> {
         match (self.field, value) {
             (Field::Whole { set, .. }, ParamValue::Whole(number)) => set(params, *number),
             (Field::Number { set, .. }, ParamValue::Number(number)) => {

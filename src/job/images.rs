@@ -179,7 +179,7 @@ fn command_line(args: &Args) -> PromptLine<'_> {
 
 /// Returns the request of a prompt, without its seed. `params`: the parameters that the line does not set.
 fn request<'a>(args: &'a Args, mut params: SamplingParams, line: PromptLine<'a>) -> Result<Request<'a>> {
-    line.params.iter().try_for_each(|(flag, value)| params.set(flag, value))?;
+    line.params.iter().try_for_each(|(param, value)| param.set(&mut params, value))?;
     params.check()?;
     if args.wildcards {
         wildcards::expand(&line.prompt, &mut |_| 0)?;

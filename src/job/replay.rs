@@ -78,7 +78,7 @@ fn params(record: &Record) -> Result<SamplingParams> {
     );
     let mut params = SamplingParams { factor, ..record.params };
     // Sets every parameter once more, because metadata may contain values that flags reject.
-    PARAMS.iter().try_for_each(|param| params.set(param.flag, &param.get(&record.params)))?;
+    PARAMS.iter().try_for_each(|param| param.set(&mut params, &param.get(&record.params)))?;
     params.check()?;
     Ok(params)
 }

@@ -186,7 +186,7 @@ impl PromptLine<'_> {
             2 => self.seed = Some(Seed::from(whole(value)?)),
             _ => {
                 let param = &PARAMS[index - TEXTS_AND_SEED.len()];
-                self.params.push((param.flag, param_value(param, value)?));
+                self.params.push((param, param_value(param, value)?));
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ mod json;
 pub mod wildcards;
 
 use crate::args::Seed;
-use crate::params::ParamValue;
+use crate::params::{Param, ParamValue};
 use anyhow::{Context, Result, bail, ensure};
 use std::borrow::Cow;
 use std::fmt;
@@ -14,7 +14,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 
 /// A line of a prompts file. The command line supplies everything that it leaves out.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct PromptLine<'a> {
     /// The prompt.
     pub prompt: Cow<'a, str>,
@@ -23,7 +23,7 @@ pub struct PromptLine<'a> {
     /// The seed.
     pub seed: Option<Seed>,
     /// The sampling parameters it sets, by their flags.
-    pub params: Vec<(&'static str, ParamValue)>,
+    pub params: Vec<(&'static Param, ParamValue)>,
 }
 
 /// The maximum length of a prompt in bytes, of which CLIP uses about 400.

@@ -41,7 +41,7 @@ fn job(text: String, flags: &[&str]) -> Result<Job> {
     let args = Args::try_from_words(words.iter().chain(flags).map(Into::into)).unwrap();
     let start = Instant::now();
     let job = Job::from_args(&args);
-    let limit = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 15 });
+    let limit = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 5 });
     assert!(start.elapsed() < limit, "it took {:?}", start.elapsed());
     job
 }
