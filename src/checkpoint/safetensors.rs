@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// The number of bytes of the header's length.
-const LENGTH: usize = 8;
+pub(super) const LENGTH: usize = 8;
 
 /// Reads the tensors of a file, under the names in it.
 ///

@@ -1,13 +1,14 @@
 //! The model's conventions in the metadata of a `.safetensors` file.
 
 use super::{Declared, Stated};
+use crate::checkpoint::safetensors::LENGTH;
 use crate::config::Prediction;
 use anyhow::{Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 /// The largest header to read, in bytes; the limit of the safetensors library.
@@ -44,12 +45,17 @@ pub(in crate::checkpoint) fn entries(file: &Path) -> Option<BTreeMap<String, Val
     header(file)?.metadata
 }
 
+/// Reads the length of the header, in bytes, from the start of a `.safetensors` file.
+pub(in crate::checkpoint) fn header_length(file: &mut File) -> io::Result<u64> {
+    let mut length = [0; LENGTH];
+    file.read_exact(&mut length)?;
+    Ok(u64::from_le_bytes(length))
+}
+
 /// Reads the part of the header that is needed, if it is valid.
 fn header(file: &Path) -> Option<Header> {
     let mut file = File::open(file).ok()?;
-    let mut length = [0; 8];
-    file.read_exact(&mut length).ok()?;
-    let length = Some(u64::from_le_bytes(length)).filter(|length| *length <= MAX_HEADER)?;
+    let length = header_length(&mut file).ok().filter(|length| *length <= MAX_HEADER)?;
     let mut text = vec![];
     file.take(length).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()

@@ -6,6 +6,7 @@ mod summary;
 
 use super::declared::metadata;
 use super::names::TEXT;
+use super::safetensors::LENGTH;
 use super::tensor::Tensor;
 use super::{Checkpoint, ema, read_file, with_path};
 use crate::config::UNetConfig;
@@ -17,7 +18,6 @@ use modules::{Key, Modules};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -126,9 +126,7 @@ fn content_hash(path: &Path) -> Result<String> {
 
 /// Returns the number of bytes before the tensors of a `.safetensors` file.
 fn header_bytes(path: &Path) -> Result<u64> {
-    let mut length = [0; 8];
-    File::open(path)?.read_exact(&mut length)?;
-    Ok(u64::from_le_bytes(length).saturating_add(8))
+    Ok(metadata::header_length(&mut File::open(path)?)?.saturating_add(LENGTH as u64))
 }
 
 /// The weights of a LoRA: factors of its changes.
