@@ -127,7 +127,7 @@ impl<T, I: Iterator<Item = T>> Queue<T, I> {
 mod tests {
     use super::*;
     use anyhow::{anyhow, ensure};
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
     use std::time::Duration;
 
     type Worker<'a> = Box<dyn FnMut(&mut usize) -> Result<()> + Send + 'a>;
@@ -208,18 +208,25 @@ mod tests {
 
     #[test]
     fn a_final_error_stops_all_workers() {
-        let started = AtomicUsize::new(0);
+        let (started, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
         let worker = |_| -> Worker {
             Box::new(|task| {
                 started.fetch_add(1, Relaxed);
-                thread::sleep(Duration::from_millis(1));
-                if *task == 3 { Err(anyhow!("the end")) } else { Ok(()) }
+                ensure!(*task != 3, "the end");
+                // Later tasks last until the error is known, however slow the machine is.
+                while *task > 3 && !is_over.load(Relaxed) {
+                    thread::yield_now();
+                }
+                Ok(())
             })
         };
         let end = run(
             0..1000,
             (0..3).map(worker).collect(),
-            |_| true,
+            |_| {
+                is_over.store(true, Relaxed);
+                true
+            },
             |_, _| panic!("a final error was reported as a failure"),
         );
         assert_eq!(end.unwrap_err().to_string(), "the end");
