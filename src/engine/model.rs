@@ -61,7 +61,7 @@ impl Model {
                 || UNet::new(&config.unet, LayerBuilder::new(of_unet.pp(UNET), compute)?),
                 || {
                     rayon::join(
-                        || TextEncoder::new(text_config, vb.pp(TEXT)),
+                        || TextEncoder::new(text_config, LayerBuilder::new(vb.pp(TEXT), Compute::F32)?),
                         || Decoder::new(&config.vae, scale_factor, LayerBuilder::new(vb.pp(VAE), compute)?),
                     )
                 },
@@ -112,10 +112,10 @@ impl Model {
         match prompts.split_first() {
             // Copies of one prompt, the usual batch, are encoded once.
             Some((first, rest)) if rest.iter().all(|other| other == first) => {
-                let context = self.text.encode(&prompts[..1])?; // (1, M, C)
+                let context = self.text.encode(&prompts[..1], 1)?; // (1, M, C)
                 Ok(context.repeat((prompts.len(), 1, 1))?)
             }
-            _ => self.text.encode(prompts),
+            _ => self.text.encode(prompts, 1),
         }
     }
 
@@ -127,7 +127,7 @@ impl Model {
         if let Some(uncond) = self.uncond.get() {
             return Ok(uncond.clone());
         }
-        let uncond = self.text.encode(&[self.tokens("")?])?;
+        let uncond = self.text.encode(&[self.tokens("")?], 1)?;
         Ok(self.uncond.get_or_init(|| uncond).clone())
     }
 

@@ -5,7 +5,8 @@ mod encoder;
 mod repair;
 mod tokenizer;
 mod tokens;
+mod transformer;
 
-pub use encoder::{TextConfig, TextEncoder};
+pub use encoder::{TextConfig, TextEncoder, check_clip_skip};
 pub use tokenizer::Tokenizer;
 pub use tokens::{Reading, Tokens};

@@ -29,7 +29,7 @@ impl Networks {
     /// If there are no networks of these shapes.
     pub fn new(config: &ModelConfig, text: TextConfig, compute: Compute) -> Result<Self> {
         let [of_text, of_unet, of_decoder] = [(); 3].map(|()| Outline::default());
-        TextEncoder::new(text, of_text.var_builder().pp(TEXT))?;
+        TextEncoder::new(text, of_text.layer_builder(Compute::F32).pp(TEXT))?;
         let unet = UNet::new(&config.unet, of_unet.layer_builder(compute).pp(UNET))?;
         let decoder = Decoder::new(&config.vae, config.scale_factor, of_decoder.layer_builder(compute).pp(VAE))?;
         Ok(Self { text: of_text, unet: (unet, of_unet), decoder: (decoder, of_decoder) })
@@ -40,7 +40,7 @@ impl Networks {
         [&self.text, &self.unet.1, &self.decoder.1].into_iter().flat_map(|outline| outline.needs().tensors).collect()
     }
 
-    /// The size in bytes of all weights, packed for this CPU. The text encoder's are not packed.
+    /// The size in bytes of all weights, packed for this CPU. The text encoder's, in f32, take as much as unpacked.
     pub fn packed_bytes(&self) -> f64 {
         4. * self.text.needs().parameters() + self.unet.1.needs().packed_bytes + self.decoder.1.needs().packed_bytes
     }
