@@ -158,7 +158,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", help_heading = OURS, default_value = "png", value_parser = one_of::<Format>())]
     pub format: Format,
 
-    /// File names: a pattern of {index} {seed} {prompt} {hash} {sampler} {schedule} {steps} {scale} {eta} {width}
+    /// File names: a pattern of {index} {seed} {prompt} {hash} {sampler} {schedule} {steps} {scale} {clip_skip} {eta} {width}
     /// {height} [default: {index}]
     #[arg(long, value_name = "PATTERN", help_heading = OURS, value_parser = pattern)]
     pub fname: Option<Pattern>,

@@ -12,6 +12,9 @@ const MAX_SIDE: i64 = 8192;
 /// The most steps that are a number of steps at all; [`SamplerConfig::check`] names the actual limit.
 const MAX_STEPS: i64 = 1_000_000;
 
+/// The layers of CLIP's text encoder. A smaller model's are checked when it is loaded.
+const TEXT_LAYERS: i64 = 12;
+
 /// The parameters of one picture, which all pictures of a batch share. The default is the original's.
 ///
 /// Records of pictures contain these fields under the names given here. A parameter that is added needs a default there
@@ -27,6 +30,9 @@ pub struct SamplingParams {
     pub factor: usize,
     /// The guidance scale; 1 is no guidance.
     pub scale: f64,
+    /// The layer of the text encoder whose output is the context, counted from the last, which is 1.
+    #[serde(default = "clip_skip")]
+    pub clip_skip: usize,
     /// The sampler, with its steps, eta and spacing.
     #[serde(flatten)]
     pub sampler: SamplerConfig,
@@ -36,10 +42,14 @@ fn factor() -> usize {
     SamplingParams::default().factor
 }
 
+fn clip_skip() -> usize {
+    SamplingParams::default().clip_skip
+}
+
 impl Default for SamplingParams {
     fn default() -> Self {
         let sampler = SamplerConfig { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
-        Self { height: 512, width: 512, factor: 8, scale: 7.5, sampler }
+        Self { height: 512, width: 512, factor: 8, scale: 7.5, clip_skip: 1, sampler }
     }
 }
 
@@ -161,7 +171,7 @@ pub enum Field {
 /// The sampling parameters, in the order in which messages list them.
 ///
 /// Prompts files, sweeps, file names, records, replay and resume all go by these rows.
-pub const PARAMS: [Param; 7] = [
+pub const PARAMS: [Param; 8] = [
     Param {
         flag: "H",
         name: "height",
@@ -190,6 +200,14 @@ pub const PARAMS: [Param; 7] = [
         flag: "scale",
         name: "scale",
         field: Field::Number { get: |params| params.scale, set: |params, scale| params.scale = scale },
+    },
+    Param {
+        flag: "clip_skip",
+        name: "clip_skip",
+        field: Field::Whole {
+            get: |params| params.clip_skip,
+            set: |params, layer| text_layer(layer).map(|layer| params.clip_skip = layer),
+        },
     },
     Param {
         flag: "sampler",
@@ -251,4 +269,9 @@ fn steps(n: i64) -> Result<usize> {
     ensure!(n > 0, "--ddim_steps {n} draws nothing; give at least 1");
     ensure!(n <= MAX_STEPS, "--ddim_steps {n} is more than {MAX_STEPS}");
     Ok(n as usize)
+}
+
+fn text_layer(layer: i64) -> Result<usize> {
+    ensure!((1..=TEXT_LAYERS).contains(&layer), "--clip_skip {layer} is not between 1 (none) and {TEXT_LAYERS}");
+    Ok(layer as usize)
 }

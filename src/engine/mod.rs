@@ -168,15 +168,15 @@ impl<'a> Engine<'a> {
         in_f32: bool,
     ) -> Result<Latents> {
         let Batch { prompts, params } = batch;
-        let SamplingParams { scale, sampler, .. } = *params;
+        let SamplingParams { scale, sampler, clip_skip, .. } = *params;
         let loaded = if in_f32 { self.fallback.as_mut() } else { None };
         let Loaded { model, dtype, contexts } = loaded.unwrap_or(&mut self.loaded);
-        let mut context = |prompt: &str| contexts.get(prompt, model, &mut |note| observer.on_note(note));
+        let mut context = |prompt: &str| contexts.get(prompt, clip_skip, model, &mut |note| observer.on_note(note));
         let conds = prompts.iter().map(|(prompt, _)| context(prompt)).collect::<Result<Vec<_>>>()?; // B of (1, M, C)
         let unconds = prompts.iter().map(|(_, negative)| context(negative)).collect::<Result<Vec<_>>>()?;
         let shape = (prompts.len(), params.latent_height(), params.latent_width(), self.config.unet.in_channels);
         let x = noise.start(shape, &self.device.device)?;
-        let denoiser = model.denoiser_of_each(&unconds, &conds, scale, self.max_batch)?;
+        let denoiser = model.denoiser_of_each(&unconds, &conds, scale, clip_skip, self.max_batch)?;
         observer.on_start(sampler.counts(model.schedule()));
         let mut on_step = |i: usize, x: &Tensor, x0: &Tensor| observer.on_step(i, x, x0);
         let mut sampling = Sampling { model: &*denoiser, noise: noise.steps(), on_step: &mut on_step };

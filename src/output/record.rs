@@ -58,7 +58,7 @@ impl Record {
         if !self.negative_prompt.is_empty() {
             text += &format!("\nNegative prompt: {}", self.negative_prompt);
         }
-        let SamplingParams { height, width, scale, sampler, .. } = self.params;
+        let SamplingParams { height, width, scale, clip_skip, sampler, .. } = self.params;
         let mut settings = vec![
             ("Steps", sampler.steps.to_string()),
             ("Sampler", web_ui_name(sampler)),
@@ -70,6 +70,9 @@ impl Record {
         settings.push(("Model", quoted(&self.model)));
         if sampler.eta != 0. {
             settings.push(("Eta", sampler.eta.to_string()));
+        }
+        if clip_skip != 1 {
+            settings.push(("Clip skip", clip_skip.to_string()));
         }
         // One seed may be that of a whole batch, or of all batches of a run.
         let Origin { start, index, .. } = self.origin;

@@ -28,11 +28,12 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 30] = [
+const OURS: [&str; 31] = [
     "--negative_prompt",
     "--emphasis",
     "--long_prompt",
     "--wildcards",
+    "--clip_skip",
     "--sampler",
     "--schedule",
     "--rng",

@@ -51,6 +51,7 @@ fn defaults() -> Args {
             width: 512,
             factor: 8,
             scale: 7.5,
+            clip_skip: 1,
             sampler: None,
             schedule: Spacing::Discrete,
         },
