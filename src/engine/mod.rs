@@ -6,7 +6,7 @@ mod model;
 mod noise;
 mod observer;
 
-use crate::checkpoint::{Checkpoint, ema};
+use crate::checkpoint::{Checkpoint, Embedding, ema};
 use crate::config::ModelConfig;
 use crate::conventions::Conventions;
 use crate::device::ComputeDevice;
@@ -189,6 +189,19 @@ impl<'a> Engine<'a> {
             }
         }
         Ok(Latents { latents, dtype: *dtype, non_finite })
+    }
+
+    /// Returns the embeddings that a prompt and a negative prompt contain.
+    ///
+    /// # Errors
+    /// If the weights of emphasis multiply to infinity.
+    pub fn embeddings_in(&self, (prompt, negative): (&str, &str)) -> Result<Vec<&'a Embedding>> {
+        let embeddings = self.checkpoint.embeddings();
+        if embeddings.is_empty() {
+            return Ok(vec![]);
+        }
+        let found = self.loaded.model.embeddings_in(&[prompt, negative], self.reading)?;
+        Ok(found.into_iter().map(|i| &embeddings[i]).collect())
     }
 
     /// Decodes image `index` of a batch.

@@ -14,6 +14,7 @@ use crate::text::{Reading, TextConfig, TextEncoder, Tokenizer, Tokens, check_cli
 use crate::vae::Decoder;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, IndexOp, Tensor};
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 /// The name of the text encoder in a checkpoint.
@@ -52,7 +53,7 @@ impl Model {
     ) -> Result<Self> {
         let conventions = Conventions::new(checkpoint, config)?;
         let text_config = text_config(checkpoint, config)?;
-        let tokenizer = Tokenizer::new()?;
+        let tokenizer = Tokenizer::new()?.with_embeddings(checkpoint.embeddings())?;
         let scale_factor = conventions.scale_factor.value;
         let compute = if dtype == DType::F32 { Compute::F32 } else { Compute::Half };
         weights::load(checkpoint, device, read, |vb| {
@@ -68,7 +69,7 @@ impl Model {
             );
             Ok(Self {
                 uncond: vec![OnceLock::new(); text_config.layers],
-                text: text?,
+                text: text?.with_embeddings(checkpoint.embeddings())?,
                 unet: unet?,
                 decoder: decoder?,
                 prediction: conventions.prediction.value,
@@ -102,6 +103,15 @@ impl Model {
     /// If the weights of emphasis multiply to infinity.
     pub fn read(&self, prompt: &str, reading: Reading) -> Result<Tokens> {
         self.tokenizer.tokenize(prompt, reading)
+    }
+
+    /// Returns the indices of the checkpoint's embeddings in prompts, each once.
+    ///
+    /// # Errors
+    /// If the weights of emphasis multiply to infinity.
+    pub fn embeddings_in(&self, prompts: &[&str], reading: Reading) -> Result<BTreeSet<usize>> {
+        let found = |prompt: &&str| Ok(self.tokenizer.embeddings_in(&self.read(prompt, reading)?));
+        Ok(prompts.iter().map(found).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     /// Encodes prompts as the original does: without clip skip.

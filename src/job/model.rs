@@ -1,10 +1,11 @@
 //! Which model draws.
 
 mod address;
+pub(super) mod embeddings;
 
 use super::checks;
 use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Embedding};
 use crate::checkpoint::hub::{Hub, OnProgress, Repo};
 use crate::config::ModelConfig;
 use crate::demo;
@@ -62,13 +63,15 @@ pub struct ModelFiles {
     pub ckpt: ModelSource,
     /// The model whose autoencoder replaces its own.
     pub vae: Option<Location>,
+    /// The embeddings that prompts can contain.
+    pub embeddings: Vec<Embedding>,
 }
 
 impl ModelFiles {
     /// Returns the files that the flags name, or the default ones. No weights are read.
     ///
     /// # Errors
-    /// If a file is missing, or the config is not valid or does not fit `--C`.
+    /// If a file is missing, the config is not valid or does not fit `--C`, or a file of `--embedding` is not an embedding.
     pub fn new(args: &Args, notes: &mut Vec<String>) -> Result<Self> {
         let ckpt = match &args.ckpt {
             Some(name) if name == Path::new(demo::NAME) => ModelSource::Demo,
@@ -87,10 +90,11 @@ impl ModelFiles {
         }
         let vae = args.vae.as_deref().map(Location::named);
         vae.iter().try_for_each(Location::check_vae)?;
-        Ok(Self { config, config_path, ckpt, vae })
+        let embeddings = embeddings::read(args, config.unet.context_dim, notes)?;
+        Ok(Self { config, config_path, ckpt, vae, embeddings })
     }
 
-    /// Opens the checkpoint, with the autoencoder of `vae` if there is one. `path` returns the path of a location.
+    /// Opens the checkpoint, with the autoencoder of `vae` if there is one, and the embeddings. `path` returns the path of a location.
     ///
     /// # Errors
     /// If `path` fails, or there is no such checkpoint or it is not one of Stable Diffusion 1.x.
@@ -100,12 +104,13 @@ impl ModelFiles {
             ModelSource::Files(location) => Some(path(location)?),
         };
         let vae = self.vae.as_ref().map(path).transpose()?;
-        match (ckpt, vae) {
+        let checkpoint = match (ckpt, vae) {
             (None, None) => demo::checkpoint(),
             (None, Some(vae)) => demo::checkpoint()?.with_vae(&vae),
             (Some(ckpt), None) => Checkpoint::open(&ckpt),
             (Some(ckpt), Some(vae)) => Checkpoint::open_with_vae(&ckpt, &vae),
-        }
+        };
+        Ok(checkpoint?.with_embeddings(self.embeddings.iter().cloned()))
     }
 }
 

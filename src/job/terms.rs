@@ -46,6 +46,8 @@ pub fn terms(args: &Args, params: SamplingParams, seed: u32, lines: &Requests, c
         config: _,
         ckpt: _,
         vae: _,
+        embedding: _,
+        embedding_dir: _,
         laion400m: _,
         safety: _,
         safety_ckpt: _,

@@ -42,6 +42,9 @@ pub struct Record {
     /// The name of the autoencoder that took the place of the model's own.
     #[serde(default)]
     pub vae: Option<String>,
+    /// The embeddings that the prompts contain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub embeddings: Vec<EmbeddingRecord>,
     /// The name of the model's yaml file, if there is one.
     #[serde(default)]
     pub config: Option<String>,
@@ -49,6 +52,15 @@ pub struct Record {
     pub products: String,
     /// Whether it carries the invisible watermark.
     pub watermark: bool,
+}
+
+/// An embedding in the prompts of a picture.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EmbeddingRecord {
+    /// Its name in prompts.
+    pub name: String,
+    /// The SHA-256 of its file.
+    pub sha256: String,
 }
 
 impl Record {
@@ -73,6 +85,10 @@ impl Record {
         }
         if clip_skip != 1 {
             settings.push(("Clip skip", clip_skip.to_string()));
+        }
+        if !self.embeddings.is_empty() {
+            let names: Vec<&str> = self.embeddings.iter().map(|embedding| &*embedding.name).collect();
+            settings.push(("TI", quoted(&names.join(", "))));
         }
         // One seed may be that of a whole batch, or of all batches of a run.
         let Origin { start, index, .. } = self.origin;

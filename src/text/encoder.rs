@@ -2,6 +2,7 @@
 
 use super::Tokens;
 use super::transformer::{Layer, causal_mask};
+use crate::checkpoint::Embedding;
 use crate::ops::{LayerBuilder, LayerNorm, layer_norm};
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
@@ -9,6 +10,8 @@ use candle_core::{DType, Device, Tensor};
 /// The text encoder, which turns tokens into the UNet's context.
 pub struct TextEncoder {
     tokens: Tensor,    // (V, C)
+    /// The vectors of the embeddings, whose ids follow CLIP's vocabulary.
+    added: Option<Tensor>, // (n, C)
     positions: Tensor, // (77, C)
     mask: Tensor,      // (77, 77)
     layers: Vec<Layer>,
@@ -91,12 +94,26 @@ impl TextEncoder {
         let layer = |i: usize| Layer::new(width, intermediate, config.heads(), encoder.pp(i));
         Ok(Self {
             tokens: embeddings.pp("token_embedding").get((vocabulary, width), "weight")?,
+            added: None,
             positions: embeddings.pp("position_embedding").get((Tokens::LENGTH, width), "weight")?,
             mask: causal_mask(Tokens::LENGTH, lb.device())?,
             layers: (0..layers).map(layer).collect::<candle_core::Result<_>>()?,
             norm: layer_norm(width, lb.pp("final_layer_norm"))?,
             device: lb.device().clone(),
         })
+    }
+
+    /// Adds the vectors of embeddings, whose ids follow CLIP's vocabulary.
+    ///
+    /// # Errors
+    /// If a vector has another width, or the device fails.
+    pub fn with_embeddings(mut self, embeddings: &[Embedding]) -> candle_core::Result<Self> {
+        let vectors: Vec<f32> = embeddings.iter().flat_map(|embedding| embedding.vectors()).copied().collect();
+        if !vectors.is_empty() {
+            let count: usize = embeddings.iter().map(Embedding::count).sum();
+            self.added = Some(Tensor::from_vec(vectors, (count, self.tokens.dim(1)?), &self.device)?);
+        }
+        Ok(self)
     }
 
     /// The number of layers, which is the largest `clip_skip`.
@@ -130,7 +147,14 @@ impl TextEncoder {
     /// Returns the embedding of each token of `prompts`, one after the other: (B·k·77, C).
     fn embed(&self, prompts: &[Tokens]) -> Result<Tensor> {
         let ids: Vec<u32> = prompts.iter().flat_map(|tokens| tokens.ids.iter().copied()).collect();
-        Ok(self.tokens.index_select(&Tensor::new(ids, &self.device)?, 0)?)
+        let last = TextConfig::VOCABULARY as u32 - 1;
+        let known: Vec<u32> = ids.iter().map(|&id| id.min(last)).collect();
+        let tokens = self.tokens.index_select(&Tensor::new(known, &self.device)?, 0)?;
+        let Some(added) = self.added.as_ref().filter(|_| ids.iter().any(|&id| id > last)) else { return Ok(tokens) };
+        // The vectors of embeddings follow the tokens, and take the places of theirs.
+        let n = ids.len() as u32;
+        let rows: Vec<u32> = (0..n).zip(ids).map(|(i, id)| if id > last { n + id - last - 1 } else { i }).collect();
+        Ok(Tensor::cat(&[&tokens, added], 0)?.index_select(&Tensor::new(rows, &self.device)?, 0)?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The tokenizer, which turns prompts into tokens, and the text encoder, which turns tokens into the UNet's context.
 
+mod embeddings;
 pub mod emphasis;
 mod encoder;
 mod repair;

@@ -136,6 +136,10 @@ fn run_spec<'a>(job: &'a Job, checkpoint: &Checkpoint, safety: Option<Action>, c
 fn terms(job: &Job, checkpoint: &Checkpoint) -> RunParams {
     let mut terms = job.run.terms.clone();
     terms.insert("the model".into(), checkpoint.fingerprint().into());
+    if !job.model.embeddings.is_empty() {
+        let embeddings = job.model.embeddings.iter().map(|embedding| [embedding.name(), embedding.sha256()].join(" "));
+        terms.insert("--embedding".into(), embeddings.collect::<Vec<_>>().into());
+    }
     if job.output.metadata && job.output.saves_samples {
         // Metadata contain these names.
         let (vae, config) = (&job.model.vae, &job.model.config_path);

@@ -28,7 +28,7 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 31] = [
+const OURS: [&str; 33] = [
     "--negative_prompt",
     "--emphasis",
     "--long_prompt",
@@ -39,6 +39,8 @@ const OURS: [&str; 31] = [
     "--rng",
     "--seed_mode",
     "--vae",
+    "--embedding",
+    "--embedding_dir",
     "--device",
     "--threads",
     "--sweep",

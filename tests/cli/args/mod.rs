@@ -73,6 +73,8 @@ fn defaults() -> Args {
         rng: Rng::Cuda { sms: 108, threads_per_sm: 2048 },
         seed_mode: SeedMode::Stream,
         vae: None,
+        embedding: vec![],
+        embedding_dir: None,
         device: DeviceSpecs(vec![DeviceSpec::Auto]),
         threads: None,
         sweep: vec![],

@@ -39,6 +39,7 @@ fn drawn(prompt: &str) -> Record {
         model: "v1-5".into(),
         model_hash: None,
         vae: None,
+        embeddings: vec![],
         config: None,
         products: "f32".into(),
         watermark: false,
