@@ -9,8 +9,10 @@ mod cache_folder;
 #[cfg(test)]
 mod damage_tests;
 mod declared;
-mod embedding;
 pub mod ema;
+mod embedding;
+#[cfg(test)]
+mod embedding_tests;
 mod float8;
 mod folder;
 mod foreign;

@@ -5,8 +5,8 @@ pub(super) mod embeddings;
 
 use super::checks;
 use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG};
-use crate::checkpoint::{Checkpoint, Embedding};
 use crate::checkpoint::hub::{Hub, OnProgress, Repo};
+use crate::checkpoint::{Checkpoint, Embedding};
 use crate::config::ModelConfig;
 use crate::demo;
 use anyhow::{Result, anyhow, bail};

@@ -198,8 +198,9 @@ fn embeddings(args: &Args, record: &Record) -> Result<Vec<PathBuf>> {
         let is_plain = Path::new(name).file_name() == Some(name.as_ref());
         let files = EXTENSIONS.iter().map(|extension| format!("{name}.{extension}")).filter(|_| is_plain);
         let usual = files.flat_map(|file| [Path::new(&file).to_owned(), Path::new("embeddings").join(file)]);
-        let is_it =
-            |path: &PathBuf| path.is_file() && matches!(sha256::of_file(path, &|| true), Ok(Some(hash)) if hash == *sha256);
+        let is_it = |path: &PathBuf| {
+            path.is_file() && matches!(sha256::of_file(path, &|| true), Ok(Some(hash)) if hash == *sha256)
+        };
         let file = given.iter().cloned().chain(usual).find(is_it).with_context(|| {
             format!(
                 "its embedding '{name}' is not here; give it with --embedding (its SHA-256 begins with {sha256:.10})"

@@ -9,11 +9,11 @@ use candle_core::{DType, Device, Tensor};
 
 /// The text encoder, which turns tokens into the UNet's context.
 pub struct TextEncoder {
-    tokens: Tensor,    // (V, C)
+    tokens: Tensor, // (V, C)
     /// The vectors of the embeddings, whose ids follow CLIP's vocabulary.
     added: Option<Tensor>, // (n, C)
     positions: Tensor, // (77, C)
-    mask: Tensor,      // (77, 77)
+    mask: Tensor,   // (77, 77)
     layers: Vec<Layer>,
     norm: LayerNorm,
     device: Device,
