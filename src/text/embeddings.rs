@@ -2,7 +2,7 @@
 
 use super::TextConfig;
 use crate::checkpoint::Embedding;
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -33,7 +33,7 @@ impl Triggers {
         ensure!(!ids.is_empty(), "the name '{name}' of an embedding contains no word; give one with FILE=NAME");
         if let Some(other) = self.triggers.iter().find(|trigger| trigger.ids == ids) {
             let other = &other.name;
-            anyhow::bail!("two embeddings have the name '{name}' (the other: '{other}'); give one with FILE=NAME");
+            bail!("two embeddings have the name '{name}' (the other: '{other}'); give one with FILE=NAME");
         }
         let start = self.vectors.last().map_or(TextConfig::VOCABULARY as u32, |range| range.end);
         let place = self.triggers.partition_point(|trigger| trigger.ids.len() >= ids.len());

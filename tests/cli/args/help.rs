@@ -29,13 +29,13 @@ const ORIGINALS: [&str; 23] = [
 ];
 
 const OURS: [&str; 33] = [
+    "--clip_skip",
+    "--sampler",
+    "--schedule",
     "--negative_prompt",
     "--emphasis",
     "--long_prompt",
     "--wildcards",
-    "--clip_skip",
-    "--sampler",
-    "--schedule",
     "--rng",
     "--seed_mode",
     "--vae",

@@ -2,7 +2,8 @@
 
 use super::{Case, cases, embeddings};
 use crate::support::{assert_close, device, fixture, nano, nano_config, tensors};
-use candle_core::DType;
+use candle_core::{DType, Tensor};
+use std::slice::from_ref;
 use txt2img::checkpoint::Checkpoint;
 use txt2img::engine::Model;
 use txt2img::text::{Reading, Tokens};
@@ -61,9 +62,9 @@ fn the_padding_of_the_shorter_prompt_has_the_same_clip_skip() {
     let long = model.read(&"cube ".repeat(76), Reading { emphasis: false, long: true }).unwrap();
     let [long, empty] = [long, model.tokens("").unwrap()].map(|tokens| model.context_with(&[tokens], 2).unwrap());
     let twice = empty.repeat((1, 2, 1)).unwrap();
-    let x = candle_core::Tensor::ones((1, 8, 8, 4), DType::F32, &device()).unwrap();
-    let eps = |uncond: &candle_core::Tensor| {
-        let denoiser = model.denoiser_of_each(&[uncond.clone()], &[long.clone()], 7.5, 2, 1).unwrap();
+    let x = Tensor::ones((1, 8, 8, 4), DType::F32, &device()).unwrap();
+    let eps = |uncond: &Tensor| {
+        let denoiser = model.denoiser_of_each(from_ref(uncond), from_ref(&long), 7.5, 2, 1).unwrap();
         denoiser.eps(&x, 500., 0.5).unwrap()
     };
     assert_eq!(long.dims()[1], 2 * Tokens::LENGTH);
