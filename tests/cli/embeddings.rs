@@ -46,9 +46,9 @@ fn notes_name_the_embeddings_and_those_in_the_prompts() {
     fs::copy(run.path("words/EasyNeg.safetensors"), run.path("words/more/easyneg.safetensors")).unwrap();
     let prompt = ["--prompt", "a toy, BAD-HANDS-5", "--n_iter", "2"];
     let flags = ["--embedding", "words/charturner.bin=toy", "--embedding_dir", "words"];
-    let expected = "Note: --embedding_dir: left out 'words/more/easyneg.safetensors': two embeddings have the name 'easyneg' \
+    let expected = "Note: --embedding_dir leaves out a file: 'words/more/easyneg.safetensors': two embeddings have the name 'easyneg' \
                     (the other: 'EasyNeg'); give one with FILE=NAME\n\
-                    Note: --embedding_dir: left out 'words/more/empty.pt': 'words/more/empty.pt' is empty; download it again\n\
+                    Note: --embedding_dir leaves out a file: 'words/more/empty.pt' is empty; download it again\n\
                     Note: embeddings: toy (1 vector), EasyNeg (4 vectors), bad-hands-5 (2 vectors), charturner (1 vector)\n\
                     Note: embeddings in the prompts: toy, bad-hands-5\n";
     let said = notes(&run.quick([&prompt[..], &flags].concat()).ok());

@@ -43,11 +43,13 @@ pub fn read(args: &Args, width: usize, notes: &mut Vec<String>) -> Result<Vec<Em
         embeddings.push(embedding);
     }
     for path in args.embedding_dir.iter().map(|folder| files(folder)).collect::<Result<Vec<_>>>()?.concat() {
-        let embedding = Embedding::open(&path, &name_of(&path), width);
-        let added = embedding.and_then(|embedding| tokenizer.add_embedding(&embedding).map(|()| embedding));
+        let added = Embedding::open(&path, &name_of(&path), width).and_then(|embedding| {
+            tokenizer.add_embedding(&embedding).with_context(|| format!("'{}'", path.display()))?;
+            Ok(embedding)
+        });
         match added {
             Ok(embedding) => embeddings.push(embedding),
-            Err(error) => notes.push(format!("--embedding_dir: left out '{}': {error:#}", path.display())),
+            Err(error) => notes.push(format!("--embedding_dir leaves out a file: {error:#}")),
         }
     }
     let vectors = |embedding: &Embedding| match embedding.count() {
