@@ -33,12 +33,12 @@ fn main() -> anyhow::Result<()> {
 
     let text = TextEncoder::new(
         TextConfig { width: 768, intermediate: 3072, layers: 12, vocabulary: TextConfig::VOCABULARY },
-        vb.pp("text"),
+        LayerBuilder::new(vb.pp("text"), Compute::F32)?,
     )?;
     let tokens = [Tokenizer::new()?.encode("a photograph of an astronaut riding a horse")?];
-    let context = text.encode(&tokens)?; // (1, 77, 768)
+    let context = text.encode(&tokens, 1)?; // (1, 77, 768)
     if wants("text") {
-        println!("| text | {:.4} |", median(calls, || Ok(text.encode(&tokens).expect("tokens are encoded")))?);
+        println!("| text | {:.4} |", median(calls, || Ok(text.encode(&tokens, 1).expect("tokens are encoded")))?);
     }
     if wants("step") {
         let unet = UNet::new(&config.unet, LayerBuilder::new(vb.pp("unet"), compute)?)?;

@@ -12,6 +12,9 @@ const MAX_SIDE: i64 = 8192;
 /// The largest plausible number of steps; [`SamplerConfig::check`] reports the actual limit.
 const MAX_STEPS: i64 = 1_000_000;
 
+/// The number of layers of CLIP's text encoder. Those of a smaller model are checked when it is loaded.
+const TEXT_LAYERS: i64 = 12;
+
 /// The sampling parameters, which all pictures of a batch share. The defaults are the original's.
 ///
 /// Metadata contain these fields under these names. A new parameter needs a default (`#[serde(default)]`), for the metadata
@@ -27,6 +30,9 @@ pub struct SamplingParams {
     pub factor: usize,
     /// The guidance scale; 1 is no guidance.
     pub scale: f64,
+    /// The layer of the text encoder whose output is the context, counted from the last, which is 1.
+    #[serde(default = "clip_skip")]
+    pub clip_skip: usize,
     /// The sampler, with its steps, eta and spacing.
     #[serde(flatten)]
     pub sampler: SamplerConfig,
@@ -37,10 +43,14 @@ fn factor() -> usize {
     SamplingParams::default().factor
 }
 
+fn clip_skip() -> usize {
+    SamplingParams::default().clip_skip
+}
+
 impl Default for SamplingParams {
     fn default() -> Self {
         let sampler = SamplerConfig { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
-        Self { height: 512, width: 512, factor: 8, scale: 7.5, sampler }
+        Self { height: 512, width: 512, factor: 8, scale: 7.5, clip_skip: 1, sampler }
     }
 }
 
@@ -176,7 +186,7 @@ pub enum Field {
 /// All sampling parameters, in the order in which messages list them.
 ///
 /// Prompts files, sweeps, file names, metadata, replay and resume are all driven by this table.
-pub const PARAMS: [Param; 7] = [
+pub const PARAMS: [Param; 8] = [
     Param {
         flag: "H",
         name: "height",
@@ -205,6 +215,14 @@ pub const PARAMS: [Param; 7] = [
         flag: "scale",
         name: "scale",
         field: Field::Number { get: |params| params.scale, set: |params, scale| params.scale = scale },
+    },
+    Param {
+        flag: "clip_skip",
+        name: "clip_skip",
+        field: Field::Whole {
+            get: |params| params.clip_skip,
+            set: |params, layer| text_layer(layer).map(|layer| params.clip_skip = layer),
+        },
     },
     Param {
         flag: "sampler",
@@ -272,4 +290,9 @@ fn steps(n: i64) -> Result<usize> {
     ensure!(n > 0, "--ddim_steps {n} draws nothing; give at least 1");
     ensure!(n <= MAX_STEPS, "--ddim_steps {n} is more than {MAX_STEPS}");
     Ok(n as usize)
+}
+
+fn text_layer(layer: i64) -> Result<usize> {
+    ensure!((1..=TEXT_LAYERS).contains(&layer), "--clip_skip {layer} is not between 1 (none) and {TEXT_LAYERS}");
+    Ok(layer as usize)
 }

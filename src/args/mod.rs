@@ -126,6 +126,15 @@ pub struct Args {
     #[arg(long, value_name = "FILE", help_heading = ADDITIONAL)]
     pub vae: Option<PathBuf>,
 
+    /// Add a textual inversion (embedding): a .pt, .bin or .safetensors file, whose vectors take the place of the file's
+    /// name, or of NAME, in prompts; can be given several times
+    #[arg(long, value_name = "FILE[=NAME]", help_heading = ADDITIONAL, action = clap::ArgAction::Append)]
+    pub embedding: Vec<PathBuf>,
+
+    /// Add all textual inversions (embeddings) in a folder and its subfolders
+    #[arg(long = "embedding_dir", value_name = "DIR", help_heading = ADDITIONAL)]
+    pub embedding_dir: Option<PathBuf>,
+
     /// Where to compute: auto, cpu, cuda or cuda:N; several share the work: cuda:0,cuda:1, or by CPU core,
     /// cpu:0-3,cpu:4-7
     #[arg(long, value_name = "NAME[,NAME…]", help_heading = ADDITIONAL, default_value = "auto")]
@@ -158,7 +167,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, default_value = "png", value_parser = one_of::<Format>())]
     pub format: Format,
 
-    /// File names: a pattern of {index} {seed} {prompt} {hash} {sampler} {schedule} {steps} {scale} {eta} {width}
+    /// File names: a pattern of {index} {seed} {prompt} {hash} {sampler} {schedule} {steps} {scale} {clip_skip} {eta} {width}
     /// {height} [default: {index}]
     #[arg(long, value_name = "PATTERN", help_heading = ADDITIONAL, value_parser = pattern)]
     pub fname: Option<Pattern>,

@@ -41,6 +41,10 @@ pub struct SamplingFlags {
     #[arg(long, value_name = "F", default_value_t = 7.5, value_parser = finite)]
     pub scale: f64,
 
+    /// Layer of the text encoder to use, counted from the last; 1 is the last, as in the original ("Clip skip")
+    #[arg(long = "clip_skip", value_name = "N", help_heading = ADDITIONAL, value_parser = integer, default_value_t = 1)]
+    pub clip_skip: i64,
+
     /// Sampler [default: ddim]
     #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, value_parser = one_of::<Kind>())]
     pub sampler: Option<Kind>,
@@ -64,6 +68,7 @@ impl SamplingFlags {
             ("W", ParamValue::Whole(self.width)),
             ("ddim_steps", ParamValue::Whole(self.ddim_steps)),
             ("scale", ParamValue::Number(self.scale)),
+            ("clip_skip", ParamValue::Whole(self.clip_skip)),
             ("sampler", ParamValue::Name(sampler.name().into())),
             ("ddim_eta", ParamValue::Number(self.ddim_eta)),
             ("schedule", ParamValue::Name(self.schedule.name().into())),

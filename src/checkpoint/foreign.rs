@@ -86,6 +86,11 @@ pub(super) fn refuse(tensors: &Tensors) -> Result<()> {
     }
 }
 
+/// Returns the kind of file that tensors of other names than an embedding's show.
+pub(super) fn kind(tensors: &Tensors) -> Option<&'static str> {
+    by_name(tensors).or_else(|| is_whole(tensors).then_some("a checkpoint"))
+}
+
 /// Returns an error if the UNet takes the guidance scale as an input.
 pub(super) fn refuse_guidance_input(unet: &Tensors) -> Result<()> {
     match GUIDANCE_INPUT.iter().any(|name| unet.contains_key(*name)) {

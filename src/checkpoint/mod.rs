@@ -10,6 +10,9 @@ mod cache_folder;
 mod damage_tests;
 mod declared;
 pub mod ema;
+mod embedding;
+#[cfg(test)]
+mod embedding_tests;
 mod float8;
 mod folder;
 mod foreign;
@@ -49,6 +52,7 @@ use tensor::Tensor;
 
 pub(crate) use declared::MARKERS;
 pub use declared::{Declared, Stated};
+pub use embedding::Embedding;
 pub use folder::weight_files;
 pub use hash::model_sha256;
 pub use tensor::Dtype;
@@ -76,6 +80,8 @@ pub struct Checkpoint {
     files: Vec<PathBuf>,
     declared: Declared,
     tensors: Tensors,
+    /// The embeddings that were added, beside the text encoder's tokens.
+    embeddings: Vec<Embedding>,
 }
 
 impl Checkpoint {
@@ -114,7 +120,7 @@ impl Checkpoint {
         let part = folder::single_network(folder)?;
         let (layout, tensors) = (Layout::Diffusers, part.read_tensors()?);
         let (files, declared) = (part.files().collect(), Declared::default());
-        Ok(Self { path: part.path(), vae: None, layout, files, declared, tensors })
+        Ok(Self { path: part.path(), vae: None, layout, files, declared, tensors, embeddings: vec![] })
     }
 
     /// Opens a checkpoint that is built into the program. `path` is its name in messages.
@@ -130,7 +136,8 @@ impl Checkpoint {
         let tensors = wrapped::ldm_names(tensors);
         foreign::refuse(&tensors).map_err(|e| with_path(path, e))?;
         let declared = Declared::read(path, layout, &files, &tensors)?;
-        Ok(Self { path: path.to_path_buf(), vae: None, layout, files, declared, tensors })
+        let path = path.to_path_buf();
+        Ok(Self { path, vae: None, layout, files, declared, tensors, embeddings: vec![] })
     }
 
     /// Replaces the autoencoder with the one in `path`: a full checkpoint, an autoencoder's own file (LDM's or diffusers'),
@@ -145,6 +152,17 @@ impl Checkpoint {
         self.tensors.extend(tensors);
         self.vae = Some(path.to_path_buf());
         Ok(self)
+    }
+
+    /// Adds embeddings, which prompts can contain by their names.
+    pub fn with_embeddings(mut self, embeddings: impl IntoIterator<Item = Embedding>) -> Self {
+        self.embeddings.extend(embeddings);
+        self
+    }
+
+    /// The embeddings that were added.
+    pub fn embeddings(&self) -> &[Embedding] {
+        &self.embeddings
     }
 
     /// Checks that the checkpoint has all networks of Stable Diffusion 1.x.

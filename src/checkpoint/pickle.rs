@@ -34,6 +34,12 @@ pub enum Value<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Items(usize);
 
+/// The key under which the entries of a torch `ParameterDict` contain its state.
+pub const STATE: &str = "__state__";
+
+/// The class of a dictionary that contains its entries in its state, before torch 1.13.
+const PARAMETER_DICT: Value = Value::Global("torch.nn.modules.container", "ParameterDict");
+
 /// The objects of a pickle.
 pub struct Pickle<'a> {
     /// The pickled object.
@@ -121,8 +127,7 @@ impl<'a> Machine<'a> {
             op::APPENDS | op::ADDITEMS => self.append_group()?,
             op::SETITEM => self.set_item()?,
             op::SETITEMS => self.set_group()?,
-            // The state of an object: attributes, which tensors do not need.
-            op::BUILD => drop(self.pop()?),
+            op::BUILD => self.build()?,
             op => {
                 let value = self.value(op)?;
                 self.stack.push(value);
@@ -270,6 +275,17 @@ impl<'a> Machine<'a> {
             self.objects[items.0].extend(values);
         }
         Ok(())
+    }
+
+    /// Sets the state of an object: attributes, which tensors do not need, except those of a `ParameterDict`.
+    fn build(&mut self) -> Result<()> {
+        let state = self.pop()?;
+        match self.top()? {
+            Value::Call(items) if self.objects[items.0].first() == Some(&PARAMETER_DICT) => {
+                self.extend_dict(&[Value::Str(STATE), state])
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Records a call. `OrderedDict()` becomes an empty dictionary.

@@ -16,25 +16,34 @@ pub(super) fn is_zip(file: &[u8]) -> bool {
 /// # Errors
 /// A clause that says what the file is, if it is not a checkpoint.
 pub(super) fn layout(file: &[u8]) -> Result<Layout> {
+    layout_of(file, "checkpoint", "give a .ckpt or .safetensors file or a diffusers folder")
+}
+
+/// Returns the format of a file. `wanted`: the kind of file that it should be, and `remedy`: what to give, for the error.
+///
+/// # Errors
+/// A clause that says what the file is, if its format is another.
+pub(super) fn layout_of(file: &[u8], wanted: &str, remedy: &str) -> Result<Layout> {
     if is_zip(file) || legacy::is_legacy(file) {
         return Ok(Layout::Torch);
     }
     if is_safetensors(file) {
         return Ok(Layout::Safetensors);
     }
+    let a = if wanted.starts_with('e') { "an" } else { "a" };
     if file.starts_with(LFS_POINTER) {
         let size = lfs_size(file).unwrap_or("an unknown number of");
-        bail!("is a git-lfs pointer to {size} bytes, not the checkpoint itself; fetch it with git lfs pull");
+        bail!("is a git-lfs pointer to {size} bytes, not the {wanted} itself; fetch it with git lfs pull");
     }
     if is_web_page(file) {
-        bail!("is a web page, not a checkpoint; the download went to a login or error page, so download it again");
+        bail!("is a web page, not {a} {wanted}; the download went to a login or error page, so download it again");
     }
     if is_tar(file) {
         bail!(
-            "is a tar archive, not a checkpoint; unpack it, or if torch wrote it before 2017, save it with a newer one"
+            "is a tar archive, not {a} {wanted}; unpack it, or if torch wrote it before 2017, save it with a newer one"
         );
     }
-    bail!("is {}, not a checkpoint; give a .ckpt or .safetensors file or a diffusers folder", other(file));
+    bail!("is {}, not {a} {wanted}; {remedy}", other(file));
 }
 
 /// Returns whether a file begins with the length of a header and a JSON object. A real length is too small to be text.

@@ -1,12 +1,15 @@
 //! Finds the dictionary of tensors in a pickled object.
 
 use super::foreign::{self, HYPERNETWORK, TEXTUAL_INVERSION};
-use super::pickle::{Pickle, Value};
+use super::pickle::{Pickle, STATE, Value};
 use super::rebuild::description;
 use anyhow::{Context, Result, bail};
 
 /// The keys under which trainers save a model among other data.
 const WRAPPERS: [&str; 4] = ["state_dict", "model", "module", "model_state_dict"];
+
+/// The key of the vectors in AUTOMATIC1111's textual inversions.
+const PARAMS: &str = "string_to_param";
 
 /// The maximum depth of wrappers. Each level multiplies the time of the search by the number of `WRAPPERS`.
 const MAX_DEPTH: usize = 2;
@@ -27,14 +30,32 @@ type Entries<'p, 'a> = &'p [[Value<'a>; 2]];
 /// If the object is not a dictionary, several dictionaries qualify, or the file is a textual inversion or a
 /// hypernetwork.
 pub(super) fn find<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Entries<'p, 'a>> {
-    let whole = pickle
-        .entries(pickle.root)
-        .context("holds a Python object, not a dictionary of tensors; save its state_dict() with torch.save")?;
+    let whole = root(pickle)?;
     refuse_others(whole)?;
     match fullest(pickle, whole, MAX_DEPTH) {
         (0, _) => only_inner(pickle, whole),
         (_, found) => Ok(found),
     }
+}
+
+/// Returns the entries of a textual inversion's dictionary of vectors, which AUTOMATIC1111 keeps among other data. In other
+/// files, returns the dictionary with the most tensors.
+///
+/// # Errors
+/// If the object is not a dictionary.
+pub(super) fn find_embedding<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Entries<'p, 'a>> {
+    let whole = root(pickle)?;
+    let Some(params) = under(pickle, whole, PARAMS) else { return Ok(fullest(pickle, whole, MAX_DEPTH).1) };
+    // A ParameterDict is a module, whose parameters are part of its state.
+    let inner = under(pickle, params, STATE).and_then(|state| under(pickle, state, "_parameters"));
+    Ok(inner.unwrap_or(params))
+}
+
+/// Returns the entries of the pickled object.
+fn root<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Entries<'p, 'a>> {
+    pickle
+        .entries(pickle.root)
+        .context("holds a Python object, not a dictionary of tensors; save its state_dict() with torch.save")
 }
 
 /// Returns the dictionary with the most tensors, among `entries` and those under the usual keys, and their number.
@@ -53,7 +74,7 @@ fn fullest<'p, 'a>(pickle: &'p Pickle<'a>, entries: Entries<'p, 'a>, depth: usiz
 
 /// Returns an error for a textual inversion or a hypernetwork.
 fn refuse_others(whole: Entries) -> Result<()> {
-    if whole.iter().any(|[key, _]| *key == Value::Str("string_to_param")) {
+    if whole.iter().any(|[key, _]| *key == Value::Str(PARAMS)) {
         return Err(foreign::refusal(TEXTUAL_INVERSION));
     }
     // A hypernetwork has a pair of networks for each width of the attention layers.

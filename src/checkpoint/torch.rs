@@ -32,11 +32,26 @@ pub(super) struct Saved<'a> {
 /// # Errors
 /// If the file is damaged, is big-endian, or does not hold a dictionary of tensors.
 pub(super) fn read_tensors(file: &Arc<Bytes>) -> Result<Tensors> {
+    read(file, state_dict::find)
+}
+
+/// Reads the vectors of a textual inversion, under the names in the file. Other files' tensors are returned as they are.
+///
+/// # Errors
+/// If the file is damaged, is big-endian, or does not hold a dictionary.
+pub(super) fn read_embedding(file: &Arc<Bytes>) -> Result<Tensors> {
+    read(file, state_dict::find_embedding)
+}
+
+/// A function that returns the entries of the dictionary to read.
+type Find = for<'p, 'a> fn(&'p Pickle<'a>) -> Result<&'p [[Value<'a>; 2]]>;
+
+fn read(file: &Arc<Bytes>, find: Find) -> Result<Tensors> {
     let saved = if sniff::is_zip(file) { zipped(file)? } else { legacy::read_saved(file)? };
     ensure!(saved.is_little_endian, BIG_ENDIAN);
     let rebuild = Rebuild { file, saved: &saved };
     let mut tensors = Tensors::new();
-    for &[key, value] in state_dict::find(&saved.pickle)? {
+    for &[key, value] in find(&saved.pickle)? {
         if let (Some(name), Some(description)) = (as_name(key), rebuild.description(value)) {
             let tensor = rebuild.tensor(description).map_err(|e| damaged(format!("tensor '{name}' {e}")))?;
             tensors.insert(name.to_string(), tensor);

@@ -53,7 +53,7 @@ pub fn view(storage: Vec<u8>, offset: i32, shape: &[i32], strides: &[i32]) -> Ve
 }
 
 /// Returns a tensor in the storage of `file`.
-fn tensor(offset: i32, shape: &[i32], strides: &[i32]) -> Vec<u8> {
+pub fn tensor(offset: i32, shape: &[i32], strides: &[i32]) -> Vec<u8> {
     view(storage("FloatStorage", "0", 6), offset, shape, strides)
 }
 
@@ -74,7 +74,7 @@ fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// Returns a torch file of one storage with the numbers 0 to 5.
-fn file(value: &[u8]) -> Vec<u8> {
+pub fn file(value: &[u8]) -> Vec<u8> {
     let numbers: Vec<_> = (0..6).flat_map(|n| (n as f32).to_le_bytes()).collect();
     archive(&[("any name/data.pkl", &program(value)), ("any name/data/0", &numbers)])
 }

@@ -6,13 +6,14 @@ use anyhow::Result;
 use candle_core::Tensor;
 use std::collections::HashMap;
 
-/// The largest number of contexts kept. Stable Diffusion's take 236 kB for every 75 tokens.
+/// The largest number of contexts kept of each clip skip. Stable Diffusion's take 236 kB for every 75 tokens.
 const CAPACITY: usize = 256;
 
-/// A cache of contexts by prompt. Each prompt is encoded by itself, so its context does not depend on its batch.
+/// A cache of contexts by prompt and clip skip. Each prompt is encoded by itself, so its context does not depend on its batch.
 pub struct ContextCache {
     reading: Reading,
-    contexts: HashMap<String, Tensor>, // (1, M, C)
+    /// By clip skip, then by prompt.
+    contexts: HashMap<usize, HashMap<String, Tensor>>, // (1, M, C) each
 }
 
 impl ContextCache {
@@ -22,8 +23,15 @@ impl ContextCache {
     }
 
     /// Returns the context of `prompt`, (1, M, C). `on_cut` is called with a sentence about words that do not fit.
-    pub fn get(&mut self, prompt: &str, model: &Model, on_cut: &mut dyn FnMut(&str)) -> Result<Tensor> {
-        if let Some(context) = self.contexts.get(prompt) {
+    pub fn get(
+        &mut self,
+        prompt: &str,
+        clip_skip: usize,
+        model: &Model,
+        on_cut: &mut dyn FnMut(&str),
+    ) -> Result<Tensor> {
+        let contexts = self.contexts.entry(clip_skip).or_default();
+        if let Some(context) = contexts.get(prompt) {
             return Ok(context.clone());
         }
         let tokens = model.read(prompt, self.reading)?;
@@ -31,11 +39,11 @@ impl ContextCache {
             let room = tokens.chunks() * Tokens::ROOM;
             on_cut(&format!("CLIP reads {room} tokens of a prompt; these words of it are left out: {}", tokens.cut));
         }
-        let context = model.context(&[tokens])?; // (1, M, C)
-        if self.contexts.len() == CAPACITY {
-            self.contexts.clear();
+        let context = model.context_with(&[tokens], clip_skip)?; // (1, M, C)
+        if contexts.len() == CAPACITY {
+            contexts.clear();
         }
-        self.contexts.insert(prompt.to_owned(), context.clone());
+        contexts.insert(prompt.to_owned(), context.clone());
         Ok(context)
     }
 }

@@ -7,7 +7,7 @@ mod noise;
 mod observer;
 
 use crate::checkpoint::lora::Loras;
-use crate::checkpoint::{Checkpoint, ema};
+use crate::checkpoint::{Checkpoint, Embedding, ema};
 use crate::config::ModelConfig;
 use crate::conventions::Conventions;
 use crate::device::ComputeDevice;
@@ -216,15 +216,15 @@ impl<'a> Engine<'a> {
         in_f32: bool,
     ) -> Result<Latents> {
         let Batch { prompts, params } = batch;
-        let SamplingParams { scale, sampler, .. } = *params;
+        let SamplingParams { scale, sampler, clip_skip, .. } = *params;
         let loaded = if in_f32 { &mut self.fallback } else { &mut self.loaded };
         let Loaded { model, dtype, contexts } = loaded.as_mut().context(NOT_LOADED)?;
-        let mut context = |prompt: &str| contexts.get(prompt, model, &mut |note| observer.on_note(note));
+        let mut context = |prompt: &str| contexts.get(prompt, clip_skip, model, &mut |note| observer.on_note(note));
         let conds = prompts.iter().map(|(prompt, _)| context(prompt)).collect::<Result<Vec<_>>>()?; // B of (1, M, C)
         let unconds = prompts.iter().map(|(_, negative)| context(negative)).collect::<Result<Vec<_>>>()?;
         let shape = (prompts.len(), params.latent_height(), params.latent_width(), self.config.unet.in_channels);
         let x = noise.start(shape, &self.device.device)?;
-        let denoiser = model.denoiser_of_each(&unconds, &conds, scale, self.max_batch)?;
+        let denoiser = model.denoiser_of_each(&unconds, &conds, scale, clip_skip, self.max_batch)?;
         observer.on_start(sampler.counts(model.schedule()));
         let mut on_step = |i: usize, x: &Tensor, x0: &Tensor| observer.on_step(i, x, x0);
         let mut sampling = Sampling { model: &*denoiser, noise: noise.steps(), on_step: &mut on_step };
@@ -237,6 +237,19 @@ impl<'a> Engine<'a> {
             }
         }
         Ok(Latents { latents, dtype: *dtype, non_finite })
+    }
+
+    /// Returns the embeddings that a prompt and a negative prompt contain.
+    ///
+    /// # Errors
+    /// If the weights of emphasis multiply to infinity.
+    pub fn embeddings_in(&self, (prompt, negative): (&str, &str)) -> Result<Vec<&'a Embedding>> {
+        let embeddings = self.checkpoint.embeddings();
+        if embeddings.is_empty() {
+            return Ok(vec![]);
+        }
+        let found = self.loaded.as_ref().context(NOT_LOADED)?.model.embeddings_in(&[prompt, negative], self.reading)?;
+        Ok(found.into_iter().map(|i| &embeddings[i]).collect())
     }
 
     /// Decodes image `index` of a batch.

@@ -12,10 +12,11 @@ use crate::diffusion::unet::UNet;
 use crate::diffusion::{EpsModel, VPrediction};
 use crate::ops::{Compute, LayerBuilder};
 use crate::output::{self, Picture};
-use crate::text::{Reading, TextConfig, TextEncoder, Tokenizer, Tokens};
+use crate::text::{Reading, TextConfig, TextEncoder, Tokenizer, Tokens, check_clip_skip};
 use crate::vae::Decoder;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, IndexOp, Tensor};
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 /// A loaded model.
@@ -26,8 +27,8 @@ pub struct Model {
     decoder: Decoder,
     prediction: Prediction,
     schedule: Schedule,
-    /// The context of the empty prompt, encoded on first use.
-    uncond: OnceLock<Tensor>, // (1, 77, C)
+    /// The contexts of the empty prompt by clip skip, from 1, each encoded on first use.
+    uncond: Vec<OnceLock<Tensor>>, // (1, 77, C) each
 }
 
 impl Model {
@@ -46,7 +47,7 @@ impl Model {
     ) -> Result<Self> {
         let conventions = Conventions::new(checkpoint, config)?;
         let text_config = text_config(checkpoint, config)?;
-        let tokenizer = Tokenizer::new()?;
+        let tokenizer = Tokenizer::new()?.with_embeddings(checkpoint.embeddings())?;
         let scale_factor = conventions.scale_factor.value;
         let compute = if dtype == DType::F32 { Compute::F32 } else { Compute::Half };
         weights::load(checkpoint, loras, device, read, |vb| {
@@ -55,19 +56,19 @@ impl Model {
                 || UNet::new(&config.unet, LayerBuilder::new(of_unet.pp(UNET), compute)?),
                 || {
                     rayon::join(
-                        || TextEncoder::new(text_config, vb.pp(TEXT)),
+                        || TextEncoder::new(text_config, LayerBuilder::new(vb.pp(TEXT), Compute::F32)?),
                         || Decoder::new(&config.vae, scale_factor, LayerBuilder::new(vb.pp(VAE), compute)?),
                     )
                 },
             );
             Ok(Self {
-                text: text?,
+                uncond: vec![OnceLock::new(); text_config.layers],
+                text: text?.with_embeddings(checkpoint.embeddings())?,
                 unet: unet?,
                 decoder: decoder?,
                 prediction: conventions.prediction.value,
                 schedule: conventions.schedule,
                 tokenizer,
-                uncond: OnceLock::new(),
             })
         })
     }
@@ -98,45 +99,83 @@ impl Model {
         self.tokenizer.tokenize(prompt, reading)
     }
 
-    /// Encodes prompts: returns their contexts (B, M, C), where M is 77 times the number of chunks.
+    /// Returns the indices of the checkpoint's embeddings in prompts, each once.
+    ///
+    /// # Errors
+    /// If the weights of emphasis multiply to infinity.
+    pub fn embeddings_in(&self, prompts: &[&str], reading: Reading) -> Result<BTreeSet<usize>> {
+        let found = |prompt: &&str| Ok(self.tokenizer.embeddings_in(&self.read(prompt, reading)?));
+        Ok(prompts.iter().map(found).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    /// Encodes prompts as the original does: without clip skip.
     ///
     /// # Errors
     /// If the prompts have different numbers of chunks, or the device fails.
     pub fn context(&self, prompts: &[Tokens]) -> Result<Tensor> {
+        self.context_with(prompts, 1)
+    }
+
+    /// Encodes prompts: returns their contexts (B, M, C), where M is 77 times the number of chunks. `clip_skip`: the
+    /// layer of the text encoder to take, counted from the last, which is 1.
+    ///
+    /// # Errors
+    /// If the prompts have different numbers of chunks, the text encoder lacks the layer, or the device fails.
+    pub fn context_with(&self, prompts: &[Tokens], clip_skip: usize) -> Result<Tensor> {
         match prompts.split_first() {
             // Copies of one prompt, the usual batch, are encoded once.
             Some((first, rest)) if rest.iter().all(|other| other == first) => {
-                let context = self.text.encode(&prompts[..1])?; // (1, M, C)
+                let context = self.text.encode(&prompts[..1], clip_skip)?; // (1, M, C)
                 Ok(context.repeat((prompts.len(), 1, 1))?)
             }
-            _ => self.text.encode(prompts),
+            _ => self.text.encode(prompts, clip_skip),
         }
     }
 
-    /// The context of the empty prompt: (1, 77, C).
+    /// The context of the empty prompt, without clip skip: (1, 77, C).
     ///
     /// # Errors
     /// If the device fails.
     pub fn uncond(&self) -> Result<Tensor> {
-        if let Some(uncond) = self.uncond.get() {
+        self.empty(1)
+    }
+
+    /// The context of the empty prompt: (1, 77, C).
+    fn empty(&self, clip_skip: usize) -> Result<Tensor> {
+        check_clip_skip(clip_skip, self.text.layers())?;
+        let kept = &self.uncond[clip_skip - 1];
+        if let Some(uncond) = kept.get() {
             return Ok(uncond.clone());
         }
-        let uncond = self.text.encode(&[self.tokens("")?])?;
-        Ok(self.uncond.get_or_init(|| uncond).clone())
+        let uncond = self.text.encode(&[self.tokens("")?], clip_skip)?;
+        Ok(kept.get_or_init(|| uncond).clone())
     }
 
     /// Returns the UNet with classifier-free guidance. `uncond`: (1 or B, M', C), the context of the empty or the negative
-    /// prompts. `cond`: (B, M, C), the context of the prompts. The shorter is padded with the context of the empty prompt.
+    /// prompts. `cond`: (B, M, C), the context of the prompts. The shorter is padded with the context of the empty prompt,
+    /// without clip skip.
     ///
     /// # Errors
     /// If the shapes do not fit, or the device fails.
     pub fn denoiser(&self, uncond: &Tensor, cond: &Tensor, scale: f64) -> Result<Box<dyn EpsModel + '_>> {
+        self.denoiser_with(uncond, cond, scale, 1)
+    }
+
+    /// Returns the UNet with guidance, as [`Self::denoiser`] does. `clip_skip`: that of the contexts, and of the padding.
+    fn denoiser_with(
+        &self,
+        uncond: &Tensor,
+        cond: &Tensor,
+        scale: f64,
+        clip_skip: usize,
+    ) -> Result<Box<dyn EpsModel + '_>> {
         // At scale 1 `uncond` would cancel out.
         let predicted: Box<dyn EpsModel> = if scale == 1. {
             Box::new(Unguided::new(&self.unet, cond)?)
         } else {
             let m = uncond.dim(1)?.max(cond.dim(1)?);
-            Box::new(Guided::new(&self.unet, &self.padded(uncond, m)?, &self.padded(cond, m)?, scale)?)
+            let (uncond, cond) = (self.padded(uncond, m, clip_skip)?, self.padded(cond, m, clip_skip)?);
+            Box::new(Guided::new(&self.unet, &uncond, &cond, scale)?)
         };
         Ok(match self.prediction {
             Prediction::Eps => predicted,
@@ -145,8 +184,9 @@ impl Model {
     }
 
     /// Returns the UNet with classifier-free guidance for prompts of different lengths. `unconds`, `conds`: a context
-    /// (1, M, C) for each image, whose M may differ; a single one in `unconds` serves all images. Only neighbours with
-    /// equal lengths are evaluated in one batch, at most `max_batch` at a time, so no image depends on the others.
+    /// (1, M, C) for each image, whose M may differ; a single one in `unconds` serves all images. `clip_skip`: that of the
+    /// contexts. Only neighbours with equal lengths are evaluated in one batch, at most `max_batch` at a time, so no image
+    /// depends on the others.
     ///
     /// # Errors
     /// If there are no prompts, or a different number of negative ones, or the device fails.
@@ -155,6 +195,7 @@ impl Model {
         unconds: &[Tensor],
         conds: &[Tensor],
         scale: f64,
+        clip_skip: usize,
         max_batch: usize,
     ) -> Result<Box<dyn EpsModel + '_>> {
         let (n, n_uncond) = (conds.len(), unconds.len());
@@ -169,18 +210,18 @@ impl Model {
             .map(|group| {
                 let (unconds, conds): (Vec<_>, Vec<_>) = group.iter().copied().unzip();
                 let (uncond, cond) = (Tensor::cat(&unconds, 0)?, Tensor::cat(&conds, 0)?); // (B', M', C), (B', M, C)
-                Ok((group.len(), self.denoiser(&uncond, &cond, scale)?))
+                Ok((group.len(), self.denoiser_with(&uncond, &cond, scale, clip_skip)?))
             })
             .collect::<Result<_>>()?;
         Ok(Box::new(SplitBatch(denoisers)))
     }
 
     /// Pads `context` (B, M', C) to (B, M, C) with copies of the empty prompt's context. M' ≤ M are multiples of 77.
-    fn padded(&self, context: &Tensor, m: usize) -> Result<Tensor> {
+    fn padded(&self, context: &Tensor, m: usize, clip_skip: usize) -> Result<Tensor> {
         let (b, length, _) = context.dims3()?;
         match (m - length) / Tokens::LENGTH {
             0 => Ok(context.clone()),
-            missing => Ok(Tensor::cat(&[context, &self.uncond()?.repeat((b, missing, 1))?], 1)?),
+            missing => Ok(Tensor::cat(&[context, &self.empty(clip_skip)?.repeat((b, missing, 1))?], 1)?),
         }
     }
 

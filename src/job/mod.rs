@@ -144,6 +144,7 @@ impl Job {
         checks::note_steps(&requests, &model.config, &mut notes);
         let run_params = run_params::run_params(args, params, seeds.run, &requests, &model.config);
         let images = Images::new(args, requests, iterations, seeds.run);
+        notes.extend(model::embeddings::note(&model.embeddings, &images)?);
         let overview = overview::overview(args, &images.requests, images.n_pictures(), &mut notes)?;
         let shard = shard(args, &mut notes)?;
         checks::seeds_of_shards(args, shard, &seeds)?;

@@ -1,13 +1,14 @@
 //! `--replay`: the job that redraws a picture from its metadata.
 
 use super::model::FORK_CKPT;
+use super::model::embeddings::{self, EXTENSIONS};
 use super::{Job, name_of};
 use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG, Seed};
 use crate::checkpoint::model_sha256;
 use crate::demo;
 use crate::device::Precision;
 use crate::files::sha256;
-use crate::output::{self, Picture, Record};
+use crate::output::{self, EmbeddingRecord, Picture, Record};
 use crate::params::{PARAMS, SamplingParams};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -105,6 +106,8 @@ fn overridden(args: &Args, record: &Record) -> Result<Args> {
         ckpt: Some(ckpt),
         config,
         vae: vae(args, record)?,
+        embedding: embeddings(args, record)?,
+        embedding_dir: None,
         from_file: None,
         given: args.given.iter().filter(|flag| ignored_flags().all(|ignored| ignored != *flag)).cloned().collect(),
         ..args.clone()
@@ -179,4 +182,34 @@ fn vae(args: &Args, record: &Record) -> Result<Option<PathBuf>> {
         }
         (given, _) => Ok(given.clone()),
     }
+}
+
+/// Returns the embeddings that the picture names, as values of `--embedding`: those that are given, or that are in this
+/// folder or in `embeddings`, if they have the same hash.
+fn embeddings(args: &Args, record: &Record) -> Result<Vec<PathBuf>> {
+    if record.embeddings.is_empty() {
+        return Ok(vec![]);
+    }
+    let mut given: Vec<PathBuf> = args.embedding.iter().map(|value| embeddings::file_and_name(value).0).collect();
+    if let Some(folder) = &args.embedding_dir {
+        given.extend(embeddings::files(folder)?);
+    }
+    let found = record.embeddings.iter().map(|EmbeddingRecord { name, sha256 }| {
+        // A name is that of a file here only if it is nothing else, such as a path.
+        let is_plain = Path::new(name).file_name() == Some(name.as_ref());
+        let files = EXTENSIONS.iter().map(|extension| format!("{name}.{extension}")).filter(|_| is_plain);
+        let usual = files.flat_map(|file| [Path::new(&file).to_owned(), Path::new("embeddings").join(file)]);
+        let is_it = |path: &PathBuf| {
+            path.is_file() && matches!(sha256::of_file(path, &|| true), Ok(Some(hash)) if hash == *sha256)
+        };
+        let file = given.iter().cloned().chain(usual).find(is_it).with_context(|| {
+            format!(
+                "its embedding '{name}' is not here; give it with --embedding (its SHA-256 begins with {sha256:.10})"
+            )
+        })?;
+        let mut value = file.into_os_string();
+        value.push(format!("={name}"));
+        Ok(value.into())
+    });
+    found.collect()
 }

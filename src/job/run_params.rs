@@ -53,6 +53,8 @@ pub fn run_params(
         config: _,
         ckpt: _,
         vae: _,
+        embedding: _,
+        embedding_dir: _,
         laion400m: _,
         safety: _,
         safety_ckpt: _,

@@ -46,8 +46,11 @@ impl<'a> LayerBuilder<'a> {
         self.packer
     }
 
-    /// Reads a tensor.
-    pub(super) fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
+    /// Reads a tensor, which is not packed.
+    ///
+    /// # Errors
+    /// If it is missing or has another shape.
+    pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
         self.vb.get(shape, name)
     }
 }

@@ -41,6 +41,9 @@ pub struct Record {
     /// The name of the autoencoder that replaced the model's own.
     #[serde(default)]
     pub vae: Option<String>,
+    /// The embeddings that the prompts contain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub embeddings: Vec<EmbeddingRecord>,
     /// The name of the model's YAML file, if there is one.
     #[serde(default)]
     pub config: Option<String>,
@@ -50,6 +53,15 @@ pub struct Record {
     pub watermark: bool,
 }
 
+/// An embedding in the prompts of a picture.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EmbeddingRecord {
+    /// Its name in prompts.
+    pub name: String,
+    /// The SHA-256 of its file.
+    pub sha256: String,
+}
+
 impl Record {
     /// Returns the text in AUTOMATIC1111's `parameters` format, which many programs read.
     pub fn parameters(&self) -> String {
@@ -57,7 +69,7 @@ impl Record {
         if !self.negative_prompt.is_empty() {
             text += &format!("\nNegative prompt: {}", self.negative_prompt);
         }
-        let SamplingParams { height, width, scale, sampler, .. } = self.params;
+        let SamplingParams { height, width, scale, clip_skip, sampler, .. } = self.params;
         let mut settings = vec![
             ("Steps", sampler.steps.to_string()),
             ("Sampler", web_ui_name(sampler)),
@@ -69,6 +81,13 @@ impl Record {
         settings.push(("Model", quoted(&self.model)));
         if sampler.eta != 0. {
             settings.push(("Eta", sampler.eta.to_string()));
+        }
+        if clip_skip != 1 {
+            settings.push(("Clip skip", clip_skip.to_string()));
+        }
+        if !self.embeddings.is_empty() {
+            let names: Vec<&str> = self.embeddings.iter().map(|embedding| &*embedding.name).collect();
+            settings.push(("TI", quoted(&names.join(", "))));
         }
         // In a batch or a run with one stream of random numbers, the seed alone does not identify the noise.
         let Origin { start, index, .. } = self.origin;

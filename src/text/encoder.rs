@@ -1,14 +1,21 @@
-//! CLIP's text encoder (Radford et al. 2021, arXiv 2103.00020), with the transformer of candle-transformers.
+//! CLIP's text encoder (Radford et al. 2021, arXiv 2103.00020).
 
 use super::Tokens;
+use super::transformer::{Layer, causal_mask};
+use crate::checkpoint::Embedding;
+use crate::ops::{LayerBuilder, LayerNorm, layer_norm};
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
-use candle_nn::VarBuilder;
-use candle_transformers::models::clip::text_model::{Activation, ClipTextConfig, ClipTextTransformer};
 
 /// The text encoder, which turns tokens into the UNet's context.
 pub struct TextEncoder {
-    transformer: ClipTextTransformer,
+    tokens: Tensor, // (V, C)
+    /// The vectors of the embeddings, whose ids follow CLIP's vocabulary.
+    added: Option<Tensor>, // (n, C)
+    positions: Tensor, // (77, C)
+    mask: Tensor,   // (77, 77)
+    layers: Vec<Layer>,
+    norm: LayerNorm,
     device: Device,
 }
 
@@ -77,43 +84,90 @@ impl TextConfig {
 }
 
 impl TextEncoder {
-    /// Loads the weights below `vb`, which is at `text_model`.
+    /// Loads the weights below `lb`, which is at `text_model`.
     ///
     /// # Errors
     /// If a tensor is missing or has another shape, or the device fails.
-    pub fn new(config: TextConfig, vb: VarBuilder) -> candle_core::Result<Self> {
-        let clip = ClipTextConfig {
-            vocab_size: config.vocabulary,
-            embed_dim: config.width,
-            activation: Activation::QuickGelu,
-            intermediate_size: config.intermediate,
-            max_position_embeddings: Tokens::LENGTH,
-            pad_with: None,
-            num_hidden_layers: config.layers,
-            num_attention_heads: config.heads(),
-            projection_dim: config.width,
-        };
-        Ok(Self { device: vb.device().clone(), transformer: ClipTextTransformer::new(vb, &clip)? })
+    pub fn new(config: TextConfig, lb: LayerBuilder) -> candle_core::Result<Self> {
+        let TextConfig { width, intermediate, layers, vocabulary } = config;
+        let (embeddings, encoder) = (lb.pp("embeddings"), lb.pp("encoder.layers"));
+        let layer = |i: usize| Layer::new(width, intermediate, config.heads(), encoder.pp(i));
+        Ok(Self {
+            tokens: embeddings.pp("token_embedding").get((vocabulary, width), "weight")?,
+            added: None,
+            positions: embeddings.pp("position_embedding").get((Tokens::LENGTH, width), "weight")?,
+            mask: causal_mask(Tokens::LENGTH, lb.device())?,
+            layers: (0..layers).map(layer).collect::<candle_core::Result<_>>()?,
+            norm: layer_norm(width, lb.pp("final_layer_norm"))?,
+            device: lb.device().clone(),
+        })
+    }
+
+    /// Adds the vectors of embeddings, whose ids follow CLIP's vocabulary.
+    ///
+    /// # Errors
+    /// If a vector has another width, or the device fails.
+    pub fn with_embeddings(mut self, embeddings: &[Embedding]) -> candle_core::Result<Self> {
+        let vectors: Vec<f32> = embeddings.iter().flat_map(|embedding| embedding.vectors()).copied().collect();
+        if !vectors.is_empty() {
+            let count: usize = embeddings.iter().map(Embedding::count).sum();
+            self.added = Some(Tensor::from_vec(vectors, (count, self.tokens.dim(1)?), &self.device)?);
+        }
+        Ok(self)
+    }
+
+    /// The number of layers, which is the largest `clip_skip`.
+    pub fn layers(&self) -> usize {
+        self.layers.len()
     }
 
     /// Encodes B prompts of k chunks each. Returns the weighted output of the last layer norm, (B, 77·k, C) in f32.
+    /// `clip_skip`: the layer before it, counted from the last, which is 1.
     ///
     /// # Errors
-    /// If the prompts have different numbers of chunks, or the device fails.
-    pub fn encode(&self, prompts: &[Tokens]) -> Result<Tensor> {
+    /// If the prompts have different numbers of chunks, there is no such layer, or the device fails.
+    pub fn encode(&self, prompts: &[Tokens], clip_skip: usize) -> Result<Tensor> {
         let chunks = prompts.first().map_or(1, Tokens::chunks);
         ensure!(
             prompts.iter().all(|tokens| tokens.chunks() == chunks),
             "prompts of different lengths do not fit into one context; encode each by itself"
         );
-        let ids: Vec<u32> = prompts.iter().flat_map(|tokens| tokens.ids.iter().copied()).collect();
+        check_clip_skip(clip_skip, self.layers.len())?;
         let weights: Vec<f32> = prompts.iter().flat_map(|tokens| tokens.weights.iter().copied()).collect();
-        let ids = Tensor::from_vec(ids, (prompts.len() * chunks, Tokens::LENGTH), &self.device)?; // (B·k, 77)
+        let mut x = self.embed(prompts)?.reshape((prompts.len() * chunks, Tokens::LENGTH, ()))?; // (B·k, 77, C)
+        x = x.broadcast_add(&self.positions)?;
         // Without a padding mask: CLIP attends to all end tokens.
-        let context = self.transformer.forward_with_mask(&ids, Tokens::LENGTH)?; // (B·k, 77, C)
-        let context = weighted(&context.to_dtype(DType::F32)?, &weights)?;
+        for layer in &self.layers[..=self.layers.len() - clip_skip] {
+            x = layer.forward(&x, &self.mask)?;
+        }
+        let context = weighted(&self.norm.forward(&x)?, &weights)?;
         Ok(context.reshape((prompts.len(), chunks * Tokens::LENGTH, ()))?)
     }
+
+    /// Returns the embedding of each token of `prompts`, one after the other: (B·k·77, C).
+    fn embed(&self, prompts: &[Tokens]) -> Result<Tensor> {
+        let ids: Vec<u32> = prompts.iter().flat_map(|tokens| tokens.ids.iter().copied()).collect();
+        let last = TextConfig::VOCABULARY as u32 - 1;
+        let known: Vec<u32> = ids.iter().map(|&id| id.min(last)).collect();
+        let tokens = self.tokens.index_select(&Tensor::new(known, &self.device)?, 0)?;
+        let Some(added) = self.added.as_ref().filter(|_| ids.iter().any(|&id| id > last)) else { return Ok(tokens) };
+        // The vectors of embeddings follow the tokens, and take the places of theirs.
+        let n = ids.len() as u32;
+        let rows: Vec<u32> = (0..n).zip(ids).map(|(i, id)| if id > last { n + id - last - 1 } else { i }).collect();
+        Ok(Tensor::cat(&[&tokens, added], 0)?.index_select(&Tensor::new(rows, &self.device)?, 0)?)
+    }
+}
+
+/// Checks that a text encoder of `layers` layers has the one that `clip_skip` asks for.
+///
+/// # Errors
+/// If it has not.
+pub fn check_clip_skip(clip_skip: usize, layers: usize) -> Result<()> {
+    ensure!(
+        (1..=layers).contains(&clip_skip),
+        "--clip_skip {clip_skip} is not between 1 and {layers}, the number of layers of the model's text encoder"
+    );
+    Ok(())
 }
 
 /// Weights the tokens of `context` (B, 77, C) by `weights` (B·77): (B, 77, C).

@@ -1,11 +1,13 @@
 //! The tokenizer, which turns prompts into tokens, and the text encoder, which turns tokens into the UNet's context.
 
+mod embeddings;
 pub mod emphasis;
 mod encoder;
 mod repair;
 mod tokenizer;
 mod tokens;
+mod transformer;
 
-pub use encoder::{TextConfig, TextEncoder};
+pub use encoder::{TextConfig, TextEncoder, check_clip_skip};
 pub use tokenizer::Tokenizer;
 pub use tokens::{Reading, Tokens};

@@ -1,8 +1,10 @@
 //! CLIP's byte-pair encoding (Radford et al. 2021), equal to Hugging Face's `CLIPTokenizer` with ftfy.
 
+use super::embeddings::Triggers;
 use super::emphasis::{self, Part};
 use super::repair::repair;
 use super::tokens::{Reading, Tokens, Words};
+use crate::checkpoint::Embedding;
 use anyhow::{Result, anyhow};
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -23,6 +25,7 @@ const SPECIAL: [&str; 2] = ["<|startoftext|>", "<|endoftext|>"];
 /// Turns prompts into token ids.
 pub struct Tokenizer {
     bpe: tokenizers::Tokenizer,
+    triggers: Triggers,
 }
 
 impl Tokenizer {
@@ -57,7 +60,30 @@ impl Tokenizer {
         // They get the next two ids, which a prompt that contains their text also gets.
         let special = SPECIAL.map(|token| AddedToken::from(token, true));
         bpe.add_special_tokens(special).map_err(vocabulary)?;
-        Ok(Self { bpe })
+        Ok(Self { bpe, triggers: Triggers::default() })
+    }
+
+    /// Adds embeddings, whose vectors take the places of their names in prompts.
+    ///
+    /// # Errors
+    /// If a name has no tokens, or the same as another name.
+    pub fn with_embeddings(mut self, embeddings: &[Embedding]) -> Result<Self> {
+        embeddings.iter().try_for_each(|embedding| self.add_embedding(embedding))?;
+        Ok(self)
+    }
+
+    /// Adds an embedding, whose vectors take the place of its name in prompts.
+    ///
+    /// # Errors
+    /// If its name has no tokens, or is the same as another name; nothing is added then.
+    pub fn add_embedding(&mut self, embedding: &Embedding) -> Result<()> {
+        let ids = self.ids(&clean(embedding.name()))?.get_ids().to_vec();
+        self.triggers.add(ids, embedding)
+    }
+
+    /// Returns the indices of the embeddings in a prompt, each once.
+    pub fn embeddings_in(&self, tokens: &Tokens) -> Vec<usize> {
+        self.triggers.found_in(&tokens.ids)
     }
 
     /// Returns the 77 tokens of a prompt, as in the original.
@@ -82,18 +108,25 @@ impl Tokenizer {
         Ok(words.chunked(reading.long))
     }
 
+    /// Encodes a cleaned text.
+    fn ids(&self, clean: &str) -> Result<tokenizers::Encoding> {
+        self.bpe.encode(clean, false).map_err(|error| anyhow!("tokenizing '{clean}': {error}"))
+    }
+
     /// Tokenizes a part of a prompt and appends it to `words`. A word ends where the weight changes.
     fn append(&self, Part { text, weight }: &Part, words: &mut Words) -> Result<()> {
         let clean = clean(text);
-        let encoding =
-            self.bpe.encode(clean.as_str(), false).map_err(|error| anyhow!("tokenizing '{clean}': {error}"))?;
+        let encoding = self.ids(&clean)?;
         if text.starts_with(char::is_whitespace) {
             words.space();
         }
         let base = words.text.len();
-        words.ids.extend(encoding.get_ids());
+        for (at, ids) in self.triggers.replace(encoding.get_ids()) {
+            words.ids.extend(&*ids);
+            let start = base + encoding.get_offsets()[at].0;
+            words.starts.resize(words.ids.len(), start);
+        }
         words.weights.resize(words.ids.len(), *weight as f32);
-        words.starts.extend(encoding.get_offsets().iter().map(|(start, _)| base + start));
         words.text += &clean;
         if text.ends_with(char::is_whitespace) {
             words.space();

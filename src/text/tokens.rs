@@ -1,5 +1,6 @@
 //! The tokens of a prompt, in chunks of CLIP's input length.
 
+use super::TextConfig;
 use std::iter::{once, repeat, repeat_n};
 
 /// The start token.
@@ -25,7 +26,8 @@ pub struct Reading {
 /// The tokens of a prompt, as input of CLIP.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Tokens {
-    /// The ids of one or more chunks of 77 tokens: the start token, at most 75 tokens of the prompt, and end tokens.
+    /// The ids of one or more chunks of 77 tokens: the start token, at most 75 tokens of the prompt, and end tokens. Those
+    /// beyond CLIP's vocabulary are vectors of embeddings.
     pub ids: Vec<u32>,
     /// The weight of each token: 1 without emphasis.
     pub weights: Vec<f32>,
@@ -64,7 +66,7 @@ pub struct Words {
     pub text: String,
     pub ids: Vec<u32>,
     pub weights: Vec<f32>,
-    /// The byte offset of each token in the text.
+    /// The byte offset of each token in the text. The vectors of an embedding have that of its name.
     pub starts: Vec<usize>,
 }
 
@@ -83,13 +85,29 @@ impl Words {
         let mut end = 0;
         while tokens.chunks() == 0 || tokens.chunks() < max_chunks && end < self.ids.len() {
             let start = end;
-            let rest = &self.ids[start..];
-            end += if long { chunk_length(rest) } else { rest.len().min(Tokens::ROOM) };
+            let length = self.length_within(start, Tokens::ROOM);
+            // Where an embedding does not fit, the chunk ends before it, and not at a comma.
+            let is_full = length == Tokens::ROOM;
+            end += if long && is_full { chunk_length(&self.ids[start..]) } else { length };
             tokens.push(&self.ids[start..end], &self.weights[start..end]);
         }
         let cut = self.starts.get(end).map_or("", |&start| words_from(&self.text, start));
         tokens.cut = cut.trim_end().to_owned();
         tokens
+    }
+}
+
+impl Words {
+    /// Returns the number of tokens from `start` on that fit in `room`, without splitting an embedding.
+    fn length_within(&self, start: usize, room: usize) -> usize {
+        let end = start + room;
+        if end >= self.ids.len() {
+            return self.ids.len() - start;
+        }
+        let is_vector = |i: usize| self.ids[i] as usize >= TextConfig::VOCABULARY;
+        let is_continued = |i: usize| is_vector(i) && is_vector(i - 1) && self.starts[i] == self.starts[i - 1];
+        // An embedding fits in a chunk, so it begins after `start`.
+        (start + 1..=end).rev().find(|&i| !is_continued(i)).map_or(room, |end| end - start)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::timings::Timings;
 use anyhow::Result;
 use session::Session;
 
-pub(crate) use session::inspect;
+pub(crate) use session::{check_clip_skip, inspect};
 
 /// The end of a run that did not fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

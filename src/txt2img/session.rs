@@ -7,11 +7,13 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::hub::Download;
 use crate::conventions::Conventions;
 use crate::device::{self, Precision};
+use crate::engine;
 use crate::job::Job;
 use crate::job::tasks::Remaining;
 use crate::outdir::{Mode, OutDir, RunParams, RunSpec};
 use crate::progress::Progress;
 use crate::safety::{Action, Checker};
+use crate::text;
 use anyhow::Result;
 use std::collections::HashSet;
 
@@ -46,6 +48,7 @@ impl<'a> Session<'a> {
         OutDir::probe(&job.output.outdir)?;
         let checkpoint = open(job, progress)?;
         let conventions = Conventions::new(&checkpoint, &job.model.config)?;
+        check_clip_skip(job, &checkpoint)?;
         conventions.notes.iter().for_each(|note| progress.note(note));
         create_outdir(job, progress)?;
         let checker = checker::load(job, progress)?;
@@ -63,6 +66,19 @@ fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
     let mut downloads = progress.downloads();
     let mut on_progress = |at: &Download| downloads.show(&at.file, at.done, at.size);
     job.model.open(|location| location.path(half, &mut on_progress))
+}
+
+/// Checks that the model's text encoder has the layers that the requests ask for.
+///
+/// # Errors
+/// If it has fewer.
+pub(crate) fn check_clip_skip(job: &Job, checkpoint: &Checkpoint) -> Result<()> {
+    let largest = job.images.requests.params().iter().map(|params| params.clip_skip).max().unwrap_or(1);
+    // Every text encoder has a layer; whether there is a text encoder is found out later.
+    if largest == 1 {
+        return Ok(());
+    }
+    text::check_clip_skip(largest, engine::text_config(checkpoint, &job.model.config)?.layers)
 }
 
 fn create_outdir(job: &Job, progress: &Progress) -> Result<()> {
@@ -120,6 +136,10 @@ fn run_spec<'a>(job: &'a Job, checkpoint: &Checkpoint, safety: Option<Action>, c
 fn run_params(job: &Job, checkpoint: &Checkpoint) -> RunParams {
     let mut params = job.run.params.clone();
     params.insert("the model".into(), checkpoint.fingerprint().into());
+    if !job.model.embeddings.is_empty() {
+        let embeddings = job.model.embeddings.iter().map(|embedding| [embedding.name(), embedding.sha256()].join(" "));
+        params.insert("--embedding".into(), embeddings.collect::<Vec<_>>().into());
+    }
     if job.output.metadata && job.output.saves_samples {
         // Metadata contain these names.
         let (vae, config) = (&job.model.vae, &job.model.config_path);

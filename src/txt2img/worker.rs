@@ -8,7 +8,7 @@ use crate::engine::{self, Engine, Latents, Observer, Stage};
 use crate::interrupt;
 use crate::job::tasks::Task;
 use crate::job::{self, Batch, Job, RunNoise, name_of};
-use crate::output::{self, Picture, Record};
+use crate::output::{self, EmbeddingRecord, Picture, Record};
 use crate::params::SamplingParams;
 use crate::progress::{Bar, Progress};
 use crate::rng::Origin;
@@ -118,7 +118,7 @@ impl<'a> Worker<'a> {
             let picture = image.picture()?;
             let rendered = Rendered {
                 seen: self.is_checked.then(|| image.rounded()).transpose()?,
-                record: record(self.job, &task.batch, index, task.origins[index], &latents),
+                record: self.record(&task.batch, index, task.origins[index], &latents)?,
                 picture,
                 number: task.batch.images[index].number,
                 params: task.batch.params,
@@ -131,6 +131,16 @@ impl<'a> Worker<'a> {
             interrupt::check()?;
         }
         Ok(())
+    }
+
+    /// Returns what is written of image `index` of a batch.
+    fn record(&self, batch: &Batch, index: usize, origin: Origin, latents: &Latents) -> Result<Record> {
+        let image = &batch.images[index];
+        let embeddings = self.engine.embeddings_in((&image.prompt, image.negative))?.into_iter();
+        let embeddings = embeddings
+            .map(|embedding| EmbeddingRecord { name: embedding.name().into(), sha256: embedding.sha256().into() })
+            .collect();
+        Ok(Record { embeddings, ..record(self.job, batch, index, origin, latents) })
     }
 }
 
@@ -203,7 +213,7 @@ impl Observer for BatchObserver<'_> {
     }
 }
 
-/// Returns the metadata of image `index` of a batch.
+/// Returns the metadata of image `index` of a batch, except its embeddings.
 fn record(job: &Job, batch: &Batch, index: usize, origin: Origin, latents: &Latents) -> Record {
     let image = &batch.images[index];
     Record {
@@ -220,6 +230,7 @@ fn record(job: &Job, batch: &Batch, index: usize, origin: Origin, latents: &Late
         model: job.model.ckpt.name(),
         model_hash: None,
         vae: job.model.vae.as_ref().map(job::Location::name),
+        embeddings: vec![],
         config: job.model.config_path.as_deref().map(name_of),
         products: latents.dtype.as_str().into(),
         watermark: job.output.watermark,

@@ -3,6 +3,7 @@
 mod args;
 mod article;
 mod dry_run;
+mod embeddings;
 mod errors;
 #[cfg(unix)]
 mod interrupt;

@@ -4,6 +4,7 @@ mod config;
 mod conventions;
 mod cuda_emulation;
 mod demo;
+mod embeddings;
 mod lora;
 mod models;
 mod non_finite;

@@ -13,6 +13,7 @@ use txt2img::params::{Field, PARAMS, Param, SamplingParams};
 fn other_value(param: &Param) -> String {
     match (param.flag, param.field) {
         ("sampler", _) => "heun".into(),
+        ("clip_skip", _) => "2".into(),
         (_, Field::Whole { .. }) => "64".into(),
         (_, Field::Number { .. }) => "0.25".into(),
         (_, Field::Name { names, .. }) => names().rsplit(", ").next().unwrap().into(),

@@ -18,7 +18,7 @@ use crate::job::Job;
 use crate::ops::Compute;
 use crate::progress::Progress;
 use crate::text::TextConfig;
-use crate::txt2img::{End, inspect};
+use crate::txt2img::{End, check_clip_skip, inspect};
 use anyhow::{Context, Result, bail};
 use networks::{Inventory, Networks};
 use std::fmt::{self, Display};
@@ -52,6 +52,7 @@ impl Row {
 pub fn dry_run(job: &Job) -> Result<Report> {
     let checkpoint = checkpoint(job)?;
     let text = engine::text_config(&checkpoint, &job.model.config)?;
+    check_clip_skip(job, &checkpoint)?;
     let conventions = Conventions::new(&checkpoint, &job.model.config)?;
     let networks = Networks::new(&job.model.config, text, estimate::compute(job))?;
     let inventory = conventions.stored(networks.inventory());

@@ -29,7 +29,7 @@ impl Networks {
     /// If there are no networks of these shapes.
     pub fn new(config: &ModelConfig, text: TextConfig, compute: Compute) -> Result<Self> {
         let [text_outline, unet_outline, decoder_outline] = [(); 3].map(|()| Outline::default());
-        TextEncoder::new(text, text_outline.var_builder().pp(TEXT))?;
+        TextEncoder::new(text, text_outline.layer_builder(Compute::F32).pp(TEXT))?;
         let unet = UNet::new(&config.unet, unet_outline.layer_builder(compute).pp(UNET))?;
         let decoder = Decoder::new(&config.vae, config.scale_factor, decoder_outline.layer_builder(compute).pp(VAE))?;
         Ok(Self { text: text_outline, unet: (unet, unet_outline), decoder: (decoder, decoder_outline) })
@@ -40,7 +40,7 @@ impl Networks {
         [&self.text, &self.unet.1, &self.decoder.1].into_iter().flat_map(|outline| outline.needs().tensors).collect()
     }
 
-    /// Returns the size in bytes of all weights, packed for this CPU. The text encoder's are not packed.
+    /// Returns the size in bytes of all weights, packed for this CPU. The text encoder's take as much in f32 unpacked.
     pub fn packed_bytes(&self) -> f64 {
         4. * self.text.needs().parameters() + self.unet.1.needs().packed_bytes + self.decoder.1.needs().packed_bytes
     }

@@ -28,7 +28,7 @@ impl Prompts {
     /// # Errors
     /// If the weights of emphasis multiply to infinity.
     pub fn read(job: &Job) -> Result<Self> {
-        let tokenizer = Tokenizer::new()?;
+        let tokenizer = Tokenizer::new()?.with_embeddings(&job.model.embeddings)?;
         let mut prompts = Self { wordings: vec![], cut: vec![], unread: 0 };
         let mut seen = HashSet::new();
         // Without wildcards all iterations have the same prompts.

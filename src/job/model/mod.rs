@@ -1,11 +1,12 @@
 //! The model of a run: its config, and the source of its weights.
 
 mod address;
+pub(super) mod embeddings;
 
 use super::checks;
 use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG};
-use crate::checkpoint::Checkpoint;
 use crate::checkpoint::hub::{Hub, OnProgress, Repo};
+use crate::checkpoint::{Checkpoint, Embedding};
 use crate::config::ModelConfig;
 use crate::demo;
 use anyhow::{Result, anyhow, bail};
@@ -63,13 +64,15 @@ pub struct ModelFiles {
     pub ckpt: ModelSource,
     /// The location of an autoencoder that replaces the model's own.
     pub vae: Option<Location>,
+    /// The embeddings that prompts can contain.
+    pub embeddings: Vec<Embedding>,
 }
 
 impl ModelFiles {
     /// Returns the model that the flags name, or the default one, without reading weights.
     ///
     /// # Errors
-    /// If a file is missing, or the config is invalid or does not fit `--C`.
+    /// If a file is missing, the config is invalid or does not fit `--C`, or a file of `--embedding` is not an embedding.
     pub fn new(args: &Args, notes: &mut Vec<String>) -> Result<Self> {
         let ckpt = match &args.ckpt {
             Some(name) if name == Path::new(demo::NAME) => ModelSource::Demo,
@@ -88,11 +91,12 @@ impl ModelFiles {
         }
         let vae = args.vae.as_deref().map(Location::new);
         vae.iter().try_for_each(Location::check_vae)?;
-        Ok(Self { config, config_path, ckpt, vae })
+        let embeddings = embeddings::read(args, config.unet.context_dim, notes)?;
+        Ok(Self { config, config_path, ckpt, vae, embeddings })
     }
 
-    /// Opens the checkpoint, with the autoencoder of `vae` if there is one. `path` returns the path of a location, and may
-    /// download it.
+    /// Opens the checkpoint, with the autoencoder of `vae` if there is one, and the embeddings. `path` returns the path
+    /// of a location, and may download it.
     ///
     /// # Errors
     /// If `path` fails, or the checkpoint is missing or not one of Stable Diffusion 1.x.
@@ -102,12 +106,13 @@ impl ModelFiles {
             ModelSource::Files(location) => Some(path(location)?),
         };
         let vae = self.vae.as_ref().map(path).transpose()?;
-        match (ckpt, vae) {
+        let checkpoint = match (ckpt, vae) {
             (None, None) => demo::checkpoint(),
             (None, Some(vae)) => demo::checkpoint()?.with_vae(&vae),
             (Some(ckpt), None) => Checkpoint::open(&ckpt),
             (Some(ckpt), Some(vae)) => Checkpoint::open_with_vae(&ckpt, &vae),
-        }
+        };
+        Ok(checkpoint?.with_embeddings(self.embeddings.iter().cloned()))
     }
 }
 

@@ -28,7 +28,8 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 30] = [
+const OURS: [&str; 33] = [
+    "--clip_skip",
     "--sampler",
     "--schedule",
     "--negative_prompt",
@@ -38,6 +39,8 @@ const OURS: [&str; 30] = [
     "--rng",
     "--seed_mode",
     "--vae",
+    "--embedding",
+    "--embedding_dir",
     "--device",
     "--threads",
     "--sweep",

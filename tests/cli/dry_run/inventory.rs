@@ -44,8 +44,8 @@ impl SimpleBackend for Asked {
 fn asked(config: &ModelConfig, text: TextConfig) -> Shapes {
     let asked = Asked::default();
     let vb = VarBuilder::from_backend(Box::new(asked.clone()), DType::F32, Device::Cpu);
-    TextEncoder::new(text, vb.pp(TEXT)).unwrap();
     let lb = LayerBuilder::new(vb, Compute::F32).unwrap();
+    TextEncoder::new(text, lb.pp(TEXT)).unwrap();
     UNet::new(&config.unet, lb.pp(UNET)).unwrap();
     Decoder::new(&config.vae, config.scale_factor, lb.pp(VAE)).unwrap();
     asked.0.lock().unwrap().clone()

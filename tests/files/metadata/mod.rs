@@ -21,7 +21,7 @@ fn picture() -> Picture {
 
 fn params(kind: Kind, spacing: Spacing) -> SamplingParams {
     let sampler = SamplerConfig { kind, steps: 20, eta: 0., spacing };
-    SamplingParams { height: 16, width: 24, factor: 8, scale: 7.5, sampler }
+    SamplingParams { height: 16, width: 24, factor: 8, scale: 7.5, clip_skip: 1, sampler }
 }
 
 fn drawn(prompt: &str) -> Record {
@@ -39,6 +39,7 @@ fn drawn(prompt: &str) -> Record {
         model: "v1-5".into(),
         model_hash: None,
         vae: None,
+        embeddings: vec![],
         config: None,
         products: "f32".into(),
         watermark: false,

@@ -7,6 +7,7 @@ use image::codecs::{jpeg::JpegDecoder, webp::WebPDecoder};
 use std::io::Cursor;
 use txt2img::diffusion::samplers::{Kind, Spacing};
 use txt2img::output::{Format, Record};
+use txt2img::params::SamplingParams;
 use txt2img::rng::{Origin, StreamPos};
 
 fn bytes(format: Format, record: &Record) -> Vec<u8> {
@@ -39,6 +40,8 @@ fn the_text_is_the_web_uis() {
     let expected =
         "\nSteps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 42, Size: 24x16, Model: v1-5, Version: txt2img 0.1.0";
     assert_eq!(drawn("").parameters(), expected);
+    let skipped = Record { params: SamplingParams { clip_skip: 2, ..record.params }, ..drawn("") }.parameters();
+    assert!(skipped.ends_with("Model: v1-5, Clip skip: 2, Version: txt2img 0.1.0"), "{skipped}");
 }
 
 #[test]

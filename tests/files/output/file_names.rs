@@ -12,6 +12,7 @@ const PARAMS: SamplingParams = SamplingParams {
     width: 768,
     factor: 8,
     scale: 7.5,
+    clip_skip: 1,
     sampler: SamplerConfig { kind: Kind::EulerA, steps: 50, eta: 0., spacing: Spacing::Discrete },
 };
 
@@ -125,7 +126,7 @@ fn a_shortened_prompt_ends_in_no_space() {
 
 #[test]
 fn impossible_patterns_are_refused() {
-    const KNOWN: &str = "write a name with any of {seed} {index} {prompt} {hash} {height} {width} {steps} {scale} {sampler} {eta} \
+    const KNOWN: &str = "write a name with any of {seed} {index} {prompt} {hash} {height} {width} {steps} {scale} {clip_skip} {sampler} {eta} \
                          {schedule}, \
                          and {{ or }} for a brace itself";
     let (long, hashes) = ("x".repeat(178) + "{index}", "{hash}".repeat(18) + "{index}");
