@@ -2,9 +2,10 @@
 
 use crate::by_name::ByName;
 use crate::diffusion::samplers::{Kind, SamplerConfig, Spacing};
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Error, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Write};
+use std::str::FromStr;
 
 /// The largest side in pixels: more than any model draws well, and few enough to hold in memory.
 const MAX_SIDE: i64 = 8192;
@@ -16,7 +17,7 @@ const MAX_STEPS: i64 = 1_000_000;
 ///
 /// Metadata contain these fields under these names. A new parameter needs a default (`#[serde(default)]`), for the metadata
 /// of older pictures, and a row in [`PARAMS`].
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SamplingParams {
     /// The height of the picture in pixels, a multiple of `factor`.
     pub height: usize,
@@ -30,6 +31,57 @@ pub struct SamplingParams {
     /// The sampler, with its steps, eta and spacing.
     #[serde(flatten)]
     pub sampler: SamplerConfig,
+    /// The LoRAs that change the model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<LoraChoice>,
+    /// A factor of the weights of all LoRAs.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub lora_weight: f64,
+}
+
+/// A LoRA and its weights.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LoraChoice {
+    /// The name: a file's, or a repository's on the hub.
+    pub name: String,
+    /// The weight of its changes to the text encoder.
+    pub text: f64,
+    /// The weight of its changes to the UNet.
+    pub unet: f64,
+}
+
+impl FromStr for LoraChoice {
+    type Err = Error;
+
+    /// Parses `NAME`, `NAME=WEIGHT` or `NAME=WEIGHT,UNET_WEIGHT`.
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, weights) = text.rsplit_once('=').unwrap_or((text, "1"));
+        let (text_weight, unet_weight) = weights.split_once(',').unwrap_or((weights, weights));
+        let weight = |text: &str| text.trim().parse::<f64>().ok().filter(|weight| weight.is_finite());
+        let (Some(text_weight), Some(unet_weight)) = (weight(text_weight), weight(unet_weight)) else {
+            bail!(
+                "--lora '{text}' has weights '{weights}', which are not numbers; write NAME=WEIGHT or NAME=WEIGHT,UNET_WEIGHT"
+            );
+        };
+        ensure!(!name.is_empty(), "--lora '{text}' names no file");
+        Ok(Self { name: name.to_owned(), text: text_weight, unet: unet_weight })
+    }
+}
+
+impl fmt::Display for LoraChoice {
+    /// Writes the choice as it is parsed.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { name, text, unet } = self;
+        if text == unet { write!(f, "{name}={text}") } else { write!(f, "{name}={text},{unet}") }
+    }
+}
+
+fn one() -> f64 {
+    1.
+}
+
+fn is_one(number: &f64) -> bool {
+    *number == 1.
 }
 
 /// Returns the default of `factor`.
@@ -40,7 +92,7 @@ fn factor() -> usize {
 impl Default for SamplingParams {
     fn default() -> Self {
         let sampler = SamplerConfig { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
-        Self { height: 512, width: 512, factor: 8, scale: 7.5, sampler }
+        Self { height: 512, width: 512, factor: 8, scale: 7.5, sampler, loras: vec![], lora_weight: 1. }
     }
 }
 
@@ -62,7 +114,7 @@ impl SamplingParams {
 
     /// Returns the parameters of a picture of the same latents with `factor` pixels per latent.
     pub fn with_factor(&self, factor: usize) -> Self {
-        Self { height: self.latent_height() * factor, width: self.latent_width() * factor, factor, ..*self }
+        Self { height: self.latent_height() * factor, width: self.latent_width() * factor, factor, ..self.clone() }
     }
 
     /// Returns the number of contexts that the UNet evaluates for each image: two with guidance, else one.
@@ -106,6 +158,7 @@ impl SamplingParams {
                 Field::Whole { get, .. } => write(&mut key, get(self) as u64),
                 Field::Number { get, .. } => write(&mut key, get(self).to_bits()),
                 Field::Name { get, .. } => key.extend([get(self), " "]),
+                Field::List { get, .. } => key.extend(get(self).iter().flat_map(|item| [item.as_str(), "\n"])),
             }
         }
         key
@@ -122,6 +175,8 @@ pub enum ParamValue {
     Number(f64),
     /// A name.
     Name(String),
+    /// Texts, each a value of a flag that can be given several times.
+    List(Vec<String>),
 }
 
 impl fmt::Display for ParamValue {
@@ -131,6 +186,7 @@ impl fmt::Display for ParamValue {
             ParamValue::Whole(number) => number.fmt(f),
             ParamValue::Number(number) => number.fmt(f),
             ParamValue::Name(name) => f.write_str(name),
+            ParamValue::List(items) => f.write_str(&items.join(" ")),
         }
     }
 }
@@ -172,12 +228,19 @@ pub enum Field {
         /// Sets the value; returns `None` if there is no such name.
         set: fn(&mut SamplingParams, &str) -> Option<()>,
     },
+    /// A list of texts.
+    List {
+        /// Returns the texts.
+        get: fn(&SamplingParams) -> Vec<String>,
+        /// Sets the list. Fails if a text is invalid.
+        set: fn(&mut SamplingParams, &[String]) -> Result<()>,
+    },
 }
 
 /// All sampling parameters, in the order in which messages list them.
 ///
 /// Prompts files, sweeps, file names, metadata, replay and resume are all driven by this table.
-pub const PARAMS: [Param; 7] = [
+pub const PARAMS: [Param; 9] = [
     Param {
         flag: "H",
         name: "height",
@@ -230,6 +293,21 @@ pub const PARAMS: [Param; 7] = [
             set: |params, name| Spacing::from_name(name).map(|spacing| params.sampler.spacing = spacing),
         },
     },
+    Param {
+        flag: "lora",
+        name: "loras",
+        field: Field::List {
+            get: |params| params.loras.iter().map(ToString::to_string).collect(),
+            set: |params, items| {
+                items.iter().map(|item| item.parse()).collect::<Result<_>>().map(|loras| params.loras = loras)
+            },
+        },
+    },
+    Param {
+        flag: "lora_weight",
+        name: "lora_weight",
+        field: Field::Number { get: |params| params.lora_weight, set: |params, weight| params.lora_weight = weight },
+    },
 ];
 
 impl Param {
@@ -239,6 +317,7 @@ impl Param {
             Field::Whole { get, .. } => ParamValue::Whole(get(params) as i64),
             Field::Number { get, .. } => ParamValue::Number(get(params)),
             Field::Name { get, .. } => ParamValue::Name(get(params).to_owned()),
+            Field::List { get, .. } => ParamValue::List(get(params)),
         }
     }
 
@@ -253,6 +332,7 @@ impl Param {
             (Field::Name { set, names, .. }, ParamValue::Name(name)) => {
                 set(params, name).ok_or_else(|| anyhow!("--{} '{name}' is not one of {}", self.flag, names()))
             }
+            (Field::List { set, .. }, ParamValue::List(items)) => set(params, items),
             _ => bail!("--{} does not take '{value}'", self.flag),
         }
     }

@@ -76,7 +76,7 @@ fn params(record: &Record) -> Result<SamplingParams> {
         fits(width, record.latent_width) && fits(height, record.latent_height),
         "its size is not that of its latents"
     );
-    let mut params = SamplingParams { factor, ..record.params };
+    let mut params = SamplingParams { factor, ..record.params.clone() };
     // Sets every parameter once more, because metadata may contain values that flags reject.
     PARAMS.iter().try_for_each(|param| params.set(param.flag, &param.get(&record.params)))?;
     params.check()?;

@@ -7,7 +7,7 @@ use super::{Batch, Images, Job};
 use crate::diffusion::samplers::CountCache;
 use crate::params::SamplingParams;
 use crate::rng::{Origin, StreamPos};
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 /// A batch to draw.
 pub struct Task<'a> {
@@ -77,14 +77,25 @@ pub struct Tasks<'a> {
     next: usize,
     /// The position of the run's stream before the next batch.
     position: u64,
+    /// The sets of LoRAs that are still to be drawn, by their keys; the batches of the first are drawn next. All batches
+    /// of a set come together, because the model is loaded again for each.
+    sets: VecDeque<String>,
+    /// Whether all batches have the same LoRAs, as most runs'.
+    has_one_set: bool,
 }
 
 impl<'a> Tasks<'a> {
     /// Returns the tasks of this process. `finished`: the pictures that need not be drawn.
     pub fn new(job: &'a Job, finished: &'a HashSet<usize>) -> Self {
-        let Images { fixed_code, requests, rng, .. } = &job.images;
-        let position = fixed_code.map_or(0, |batch| rng.after(0, size(job, requests.params_of(0), batch), 1));
-        Self { job, finished, counts: CountCache::new(&job.model.config.noise), next: 0, position }
+        let requests = &job.images.requests;
+        let mut sets = VecDeque::new();
+        for set in requests.params().iter().map(lora_key) {
+            if !sets.contains(&set) {
+                sets.push_back(set);
+            }
+        }
+        let (counts, has_one_set) = (CountCache::new(&job.model.config.noise), sets.len() == 1);
+        Self { job, finished, counts, next: 0, position: start(job), sets, has_one_set }
     }
 
     /// Returns the position of the run's stream after batch `number`, if `self.position` is that before it.
@@ -96,7 +107,7 @@ impl<'a> Tasks<'a> {
         let params = images.requests.params_of(number);
         let start = usize::from(images.fixed_code.is_none());
         let calls = start + self.counts.of(params.sampler).draws;
-        images.rng.after(self.position, size(self.job, params, images.requests.len_of(number)), calls)
+        images.rng.after(self.position, size(self.job, &params, images.requests.len_of(number)), calls)
     }
 
     fn task(&self, number: usize, position: u64, wanted: Vec<usize>) -> Task<'a> {
@@ -123,21 +134,38 @@ impl<'a> Iterator for Tasks<'a> {
     type Item = Task<'a>;
 
     fn next(&mut self) -> Option<Task<'a>> {
-        while self.next < self.job.images.n_batches() {
-            let (number, position) = (self.next, self.position);
-            self.next += 1;
-            self.position = self.after(number);
-            let wanted = wanted(self.job, self.finished, number);
-            if !wanted.is_empty() {
-                return Some(self.task(number, position, wanted));
+        while let Some(set) = self.sets.front().cloned() {
+            while self.next < self.job.images.n_batches() {
+                let (number, position) = (self.next, self.position);
+                let is_of_set = self.has_one_set || lora_key(&self.job.images.requests.params_of(number)) == set;
+                self.next += 1;
+                self.position = self.after(number);
+                let wanted = if is_of_set { wanted(self.job, self.finished, number) } else { vec![] };
+                if !wanted.is_empty() {
+                    return Some(self.task(number, position, wanted));
+                }
             }
+            self.sets.pop_front();
+            (self.next, self.position) = (0, start(self.job));
         }
         None
     }
 }
 
+/// Returns a text that is equal for equal LoRAs only.
+fn lora_key(params: &SamplingParams) -> String {
+    let loras: Vec<String> = params.loras.iter().map(ToString::to_string).collect();
+    format!("{} {}", params.lora_weight, loras.join("\n"))
+}
+
+/// Returns the position of the run's stream before the first batch.
+fn start(job: &Job) -> u64 {
+    let Images { fixed_code, requests, rng, .. } = &job.images;
+    fixed_code.map_or(0, |batch| rng.after(0, size(job, &requests.params_of(0), batch), 1))
+}
+
 /// Returns the number of random numbers in the latents of a batch.
-fn size(job: &Job, params: SamplingParams, batch: usize) -> usize {
+fn size(job: &Job, params: &SamplingParams, batch: usize) -> usize {
     batch * params.n_latents() * job.model.config.unet.in_channels
 }
 

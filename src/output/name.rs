@@ -19,7 +19,7 @@ const DEVICES: [&str; 6] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"];
 pub struct Pattern(Vec<Part>);
 
 /// The values of a picture that its name can contain.
-#[derive(Clone, Copy, PartialEq, Default, Debug)]
+#[derive(Clone, PartialEq, Default, Debug)]
 pub struct NameFields<'a> {
     /// The seed of its noise.
     pub seed: u32,

@@ -2,9 +2,11 @@
 
 use super::NameFields;
 use crate::diffusion::samplers::{SamplerConfig, Spacing};
-use crate::params::SamplingParams;
+use crate::params::{LoraChoice, SamplingParams};
 use crate::rng::Origin;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// The parameters of a picture, complete enough to redraw it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -38,6 +40,9 @@ pub struct Record {
     /// The SHA-256 of the checkpoint, in hexadecimal.
     #[serde(default)]
     pub model_hash: Option<String>,
+    /// The hashes of the LoRA files, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lora_hashes: BTreeMap<String, String>,
     /// The name of the autoencoder that replaced the model's own.
     #[serde(default)]
     pub vae: Option<String>,
@@ -53,14 +58,18 @@ pub struct Record {
 impl Record {
     /// Returns the text in AUTOMATIC1111's `parameters` format, which many programs read.
     pub fn parameters(&self) -> String {
-        let mut text = self.prompt.clone();
+        // The web UI reads LoRAs from tags in the prompt.
+        let weight = |weight: f64| weight * self.params.lora_weight;
+        let tag = |lora: &LoraChoice| format!("<lora:{}:{}:{}>", lora.name, weight(lora.text), weight(lora.unet));
+        let tags: Vec<String> = self.params.loras.iter().map(tag).collect();
+        let mut text = [&[self.prompt.clone()], &tags[..]].concat().join(" ");
         if !self.negative_prompt.is_empty() {
             text += &format!("\nNegative prompt: {}", self.negative_prompt);
         }
-        let SamplingParams { height, width, scale, sampler, .. } = self.params;
+        let SamplingParams { height, width, scale, sampler, .. } = &self.params;
         let mut settings = vec![
             ("Steps", sampler.steps.to_string()),
-            ("Sampler", web_ui_name(sampler)),
+            ("Sampler", web_ui_name(*sampler)),
             ("CFG scale", scale.to_string()),
             ("Seed", self.origin.seed.to_string()),
             ("Size", format!("{width}x{height}")),
@@ -69,6 +78,10 @@ impl Record {
         settings.push(("Model", quoted(&self.model)));
         if sampler.eta != 0. {
             settings.push(("Eta", sampler.eta.to_string()));
+        }
+        if !self.lora_hashes.is_empty() {
+            let hashes: Vec<String> = self.lora_hashes.iter().map(|(name, hash)| format!("{name}: {hash}")).collect();
+            settings.push(("Lora hashes", Value::from(hashes.join(", ")).to_string()));
         }
         // In a batch or a run with one stream of random numbers, the seed alone does not identify the noise.
         let Origin { start, index, .. } = self.origin;
@@ -86,7 +99,7 @@ impl Record {
     /// Returns the values that the picture's name can contain.
     pub fn name_fields(&self) -> NameFields<'_> {
         let hash = self.short_hash().unwrap_or("");
-        NameFields { seed: self.origin.seed, prompt: &self.prompt, params: self.params, hash }
+        NameFields { seed: self.origin.seed, prompt: &self.prompt, params: self.params.clone(), hash }
     }
 
     /// Returns the first ten digits of the model's hash, as AUTOMATIC1111's web UI shows them.
@@ -103,5 +116,5 @@ fn web_ui_name(sampler: SamplerConfig) -> String {
 
 /// Returns a value, in quotes if it contains characters that would end it.
 fn quoted(value: &str) -> String {
-    if value.contains([',', ':', '\n']) { serde_json::Value::from(value).to_string() } else { value.to_owned() }
+    if value.contains([',', ':', '\n']) { Value::from(value).to_string() } else { value.to_owned() }
 }

@@ -9,8 +9,8 @@ use super::writer::{Writer, Written};
 use crate::checkpoint::Checkpoint;
 use crate::device::ComputeDevice;
 use crate::interrupt::Interrupted;
-use crate::job::Job;
 use crate::job::tasks::{Task, Tasks};
+use crate::job::{Job, LoraFiles};
 use crate::progress::Progress;
 use crate::timings::Timings;
 use anyhow::{Error, Result, ensure};
@@ -34,7 +34,7 @@ pub struct Outcome {
 /// # Errors
 /// If a picture cannot be saved. An error of drawing is part of the outcome, because pictures may have been saved before.
 pub fn run(session: Session, timings: &mut Timings) -> Result<Outcome> {
-    let Session { job, progress, checkpoint, checker, outdir, report, finished, remaining } = session;
+    let Session { job, progress, checkpoint, loras, checker, outdir, report, finished, remaining } = session;
     let (drawn, saved) = thread::scope(|scope| {
         let (messages, waiting) = sync_channel(MAX_WAITING);
         let is_checked = checker.is_some();
@@ -42,7 +42,8 @@ pub fn run(session: Session, timings: &mut Timings) -> Result<Outcome> {
             if remaining.n_pictures > 0 { ModelHash::start(job, &checkpoint, scope) } else { ModelHash::default() };
         let writer = Writer::new(job, outdir, &finished, checker, report, hash, progress);
         let writer = scope.spawn(|| writer.run(waiting, remaining.n_pictures));
-        let drawing = Drawing { job, checkpoint: &checkpoint, progress, is_checked, costs: Costs::of(job) };
+        let drawing =
+            Drawing { job, checkpoint: &checkpoint, loras: &loras, progress, is_checked, costs: Costs::of(job) };
         let drawn = if remaining.n_pictures > 0 {
             let work = drawing.costs.total(job, &finished);
             drawing.draw(Tasks::new(job, &finished), remaining.n_tasks, work, timings, messages)
@@ -63,6 +64,7 @@ pub fn run(session: Session, timings: &mut Timings) -> Result<Outcome> {
 struct Drawing<'a> {
     job: &'a Job,
     checkpoint: &'a Checkpoint,
+    loras: &'a LoraFiles,
     progress: &'a Progress,
     /// Whether the images are checked for safety.
     is_checked: bool,
@@ -119,8 +121,8 @@ impl<'a> Drawing<'a> {
     }
 
     fn worker(self, device: &'a ComputeDevice, messages: SyncSender<Message>) -> Result<Worker<'a>> {
-        let Self { job, checkpoint, progress, is_checked, costs } = self;
-        Worker::new(job, checkpoint, device, progress, messages, is_checked, costs)
+        let Self { job, checkpoint, loras, progress, is_checked, costs } = self;
+        Worker::new(job, checkpoint, loras, device, progress, messages, is_checked, costs)
     }
 }
 

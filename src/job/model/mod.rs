@@ -63,6 +63,8 @@ pub struct ModelFiles {
     pub ckpt: ModelSource,
     /// The location of an autoencoder that replaces the model's own.
     pub vae: Option<Location>,
+    /// The folder of LoRA files.
+    pub lora_dir: Option<PathBuf>,
 }
 
 impl ModelFiles {
@@ -88,7 +90,7 @@ impl ModelFiles {
         }
         let vae = args.vae.as_deref().map(Location::new);
         vae.iter().try_for_each(Location::check_vae)?;
-        Ok(Self { config, config_path, ckpt, vae })
+        Ok(Self { config, config_path, ckpt, vae, lora_dir: args.lora_dir.clone() })
     }
 
     /// Opens the checkpoint, with the autoencoder of `vae` if there is one. `path` returns the path of a location, and may

@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(iterated.len(), 2000);
         for number in [0, 1, 2, 1000, 1999] {
             let batch = requests.batch(number, Some(1));
-            assert_eq!((batch.params, batch.images.len()), (requests.params_of(number), requests.len_of(number)));
+            assert_eq!((batch.params.clone(), batch.images.len()), (requests.params_of(number), requests.len_of(number)));
             assert_eq!(requests.has_own_seeds(number), number % 2 == 1);
             assert_eq!(batch, iterated[number]);
         }

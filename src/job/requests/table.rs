@@ -71,7 +71,7 @@ impl RequestTable {
     }
 
     pub fn params(&self, i: usize) -> SamplingParams {
-        self.params[self.entries[i].params as usize]
+        self.params[self.entries[i].params as usize].clone()
     }
 
     /// Returns the distinct parameters.
