@@ -2,9 +2,10 @@
 
 use crate::by_name::ByName;
 use crate::diffusion::samplers::{Kind, SamplerConfig, Spacing};
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Error, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 
 /// The largest side in pixels: more than any model draws well, and few enough to hold in memory.
 const MAX_SIDE: i64 = 8192;
@@ -19,7 +20,7 @@ const TEXT_LAYERS: i64 = 12;
 ///
 /// Metadata contain these fields under these names. A new parameter needs a default (`#[serde(default)]`), for the metadata
 /// of older pictures, and a row in [`PARAMS`].
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SamplingParams {
     /// The height of the picture in pixels, a multiple of `factor`.
     pub height: usize,
@@ -36,6 +37,57 @@ pub struct SamplingParams {
     /// The sampler, with its steps, eta and spacing.
     #[serde(flatten)]
     pub sampler: SamplerConfig,
+    /// The LoRAs that change the model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<LoraChoice>,
+    /// A factor of the weights of all LoRAs.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub lora_weight: f64,
+}
+
+/// A LoRA and its weights.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LoraChoice {
+    /// The name: a file's, or a repository's on the hub.
+    pub name: String,
+    /// The weight of its changes to the text encoder.
+    pub text: f64,
+    /// The weight of its changes to the UNet.
+    pub unet: f64,
+}
+
+impl FromStr for LoraChoice {
+    type Err = Error;
+
+    /// Parses `NAME`, `NAME=WEIGHT` or `NAME=WEIGHT,UNET_WEIGHT`.
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, weights) = text.rsplit_once('=').unwrap_or((text, "1"));
+        let (text_weight, unet_weight) = weights.split_once(',').unwrap_or((weights, weights));
+        let weight = |text: &str| text.trim().parse::<f64>().ok().filter(|weight| weight.is_finite());
+        let (Some(text_weight), Some(unet_weight)) = (weight(text_weight), weight(unet_weight)) else {
+            bail!(
+                "--lora '{text}' has weights '{weights}', which are not numbers; write NAME=WEIGHT or NAME=WEIGHT,UNET_WEIGHT"
+            );
+        };
+        ensure!(!name.is_empty(), "--lora '{text}' names no file");
+        Ok(Self { name: name.to_owned(), text: text_weight, unet: unet_weight })
+    }
+}
+
+impl fmt::Display for LoraChoice {
+    /// Writes the choice as it is parsed.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { name, text, unet } = self;
+        if text == unet { write!(f, "{name}={text}") } else { write!(f, "{name}={text},{unet}") }
+    }
+}
+
+fn one() -> f64 {
+    1.
+}
+
+fn is_one(number: &f64) -> bool {
+    *number == 1.
 }
 
 /// Returns the default of `factor`.
@@ -50,7 +102,7 @@ fn clip_skip() -> usize {
 impl Default for SamplingParams {
     fn default() -> Self {
         let sampler = SamplerConfig { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
-        Self { height: 512, width: 512, factor: 8, scale: 7.5, clip_skip: 1, sampler }
+        Self { height: 512, width: 512, factor: 8, scale: 7.5, clip_skip: 1, sampler, loras: vec![], lora_weight: 1. }
     }
 }
 
@@ -72,7 +124,7 @@ impl SamplingParams {
 
     /// Returns the parameters of a picture of the same latents with `factor` pixels per latent.
     pub fn with_factor(&self, factor: usize) -> Self {
-        Self { height: self.latent_height() * factor, width: self.latent_width() * factor, factor, ..*self }
+        Self { height: self.latent_height() * factor, width: self.latent_width() * factor, factor, ..self.clone() }
     }
 
     /// Returns the number of contexts that the UNet evaluates for each image: two with guidance, else one.
@@ -115,6 +167,11 @@ impl SamplingParams {
                 Field::Whole { get, .. } => key.extend((get(self) as u64).to_le_bytes()),
                 Field::Number { get, .. } => key.extend(get(self).to_bits().to_le_bytes()),
                 Field::Name { get, .. } => key.extend(get(self).bytes().chain([0])),
+                Field::List { get, .. } => {
+                    let items = get(self);
+                    key.extend((items.len() as u64).to_le_bytes());
+                    items.iter().for_each(|item| key.extend(item.bytes().chain([0])));
+                }
             }
         }
         key
@@ -131,6 +188,8 @@ pub enum ParamValue {
     Number(f64),
     /// A name.
     Name(String),
+    /// Texts, each a value of a flag that can be given several times.
+    List(Vec<String>),
 }
 
 impl fmt::Display for ParamValue {
@@ -140,6 +199,7 @@ impl fmt::Display for ParamValue {
             ParamValue::Whole(number) => number.fmt(f),
             ParamValue::Number(number) => number.fmt(f),
             ParamValue::Name(name) => f.write_str(name),
+            ParamValue::List(items) => f.write_str(&items.join(" ")),
         }
     }
 }
@@ -181,12 +241,19 @@ pub enum Field {
         /// Sets the value; returns `None` if there is no such name.
         set: fn(&mut SamplingParams, &str) -> Option<()>,
     },
+    /// A list of texts.
+    List {
+        /// Returns the texts.
+        get: fn(&SamplingParams) -> Vec<String>,
+        /// Sets the list. Fails if a text is invalid.
+        set: fn(&mut SamplingParams, &[String]) -> Result<()>,
+    },
 }
 
 /// All sampling parameters, in the order in which messages list them.
 ///
 /// Prompts files, sweeps, file names, metadata, replay and resume are all driven by this table.
-pub const PARAMS: [Param; 8] = [
+pub const PARAMS: [Param; 10] = [
     Param {
         flag: "H",
         name: "height",
@@ -247,6 +314,21 @@ pub const PARAMS: [Param; 8] = [
             set: |params, name| Spacing::from_name(name).map(|spacing| params.sampler.spacing = spacing),
         },
     },
+    Param {
+        flag: "lora",
+        name: "loras",
+        field: Field::List {
+            get: |params| params.loras.iter().map(ToString::to_string).collect(),
+            set: |params, items| {
+                items.iter().map(|item| item.parse()).collect::<Result<_>>().map(|loras| params.loras = loras)
+            },
+        },
+    },
+    Param {
+        flag: "lora_weight",
+        name: "lora_weight",
+        field: Field::Number { get: |params| params.lora_weight, set: |params, weight| params.lora_weight = weight },
+    },
 ];
 
 impl Param {
@@ -256,6 +338,7 @@ impl Param {
             Field::Whole { get, .. } => ParamValue::Whole(get(params) as i64),
             Field::Number { get, .. } => ParamValue::Number(get(params)),
             Field::Name { get, .. } => ParamValue::Name(get(params).to_owned()),
+            Field::List { get, .. } => ParamValue::List(get(params)),
         }
     }
 
@@ -273,6 +356,7 @@ impl Param {
             (Field::Name { set, names, .. }, ParamValue::Name(name)) => {
                 set(params, name).ok_or_else(|| anyhow!("--{} '{name}' is not one of {}", self.flag, names()))
             }
+            (Field::List { set, .. }, ParamValue::List(items)) => set(params, items),
             _ => bail!("--{} does not take '{value}'", self.flag),
         }
     }

@@ -135,6 +135,10 @@ pub struct Args {
     #[arg(long = "embedding_dir", value_name = "DIR", help_heading = ADDITIONAL)]
     pub embedding_dir: Option<PathBuf>,
 
+    /// Folder with LoRA files, which --lora and the tags <lora:NAME:WEIGHT> in prompts name without folder and extension
+    #[arg(long = "lora_dir", value_name = "DIR", help_heading = ADDITIONAL)]
+    pub lora_dir: Option<PathBuf>,
+
     /// Where to compute: auto, cpu, cuda or cuda:N; several share the work: cuda:0,cuda:1, or by CPU core,
     /// cpu:0-3,cpu:4-7
     #[arg(long, value_name = "NAME[,NAME…]", help_heading = ADDITIONAL, default_value = "auto")]

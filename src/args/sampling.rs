@@ -52,6 +52,15 @@ pub struct SamplingFlags {
     /// Spacing of the steps of k-diffusion's samplers
     #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, default_value = "discrete", value_parser = one_of::<Spacing>())]
     pub schedule: Spacing,
+
+    /// Change the model by a LoRA: a file, a file's name in --lora_dir, or a repository as for --ckpt, with its weight
+    /// [default: 1] and that of its changes to the UNet if it differs; can be given several times
+    #[arg(long, value_name = "NAME[=WEIGHT[,UNET_WEIGHT]]", help_heading = ADDITIONAL, action = clap::ArgAction::Append)]
+    pub lora: Vec<String>,
+
+    /// Factor of the weights of all LoRAs
+    #[arg(long = "lora_weight", value_name = "F", help_heading = ADDITIONAL, default_value_t = 1., value_parser = finite)]
+    pub lora_weight: f64,
 }
 
 impl SamplingFlags {
@@ -72,6 +81,8 @@ impl SamplingFlags {
             ("sampler", ParamValue::Name(sampler.name().into())),
             ("ddim_eta", ParamValue::Number(self.ddim_eta)),
             ("schedule", ParamValue::Name(self.schedule.name().into())),
+            ("lora", ParamValue::List(self.lora.clone())),
+            ("lora_weight", ParamValue::Number(self.lora_weight)),
         ] {
             params.set(flag, &value)?;
         }

@@ -92,26 +92,27 @@ struct Loaded {
 const NOT_LOADED: &str = "no model is loaded";
 
 impl<'a> Engine<'a> {
-    /// Loads a model. `dtype`: the type in which the UNet and the decoder compute. `reading`: how prompts are read.
+    /// Loads a model, changed by `loras`. `dtype`: the type in which the UNet and the decoder compute. `reading`: how
+    /// prompts are read.
     ///
     /// # Errors
     /// If the checkpoint does not fit the config, or memory does not suffice.
     pub fn load(
         checkpoint: &'a Checkpoint,
         config: &'a ModelConfig,
+        loras: &Loras,
         device: &'a ComputeDevice,
         dtype: DType,
         reading: Reading,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
-        let loras = Loras::default();
         let mut engine = Self {
             checkpoint,
             config,
             device,
             dtype,
             reading,
-            loras,
+            loras: loras.clone(),
             loaded: None,
             fallback: None,
             max_batch: usize::MAX,

@@ -1,5 +1,6 @@
 //! The images of a run, batch by batch.
 
+use super::loras;
 use super::seeds::{Seeds, seed};
 use super::{Batch, ImageRequest, Replay, Request, Requests};
 use crate::args::{self, Args, Seed, SeedMode};
@@ -8,7 +9,7 @@ use crate::params::SamplingParams;
 use crate::prompts::{PromptLine, PromptsFile, wildcards};
 use crate::rng::{self, Rng};
 use crate::text::{Reading, emphasis};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::iter::repeat_n;
 use std::path::Path;
 
@@ -125,7 +126,7 @@ impl Images {
 /// If a prompts file cannot be read, or a prompt or a parameter is invalid.
 pub fn requests(
     args: &Args,
-    params: SamplingParams,
+    params: &SamplingParams,
     n_samples: usize,
     seeds: &mut Seeds,
     notes: &mut Vec<String>,
@@ -142,7 +143,7 @@ pub fn requests(
 /// Returns the requests of a prompts file.
 fn file_requests(
     args: &Args,
-    params: SamplingParams,
+    params: &SamplingParams,
     file: &Path,
     n_samples: usize,
     seeds: &mut Seeds,
@@ -164,7 +165,7 @@ fn cells<'a>(swept: &'a args::Sweep, args: &Args, run_seed: u32, notes: &mut Vec
     let cell = |(i, cell): (usize, &'a Args)| {
         let is_random = args.seed == Seed::Random && cell.seed == Seed::Random;
         let seed = Some(if is_random { run_seed } else { seed(cell.seed, notes) });
-        let request = cell.sampling.params().and_then(|params| request(cell, params, command_line(cell)));
+        let request = cell.sampling.params().and_then(|params| request(cell, &params, command_line(cell)));
         let request = request.with_context(|| format!("--sweep {}", swept.label(i)))?;
         Ok(Request { seed, ..request })
     };
@@ -178,16 +179,27 @@ fn command_line(args: &Args) -> PromptLine<'_> {
 }
 
 /// Returns the request of a prompt, without its seed. `params`: the parameters that the line does not set.
-fn request<'a>(args: &'a Args, mut params: SamplingParams, line: PromptLine<'a>) -> Result<Request<'a>> {
+fn request<'a>(args: &'a Args, params: &SamplingParams, line: PromptLine<'a>) -> Result<Request<'a>> {
+    let mut params = params.clone();
     line.params.iter().try_for_each(|(param, value)| param.set(&mut params, value))?;
     params.check()?;
+    let mut prompt = line.prompt;
+    if args.lora_dir.is_some() && loras::has_tag(&prompt) {
+        ensure!(
+            !(args.wildcards && loras::has_tag_in_braces(&prompt)),
+            "a tag <lora:…> in braces cannot be chosen by --wildcards; write it outside of them"
+        );
+        let (text, loras) = loras::without_tags(&prompt)?;
+        prompt = text.into();
+        params.loras.extend(loras);
+    }
     if args.wildcards {
-        wildcards::expand(&line.prompt, &mut |_| 0)?;
+        wildcards::expand(&prompt, &mut |_| 0)?;
     }
     if args.emphasis {
-        emphasis::parts(&line.prompt)?;
+        emphasis::parts(&prompt)?;
         line.negative_prompt.iter().try_for_each(|negative| emphasis::parts(negative).map(drop))?;
     }
     let negative = line.negative_prompt.unwrap_or_else(|| (&*args.negative_prompt).into());
-    Ok(Request { prompt: line.prompt, negative, seed: None, params })
+    Ok(Request { prompt, negative, seed: None, params })
 }

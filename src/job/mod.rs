@@ -2,6 +2,7 @@
 
 mod checks;
 mod images;
+pub(crate) mod loras;
 mod model;
 mod noise;
 mod overview;
@@ -26,6 +27,7 @@ use seeds::Seeds;
 use std::path::PathBuf;
 
 pub use images::{Images, Sweep};
+pub use loras::LoraFiles;
 pub use model::{Location, ModelFiles, ModelSource, name_of};
 pub use noise::{RunNoise, TaskNoise};
 pub use replay::Replay;
@@ -135,14 +137,16 @@ impl Job {
         let safety_ckpt = safety_checker(args)?;
         let compute = ComputeOptions::new(args)?;
         let mut seeds = Seeds::new(args, &mut notes);
-        let requests = images::requests(args, params, n_samples, &mut seeds, &mut notes)?;
+        let requests = images::requests(args, &params, n_samples, &mut seeds, &mut notes)?;
         seeds.note(args, &mut notes);
         notes.extend(unused::flags(args, &requests).chain(unused::blank_prompts(args, &requests)));
+        notes.extend(unused::lora_tags(args, &requests));
         notes.extend(unused::instruction_set());
         checks::batch_sizes(args, &requests)?;
         checks::fixed_code(args, &requests)?;
+        checks::loras(&requests, args.lora_dir.as_deref())?;
         checks::note_steps(&requests, &model.config, &mut notes);
-        let run_params = run_params::run_params(args, params, seeds.run, &requests, &model.config);
+        let run_params = run_params::run_params(args, &params, seeds.run, &requests, &model.config);
         let images = Images::new(args, requests, iterations, seeds.run);
         notes.extend(model::embeddings::note(&model.embeddings, &images)?);
         let overview = overview::overview(args, &images.requests, images.n_pictures(), &mut notes)?;

@@ -1,5 +1,6 @@
 //! `--replay`: the job that redraws a picture from its metadata.
 
+use super::loras::find_by_hash;
 use super::model::FORK_CKPT;
 use super::model::embeddings::{self, EXTENSIONS};
 use super::{Job, name_of};
@@ -9,7 +10,7 @@ use crate::demo;
 use crate::device::Precision;
 use crate::files::sha256;
 use crate::output::{self, EmbeddingRecord, Picture, Record};
-use crate::params::{PARAMS, SamplingParams};
+use crate::params::{LoraChoice, PARAMS, SamplingParams};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 
@@ -53,7 +54,8 @@ pub fn job(path: &Path, args: &Args) -> Result<Job> {
     let record = output::record(path)?;
     let picture = output::open(path)?;
     let cannot = || format!("'{}' cannot be redrawn", path.display());
-    let params = params(&record).with_context(cannot)?;
+    let mut params = params(&record).with_context(cannot)?;
+    params.loras = loras(args, &record).with_context(cannot)?;
     let mut job = Job::new(&overridden(args, &record).with_context(cannot)?, params)?;
     job.run.notes.extend(note_ignored(args));
     job.images.replay = Some(Replay { path: path.to_owned(), record, picture });
@@ -77,7 +79,7 @@ fn params(record: &Record) -> Result<SamplingParams> {
         fits(width, record.latent_width) && fits(height, record.latent_height),
         "its size is not that of its latents"
     );
-    let mut params = SamplingParams { factor, ..record.params };
+    let mut params = SamplingParams { factor, ..record.params.clone() };
     // Sets every parameter once more, because metadata may contain values that flags reject.
     PARAMS.iter().try_for_each(|param| param.set(&mut params, &param.get(&record.params)))?;
     params.check()?;
@@ -108,6 +110,8 @@ fn overridden(args: &Args, record: &Record) -> Result<Args> {
         vae: vae(args, record)?,
         embedding: embeddings(args, record)?,
         embedding_dir: None,
+        // The LoRAs are given by their paths, and tags have been removed from the prompt.
+        lora_dir: None,
         from_file: None,
         given: args.given.iter().filter(|flag| ignored_flags().all(|ignored| ignored != *flag)).cloned().collect(),
         ..args.clone()
@@ -182,6 +186,21 @@ fn vae(args: &Args, record: &Record) -> Result<Option<PathBuf>> {
         }
         (given, _) => Ok(given.clone()),
     }
+}
+
+/// Returns the LoRAs of the picture with the paths of their files: those in `--lora_dir` or this folder that have the same
+/// hash.
+fn loras(args: &Args, record: &Record) -> Result<Vec<LoraChoice>> {
+    let found = record.params.loras.iter().map(|lora| {
+        let name = &lora.name;
+        let file = record.lora_files.iter().find(|file| file.name == *name);
+        let file = file.with_context(|| format!("its metadata lack the hash of its LoRA '{name}'"))?;
+        let path = find_by_hash(file, args.lora_dir.as_deref()).with_context(|| {
+            format!("its LoRA '{name}' is not here; give its folder with --lora_dir (its hash is {})", file.hash)
+        })?;
+        Ok(LoraChoice { name: path.display().to_string(), ..lora.clone() })
+    });
+    found.collect()
 }
 
 /// Returns the embeddings that the picture names, as values of `--embedding`: those that are given, or that are in this

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 /// The pattern names every flag, so that a new one does not compile until it is sorted in here.
 pub fn run_params(
     args: &Args,
-    params: SamplingParams,
+    params: &SamplingParams,
     seed: u32,
     requests: &Requests,
     config: &ModelConfig,
@@ -52,6 +52,7 @@ pub fn run_params(
         // computed in.
         config: _,
         ckpt: _,
+        lora_dir: _,
         vae: _,
         embedding: _,
         embedding_dir: _,
@@ -117,7 +118,7 @@ fn prompts(args: &Args, requests: &Requests) -> (&'static str, Value) {
     for Request { prompt, negative, seed, params } in requests.iter() {
         hash.update(json!([prompt, negative, seed]).to_string());
         // Most requests have the parameters of the one before.
-        if last != Some(params) {
+        if last.as_ref() != Some(&params) {
             hash.update(params.key());
             last = Some(params);
         }

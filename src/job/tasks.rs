@@ -7,7 +7,7 @@ use super::{Batch, Images, Job};
 use crate::diffusion::samplers::CountCache;
 use crate::params::SamplingParams;
 use crate::rng::{Origin, StreamPos};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// A batch to draw.
 pub struct Task<'a> {
@@ -77,14 +77,19 @@ pub struct Tasks<'a> {
     next: usize,
     /// The position of the run's stream before the next batch.
     position: u64,
+    /// The LoRAs of each of the run's distinct parameters, as an index of a set of LoRAs.
+    sets: Vec<usize>,
+    /// The set whose batches are returned now. All batches of a set come together, because the model is loaded again for
+    /// each set.
+    set: usize,
 }
 
 impl<'a> Tasks<'a> {
     /// Returns the tasks of this process. `finished`: the pictures that need not be drawn.
     pub fn new(job: &'a Job, finished: &'a HashSet<usize>) -> Self {
-        let Images { fixed_code, requests, rng, .. } = &job.images;
-        let position = fixed_code.map_or(0, |batch| rng.after(0, size(job, requests.params_of(0), batch), 1));
-        Self { job, finished, counts: CountCache::new(&job.model.config.noise), next: 0, position }
+        let counts = CountCache::new(&job.model.config.noise);
+        let sets = lora_sets(job.images.requests.params());
+        Self { job, finished, counts, next: 0, position: start(job), sets, set: 0 }
     }
 
     /// Returns the position of the run's stream after batch `number`, if `self.position` is that before it.
@@ -96,7 +101,7 @@ impl<'a> Tasks<'a> {
         let params = images.requests.params_of(number);
         let start = usize::from(images.fixed_code.is_none());
         let calls = start + self.counts.of(params.sampler).draws;
-        images.rng.after(self.position, size(self.job, params, images.requests.len_of(number)), calls)
+        images.rng.after(self.position, size(self.job, &params, images.requests.len_of(number)), calls)
     }
 
     fn task(&self, number: usize, position: u64, wanted: Vec<usize>) -> Task<'a> {
@@ -123,21 +128,46 @@ impl<'a> Iterator for Tasks<'a> {
     type Item = Task<'a>;
 
     fn next(&mut self) -> Option<Task<'a>> {
-        while self.next < self.job.images.n_batches() {
-            let (number, position) = (self.next, self.position);
-            self.next += 1;
-            self.position = self.after(number);
-            let wanted = wanted(self.job, self.finished, number);
-            if !wanted.is_empty() {
-                return Some(self.task(number, position, wanted));
+        let images = &self.job.images;
+        while self.sets.iter().any(|set| *set >= self.set) {
+            while self.next < images.n_batches() {
+                let (number, position) = (self.next, self.position);
+                self.next += 1;
+                self.position = self.after(number);
+                let is_in_set = self.sets[images.requests.params_index(number)] == self.set;
+                let wanted = if is_in_set { wanted(self.job, self.finished, number) } else { vec![] };
+                if !wanted.is_empty() {
+                    return Some(self.task(number, position, wanted));
+                }
             }
+            self.set += 1;
+            (self.next, self.position) = (0, start(self.job));
         }
         None
     }
 }
 
+/// Returns the index of the set of LoRAs of each of `params`. Sets are numbered from 0 as they occur.
+fn lora_sets(params: &[SamplingParams]) -> Vec<usize> {
+    let mut numbers = HashMap::new();
+    let mut number = |params: &SamplingParams| {
+        let loras = params.loras.iter().map(ToString::to_string).collect::<Vec<_>>();
+        // Without LoRAs their weight makes no difference.
+        let weight = if loras.is_empty() { 1. } else { params.lora_weight };
+        let n = numbers.len();
+        *numbers.entry((loras, weight.to_bits())).or_insert(n)
+    };
+    params.iter().map(&mut number).collect()
+}
+
+/// Returns the position of the run's stream before the first batch.
+fn start(job: &Job) -> u64 {
+    let Images { fixed_code, requests, rng, .. } = &job.images;
+    fixed_code.map_or(0, |batch| rng.after(0, size(job, &requests.params_of(0), batch), 1))
+}
+
 /// Returns the number of random numbers in the latents of a batch.
-fn size(job: &Job, params: SamplingParams, batch: usize) -> usize {
+fn size(job: &Job, params: &SamplingParams, batch: usize) -> usize {
     batch * params.n_latents() * job.model.config.unet.in_channels
 }
 

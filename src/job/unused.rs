@@ -1,6 +1,6 @@
 //! Notes on flags and settings that have no effect.
 
-use super::Requests;
+use super::{Requests, loras};
 use crate::args::{Args, SeedMode};
 use crate::by_name::ByName;
 use crate::diffusion::samplers::Kind;
@@ -22,6 +22,7 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
         (&["safety_ckpt"], args.safety == Some(Action::Off), "beside --safety off"),
         (&["ddim_eta"], all(&|kind, _| kind != Kind::Ddim), "with other samplers than ddim"),
         (&["schedule"], all(&|kind, _| !kind.takes_spacing()), "with this sampler"),
+        (&["lora_weight"], requests.params().iter().all(|params| params.loras.is_empty()), "without a LoRA"),
         (&["plms"], args.sampling.dpm_solver, "beside --dpm_solver"),
         (&["fixed_code"], args.seed_mode == SeedMode::PerImage, "beside --seed_mode per_image"),
     ];
@@ -32,6 +33,15 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
         (!given.is_empty()).then(|| format!("{} {has} no effect {reason}", given.join(", ")))
     });
     unused.collect::<Vec<_>>().into_iter()
+}
+
+/// Returns a note on tags of LoRAs in prompts that are text, because `--lora_dir` is missing.
+pub fn lora_tags(args: &Args, requests: &Requests) -> Option<String> {
+    let has_tag = || requests.iter().any(|request| loras::has_tag(&request.prompt));
+    (args.lora_dir.is_none() && args.replay.is_none() && has_tag()).then(|| {
+        "the tag <lora:…> in a prompt is text, as in the original; with --lora_dir DIR it adds a LoRA from that folder"
+            .into()
+    })
 }
 
 /// Returns a note on blank prompts in the prompts file, which draw pictures like any other.

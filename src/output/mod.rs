@@ -27,7 +27,7 @@ pub use open::{decode, open};
 pub use page::page;
 pub use pixels::{picture, rounded};
 pub use preview::preview;
-pub use record::{EmbeddingRecord, Record};
+pub use record::{EmbeddingRecord, LoraRecord, Record};
 pub use sheet::sheet;
 pub use shrink::shrunk;
 pub use verify::{Mark, verify};

@@ -1,12 +1,15 @@
 //! `--fname`: file names of pictures by a pattern that the user gives.
 
 use crate::diffusion::samplers::{Kind, SamplerConfig, Spacing};
-use crate::params::{PARAMS, SamplingParams};
+use crate::params::{LoraChoice, PARAMS, ParamValue, SamplingParams};
 use anyhow::{Context, Result, bail, ensure};
 use std::fmt;
 
 /// The most bytes of a name without its extension: 200 in all, less 16 for `-99999` and the extension.
 const MAX_BYTES: usize = 200 - 16;
+
+/// The most bytes of a list in a name.
+const MAX_LIST_BYTES: usize = 60;
 
 /// The largest index that a pattern must have room for.
 const MAX_INDEX: usize = 9_999_999;
@@ -19,7 +22,7 @@ const DEVICES: [&str; 6] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"];
 pub struct Pattern(Vec<Part>);
 
 /// The values of a picture that its name can contain.
-#[derive(Clone, Copy, PartialEq, Default, Debug)]
+#[derive(Clone, PartialEq, Default, Debug)]
 pub struct NameFields<'a> {
     /// The seed of its noise.
     pub seed: u32,
@@ -64,7 +67,16 @@ fn known_fields() -> String {
 /// Returns the longest values, except for numbers with many digits. The prompt is empty, because prompts are truncated.
 fn longest() -> NameFields<'static> {
     let sampler = SamplerConfig { kind: Kind::DpmSolver, steps: 1000, eta: -1. / 3., spacing: Spacing::Discrete };
-    let params = SamplingParams { height: 8192, width: 8192, scale: -1. / 3., sampler, ..SamplingParams::default() };
+    let lora = LoraChoice { name: "x".repeat(MAX_LIST_BYTES), text: 1., unet: 1. };
+    let params = SamplingParams {
+        height: 8192,
+        width: 8192,
+        scale: -1. / 3.,
+        sampler,
+        loras: vec![lora],
+        lora_weight: -1. / 3.,
+        ..SamplingParams::default()
+    };
     NameFields { seed: u32::MAX, prompt: "", params, hash: "0123456789" }
 }
 
@@ -131,7 +143,10 @@ impl Pattern {
             Part::Value(Field::Index) => format!("{index:05}"),
             Part::Value(Field::Prompt) => prompt.to_owned(),
             Part::Value(Field::Hash) => fields.hash.to_owned(),
-            Part::Value(Field::Param(row)) => PARAMS[*row].get(&fields.params).to_string(),
+            Part::Value(Field::Param(row)) => match PARAMS[*row].get(&fields.params) {
+                ParamValue::List(items) => truncated(&short_list(&items), MAX_LIST_BYTES).to_owned(),
+                value => value.to_string(),
+            },
         };
         self.0.iter().map(text).collect()
     }
@@ -165,6 +180,12 @@ fn parse_brace(text: &str) -> Result<(Part, &str)> {
     let field = fields().find(|(known, _)| *known == name);
     let (_, field) = field.with_context(|| format!("there is no {{{name}}}; {}", known_fields()))?;
     Ok((Part::Value(field), rest))
+}
+
+/// Returns the items of a list without the folders of paths.
+fn short_list(items: &[String]) -> String {
+    let names: Vec<&str> = items.iter().map(|item| item.rsplit(['/', '\\']).next().unwrap_or(item)).collect();
+    names.join("+")
 }
 
 /// Returns the words of a prompt, joined by underscores.

@@ -2,9 +2,10 @@
 
 use super::NameFields;
 use crate::diffusion::samplers::{SamplerConfig, Spacing};
-use crate::params::SamplingParams;
+use crate::params::{LoraChoice, SamplingParams};
 use crate::rng::Origin;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The parameters of a picture, complete enough to redraw it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub struct Record {
     /// The SHA-256 of the checkpoint, in hexadecimal.
     #[serde(default)]
     pub model_hash: Option<String>,
+    /// The files of the LoRAs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lora_files: Vec<LoraRecord>,
     /// The name of the autoencoder that replaced the model's own.
     #[serde(default)]
     pub vae: Option<String>,
@@ -53,6 +57,17 @@ pub struct Record {
     pub watermark: bool,
 }
 
+/// The file of a LoRA that changed the model of a picture.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LoraRecord {
+    /// Its name, without folder and extension.
+    pub name: String,
+    /// Its short hash, as AUTOMATIC1111's web UI shows it.
+    pub hash: String,
+    /// The SHA-256 of its tensors.
+    pub sha256: String,
+}
+
 /// An embedding in the prompts of a picture.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct EmbeddingRecord {
@@ -65,14 +80,14 @@ pub struct EmbeddingRecord {
 impl Record {
     /// Returns the text in AUTOMATIC1111's `parameters` format, which many programs read.
     pub fn parameters(&self) -> String {
-        let mut text = self.prompt.clone();
+        let mut text = self.prompt_with_tags();
         if !self.negative_prompt.is_empty() {
             text += &format!("\nNegative prompt: {}", self.negative_prompt);
         }
-        let SamplingParams { height, width, scale, clip_skip, sampler, .. } = self.params;
+        let SamplingParams { height, width, scale, clip_skip, sampler, .. } = &self.params;
         let mut settings = vec![
             ("Steps", sampler.steps.to_string()),
-            ("Sampler", web_ui_name(sampler)),
+            ("Sampler", web_ui_name(*sampler)),
             ("CFG scale", scale.to_string()),
             ("Seed", self.origin.seed.to_string()),
             ("Size", format!("{width}x{height}")),
@@ -82,11 +97,19 @@ impl Record {
         if sampler.eta != 0. {
             settings.push(("Eta", sampler.eta.to_string()));
         }
-        if clip_skip != 1 {
+        if *clip_skip != 1 {
             settings.push(("Clip skip", clip_skip.to_string()));
+        }
+        if !self.lora_files.is_empty() {
+            let hashes: Vec<String> =
+                self.lora_files.iter().map(|LoraRecord { name, hash, .. }| format!("{name}: {hash}")).collect();
+            settings.push(("Lora hashes", quoted(&hashes.join(", "))));
         }
         if !self.embeddings.is_empty() {
             let names: Vec<&str> = self.embeddings.iter().map(|embedding| &*embedding.name).collect();
+            let hash = |EmbeddingRecord { name, sha256 }: &EmbeddingRecord| format!("{name}: {sha256:.12}");
+            let hashes: Vec<String> = self.embeddings.iter().map(hash).collect();
+            settings.push(("TI hashes", quoted(&hashes.join(", "))));
             settings.push(("TI", quoted(&names.join(", "))));
         }
         // In a batch or a run with one stream of random numbers, the seed alone does not identify the noise.
@@ -102,10 +125,20 @@ impl Record {
         format!("{text}\n{}", settings.join(", "))
     }
 
+    /// Returns the prompt with a tag for each LoRA, from which the web UI reads them.
+    fn prompt_with_tags(&self) -> String {
+        let weight = |weight: f64| weight * self.params.lora_weight;
+        let tag = |lora: &LoraChoice| match (weight(lora.text), weight(lora.unet)) {
+            (text, unet) if text == unet => format!(" <lora:{}:{text}>", lora.name),
+            (text, unet) => format!(" <lora:{}:{text}:{unet}>", lora.name),
+        };
+        self.params.loras.iter().map(tag).fold(self.prompt.clone(), |prompt, tag| prompt + &tag)
+    }
+
     /// Returns the values that the picture's name can contain.
     pub fn name_fields(&self) -> NameFields<'_> {
         let hash = self.short_hash().unwrap_or("");
-        NameFields { seed: self.origin.seed, prompt: &self.prompt, params: self.params, hash }
+        NameFields { seed: self.origin.seed, prompt: &self.prompt, params: self.params.clone(), hash }
     }
 
     /// Returns the first ten digits of the model's hash, as AUTOMATIC1111's web UI shows them.
@@ -122,5 +155,5 @@ fn web_ui_name(sampler: SamplerConfig) -> String {
 
 /// Returns a value, in quotes if it contains characters that would end it.
 fn quoted(value: &str) -> String {
-    if value.contains([',', ':', '\n']) { serde_json::Value::from(value).to_string() } else { value.to_owned() }
+    if value.contains([',', ':', '\n']) { Value::from(value).to_string() } else { value.to_owned() }
 }

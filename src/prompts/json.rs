@@ -237,9 +237,19 @@ fn param_value(param: &Param, value: &Value) -> Result<ParamValue, String> {
     match param.field {
         Field::Whole { .. } => Ok(ParamValue::Whole(small(value)?)),
         Field::Number { .. } => Ok(ParamValue::Number(value.as_f64().ok_or("a number")?)),
+        Field::List { .. } => Ok(ParamValue::List(texts(value).ok_or("text in quotes, or a list of texts")?)),
         Field::Name { names, set, .. } => {
             let name = value.as_str().filter(|name| set(&mut SamplingParams::default(), name).is_some());
             name.map(|name| ParamValue::Name(name.to_owned())).ok_or_else(|| format!("one of {}", names()))
         }
+    }
+}
+
+/// Returns the texts of a list, or a text alone as a list.
+fn texts(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Array(items) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+        _ => None,
     }
 }

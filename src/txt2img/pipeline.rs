@@ -9,8 +9,9 @@ use super::writer::{Writer, Written};
 use crate::checkpoint::Checkpoint;
 use crate::device::ComputeDevice;
 use crate::interrupt::Interrupted;
-use crate::job::Job;
 use crate::job::tasks::{Task, Tasks};
+use crate::job::{Job, LoraFiles};
+use crate::params::SamplingParams;
 use crate::progress::Progress;
 use crate::timings::Timings;
 use anyhow::{Error, Result, ensure};
@@ -34,7 +35,7 @@ pub struct Outcome {
 /// # Errors
 /// If a picture cannot be saved. An error of drawing is part of the outcome, because pictures may have been saved before.
 pub fn run(session: Session, timings: &mut Timings) -> Result<Outcome> {
-    let Session { job, progress, checkpoint, checker, outdir, report, finished, remaining } = session;
+    let Session { job, progress, checkpoint, loras, checker, outdir, report, finished, remaining } = session;
     let (drawn, saved) = thread::scope(|scope| {
         let (messages, waiting) = sync_channel(MAX_WAITING);
         let is_checked = checker.is_some();
@@ -42,7 +43,8 @@ pub fn run(session: Session, timings: &mut Timings) -> Result<Outcome> {
             if remaining.n_pictures > 0 { ModelHash::start(job, &checkpoint, scope) } else { ModelHash::default() };
         let writer = Writer::new(job, outdir, &finished, checker, report, hash, progress);
         let writer = scope.spawn(|| writer.run(waiting, remaining.n_pictures));
-        let drawing = Drawing { job, checkpoint: &checkpoint, progress, is_checked, costs: Costs::of(job) };
+        let drawing =
+            Drawing { job, checkpoint: &checkpoint, loras: &loras, progress, is_checked, costs: Costs::of(job) };
         let drawn = if remaining.n_pictures > 0 {
             let work = drawing.costs.total(job, &finished);
             drawing.draw(Tasks::new(job, &finished), remaining.n_tasks, work, timings, messages)
@@ -63,6 +65,7 @@ pub fn run(session: Session, timings: &mut Timings) -> Result<Outcome> {
 struct Drawing<'a> {
     job: &'a Job,
     checkpoint: &'a Checkpoint,
+    loras: &'a LoraFiles,
     progress: &'a Progress,
     /// Whether the images are checked for safety.
     is_checked: bool,
@@ -80,7 +83,9 @@ impl<'a> Drawing<'a> {
         messages: SyncSender<Message>,
     ) -> Result<()> {
         let progress = self.progress;
-        let workers = self.workers(messages)?;
+        let mut tasks = tasks.peekable();
+        let first = tasks.peek().map(|task| task.batch.params.clone()).unwrap_or_default();
+        let workers = self.workers(&first, messages)?;
         timings.loaded();
         let names: Vec<&str> = workers.iter().map(|worker| &*worker.device.name).collect();
         progress.begin_run(n_tasks, work);
@@ -91,16 +96,16 @@ impl<'a> Drawing<'a> {
         pool::run(tasks, workers, is_final, |i, error| note_failure(names[i], error, progress))
     }
 
-    /// Loads the model on all devices in parallel. Devices that fail are left out, if there are several.
+    /// Loads the model, with the LoRAs of `first`, on all devices in parallel. Devices that fail are left out, if there are several.
     ///
     /// # Errors
     /// If no device is left, or the only device fails.
-    fn workers(self, messages: SyncSender<Message>) -> Result<Vec<Worker<'a>>> {
+    fn workers(self, first: &SamplingParams, messages: SyncSender<Message>) -> Result<Vec<Worker<'a>>> {
         let devices = &self.job.compute.devices;
         let loaded: Vec<_> = thread::scope(|scope| {
             let load = |device: &'a ComputeDevice| {
                 let messages = messages.clone();
-                scope.spawn(move || device.run(|| self.worker(device, messages)))
+                scope.spawn(move || device.run(|| self.worker(first, device, messages)))
             };
             let loading: Vec<_> = devices.iter().map(load).collect();
             loading.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
@@ -118,9 +123,14 @@ impl<'a> Drawing<'a> {
         Ok(workers)
     }
 
-    fn worker(self, device: &'a ComputeDevice, messages: SyncSender<Message>) -> Result<Worker<'a>> {
-        let Self { job, checkpoint, progress, is_checked, costs } = self;
-        Worker::new(job, checkpoint, device, progress, messages, is_checked, costs)
+    fn worker(
+        self,
+        first: &SamplingParams,
+        device: &'a ComputeDevice,
+        messages: SyncSender<Message>,
+    ) -> Result<Worker<'a>> {
+        let Self { job, checkpoint, loras, progress, is_checked, costs } = self;
+        Worker::new(job, checkpoint, loras, first, device, progress, messages, is_checked, costs)
     }
 }
 

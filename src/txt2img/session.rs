@@ -8,8 +8,8 @@ use crate::checkpoint::hub::Download;
 use crate::conventions::Conventions;
 use crate::device::{self, Precision};
 use crate::engine;
-use crate::job::Job;
 use crate::job::tasks::Remaining;
+use crate::job::{Job, LoraFiles};
 use crate::outdir::{Mode, OutDir, RunParams, RunSpec};
 use crate::progress::Progress;
 use crate::safety::{Action, Checker};
@@ -22,6 +22,7 @@ pub struct Session<'a> {
     pub job: &'a Job,
     pub progress: &'a Progress,
     pub checkpoint: Checkpoint,
+    pub loras: LoraFiles,
     pub checker: Option<Checker>,
     pub outdir: OutDir,
     pub report: Report,
@@ -34,7 +35,8 @@ impl<'a> Session<'a> {
     /// Prepares a run, in this order:
     ///
     /// 1. The report and OUTDIR are checked to be writable first, because downloading a model may take long.
-    /// 2. The model is opened, and downloaded if it is on a hub. OUTDIR is created only if there is a model.
+    /// 2. The model and its LoRAs are opened, and downloaded if they are on a hub. OUTDIR is created only if there is a
+    ///    model.
     /// 3. The safety checker is loaded.
     /// 4. The run begins in OUTDIR, which deletes the unfinished files of other runs there. From here on it can be resumed.
     /// 5. The report is created, with the entries of pictures that are finished.
@@ -50,13 +52,14 @@ impl<'a> Session<'a> {
         let conventions = Conventions::new(&checkpoint, &job.model.config)?;
         check_clip_skip(job, &checkpoint)?;
         conventions.notes.iter().for_each(|note| progress.note(note));
+        let loras = open_loras(job, &checkpoint, progress)?;
         create_outdir(job, progress)?;
         let checker = checker::load(job, progress)?;
-        let outdir = begin(job, &checkpoint, checker.as_ref(), progress)?;
+        let outdir = begin(job, &checkpoint, &loras, checker.as_ref(), progress)?;
         let finished = outdir.finished();
         let remaining = Remaining::new(job, &finished);
         let report = Report::create(job, &outdir.run().id, &finished, remaining.n_finished)?;
-        Ok(Self { job, progress, checkpoint, checker, outdir, report, finished, remaining })
+        Ok(Self { job, progress, checkpoint, loras, checker, outdir, report, finished, remaining })
     }
 }
 
@@ -81,6 +84,15 @@ pub(crate) fn check_clip_skip(job: &Job, checkpoint: &Checkpoint) -> Result<()> 
     text::check_clip_skip(largest, engine::text_config(checkpoint, &job.model.config)?.layers)
 }
 
+/// Opens the LoRA files, downloads those on a hub, and notes what they change.
+fn open_loras(job: &Job, checkpoint: &Checkpoint, progress: &Progress) -> Result<LoraFiles> {
+    let mut downloads = progress.downloads();
+    let mut on_progress = |at: &Download| downloads.show(&at.file, at.done, at.size);
+    let loras = LoraFiles::open(job, checkpoint, false, &mut on_progress)?;
+    loras.summaries().for_each(|summary| progress.note(&format!("LoRA {summary}")));
+    Ok(loras)
+}
+
 fn create_outdir(job: &Job, progress: &Progress) -> Result<()> {
     let file_system = OutDir::create(&job.output.outdir)?;
     if !file_system.locks {
@@ -92,10 +104,16 @@ fn create_outdir(job: &Job, progress: &Progress) -> Result<()> {
 }
 
 /// Begins the run in OUTDIR, or resumes the one there.
-fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>, progress: &Progress) -> Result<OutDir> {
+fn begin(
+    job: &Job,
+    checkpoint: &Checkpoint,
+    loras: &LoraFiles,
+    checker: Option<&Checker>,
+    progress: &Progress,
+) -> Result<OutDir> {
     let safety = checker.map_or(Action::Off, |_| job.output.safety.unwrap_or(Action::Replace));
     let fingerprint = checker.map(|checker| checker.fingerprint().to_owned());
-    let outdir = OutDir::open(run_spec(job, checkpoint, Some(safety), fingerprint))?;
+    let outdir = OutDir::open(run_spec(job, checkpoint, loras, Some(safety), fingerprint))?;
     if outdir.abandons_unfinished() {
         let path = job.output.outdir.display();
         progress.note(&format!(
@@ -109,15 +127,22 @@ fn begin(job: &Job, checkpoint: &Checkpoint, checker: Option<&Checker>, progress
 ///
 /// # Errors
 /// If the run cannot be resumed, or its report exists already.
-pub(crate) fn inspect(job: &Job, checkpoint: &Checkpoint) -> Result<OutDir> {
+pub(crate) fn inspect(job: &Job, checkpoint: &Checkpoint, loras: &LoraFiles) -> Result<OutDir> {
     Report::check_free(job)?;
-    OutDir::inspect(run_spec(job, checkpoint, checker::action(job), checker::fingerprint(job)))
+    OutDir::inspect(run_spec(job, checkpoint, loras, checker::action(job), checker::fingerprint(job)))
 }
 
 /// Returns the specification of the run for OUTDIR. `safety`: the treatment of flagged pictures; `checker`: the
 /// fingerprint of the safety checker; both `None` if unknown.
-fn run_spec<'a>(job: &'a Job, checkpoint: &Checkpoint, safety: Option<Action>, checker: Option<String>) -> RunSpec<'a> {
+fn run_spec<'a>(
+    job: &'a Job,
+    checkpoint: &Checkpoint,
+    loras: &LoraFiles,
+    safety: Option<Action>,
+    checker: Option<String>,
+) -> RunSpec<'a> {
     let mut params = run_params(job, checkpoint);
+    params.insert("the LoRA files".into(), loras.hashes().into());
     params.extend(safety.map(|safety| ("--safety".into(), safety.name().into())));
     params.extend(checker.map(|checker| ("the safety checker".into(), checker.into())));
     RunSpec {

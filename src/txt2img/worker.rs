@@ -7,7 +7,7 @@ use crate::diffusion::samplers::Counts;
 use crate::engine::{self, Engine, Latents, Observer, Stage};
 use crate::interrupt;
 use crate::job::tasks::Task;
-use crate::job::{self, Batch, Job, RunNoise, name_of};
+use crate::job::{self, Batch, Job, LoraFiles, RunNoise, name_of};
 use crate::output::{self, EmbeddingRecord, Picture, Record};
 use crate::params::SamplingParams;
 use crate::progress::{Bar, Progress};
@@ -60,6 +60,7 @@ pub struct Worker<'a> {
     job: &'a Job,
     pub device: &'a ComputeDevice,
     engine: Engine<'a>,
+    loras: &'a LoraFiles,
     progress: &'a Progress,
     noise: RunNoise,
     messages: SyncSender<Message>,
@@ -69,13 +70,15 @@ pub struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    /// Loads the model on the device.
+    /// Loads the model on the device, changed by the LoRAs of `first`, the parameters of the first task.
     ///
     /// # Errors
     /// If the model cannot be loaded.
     pub fn new(
         job: &'a Job,
         checkpoint: &'a Checkpoint,
+        loras: &'a LoraFiles,
+        first: &SamplingParams,
         device: &'a ComputeDevice,
         progress: &'a Progress,
         messages: SyncSender<Message>,
@@ -85,8 +88,9 @@ impl<'a> Worker<'a> {
         let noise = RunNoise::new(&job.images, job.model.config.unet.in_channels, &device.device)?;
         let dtype = device.dtype(job.compute.precision);
         let mut loading = LoadObserver { job, device, progress };
-        let engine = Engine::load(checkpoint, &job.model.config, device, dtype, job.images.reading, &mut loading)?;
-        Ok(Self { job, device, engine, progress, noise, messages, is_checked, costs })
+        let (config, reading) = (&job.model.config, job.images.reading);
+        let engine = Engine::load(checkpoint, config, &loras.of(first), device, dtype, reading, &mut loading)?;
+        Ok(Self { job, device, engine, loras, progress, noise, messages, is_checked, costs })
     }
 
     /// Renders the wanted images of a batch. Images already sent to the writer are removed from `task.wanted`.
@@ -98,7 +102,7 @@ impl<'a> Worker<'a> {
         let start = Instant::now();
         let wanted = task.wanted.clone();
         let prompts = task.batch.images.iter().map(|image| (&*image.prompt, image.negative)).collect();
-        let batch = engine::Batch { prompts, params: task.batch.params };
+        let batch = engine::Batch { prompts, params: task.batch.params.clone() };
         let mut observer = BatchObserver {
             loading: LoadObserver { job: self.job, device: self.device, progress: self.progress },
             bar: None,
@@ -108,6 +112,7 @@ impl<'a> Worker<'a> {
             costs: self.costs,
             cost: 0.,
         };
+        self.engine.use_loras(&self.loras.of(&task.batch.params), &mut observer)?;
         let mut noise = self.noise.for_task(task);
         let latents = self.engine.sample(&batch, &mut noise, &mut observer)?;
         observer.bar = None;
@@ -121,7 +126,7 @@ impl<'a> Worker<'a> {
                 record: self.record(&task.batch, index, task.origins[index], &latents)?,
                 picture,
                 number: task.batch.images[index].number,
-                params: task.batch.params,
+                params: task.batch.params.clone(),
                 seconds: [sampled, start.elapsed().as_secs_f64()],
                 non_finite: image.non_finite,
             };
@@ -140,7 +145,7 @@ impl<'a> Worker<'a> {
         let embeddings = embeddings
             .map(|embedding| EmbeddingRecord { name: embedding.name().into(), sha256: embedding.sha256().into() })
             .collect();
-        Ok(Record { embeddings, ..record(self.job, batch, index, origin, latents) })
+        Ok(Record { embeddings, ..record(self.job, self.loras, batch, index, origin, latents) })
     }
 }
 
@@ -214,7 +219,7 @@ impl Observer for BatchObserver<'_> {
 }
 
 /// Returns the metadata of image `index` of a batch, except its embeddings.
-fn record(job: &Job, batch: &Batch, index: usize, origin: Origin, latents: &Latents) -> Record {
+fn record(job: &Job, loras: &LoraFiles, batch: &Batch, index: usize, origin: Origin, latents: &Latents) -> Record {
     let image = &batch.images[index];
     Record {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -222,13 +227,14 @@ fn record(job: &Job, batch: &Batch, index: usize, origin: Origin, latents: &Late
         negative_prompt: image.negative.into(),
         origin,
         rng: job.images.rng.to_string(),
-        params: batch.params.with_factor(job.model.config.vae.side_factor()),
+        params: loras.recorded(batch.params.with_factor(job.model.config.vae.side_factor())),
         latent_width: batch.params.latent_width(),
         latent_height: batch.params.latent_height(),
         emphasis: job.images.reading.emphasis,
         long_prompt: job.images.reading.long,
         model: job.model.ckpt.name(),
         model_hash: None,
+        lora_files: loras.records(&batch.params),
         vae: job.model.vae.as_ref().map(job::Location::name),
         embeddings: vec![],
         config: job.model.config_path.as_deref().map(name_of),

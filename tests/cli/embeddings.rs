@@ -63,11 +63,11 @@ fn pictures_tell_their_embeddings_and_are_drawn_again_with_them() {
     let record = output::record(&run.path(PICTURE)).unwrap();
     let [EmbeddingRecord { name, sha256 }] = &record.embeddings[..] else { panic!("{:?}", record.embeddings) };
     assert_eq!((&**name, sha256.len(), record.params.clip_skip), ("EasyNeg", 64, 2));
-    assert!(record.parameters().contains(", Clip skip: 2, TI: EasyNeg, "), "{}", record.parameters());
+    assert!(record.parameters().contains(", Clip skip: 2, TI hashes: \"EasyNeg: "), "{}", record.parameters());
 
     let replay = ["--replay", PICTURE, "--outdir", "again"];
     run.args(replay).fails_with(&format!(
-        "'{PICTURE}' cannot be drawn again: its embedding 'EasyNeg' is not here; give it with --embedding (its SHA-256 begins \
+        "'{PICTURE}' cannot be redrawn: its embedding 'EasyNeg' is not here; give it with --embedding (its SHA-256 begins \
          with {sha256:.10})"
     ));
     let identical = |flags: &[&str]| {

@@ -7,6 +7,7 @@ mod embeddings;
 mod errors;
 #[cfg(unix)]
 mod interrupt;
+mod loras;
 mod per_image;
 #[cfg(unix)]
 mod readme;

@@ -35,7 +35,9 @@ fn both(weight: f64) -> LoraWeights {
 /// Draws the references' picture with LoRAs, in four steps.
 fn sample(loras: &Loras) -> Latents {
     let (checkpoint, config, device) = (checkpoint(), nano_config(), compute_device());
-    let mut engine = Engine::load(&checkpoint, &config, &device, DType::F32, Reading::default(), &mut ()).unwrap();
+    let mut engine =
+        Engine::load(&checkpoint, &config, &Loras::default(), &device, DType::F32, Reading::default(), &mut ())
+            .unwrap();
     engine.use_loras(loras, &mut ()).unwrap();
     let sampler = SamplerConfig { steps: 4, ..SamplingParams::default().sampler };
     let params = SamplingParams { height: 256, width: 256, sampler, ..SamplingParams::default() };

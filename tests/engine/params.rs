@@ -17,6 +17,7 @@ fn other_value(param: &Param) -> String {
         (_, Field::Whole { .. }) => "64".into(),
         (_, Field::Number { .. }) => "0.25".into(),
         (_, Field::Name { names, .. }) => names().rsplit(", ").next().unwrap().into(),
+        (_, Field::List { .. }) => "tests/fixtures/lora/peft.safetensors=0.5".into(),
     }
 }
 
@@ -31,7 +32,7 @@ fn job(flags: &[&str]) -> Job {
 
 fn only_request(job: &Job) -> SamplingParams {
     let [params] = job.images.requests.params() else { panic!("several parameters") };
-    *params
+    params.clone()
 }
 
 fn value(param: &Param, job: &Job) -> String {
@@ -53,7 +54,8 @@ fn every_parameter_is_a_key_of_json_prompts_under_both_names() {
     let file = folder.path().join("p.json");
     for param in &PARAMS {
         let other = other_value(param);
-        let json = if let Field::Name { .. } = param.field { format!("\"{other}\"") } else { other.clone() };
+        let is_text = matches!(param.field, Field::Name { .. } | Field::List { .. });
+        let json = if is_text { format!("\"{other}\"") } else { other.clone() };
         for key in [param.flag, param.name] {
             fs::write(&file, format!("{{\"prompt\": \"a\", \"{key}\": {json}}}")).unwrap();
             assert_eq!(value(param, &job(&["--from-file", file.to_str().unwrap()])), other, "{key}");
@@ -64,7 +66,11 @@ fn every_parameter_is_a_key_of_json_prompts_under_both_names() {
 #[test]
 fn every_parameter_is_an_axis_of_sweeps() {
     for param in &PARAMS {
-        let (usual, other) = (value(param, &job(&[])), other_value(param));
+        let other = other_value(param);
+        let usual = match param.field {
+            Field::List { .. } => "tests/fixtures/lora/loha.safetensors=1".into(),
+            _ => value(param, &job(&[])),
+        };
         let job = job(&["--sweep", &format!("{}={usual},{other}", param.flag)]);
         let cells: Vec<_> = job.images.requests.iter().map(|cell| param.get(&cell.params).to_string()).collect();
         assert_eq!(cells, [usual, other], "{}", param.flag);
@@ -77,7 +83,9 @@ fn every_parameter_is_a_placeholder_of_file_names() {
         let other = other_value(param);
         let params = only_request(&job(&[&format!("--{}", param.flag), &other]));
         let pattern = Pattern::parse(&format!("{{{}}}", param.name)).unwrap();
-        assert_eq!(pattern.name(0, &NameFields { params, ..NameFields::default() }), other, "{}", param.name);
+        let name = pattern.name(0, &NameFields { params, ..NameFields::default() });
+        // Folders are left out.
+        assert_eq!(name, other.rsplit('/').next().unwrap(), "{}", param.name);
     }
 }
 
@@ -85,8 +93,12 @@ fn every_parameter_is_a_placeholder_of_file_names() {
 fn every_parameter_is_recorded_under_its_name() {
     for param in &PARAMS {
         let params = only_request(&job(&[&format!("--{}", param.flag), &other_value(param)]));
-        let record = serde_json::to_value(params).unwrap();
-        assert_eq!(record[param.name], serde_json::to_value(param.get(&params)).unwrap(), "{}", param.name);
+        let record = serde_json::to_value(&params).unwrap();
+        if let Field::List { .. } = param.field {
+            assert_eq!(record[param.name].as_array().unwrap().len(), 1, "{}", param.name);
+        } else {
+            assert_eq!(record[param.name], serde_json::to_value(param.get(&params)).unwrap(), "{}", param.name);
+        }
         assert_eq!(serde_json::from_value::<SamplingParams>(record).unwrap(), params, "{}", param.name);
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use txt2img::args::Args;
 use txt2img::checkpoint::Checkpoint;
+use txt2img::checkpoint::lora::Loras;
 use txt2img::engine::{self, BatchNoise, Engine};
 use txt2img::job::{Batch, Job};
 use txt2img::rng::Noise;
@@ -79,7 +80,9 @@ impl Case {
 fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
     let (checkpoint, config, device) =
         (Checkpoint::open(&fixture("nano.ckpt")).unwrap(), nano_config(), compute_device());
-    let mut engine = Engine::load(&checkpoint, &config, &device, DType::F32, Reading::default(), &mut ()).unwrap();
+    let mut engine =
+        Engine::load(&checkpoint, &config, &Loras::default(), &device, DType::F32, Reading::default(), &mut ())
+            .unwrap();
     let model = nano();
     let mut noise =
         StreamNoise { numbers: Counting::new(job.images.rng.noise(u64::from(job.images.seed))), fixed: None };

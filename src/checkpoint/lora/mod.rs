@@ -36,6 +36,7 @@ pub struct LoraFile {
     /// The modules in the file that the model lacks.
     unmatched: Vec<String>,
     hash: String,
+    content_hash: String,
 }
 
 impl LoraFile {
@@ -86,12 +87,12 @@ impl LoraFile {
             changes
                 .insert(name.clone(), change.map_err(|error| anyhow!("does not fit the model: '{name}' {error:#}"))?);
         }
-        let hash = match metadata.get("sshs_model_hash").filter(|hash| hash.chars().all(|c| c.is_ascii_hexdigit())) {
-            Some(hash) => hash.clone(),
-            None => content_hash(path)?,
-        };
-        let hash = hash.get(..HASH_DIGITS).unwrap_or(&hash).to_owned();
-        Ok(Self { path: path.to_owned(), metadata, changes, unmatched: unmatched.into_iter().collect(), hash })
+        let content_hash = content_hash(path)?;
+        let stated = metadata.get("sshs_model_hash").filter(|hash| hash.chars().all(|c| c.is_ascii_hexdigit()));
+        let hash = stated.unwrap_or(&content_hash);
+        let hash = hash.get(..HASH_DIGITS).unwrap_or(hash).to_owned();
+        let unmatched = unmatched.into_iter().collect();
+        Ok(Self { path: path.to_owned(), metadata, changes, unmatched, hash, content_hash })
     }
 
     /// The path of the file.
@@ -99,7 +100,13 @@ impl LoraFile {
         &self.path
     }
 
-    /// The file's hash, twelve digits as in AUTOMATIC1111's metadata: of its tensors, without the header.
+    /// The SHA-256 of the file's tensors, without the header.
+    pub fn content_hash(&self) -> &str {
+        &self.content_hash
+    }
+
+    /// The file's hash as AUTOMATIC1111's web UI shows it: the first twelve digits of the one in its metadata, or else of
+    /// [`Self::content_hash`].
     pub fn hash(&self) -> &str {
         &self.hash
     }
@@ -118,7 +125,10 @@ fn alpha_of(module: &str, metadata: &BTreeMap<String, String>) -> Option<f64> {
 }
 
 /// Returns the SHA-256 of a file: of a `.safetensors` file without its header, which tools rewrite.
-fn content_hash(path: &Path) -> Result<String> {
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn content_hash(path: &Path) -> Result<String> {
     let skip =
         if path.extension().is_some_and(|extension| extension == "safetensors") { header_bytes(path)? } else { 0 };
     Ok(sha256::of_file_from(path, skip, &|| true)?.unwrap_or_default())

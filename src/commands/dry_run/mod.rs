@@ -14,7 +14,7 @@ use crate::config::ModelConfig;
 use crate::conventions::Conventions;
 use crate::device::Precision;
 use crate::engine;
-use crate::job::Job;
+use crate::job::{Job, LoraFiles};
 use crate::ops::Compute;
 use crate::progress::Progress;
 use crate::text::TextConfig;
@@ -58,7 +58,8 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     let inventory = conventions.stored(networks.inventory());
     let mismatches = weights::mismatches(&checkpoint, &inventory);
     let prompts = prompts::Prompts::read(job)?;
-    let outdir = inspect(job, &checkpoint)?;
+    let loras = LoraFiles::open(job, &checkpoint, true, &mut |_| ())?;
+    let outdir = inspect(job, &checkpoint, &loras)?;
     let finished = outdir.finished();
     let estimate = estimate::rows(job, mismatches.is_empty().then_some(&networks), &outdir, &finished)?;
     let mut rows = weights::rows(job, &checkpoint, &inventory)?;
@@ -66,6 +67,7 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     let remedy = (!mismatches.is_empty()).then(|| remedy(&checkpoint, mismatches.iter().map(|(name, _)| *name)));
     let mismatches: Vec<String> = mismatches.into_iter().map(|(_, clause)| clause).collect();
     rows.extend(list_rows("does not fit", &mismatches));
+    rows.extend(list_rows("LoRA", &loras.summaries().collect::<Vec<_>>()));
     rows.extend(steps::rows(job));
     rows.extend(prompts.rows());
     rows.extend(files::rows(job, &outdir, &finished));

@@ -66,6 +66,9 @@ pub struct ModelFiles {
     pub vae: Option<Location>,
     /// The embeddings that prompts can contain.
     pub embeddings: Vec<Embedding>,
+
+    /// The folder of LoRA files.
+    pub lora_dir: Option<PathBuf>,
 }
 
 impl ModelFiles {
@@ -92,7 +95,7 @@ impl ModelFiles {
         let vae = args.vae.as_deref().map(Location::new);
         vae.iter().try_for_each(Location::check_vae)?;
         let embeddings = embeddings::read(args, config.unet.context_dim, notes)?;
-        Ok(Self { config, config_path, ckpt, vae, embeddings })
+        Ok(Self { config, config_path, ckpt, vae, embeddings, lora_dir: args.lora_dir.clone() })
     }
 
     /// Opens the checkpoint, with the autoencoder of `vae` if there is one, and the embeddings. `path` returns the path

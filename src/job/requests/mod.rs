@@ -105,12 +105,17 @@ impl Requests {
     pub fn batch(&self, number: usize, first: Option<u32>) -> Batch<'_> {
         let iteration = number / self.n_batches();
         let images = self.range(number).map(|i| self.image(iteration, i, first)).collect();
-        Batch { params: self.params_of(number), images }
+        Batch { params: self.params_of(number).clone(), images }
     }
 
     /// Returns the sampling parameters of a batch.
-    pub fn params_of(&self, number: usize) -> SamplingParams {
-        self.table.params(self.range(number).start)
+    pub fn params_of(&self, number: usize) -> &SamplingParams {
+        &self.params()[self.params_index(number)]
+    }
+
+    /// Returns the index in [`Self::params`] of a batch's sampling parameters.
+    pub fn params_index(&self, number: usize) -> usize {
+        self.table.params_index(self.range(number).start)
     }
 
     /// Returns the numbers of a batch's pictures in the run, from 0.
@@ -197,7 +202,10 @@ mod tests {
         assert_eq!(iterated.len(), 2000);
         for number in [0, 1, 2, 1000, 1999] {
             let batch = requests.batch(number, Some(1));
-            assert_eq!((batch.params, batch.images.len()), (requests.params_of(number), requests.len_of(number)));
+            assert_eq!(
+                (batch.params.clone(), batch.images.len()),
+                (requests.params_of(number).clone(), requests.len_of(number))
+            );
             assert_eq!(requests.has_own_seeds(number), number % 2 == 1);
             assert_eq!(batch, iterated[number]);
         }

@@ -55,7 +55,7 @@ impl RequestTable {
 
     pub fn request(&self, i: usize) -> Request<'_> {
         let (prompt, negative) = (self.prompt(i).into(), self.negative(i).into());
-        Request { prompt, negative, seed: self.seed(i), params: self.params(i) }
+        Request { prompt, negative, seed: self.seed(i), params: self.params[self.params_index(i)].clone() }
     }
 
     pub fn prompt(&self, i: usize) -> &str {
@@ -70,8 +70,9 @@ impl RequestTable {
         self.entries[i].seed
     }
 
-    pub fn params(&self, i: usize) -> SamplingParams {
-        self.params[self.entries[i].params as usize]
+    /// Returns the index of the parameters of request `i` in [`Self::all_params`].
+    pub fn params_index(&self, i: usize) -> usize {
+        self.entries[i].params as usize
     }
 
     /// Returns the distinct parameters.
@@ -81,7 +82,7 @@ impl RequestTable {
 
     /// Whether two requests can be in one batch: their parameters are equal, and both or neither have a seed.
     pub fn fit_together(&self, i: usize, j: usize) -> bool {
-        self.seed(i).is_some() == self.seed(j).is_some() && self.params(i) == self.params(j)
+        self.seed(i).is_some() == self.seed(j).is_some() && self.params_index(i) == self.params_index(j)
     }
 
     fn text(&self, span: Span) -> &str {

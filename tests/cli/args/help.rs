@@ -28,10 +28,12 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 33] = [
+const OURS: [&str; 36] = [
     "--clip_skip",
     "--sampler",
     "--schedule",
+    "--lora",
+    "--lora_weight",
     "--negative_prompt",
     "--emphasis",
     "--long_prompt",
@@ -41,6 +43,7 @@ const OURS: [&str; 33] = [
     "--vae",
     "--embedding",
     "--embedding_dir",
+    "--lora_dir",
     "--device",
     "--threads",
     "--sweep",

@@ -21,7 +21,16 @@ fn picture() -> Picture {
 
 fn params(kind: Kind, spacing: Spacing) -> SamplingParams {
     let sampler = SamplerConfig { kind, steps: 20, eta: 0., spacing };
-    SamplingParams { height: 16, width: 24, factor: 8, scale: 7.5, clip_skip: 1, sampler }
+    SamplingParams {
+        height: 16,
+        width: 24,
+        factor: 8,
+        scale: 7.5,
+        clip_skip: 1,
+        sampler,
+        loras: vec![],
+        lora_weight: 1.,
+    }
 }
 
 fn drawn(prompt: &str) -> Record {
@@ -38,6 +47,7 @@ fn drawn(prompt: &str) -> Record {
         long_prompt: true,
         model: "v1-5".into(),
         model_hash: None,
+        lora_files: vec![],
         vae: None,
         embeddings: vec![],
         config: None,

@@ -14,6 +14,8 @@ const PARAMS: SamplingParams = SamplingParams {
     scale: 7.5,
     clip_skip: 1,
     sampler: SamplerConfig { kind: Kind::EulerA, steps: 50, eta: 0., spacing: Spacing::Discrete },
+    loras: vec![],
+    lora_weight: 1.,
 };
 
 const CUBE: NameFields = NameFields { seed: 42, prompt: "a pink cube", params: PARAMS, hash: "6ce0161689" };

@@ -1,0 +1,239 @@
+//! LoRAs: the files that `--lora`, prompts files and tags in prompts name.
+
+use super::{Job, Location, name_of};
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::hub::{Hub, OnProgress};
+use crate::checkpoint::lora::{LoraFile, LoraWeights, Loras, content_hash};
+use crate::output::LoraRecord;
+use crate::params::{LoraChoice, SamplingParams};
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The extensions of LoRA files, the more usual ones first.
+const EXTENSIONS: [&str; 4] = ["safetensors", "pt", "ckpt", "bin"];
+
+/// The start of a tag. A prompt may have any number of them.
+const TAG: &str = "<lora:";
+
+/// The depth of folders below `--lora_dir` to search, which bounds cycles of links.
+const MAX_DEPTH: usize = 8;
+
+/// The names of a LoRA's file in a repository, the more usual ones first.
+const FILES_ON_HUB: [&str; 4] =
+    ["pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin", "adapter_model.safetensors", "adapter_model.bin"];
+
+/// Returns the LoRA files in a folder and its subfolders.
+fn files(dir: &Path, depth: usize) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(dir).map(|dir| dir.filter_map(|entry| Some(entry.ok()?.path())).collect()).unwrap_or_default();
+    paths.sort();
+    let (folders, mut files): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| path.is_dir());
+    files.retain(|path| path.extension().is_some_and(|end| EXTENSIONS.iter().any(|other| end == *other)));
+    if depth > 0 {
+        files.extend(folders.iter().flat_map(|folder| self::files(folder, depth - 1)));
+    }
+    files
+}
+
+/// Finds the file of a LoRA by its hash, in `dir` or the current folder.
+pub fn find_by_hash(record: &LoraRecord, dir: Option<&Path>) -> Option<PathBuf> {
+    let here = EXTENSIONS.iter().map(|extension| PathBuf::from(format!("{}.{extension}", record.name)));
+    // A name in metadata may be a path, which may be anywhere.
+    let is_plain = Path::new(&record.name).file_name() == Some(record.name.as_ref());
+    let all = dir.map(|dir| files(dir, MAX_DEPTH)).into_iter().flatten().chain(here.filter(|_| is_plain));
+    let (named, others): (Vec<_>, Vec<_>) = all.partition(|path| name_of(path) == record.name);
+    let is_it = |path: &PathBuf| path.is_file() && content_hash(path).is_ok_and(|hash| hash == record.sha256);
+    named.into_iter().chain(others).find(is_it)
+}
+
+/// Finds the file of a LoRA, or the repository that may have it: `name` is a path, a file in `dir` or the current folder
+/// without its extension, or a repository's name.
+///
+/// # Errors
+/// If there is no such file.
+pub fn find(name: &str, dir: Option<&Path>) -> Result<Location> {
+    let path = Path::new(name);
+    if path.is_file() {
+        return Ok(Location::Path(path.to_owned()));
+    }
+    let here =
+        EXTENSIONS.iter().map(|extension| PathBuf::from(format!("{name}.{extension}"))).find(|path| path.is_file());
+    if let Some(path) = dir.and_then(|dir| find_in(dir, name, MAX_DEPTH)).or(here) {
+        return Ok(Location::Path(path));
+    }
+    if let location @ Location::Hub(_) = Location::new(path) {
+        return Ok(location);
+    }
+    match dir {
+        Some(dir) => bail!("LoRA '{name}' is missing in '{}'; check its name and --lora_dir", dir.display()),
+        None => bail!("LoRA '{name}' is missing; give a file, or its folder with --lora_dir"),
+    }
+}
+
+/// Searches a folder and those in it: the nearest to `dir` wins, then the first in alphabetical order.
+fn find_in(dir: &Path, name: &str, depth: usize) -> Option<PathBuf> {
+    let is_it = |path: &PathBuf| name_of(path) == name || path.file_name().is_some_and(|file| file == name);
+    files(dir, depth).into_iter().find(is_it)
+}
+
+/// Returns the path of a LoRA, and downloads it if it is on a hub. With `offline`, it must be in the cache.
+///
+/// # Errors
+/// If it cannot be downloaded.
+pub fn path(location: &Location, offline: bool, on_progress: OnProgress) -> Result<PathBuf> {
+    match location {
+        Location::Path(path) => Ok(path.clone()),
+        Location::Hub(repo) => {
+            let hub = Hub::from_env()?;
+            let hub = if offline { Hub { offline, ..hub } } else { hub };
+            let names = repo.file.as_ref().map_or(FILES_ON_HUB.to_vec(), |file| vec![file.as_str()]);
+            let folder = hub.fetch_files(repo, &[&names], on_progress)?;
+            let path = names.iter().map(|name| folder.join(name)).find(|path| path.is_file());
+            path.with_context(|| format!("'{repo}' has no file of a LoRA; name it, as OWNER/NAME:FILE"))
+        }
+    }
+}
+
+/// The LoRA files of a run, by the names that its requests use.
+pub struct LoraFiles(BTreeMap<String, Arc<LoraFile>>);
+
+impl LoraFiles {
+    /// Opens the LoRAs of all requests, for the model of `checkpoint`. Reads no weights.
+    ///
+    /// # Errors
+    /// If a file is missing, cannot be downloaded or does not fit the model.
+    pub fn open(job: &Job, checkpoint: &Checkpoint, offline: bool, on_progress: OnProgress) -> Result<Self> {
+        let mut files = BTreeMap::new();
+        for name in job.images.requests.params().iter().flat_map(|params| &params.loras).map(|lora| &lora.name) {
+            if !files.contains_key(name) {
+                let path = path(&find(name, job.model.lora_dir.as_deref())?, offline, on_progress)?;
+                let file = LoraFile::open(&path, checkpoint, &job.model.config.unet);
+                files.insert(name.clone(), Arc::new(file.with_context(|| format!("LoRA '{name}'"))?));
+            }
+        }
+        Ok(Self(files))
+    }
+
+    /// Returns the LoRAs of a request with their weights.
+    pub fn of(&self, params: &SamplingParams) -> Loras {
+        let lora = |choice: &LoraChoice| {
+            let weight = |weight: f64| weight * params.lora_weight;
+            let weights = LoraWeights { text: weight(choice.text), unet: weight(choice.unet) };
+            self.0.get(&choice.name).map(|file| (file.clone(), weights))
+        };
+        Loras::new(params.loras.iter().filter_map(lora))
+    }
+
+    /// Returns a summary of each file.
+    pub fn summaries(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|(name, file)| format!("'{name}': {}", file.summary()))
+    }
+
+    /// Returns parameters as metadata record them: with the files' names, without their folders.
+    pub fn recorded(&self, params: SamplingParams) -> SamplingParams {
+        let name = |name: &str| self.0.get(name).map_or(name.to_owned(), |file| name_of(file.path()));
+        let loras = params.loras.iter().map(|lora| LoraChoice { name: name(&lora.name), ..lora.clone() }).collect();
+        SamplingParams { loras, ..params }
+    }
+
+    /// Returns the metadata of a request's files.
+    pub fn records(&self, params: &SamplingParams) -> Vec<LoraRecord> {
+        let files = params.loras.iter().filter_map(|lora| self.0.get(&lora.name));
+        let record = |file: &Arc<LoraFile>| LoraRecord {
+            name: name_of(file.path()),
+            hash: file.hash().to_owned(),
+            sha256: file.content_hash().to_owned(),
+        };
+        files.map(record).collect()
+    }
+
+    /// Returns the hashes of all files, which a run and its resumption must share.
+    pub fn hashes(&self) -> Vec<&str> {
+        self.0.values().map(|file| file.content_hash()).collect()
+    }
+}
+
+/// Returns whether a prompt may contain a tag.
+pub fn has_tag(prompt: &str) -> bool {
+    prompt.contains(TAG)
+}
+
+/// Returns whether a prompt contains a tag within the braces of wildcards.
+pub fn has_tag_in_braces(prompt: &str) -> bool {
+    let prompt = prompt.replace("\\{", "").replace("\\}", "");
+    let starts = prompt.match_indices(TAG).map(|(at, _)| &prompt[..at]);
+    starts.into_iter().any(|before| before.matches('{').count() > before.matches('}').count())
+}
+
+/// Takes the tags `<lora:NAME:WEIGHT>` out of a prompt: returns the rest of it, and the LoRAs. A tag may have a weight for
+/// the text encoder and one for the UNet, also as `te=…` and `unet=…`. Without weights, both are 1.
+///
+/// # Errors
+/// If a weight is not a number.
+pub fn without_tags(prompt: &str) -> Result<(String, Vec<LoraChoice>)> {
+    let (mut text, mut rest, mut loras) = (String::new(), prompt, vec![]);
+    while let Some(start) = rest.find(TAG) {
+        let tag = &rest[start + TAG.len()..];
+        let Some(end) = tag.find('>') else { break };
+        text += &rest[..start];
+        rest = &tag[end + 1..];
+        loras.push(choice(&tag[..end]).with_context(|| format!("in the tag '{TAG}{}>'", &tag[..end]))?);
+    }
+    Ok((text + rest, loras))
+}
+
+/// Reads what is between `<lora:` and `>`.
+fn choice(tag: &str) -> Result<LoraChoice> {
+    let mut arguments = tag.split(':').map(str::trim);
+    let name = arguments.next().unwrap_or_default().to_owned();
+    let (mut weights, mut text, mut unet) = (vec![], None, None);
+    for argument in arguments {
+        let (key, value) = argument.split_once('=').unwrap_or(("", argument));
+        let weight = value.parse::<f64>().ok().filter(|weight| weight.is_finite());
+        let weight = weight.with_context(|| format!("'{argument}' is not a weight"))?;
+        match key {
+            "" => weights.push(weight),
+            "te" => text = Some(weight),
+            "unet" => unet = Some(weight),
+            _ => bail!("'{key}' is not te or unet"),
+        }
+    }
+    let text = text.or(weights.first().copied());
+    let unet = unet.or(weights.get(1).copied()).or(text).unwrap_or(1.);
+    Ok(LoraChoice { name, text: text.unwrap_or(1.), unet })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(prompt: &str) -> (String, Vec<(String, f64, f64)>) {
+        let (text, loras) = without_tags(prompt).unwrap();
+        (text, loras.into_iter().map(|lora| (lora.name, lora.text, lora.unet)).collect())
+    }
+
+    #[test]
+    fn tags_are_cut_out_and_leave_nothing() {
+        assert_eq!(tags("a cat <lora:x:1>, b"), ("a cat , b".into(), vec![("x".into(), 1., 1.)]));
+        assert_eq!(tags("a < b, <lora:open"), ("a < b, <lora:open".into(), vec![]));
+    }
+
+    #[test]
+    fn weights_may_be_missing_two_or_named() {
+        let weights = |tag: &str| tags(tag).1[0].clone();
+        assert_eq!(weights("<lora:x>"), ("x".into(), 1., 1.));
+        assert_eq!(weights("<lora:x:0.8>"), ("x".into(), 0.8, 0.8));
+        assert_eq!(weights("<lora:x:0.5:1>"), ("x".into(), 0.5, 1.));
+        assert_eq!(weights("<lora:x:unet=0.7>"), ("x".into(), 1., 0.7));
+        assert_eq!(weights("<lora:x:te=0.2:unet=0.7>"), ("x".into(), 0.2, 0.7));
+    }
+
+    #[test]
+    fn a_weight_that_is_no_number_is_an_error() {
+        let error = format!("{:#}", without_tags("<lora:x:much>").unwrap_err());
+        assert_eq!(error, "in the tag '<lora:x:much>': 'much' is not a weight");
+    }
+}
