@@ -63,7 +63,7 @@ impl Images {
             rng: args.rng,
             seed,
             seed_mode: args.seed_mode,
-            reading: Reading { emphasis: args.emphasis, long: args.long_prompt },
+            reading: Reading { emphasis: args.emphasis, long: args.long_prompt, web_ui: false },
             wildcards: args.wildcards,
             sweep,
             replay: None,

@@ -1,9 +1,11 @@
 //! The tokenizer, which turns prompts into tokens, and the text encoder, which turns tokens into the UNet's context.
 
+pub mod composition;
 mod embeddings;
 pub mod emphasis;
 mod encoder;
 mod repair;
+pub mod timeline;
 mod tokenizer;
 mod tokens;
 mod transformer;
