@@ -4,6 +4,7 @@ pub mod composition;
 mod embeddings;
 pub mod emphasis;
 mod encoder;
+mod phases;
 mod repair;
 pub mod timeline;
 mod tokenizer;
@@ -11,5 +12,6 @@ mod tokens;
 mod transformer;
 
 pub use encoder::{TextConfig, TextEncoder, check_clip_skip};
+pub use phases::{Phase, Phases, check_weights, texts};
 pub use tokenizer::Tokenizer;
 pub use tokens::{Reading, Tokens};

@@ -51,6 +51,11 @@ impl<'a> Timeline<'a> {
         Self { prompt, steps, choices }
     }
 
+    /// Returns a prompt of which nothing changes.
+    pub fn unchanging(prompt: &'a str, steps: usize) -> Self {
+        Self { prompt, steps, choices: vec![] }
+    }
+
     /// Returns the steps up to which the text may stay the same, in order: the last is the number of steps.
     pub fn ends(&self) -> BTreeSet<usize> {
         let mut ends = BTreeSet::from([self.steps]);
