@@ -258,7 +258,9 @@ impl<'a> Engine<'a> {
             return Ok(vec![]);
         }
         let model = &self.loaded.as_ref().context(NOT_LOADED)?.model;
-        let steps = sampler.prompt_steps(sampler.counts(model.schedule()).steps);
+        // Otherwise prompts do not depend on it.
+        let steps = if self.reading.web_ui { sampler.counts(model.schedule()).steps } else { 1 };
+        let steps = sampler.prompt_steps(steps);
         let found = model.embeddings_in(prompts, self.reading, steps)?;
         Ok(found.into_iter().map(|i| &embeddings[i]).collect())
     }

@@ -1,5 +1,6 @@
 //! Extended prompts: emphasis, long prompts, wildcards, and prompts files.
 
+mod composed;
 mod contexts;
 mod denoisers;
 mod emphasis;
