@@ -110,6 +110,11 @@ pub struct Args {
     #[arg(long = "long_prompt", help_heading = ADDITIONAL)]
     pub long_prompt: bool,
 
+    /// Read prompts as AUTOMATIC1111's web UI does: --emphasis and --long_prompt, [from:to:when], [one|or other] in turn,
+    /// AND between prompts, which may have weights, and BREAK before a new chunk
+    #[arg(long = "webui_prompts", help_heading = ADDITIONAL)]
+    pub webui_prompts: bool,
+
     /// Replace {red|blue} in a prompt by one of the alternatives, picked at random for each picture
     #[arg(long, help_heading = ADDITIONAL)]
     pub wildcards: bool,

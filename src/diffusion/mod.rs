@@ -4,6 +4,7 @@ pub mod guidance;
 pub mod samplers;
 pub mod schedule;
 pub mod split_batch;
+pub mod staged;
 pub mod unet;
 mod v_prediction;
 

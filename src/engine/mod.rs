@@ -1,6 +1,7 @@
 //! A model on one device, which draws batches of images. It knows no flags, files, terminal or journal: prompts and
 //! parameters, noise and an observer are passed in.
 
+mod conditions;
 mod context_cache;
 mod model;
 mod noise;
@@ -12,15 +13,17 @@ use crate::config::ModelConfig;
 use crate::conventions::Conventions;
 use crate::device::ComputeDevice;
 use crate::diffusion::guidance::Guidance;
-use crate::diffusion::samplers::Sampling;
+use crate::diffusion::samplers::{SamplerConfig, Sampling};
 use crate::output::{self, Picture};
 use crate::params::SamplingParams;
 use crate::text::Reading;
 use anyhow::{Context, Error, Result, anyhow};
 use candle_core::{DType, IndexOp, Tensor};
+use conditions::{BatchConditions, Steps};
 use context_cache::ContextCache;
 use std::fmt;
 
+pub use conditions::Conditions;
 pub use model::{Model, text_config};
 pub use noise::{BatchNoise, SeedNoise};
 pub use observer::Observer;
@@ -221,20 +224,22 @@ impl<'a> Engine<'a> {
         let SamplingParams { scale, guidance_rescale: rescale, sampler, clip_skip, .. } = *params;
         let loaded = if in_f32 { &mut self.fallback } else { &mut self.loaded };
         let Loaded { model, dtype, contexts } = loaded.as_mut().context(NOT_LOADED)?;
-        let mut context = |prompt: &str| contexts.get(prompt, clip_skip, model, &mut |note| observer.on_note(note));
-        let conds = prompts.iter().map(|(prompt, _)| context(prompt)).collect::<Result<Vec<_>>>()?; // B of (1, M, C)
-        let unconds = prompts.iter().map(|(_, negative)| context(negative)).collect::<Result<Vec<_>>>()?;
+        let counts = sampler.counts(model.schedule());
+        let steps = Steps { steps: sampler.prompt_steps(counts.steps), evaluations: counts.model_calls };
+        let encode = |text: &str| contexts.get(text, clip_skip, model, &mut |note| observer.on_note(note));
+        let BatchConditions { phases, conditions, contexts } =
+            BatchConditions::new(prompts, self.reading, steps, encode)?;
         let shape = (prompts.len(), params.latent_height(), params.latent_width(), self.config.unet.in_channels);
         let x = noise.start(shape, &self.device.device)?;
-        let denoiser =
-            model.denoiser_of_each(&unconds, &conds, Guidance { scale, rescale }, clip_skip, self.max_batch)?;
-        observer.on_start(sampler.counts(model.schedule()));
+        let guidance = Guidance { scale, rescale };
+        let denoiser = model.denoiser_in_phases(phases, conditions, guidance, clip_skip, self.max_batch)?;
+        observer.on_start(counts);
         let mut on_step = |i: usize, x: &Tensor, x0: &Tensor| observer.on_step(i, x, x0);
         let mut sampling = Sampling { model: &*denoiser, noise: noise.steps(), on_step: &mut on_step };
         let latents = sampler.sample(model.schedule(), x, &mut sampling).inspect_err(|_| observer.on_fail())?; // (B, h, w, 4)
         // NaN in one step is NaN in all that follow, so the last one suffices.
         let mut non_finite = (!is_finite(&latents)?).then_some(Stage::Step);
-        for context in conds.iter().chain(&unconds) {
+        for context in &contexts {
             if !is_finite(context)? {
                 non_finite = Some(Stage::Text);
             }
@@ -242,16 +247,21 @@ impl<'a> Engine<'a> {
         Ok(Latents { latents, dtype: *dtype, non_finite })
     }
 
-    /// Returns the embeddings that a prompt and a negative prompt contain.
+    /// Returns the embeddings that a prompt and a negative prompt contain. `sampler`: the sampler, during which prompts may
+    /// change.
     ///
     /// # Errors
     /// If the weights of emphasis multiply to infinity.
-    pub fn embeddings_in(&self, (prompt, negative): (&str, &str)) -> Result<Vec<&'a Embedding>> {
+    pub fn embeddings_in(&self, prompts: (&str, &str), sampler: &SamplerConfig) -> Result<Vec<&'a Embedding>> {
         let embeddings = self.checkpoint.embeddings();
         if embeddings.is_empty() {
             return Ok(vec![]);
         }
-        let found = self.loaded.as_ref().context(NOT_LOADED)?.model.embeddings_in(&[prompt, negative], self.reading)?;
+        let model = &self.loaded.as_ref().context(NOT_LOADED)?.model;
+        // Otherwise prompts do not depend on it.
+        let steps = if self.reading.web_ui { sampler.counts(model.schedule()).steps } else { 1 };
+        let steps = sampler.prompt_steps(steps);
+        let found = model.embeddings_in(prompts, self.reading, steps)?;
         Ok(found.into_iter().map(|i| &embeddings[i]).collect())
     }
 

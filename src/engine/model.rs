@@ -1,18 +1,20 @@
 //! The three networks of Stable Diffusion 1.x with their weights.
 
+use super::Conditions;
 use crate::checkpoint::lora::Loras;
 use crate::checkpoint::names::{TEXT, UNET, VAE};
 use crate::checkpoint::{Checkpoint, ema, weights};
 use crate::config::{ModelConfig, Prediction};
 use crate::conventions::Conventions;
-use crate::diffusion::guidance::{Guidance, Guided, Unguided};
+use crate::diffusion::guidance::{Guidance, Guided};
 use crate::diffusion::schedule::Schedule;
 use crate::diffusion::split_batch::SplitBatch;
+use crate::diffusion::staged::Staged;
 use crate::diffusion::unet::UNet;
 use crate::diffusion::{EpsModel, VPrediction};
 use crate::ops::{Compute, LayerBuilder};
 use crate::output::{self, Picture};
-use crate::text::{Reading, TextConfig, TextEncoder, Tokenizer, Tokens, check_clip_skip};
+use crate::text::{Reading, TextConfig, TextEncoder, Tokenizer, Tokens, check_clip_skip, texts};
 use crate::vae::Decoder;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, IndexOp, Tensor};
@@ -99,13 +101,15 @@ impl Model {
         self.tokenizer.tokenize(prompt, reading)
     }
 
-    /// Returns the indices of the checkpoint's embeddings in prompts, each once.
+    /// Returns the indices of the checkpoint's embeddings in a prompt and a negative prompt, each once. `steps`: the number
+    /// of steps, as prompts count them.
     ///
     /// # Errors
     /// If the weights of emphasis multiply to infinity.
-    pub fn embeddings_in(&self, prompts: &[&str], reading: Reading) -> Result<BTreeSet<usize>> {
-        let found = |prompt: &&str| Ok(self.tokenizer.embeddings_in(&self.read(prompt, reading)?));
-        Ok(prompts.iter().map(found).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    pub fn embeddings_in(&self, prompts: (&str, &str), reading: Reading, steps: usize) -> Result<BTreeSet<usize>> {
+        let texts = texts(prompts, reading, steps)?;
+        let found = texts.iter().map(|text| Ok(self.tokenizer.embeddings_in(&self.read(text, reading)?)));
+        Ok(found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     /// Encodes prompts as the original does: without clip skip.
@@ -158,29 +162,11 @@ impl Model {
     /// # Errors
     /// If the shapes do not fit, or the device fails.
     pub fn denoiser(&self, uncond: &Tensor, cond: &Tensor, scale: f64) -> Result<Box<dyn EpsModel + '_>> {
-        self.denoiser_with(uncond, cond, scale.into(), 1)
-    }
-
-    /// Returns the UNet with guidance, as [`Self::denoiser`] does. `clip_skip`: that of the contexts, and of the padding.
-    fn denoiser_with(
-        &self,
-        uncond: &Tensor,
-        cond: &Tensor,
-        guidance: Guidance,
-        clip_skip: usize,
-    ) -> Result<Box<dyn EpsModel + '_>> {
-        // At scale 1 `uncond` would cancel out.
-        let predicted: Box<dyn EpsModel> = if guidance.scale == 1. {
-            Box::new(Unguided::new(&self.unet, cond)?)
-        } else {
-            let m = uncond.dim(1)?.max(cond.dim(1)?);
-            let (uncond, cond) = (self.padded(uncond, m, clip_skip)?, self.padded(cond, m, clip_skip)?);
-            Box::new(Guided::new(&self.unet, &uncond, &cond, guidance)?)
-        };
-        Ok(match self.prediction {
-            Prediction::Eps => predicted,
-            Prediction::V => Box::new(VPrediction(predicted)),
-        })
+        let uncond = if uncond.dim(0)? == 1 { uncond.repeat((cond.dim(0)?, 1, 1))? } else { uncond.clone() };
+        let conditions = Conditions { uncond, conds: vec![(cond.clone(), 1.)] };
+        let guidance = scale.into();
+        let terms = self.terms(&conditions, guidance, 1)?;
+        Ok(self.guided(terms.uncond.as_ref(), &terms.conds, guidance, usize::MAX)?)
     }
 
     /// Returns the UNet with classifier-free guidance for prompts of different lengths. `unconds`, `conds`: a context
@@ -198,23 +184,104 @@ impl Model {
         clip_skip: usize,
         max_batch: usize,
     ) -> Result<Box<dyn EpsModel + '_>> {
-        let guidance = guidance.into();
         let (n, n_uncond) = (conds.len(), unconds.len());
         ensure!(
             n > 0 && (n_uncond == 1 || n_uncond == n),
             "{n} prompts cannot be combined with {n_uncond} negative prompts"
         );
-        let pairs: Vec<_> = unconds.iter().cycle().zip(conds).collect();
-        let denoisers = pairs
-            .chunk_by(|(uncond, cond), next| uncond.dims() == next.0.dims() && cond.dims() == next.1.dims())
-            .flat_map(|group| group.chunks(max_batch.max(1)))
+        let conditions = unconds.iter().cycle().zip(conds);
+        let conditions = conditions
+            .map(|(uncond, cond)| Conditions { uncond: uncond.clone(), conds: vec![(cond.clone(), 1.)] })
+            .collect();
+        self.denoiser_in_phases(vec![(0, 0)], vec![conditions], guidance.into(), clip_skip, max_batch)
+    }
+
+    /// Returns the UNet with guidance by conditions that change during sampling. It can be sampled from once.
+    ///
+    /// `phases`: the first evaluation of each phase, from 0, with the index of its conditions. `conditions`: those of each
+    /// image, which may differ in number, length and weight; all contexts are (1, M, C). Only neighbours that differ in none
+    /// of these are evaluated in one batch, at most `max_batch` at a time, so no image depends on the others.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn denoiser_in_phases(
+        &self,
+        phases: Vec<(usize, usize)>,
+        conditions: Vec<Vec<Conditions>>,
+        guidance: Guidance,
+        clip_skip: usize,
+        max_batch: usize,
+    ) -> Result<Box<dyn EpsModel + '_>> {
+        let make = move |number: usize| {
+            let terms = conditions[number].iter().map(|conditions| self.terms(conditions, guidance, clip_skip));
+            self.denoiser_of_terms(&terms.collect::<Result<Vec<_>>>()?, guidance, max_batch)
+        };
+        match phases[..] {
+            [(_, only)] => make(only),
+            // An error of candle's stays one, since running out of memory is recognized by its type.
+            _ => Ok(Box::new(Staged::new(phases, move |number| {
+                make(number).map_err(|error| error.downcast().unwrap_or_else(candle_core::Error::msg))
+            }))),
+        }
+    }
+
+    /// Returns the UNet with guidance by the terms of each image. No batch is larger than guidance by one condition for as
+    /// many images as fit makes it.
+    fn denoiser_of_terms(
+        &self,
+        images: &[Terms],
+        guidance: Guidance,
+        max_batch: usize,
+    ) -> Result<Box<dyn EpsModel + '_>> {
+        let max_batch = max_batch.clamp(1, images.len().max(1));
+        let denoisers = images
+            .chunk_by(|terms, next| terms.is_like(next))
+            .flat_map(|group| group.chunks(max_batch))
             .map(|group| {
-                let (unconds, conds): (Vec<_>, Vec<_>) = group.iter().copied().unzip();
-                let (uncond, cond) = (Tensor::cat(&unconds, 0)?, Tensor::cat(&conds, 0)?); // (B', M', C), (B', M, C)
-                Ok((group.len(), self.denoiser_with(&uncond, &cond, guidance, clip_skip)?))
+                let cat = |context: &dyn Fn(&Terms) -> Option<Tensor>| {
+                    let contexts: Vec<Tensor> = group.iter().filter_map(context).collect();
+                    Tensor::cat(&contexts, 0) // (B', M, C)
+                };
+                let uncond = group[0].uncond.is_some().then(|| cat(&|terms| terms.uncond.clone())).transpose()?;
+                let conds = group[0].conds.iter().enumerate();
+                let conds = conds.map(|(i, (_, weight))| Ok((cat(&|terms| Some(terms.conds[i].0.clone()))?, *weight)));
+                let conds = conds.collect::<candle_core::Result<Vec<_>>>()?;
+                let max_terms = 2 * max_batch / group.len();
+                Ok((group.len(), self.guided(uncond.as_ref(), &conds, guidance, max_terms)?))
             })
             .collect::<Result<_>>()?;
         Ok(Box::new(SplitBatch(denoisers)))
+    }
+
+    /// Returns the UNet with guidance. `uncond`, `conds`: (B, M, C) each. `max_terms`: the number of them in one batch.
+    fn guided(
+        &self,
+        uncond: Option<&Tensor>,
+        conds: &[(Tensor, f64)],
+        guidance: Guidance,
+        max_terms: usize,
+    ) -> candle_core::Result<Box<dyn EpsModel + '_>> {
+        let predicted = Box::new(Guided::composed(&self.unet, uncond, conds, guidance, max_terms)?);
+        Ok(match self.prediction {
+            Prediction::Eps => predicted,
+            Prediction::V => Box::new(VPrediction(predicted)),
+        })
+    }
+
+    /// Returns the contexts that guidance needs of `conditions`, padded to one length.
+    fn terms(&self, conditions: &Conditions, guidance: Guidance, clip_skip: usize) -> Result<Terms> {
+        let Conditions { uncond, conds } = conditions;
+        let weights: Vec<f64> = conds.iter().map(|(_, weight)| *weight).collect();
+        let uncond = guidance.needs_uncond(&weights).then_some(uncond);
+        let lengths = uncond.into_iter().chain(conds.iter().map(|(cond, _)| cond)).map(|context| context.dim(1));
+        let m = lengths.collect::<candle_core::Result<Vec<_>>>()?.into_iter().max().unwrap_or(0);
+        Ok(Terms {
+            uncond: uncond.map(|uncond| self.padded(uncond, m, clip_skip)).transpose()?,
+            conds: conds
+                .iter()
+                .map(|(cond, weight)| Ok((self.padded(cond, m, clip_skip)?, *weight)))
+                .collect::<Result<_>>()?,
+        })
     }
 
     /// Pads `context` (B, M', C) to (B, M, C) with copies of the empty prompt's context. M' ≤ M are multiples of 77.
@@ -254,6 +321,23 @@ impl Model {
     /// The decoder.
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
+    }
+}
+
+/// The contexts that guidance needs, all of one length.
+struct Terms {
+    uncond: Option<Tensor>,
+    conds: Vec<(Tensor, f64)>,
+}
+
+impl Terms {
+    /// Whether two images can be evaluated in one batch.
+    fn is_like(&self, other: &Self) -> bool {
+        let shape = |terms: &Self| {
+            let length = terms.uncond.iter().chain(terms.conds.iter().map(|(cond, _)| cond)).map(|x| x.dims()[1]).max();
+            (terms.uncond.is_some(), length, terms.conds.iter().map(|(_, weight)| *weight).collect::<Vec<_>>())
+        };
+        shape(self) == shape(other)
     }
 }
 

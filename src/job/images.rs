@@ -4,11 +4,12 @@ use super::loras;
 use super::seeds::{Seeds, seed};
 use super::{Batch, ImageRequest, Replay, Request, Requests};
 use crate::args::{self, Args, Seed, SeedMode};
+use crate::diffusion::samplers::SamplerConfig;
 use crate::output::Axis;
 use crate::params::SamplingParams;
 use crate::prompts::{PromptLine, PromptsFile, wildcards};
 use crate::rng::{self, Rng};
-use crate::text::{Reading, emphasis};
+use crate::text::{Reading, check_weights};
 use anyhow::{Context, Result, ensure};
 use std::iter::repeat_n;
 use std::path::Path;
@@ -63,7 +64,7 @@ impl Images {
             rng: args.rng,
             seed,
             seed_mode: args.seed_mode,
-            reading: Reading { emphasis: args.emphasis, long: args.long_prompt },
+            reading: reading(args),
             wildcards: args.wildcards,
             sweep,
             replay: None,
@@ -83,6 +84,11 @@ impl Images {
     /// Returns the batches of the run, in order.
     pub fn batches(&self) -> impl Iterator<Item = Batch<'_>> {
         (0..self.n_batches()).map(|number| self.batch(number))
+    }
+
+    /// Returns the images of the run, in order, with their samplers.
+    pub fn with_samplers(&self) -> impl Iterator<Item = (ImageRequest<'_>, SamplerConfig)> {
+        self.batches().flat_map(|batch| batch.images.into_iter().map(move |image| (image, batch.params.sampler)))
     }
 
     /// Returns batch `number` of the run, from 0.
@@ -119,6 +125,14 @@ impl Images {
     }
 }
 
+/// Returns the options for reading prompts.
+fn reading(args: &Args) -> Reading {
+    match args.webui_prompts {
+        true => Reading::WEB_UI,
+        false => Reading { emphasis: args.emphasis, long: args.long_prompt, web_ui: false },
+    }
+}
+
 /// Returns the requests of one iteration, in batches of up to `n_samples`. `params`: the parameters that apply unless a
 /// prompts file or a sweep sets them.
 ///
@@ -149,9 +163,7 @@ fn file_requests(
     seeds: &mut Seeds,
 ) -> Result<Requests> {
     // Once for all prompts that share it.
-    if args.emphasis {
-        emphasis::parts(&args.negative_prompt)?;
-    }
+    check_weights(("", &args.negative_prompt), reading(args), params.sampler.prompt_steps(params.sampler.steps))?;
     let file = PromptsFile::read(file)?;
     let requests = file.map(|at, line| {
         let seed = line.seed.map(|seed| seeds.of_prompt(at, seed));
@@ -200,10 +212,8 @@ fn request<'a>(args: &'a Args, default_params: &SamplingParams, line: PromptLine
     if args.wildcards {
         wildcards::expand(&prompt, &mut |_| 0)?;
     }
-    if args.emphasis {
-        emphasis::parts(&prompt)?;
-        line.negative_prompt.iter().try_for_each(|negative| emphasis::parts(negative).map(drop))?;
-    }
+    let negative = line.negative_prompt.as_deref().unwrap_or("");
+    check_weights((&prompt, negative), reading(args), params.sampler.prompt_steps(params.sampler.steps))?;
     let negative = line.negative_prompt.unwrap_or_else(|| (&*args.negative_prompt).into());
     Ok(Request { prompt, negative, seed: None, params })
 }

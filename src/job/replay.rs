@@ -28,11 +28,12 @@ pub struct Replay {
 }
 
 /// The flags that metadata override, besides those of the sampling parameters.
-const RECORDED: [&str; 14] = [
+const RECORDED: [&str; 15] = [
     "prompt",
     "negative_prompt",
     "emphasis",
     "long_prompt",
+    "webui_prompts",
     "wildcards",
     "plms",
     "dpm_solver",
@@ -96,6 +97,7 @@ fn overridden(args: &Args, record: &Record) -> Result<Args> {
         negative_prompt: record.negative_prompt.clone(),
         emphasis: record.emphasis,
         long_prompt: record.long_prompt,
+        webui_prompts: record.webui_prompts,
         wildcards: false,
         seed: Seed::Given(record.origin.seed),
         rng: record.rng.parse()?,

@@ -17,6 +17,7 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
         (["negative_prompt"].as_slice(), all(&|_, scale| scale == 1.), "at --scale 1, which turns guidance off"),
         (&["guidance_rescale"], all(&|_, scale| scale == 1.), "at --scale 1, which turns guidance off"),
         (&["prompt"], has_file, "beside --from-file"),
+        (&["emphasis", "long_prompt"], args.webui_prompts, "beside --webui_prompts, which includes them"),
         (&["n_rows", "grid_every"], args.skip_grid, "beside --skip_grid"),
         (&["n_iter", "n_samples", "n_rows", "grid_every", "seed_mode", "fixed_code"], is_swept, "beside --sweep"),
         (&["format", "fname", "no_metadata"], args.skip_save, "beside --skip_save"),

@@ -33,7 +33,7 @@ pub use linear::{Geglu, Linear, Projections, StackedLinears, geglu, linear, proj
 pub use maps::{concat, upsample_nearest};
 pub use norm::{GroupNorm, LayerNorm, group_norm, layer_norm};
 pub use outline::{Needs, Outline};
-pub use sum::weighted_sum;
+pub use sum::{MAX_TERMS, weighted_sum};
 
 /// Whether the CPU multiplies bf16 faster than f32.
 pub fn has_bf16() -> bool {

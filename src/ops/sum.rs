@@ -4,7 +4,7 @@ use super::backend;
 use candle_core::{Result, Tensor, bail};
 
 /// The largest number of terms in a sum.
-pub(super) const MAX_TERMS: usize = 8;
+pub const MAX_TERMS: usize = 8;
 
 /// Σ weight · x over tensors of one shape, in f32. The sum is accumulated in f64 and rounded once, so weights of
 /// opposite signs lose no precision.

@@ -34,6 +34,9 @@ pub struct Record {
     /// Whether prompts are read beyond 75 tokens (`--long_prompt`).
     #[serde(default)]
     pub long_prompt: bool,
+    /// Whether prompts are read as in AUTOMATIC1111's web UI (`--webui_prompts`).
+    #[serde(default)]
+    pub webui_prompts: bool,
     /// The name of the checkpoint: that of its file, without folder and extension, or that of its repository.
     pub model: String,
     /// The SHA-256 of the checkpoint, in hexadecimal.

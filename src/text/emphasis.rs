@@ -5,14 +5,25 @@
 //! dropped. A bracket that is never closed extends to the end of the prompt, and a closing bracket without an opening
 //! one is text. In `(a:b)`, `(a:inf)` and `[a:1.2]` the part after the colon is text, not a weight, and the brackets count as
 //! usual. A closing bracket closes the last open bracket of its kind, even if brackets of the two kinds overlap.
+//!
+//! The word `BREAK` ends a section, if prompts are to be read with sections: the next word begins another chunk of tokens.
+//! In brackets that weight, it is a word with the negative weight of its neighbours, as in the web UI.
 
+use super::composition::split_at_words;
 use anyhow::{Result, bail};
+use std::cmp::Reverse;
 
 /// The factor of a pair of round brackets, by which square brackets divide.
 const STEP: f64 = 1.1;
 
 /// The largest weight. Those above 2 already distort the image, and one this large drowns all other words.
 const MAX_WEIGHT: f64 = 1000.;
+
+/// The word between sections.
+const BREAK: &str = "BREAK";
+
+/// The weight of a `BREAK` that ends a section: the web UI's.
+const BREAK_WEIGHT: f64 = -1.;
 
 /// The characters with a meaning. All others are text.
 const SPECIAL: [char; 6] = ['(', ')', '[', ']', ':', '\\'];
@@ -31,7 +42,20 @@ pub struct Part {
 /// # Errors
 /// If a weight is beyond ±1000.
 pub fn parts(prompt: &str) -> Result<Vec<Part>> {
-    let mut parser = Parser::default();
+    Ok(parse(prompt, false)?.remove(0))
+}
+
+/// Splits a prompt into sections at `BREAK`, and each of them into parts as [`parts`] does. There is at least one section,
+/// and any may be empty.
+///
+/// # Errors
+/// If a weight is beyond ±1000.
+pub fn sections(prompt: &str) -> Result<Vec<Vec<Part>>> {
+    parse(prompt, true)
+}
+
+fn parse(prompt: &str, has_sections: bool) -> Result<Vec<Vec<Part>>> {
+    let mut parser = Parser { has_sections, ..Parser::default() };
     let mut rest = prompt;
     while !rest.is_empty() {
         let (mark, length) = first_mark(rest);
@@ -39,12 +63,13 @@ pub fn parts(prompt: &str) -> Result<Vec<Part>> {
         parser.take(mark, typed);
         rest = after;
     }
-    let parts = parser.finish();
-    if let Some(Part { text, weight }) = parts.iter().find(|part| !(-MAX_WEIGHT..=MAX_WEIGHT).contains(&part.weight)) {
+    let sections = parser.finish();
+    let is_beyond = |part: &&Part| !(-MAX_WEIGHT..=MAX_WEIGHT).contains(&part.weight);
+    if let Some(Part { text, weight }) = sections.iter().flatten().find(is_beyond) {
         let start: String = text.chars().take(40).collect();
         bail!("the brackets around '{start}' give it a weight of {weight:.0}; the largest is {MAX_WEIGHT}");
     }
-    Ok(parts)
+    Ok(sections)
 }
 
 /// A kind of brackets.
@@ -96,8 +121,23 @@ fn weight(text: &str) -> Option<(f64, usize)> {
 #[derive(Default)]
 struct Parser {
     parts: Vec<Part>,
+    /// Whether `BREAK` ends a section.
+    has_sections: bool,
+    /// The indices of the parts that are `BREAK`.
+    breaks: Vec<usize>,
     /// The index of the first part after each open bracket, for each kind of bracket.
     open: [Vec<usize>; 2],
+    /// The brackets that are closed, for each kind.
+    closed: [Vec<Span>; 2],
+}
+
+/// The parts in a pair of brackets.
+#[derive(Clone, Copy)]
+struct Span {
+    first: usize,
+    end: usize,
+    /// The factor of their weights.
+    factor: f64,
 }
 
 impl Parser {
@@ -107,34 +147,72 @@ impl Parser {
             Mark::Text(text) => self.push(text),
             Mark::Open(bracket) => self.open[bracket as usize].push(self.parts.len()),
             Mark::Close(bracket, factor) => match self.open[bracket as usize].pop() {
-                Some(first) => self.weigh(first, factor),
+                Some(first) => self.closed[bracket as usize].push(Span { first, end: self.parts.len(), factor }),
                 None => self.push(typed),
             },
         }
     }
 
     fn push(&mut self, text: &str) {
-        self.parts.push(Part { text: text.to_owned(), weight: 1. });
-    }
-
-    /// Multiplies the weights of the parts from `first` on.
-    fn weigh(&mut self, first: usize, factor: f64) {
-        self.parts[first..].iter_mut().for_each(|part| part.weight *= factor);
-    }
-
-    /// Closes open brackets, and merges neighbours of equal weight.
-    fn finish(mut self) -> Vec<Part> {
-        let [round, square] = std::mem::take(&mut self.open);
-        round.into_iter().for_each(|first| self.weigh(first, STEP));
-        square.into_iter().for_each(|first| self.weigh(first, 1. / STEP));
-        self.parts.retain(|part| !part.text.is_empty());
-        self.parts.dedup_by(|next, part| {
-            let is_equal = next.weight == part.weight;
-            if is_equal {
-                part.text += &next.text;
+        if !self.has_sections {
+            return self.parts.push(Part { text: text.to_owned(), weight: 1. });
+        }
+        let pieces: Vec<&str> = split_at_words(text, BREAK).collect();
+        for (i, piece) in pieces.iter().enumerate() {
+            let piece = if i > 0 { piece.trim_start() } else { piece };
+            if i > 0 {
+                self.breaks.push(self.parts.len());
+                // With the space around it, if it becomes a word.
+                self.parts.push(Part { text: format!(" {BREAK} "), weight: BREAK_WEIGHT });
             }
-            is_equal
-        });
-        self.parts
+            let piece = if i + 1 < pieces.len() { piece.trim_end() } else { piece };
+            self.parts.push(Part { text: piece.to_owned(), weight: 1. });
+        }
+    }
+
+    /// Closes open brackets, splits the parts into sections, and merges neighbours of equal weight.
+    fn finish(mut self) -> Vec<Vec<Part>> {
+        let end = self.parts.len();
+        for ((open, mut closed), factor) in self.open.into_iter().zip(self.closed).zip([STEP, 1. / STEP]) {
+            closed.extend(open.into_iter().map(|first| Span { first, end, factor }));
+            weigh(&mut self.parts, closed);
+        }
+        let (mut sections, mut section) = (vec![], vec![]);
+        let mut breaks = self.breaks.into_iter().peekable();
+        for (i, part) in self.parts.into_iter().enumerate() {
+            if breaks.next_if_eq(&i).is_some() && part.weight == BREAK_WEIGHT {
+                sections.push(std::mem::take(&mut section));
+            } else {
+                add(&mut section, part);
+            }
+        }
+        sections.push(section);
+        sections
+    }
+}
+
+/// Multiplies the weights of parts by the factors of the spans that they are in, which are nested. Takes linear time, even
+/// if all spans contain all parts.
+fn weigh(parts: &mut [Part], mut spans: Vec<Span>) {
+    // Outer spans first, the next one last.
+    spans.sort_by_key(|span| (Reverse(span.first), span.end));
+    // The spans that a part is in, with the product of their factors.
+    let mut around: Vec<Span> = vec![];
+    for (i, part) in parts.iter_mut().enumerate() {
+        while around.pop_if(|span| span.end <= i).is_some() {}
+        while let Some(mut span) = spans.pop_if(|span| span.first <= i) {
+            span.factor *= around.last().map_or(1., |outer| outer.factor);
+            around.extend((span.end > i).then_some(span));
+        }
+        part.weight *= around.last().map_or(1., |span| span.factor);
+    }
+}
+
+/// Adds a part to a section, unless it is empty.
+fn add(section: &mut Vec<Part>, part: Part) {
+    match section.last_mut() {
+        _ if part.text.is_empty() => (),
+        Some(last) if last.weight == part.weight => last.text += &part.text,
+        _ => section.push(part),
     }
 }

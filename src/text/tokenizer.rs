@@ -99,11 +99,17 @@ impl Tokenizer {
     /// # Errors
     /// If emphasis is on and a weight is beyond ±1000.
     pub fn tokenize(&self, prompt: &str, reading: Reading) -> Result<Tokens> {
-        let plain = || Ok(vec![Part { text: prompt.to_owned(), weight: 1. }]);
-        let parts = if reading.emphasis { emphasis::parts(prompt) } else { plain() }?;
+        let sections = match reading {
+            Reading { web_ui: true, .. } => emphasis::sections(prompt)?,
+            Reading { emphasis: true, .. } => vec![emphasis::parts(prompt)?],
+            _ => vec![vec![Part { text: prompt.to_owned(), weight: 1. }]],
+        };
         let mut words = Words::default();
-        for part in &parts {
-            self.append(part, &mut words)?;
+        for (i, section) in sections.iter().enumerate() {
+            if i > 0 {
+                words.end_section();
+            }
+            section.iter().try_for_each(|part| self.append(part, &mut words))?;
         }
         Ok(words.chunked(reading.long))
     }

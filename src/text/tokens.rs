@@ -21,6 +21,15 @@ pub struct Reading {
     pub emphasis: bool,
     /// Whether words beyond CLIP's 75 tokens are encoded in further chunks. Otherwise they are cut off.
     pub long: bool,
+    /// Whether words change during sampling, `AND` separates subprompts, and `BREAK` begins a chunk, as described in
+    /// [`timeline`](super::timeline), [`composition`](super::composition) and [`emphasis`](super::emphasis). Otherwise
+    /// these are text.
+    pub web_ui: bool,
+}
+
+impl Reading {
+    /// The syntax of AUTOMATIC1111's web UI.
+    pub const WEB_UI: Self = Self { emphasis: true, long: true, web_ui: true };
 }
 
 /// The tokens of a prompt, as input of CLIP.
@@ -68,6 +77,8 @@ pub struct Words {
     pub weights: Vec<f32>,
     /// The byte offset of each token in the text. The vectors of an embedding have that of its name.
     pub starts: Vec<usize>,
+    /// The index of the first token of each section but the first. A section begins a chunk.
+    pub breaks: Vec<usize>,
 }
 
 impl Words {
@@ -78,36 +89,46 @@ impl Words {
         }
     }
 
-    /// Divides the tokens into chunks: one, or with `long` as many as needed, up to `MAX_CHUNKS`.
+    /// Ends a section.
+    pub fn end_section(&mut self) {
+        self.space();
+        self.breaks.push(self.ids.len());
+    }
+
+    /// Divides the tokens into chunks: one, or with `long` as many as needed, up to `MAX_CHUNKS`. An empty section is a
+    /// chunk without words, except the last.
     pub fn chunked(&self, long: bool) -> Tokens {
         let mut tokens = Tokens { ids: vec![], weights: vec![], cut: String::new() };
         let max_chunks = if long { Tokens::MAX_CHUNKS } else { 1 };
-        let mut end = 0;
-        while tokens.chunks() == 0 || tokens.chunks() < max_chunks && end < self.ids.len() {
+        let mut breaks = self.breaks.iter().copied();
+        let (mut end, mut section) = (0, breaks.next());
+        while tokens.chunks() == 0 || tokens.chunks() < max_chunks && (end < self.ids.len() || section.is_some()) {
             let start = end;
-            let length = self.length_within(start, Tokens::ROOM);
+            let section_end = section.unwrap_or(self.ids.len());
+            let length = self.length_within(start, section_end);
             // Where an embedding does not fit, the chunk ends before it, and not at a comma.
             let is_full = length == Tokens::ROOM;
-            end += if long && is_full { chunk_length(&self.ids[start..]) } else { length };
+            end += if long && is_full { chunk_length(&self.ids[start..section_end]) } else { length };
             tokens.push(&self.ids[start..end], &self.weights[start..end]);
+            if section == Some(end) {
+                section = breaks.next();
+            }
         }
         let cut = self.starts.get(end).map_or("", |&start| words_from(&self.text, start));
         tokens.cut = cut.trim_end().to_owned();
         tokens
     }
-}
 
-impl Words {
-    /// Returns the number of tokens from `start` on that fit in `room`, without splitting an embedding.
-    fn length_within(&self, start: usize, room: usize) -> usize {
-        let end = start + room;
-        if end >= self.ids.len() {
-            return self.ids.len() - start;
+    /// Returns the number of tokens from `start` to `end` that fit in a chunk, without splitting an embedding.
+    fn length_within(&self, start: usize, end: usize) -> usize {
+        if end - start <= Tokens::ROOM {
+            return end - start;
         }
+        let end = start + Tokens::ROOM;
         let is_vector = |i: usize| self.ids[i] as usize >= TextConfig::VOCABULARY;
         let is_continued = |i: usize| is_vector(i) && is_vector(i - 1) && self.starts[i] == self.starts[i - 1];
         // An embedding fits in a chunk, so it begins after `start`.
-        (start + 1..=end).rev().find(|&i| !is_continued(i)).map_or(room, |end| end - start)
+        (start + 1..=end).rev().find(|&i| !is_continued(i)).map_or(Tokens::ROOM, |end| end - start)
     }
 }
 

@@ -141,7 +141,7 @@ impl<'a> Worker<'a> {
     /// Returns what is written of image `index` of a batch.
     fn record(&self, batch: &Batch, index: usize, origin: Origin, latents: &Latents) -> Result<Record> {
         let image = &batch.images[index];
-        let embeddings = self.engine.embeddings_in((&image.prompt, image.negative))?.into_iter();
+        let embeddings = self.engine.embeddings_in((&image.prompt, image.negative), &batch.params.sampler)?.into_iter();
         let embeddings = embeddings
             .map(|embedding| EmbeddingRecord { name: embedding.name().into(), sha256: embedding.sha256().into() })
             .collect();
@@ -232,6 +232,7 @@ fn record(job: &Job, loras: &LoraFiles, batch: &Batch, index: usize, origin: Ori
         latent_height: batch.params.latent_height(),
         emphasis: job.images.reading.emphasis,
         long_prompt: job.images.reading.long,
+        webui_prompts: job.images.reading.web_ui,
         model: job.model.ckpt.name(),
         model_hash: None,
         lora_files: loras.records(&batch.params),

@@ -29,6 +29,7 @@ fn every_picture_of_a_run_can_be_replayed() {
         &["--n_samples", "2", "--n_iter", "2", "--rng", "cpu", "--plms", "--H", "72", "--skip_watermark"],
         &["--n_samples", "2", "--n_iter", "2", "--wildcards", "--prompt", "{a|b|c} cube", "--negative_prompt", "ball"],
         &["--n_iter", "2", "--sampler", "euler_a", "--schedule", "karras", "--scale", "3.25", "--emphasis"],
+        &["--n_samples", "2", "--webui_prompts", "--prompt", "a [cube|ball] AND (fog:1.2) :0.5"],
         &["--sweep", "scale=1,2", "--sweep", "seed=3,4"],
     ] {
         let run = TestRun::new();

@@ -2,7 +2,7 @@
 
 use super::{MAX_ROWS, Row, list_rows};
 use crate::job::Job;
-use crate::text::{Tokenizer, Tokens};
+use crate::text::{Phases, Reading, Tokenizer, Tokens};
 use anyhow::Result;
 use std::collections::HashSet;
 
@@ -23,7 +23,7 @@ pub struct Prompts {
 }
 
 impl Prompts {
-    /// Tokenizes the prompts of a job.
+    /// Tokenizes the prompts of a job, as they are at the beginning of sampling.
     ///
     /// # Errors
     /// If the weights of emphasis multiply to infinity.
@@ -35,15 +35,17 @@ impl Prompts {
         let all = job.images.requests.iter().len() * if job.images.wildcards { job.images.iterations } else { 1 };
         prompts.unread = all.saturating_sub(MAX_READ);
         let noun = if job.images.wildcards { "picture" } else { "prompt" };
-        for image in job.images.batches().flat_map(|batch| batch.images).take(all.min(MAX_READ)) {
+        for (image, sampler) in job.images.with_samplers().take(all.min(MAX_READ)) {
             let number = image.number + 1;
             if job.images.wildcards && prompts.wordings.len() < MAX_ROWS {
                 prompts.wordings.push(format!("{noun} {number}: {}", truncated(&image.prompt)));
             }
-            for (kind, text) in [("", &*image.prompt), (", what to avoid", image.negative)] {
-                if seen.insert(text.to_owned()) {
-                    let tokens = tokenizer.tokenize(text, job.images.reading)?;
+            let steps = sampler.prompt_steps(sampler.steps);
+            for (kind, text) in first_texts((&image.prompt, image.negative), job.images.reading, steps)? {
+                if !seen.contains(&text) {
+                    let tokens = tokenizer.tokenize(&text, job.images.reading)?;
                     prompts.add(&format!("{noun} {number}{kind}"), &tokens);
+                    seen.insert(text);
                 }
             }
         }
@@ -69,6 +71,21 @@ impl Prompts {
         }
         rows
     }
+}
+
+/// Returns the texts of a prompt and a negative prompt at the beginning of sampling, with a description of each.
+/// `steps`: the number of steps, as prompts count them.
+fn first_texts(
+    (prompt, negative): (&str, &str),
+    reading: Reading,
+    steps: usize,
+) -> Result<Vec<(&'static str, String)>> {
+    let (prompt, negative) =
+        (Phases::of_prompt(prompt, reading, steps)?, Phases::of_negative(negative, reading, steps));
+    let first = |phases: Phases| phases.iter().next().map_or(vec![], |phase| phase.subprompts);
+    let described = |kind| move |(text, _)| (kind, text);
+    let (prompts, negatives) = (first(prompt), first(negative));
+    Ok(prompts.into_iter().map(described("")).chain(negatives.into_iter().map(described(", what to avoid"))).collect())
 }
 
 /// Truncates a text to [`MAX_CHARS`].

@@ -140,6 +140,11 @@ impl Kind {
         if self == Self::Tcd { 0.3 } else { 0. }
     }
 
+    /// The number of evaluations of the model in most steps of the sampler.
+    fn order(self) -> usize {
+        if matches!(self, Self::Heun | Self::Dpm2) { 2 } else { 1 }
+    }
+
     /// The spacings of its steps that the sampler supports.
     pub fn spacings(self) -> &'static [Spacing] {
         match (self, &self.row().run) {
@@ -190,6 +195,12 @@ impl SamplerConfig {
     /// A key for maps, equal for equal settings.
     pub fn key(&self) -> (Kind, usize, u64, Spacing) {
         (self.kind, self.steps, self.eta.to_bits(), self.spacing)
+    }
+
+    /// Returns the number of steps in which prompts count, if the sampler takes `steps` steps: the web UI counts evaluations of
+    /// the model, and twice as many steps for samplers of second order.
+    pub fn prompt_steps(&self, steps: usize) -> usize {
+        steps * self.kind.order()
     }
 
     /// Checks the settings before any weights are read.

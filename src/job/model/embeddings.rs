@@ -4,7 +4,7 @@ use super::name_of;
 use crate::args::Args;
 use crate::checkpoint::Embedding;
 use crate::job::Images;
-use crate::text::Tokenizer;
+use crate::text::{Tokenizer, texts};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -71,10 +71,12 @@ pub fn note(embeddings: &[Embedding], images: &Images) -> Result<Option<String>>
     let tokenizer = Tokenizer::new()?.with_embeddings(embeddings)?;
     let (mut seen, mut found) = (HashSet::new(), BTreeSet::new());
     let searched = images.n_pictures().min(MAX_SEARCHED);
-    for image in images.batches().flat_map(|batch| batch.images).take(searched) {
-        for prompt in [&*image.prompt, image.negative] {
-            if seen.insert(prompt.to_owned()) {
-                found.extend(tokenizer.embeddings_in(&tokenizer.tokenize(prompt, images.reading)?));
+    for (image, sampler) in images.with_samplers().take(searched) {
+        let steps = sampler.prompt_steps(sampler.steps);
+        for text in texts((&image.prompt, image.negative), images.reading, steps)? {
+            if !seen.contains(&text) {
+                found.extend(tokenizer.embeddings_in(&tokenizer.tokenize(&text, images.reading)?));
+                seen.insert(text);
             }
         }
     }

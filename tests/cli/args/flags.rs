@@ -54,6 +54,7 @@ fn every_additional_flag_is_read() {
         ("--seed_mode per_image", |a| a.seed_mode = SeedMode::PerImage),
         ("--emphasis", |a| a.emphasis = true),
         ("--long_prompt", |a| a.long_prompt = true),
+        ("--webui_prompts", |a| a.webui_prompts = true),
         ("--wildcards", |a| a.wildcards = true),
         ("--sampler ddim", |a| a.sampling.sampler = Some(Kind::Ddim)),
         ("--schedule karras", |a| a.sampling.schedule = Spacing::Karras),

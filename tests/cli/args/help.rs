@@ -28,7 +28,7 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 38] = [
+const OURS: [&str; 39] = [
     "--guidance_rescale",
     "--clip_skip",
     "--sampler",
@@ -38,6 +38,7 @@ const OURS: [&str; 38] = [
     "--negative_prompt",
     "--emphasis",
     "--long_prompt",
+    "--webui_prompts",
     "--wildcards",
     "--rng",
     "--seed_mode",

@@ -72,6 +72,7 @@ fn defaults() -> Args {
         negative_prompt: String::new(),
         emphasis: false,
         long_prompt: false,
+        webui_prompts: false,
         wildcards: false,
         rng: Rng::Cuda { sms: 108, threads_per_sm: 2048 },
         seed_mode: SeedMode::Stream,

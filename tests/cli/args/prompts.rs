@@ -107,3 +107,64 @@ fn the_wildcards_of_a_picture_with_its_own_seed_depend_on_it_alone() {
         assert_eq!(picture, drawn(prompt[1], &["--wildcards", "--seed_mode", "per_image", "--seed", seed]));
     }
 }
+
+#[test]
+fn the_syntax_of_the_web_ui_needs_its_flag() {
+    for prompt in ["a [cube:ball:1]", "a [cube|ball]", "a cube AND a ball", "a BREAK cube", "a cube :0.5"] {
+        assert_ne!(drawn(prompt, &["--webui_prompts"]), drawn(prompt, &["--emphasis", "--long_prompt"]), "{prompt}");
+    }
+    let plain = ["a (red:1.3) [cube], \\(big\\)", &format!("{}ship", "red ".repeat(75))];
+    for prompt in plain {
+        assert_eq!(drawn(prompt, &["--webui_prompts"]), drawn(prompt, &["--emphasis", "--long_prompt"]), "{prompt}");
+    }
+}
+
+#[test]
+fn wildcards_are_replaced_before_words_change() {
+    let flags = ["--webui_prompts", "--wildcards"];
+    assert_eq!(drawn("a [{cube}|{ball}] AND {[x:y:1]}", &flags), drawn("a [cube|ball] AND [x:y:1]", &flags[..1]));
+}
+
+#[test]
+fn web_ui_prompts_do_not_depend_on_their_batch() {
+    let lines =
+        ["a [cube:ball:1]", "a cube AND a ball :0.7 AND fog", "a cube", "[a|b|c] BREAK cube", "[x|y] AND [y:x:1]"];
+    let flags = ["--webui_prompts", "--seed_mode", "per_image", "--ddim_steps", "4", "--negative_prompt", "[fog|rain]"];
+    let run = TestRun::new().file("p.txt", lines.join("\n"));
+    run.quick([&["--from-file", "p.txt", "--n_samples", "5", "--skip_grid"], &flags[..]].concat()).ok();
+    for (i, line) in lines.iter().enumerate() {
+        let together = read_png(&run.path(&format!("out/samples/{i:05}.png"))).rgb;
+        let seed = (42 + i).to_string();
+        assert!(together == drawn(line, &[&flags[..], &["--seed", &seed]].concat()), "{line}");
+    }
+}
+
+#[test]
+fn weights_beyond_measure_are_refused_in_any_part_of_a_prompt() {
+    let run = TestRun::new();
+    for (prompt, reason) in [
+        ("a AND b :2000", "the subprompt 'b' has a weight of 2000; the largest is 1000"),
+        ("[a|(b:2000)]", "the brackets around 'b' give it a weight of 2000"),
+        ("a AND [b:(c:2000):1]", "the brackets around 'c' give it a weight of 2000"),
+    ] {
+        run.quick(["--webui_prompts", "--prompt", prompt]).fails_with(reason);
+    }
+    run.quick(["--webui_prompts", "--negative_prompt", "[a:(b:2000):1]"]).fails_with("the brackets around 'b'");
+}
+
+#[test]
+fn prompts_are_recorded_as_typed() {
+    let run = TestRun::new();
+    let prompt = "a [cube|ball] AND fog :0.5";
+    run.quick(["--webui_prompts", "--prompt", prompt]).ok();
+    let record = txt2img::output::record(&run.path("out/samples/00000.png")).unwrap();
+    assert_eq!((&*record.prompt, record.webui_prompts), (prompt, true));
+    assert!(record.parameters().starts_with(&format!("{prompt}\n")));
+}
+
+#[test]
+fn flags_that_webui_prompts_includes_have_no_effect_beside_it() {
+    let run = TestRun::new();
+    let note = notes(&run.quick(["--webui_prompts", "--emphasis", "--long_prompt", "--skip_watermark"]).ok());
+    assert_eq!(note, "Note: --emphasis, --long_prompt have no effect beside --webui_prompts, which includes them\n");
+}

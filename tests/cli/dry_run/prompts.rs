@@ -33,6 +33,14 @@ fn long_prompts_are_not_cut() {
 }
 
 #[test]
+fn prompts_that_change_are_listed_as_they_begin() {
+    let words = "cube ".repeat(1500);
+    let prompt = format!("{words} [a ship:two boats:2] AND {words} [and|or]");
+    let plan = somewhere(["--webui_prompts", "--prompt", &prompt, "--negative_prompt", "[fog:rain:2]"]);
+    assert_eq!(plan.values("words cut"), ["prompt 1: a ship", "prompt 1: and"]);
+}
+
+#[test]
 fn at_most_twenty_cut_prompts_are_listed() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("prompts.txt");

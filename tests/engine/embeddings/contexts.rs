@@ -42,9 +42,12 @@ fn a_prompt_without_embeddings_is_unaffected_in_a_batch() {
 #[test]
 fn embeddings_in_prompts_are_found_once() {
     let (model, reading) = (model(), Reading::default());
-    let found = |prompts: &[&str]| model.embeddings_in(prompts, reading).unwrap().into_iter().collect::<Vec<_>>();
-    assert_eq!(found(&["a cube", ""]), [0; 0]);
-    assert_eq!(found(&["CharTurner, easyneg, charturner", "easyneg"]), [0, 2]);
+    let found = |prompt, negative, reading| -> Vec<usize> {
+        model.embeddings_in((prompt, negative), reading, 4).unwrap().into_iter().collect()
+    };
+    assert_eq!(found("a cube", "", reading), [0; 0]);
+    assert_eq!(found("CharTurner, easyneg, charturner", "easyneg", reading), [0, 2]);
+    assert_eq!(found("[a cube:charturner:2] AND [x|y|a easyneg]", "", Reading::WEB_UI), [0, 2]);
 }
 
 #[test]
@@ -60,7 +63,7 @@ fn clip_skip_beyond_the_layers_is_refused() {
 #[test]
 fn the_padding_of_the_shorter_prompt_has_the_same_clip_skip() {
     let model = nano();
-    let long = model.read(&"cube ".repeat(76), Reading { emphasis: false, long: true }).unwrap();
+    let long = model.read(&"cube ".repeat(76), Reading { long: true, ..Reading::default() }).unwrap();
     let [long, empty] = [long, model.tokens("").unwrap()].map(|tokens| model.context_with(&[tokens], 2).unwrap());
     let twice = empty.repeat((1, 2, 1)).unwrap();
     let x = Tensor::ones((1, 8, 8, 4), DType::F32, &device()).unwrap();

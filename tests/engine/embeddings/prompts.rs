@@ -16,7 +16,7 @@ fn read(embeddings: &[Embedding], prompt: &str, reading: Reading) -> Tokens {
 }
 
 fn long(prompt: &str) -> Vec<Vec<u32>> {
-    let tokens = read(&embeddings(), prompt, Reading { emphasis: false, long: true });
+    let tokens = read(&embeddings(), prompt, Reading { long: true, ..Reading::default() });
     tokens.ids.chunks(Tokens::LENGTH).map(|chunk| inner(chunk).to_vec()).collect()
 }
 
@@ -32,7 +32,7 @@ fn cubes(n: usize) -> String {
 
 #[test]
 fn a_weight_is_that_of_all_vectors() {
-    let tokens = read(&embeddings(), "a (easyneg:1.5) cube", Reading { emphasis: true, long: false });
+    let tokens = read(&embeddings(), "a (easyneg:1.5) cube", Reading { emphasis: true, ..Reading::default() });
     assert_eq!(inner(&tokens.ids), [&[320][..], &EASY_NEG, &[CUBE]].concat());
     assert_eq!(tokens.weights[..8], [1., 1., 1.5, 1.5, 1.5, 1.5, 1., 1.]);
 }
@@ -75,7 +75,7 @@ fn a_short_prompt_leaves_out_an_embedding_that_does_not_fit() {
 
 #[test]
 fn the_largest_embedding_fills_a_chunk() {
-    let tokens = read(&[made("big", 75)], "a big cube", Reading { emphasis: false, long: true });
+    let tokens = read(&[made("big", 75)], "a big cube", Reading { long: true, ..Reading::default() });
     let chunks: Vec<_> = tokens.ids.chunks(Tokens::LENGTH).map(inner).collect();
     assert_eq!(chunks, [&[320][..], &(49408..49483).collect::<Vec<_>>(), &[CUBE]]);
 }

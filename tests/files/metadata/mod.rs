@@ -46,6 +46,7 @@ fn drawn(prompt: &str) -> Record {
         latent_height: 2,
         emphasis: false,
         long_prompt: true,
+        webui_prompts: false,
         model: "v1-5".into(),
         model_hash: None,
         lora_files: vec![],
