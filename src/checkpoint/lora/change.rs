@@ -104,9 +104,10 @@ impl Change {
         let (tensors, others) = (self.tensors(), other.tensors());
         self.scale == other.scale
             && tensors.len() == others.len()
-            && tensors.iter().zip(&others).all(|((part, tensor), (other_part, other))| {
-                part == other_part && tensor.equals(other)
-            })
+            && tensors
+                .iter()
+                .zip(&others)
+                .all(|((part, tensor), (other_part, other))| part == other_part && tensor.equals(other))
     }
 
     /// Checks the shapes against those of the module's weight and bias.

@@ -76,8 +76,11 @@ impl Loras {
         for (file, change, parameter, weight) in self.changes_of(name) {
             let path = file.path.display();
             let changed = change.apply(parameter, &x, weight);
-            x = changed.with_context(|| format!("'{path}' cannot be added to '{name}'"))?;
-            ensure!(is_finite(&x)?, "'{path}' makes '{name}' infinite or NaN; give it a smaller weight");
+            let changed = changed.with_context(|| format!("'{path}' cannot be added to '{name}'"))?;
+            // The model's own weights may be infinite or NaN before.
+            let is_fine = is_finite(&changed)? || !is_finite(&x)?;
+            ensure!(is_fine, "'{path}' makes '{name}' infinite or NaN; give it a smaller weight");
+            x = changed;
         }
         Ok(x)
     }

@@ -1,7 +1,7 @@
 //! Detects files that are not LoRAs of Stable Diffusion 1.x, by their tensors' names and shapes and by their metadata.
 
-use super::super::foreign::{self, Foreign};
 use super::super::Tensors;
+use super::super::foreign::{self, Foreign};
 use super::Metadata;
 use super::change::Change;
 use super::keys::Part;
@@ -35,7 +35,7 @@ const OTHER_NAMES: [(&str, &str); 19] = [
 ];
 
 /// The metadata that state the base model.
-const BASE: [&str; 3] = ["ss_base_model_version", "modelspec.architecture", "base_model"];
+const BASE: [&str; 2] = ["ss_base_model_version", "modelspec.architecture"];
 
 /// Parts of the names of other base models.
 const OTHER_BASES: [&str; 14] = [
@@ -55,9 +55,14 @@ const OTHER_BASES: [&str; 14] = [
     "lumina",
 ];
 
-/// Returns the base model that the metadata state.
+/// Returns the base models that the metadata state.
+fn base_models(metadata: &Metadata) -> impl Iterator<Item = &str> {
+    BASE.iter().filter_map(|key| metadata.get(*key)).map(String::as_str).filter(|name| !name.trim().is_empty())
+}
+
+/// Returns the base model that the metadata state first.
 pub(super) fn base_model(metadata: &Metadata) -> Option<&str> {
-    BASE.iter().find_map(|key| metadata.get(*key)).map(String::as_str).filter(|name| !name.is_empty())
+    base_models(metadata).next()
 }
 
 /// Refuses tensors that are not those of a LoRA for Stable Diffusion 1.x, as far as their names and the metadata show.
@@ -77,11 +82,10 @@ pub(super) fn refuse(tensors: &Tensors, metadata: &Metadata) -> Result<()> {
     if parts().next().is_none() {
         return Err(not_a_lora(tensors));
     }
-    match base_model(metadata) {
-        Some(base) if OTHER_BASES.iter().any(|other| base.to_lowercase().contains(other)) => {
-            bail!("is a LoRA for another model, '{}' by its metadata; {ADVICE}", plain(base))
-        }
-        _ => Ok(()),
+    let is_other = |base: &&str| OTHER_BASES.iter().any(|other| base.to_lowercase().contains(other));
+    match base_models(metadata).find(is_other) {
+        Some(base) => bail!("is a LoRA for another model, '{}' by its metadata; {ADVICE}", plain(base)),
+        None => Ok(()),
     }
 }
 

@@ -48,10 +48,7 @@ fn embeddings_that_do_not_fit_are_refused() {
     let damaged = Lora::kohya().with_numbers("bundle_emb.word.emb_params", &[WIDTH], vec![f32::NAN; WIDTH]);
     assert_eq!(damaged.refusal(), "is damaged: its embedding 'word' holds NaN or infinity; download it again");
     let integers = Lora::kohya().with_bytes("bundle_emb.word.emb_params", "I8", &[WIDTH], vec![1; WIDTH]);
-    assert_eq!(
-        integers.refusal(),
-        "holds an embedding 'word' of I8, not of floating point numbers; download it again"
-    );
+    assert_eq!(integers.refusal(), "holds an embedding 'word' of I8, not of floating point numbers; download it again");
     let twice = Lora::kohya().with("bundle_emb.word.emb_params", &[WIDTH]).with("bundle_emb.word.clip_l", &[WIDTH]);
     assert_eq!(twice.refusal(), "holds two embeddings 'word'; give another file");
 }

@@ -72,8 +72,7 @@ fn every_layout_of_a_text_encoder_is_read() {
 
 #[test]
 fn a_file_written_by_torch_equals_the_same_in_safetensors() {
-    let [torch, safetensors] = ["lora/small.pt", "lora/small.safetensors"]
-        .map(|name| open(&fixture(name)).unwrap());
+    let [torch, safetensors] = ["lora/small.pt", "lora/small.safetensors"].map(|name| open(&fixture(name)).unwrap());
     assert_eq!(torch.summary().to_string(), safetensors.summary().to_string());
     let name = weight(LDM);
     let [torch, safetensors] = [torch, safetensors].map(|file| merged(&[(file.into(), both(1.))], &name));

@@ -78,7 +78,11 @@ fn a_weight_of_zero_is_the_model_itself() {
     let plain = sample(&Loras::default()).latents;
     let is_plain = |loras: Loras| assert_close("latents", &sample(&loras).latents, &plain, 0.);
     is_plain(Loras::new([(reference("locon"), both(0.))]));
-    is_plain(Loras::new([(reference("locon"), both(1.)), (reference("loha"), both(0.)), (reference("locon"), both(-1.))]));
+    is_plain(Loras::new([
+        (reference("locon"), both(1.)),
+        (reference("loha"), both(0.)),
+        (reference("locon"), both(-1.)),
+    ]));
 }
 
 #[test]

@@ -70,11 +70,11 @@ fn files_of_other_kinds_are_refused() {
         Lora::default().with(format!("{}.oft_blocks", module()), &[1, 2, 2]),
         "holds OFT modules, which are not supported; LoRA, LoCon",
     );
-    refused(Lora::default().with(format!("{}.a1.weight", module()), &[1, 2]), "holds GLoRA modules, which are not supported");
     refused(
-        Lora::default().with(format!("{}.on_input", module()), &[1]),
-        "holds IA3 modules, which are not supported",
+        Lora::default().with(format!("{}.a1.weight", module()), &[1, 2]),
+        "holds GLoRA modules, which are not supported",
     );
+    refused(Lora::default().with(format!("{}.on_input", module()), &[1]), "holds IA3 modules, which are not supported");
     let folder = open(&fixture("lora")).err().unwrap().to_string();
     assert!(folder.contains("is a folder; give the LoRA file in it"), "{folder}");
     let missing = open(&fixture("lora/none")).err().unwrap().to_string();
@@ -123,10 +123,7 @@ fn shapes_that_do_not_fit_are_refused_with_the_module() {
         &format!("{named} has norms of 7 for a weight"),
     );
     refused(Lora::kohya().with(format!("{}.diff", module()), &[64, 32]), "which exclude each other");
-    refused(
-        Lora::default().with(format!("{}.dora_scale", module()), &[64]),
-        "has no change, only numbers for one",
-    );
+    refused(Lora::default().with(format!("{}.dora_scale", module()), &[64]), "has no change, only numbers for one");
     refused(Lora::kohya().with(format!("{}.alpha", module()), &[2]), "has 2 numbers in 'alpha' instead of one");
     refused(Lora::default().with_number(format!("{}.alpha", module()), 1.), "has no change, only numbers for one");
 }

@@ -17,7 +17,8 @@ fn a_lora_adds_little_time_to_loading() {
     let config = ModelConfig::v1();
     let checkpoint = Checkpoint::open(Path::new(&model)).unwrap();
     let device = crate::support::compute_device();
-    let dtype = if std::env::var_os("TXT2IMG_HALF").is_some() { candle_core::DType::BF16 } else { candle_core::DType::F32 };
+    let dtype =
+        if std::env::var_os("TXT2IMG_HALF").is_some() { candle_core::DType::BF16 } else { candle_core::DType::F32 };
     let load = |loras: &Loras| {
         let start = Instant::now();
         txt2img::engine::Model::load(&checkpoint, &config, loras, &device.device, dtype, &|| ()).unwrap();
