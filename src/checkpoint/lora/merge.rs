@@ -107,7 +107,7 @@ fn are_same(file: &Arc<LoraFile>, other: &Arc<LoraFile>) -> bool {
 fn sum(weights: impl ExactSizeIterator<Item = f64> + Clone) -> f64 {
     let rounding = weights.len() as f64 * f64::EPSILON * weights.clone().map(f64::abs).sum::<f64>();
     let sum: f64 = weights.sum();
-    if sum.abs() <= rounding { 0. } else { sum }
+    if sum.abs() < rounding { 0. } else { sum }
 }
 
 /// Returns whether all numbers of a tensor are finite.
