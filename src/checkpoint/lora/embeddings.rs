@@ -3,6 +3,7 @@
 //! They are named `bundle_emb.{name}.{key}`. The key is `string_to_param.*` in LyCORIS's bundles and `emb_params` or
 //! `clip_l` in those of other trainers.
 
+use super::super::Embedding;
 use super::super::tensor::Tensor;
 use super::super::weights::product;
 use super::refusals::ADVICE;
@@ -46,6 +47,8 @@ pub(super) fn add(embeddings: &mut Embeddings, name: &str, tensor: &Tensor, widt
         width.unwrap_or(0)
     );
     ensure!(n > 0 && found > 0, "holds an embedding '{word}' without vectors; download it again");
+    let most = Embedding::MAX_VECTORS;
+    ensure!(n <= most, "holds an embedding '{word}' of {n} vectors, but an embedding has at most {most}");
     let numbers = tensor.to_f32().with_context(|| {
         format!("holds an embedding '{word}' of {}, not of floating point numbers; download it again", tensor.dtype)
     })?;

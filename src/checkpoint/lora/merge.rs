@@ -1,7 +1,7 @@
 //! The LoRAs of a model, and their addition to its weights.
 
-use super::super::ema;
 use super::super::names::TEXT;
+use super::super::{Embedding, ema};
 use super::LoraFile;
 use super::change::{Change, Parameter};
 use anyhow::{Context, Result, ensure};
@@ -83,6 +83,18 @@ impl Loras {
             x = changed;
         }
         Ok(x)
+    }
+
+    /// Returns the textual inversions in the files.
+    ///
+    /// # Errors
+    /// If memory does not suffice.
+    pub fn embeddings(&self) -> Result<Vec<Embedding>> {
+        let all = self.0.iter().flat_map(|(file, _)| file.embeddings().map(move |embedding| (file, embedding)));
+        let embedding = |(file, (name, vectors)): (&Arc<LoraFile>, (&str, &Candle))| {
+            Ok(Embedding::new(name, vectors.flatten_all()?.to_vec1()?, vectors.dim(0)?, file.content_hash()))
+        };
+        all.map(embedding).collect()
     }
 
     /// The names of the tensors of moving averages that the LoRAs change, with LDM's names of the tensors themselves, for

@@ -1,6 +1,10 @@
 //! Textual inversions within LoRA files.
 
-use super::Lora;
+use super::{Lora, nano_checkpoint};
+use crate::support::{assert_close, device, nano_config, relative_rms};
+use candle_core::DType;
+use txt2img::checkpoint::lora::{LoraWeights, Loras};
+use txt2img::engine::Model;
 
 /// The width of the small model's text encoder.
 const WIDTH: usize = 32;
@@ -44,6 +48,7 @@ fn embeddings_that_do_not_fit_are_refused() {
         "holds an embedding 'word' that is 768 wide, not 32 as in the model; give a LoRA made for Stable Diffusion 1.x"
     );
     assert_eq!(refusal(&[0, WIDTH]), "holds an embedding 'word' without vectors; download it again");
+    assert_eq!(refusal(&[76, WIDTH]), "holds an embedding 'word' of 76 vectors, but an embedding has at most 75");
     assert_eq!(refusal(&[1, 1, WIDTH]), "holds an embedding 'word' of the shape 1×1×32; give another file");
     let damaged = Lora::kohya().with_numbers("bundle_emb.word.emb_params", &[WIDTH], vec![f32::NAN; WIDTH]);
     assert_eq!(damaged.refusal(), "is damaged: its embedding 'word' holds NaN or infinity; download it again");
@@ -51,4 +56,24 @@ fn embeddings_that_do_not_fit_are_refused() {
     assert_eq!(integers.refusal(), "holds an embedding 'word' of I8, not of floating point numbers; download it again");
     let twice = Lora::kohya().with("bundle_emb.word.emb_params", &[WIDTH]).with("bundle_emb.word.clip_l", &[WIDTH]);
     assert_eq!(twice.refusal(), "holds two embeddings 'word'; give another file");
+}
+
+#[test]
+fn an_embedding_stands_for_its_name_while_its_lora_is_used() {
+    let vectors = [2, WIDTH];
+    let file = Lora::kohya().with("bundle_emb.Wordy.emb_params", &vectors);
+    let text_only = LoraWeights { text: 1., unet: 0. }; // The LoRA changes the UNet alone.
+    let model = |loras: &Loras| {
+        let (checkpoint, config) = (nano_checkpoint(), nano_config());
+        Model::load(&checkpoint, &config, loras, &device(), DType::F32, &|| ()).unwrap()
+    };
+    let (plain, with) = (model(&Loras::default()), model(&Loras::new([(file.open().unwrap(), text_only)])));
+    let n_tokens = |model: &Model, prompt: &str| {
+        let tokens = model.tokens(prompt).unwrap();
+        tokens.ids.iter().position(|&id| id == 49407).unwrap()
+    };
+    assert_eq!(n_tokens(&with, "a wordy"), 2 + 2);
+    let context = |model: &Model, prompt: &str| model.context(&[model.tokens(prompt).unwrap()]).unwrap();
+    assert_close("context", &context(&with, "a cube"), &context(&plain, "a cube"), 0.);
+    assert!(relative_rms(&context(&with, "a wordy"), &context(&plain, "a wordy")) > 0.01);
 }
