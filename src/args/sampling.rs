@@ -21,9 +21,9 @@ pub struct SamplingFlags {
     #[arg(long = "dpm_solver")]
     pub dpm_solver: bool,
 
-    /// Noise that DDIM adds at each step; 0 is deterministic
-    #[arg(long = "ddim_eta", value_name = "F", default_value_t = 0., value_parser = finite)]
-    pub ddim_eta: f64,
+    /// Noise that DDIM and TCD add at each step; 0 is deterministic [default: 0; 0.3 with TCD]
+    #[arg(long = "ddim_eta", value_name = "F", value_parser = finite)]
+    pub ddim_eta: Option<f64>,
 
     /// Height of a picture in pixels
     #[arg(long = "H", visible_alias = "height", value_name = "N", value_parser = integer, default_value_t = 512)]
@@ -85,7 +85,7 @@ impl SamplingFlags {
             ("guidance_rescale", ParamValue::Number(self.guidance_rescale)),
             ("clip_skip", ParamValue::Whole(self.clip_skip)),
             ("sampler", ParamValue::Name(sampler.name().into())),
-            ("ddim_eta", ParamValue::Number(self.ddim_eta)),
+            ("ddim_eta", ParamValue::Number(self.ddim_eta.unwrap_or(sampler.default_eta()))),
             ("schedule", ParamValue::Name(self.schedule.name().into())),
             ("lora", ParamValue::List(self.lora.clone())),
             ("lora_weight", ParamValue::Number(self.lora_weight)),

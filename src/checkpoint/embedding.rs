@@ -62,6 +62,11 @@ impl Embedding {
         Ok(Self { name: name.to_owned(), vectors, count, sha256: sha256::of_bytes(&file) })
     }
 
+    /// Returns an embedding of vectors that are checked already. `vectors`: (n, C). `sha256`: that of the file.
+    pub(super) fn new(name: &str, vectors: Vec<f32>, count: usize, sha256: &str) -> Self {
+        Self { name: name.to_owned(), vectors, count, sha256: sha256.to_owned() }
+    }
+
     /// The text that stands for it in prompts.
     pub fn name(&self) -> &str {
         &self.name

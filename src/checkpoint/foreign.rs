@@ -2,6 +2,7 @@
 
 use super::{Tensors, ema};
 use anyhow::{Error, Result, anyhow};
+use std::fmt;
 
 /// The description of a textual inversion, whose torch files have a structure of their own.
 pub(super) const TEXTUAL_INVERSION: &str = "a textual inversion (a word for a model, not a model)";
@@ -99,9 +100,21 @@ pub(super) fn refuse_guidance_input(unet: &Tensors) -> Result<()> {
     }
 }
 
+/// The error for another kind of file than a checkpoint of Stable Diffusion 1.x, with its description.
+#[derive(Debug)]
+pub(super) struct Foreign(pub &'static str);
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "is {}; a full Stable Diffusion 1.x checkpoint is needed", self.0)
+    }
+}
+
+impl std::error::Error for Foreign {}
+
 /// Returns the error for another kind of model. `what` describes it.
-pub(super) fn refusal(what: &str) -> Error {
-    anyhow!("is {what}; a full Stable Diffusion 1.x checkpoint is needed")
+pub(super) fn refusal(what: &'static str) -> Error {
+    Foreign(what).into()
 }
 
 /// Returns whether all networks of Stable Diffusion 1.x are present, possibly among other tensors.

@@ -107,7 +107,7 @@ impl Checkpoint {
             let folder = Folder::find(path, needs_vae)?;
             return Self::new(path, Layout::Diffusers, folder.files().collect(), folder.read_tensors()?);
         }
-        let (layout, tensors) = Bytes::map(path).and_then(tensors).map_err(|e| with_path(path, e))?;
+        let (layout, tensors) = read_bytes(path)?;
         Self::new(path, layout, vec![path.to_path_buf()], tensors)
     }
 
@@ -128,7 +128,7 @@ impl Checkpoint {
     /// # Errors
     /// If the bytes are not a Stable Diffusion 1.x checkpoint.
     pub fn built_in(path: &Path, bytes: &'static [u8]) -> Result<Self> {
-        let (layout, tensors) = tensors(Bytes::BuiltIn(bytes)).map_err(|e| with_path(path, e))?;
+        let (layout, tensors) = tensors(&Arc::new(Bytes::BuiltIn(bytes))).map_err(|e| with_path(path, e))?;
         Self::new(path, layout, vec![], tensors)
     }
 
@@ -268,15 +268,18 @@ impl Checkpoint {
 
 /// Reads the tensors of a file, under the names in it.
 fn read_file(path: &Path) -> Result<Tensors> {
-    let (_, tensors) = Bytes::map(path).and_then(tensors).map_err(|e| with_path(path, e))?;
-    Ok(tensors)
+    Ok(read_bytes(path)?.1)
+}
+
+/// Reads the tensors of a file, under the names in it, and detects the format.
+fn read_bytes(path: &Path) -> Result<(Layout, Tensors)> {
+    Bytes::map(path).and_then(|bytes| tensors(&Arc::new(bytes))).map_err(|e| with_path(path, e))
 }
 
 /// Reads the tensors of a file's bytes, and detects the format.
-fn tensors(bytes: Bytes) -> Result<(Layout, Tensors)> {
-    let file = Arc::new(bytes);
-    let layout = sniff::layout(&file)?;
-    let tensors = if layout == Layout::Torch { torch::read_tensors(&file)? } else { safetensors::read_tensors(&file)? };
+fn tensors(file: &Arc<Bytes>) -> Result<(Layout, Tensors)> {
+    let layout = sniff::layout(file)?;
+    let tensors = if layout == Layout::Torch { torch::read_tensors(file)? } else { safetensors::read_tensors(file)? };
     ensure!(!tensors.is_empty(), "holds no tensors; is it a Stable Diffusion 1.x checkpoint?");
     Ok((layout, tensors))
 }

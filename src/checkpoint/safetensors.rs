@@ -48,6 +48,11 @@ fn metadata(header: &[u8]) -> serde_json::Result<Metadata> {
     })
 }
 
+/// Returns the position of the first tensor in a file, or 0 if the file has no valid header.
+pub(super) fn data_start(file: &[u8]) -> usize {
+    parts(file).map_or(0, |(_, data)| data.start)
+}
+
 /// Returns the byte ranges of the header and of the tensors' data.
 fn parts(file: &[u8]) -> Result<(Range<usize>, Range<usize>)> {
     let (length, rest) =

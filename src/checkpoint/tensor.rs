@@ -152,6 +152,25 @@ impl Tensor {
         Some(numbers)
     }
 
+    /// Returns whether all elements are finite in f32. Returns `None` if they are not floating point numbers.
+    pub fn is_finite(&self) -> Option<bool> {
+        let (convert, size) = (converter(self.dtype)?, self.dtype.size()?);
+        let is_finite = |bytes: &[u8]| {
+            let mut numbers = [0f32; CHUNK];
+            let numbers = &mut numbers[..bytes.len() / size];
+            convert(bytes, numbers);
+            numbers.iter().fold(true, |all, number| all & number.is_finite())
+        };
+        let all = self.row_major()?.par_chunks(CHUNK * size).with_min_len(16).all(is_finite);
+        self.file.release(self.storage.clone());
+        Some(all)
+    }
+
+    /// Returns whether another tensor has the same type, shape and bytes.
+    pub fn equals(&self, other: &Self) -> bool {
+        self.dtype == other.dtype && self.view.shape == other.view.shape && self.row_major() == other.row_major()
+    }
+
     /// Returns the elements in row-major order, as a type of candle and bytes. 8-bit numbers become f16, which
     /// represents all of them exactly. Returns `None` if the elements are not floating point numbers.
     pub fn to_raw(&self) -> Option<(DType, Cow<'_, [u8]>)> {

@@ -115,9 +115,9 @@ struct Weights<'a> {
 impl Weights<'_> {
     fn read(&self, name: &str, shape: &Shape, device: &Device) -> Result<Tensor> {
         let ldm_name = self.averages.get(name).map_or(name, String::as_str);
-        if self.loras.change(ldm_name) {
-            let merged = self.loras.merge(ldm_name, self.checkpoint.read_f32(name)?, shape.dims())?;
-            return Ok(Tensor::from_vec(merged, shape, &Device::Cpu)?.to_device(device)?);
+        if self.loras.changes(ldm_name) {
+            let base = Tensor::from_vec(self.checkpoint.read_f32(name)?, shape, &Device::Cpu)?;
+            return Ok(self.loras.merge(ldm_name, base)?.to_device(device)?);
         }
         if device.is_cpu() {
             return Ok(Tensor::from_vec(self.checkpoint.read_f32(name)?, shape, device)?);
@@ -175,6 +175,6 @@ fn without_ones(shape: &[usize]) -> &[usize] {
 }
 
 /// Formats a shape, such as 320×4×3×3.
-fn product(shape: &[usize]) -> String {
+pub(super) fn product(shape: &[usize]) -> String {
     shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×")
 }

@@ -83,7 +83,8 @@ impl BatchConditions {
         };
         let conds = prompts.iter().map(|(prompt, _)| timelines(Phases::of_prompt(prompt, reading, steps.steps)?));
         let conds = conds.collect::<Result<Vec<_>>>()?;
-        let unconds = prompts.iter().map(|(_, negative)| timelines(Phases::of_negative(negative, reading, steps.steps)));
+        let unconds =
+            prompts.iter().map(|(_, negative)| timelines(Phases::of_negative(negative, reading, steps.steps)));
         let unconds = unconds.collect::<Result<Vec<_>>>()?;
         let contexts = contexts.into_values().collect();
 

@@ -247,7 +247,7 @@ impl<'a> Engine<'a> {
         Ok(Latents { latents, dtype: *dtype, non_finite })
     }
 
-    /// Returns the embeddings that a prompt and a negative prompt contain. `sampler`: the sampler, during which prompts may
+    /// Returns the checkpoint's embeddings that a prompt and a negative prompt contain. `sampler`: the sampler, during which prompts may
     /// change.
     ///
     /// # Errors
@@ -262,7 +262,7 @@ impl<'a> Engine<'a> {
         let steps = if self.reading.web_ui { sampler.counts(model.schedule()).steps } else { 1 };
         let steps = sampler.prompt_steps(steps);
         let found = model.embeddings_in(prompts, self.reading, steps)?;
-        Ok(found.into_iter().map(|i| &embeddings[i]).collect())
+        Ok(found.into_iter().filter_map(|i| embeddings.get(i)).collect())
     }
 
     /// Decodes image `index` of a batch.

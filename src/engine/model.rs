@@ -1,11 +1,11 @@
 //! The three networks of Stable Diffusion 1.x with their weights.
 
+use super::Conditions;
 use crate::checkpoint::lora::Loras;
 use crate::checkpoint::names::{TEXT, UNET, VAE};
 use crate::checkpoint::{Checkpoint, ema, weights};
 use crate::config::{ModelConfig, Prediction};
 use crate::conventions::Conventions;
-use super::Conditions;
 use crate::diffusion::guidance::{Guidance, Guided};
 use crate::diffusion::schedule::Schedule;
 use crate::diffusion::split_batch::SplitBatch;
@@ -34,8 +34,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads the networks that `config` describes, changed by `loras`. `dtype`: the type that the UNet and the decoder multiply, f32 or a half
-    /// precision; the text encoder computes in f32. `read` is called after each tensor.
+    /// Loads the networks that `config` describes, changed by `loras`. `dtype`: the type that the UNet and the decoder
+    /// multiply, f32 or a half precision; the text encoder computes in f32. `read` is called after each tensor.
     ///
     /// # Errors
     /// If tensors are missing or have another shape, which the error names, or the device fails.
@@ -49,7 +49,11 @@ impl Model {
     ) -> Result<Self> {
         let conventions = Conventions::new(checkpoint, config)?;
         let text_config = text_config(checkpoint, config)?;
-        let tokenizer = Tokenizer::new()?.with_embeddings(checkpoint.embeddings())?;
+        let mut tokenizer = Tokenizer::new()?.with_embeddings(checkpoint.embeddings())?;
+        let mut embeddings = checkpoint.embeddings().to_vec();
+        // Of several with one name, the first counts.
+        let added = loras.embeddings()?.into_iter().filter(|embedding| tokenizer.add_embedding(embedding).is_ok());
+        embeddings.extend(added);
         let scale_factor = conventions.scale_factor.value;
         let compute = if dtype == DType::F32 { Compute::F32 } else { Compute::Half };
         weights::load(checkpoint, loras, device, read, |vb| {
@@ -65,7 +69,7 @@ impl Model {
             );
             Ok(Self {
                 uncond: vec![OnceLock::new(); text_config.layers],
-                text: text?.with_embeddings(checkpoint.embeddings())?,
+                text: text?.with_embeddings(&embeddings)?,
                 unet: unet?,
                 decoder: decoder?,
                 prediction: conventions.prediction.value,
@@ -101,7 +105,8 @@ impl Model {
         self.tokenizer.tokenize(prompt, reading)
     }
 
-    /// Returns the indices of the checkpoint's embeddings in a prompt and a negative prompt, each once. `steps`: the number
+    /// Returns the indices of the embeddings in a prompt and a negative prompt, each once: the checkpoint's first, then those
+    /// in LoRA files. `steps`: the number
     /// of steps, as prompts count them.
     ///
     /// # Errors

@@ -190,10 +190,14 @@ fn command_line(args: &Args) -> PromptLine<'_> {
     PromptLine { prompt: prompt.into(), negative_prompt: Some(negative.into()), ..PromptLine::default() }
 }
 
-/// Returns the request of a prompt, without its seed. `params`: the parameters that the line does not set.
-fn request<'a>(args: &'a Args, params: &SamplingParams, line: PromptLine<'a>) -> Result<Request<'a>> {
-    let mut params = params.clone();
+/// Returns the request of a prompt, without its seed. `default_params`: the parameters that the line does not set.
+fn request<'a>(args: &'a Args, default_params: &SamplingParams, line: PromptLine<'a>) -> Result<Request<'a>> {
+    let mut params = default_params.clone();
     line.params.iter().try_for_each(|(param, value)| param.set(&mut params, value))?;
+    let states_eta = args.sampling.ddim_eta.is_some() || line.params.iter().any(|(param, _)| param.flag == "ddim_eta");
+    if !states_eta && params.sampler.kind != default_params.sampler.kind {
+        params.sampler.eta = params.sampler.kind.default_eta();
+    }
     params.check()?;
     let mut prompt = line.prompt;
     if args.lora_dir.is_some() && loras::has_tag(&prompt) {

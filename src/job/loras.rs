@@ -137,7 +137,7 @@ impl LoraFiles {
         let files = params.loras.iter().filter_map(|lora| self.0.get(&lora.name));
         let record = |file: &Arc<LoraFile>| LoraRecord {
             name: name_of(file.path()),
-            hash: file.hash().to_owned(),
+            hash: file.hash(),
             sha256: file.content_hash().to_owned(),
         };
         files.map(record).collect()

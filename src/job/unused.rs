@@ -22,7 +22,7 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
         (&["n_iter", "n_samples", "n_rows", "grid_every", "seed_mode", "fixed_code"], is_swept, "beside --sweep"),
         (&["format", "fname", "no_metadata"], args.skip_save, "beside --skip_save"),
         (&["safety_ckpt"], args.safety == Some(Action::Off), "beside --safety off"),
-        (&["ddim_eta"], all(&|kind, _| kind != Kind::Ddim), "with other samplers than ddim"),
+        (&["ddim_eta"], all(&|kind, _| !kind.takes_eta()), "with other samplers than ddim and tcd"),
         (&["schedule"], all(&|kind, _| kind.spacings().len() == 1), "with this sampler"),
         (&["lora_weight"], requests.params().iter().all(|params| params.loras.is_empty()), "without a LoRA"),
         (&["plms"], args.sampling.dpm_solver, "beside --dpm_solver"),

@@ -101,7 +101,7 @@ fn unsupported_sampler_settings_are_refused() {
         refused(
             &TestRun::new(),
             args,
-            "--schedule karras works only with --sampler lms, euler, euler_a, heun, dpm2 or dpmpp_2m",
+            "--schedule karras works only with --sampler lms, euler, euler_a, heun, dpm2, dpmpp_2m or uni_pc",
         );
     }
 }

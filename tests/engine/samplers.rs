@@ -4,6 +4,7 @@ use crate::support::{Counting, assert_close, channels_last, fixture, nano, sampl
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use serde_json::Value;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use txt2img::by_name::ByName;
 use txt2img::config::ModelConfig;
@@ -75,26 +76,55 @@ struct DiffusersCase {
     seed: u64,
     /// (B, 4, h, w)
     shape: [usize; 4],
+    #[serde(default)]
+    eta: f64,
     timesteps: Vec<f64>,
+    /// The number of draws, with that of the start noise.
+    randn_calls: usize,
+}
+
+impl DiffusersCase {
+    fn plan(&self) -> SamplerConfig {
+        let (kind, spacing) = match self.sampler.as_str() {
+            "ddim_trailing" => (Kind::Ddim, Spacing::Trailing),
+            "uni_pc_karras" => (Kind::UniPc, Spacing::Karras),
+            name => (Kind::from_name(name).unwrap(), Spacing::Discrete),
+        };
+        SamplerConfig { kind, steps: self.steps, eta: self.eta, spacing }
+    }
+}
+
+/// A model that notes the timesteps at which it is called.
+struct Noted<'a>(&'a dyn EpsModel, RefCell<Vec<f64>>);
+
+impl EpsModel for Noted<'_> {
+    fn eps(&self, x: &Tensor, t: f64, a: f64) -> candle_core::Result<Tensor> {
+        self.1.borrow_mut().push(t);
+        self.0.eps(x, t, a)
+    }
 }
 
 #[test]
-fn ddim_with_trailing_steps_gives_the_latents_of_diffusers() {
+fn the_samplers_of_diffusers_give_its_latents() {
     let cases: Vec<DiffusersCase> =
         serde_json::from_slice(&std::fs::read(fixture("schedulers.json")).unwrap()).unwrap();
     let expected = tensors("schedulers.safetensors");
     let model = nano();
-    let is_trailing = |(_, case): &(usize, DiffusersCase)| case.sampler == "ddim_trailing";
-    for (i, case) in cases.into_iter().enumerate().filter(is_trailing) {
-        let plan = SamplerConfig { spacing: Spacing::Trailing, ..plan(Kind::Ddim, case.steps) };
-        let timesteps = schedule().trailing_timesteps(case.steps);
-        assert_eq!(timesteps.iter().rev().map(|&t| t as f64).collect::<Vec<_>>(), case.timesteps);
+    assert_eq!(cases.len(), 11);
+    for (i, case) in cases.iter().enumerate() {
         let [batch, channels, height, width] = case.shape;
-        let mut noise = Rng::default().noise(case.seed);
+        let mut noise = Counting::new(Rng::default().noise(case.seed));
         let x = noise.randn_latents((batch, height, width, channels), &Device::Cpu).unwrap();
-        let denoiser = model.denoiser(&expected["uncond"], &expected["cond"], case.scale).unwrap();
-        let latents = sample(plan, model.schedule(), &*denoiser, x, &mut *noise).unwrap();
-        assert_close(&i.to_string(), &latents, &channels_last(&expected[&i.to_string()]), 1e-4);
+        let cond = expected["cond"].repeat((batch, 1, 1)).unwrap();
+        let denoiser = model.denoiser(&expected["uncond"], &cond, case.scale).unwrap();
+        let noted = Noted(&*denoiser, RefCell::default());
+        let latents = sample(case.plan(), model.schedule(), &noted, x, &mut noise).unwrap();
+        let name = format!("{} of {} steps", case.sampler, case.steps);
+        assert_eq!(noted.1.into_inner(), case.timesteps, "{name}");
+        assert_close(&name, &latents, &channels_last(&expected[&i.to_string()]), 1e-4);
+        if case.sampler != "ddim_trailing" {
+            assert_eq!(noise.draws, case.randn_calls, "{name}");
+        }
     }
 }
 
@@ -161,6 +191,9 @@ fn samplers_draw_as_often_as_the_original_and_report_each_step() {
         (Kind::Heun, 10),
         (Kind::Dpm2, 10),
         (Kind::DpmPp2m, 0),
+        (Kind::UniPc, 0),
+        (Kind::Lcm, 9),
+        (Kind::Tcd, 0), // with eta 0
     ];
     assert_eq!(drawn.len(), Kind::ALL.len());
     for (kind, draws) in drawn {
@@ -203,7 +236,9 @@ impl Noise for Sizes {
 #[test]
 fn every_sampler_works_with_any_number_of_steps() {
     for &(_, kind) in Kind::ALL {
-        for steps in [1, 2, 3, 4, 7, 111, 1000] {
+        let few = matches!(kind, Kind::Lcm | Kind::Tcd);
+        for steps in [1, 2, 3, 4, 7, 50].into_iter().chain(if few { [49, 50] } else { [111, 1000] }) {
+            assert!(plan(kind, steps).check().is_ok(), "{kind:?} with {steps} steps");
             let (_, _, latents) = try_out(plan(kind, steps), |x, _| (x * 0.5).unwrap());
             assert!(latents.iter().all(|x| x.is_finite()), "{kind:?} with {steps} steps");
         }
@@ -251,6 +286,7 @@ fn plans_that_cannot_be_drawn_are_refused() {
     for (plan, reason) in [
         (plan(Kind::Ddim, 0), "--ddim_steps 0 is not between 1 and 1000"),
         (plan(Kind::Euler, 1001), "--ddim_steps 1001 is not between 1 and 1000"),
+        (plan(Kind::Lcm, 51), "--ddim_steps 51 is more than the 50 that lcm and tcd have"),
         (SamplerConfig { eta: 0.5, ..plan(Kind::Plms, 50) }, "ddim_eta must be 0 with PLMS"),
         (
             SamplerConfig { spacing: Spacing::Karras, ..plan(Kind::Ddim, 50) },

@@ -1,13 +1,17 @@
 //! A summary of a LoRA file.
 
 use super::super::names::TEXT;
-use super::LoraFile;
+use super::{LoraFile, refusals};
 use serde_json::Value;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The most trigger words that are named.
 const MAX_TRIGGERS: usize = 5;
+
+/// The maximum number of characters of a text from the metadata.
+const MAX_CHARS: usize = 100;
 
 /// The contents of a LoRA file, in a sentence.
 pub struct Summary<'a> {
@@ -17,8 +21,7 @@ pub struct Summary<'a> {
 impl Summary<'_> {
     /// The kinds of changes in the file: LoRA, LoHa and so on.
     pub fn kinds(&self) -> BTreeSet<&'static str> {
-        let changes = self.file.changes.values();
-        changes.map(|change| if change.is_dora { "DoRA" } else { change.kind().name() }).collect()
+        self.file.kinds.clone()
     }
 
     /// The ranks, smallest and largest.
@@ -46,9 +49,7 @@ impl Summary<'_> {
 
     /// The base model that the metadata state.
     pub fn base_model(&self) -> Option<&str> {
-        let metadata = &self.file.metadata;
-        let stated = ["ss_base_model_version", "modelspec.architecture"].iter().find_map(|key| metadata.get(*key));
-        stated.map(String::as_str)
+        refusals::base_model(&self.file.metadata)
     }
 
     /// The words that most of the training pictures have in common, the most frequent first.
@@ -58,11 +59,13 @@ impl Summary<'_> {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         for tags in folders.values().filter_map(Value::as_object) {
             for (tag, count) in tags {
-                *counts.entry(tag.trim().to_owned()).or_default() += count.as_u64().unwrap_or(0);
+                let total = counts.entry(plain(tag)).or_default();
+                *total = total.saturating_add(count.as_u64().unwrap_or(0));
             }
         }
-        let mut tags: Vec<(String, u64)> = counts.into_iter().collect();
-        tags.sort_by(|(_, one), (_, other)| other.cmp(one));
+        let is_counted = |(tag, count): &(String, u64)| !tag.is_empty() && *count > 0;
+        let mut tags: Vec<(String, u64)> = counts.into_iter().filter(is_counted).collect();
+        tags.sort_by_key(|(_, count)| Reverse(*count));
         tags.into_iter().take(MAX_TRIGGERS).map(|(tag, _)| tag).collect()
     }
 }
@@ -81,18 +84,27 @@ impl fmt::Display for Summary<'_> {
             write!(f, " and alpha {alpha}")?;
         }
         if let Some(base) = self.base_model() {
-            write!(f, " for {}", base.replace(char::is_control, " "))?;
+            write!(f, " for {}", plain(base))?;
         }
         let [text, attention, other] = self.matched();
         write!(f, "; changes {text} modules of the text encoder, {attention} of attention and {other} others")?;
         if self.n_unmatched() > 0 {
-            let first = self.file.unmatched.first().map_or("", String::as_str);
+            let first = self.file.unmatched.first().map(|name| plain(name)).unwrap_or_default();
             write!(f, "; {} modules are not in the model ({first}, …)", self.n_unmatched())?;
+        }
+        if !self.file.embeddings.is_empty() {
+            let names: Vec<String> = self.file.embeddings.keys().map(|name| plain(name)).collect();
+            write!(f, "; holds the embeddings {}", names.join(", "))?;
         }
         let triggers = self.triggers();
         if !triggers.is_empty() {
-            write!(f, "; trained with: {}", triggers.join(", ").replace(char::is_control, " "))?;
+            write!(f, "; trained with: {}", triggers.join(", "))?;
         }
         Ok(())
     }
+}
+
+/// Returns a text from a file without control characters, and cut if it is long.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().take(MAX_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
 }

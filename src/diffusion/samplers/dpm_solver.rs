@@ -37,18 +37,24 @@ pub(super) fn dpm_solver(
 
 /// A point in continuous time.
 #[derive(Clone, Copy, PartialEq, Debug)]
-struct Point {
+pub(super) struct Point {
     /// The timestep for the model, a fraction.
-    t: f64,
+    pub t: f64,
     /// √ᾱ.
-    alpha: f64,
+    pub alpha: f64,
     /// √(1 − ᾱ).
-    sigma: f64,
+    pub sigma: f64,
     /// ln(alpha / sigma): half the log of the signal-to-noise ratio.
-    lambda: f64,
+    pub lambda: f64,
 }
 
 impl Point {
+    /// Returns the point of k-diffusion's sigma √((1 − ᾱ)/ᾱ) at timestep `t`.
+    pub fn of_sigma(t: f64, sigma: f64) -> Self {
+        let alpha = (sigma * sigma + 1.).sqrt().recip();
+        Self { t, alpha, sigma: sigma * alpha, lambda: -sigma.ln() }
+    }
+
     /// The points between `steps` steps, at least 1, most noise first.
     fn table(schedule: &Schedule, steps: usize) -> Vec<Self> {
         let n = schedule.timesteps() as f32;

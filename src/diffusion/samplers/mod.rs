@@ -8,9 +8,12 @@ mod dpmpp_2m;
 mod euler;
 mod euler_a;
 mod heun;
+mod lcm;
 mod lms;
 mod plms;
 mod sigmas;
+mod tcd;
+mod uni_pc;
 
 use super::EpsModel;
 use super::schedule::Schedule;
@@ -59,6 +62,12 @@ pub enum Kind {
     Dpm2,
     /// DPM-Solver++(2M), k-diffusion's.
     DpmPp2m,
+    /// UniPC.
+    UniPc,
+    /// Latent consistency models.
+    Lcm,
+    /// Trajectory consistency distillation.
+    Tcd,
 }
 
 /// The implementation of a sampler.
@@ -80,7 +89,7 @@ struct Row {
 }
 
 /// The samplers, in the order in which help and errors list them.
-const SAMPLERS: [Row; 9] = [
+const SAMPLERS: [Row; 12] = [
     row(Kind::Ddim, "ddim", "DDIM", Run::Timesteps(ddim::ddim)),
     row(Kind::Plms, "plms", "PLMS", Run::Timesteps(plms::plms)),
     row(Kind::DpmSolver, "dpm_solver", "DPM-Solver++", Run::Timesteps(dpm_solver::dpm_solver)),
@@ -90,6 +99,9 @@ const SAMPLERS: [Row; 9] = [
     row(Kind::Heun, "heun", "Heun", Run::Sigmas(heun::heun)),
     row(Kind::Dpm2, "dpm2", "DPM2", Run::Sigmas(dpm2::dpm2)),
     row(Kind::DpmPp2m, "dpmpp_2m", "DPM++ 2M", Run::Sigmas(dpmpp_2m::dpmpp_2m)),
+    row(Kind::UniPc, "uni_pc", "UniPC", Run::Timesteps(uni_pc::uni_pc)),
+    row(Kind::Lcm, "lcm", "LCM", Run::Timesteps(lcm::lcm)),
+    row(Kind::Tcd, "tcd", "TCD", Run::Timesteps(tcd::tcd)),
 ];
 
 const fn row(kind: Kind, name: &'static str, web_ui_name: &'static str, run: Run) -> Row {
@@ -118,6 +130,16 @@ impl Kind {
         self.row().web_ui_name
     }
 
+    /// Whether the sampler depends on `--ddim_eta`.
+    pub fn takes_eta(self) -> bool {
+        matches!(self, Self::Ddim | Self::Tcd)
+    }
+
+    /// The eta unless `--ddim_eta` is given.
+    pub fn default_eta(self) -> f64 {
+        if self == Self::Tcd { 0.3 } else { 0. }
+    }
+
     /// The number of evaluations of the model in most steps of the sampler.
     fn order(self) -> usize {
         if matches!(self, Self::Heun | Self::Dpm2) { 2 } else { 1 }
@@ -126,7 +148,7 @@ impl Kind {
     /// The spacings of its steps that the sampler supports.
     pub fn spacings(self) -> &'static [Spacing] {
         match (self, &self.row().run) {
-            (_, Run::Sigmas(_)) => &[Spacing::Discrete, Spacing::Karras],
+            (Self::UniPc, _) | (_, Run::Sigmas(_)) => &[Spacing::Discrete, Spacing::Karras],
             (Self::Ddim, _) => &[Spacing::Discrete, Spacing::Trailing],
             _ => &[Spacing::Discrete],
         }
@@ -151,7 +173,7 @@ pub struct SamplerConfig {
     pub kind: Kind,
     /// The requested number of steps, 1 to 1000.
     pub steps: usize,
-    /// DDIM's share of fresh noise: 0 for none, 1 for as much as DDPM's.
+    /// The share of fresh noise: 0 for none; with DDIM, 1 for as much as DDPM's; with TCD, the paper's γ, 0 to 1.
     pub eta: f64,
     /// The spacing of the steps.
     #[serde(rename = "schedule", with = "by_name")]
@@ -187,6 +209,8 @@ impl SamplerConfig {
     /// If the number of steps is out of range, or the sampler does not support the eta or the spacing.
     pub fn check(&self) -> Result<()> {
         ensure!((1..=1000).contains(&self.steps), "--ddim_steps {} is not between 1 and 1000", self.steps);
+        let has_room = !matches!(self.kind, Kind::Lcm | Kind::Tcd) || self.steps <= lcm::TRAINED_STEPS;
+        ensure!(has_room, "--ddim_steps {} is more than the {} that lcm and tcd have", self.steps, lcm::TRAINED_STEPS);
         ensure!(self.kind != Kind::Plms || self.eta == 0., "--ddim_eta must be 0 with PLMS");
         ensure!(
             self.kind.spacings().contains(&self.spacing),

@@ -62,7 +62,7 @@ impl Sigmas {
     }
 
     /// The fractional timestep whose sigma this is: the inverse of `sigma`.
-    fn timestep(&self, sigma: f64) -> f64 {
+    pub(super) fn timestep(&self, sigma: f64) -> f64 {
         let log_sigma = sigma.ln();
         let above = self.log_sigmas.partition_point(|&other| other <= log_sigma);
         let low = above.saturating_sub(1).min(self.log_sigmas.len() - 2);

@@ -29,7 +29,7 @@ fn every_flag_of_the_original_is_read() {
         ("--dpm_solver", |a| (a.sampling.dpm_solver, a.sampling.sampler) = (true, Some(Kind::DpmSolver))),
         ("--laion400m", |a| a.laion400m = true),
         ("--fixed_code", |a| a.fixed_code = true),
-        ("--ddim_eta 0.5", |a| a.sampling.ddim_eta = 0.5),
+        ("--ddim_eta 0.5", |a| a.sampling.ddim_eta = Some(0.5)),
         ("--n_iter 7", |a| a.n_iter = 7),
         ("--H 64", |a| a.sampling.height = 64),
         ("--W 64", |a| a.sampling.width = 64),
@@ -116,7 +116,7 @@ fn numbers_may_be_negative() {
         ("--scale=-7.5", |a| a.sampling.scale = -7.5),
         ("--scale 0", |a| a.sampling.scale = 0.),
         ("--n_rows -1", |a| a.n_rows = -1),
-        ("--ddim_eta -1e-3", |a| a.sampling.ddim_eta = -1e-3),
+        ("--ddim_eta -1e-3", |a| a.sampling.ddim_eta = Some(-1e-3)),
     ]);
 }
 
@@ -144,7 +144,10 @@ fn invalid_values_are_refused_with_the_reason() {
         ("--seed 1e3", "not a whole number"),
         ("--seed -", "not a whole number"),
         ("--precision half", "[possible values: full, autocast]"),
-        ("--sampler k", "[possible values: ddim, plms, dpm_solver, lms, euler, euler_a, heun, dpm2, dpmpp_2m]"),
+        (
+            "--sampler k",
+            "[possible values: ddim, plms, dpm_solver, lms, euler, euler_a, heun, dpm2, dpmpp_2m, uni_pc, lcm, tcd]",
+        ),
         ("--schedule linear", "[possible values: discrete, karras, trailing]"),
         ("--rng mps", "use cuda, cpu or cuda:SMSxTHREADS"),
         ("--rng cuda:82", "use cuda, cpu or cuda:SMSxTHREADS"),

@@ -46,7 +46,7 @@ fn defaults() -> Args {
             ddim_steps: 50,
             plms: false,
             dpm_solver: false,
-            ddim_eta: 0.,
+            ddim_eta: None,
             height: 512,
             width: 512,
             factor: 8,

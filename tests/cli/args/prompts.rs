@@ -127,7 +127,8 @@ fn wildcards_are_replaced_before_words_change() {
 
 #[test]
 fn web_ui_prompts_do_not_depend_on_their_batch() {
-    let lines = ["a [cube:ball:1]", "a cube AND a ball :0.7 AND fog", "a cube", "[a|b|c] BREAK cube", "[x|y] AND [y:x:1]"];
+    let lines =
+        ["a [cube:ball:1]", "a cube AND a ball :0.7 AND fog", "a cube", "[a|b|c] BREAK cube", "[x|y] AND [y:x:1]"];
     let flags = ["--webui_prompts", "--seed_mode", "per_image", "--ddim_steps", "4", "--negative_prompt", "[fog|rain]"];
     let run = TestRun::new().file("p.txt", lines.join("\n"));
     run.quick([&["--from-file", "p.txt", "--n_samples", "5", "--skip_grid"], &flags[..]].concat()).ok();

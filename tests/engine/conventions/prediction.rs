@@ -80,9 +80,9 @@ fn every_sampler_tells_a_v_model_the_noise_level_it_has_in_mind() {
         let model = VPrediction(Box::new(Constant(0.5)));
         let mut noise = Rng::default().noise(6);
         let latents = sample(plan, &schedule, &model, x.clone(), &mut *noise).unwrap();
-        // LDM's samplers stop at the first timestep, where some noise is left.
+        // LDM's samplers and TCD stop at the first timestep, where some noise is left.
         let left = match kind {
-            Kind::Ddim | Kind::Plms | Kind::DpmSolver => 0.2,
+            Kind::Ddim | Kind::Plms | Kind::DpmSolver | Kind::Tcd => 0.2,
             _ => 1e-3,
         };
         let worst = latents.affine(1., -0.5).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();

@@ -50,7 +50,7 @@ fn a_flag_states_the_prediction_of_a_model_that_does_not() {
     let ours = run.path("out/samples/00000.png");
     assert!(read_png(&ours) == picture(&marked.path));
     assert_eq!(output::record(&ours).unwrap().prediction.as_deref(), Some("v"));
-    run.small([flags(&nano), vec!["--resume".into()]].concat()).fails_with("--prediction has changed");
+    run.small([flags(&nano), vec!["--resume".into()]].concat()).fails_with("--prediction was \"v\", is now null");
 
     run.small([flags(&marked.path), ["--prediction", "eps"].map(String::from).to_vec()].concat())
         .fails_with("--prediction eps contradicts the model, which predicts v (tensor 'v_pred'); leave it out");

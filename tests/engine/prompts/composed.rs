@@ -39,8 +39,7 @@ fn drawn((prompt, negative): (&str, &str), scale: f64, kind: Kind, steps: usize)
     let checkpoint = Checkpoint::open(&fixture("nano.ckpt")).unwrap();
     let (config, device) = (nano_config(), compute_device());
     let loras = Loras::default();
-    let mut engine =
-        Engine::load(&checkpoint, &config, &loras, &device, DType::F32, Reading::WEB_UI, &mut ()).unwrap();
+    let mut engine = Engine::load(&checkpoint, &config, &loras, &device, DType::F32, Reading::WEB_UI, &mut ()).unwrap();
     let sampler = SamplerConfig { kind, steps, eta: 0., spacing: Spacing::Discrete };
     let params = SamplingParams { height: 64, width: 64, scale, sampler, ..SamplingParams::default() };
     let mut kept = Kept::default();
@@ -117,7 +116,8 @@ fn negative_prompts_change_too() {
 fn samplers_of_second_order_count_evaluations() {
     // Evaluations 0 to 4 are those of the first two steps and the first of the third.
     for kind in [Kind::Heun, Kind::Dpm2] {
-        let [plain, half, whole] = ["a cube", "a [cube:ball:0.5]", "a [cube:ball:8]"].map(|prompt| steps_of(prompt, kind));
+        let [plain, half, whole] =
+            ["a cube", "a [cube:ball:0.5]", "a [cube:ball:8]"].map(|prompt| steps_of(prompt, kind));
         equal(&half[1], &plain[1]);
         assert!(relative_rms(&half[2], &plain[2]) > 1e-6, "{kind:?}");
         equal(&whole[3], &plain[3]);

@@ -99,7 +99,8 @@ fn errors_name_the_line_or_the_object_the_key_and_what_is_expected() {
         ("{\"prompt\": \"a\", \"scale\": 1e999}", "\"scale\": number out of range"),
         (
             "{\"prompt\": \"a\", \"sampler\": \"best\"}",
-            "\"sampler\" must be one of ddim, plms, dpm_solver, lms, euler, euler_a, heun, dpm2, dpmpp_2m, not \"best\"",
+            "\"sampler\" must be one of ddim, plms, dpm_solver, lms, euler, euler_a, heun, dpm2, dpmpp_2m, \
+             uni_pc, lcm, tcd, not \"best\"",
         ),
         ("{\"seed\": 3}", "\"prompt\" is missing"),
         ("{\"prompt\": \"a\", \"prompt\": \"b\"}", "\"prompt\" is given twice"),

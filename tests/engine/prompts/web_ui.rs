@@ -42,7 +42,8 @@ fn words_change_at_the_steps_of_the_web_ui() {
 #[test]
 fn complete_brackets_count_even_beside_unbalanced_ones() {
     // The web UI reads these in either way, at random.
-    for (prompt, first) in [("[a:b:0.5]:", "a:"), ("[a:b:0.5][", "a["), ("[a:b:2](", "a("), ("[x|y]0.5])[", "x0.5])[")] {
+    for (prompt, first) in [("[a:b:0.5]:", "a:"), ("[a:b:0.5][", "a["), ("[a:b:2](", "a("), ("[x|y]0.5])[", "x0.5])[")]
+    {
         assert_eq!(Timeline::new(prompt, 4).text_at(1), first, "{prompt}");
     }
 }
@@ -101,14 +102,19 @@ fn chunks_beyond_the_twentieth_are_cut() {
     assert_eq!((tokens.chunks(), tokens.cut.as_str()), (Tokens::MAX_CHUNKS, "a ball"));
     let empty = read(&"BREAK ".repeat(10_000), Reading::WEB_UI);
     assert_eq!((empty.chunks(), empty.cut.as_str()), (Tokens::MAX_CHUNKS, ""));
-    assert!(empty.ids.chunks(Tokens::LENGTH).all(|chunk| chunk[0] == START && chunk[1..].iter().all(|&id| id == 49407)));
+    assert!(
+        empty.ids.chunks(Tokens::LENGTH).all(|chunk| chunk[0] == START && chunk[1..].iter().all(|&id| id == 49407))
+    );
 }
 
 #[test]
 fn any_prompt_is_read_in_linear_time() {
     let start = Instant::now();
     let n = 100_000;
-    for piece in ["[", "]", "(", "[a|", "[a:", "[|", "[:", "|", ":", "\\", "[a:b:1]", "[a|b]", "([", "[(", "[a:b:1", "BREAK ", "AND "] {
+    for piece in [
+        "[", "]", "(", "[a|", "[a:", "[|", "[:", "|", ":", "\\", "[a:b:1]", "[a|b]", "([", "[(", "[a:b:1", "BREAK ",
+        "AND ",
+    ] {
         let prompt = piece.repeat(n / piece.len());
         for prompt in [prompt.clone(), format!("{prompt}\\"), format!("{prompt}{}", "]".repeat(n))] {
             schedule(&prompt, 3);

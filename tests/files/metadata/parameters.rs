@@ -70,6 +70,9 @@ fn samplers_have_the_web_uis_names() {
         (Kind::Heun, "Heun"),
         (Kind::Dpm2, "DPM2"),
         (Kind::DpmPp2m, "DPM++ 2M"),
+        (Kind::UniPc, "UniPC"),
+        (Kind::Lcm, "LCM"),
+        (Kind::Tcd, "TCD"),
     ] {
         let text = Record { params: params(ours, Spacing::Discrete), ..drawn("a cube") }.parameters();
         assert!(text.contains(&format!("Sampler: {theirs}, ")), "{text}");

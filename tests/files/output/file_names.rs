@@ -5,7 +5,7 @@ use super::{flat, load};
 use serde_json::json;
 use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use txt2img::output::{NameFields, Pattern, Record};
-use txt2img::params::SamplingParams;
+use txt2img::params::{LoraChoice, SamplingParams};
 
 const PARAMS: SamplingParams = SamplingParams {
     height: 512,
@@ -129,9 +129,8 @@ fn a_shortened_prompt_ends_in_no_space() {
 
 #[test]
 fn impossible_patterns_are_refused() {
-    const KNOWN: &str = "write a name with any of {seed} {index} {prompt} {hash} {height} {width} {steps} {scale} {clip_skip} {sampler} {eta} \
-                         {schedule}, \
-                         and {{ or }} for a brace itself";
+    const KNOWN: &str = "write a name with any of {seed} {index} {prompt} {hash} {height} {width} {steps} {scale} {guidance_rescale} \
+                         {clip_skip} {sampler} {eta} {schedule} {loras} {lora_weight}, and {{ or }} for a brace itself";
     let (long, hashes) = ("x".repeat(178) + "{index}", "{hash}".repeat(18) + "{index}");
     assert!(name(&long[1..], "").ends_with("00007"));
     for (pattern, fault) in [
@@ -154,6 +153,17 @@ fn impossible_patterns_are_refused() {
     ] {
         assert_eq!(refusal(pattern), format!("{fault}; {KNOWN}"), "{pattern}");
     }
+}
+
+#[test]
+fn loras_are_named_without_their_folders_and_in_60_bytes() {
+    let lora = |name: &str| LoraChoice { name: name.into(), text: 0.5, unet: 0.5 };
+    let name = |loras| {
+        let params = SamplingParams { loras, ..PARAMS };
+        Pattern::parse("{index}-{loras}").unwrap().name(7, &NameFields { params, ..CUBE })
+    };
+    assert_eq!(name(vec![lora("loras/ink.safetensors"), lora(r"D:\loras\oil")]), "00007-ink.safetensors=0.5+oil=0.5");
+    assert_eq!(name(vec![lora(&"x".repeat(100))]), format!("00007-{}", "x".repeat(60)));
 }
 
 #[test]

@@ -1,0 +1,46 @@
+//! Latent consistency models (Luo et al. 2023, arXiv 2310.04378), as diffusers' `LCMScheduler`: each step jumps to clean
+//! latents and adds fresh noise for the next.
+
+use super::{SamplerConfig, Sampling};
+use crate::diffusion::schedule::Schedule;
+use crate::ops::weighted_sum;
+use anyhow::Result;
+use candle_core::Tensor;
+
+/// The number of timesteps that such models are distilled for, among which a sampler's are chosen.
+pub(super) const TRAINED_STEPS: usize = 50;
+
+/// The standard deviation of clean latents, and the factor of timesteps, in the boundary condition.
+const SIGMA_DATA: f64 = 0.5;
+const TIMESTEP_SCALING: f64 = 10.;
+
+/// Denoises `x`, standard normal noise (B, h, w, C).
+pub(super) fn lcm(schedule: &Schedule, config: &SamplerConfig, mut x: Tensor, run: &mut Sampling) -> Result<Tensor> {
+    let timesteps = timesteps(schedule, config.steps);
+    for (i, &t) in timesteps.iter().enumerate() {
+        let a = schedule.alpha_cumprod(t);
+        let eps = run.model.eps(&x, t as f64, a)?;
+        let x0 = weighted_sum(&[(&x, a.sqrt().recip()), (&eps, -((1. - a) / a).sqrt())])?;
+        let (skip, out) = boundary(t);
+        let denoised = weighted_sum(&[(&x0, out), (&x, skip)])?;
+        x = match timesteps.get(i + 1).map(|&next| schedule.alpha_cumprod(next)) {
+            Some(a) => weighted_sum(&[(&denoised, a.sqrt()), (&run.noise.randn_like(&x)?, (1. - a).sqrt())])?,
+            None => denoised,
+        };
+        (run.on_step)(i, &x, &x0)?;
+    }
+    Ok(x)
+}
+
+/// Returns `steps` timesteps, 1 to [`TRAINED_STEPS`], falling from the last one.
+pub(super) fn timesteps(schedule: &Schedule, steps: usize) -> Vec<usize> {
+    let apart = schedule.timesteps() / TRAINED_STEPS;
+    (0..steps).map(|i| (TRAINED_STEPS - i * TRAINED_STEPS / steps) * apart - 1).collect()
+}
+
+/// Returns the shares of `x` and of x₀ in the model's result at timestep `t`, so that it returns `x` at `t` = 0.
+fn boundary(t: usize) -> (f64, f64) {
+    let t = t as f64 * TIMESTEP_SCALING;
+    let square = t * t + SIGMA_DATA * SIGMA_DATA;
+    (SIGMA_DATA * SIGMA_DATA / square, t / square.sqrt())
+}
