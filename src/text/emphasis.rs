@@ -11,7 +11,6 @@
 
 use super::composition::split_at_words;
 use anyhow::{Result, bail};
-use std::cmp::Reverse;
 
 /// The factor of a pair of round brackets, by which square brackets divide.
 const STEP: f64 = 1.1;
@@ -127,17 +126,6 @@ struct Parser {
     breaks: Vec<usize>,
     /// The index of the first part after each open bracket, for each kind of bracket.
     open: [Vec<usize>; 2],
-    /// The brackets that are closed, for each kind.
-    closed: [Vec<Span>; 2],
-}
-
-/// The parts in a pair of brackets.
-#[derive(Clone, Copy)]
-struct Span {
-    first: usize,
-    end: usize,
-    /// The factor of their weights.
-    factor: f64,
 }
 
 impl Parser {
@@ -147,7 +135,7 @@ impl Parser {
             Mark::Text(text) => self.push(text),
             Mark::Open(bracket) => self.open[bracket as usize].push(self.parts.len()),
             Mark::Close(bracket, factor) => match self.open[bracket as usize].pop() {
-                Some(first) => self.closed[bracket as usize].push(Span { first, end: self.parts.len(), factor }),
+                Some(first) => self.weigh(first, factor),
                 None => self.push(typed),
             },
         }
@@ -170,13 +158,16 @@ impl Parser {
         }
     }
 
+    /// Multiplies the weights of the parts from `first` on.
+    fn weigh(&mut self, first: usize, factor: f64) {
+        self.parts[first..].iter_mut().for_each(|part| part.weight *= factor);
+    }
+
     /// Closes open brackets, splits the parts into sections, and merges neighbours of equal weight.
     fn finish(mut self) -> Vec<Vec<Part>> {
-        let end = self.parts.len();
-        for ((open, mut closed), factor) in self.open.into_iter().zip(self.closed).zip([STEP, 1. / STEP]) {
-            closed.extend(open.into_iter().map(|first| Span { first, end, factor }));
-            weigh(&mut self.parts, closed);
-        }
+        let [round, square] = std::mem::take(&mut self.open);
+        round.into_iter().for_each(|first| self.weigh(first, STEP));
+        square.into_iter().for_each(|first| self.weigh(first, 1. / STEP));
         let (mut sections, mut section) = (vec![], vec![]);
         let mut breaks = self.breaks.into_iter().peekable();
         for (i, part) in self.parts.into_iter().enumerate() {
@@ -188,23 +179,6 @@ impl Parser {
         }
         sections.push(section);
         sections
-    }
-}
-
-/// Multiplies the weights of parts by the factors of the spans that they are in, which are nested. Takes linear time, even
-/// if all spans contain all parts.
-fn weigh(parts: &mut [Part], mut spans: Vec<Span>) {
-    // Outer spans first, the next one last.
-    spans.sort_by_key(|span| (Reverse(span.first), span.end));
-    // The spans that a part is in, with the product of their factors.
-    let mut around: Vec<Span> = vec![];
-    for (i, part) in parts.iter_mut().enumerate() {
-        while around.pop_if(|span| span.end <= i).is_some() {}
-        while let Some(mut span) = spans.pop_if(|span| span.first <= i) {
-            span.factor *= around.last().map_or(1., |outer| outer.factor);
-            around.extend((span.end > i).then_some(span));
-        }
-        part.weight *= around.last().map_or(1., |span| span.factor);
     }
 }
 
