@@ -82,8 +82,10 @@ pub fn texts((prompt, negative): (&str, &str), reading: Reading, steps: usize) -
 /// # Errors
 /// If a weight is beyond ±1000.
 pub fn check_weights(prompts: (&str, &str), reading: Reading, steps: usize) -> Result<()> {
-    if reading.emphasis {
-        texts(prompts, reading, steps)?.iter().try_for_each(|text| emphasis::parts(text).map(drop))?;
+    let check = |text: &str| emphasis::parts(text).map(drop);
+    match reading {
+        Reading { web_ui: true, .. } => texts(prompts, reading, steps)?.iter().try_for_each(|text| check(text)),
+        Reading { emphasis: true, .. } => check(prompts.0).and_then(|()| check(prompts.1)),
+        _ => Ok(()),
     }
-    Ok(())
 }
