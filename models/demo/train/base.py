@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from layout import Autoencoder
 from safetensors.torch import load_file
-from train_diffusion import Denoiser
+from scenes import caption
+from train_diffusion import Bucket, Denoiser
 
 CHECKPOINT = Path(__file__).resolve().parents[1] / "demo.safetensors"
 SCALE_FACTOR = 0.77  # as in demo.yaml
@@ -28,3 +29,15 @@ def load_denoiser(path=CHECKPOINT):
     for name, prefix in PREFIXES.items():
         getattr(model, name).load_state_dict(part(weights, prefix))
     return model.requires_grad_(False)
+
+
+def latents(path):
+    """What encode.py wrote with this model's autoencoder."""
+    return Bucket(f"{path}*1*1", SCALE_FACTOR)
+
+
+def draw(rng, bucket, count, without):
+    """`count` latents of a bucket with their captions, of which a share `without` is empty."""
+    picked = [rng.randrange(len(bucket.said)) for _ in range(count)]
+    captions = ["" if rng.random() < without else caption(rng, *bucket.said[i]) for i in picked]
+    return bucket.latents[picked].float() * bucket.scale_factor, captions

@@ -7,12 +7,12 @@ import time
 
 import pace
 import torch
-from base import load_denoiser
+from base import draw, latents, load_denoiser
 from layout import VOCABULARY
 from safetensors.torch import save_file
 from text import END, LENGTH, tokenizer, tokens
 from torch import nn
-from train_diffusion import Bucket, loss_of, words
+from train_diffusion import loss_of
 
 
 class Extended(nn.Module):
@@ -53,9 +53,8 @@ def main():
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     rng, bpe = random.Random(args.seed), tokenizer()
-    others = words(bpe)
     word = bpe.encode(args.word).ids
-    bucket = Bucket(f"{args.latents}*{args.batch}*1", 0.77)
+    bucket = latents(args.latents)
     model = load_denoiser()
     embedding = model.text.embeddings.token_embedding
     vectors = nn.Parameter(embedding.weight[bpe.encode(args.start.replace(",", " ")).ids].clone())
@@ -66,9 +65,9 @@ def main():
     save = lambda: save_file({"emb_params": average.half()}, args.out)
     while (left := 1 - (time.time() - started) / pace.seconds(args.minutes)) > 0:
         optimizer.param_groups[0]["lr"] = args.rate * (0.01 + 0.99 * min(1, left / 0.6))
-        latents, captions = bucket.draw(rng, others)
+        pictures, captions = draw(rng, bucket, args.batch, without=0)
         ids = torch.tensor([replace(row, word, len(vectors)) for row in tokens(bpe, captions)])
-        loss = loss_of(model, latents, ids)
+        loss = loss_of(model, pictures, ids)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

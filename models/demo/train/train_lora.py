@@ -1,6 +1,7 @@
-"""Trains a LoRA: python train_lora.py LATENTS.pt OUT.safetensors --trigger WORD --minutes M; LATENTS.pt is what encode.py writes.
-
-The file has the layout and the metadata of kohya's sd-scripts."""
+"""Trains a LoRA: python train_lora.py LATENTS.pt PLAIN.pt OUT.safetensors --trigger WORD --minutes M; the first two are what
+encode.py writes. The trigger word is in the captions of the first and not in those of the second, which keep the model as it is
+without that word; so guidance strengthens what the word means. The file has the layout and the metadata of kohya's
+sd-scripts."""
 
 import argparse
 import json
@@ -11,12 +12,12 @@ from pathlib import Path
 
 import pace
 import torch
-from base import load_denoiser
+from base import draw, latents, load_denoiser
 from layout import UNET, ResBlock, SpatialTransformer, TextLayer
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from text import tokenizer, tokens
 from torch import nn
-from train_diffusion import Bucket, loss_of, words
+from train_diffusion import loss_of
 
 
 class Low(nn.Module):
@@ -83,6 +84,15 @@ def add(model, rank, alpha):
     return added
 
 
+def load(path, added):
+    """Goes on from a file this wrote before."""
+    tensors = load_file(path)
+    with torch.no_grad():
+        for name, low in added.items():
+            low.down.copy_(tensors[f"{name}.lora_down.weight"])
+            low.up.copy_(tensors[f"{name}.lora_up.weight"])
+
+
 def metadata(args, steps, captions):
     """What sd-scripts and its readers look for; all of it strings."""
     name = Path(args.out).stem
@@ -100,21 +110,24 @@ def metadata(args, steps, captions):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("latents")
+    parser.add_argument("plain")
     parser.add_argument("out")
     parser.add_argument("--trigger", required=True, help="the word that captions have and the model did not learn")
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rank", type=int, default=4)
     parser.add_argument("--alpha", type=float, default=4)
+    parser.add_argument("--start", help="a file this wrote before, to go on from")
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     rng, bpe = random.Random(args.seed), tokenizer()
-    others = words(bpe)
-    bucket = Bucket(f"{args.latents}*{args.batch}*1", 0.77)
+    bucket, plain = latents(args.latents), latents(args.plain)
     model = load_denoiser()
     added = add(model, args.rank, args.alpha)
+    if args.start:
+        load(args.start, added)
     parameters = [p for p in model.parameters() if p.requires_grad]
     average = [p.detach().clone() for p in parameters]
     print(f"{len(added)} modules, {sum(p.numel() for p in parameters)} numbers")
@@ -133,8 +146,9 @@ def main():
 
     while (left := 1 - (time.time() - started) / pace.seconds(args.minutes)) > 0:
         optimizer.param_groups[0]["lr"] = args.rate * min(1, (step + 1) / 30) * (0.01 + 0.99 * min(1, left / 0.6))
-        latents, captions = bucket.draw(rng, others)
-        loss = loss_of(model, latents, torch.tensor(tokens(bpe, captions)))
+        most = args.batch - args.batch // 3
+        (changed, some), (kept, others) = draw(rng, bucket, most, 0), draw(rng, plain, args.batch - most, 0.5)
+        loss = loss_of(model, torch.cat([changed, kept]), torch.tensor(tokens(bpe, some + others)))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
