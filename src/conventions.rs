@@ -3,7 +3,7 @@
 //! Several files may state the same convention. The first source in these lists takes precedence:
 //!
 //! - **prediction type**: the config's `parameterization`; the checkpoint's tensor `v_pred`; the metadata of a
-//!   `.safetensors` file or the `scheduler_config.json` of a diffusers folder; else `eps`.
+//!   `.safetensors` file or the `scheduler_config.json` of a diffusers folder; `--prediction`; else `eps`.
 //! - **noise schedule**: the checkpoint's tensor `alphas_cumprod` in f32, as in the original; the folder's
 //!   `scheduler_config.json`; the config. Its terminal signal-to-noise ratio becomes 0 if the checkpoint has a tensor
 //!   `ztsnr` or a rounded `alphas_cumprod` that ends in 0, or `scheduler_config.json` states it.
@@ -44,20 +44,22 @@ impl Conventions {
     /// Determines the conventions of a checkpoint with this config.
     ///
     /// # Errors
-    /// If checkpoint and config state different numbers of attention heads.
+    /// If checkpoint and config state different numbers of attention heads, or another prediction type than
+    /// `--prediction`.
     pub fn new(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<Self> {
         check_heads(checkpoint, config)?;
-        let declared = checkpoint.declared();
-        let prediction = config.prediction.map(|prediction| Stated::new(prediction, CONFIG));
-        let prediction = prediction.or(declared.prediction.clone());
         let (noise, schedule) = schedule(checkpoint, config);
         let mut notes = vec![];
         Ok(Self {
-            prediction: prediction.unwrap_or_else(|| Stated::new(Prediction::Eps, DEFAULT)),
+            prediction: prediction(checkpoint, config)?,
             noise,
             schedule,
             use_ema: use_ema(checkpoint, config, &mut notes),
-            scale_factor: declared.scale_factor.clone().unwrap_or_else(|| Stated::new(config.scale_factor, CONFIG)),
+            scale_factor: checkpoint
+                .declared()
+                .scale_factor
+                .clone()
+                .unwrap_or_else(|| Stated::new(config.scale_factor, CONFIG)),
             notes,
         })
     }
@@ -74,6 +76,23 @@ impl Conventions {
 
 /// The names and shapes of a network's tensors.
 type Inventory = Vec<(String, Vec<usize>)>;
+
+/// Returns the prediction type.
+///
+/// # Errors
+/// If `--prediction` contradicts it.
+fn prediction(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<Stated<Prediction>> {
+    let by_config = config.prediction.map(|prediction| Stated::new(prediction, CONFIG));
+    let stated = by_config.or(checkpoint.declared().prediction.clone());
+    if let (Some(Stated { value, by }), Some(assumed)) = (&stated, config.assumed_prediction) {
+        ensure!(
+            *value == assumed,
+            "--prediction {assumed} contradicts the model, which predicts {value} ({by}); leave it out"
+        );
+    }
+    let assumed = config.assumed_prediction.map(|prediction| Stated::new(prediction, "--prediction"));
+    Ok(stated.or(assumed).unwrap_or_else(|| Stated::new(Prediction::Eps, DEFAULT)))
+}
 
 /// Returns the description of the noise schedule, and the schedule.
 fn schedule(checkpoint: &Checkpoint, config: &ModelConfig) -> (Stated<String>, Schedule) {

@@ -31,6 +31,9 @@ pub struct SamplingParams {
     pub factor: usize,
     /// The guidance scale; 1 is no guidance.
     pub scale: f64,
+    /// How far guidance keeps the standard deviation of the model's output, 0 to 1.
+    #[serde(default)]
+    pub guidance_rescale: f64,
     /// The layer of the text encoder whose output is the context, counted from the last, which is 1.
     #[serde(default = "clip_skip")]
     pub clip_skip: usize,
@@ -102,7 +105,17 @@ fn clip_skip() -> usize {
 impl Default for SamplingParams {
     fn default() -> Self {
         let sampler = SamplerConfig { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
-        Self { height: 512, width: 512, factor: 8, scale: 7.5, clip_skip: 1, sampler, loras: vec![], lora_weight: 1. }
+        Self {
+            height: 512,
+            width: 512,
+            factor: 8,
+            scale: 7.5,
+            guidance_rescale: 0.,
+            clip_skip: 1,
+            sampler,
+            loras: vec![],
+            lora_weight: 1.,
+        }
     }
 }
 
@@ -135,9 +148,12 @@ impl SamplingParams {
     /// Checks that the parameters fit together. [`Self::set`] checks each by itself.
     ///
     /// # Errors
-    /// If a side is not a multiple of the factor, or the sampler does not support its eta or its spacing.
+    /// If a side is not a multiple of the factor, guidance is rescaled by less than 0 or more than 1, or the sampler does
+    /// not support its eta or its spacing.
     pub fn check(&self) -> Result<()> {
         self.sampler.check()?;
+        let rescale = self.guidance_rescale;
+        ensure!((0. ..=1.).contains(&rescale), "--guidance_rescale {rescale} is not between 0 and 1");
         for (flag, size) in [("--H", self.height), ("--W", self.width)] {
             let f = self.factor;
             let (below, above) = (size / f * f, (size / f + 1) * f);
@@ -253,7 +269,7 @@ pub enum Field {
 /// All sampling parameters, in the order in which messages list them.
 ///
 /// Prompts files, sweeps, file names, metadata, replay and resume are all driven by this table.
-pub const PARAMS: [Param; 10] = [
+pub const PARAMS: [Param; 11] = [
     Param {
         flag: "H",
         name: "height",
@@ -282,6 +298,14 @@ pub const PARAMS: [Param; 10] = [
         flag: "scale",
         name: "scale",
         field: Field::Number { get: |params| params.scale, set: |params, scale| params.scale = scale },
+    },
+    Param {
+        flag: "guidance_rescale",
+        name: "guidance_rescale",
+        field: Field::Number {
+            get: |params| params.guidance_rescale,
+            set: |params, rescale| params.guidance_rescale = rescale,
+        },
     },
     Param {
         flag: "clip_skip",

@@ -5,6 +5,7 @@ mod sampling;
 mod sweep;
 
 use crate::by_name::ByName;
+use crate::config::Prediction;
 use crate::device::{self, Precision};
 use crate::output::{Format, Pattern};
 use crate::progress::ProgressFormat;
@@ -126,6 +127,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE", help_heading = ADDITIONAL)]
     pub vae: Option<PathBuf>,
 
+    /// Output of the model's UNet, if neither the config nor the checkpoint states it: eps (noise) or v (velocity)
+    #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, value_parser = one_of::<Prediction>())]
+    pub prediction: Option<Prediction>,
+
     /// Add a textual inversion (embedding): a .pt, .bin or .safetensors file, whose vectors take the place of the file's
     /// name, or of NAME, in prompts; can be given several times
     #[arg(long, value_name = "FILE[=NAME]", help_heading = ADDITIONAL, action = clap::ArgAction::Append)]
@@ -171,8 +176,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, default_value = "png", value_parser = one_of::<Format>())]
     pub format: Format,
 
-    /// File names: a pattern of {index} {seed} {prompt} {hash} {sampler} {schedule} {steps} {scale} {clip_skip} {eta} {width}
-    /// {height} [default: {index}]
+    /// File names: a pattern of {index} {seed} {prompt} {hash} {sampler} {schedule} {steps} {scale} {guidance_rescale}
+    /// {clip_skip} {loras} {lora_weight} {eta} {width} {height} [default: {index}]
     #[arg(long, value_name = "PATTERN", help_heading = ADDITIONAL, value_parser = pattern)]
     pub fname: Option<Pattern>,
 

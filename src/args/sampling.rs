@@ -41,6 +41,11 @@ pub struct SamplingFlags {
     #[arg(long, value_name = "F", default_value_t = 7.5, value_parser = finite)]
     pub scale: f64,
 
+    /// Keep this much of the contrast that the model predicts without guidance, 0 to 1; 0.7 suits models with zero
+    /// terminal SNR
+    #[arg(long = "guidance_rescale", value_name = "F", help_heading = ADDITIONAL, default_value_t = 0., value_parser = finite)]
+    pub guidance_rescale: f64,
+
     /// Layer of the text encoder to use, counted from the last; 1 is the last, as in the original ("Clip skip")
     #[arg(long = "clip_skip", value_name = "N", help_heading = ADDITIONAL, value_parser = integer, default_value_t = 1)]
     pub clip_skip: i64,
@@ -49,7 +54,7 @@ pub struct SamplingFlags {
     #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, value_parser = one_of::<Kind>())]
     pub sampler: Option<Kind>,
 
-    /// Spacing of the steps of k-diffusion's samplers
+    /// Spacing of the steps: discrete, karras (k-diffusion's samplers) or trailing (DDIM)
     #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, default_value = "discrete", value_parser = one_of::<Spacing>())]
     pub schedule: Spacing,
 
@@ -77,6 +82,7 @@ impl SamplingFlags {
             ("W", ParamValue::Whole(self.width)),
             ("ddim_steps", ParamValue::Whole(self.ddim_steps)),
             ("scale", ParamValue::Number(self.scale)),
+            ("guidance_rescale", ParamValue::Number(self.guidance_rescale)),
             ("clip_skip", ParamValue::Whole(self.clip_skip)),
             ("sampler", ParamValue::Name(sampler.name().into())),
             ("ddim_eta", ParamValue::Number(self.ddim_eta)),

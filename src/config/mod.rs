@@ -30,6 +30,8 @@ pub struct ModelConfig {
     pub noise: NoiseConfig,
     /// The meaning of the denoiser's output, if the config states it. The original's yaml files do not.
     pub prediction: Option<Prediction>,
+    /// The meaning of the denoiser's output if neither the config nor the checkpoint states it (`--prediction`).
+    pub assumed_prediction: Option<Prediction>,
     /// Whether to use the exponential moving averages (EMA) of the denoiser's weights.
     pub use_ema: bool,
     /// The factor from the autoencoder's latents to the UNet's.
@@ -124,6 +126,7 @@ impl ModelConfig {
             },
             noise: NoiseConfig::V1,
             prediction: None,
+            assumed_prediction: None,
             use_ema: false,
             scale_factor: 0.18215,
         }

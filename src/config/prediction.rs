@@ -1,5 +1,6 @@
 //! The prediction type of a denoiser.
 
+use crate::by_name::ByName;
 use std::fmt;
 
 /// The meaning of the UNet's output.
@@ -11,23 +12,25 @@ pub enum Prediction {
     V,
 }
 
+impl ByName for Prediction {
+    /// LDM's names.
+    const ALL: &'static [(&'static str, Self)] = &[("eps", Self::Eps), ("v", Self::V)];
+}
+
 impl Prediction {
     /// Returns the prediction type that LDM (`eps`, `v`) or diffusers (`epsilon`, `v_prediction`) calls `name`, if it
     /// is supported.
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub fn from_any_name(name: &str) -> Option<Self> {
         match name {
-            "eps" | "epsilon" => Some(Self::Eps),
-            "v" | "v_prediction" => Some(Self::V),
-            _ => None,
+            "epsilon" => Some(Self::Eps),
+            "v_prediction" => Some(Self::V),
+            name => Self::from_name(name),
         }
     }
 }
 
 impl fmt::Display for Prediction {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Self::Eps => "eps",
-            Self::V => "v",
-        })
+        f.write_str(self.name())
     }
 }

@@ -171,6 +171,7 @@ pub fn parse(text: &str) -> Result<ModelConfig> {
     Ok(ModelConfig {
         noise: noise(&model)?,
         prediction: prediction(model.parameterization.as_deref())?,
+        assumed_prediction: None,
         use_ema: model.use_ema,
         unet: unet(model.unet_config.params)?,
         vae: vae(model.first_stage_config.params)?,
@@ -207,7 +208,7 @@ fn noise(model: &Model) -> Result<NoiseConfig> {
 
 fn prediction(name: Option<&str>) -> Result<Option<Prediction>> {
     let unknown = |name| format!("parameterization '{name}' is not supported; it must be 'eps' or 'v'");
-    name.map(|name| Prediction::from_name(name).with_context(|| unknown(name))).transpose()
+    name.map(|name| Prediction::from_any_name(name).with_context(|| unknown(name))).transpose()
 }
 
 /// Parses `model.params`.

@@ -72,4 +72,11 @@ impl Schedule {
         let last = self.timesteps() - 1;
         (0..self.timesteps()).step_by(self.timesteps() / steps).map(|t| (t + 1).min(last)).collect()
     }
+
+    /// Returns `steps` timesteps, rising, evenly spaced down from the last one, as diffusers' "trailing".
+    pub fn trailing_timesteps(&self, steps: usize) -> Vec<usize> {
+        let n = self.timesteps() as f64;
+        let end = |i: usize| (n - i as f64 * n / steps as f64).round_ties_even() as usize;
+        (0..steps).rev().map(|i| end(i) - 1).collect()
+    }
 }

@@ -11,6 +11,7 @@ use crate::checkpoint::{Checkpoint, Embedding, ema};
 use crate::config::ModelConfig;
 use crate::conventions::Conventions;
 use crate::device::ComputeDevice;
+use crate::diffusion::guidance::Guidance;
 use crate::diffusion::samplers::Sampling;
 use crate::output::{self, Picture};
 use crate::params::SamplingParams;
@@ -217,7 +218,7 @@ impl<'a> Engine<'a> {
         in_f32: bool,
     ) -> Result<Latents> {
         let Batch { prompts, params } = batch;
-        let SamplingParams { scale, sampler, clip_skip, .. } = *params;
+        let SamplingParams { scale, guidance_rescale: rescale, sampler, clip_skip, .. } = *params;
         let loaded = if in_f32 { &mut self.fallback } else { &mut self.loaded };
         let Loaded { model, dtype, contexts } = loaded.as_mut().context(NOT_LOADED)?;
         let mut context = |prompt: &str| contexts.get(prompt, clip_skip, model, &mut |note| observer.on_note(note));
@@ -225,7 +226,8 @@ impl<'a> Engine<'a> {
         let unconds = prompts.iter().map(|(_, negative)| context(negative)).collect::<Result<Vec<_>>>()?;
         let shape = (prompts.len(), params.latent_height(), params.latent_width(), self.config.unet.in_channels);
         let x = noise.start(shape, &self.device.device)?;
-        let denoiser = model.denoiser_of_each(&unconds, &conds, scale, clip_skip, self.max_batch)?;
+        let denoiser =
+            model.denoiser_of_each(&unconds, &conds, Guidance { scale, rescale }, clip_skip, self.max_batch)?;
         observer.on_start(sampler.counts(model.schedule()));
         let mut on_step = |i: usize, x: &Tensor, x0: &Tensor| observer.on_step(i, x, x0);
         let mut sampling = Sampling { model: &*denoiser, noise: noise.steps(), on_step: &mut on_step };

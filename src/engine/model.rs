@@ -5,7 +5,7 @@ use crate::checkpoint::names::{TEXT, UNET, VAE};
 use crate::checkpoint::{Checkpoint, ema, weights};
 use crate::config::{ModelConfig, Prediction};
 use crate::conventions::Conventions;
-use crate::diffusion::guidance::{Guided, Unguided};
+use crate::diffusion::guidance::{Guidance, Guided, Unguided};
 use crate::diffusion::schedule::Schedule;
 use crate::diffusion::split_batch::SplitBatch;
 use crate::diffusion::unet::UNet;
@@ -158,7 +158,7 @@ impl Model {
     /// # Errors
     /// If the shapes do not fit, or the device fails.
     pub fn denoiser(&self, uncond: &Tensor, cond: &Tensor, scale: f64) -> Result<Box<dyn EpsModel + '_>> {
-        self.denoiser_with(uncond, cond, scale, 1)
+        self.denoiser_with(uncond, cond, scale.into(), 1)
     }
 
     /// Returns the UNet with guidance, as [`Self::denoiser`] does. `clip_skip`: that of the contexts, and of the padding.
@@ -166,16 +166,16 @@ impl Model {
         &self,
         uncond: &Tensor,
         cond: &Tensor,
-        scale: f64,
+        guidance: Guidance,
         clip_skip: usize,
     ) -> Result<Box<dyn EpsModel + '_>> {
         // At scale 1 `uncond` would cancel out.
-        let predicted: Box<dyn EpsModel> = if scale == 1. {
+        let predicted: Box<dyn EpsModel> = if guidance.scale == 1. {
             Box::new(Unguided::new(&self.unet, cond)?)
         } else {
             let m = uncond.dim(1)?.max(cond.dim(1)?);
             let (uncond, cond) = (self.padded(uncond, m, clip_skip)?, self.padded(cond, m, clip_skip)?);
-            Box::new(Guided::new(&self.unet, &uncond, &cond, scale)?)
+            Box::new(Guided::new(&self.unet, &uncond, &cond, guidance)?)
         };
         Ok(match self.prediction {
             Prediction::Eps => predicted,
@@ -194,10 +194,11 @@ impl Model {
         &self,
         unconds: &[Tensor],
         conds: &[Tensor],
-        scale: f64,
+        guidance: impl Into<Guidance>,
         clip_skip: usize,
         max_batch: usize,
     ) -> Result<Box<dyn EpsModel + '_>> {
+        let guidance = guidance.into();
         let (n, n_uncond) = (conds.len(), unconds.len());
         ensure!(
             n > 0 && (n_uncond == 1 || n_uncond == n),
@@ -210,7 +211,7 @@ impl Model {
             .map(|group| {
                 let (unconds, conds): (Vec<_>, Vec<_>) = group.iter().copied().unzip();
                 let (uncond, cond) = (Tensor::cat(&unconds, 0)?, Tensor::cat(&conds, 0)?); // (B', M', C), (B', M, C)
-                Ok((group.len(), self.denoiser_with(&uncond, &cond, scale, clip_skip)?))
+                Ok((group.len(), self.denoiser_with(&uncond, &cond, guidance, clip_skip)?))
             })
             .collect::<Result<_>>()?;
         Ok(Box::new(SplitBatch(denoisers)))

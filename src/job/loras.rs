@@ -21,10 +21,6 @@ const TAG: &str = "<lora:";
 /// The depth of folders below `--lora_dir` to search, which bounds cycles of links.
 const MAX_DEPTH: usize = 8;
 
-/// The names of a LoRA's file in a repository, the more usual ones first.
-const FILES_ON_HUB: [&str; 4] =
-    ["pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin", "adapter_model.safetensors", "adapter_model.bin"];
-
 /// Returns the LoRA files in a folder and its subfolders.
 fn files(dir: &Path, depth: usize) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> =
@@ -89,10 +85,7 @@ pub fn path(location: &Location, offline: bool, on_progress: OnProgress) -> Resu
         Location::Hub(repo) => {
             let hub = Hub::from_env()?;
             let hub = if offline { Hub { offline, ..hub } } else { hub };
-            let names = repo.file.as_ref().map_or(FILES_ON_HUB.to_vec(), |file| vec![file.as_str()]);
-            let folder = hub.fetch_files(repo, &[&names], on_progress)?;
-            let path = names.iter().map(|name| folder.join(name)).find(|path| path.is_file());
-            path.with_context(|| format!("'{repo}' has no file of a LoRA; name it, as OWNER/NAME:FILE"))
+            hub.fetch_lora(repo, on_progress)
         }
     }
 }

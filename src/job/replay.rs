@@ -5,7 +5,9 @@ use super::model::FORK_CKPT;
 use super::model::embeddings::{self, EXTENSIONS};
 use super::{Job, name_of};
 use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG, Seed};
+use crate::by_name::ByName;
 use crate::checkpoint::model_sha256;
+use crate::config::Prediction;
 use crate::demo;
 use crate::device::Precision;
 use crate::files::sha256;
@@ -107,6 +109,7 @@ fn overridden(args: &Args, record: &Record) -> Result<Args> {
         precision: if record.products == "f32" { Precision::Full } else { Precision::Autocast },
         ckpt: Some(ckpt),
         config,
+        prediction: prediction(args, record)?,
         vae: vae(args, record)?,
         embedding: embeddings(args, record)?,
         embedding_dir: None,
@@ -175,6 +178,13 @@ fn config(args: &Args, record: &Record) -> Result<Option<PathBuf>> {
         }
         (given, _) => Ok(given.clone()),
     }
+}
+
+/// Returns the prediction type that the picture's metadata state, or the given one.
+fn prediction(args: &Args, record: &Record) -> Result<Option<Prediction>> {
+    let Some(name) = &record.prediction else { return Ok(args.prediction) };
+    let prediction = Prediction::from_name(name).with_context(|| format!("its prediction type '{name}' is unknown"))?;
+    Ok(Some(prediction))
 }
 
 /// Returns the autoencoder of the picture, or `None` for the model's own.

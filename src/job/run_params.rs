@@ -42,6 +42,7 @@ pub fn run_params(
         n_rows,
         grid_every,
         skip_watermark,
+        prediction,
         // Included by their results: the prompts, the sampling parameters, the seed.
         prompt: _,
         from_file: _,
@@ -77,6 +78,7 @@ pub fn run_params(
         verify_watermark: _,
         given: _,
     } = args;
+    let config = ModelConfig { assumed_prediction: None, ..config.clone() };
     let others = [
         ("version", json!(env!("CARGO_PKG_VERSION"))),
         prompts(args, requests),
@@ -94,6 +96,7 @@ pub fn run_params(
         ("--wildcards", json!(wildcards)),
         ("--sweep", json!(sweep)),
         ("--config", json!(sha256::of_bytes(format!("{config:?}").as_bytes()))),
+        ("--prediction", json!(prediction.map(|prediction| prediction.name()))),
         ("--format", json!(format.name())),
         ("--fname", json!(fname.as_ref().map(ToString::to_string))),
         ("--no_metadata", json!(no_metadata)),

@@ -15,13 +15,14 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
     let has_file = args.from_file.is_some();
     let reasons = [
         (["negative_prompt"].as_slice(), all(&|_, scale| scale == 1.), "at --scale 1, which turns guidance off"),
+        (&["guidance_rescale"], all(&|_, scale| scale == 1.), "at --scale 1, which turns guidance off"),
         (&["prompt"], has_file, "beside --from-file"),
         (&["n_rows", "grid_every"], args.skip_grid, "beside --skip_grid"),
         (&["n_iter", "n_samples", "n_rows", "grid_every", "seed_mode", "fixed_code"], is_swept, "beside --sweep"),
         (&["format", "fname", "no_metadata"], args.skip_save, "beside --skip_save"),
         (&["safety_ckpt"], args.safety == Some(Action::Off), "beside --safety off"),
         (&["ddim_eta"], all(&|kind, _| kind != Kind::Ddim), "with other samplers than ddim"),
-        (&["schedule"], all(&|kind, _| !kind.takes_spacing()), "with this sampler"),
+        (&["schedule"], all(&|kind, _| kind.spacings().len() == 1), "with this sampler"),
         (&["lora_weight"], requests.params().iter().all(|params| params.loras.is_empty()), "without a LoRA"),
         (&["plms"], args.sampling.dpm_solver, "beside --dpm_solver"),
         (&["fixed_code"], args.seed_mode == SeedMode::PerImage, "beside --seed_mode per_image"),

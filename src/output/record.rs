@@ -42,6 +42,9 @@ pub struct Record {
     /// The files of the LoRAs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lora_files: Vec<LoraRecord>,
+    /// The prediction type that `--prediction` gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<String>,
     /// The name of the autoencoder that replaced the model's own.
     #[serde(default)]
     pub vae: Option<String>,
@@ -149,7 +152,11 @@ impl Record {
 
 /// Returns the name of a sampler with its spacing in AUTOMATIC1111's web UI.
 fn web_ui_name(sampler: SamplerConfig) -> String {
-    let spacing = if sampler.spacing == Spacing::Karras { " Karras" } else { "" };
+    let spacing = match sampler.spacing {
+        Spacing::Discrete => "",
+        Spacing::Karras => " Karras",
+        Spacing::Trailing => " trailing",
+    };
     format!("{}{spacing}", sampler.kind.web_ui_name())
 }
 

@@ -235,6 +235,7 @@ fn record(job: &Job, loras: &LoraFiles, batch: &Batch, index: usize, origin: Ori
         model: job.model.ckpt.name(),
         model_hash: None,
         lora_files: loras.records(&batch.params),
+        prediction: job.model.config.assumed_prediction.map(|prediction| prediction.to_string()),
         vae: job.model.vae.as_ref().map(job::Location::name),
         embeddings: vec![],
         config: job.model.config_path.as_deref().map(name_of),

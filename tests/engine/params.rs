@@ -16,6 +16,7 @@ fn other_value(param: &Param) -> String {
         ("clip_skip", _) => "2".into(),
         (_, Field::Whole { .. }) => "64".into(),
         (_, Field::Number { .. }) => "0.25".into(),
+        ("schedule", _) => "karras".into(),
         (_, Field::Name { names, .. }) => names().rsplit(", ").next().unwrap().into(),
         (_, Field::List { .. }) => "tests/fixtures/lora/peft.safetensors=0.5".into(),
     }

@@ -66,6 +66,38 @@ fn k_diffusions_samplers_give_its_latents() {
     }
 }
 
+/// A case of `schedulers.json`.
+#[derive(Deserialize)]
+struct DiffusersCase {
+    sampler: String,
+    steps: usize,
+    scale: f64,
+    seed: u64,
+    /// (B, 4, h, w)
+    shape: [usize; 4],
+    timesteps: Vec<f64>,
+}
+
+#[test]
+fn ddim_with_trailing_steps_gives_the_latents_of_diffusers() {
+    let cases: Vec<DiffusersCase> =
+        serde_json::from_slice(&std::fs::read(fixture("schedulers.json")).unwrap()).unwrap();
+    let expected = tensors("schedulers.safetensors");
+    let model = nano();
+    let is_trailing = |(_, case): &(usize, DiffusersCase)| case.sampler == "ddim_trailing";
+    for (i, case) in cases.into_iter().enumerate().filter(is_trailing) {
+        let plan = SamplerConfig { spacing: Spacing::Trailing, ..plan(Kind::Ddim, case.steps) };
+        let timesteps = schedule().trailing_timesteps(case.steps);
+        assert_eq!(timesteps.iter().rev().map(|&t| t as f64).collect::<Vec<_>>(), case.timesteps);
+        let [batch, channels, height, width] = case.shape;
+        let mut noise = Rng::default().noise(case.seed);
+        let x = noise.randn_latents((batch, height, width, channels), &Device::Cpu).unwrap();
+        let denoiser = model.denoiser(&expected["uncond"], &expected["cond"], case.scale).unwrap();
+        let latents = sample(plan, model.schedule(), &*denoiser, x, &mut *noise).unwrap();
+        assert_close(&i.to_string(), &latents, &channels_last(&expected[&i.to_string()]), 1e-4);
+    }
+}
+
 #[test]
 fn sigmas_are_spaced_as_k_diffusion_does() {
     let cases: Vec<Case> = serde_json::from_slice(&std::fs::read(fixture("kdiffusion.json")).unwrap()).unwrap();
@@ -102,7 +134,7 @@ fn every_number_of_steps_means_what_it_means_to_the_original() {
 #[test]
 fn ddims_table_is_numpys() {
     let expected = tensors("modules/modules.safetensors");
-    let table = Step::table(&schedule(), 50, 0.5);
+    let table = Step::original_table(&schedule(), 50, 0.5);
     let column = |number: fn(&Step) -> f64| {
         let rising: Vec<f32> = table.iter().rev().map(|step| number(step) as f32).collect();
         Tensor::new(rising, &Device::Cpu).unwrap()
@@ -223,6 +255,10 @@ fn plans_that_cannot_be_drawn_are_refused() {
         (
             SamplerConfig { spacing: Spacing::Karras, ..plan(Kind::Ddim, 50) },
             "--schedule karras works only with --sampler lms,",
+        ),
+        (
+            SamplerConfig { spacing: Spacing::Trailing, ..plan(Kind::Euler, 50) },
+            "--schedule trailing works only with --sampler ddim",
         ),
     ] {
         assert!(plan.check().unwrap_err().to_string().contains(reason));

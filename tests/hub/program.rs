@@ -31,6 +31,24 @@ fn a_repository_draws_the_same_picture_as_its_file() {
 }
 
 #[test]
+fn a_lora_of_a_repository_draws_the_same_picture_as_its_file() {
+    let lora = std::fs::read(fixture("lora/locon.safetensors")).unwrap();
+    let nano = fixture("nano.ckpt");
+    let nano = ["--ckpt", nano.to_str().unwrap(), "--safety", "off", "--no_metadata"];
+    let drawn = |pretend: &Pretend, name: &str| {
+        let (run, _) = run(pretend, &[&nano[..], &["--lora", name]].concat());
+        read_png(&run.path("out/samples/00000.png"))
+    };
+    let usual =
+        Pretend::with(&[("README.md", b"x"), ("pytorch_lora_weights.safetensors", &lora), ("b.safetensors", b"x")]);
+    let expected = drawn(&usual, &format!("{}=0.5", fixture("lora/locon.safetensors").display()));
+    assert!(drawn(&usual, "someone/model=0.5") == expected);
+    assert!(drawn(&usual, "someone/model:pytorch_lora_weights.safetensors=0.5") == expected);
+    let only = Pretend::with(&[("README.md", b"x"), ("style.safetensors", &lora)]);
+    assert!(drawn(&only, "someone/model=0.5") == expected);
+}
+
+#[test]
 fn json_progress_reports_the_download() {
     let nano = std::fs::read(fixture("nano.ckpt")).unwrap();
     let pretend = Pretend::with(&[("nano.ckpt", &nano)]);

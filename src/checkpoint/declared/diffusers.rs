@@ -110,7 +110,7 @@ fn scheduler(config: Scheduler, declared: &mut Declared) -> Result<()> {
         ensure!(n == TIMESTEPS, "has num_train_timesteps {n}; every Stable Diffusion 1.x model has {TIMESTEPS}");
     }
     if let Some(name) = &config.prediction_type {
-        let prediction = Prediction::from_name(name);
+        let prediction = Prediction::from_any_name(name);
         let prediction = prediction.with_context(|| {
             format!("has prediction_type '{name}', which is not supported; 'epsilon' and 'v_prediction' are")
         })?;

@@ -32,7 +32,7 @@ pub(super) fn read_metadata(file: &Path) -> Result<Declared> {
     let Some(metadata) = entries(file) else { return Ok(Declared::default()) };
     let prediction = match metadata.get(PREDICTION).and_then(Value::as_str) {
         None | Some("") => None,
-        Some(name) => match Prediction::from_name(name) {
+        Some(name) => match Prediction::from_any_name(name) {
             Some(prediction) => Some(Stated::new(prediction, format!("metadata '{PREDICTION}'"))),
             None => bail!("predicts '{name}' (metadata '{PREDICTION}'), which is not supported; eps and v are"),
         },

@@ -13,7 +13,7 @@ mod transfer;
 
 use crate::interrupt;
 use anyhow::{Error, Result, anyhow, bail};
-use choice::Choice;
+use choice::{Choice, Wanted};
 use client::Client;
 use error::{Described, HubError};
 use hf_hub::RepoType;
@@ -68,12 +68,25 @@ impl Hub {
     /// If there is no such checkpoint or it cannot be downloaded, with the remedy;
     /// [`Interrupted`](interrupt::Interrupted) after Ctrl-C. A partial download is kept.
     pub fn fetch(&self, repo: &Repo, half: bool, on_progress: OnProgress) -> Result<PathBuf> {
+        self.fetch_wanted(repo, Wanted::Checkpoint { half }, on_progress)
+    }
+
+    /// Returns the path of a LoRA file, and downloads it if it is not cached. It is the file that `repo` names, or else
+    /// the repository's only one.
+    ///
+    /// # Errors
+    /// If there is no such file, or there are several, or as for [`fetch`](Self::fetch).
+    pub fn fetch_lora(&self, repo: &Repo, on_progress: OnProgress) -> Result<PathBuf> {
+        self.fetch_wanted(repo, Wanted::Lora, on_progress)
+    }
+
+    fn fetch_wanted(&self, repo: &Repo, wanted: Wanted, on_progress: OnProgress) -> Result<PathBuf> {
         Session::new(self, repo).run(|session| match &repo.file {
             Some(file) => {
                 session.fetch_files(&[&[file]], on_progress)?;
                 session.cache.find(file).ok_or_else(|| session.not_cached(&format!("'{file}'")))
             }
-            None => session.fetch_best(half, on_progress),
+            None => session.fetch_best(wanted, on_progress),
         })
     }
 
@@ -122,31 +135,27 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Returns the path of the best checkpoint. Asks the hub for the list of files, unless no better one is possible.
-    fn fetch_best(&self, half: bool, on_progress: OnProgress) -> Result<PathBuf> {
-        let cached = choice::choose(&self.cache.files(), half);
-        if let Some(choice) = cached.as_ref().filter(|choice| self.hub.offline || choice.is_certain(half)) {
+    /// Returns the path of the best choice. Asks the hub for the list of files, unless no better one is possible.
+    fn fetch_best(&self, wanted: Wanted, on_progress: OnProgress) -> Result<PathBuf> {
+        let cached = wanted.choose(&self.cache.files());
+        if let Some(choice) = cached.as_ref().filter(|choice| self.hub.offline || wanted.is_certain(choice)) {
             return self.path(choice);
         }
         if self.hub.offline {
-            bail!(self.not_cached("a checkpoint"));
+            bail!(self.not_cached(wanted.name()));
         }
-        match (self.list("a checkpoint"), cached) {
-            (Ok(list), _) => self.download_best(&list, half, on_progress),
+        match (self.list(wanted.name()), cached) {
+            (Ok(list), _) => self.download_best(&list, wanted, on_progress),
             (Err(error), Some(choice)) if hub_error(&error).is_some_and(HubError::is_temporary) => self.path(&choice),
             (Err(error), _) => Err(error),
         }
     }
 
-    /// Downloads the best checkpoint in `list`, except for cached files.
-    fn download_best(&self, list: &RepoInfo, half: bool, on_progress: OnProgress) -> Result<PathBuf> {
+    /// Downloads the best choice in `list`, except for cached files.
+    fn download_best(&self, list: &RepoInfo, wanted: Wanted, on_progress: OnProgress) -> Result<PathBuf> {
         let files: Vec<String> = list.siblings.iter().map(|file| file.rfilename.clone()).collect();
-        let Some(choice) = choice::choose(&files, half) else {
-            bail!(
-                "'{}' holds neither a single-file checkpoint nor a diffusers model ({}); give another repository",
-                self.repo,
-                first_names(files.iter())
-            );
+        let Some(choice) = wanted.choose(&files) else {
+            bail!("'{}' {} ({}); {}", self.repo, wanted.lack(), first_names(files.iter()), wanted.remedy());
         };
         let commit = hf_hub::Repo::with_revision(self.repo.id(), RepoType::Model, list.sha.clone());
         let cache = RepoCache::new(&self.hub.cache, &commit);

@@ -22,7 +22,10 @@ pub fn rows(job: &Job) -> Vec<Row> {
 
 fn row(sampler: &SamplerConfig, schedule: &Schedule) -> String {
     let name = sampler.kind.name();
-    let spacing = if sampler.spacing == Spacing::Karras { " karras" } else { "" };
+    let spacing = match sampler.spacing {
+        Spacing::Discrete => String::new(),
+        spacing => format!(" {}", spacing.name()),
+    };
     let counts = sampler.counts(schedule);
     let steps = match counts.steps {
         steps if steps == sampler.steps => steps.to_string(),

@@ -1,6 +1,6 @@
 //! DDIM (Song et al. 2020, arXiv 2010.02502, eq. 12), step for step as `ldm/models/diffusion/ddim.py`.
 
-use super::{SamplerConfig, Sampling};
+use super::{SamplerConfig, Sampling, Spacing};
 use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
 use crate::rng::Noise;
@@ -22,7 +22,11 @@ pub struct Step {
 
 /// Denoises `x`, standard normal noise (B, h, w, C).
 pub(super) fn ddim(schedule: &Schedule, config: &SamplerConfig, mut x: Tensor, run: &mut Sampling) -> Result<Tensor> {
-    for (i, step) in Step::table(schedule, config.steps, config.eta).iter().enumerate() {
+    let steps = match config.spacing {
+        Spacing::Trailing => Step::table(schedule, schedule.trailing_timesteps(config.steps), 1., config.eta),
+        _ => Step::original_table(schedule, config.steps, config.eta),
+    };
+    for (i, step) in steps.iter().enumerate() {
         let eps = run.model.eps(&x, step.t as f64, step.a)?;
         let x0 = step.x0(&x, &eps)?;
         x = step.apply(&x, &eps, run.noise)?;
@@ -32,12 +36,17 @@ pub(super) fn ddim(schedule: &Schedule, config: &SamplerConfig, mut x: Tensor, r
 }
 
 impl Step {
-    /// The steps, most noise first. `steps`: the requested number; there may be more.
-    pub fn table(schedule: &Schedule, steps: usize, eta: f64) -> Vec<Self> {
-        // The original's last step leads to timestep 0, not to a clean image.
-        let mut a_prev = schedule.alpha_cumprod(0);
+    /// Returns the original's steps, most noise first. `steps`: the requested number; there may be more.
+    pub fn original_table(schedule: &Schedule, steps: usize, eta: f64) -> Vec<Self> {
+        // The last step leads to timestep 0, not to a clean image.
+        Self::table(schedule, schedule.ddim_timesteps(steps), schedule.alpha_cumprod(0), eta)
+    }
+
+    /// Returns the steps from each of `timesteps`, which rise, to the one before, and to ᾱ = `last`; most noise first.
+    fn table(schedule: &Schedule, timesteps: Vec<usize>, last: f64, eta: f64) -> Vec<Self> {
+        let mut a_prev = last;
         let mut table = vec![];
-        for t in schedule.ddim_timesteps(steps) {
+        for t in timesteps {
             let a = schedule.alpha_cumprod(t);
             let sigma = eta * ((1. - a_prev) / (1. - a) * (1. - a / a_prev)).max(0.).sqrt();
             table.push(Step { t, a, a_prev, sigma });

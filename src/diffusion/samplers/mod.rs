@@ -118,16 +118,23 @@ impl Kind {
         self.row().web_ui_name
     }
 
-    /// Whether the sampler is one of k-diffusion's, whose steps `--schedule` spaces.
-    pub fn takes_spacing(self) -> bool {
-        matches!(self.row().run, Run::Sigmas(_))
+    /// The spacings of its steps that the sampler supports.
+    pub fn spacings(self) -> &'static [Spacing] {
+        match (self, &self.row().run) {
+            (_, Run::Sigmas(_)) => &[Spacing::Discrete, Spacing::Karras],
+            (Self::Ddim, _) => &[Spacing::Discrete, Spacing::Trailing],
+            _ => &[Spacing::Discrete],
+        }
     }
 
-    /// The names of the samplers that take a spacing, as they stand in a sentence.
-    fn names_with_spacing() -> String {
-        let names: Vec<_> = SAMPLERS.iter().filter(|row| row.kind.takes_spacing()).map(|row| row.name).collect();
-        let (last, others) = names.split_last().expect("k-diffusion's samplers are among them");
-        format!("{} or {last}", others.join(", "))
+    /// The names of the samplers that support a spacing, as they stand in a sentence.
+    fn names_with(spacing: Spacing) -> String {
+        let names: Vec<_> =
+            SAMPLERS.iter().filter(|row| row.kind.spacings().contains(&spacing)).map(|row| row.name).collect();
+        match names.split_last() {
+            Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+            _ => names.concat(),
+        }
     }
 }
 
@@ -141,7 +148,7 @@ pub struct SamplerConfig {
     pub steps: usize,
     /// DDIM's share of fresh noise: 0 for none, 1 for as much as DDPM's.
     pub eta: f64,
-    /// The spacing of the steps of k-diffusion's samplers.
+    /// The spacing of the steps.
     #[serde(rename = "schedule", with = "by_name")]
     pub spacing: Spacing,
 }
@@ -171,9 +178,10 @@ impl SamplerConfig {
         ensure!((1..=1000).contains(&self.steps), "--ddim_steps {} is not between 1 and 1000", self.steps);
         ensure!(self.kind != Kind::Plms || self.eta == 0., "--ddim_eta must be 0 with PLMS");
         ensure!(
-            self.spacing == Spacing::Discrete || self.kind.takes_spacing(),
-            "--schedule karras works only with --sampler {}",
-            Kind::names_with_spacing()
+            self.kind.spacings().contains(&self.spacing),
+            "--schedule {} works only with --sampler {}",
+            self.spacing.name(),
+            Kind::names_with(self.spacing)
         );
         Ok(())
     }

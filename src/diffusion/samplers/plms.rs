@@ -12,7 +12,7 @@ const WEIGHTS: [&[f64]; 3] =
 
 /// Denoises `x`, standard normal noise (B, h, w, C), in DDIM's steps at eta 0 along a mean of the last few eps.
 pub(super) fn plms(schedule: &Schedule, config: &SamplerConfig, mut x: Tensor, run: &mut Sampling) -> Result<Tensor> {
-    let steps = Step::table(schedule, config.steps, 0.);
+    let steps = Step::original_table(schedule, config.steps, 0.);
     let mut history: Vec<Tensor> = vec![]; // eps of up to four steps, newest first
     for (i, step) in steps.iter().enumerate() {
         let eps = run.model.eps(&x, step.t as f64, step.a)?;

@@ -6,18 +6,21 @@ use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
 use candle_core::{Result, Tensor};
 
-/// The spacing of steps between the largest and the smallest sigma.
+/// The spacing of a sampler's steps, as `--schedule` names it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Spacing {
-    /// Evenly in the model's timesteps.
+    /// Evenly in the model's timesteps, as the original does.
     #[default]
     Discrete,
-    /// Evenly in sigma^(1/7).
+    /// Evenly in sigma^(1/7) between the largest and the smallest sigma; k-diffusion's samplers only.
     Karras,
+    /// Evenly in the model's timesteps from the last one on (Lin et al. 2023, arXiv 2305.08891, section 3.3); DDIM only.
+    Trailing,
 }
 
 impl ByName for Spacing {
-    const ALL: &'static [(&'static str, Self)] = &[("discrete", Spacing::Discrete), ("karras", Spacing::Karras)];
+    const ALL: &'static [(&'static str, Self)] =
+        &[("discrete", Spacing::Discrete), ("karras", Spacing::Karras), ("trailing", Spacing::Trailing)];
 }
 
 /// A falling row of sigmas that ends in 0, with the model's sigmas to convert them to timesteps.
@@ -35,8 +38,8 @@ impl Sigmas {
         sigmas.steps = (0..steps)
             .map(|i| if steps == 1 { 0. } else { i as f64 / (steps - 1) as f64 })
             .map(|ramp| match spacing {
-                Spacing::Discrete => sigmas.sigma((1. - ramp) * (schedule.timesteps() - 1) as f64),
                 Spacing::Karras => sigmas.karras(ramp),
+                _ => sigmas.sigma((1. - ramp) * (schedule.timesteps() - 1) as f64),
             })
             .chain([0.])
             .collect();

@@ -66,7 +66,6 @@ pub struct ModelFiles {
     pub vae: Option<Location>,
     /// The embeddings that prompts can contain.
     pub embeddings: Vec<Embedding>,
-
     /// The folder of LoRA files.
     pub lora_dir: Option<PathBuf>,
 }
@@ -87,7 +86,7 @@ impl ModelFiles {
         }
         let default = (ckpt != ModelSource::Demo).then(|| DEFAULT_CONFIG.into());
         let config_path = args.config.clone().or(default);
-        let config = model_config(config_path.as_deref())?;
+        let config = ModelConfig { assumed_prediction: args.prediction, ..model_config(config_path.as_deref())? };
         checks::channels(args, &config)?;
         if let ModelSource::Files(location) = &ckpt {
             location.check_checkpoint()?;

@@ -144,7 +144,7 @@ fn invalid_values_are_refused_with_the_reason() {
         ("--seed -", "not a whole number"),
         ("--precision half", "[possible values: full, autocast]"),
         ("--sampler k", "[possible values: ddim, plms, dpm_solver, lms, euler, euler_a, heun, dpm2, dpmpp_2m]"),
-        ("--schedule linear", "[possible values: discrete, karras]"),
+        ("--schedule linear", "[possible values: discrete, karras, trailing]"),
         ("--rng mps", "use cuda, cpu or cuda:SMSxTHREADS"),
         ("--rng cuda:82", "use cuda, cpu or cuda:SMSxTHREADS"),
         ("--rng cuda:0x1", "not the size of a GPU"),

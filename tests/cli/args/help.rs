@@ -28,7 +28,8 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 36] = [
+const OURS: [&str; 38] = [
+    "--guidance_rescale",
     "--clip_skip",
     "--sampler",
     "--schedule",
@@ -41,6 +42,7 @@ const OURS: [&str; 36] = [
     "--rng",
     "--seed_mode",
     "--vae",
+    "--prediction",
     "--embedding",
     "--embedding_dir",
     "--lora_dir",

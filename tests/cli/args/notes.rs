@@ -18,7 +18,7 @@ fn flags_without_effect_get_a_note() {
     notes(&["--skip_save", "--fname", "{seed}"], "--fname has no effect beside --skip_save");
     notes(&["--safety", "off", "--safety_ckpt", "."], "--safety_ckpt has no effect beside --safety off");
     notes(&["--sampler", "euler", "--ddim_eta", "1"], "--ddim_eta has no effect with other samplers than ddim");
-    notes(&["--schedule", "discrete"], "--schedule has no effect with this sampler");
+    notes(&["--plms", "--schedule", "discrete"], "--schedule has no effect with this sampler");
     notes(&["--plms", "--dpm_solver"], "--plms has no effect beside --dpm_solver");
     notes(&["--fixed_code", "--seed_mode", "per_image"], "--fixed_code has no effect beside --seed_mode per_image");
     notes(&["--sweep", "scale=1,2"], "--n_iter, --n_samples have no effect beside --sweep");

@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use txt2img::by_name::ByName;
 use txt2img::checkpoint::Checkpoint;
 use txt2img::config::{ModelConfig, Prediction};
+use txt2img::diffusion::guidance::Guidance;
 use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use txt2img::diffusion::schedule::Schedule;
 use txt2img::diffusion::{EpsModel, VPrediction};
@@ -13,13 +14,17 @@ use txt2img::rng::Rng;
 
 /// Samples the latents of `conventions.py`.
 fn sampled(checkpoint: &Checkpoint, config: &ModelConfig, kind: Kind, steps: usize) -> Tensor {
+    let plan = SamplerConfig { kind, steps, eta: 0., spacing: Spacing::Discrete };
+    sampled_with(checkpoint, config, plan, Guidance::from(5.))
+}
+
+fn sampled_with(checkpoint: &Checkpoint, config: &ModelConfig, plan: SamplerConfig, guidance: Guidance) -> Tensor {
     let model =
         txt2img::engine::Model::load(checkpoint, config, &Default::default(), &device(), DType::F32, &|| ()).unwrap();
     let contexts = &tensors("modules/modules.safetensors")["context"];
     let [cond, uncond] = [0, 1].map(|i| contexts.narrow(0, i, 1).unwrap());
-    let denoiser = model.denoiser(&uncond, &cond, 5.).unwrap();
+    let denoiser = model.denoiser_of_each(&[uncond], &[cond], guidance, 1, usize::MAX).unwrap();
     let x = channels_last(&tensors("conventions.safetensors")["x"]);
-    let plan = SamplerConfig { kind, steps, eta: 0., spacing: Spacing::Discrete };
     sample(plan, model.schedule(), &*denoiser, x, &mut *Rng::default().noise(1)).unwrap()
 }
 
@@ -45,6 +50,16 @@ fn zero_terminal_snr_gives_the_latents_of_diffusers_euler() {
     let model = Model::file(&marked(&["v_pred", "ztsnr"]));
     // Sigma starts at 4519; the precision of f32 at latents that large is 3e-4.
     is_close("v.euler_zero_terminal_snr", &sampled(&model.checkpoint(), &nano_config(), Kind::Euler, 4), 3e-4);
+}
+
+#[test]
+fn rescaled_guidance_and_trailing_steps_of_zero_terminal_snr_give_the_latents_of_diffusers_ddim() {
+    let model = Model::file(&marked(&["v_pred", "ztsnr"]));
+    let plan = SamplerConfig { kind: Kind::Ddim, steps: 4, eta: 0., spacing: Spacing::Trailing };
+    let guidance = Guidance { scale: 5., rescale: 0.7 };
+    let latents = sampled_with(&model.checkpoint(), &nano_config(), plan, guidance);
+    // The signal of the first step is 2e-4 of its noise, which rounding in f32 leaves 3e-4 of the precision of.
+    is_close("v.ddim_zero_terminal_snr_trailing_rescaled", &latents, 3e-4);
 }
 
 /// A v-prediction model whose clean latents are constant.

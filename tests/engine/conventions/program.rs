@@ -7,7 +7,7 @@ use std::path::Path;
 use txt2img::args::Args;
 use txt2img::commands::dry_run::{self, Report};
 use txt2img::job::Job;
-use txt2img::output::Picture;
+use txt2img::output::{self, Picture};
 
 /// Returns the flags that draw with a model.
 fn flags(ckpt: &Path) -> Vec<String> {
@@ -39,6 +39,21 @@ fn a_model_of_v_prediction_draws_another_picture() {
         let apart = plain.rgb.iter().zip(&drawn.rgb).filter(|(a, b)| a.abs_diff(**b) > 8).count();
         assert!(apart * 4 > plain.rgb.len(), "only {apart} values differ");
     }
+}
+
+#[test]
+fn a_flag_states_the_prediction_of_a_model_that_does_not() {
+    let flag = ["--prediction", "v"].map(String::from);
+    let (nano, marked) = (fixture("nano.ckpt"), Model::file(&marked(&["v_pred"])));
+    let run = TestRun::new();
+    run.small([flags(&nano), flag.to_vec()].concat()).ok();
+    let ours = run.path("out/samples/00000.png");
+    assert!(read_png(&ours) == picture(&marked.path));
+    assert_eq!(output::record(&ours).unwrap().prediction.as_deref(), Some("v"));
+    run.small([flags(&nano), vec!["--resume".into()]].concat()).fails_with("--prediction was \"v\", is now null");
+
+    run.small([flags(&marked.path), ["--prediction", "eps"].map(String::from).to_vec()].concat())
+        .fails_with("--prediction eps contradicts the model, which predicts v (tensor 'v_pred'); leave it out");
 }
 
 #[test]

@@ -12,6 +12,7 @@ const PARAMS: SamplingParams = SamplingParams {
     width: 768,
     factor: 8,
     scale: 7.5,
+    guidance_rescale: 0.,
     clip_skip: 1,
     sampler: SamplerConfig { kind: Kind::EulerA, steps: 50, eta: 0., spacing: Spacing::Discrete },
     loras: vec![],
