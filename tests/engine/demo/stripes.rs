@@ -1,42 +1,32 @@
-//! Recognition of horizontal white stripes on a coloured solid.
+//! Recognition of horizontal white stripes on a solid.
 
 use txt2img::output::Picture;
 
 /// The number of columns that are examined, around the middle of the picture.
 const COLUMNS: usize = 16;
-/// The number of columns of a striped solid that show a stripe: more than chance and highlights do.
+/// The number of columns that show the stripes of a striped solid: more than chance and highlights do.
 const ENOUGH: usize = 4;
 /// The width of a column relative to the picture, as a divisor.
 const WIDTH: usize = 32;
 /// The height of a row relative to the picture, as a divisor.
 const HEIGHT: usize = 64;
-/// The least number of rows that count as a band; fewer are blurred edges.
+/// The least number of rows of a band; fewer are blurred edges.
 const ROWS: usize = 2;
 
-/// The look of a row of a column.
-#[derive(Clone, Copy, PartialEq)]
-enum Look {
-    /// The solid's colour, in light or shade.
-    Own,
-    White,
-    Other,
-}
-
-/// Returns whether a picture shows white stripes between bands of `colour`, which is not grey, in sRGB.
+/// Returns whether a picture shows at least two white bands one above the other.
 ///
-/// The background must be neither white nor grey: through a ring, it would be taken for a stripe.
-pub fn is_striped(picture: &Picture, colour: [f32; 3]) -> bool {
+/// The background must be neither white nor grey, and the solid itself too: in the shade, white is grey.
+pub fn is_striped(picture: &Picture) -> bool {
     let left = (0..COLUMNS).map(|i| picture.width / 4 + i * picture.width / 2 / COLUMNS);
-    left.filter(|x| has_stripe(&column(picture, *x), colour)).count() >= ENOUGH
+    left.filter(|x| white_bands(&column(picture, *x)) >= 2).count() >= ENOUGH
 }
 
-/// Returns whether white lies between the solid's colour above and below.
-fn has_stripe(column: &[[f32; 3]], colour: [f32; 3]) -> bool {
-    let looks: Vec<_> = column.iter().map(|rgb| look(rgb.map(linear), colour.map(linear))).collect();
-    let bands = looks.chunk_by(|a, b| a == b).filter(|rows| rows.len() >= ROWS).map(|rows| rows[0]);
-    let mut bands: Vec<_> = bands.collect();
+/// Returns the number of white bands in a column.
+fn white_bands(column: &[[f32; 3]]) -> usize {
+    let bands = column.chunk_by(|a, b| is_white(*a) == is_white(*b)).filter(|rows| rows.len() >= ROWS);
+    let mut bands: Vec<bool> = bands.map(|rows| is_white(rows[0])).collect();
     bands.dedup();
-    bands.windows(3).any(|three| three == [Look::Own, Look::White, Look::Own])
+    bands.into_iter().filter(|white| *white).count()
 }
 
 /// Returns the mean colour of each row of the column that starts at `x`, in sRGB.
@@ -50,23 +40,9 @@ fn column(picture: &Picture, x: usize) -> Vec<[f32; 3]> {
     (0..HEIGHT).map(|row| [0, 1, 2].map(|channel| mean(row, channel))).collect()
 }
 
-fn linear(srgb: f32) -> f32 {
-    srgb.powf(2.2)
-}
-
-/// Returns the look of a row; both colours are in linear light. Lightness does not matter, as bands are shaded.
-fn look(rgb: [f32; 3], colour: [f32; 3]) -> Look {
-    let extremes = |rgb: [f32; 3]| rgb.iter().fold((f32::MAX, 0f32), |(low, top), &c| (low.min(c), top.max(c)));
-    let (low, top) = extremes(rgb);
-    let pale = low > 0.45 * top;
-    let (chroma, wanted) = (rgb.map(|c| c - low), colour.map(|c| c - extremes(colour).0));
-    let dot = |a: [f32; 3], b: [f32; 3]| -> f32 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
-    let length = dot(chroma, chroma).sqrt();
-    if pale && top > 0.15 {
-        Look::White
-    } else if !pale && length > 0.02 && dot(chroma, wanted) > 0.9 * length * dot(wanted, wanted).sqrt() {
-        Look::Own
-    } else {
-        Look::Other
-    }
+/// Returns whether a colour in sRGB is white, lit or in the shade.
+fn is_white(rgb: [f32; 3]) -> bool {
+    let [r, g, b] = rgb.map(|level| level.powf(2.2));
+    let (low, top) = (r.min(g).min(b), r.max(g).max(b));
+    top > 0.15 && low > 0.45 * top
 }
