@@ -14,7 +14,7 @@ NOUNS = {
     "ring": ["ring"] * 4 + ["torus", "donut"],
 }
 # Colours that the words of the demo model's captions do not cover, for embeddings: sRGB.
-NEW_COLOURS = {"magenta": (0.88, 0.06, 0.52)}
+NEW_COLOURS = {"magenta": (0.86, 0.06, 0.66)}
 COLOUR_WORDS = {name: [name] for name in COLOURS} | {
     "turquoise": ["turquoise", "turquoise", "cyan", "teal"],
     "purple": ["purple", "purple", "purple", "violet"],

@@ -99,6 +99,7 @@ def metadata(args, steps, captions):
     return {
         "ss_base_model_version": "sd_v1", "ss_sd_model_name": "demo.safetensors", "ss_v2": "False",
         "ss_network_module": "networks.lora", "ss_network_dim": str(args.rank), "ss_network_alpha": str(float(args.alpha)),
+        "ss_network_args": json.dumps({"conv_dim": str(args.rank), "conv_alpha": str(float(args.alpha))}),
         "ss_output_name": name, "ss_steps": str(steps), "ss_seed": str(args.seed), "ss_learning_rate": str(args.rate),
         "ss_tag_frequency": json.dumps({name: {args.trigger: captions}}), "ss_resolution": "(256, 256)",
         "modelspec.sai_model_spec": "1.0.0", "modelspec.architecture": "stable-diffusion-v1/lora",

@@ -16,7 +16,7 @@ use txt2img::output::Picture;
 const SETTINGS: Settings = Settings { kind: Kind::DpmSolver, steps: 20, scale: 5., seed: 42 };
 
 /// The embedding's colour in models/demo/train/scenes.py, in sRGB.
-const MAGENTA: [f32; 3] = [0.88, 0.06, 0.52];
+const MAGENTA: [f32; 3] = [0.86, 0.06, 0.66];
 
 fn file(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "models/demo", name].iter().collect()
