@@ -11,7 +11,7 @@ mkdir -p "$1" && cd "$1"
 py() { python3 -u "$code/$1.py" "${@:2}"; }
 draw() { py encode "$demo" "$1.pt" --size 256x256 --counts 0.8,0.2,0 "${@:2}"; }
 
-# The LoRA, on striped solids, with plain ones beside them for captions without the word: 475, 520 and STEPS3 steps.
+# The LoRA, on striped solids, with plain ones beside them for captions without the word: 475, 523 and 330 steps.
 # (The first stage was run on striped solids alone.)
 draw striped --count 512 --seed 62 --pattern striped
 draw plain --count 128 --seed 64
@@ -22,5 +22,5 @@ py train_lora striped.pt plain.pt "$out/striped.safetensors" --trigger striped -
 
 # The embedding, on solids of a colour that the model has no word for.
 draw magenta --count 96 --seed 63 --colour magenta
-py train_embedding magenta.pt "$out/magenta.safetensors" --word magenta --start pink,purple --minutes 4
+py train_embedding magenta.pt "$out/magenta.safetensors" --word magenta --start pink,purple --minutes 6 --rate 5e-2
 chmod 644 "$out/striped.safetensors" "$out/magenta.safetensors"
