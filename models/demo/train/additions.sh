@@ -6,8 +6,8 @@
 set -euo pipefail
 code=$(cd "$(dirname "$0")" && pwd)
 demo=$code/../demo.safetensors
-out=$(realpath "${2:-$code/..}")
-mkdir -p "$1" && cd "$1"
+out=$(realpath -m "${2:-$code/..}")
+mkdir -p "$1" "$out" && cd "$1"
 py() { python3 -u "$code/$1.py" "${@:2}"; }
 draw() { py encode "$demo" "$1.pt" --size 256x256 --counts 0.8,0.2,0 "${@:2}"; }
 

@@ -112,5 +112,5 @@ fn the_embedding_adds_a_colour() {
     };
     let (with, without) = (share(&with_magenta()), share(&demo::checkpoint().unwrap()));
     println!("{with:.3} with the embedding, {without:.3} without");
-    assert!(with >= 0.9 && without <= 0.05, "{with} with the embedding, {without} without");
+    assert!(with >= 0.85 && without <= 0.05, "{with} with the embedding, {without} without");
 }
