@@ -109,7 +109,7 @@ pub fn run_params(
         ("--grid_every", json!(grid_every)),
         ("--skip_watermark", json!(skip_watermark)),
     ];
-    let params = PARAMS.iter().map(|param| (format!("--{}", param.flag), json!(param.get(&params))));
+    let params = PARAMS.iter().map(|param| (format!("--{}", param.flag), json!(param.get(params))));
     params.chain(others.map(|(name, value)| (name.to_owned(), value))).collect()
 }
 

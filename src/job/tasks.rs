@@ -101,7 +101,7 @@ impl<'a> Tasks<'a> {
         let params = images.requests.params_of(number);
         let start = usize::from(images.fixed_code.is_none());
         let calls = start + self.counts.of(params.sampler).draws;
-        images.rng.after(self.position, size(self.job, &params, images.requests.len_of(number)), calls)
+        images.rng.after(self.position, size(self.job, params, images.requests.len_of(number)), calls)
     }
 
     fn task(&self, number: usize, position: u64, wanted: Vec<usize>) -> Task<'a> {
@@ -163,7 +163,7 @@ fn lora_sets(params: &[SamplingParams]) -> Vec<usize> {
 /// Returns the position of the run's stream before the first batch.
 fn start(job: &Job) -> u64 {
     let Images { fixed_code, requests, rng, .. } = &job.images;
-    fixed_code.map_or(0, |batch| rng.after(0, size(job, &requests.params_of(0), batch), 1))
+    fixed_code.map_or(0, |batch| rng.after(0, size(job, requests.params_of(0), batch), 1))
 }
 
 /// Returns the number of random numbers in the latents of a batch.

@@ -56,8 +56,8 @@ impl Costs {
             }
             let params = job.images.requests.params_of(number);
             let calls = counts.of(params.sampler).model_calls;
-            total += self.step(&params, job.images.requests.len_of(number), calls as f64)
-                + wanted as f64 * (self.decoding(&params) + self.saving(&params));
+            total += self.step(params, job.images.requests.len_of(number), calls as f64)
+                + wanted as f64 * (self.decoding(params) + self.saving(params));
         }
         total
     }

@@ -4,13 +4,11 @@ use super::costs::Costs;
 use super::model_hash::ModelHash;
 use super::pool;
 use super::session::Session;
-use super::worker::{Message, Worker, WriterGone};
+use super::worker::{Inputs, Message, Worker, WriterGone};
 use super::writer::{Writer, Written};
-use crate::checkpoint::Checkpoint;
 use crate::device::ComputeDevice;
 use crate::interrupt::Interrupted;
 use crate::job::tasks::{Task, Tasks};
-use crate::job::{Job, LoraFiles};
 use crate::params::SamplingParams;
 use crate::progress::Progress;
 use crate::timings::Timings;
@@ -43,11 +41,11 @@ pub fn run(session: Session, timings: &mut Timings) -> Result<Outcome> {
             if remaining.n_pictures > 0 { ModelHash::start(job, &checkpoint, scope) } else { ModelHash::default() };
         let writer = Writer::new(job, outdir, &finished, checker, report, hash, progress);
         let writer = scope.spawn(|| writer.run(waiting, remaining.n_pictures));
-        let drawing =
-            Drawing { job, checkpoint: &checkpoint, loras: &loras, progress, is_checked, costs: Costs::of(job) };
+        let inputs =
+            Inputs { job, checkpoint: &checkpoint, loras: &loras, progress, is_checked, costs: Costs::of(job) };
         let drawn = if remaining.n_pictures > 0 {
-            let work = drawing.costs.total(job, &finished);
-            drawing.draw(Tasks::new(job, &finished), remaining.n_tasks, work, timings, messages)
+            let work = inputs.costs.total(job, &finished);
+            draw(inputs, Tasks::new(job, &finished), remaining.n_tasks, work, timings, messages)
         } else {
             drop(messages);
             Ok(())
@@ -60,78 +58,55 @@ pub fn run(session: Session, timings: &mut Timings) -> Result<Outcome> {
     Ok(Outcome { written, error: drawn.err() })
 }
 
-/// The inputs that all workers share.
-#[derive(Clone, Copy)]
-struct Drawing<'a> {
-    job: &'a Job,
-    checkpoint: &'a Checkpoint,
-    loras: &'a LoraFiles,
-    progress: &'a Progress,
-    /// Whether the images are checked for safety.
-    is_checked: bool,
-    costs: Costs,
+/// Loads the model and distributes the tasks over the devices.
+fn draw<'a>(
+    inputs: Inputs<'a>,
+    tasks: Tasks<'a>,
+    n_tasks: usize,
+    work: f64,
+    timings: &mut Timings,
+    messages: SyncSender<Message>,
+) -> Result<()> {
+    let progress = inputs.progress;
+    let mut tasks = tasks.peekable();
+    let first = tasks.peek().map(|task| task.batch.params.clone()).unwrap_or_default();
+    let workers = workers(inputs, &first, messages)?;
+    timings.loaded();
+    let names: Vec<&str> = workers.iter().map(|worker| &*worker.device.name).collect();
+    progress.begin_run(n_tasks, work);
+    let draw = |mut worker: Worker<'a>| {
+        move |task: &mut Task<'a>| worker.device.run(|| worker.draw(task)).inspect(|()| progress.batch_drawn())
+    };
+    let workers = workers.into_iter().map(draw).collect();
+    pool::run(tasks, workers, is_final, |i, error| note_failure(names[i], error, progress))
 }
 
-impl<'a> Drawing<'a> {
-    /// Loads the model and distributes the tasks over the devices.
-    fn draw(
-        self,
-        tasks: Tasks<'a>,
-        n_tasks: usize,
-        work: f64,
-        timings: &mut Timings,
-        messages: SyncSender<Message>,
-    ) -> Result<()> {
-        let progress = self.progress;
-        let mut tasks = tasks.peekable();
-        let first = tasks.peek().map(|task| task.batch.params.clone()).unwrap_or_default();
-        let workers = self.workers(&first, messages)?;
-        timings.loaded();
-        let names: Vec<&str> = workers.iter().map(|worker| &*worker.device.name).collect();
-        progress.begin_run(n_tasks, work);
-        let draw = |mut worker: Worker<'a>| {
-            move |task: &mut Task<'a>| worker.device.run(|| worker.draw(task)).inspect(|()| progress.batch_drawn())
+/// Loads the model, with the LoRAs of `first`, on all devices in parallel. Devices that fail are left out, if there are
+/// several.
+///
+/// # Errors
+/// If no device is left, or the only device fails.
+fn workers<'a>(inputs: Inputs<'a>, first: &SamplingParams, messages: SyncSender<Message>) -> Result<Vec<Worker<'a>>> {
+    let devices = &inputs.job.compute.devices;
+    let loaded: Vec<_> = thread::scope(|scope| {
+        let load = |device: &'a ComputeDevice| {
+            let messages = messages.clone();
+            scope.spawn(move || device.run(|| Worker::new(inputs, first, device, messages)))
         };
-        let workers = workers.into_iter().map(draw).collect();
-        pool::run(tasks, workers, is_final, |i, error| note_failure(names[i], error, progress))
-    }
-
-    /// Loads the model, with the LoRAs of `first`, on all devices in parallel. Devices that fail are left out, if there are several.
-    ///
-    /// # Errors
-    /// If no device is left, or the only device fails.
-    fn workers(self, first: &SamplingParams, messages: SyncSender<Message>) -> Result<Vec<Worker<'a>>> {
-        let devices = &self.job.compute.devices;
-        let loaded: Vec<_> = thread::scope(|scope| {
-            let load = |device: &'a ComputeDevice| {
-                let messages = messages.clone();
-                scope.spawn(move || device.run(|| self.worker(first, device, messages)))
-            };
-            let loading: Vec<_> = devices.iter().map(load).collect();
-            loading.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
-        });
-        let mut workers = vec![];
-        for (device, worker) in devices.iter().zip(loaded) {
-            match worker {
-                Err(error) if devices.len() > 1 && !is_final(&error) => {
-                    note_failure(&device.name, &error, self.progress);
-                }
-                worker => workers.push(worker?),
+        let loading: Vec<_> = devices.iter().map(load).collect();
+        loading.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    let mut workers = vec![];
+    for (device, worker) in devices.iter().zip(loaded) {
+        match worker {
+            Err(error) if devices.len() > 1 && !is_final(&error) => {
+                note_failure(&device.name, &error, inputs.progress);
             }
+            worker => workers.push(worker?),
         }
-        ensure!(!workers.is_empty(), "no device of --device works; the notes say why");
-        Ok(workers)
     }
-
-    fn worker(
-        self,
-        first: &SamplingParams,
-        device: &'a ComputeDevice,
-        messages: SyncSender<Message>,
-    ) -> Result<Worker<'a>> {
-        let Self { job, checkpoint, loras, progress, is_checked, costs } = self;
-        Worker::new(job, checkpoint, loras, first, device, progress, messages, is_checked, costs)
-    }
+    ensure!(!workers.is_empty(), "no device of --device works; the notes say why");
+    Ok(workers)
 }
 
 /// Whether an error ends the run, instead of the use of one device only.

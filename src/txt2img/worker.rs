@@ -55,6 +55,18 @@ impl fmt::Display for WriterGone {
 
 impl std::error::Error for WriterGone {}
 
+/// The inputs that all workers share.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    pub job: &'a Job,
+    pub checkpoint: &'a Checkpoint,
+    pub loras: &'a LoraFiles,
+    pub progress: &'a Progress,
+    /// Whether the images are checked for safety.
+    pub is_checked: bool,
+    pub costs: Costs,
+}
+
 /// The worker of one device.
 pub struct Worker<'a> {
     job: &'a Job,
@@ -75,16 +87,12 @@ impl<'a> Worker<'a> {
     /// # Errors
     /// If the model cannot be loaded.
     pub fn new(
-        job: &'a Job,
-        checkpoint: &'a Checkpoint,
-        loras: &'a LoraFiles,
+        inputs: Inputs<'a>,
         first: &SamplingParams,
         device: &'a ComputeDevice,
-        progress: &'a Progress,
         messages: SyncSender<Message>,
-        is_checked: bool,
-        costs: Costs,
     ) -> Result<Self> {
+        let Inputs { job, checkpoint, loras, progress, is_checked, costs } = inputs;
         let noise = RunNoise::new(&job.images, job.model.config.unet.in_channels, &device.device)?;
         let dtype = device.dtype(job.compute.precision);
         let mut loading = LoadObserver { job, device, progress };

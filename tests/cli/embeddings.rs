@@ -84,6 +84,11 @@ fn pictures_tell_their_embeddings_and_are_drawn_again_with_them() {
 }
 
 #[test]
+fn embeddings_are_read_with_the_requested_threads() {
+    run().quick(["--embedding", "words/charturner.bin", "--threads", "1"]).ok();
+}
+
+#[test]
 fn a_resumed_run_has_the_same_embeddings() {
     const CHANGED: &str = "'out' holds a different run (--embedding has changed)";
     let run = run();

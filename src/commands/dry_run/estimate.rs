@@ -116,13 +116,13 @@ fn maps(job: &Job, number: usize, sampling: f64, decoding: f64) -> f64 {
         return gpu_element(job) * (GPU_SAMPLING * sampling + GPU_DECODING * decoding);
     }
     let factor = if compute(job) == Compute::Half { SAMPLING_HALF } else { SAMPLING };
-    (4. * factor * sampling).max(4. * DECODING * decoding + DECODING_PIXEL * pixels(job, &params))
+    (4. * factor * sampling).max(4. * DECODING * decoding + DECODING_PIXEL * pixels(job, params))
 }
 
 /// Returns the number of pixels of all images to be drawn.
 fn saved_pixels(job: &Job, finished: &HashSet<usize>) -> f64 {
     let batch_pixels =
-        |number| n_wanted(job, finished, number) as f64 * pixels(job, &job.images.requests.params_of(number));
+        |number| n_wanted(job, finished, number) as f64 * pixels(job, job.images.requests.params_of(number));
     (0..job.images.n_batches()).map(batch_pixels).sum()
 }
 

@@ -193,7 +193,7 @@ fn the_effects_of_subprompts_are_added() {
                 |x: &Tensor| x.flatten_all().unwrap().var(0).unwrap().sqrt().unwrap().to_scalar::<f32>().unwrap();
             let (guided, plain) = (at_scale(scale), at_scale(1.));
             let factor = rescale * f64::from(deviation(&plain) / deviation(&guided)) + 1. - rescale;
-            let ours = eps(&*composed(&model, &[conditions.clone()], Guidance { scale, rescale }, 1), &x);
+            let ours = eps(&*composed(&model, std::slice::from_ref(&conditions), Guidance { scale, rescale }, 1), &x);
             assert_close(&format!("{conds:?} at {scale}, {rescale}"), &ours, &(guided * factor).unwrap(), 1e-5);
         }
     }

@@ -8,14 +8,20 @@ use txt2img::text::composition::subprompts;
 use txt2img::text::timeline::Timeline;
 use txt2img::text::{Reading, Tokens};
 
+/// The texts of a prompt with their last steps.
+type Texts = Vec<(usize, String)>;
+
+/// The token ids and weights of a chunk.
+type Chunk = (Vec<u32>, Vec<f64>);
+
 #[derive(Deserialize)]
 struct Tables {
     /// Prompt, steps, and the texts with their last steps.
-    schedules: Vec<(String, usize, Vec<(usize, String)>)>,
+    schedules: Vec<(String, usize, Texts)>,
     /// Prompt, and its subprompts with their weights.
     compositions: Vec<(String, Vec<(String, f64)>)>,
     /// Prompt, and the token ids and weights of its chunks.
-    chunks: Vec<(String, Vec<(Vec<u32>, Vec<f64>)>)>,
+    chunks: Vec<(String, Vec<Chunk>)>,
 }
 
 fn tables() -> Tables {
