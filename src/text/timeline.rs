@@ -72,7 +72,8 @@ impl<'a> Timeline<'a> {
     pub fn text_at(&self, step: usize) -> String {
         let mut text = String::new();
         // The places that are still to be read, the next one last. Without recursion, since brackets may nest deeply.
-        let mut rest = vec![0..self.prompt.len()];
+        let whole = 0..self.prompt.len();
+        let mut rest = vec![whole];
         while let Some(place) = rest.pop() {
             let next = self.choices.partition_point(|choice| choice.place.start < place.start);
             let next = self.choices.get(next).filter(|choice| choice.place.start < place.end);
