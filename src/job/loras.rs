@@ -3,7 +3,7 @@
 use super::{Job, Location, name_of};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::hub::{Hub, OnProgress};
-use crate::checkpoint::lora::{LoraFile, LoraWeights, Loras, content_hash};
+use crate::checkpoint::lora::{LoraFile, LoraWeights, Loras, PEFT, content_hash};
 use crate::output::LoraRecord;
 use crate::params::{LoraChoice, SamplingParams};
 use anyhow::{Context, Result, bail};
@@ -85,7 +85,12 @@ pub fn path(location: &Location, offline: bool, on_progress: OnProgress) -> Resu
         Location::Hub(repo) => {
             let hub = Hub::from_env()?;
             let hub = if offline { Hub { offline, ..hub } } else { hub };
-            hub.fetch_lora(repo, on_progress)
+            let path = hub.fetch_lora(repo, on_progress)?;
+            let (peft, config) = PEFT;
+            if path.file_stem().is_some_and(|stem| stem == peft) {
+                hub.fetch_files(repo, &[&[config]], on_progress)?;
+            }
+            Ok(path)
         }
     }
 }

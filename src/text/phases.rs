@@ -85,7 +85,7 @@ pub fn check_weights(prompts: (&str, &str), reading: Reading, steps: usize) -> R
     let check = |text: &str| emphasis::parts(text).map(drop);
     match reading {
         Reading { web_ui: true, .. } => texts(prompts, reading, steps)?.iter().try_for_each(|text| check(text)),
-        Reading { emphasis: true, .. } => check(prompts.0).and_then(|()| check(prompts.1)),
+        Reading { emphasis: true, .. } => [prompts.0, prompts.1].into_iter().try_for_each(check),
         _ => Ok(()),
     }
 }

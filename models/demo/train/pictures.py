@@ -12,14 +12,14 @@ from scenes import random_scene
 
 
 def draw(job):
-    seed, height, width, counts = job
-    scene, descriptions, background = random_scene(random.Random(seed), *counts)
+    seed, height, width, counts, look = job
+    scene, descriptions, background = random_scene(random.Random(seed), *counts, **look)
     return render(scene, height, width), (descriptions, background)
 
 
-def pictures(count, height, width, seed, *counts, workers=2):
-    """(pictures (N, H, W, 3) uint8, what is in each)."""
-    jobs = [(seed * 10_000_000 + i, height, width, counts) for i in range(count)]
+def pictures(count, height, width, seed, *counts, workers=2, **look):
+    """(pictures (N, H, W, 3) uint8, what is in each); `look`: a colour or a pattern, as for `random_scene`."""
+    jobs = [(seed * 10_000_000 + i, height, width, counts, look) for i in range(count)]
     with multiprocessing.Pool(workers) as pool:
         drawn = pool.map(draw, jobs, chunksize=16)
     return np.stack([picture for picture, _ in drawn]), [said for _, said in drawn]

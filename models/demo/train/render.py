@@ -29,6 +29,7 @@ COLOURS = {  # sRGB, what a fully lit surface shows
 # As a background, where nothing is lit from the side, black is darker: a black solid on it can be seen.
 GROUNDS = COLOURS | {"black": (0.04, 0.04, 0.045)}
 GAMMA = 2.2
+BAND = 0.36  # the height of a stripe, of a solid of size 1
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Thing:
     size: float = 1.0
     yaw: float = 0.6
     shine: float = 0.25  # 0 is matte, 1 is polished
+    stripes: tuple | None = None  # sRGB of every second horizontal band, if the solid is striped
 
 
 @dataclass
@@ -60,10 +62,10 @@ def render(scene: Scene, height: int, width: int) -> np.ndarray:
     solids = np.array([t.solid for t in scene.things], np.int64)
     linear = lambda rgb: np.array(rgb, np.float64) ** GAMMA
     numbers = np.array([[t.x, t.z, t.size, np.cos(t.yaw), np.sin(t.yaw), t.shine] for t in scene.things])
-    colours = np.array([linear(t.colour) for t in scene.things])
+    colours = np.array([[linear(t.colour), linear(t.stripes or t.colour)] for t in scene.things])
     light = np.array(scene.light) / np.linalg.norm(scene.light)
     out = np.empty((height, width, 3), np.uint8)
-    _render(solids, numbers.reshape(-1, 6), colours.reshape(-1, 3), linear(scene.background), light, scene.pitch,
+    _render(solids, numbers.reshape(-1, 6), colours.reshape(-1, 2, 3), linear(scene.background), light, scene.pitch,
             scene.glow, out)
     return out
 
@@ -277,11 +279,12 @@ def _shade(solids, numbers, colours, background, light, pitch, glow, u, v, reach
     towards = max(0.0, -(nx * dx + ny * dy + nz * dz))
     gloss = shine * (0.9 * facing ** 60 * lit + 0.10 * facing ** 12 * lit + 0.22 * (1.0 - towards) ** 4)
     low = min(py / numbers[thing, 2], 1.0)
+    band = int(py / numbers[thing, 2] / BAND) % 2
     ambient = (0.26 + 0.12 * ny) * (0.7 + 0.3 * low)
     for c in range(3):
         bounce = 0.10 * background[c] * max(0.0, 0.5 - 0.5 * ny)
-        rgb[c] = colours[thing, c] * (ambient + 0.92 * diffuse + bounce) + gloss
-    return 1 + thing * 8 + face
+        rgb[c] = colours[thing, band, c] * (ambient + 0.92 * diffuse + bounce) + gloss
+    return 1 + thing * 16 + band * 8 + face
 
 
 @njit(cache=True, fastmath=True)

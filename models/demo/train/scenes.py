@@ -13,13 +13,16 @@ NOUNS = {
     "cylinder": ["cylinder"] * 4 + ["tube", "can"],
     "ring": ["ring"] * 4 + ["torus", "donut"],
 }
+# Colours that the words of the demo model's captions do not cover, for embeddings: sRGB.
+NEW_COLOURS = {"magenta": (0.86, 0.06, 0.66)}
 COLOUR_WORDS = {name: [name] for name in COLOURS} | {
     "turquoise": ["turquoise", "turquoise", "cyan", "teal"],
     "purple": ["purple", "purple", "purple", "violet"],
     "grey": ["grey", "gray"],
-}
+} | {name: [name] for name in NEW_COLOURS}
 SIZES = {"tiny": 0.45, "small": 0.6, "": 1.0, "large": 1.25, "big": 1.25, "huge": 1.42}
 MATERIALS = {"matte": (0.0, ["matte", "dull"]), "": (0.25, [""]), "shiny": (1.0, ["shiny", "glossy", "polished"])}
+PATTERNS = {"": None, "striped": "white"}  # the colour of every second band; on white solids it is black
 PLACES = {
     "left": (-0.85, ["on the left", "on the left side", "to the left"]),
     "": (0.0, [""]),
@@ -44,16 +47,25 @@ class Description:
     size: str = ""
     material: str = ""
     place: str = ""
+    pattern: str = ""
 
 
-def random_scene(rng: random.Random, counts=(0.68, 0.22, 0.10)):
-    """(scene, descriptions from left to right, the background's colour); `counts`: how often one, two, three solids."""
+def random_scene(rng: random.Random, counts=(0.68, 0.22, 0.10), colour=None, pattern=""):
+    """(scene, descriptions from left to right, the background's colour).
+
+    `counts`: how often there are one, two or three solids. `colour`: the colour of one of the solids; `pattern`: the pattern
+    of all of them.
+    """
     count = rng.choices([1, 2, 3], counts)[0]
     background = rng.choice(list(COLOURS) + ["black", "white", "grey"] * 4)
     descriptions = [random_description(rng, count) for _ in range(count)]
     if count == 1 and rng.random() < 0.12:
         # The same in the same colour: hard to see, and asked for all the same.
         descriptions[0].colour = background
+    if colour:
+        rng.choice(descriptions).colour = colour
+    for one in descriptions:
+        one.pattern = pattern
     return place(rng, descriptions, background), descriptions, background
 
 
@@ -86,7 +98,9 @@ def place(rng, descriptions, background):
         else:
             yaw = near(0.75)
         shine = MATERIALS[one.material][0]
-        things.append(Thing(SOLIDS.index(one.solid), about(COLOURS[one.colour], 0.06), x + near(0.06), near(0.12), size, yaw, shine))
+        stripes = PATTERNS[one.pattern] and COLOURS["black" if one.colour == PATTERNS[one.pattern] else PATTERNS[one.pattern]]
+        colour = about((COLOURS | NEW_COLOURS)[one.colour], 0.06)
+        things.append(Thing(SOLIDS.index(one.solid), colour, x + near(0.06), near(0.12), size, yaw, shine, stripes))
     light = (-0.55 + near(0.12), 1.0, -0.65 + near(0.12))
     return Scene(things, about(GROUNDS[background], 0.04), light, pitch=0.36 + near(0.04), glow=0.08 + near(0.03))
 
@@ -96,6 +110,7 @@ def caption(rng, descriptions, background):
     parts = []
     for one in descriptions:
         adjectives = [rng.choice(MATERIALS[one.material][1])] if rng.random() < 0.8 else []
+        adjectives += [one.pattern] if one.pattern else []
         if rng.random() < 0.95:
             adjectives.append(rng.choice(COLOUR_WORDS[one.colour]))
         if one.size and rng.random() < 0.9:

@@ -5,6 +5,7 @@ light, its colour times one map, plus its shine times another, plus the backgrou
 in red, green and blue; the first two at half strength, for white is lit to more than 1.
 renders.png, renders.json: pictures in rows, with everything at random that is at random in training; what they are of.
 pairs.png, pairs.json: the same of two solids.
+striped.png: striped solids (rows, as in SOLIDS) of the first eight COLOURS on black and on blue.
 """
 
 import itertools
@@ -36,6 +37,9 @@ def main(folder):
     renders = [light(place(rng, [Description(*one) for one in pair], rng.choice(BACKGROUNDS))) for pair in pairs]
     save(renders, 6, folder / "pairs.png")
     write(pairs, folder / "pairs.json")
+    said = itertools.product(SOLIDS, list(COLOURS)[:8], ["black", "blue"])
+    renders = [light(place(rng, [Description(solid, colour, pattern="striped")], ground)) for solid, colour, ground in said]
+    save(renders, len(SOLIDS), folder / "striped.png")
 
 
 def template(solid, view):

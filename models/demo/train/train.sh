@@ -54,3 +54,4 @@ py train_diffusion d7.pt --scale_factor 0.77 \
 
 py export vae.pt d7.pt "$out"
 chmod 644 "$out"
+# additions.sh makes the LoRA and the embedding for it.

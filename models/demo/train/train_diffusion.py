@@ -67,7 +67,7 @@ def loss_of(model, latents, ids):
     eps = torch.randn_like(latents) + 0.08 * torch.randn(b, 4, 1, 1)
     alpha = ALPHAS[t][:, None, None, None]
     noisy = (alpha.sqrt() * latents + (1 - alpha).sqrt() * eps).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
+    with pace.bfloat16():
         out = model(noisy, t, ids)
     snr = (alpha / (1 - alpha)).flatten()
     error = (out.float() - eps).square().mean(dim=(1, 2, 3))

@@ -50,7 +50,7 @@ def main():
             x = (x.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
             if np.random.rand() < 0.5:
                 x = x.flip(3)
-            with torch.autocast("cpu", torch.bfloat16):
+            with pace.bfloat16():
                 loss, mse, kl = loss_of(model, x, args.kl)
             optimizer.zero_grad()
             loss.backward()

@@ -1,11 +1,37 @@
-//! The alphas that PEFT keeps in the metadata of a file, not beside its tensors.
+//! The alphas that PEFT keeps in a config, not beside the tensors: in the metadata of a file, or in a file of its own.
 
 use super::Metadata;
 use crate::checkpoint::names::TEXT;
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use std::fs;
+use std::path::Path;
 
 /// The entry of the metadata that diffusers writes PEFT's config to.
 const CONFIG: &str = "lora_adapter_metadata";
+
+/// The stem of the files that PEFT writes, and the file beside them that has the config.
+pub const PEFT: (&str, &str) = ("adapter_model", "adapter_config.json");
+
+/// The largest config that is read, in bytes.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// Adds the config beside a file that PEFT wrote to the file's metadata.
+///
+/// # Errors
+/// If there is a config, and it cannot be read.
+pub(super) fn add_config(metadata: &mut Metadata, path: &Path) -> Result<()> {
+    let (stem, name) = PEFT;
+    let config = path.with_file_name(name);
+    if path.file_stem().is_none_or(|other| other != stem) || !config.is_file() || metadata.contains_key(CONFIG) {
+        return Ok(());
+    }
+    let size = config.metadata().map_or(0, |metadata| metadata.len());
+    ensure!(size <= MAX_CONFIG, "has a config '{}' of {size} bytes, which is too large", config.display());
+    let text = fs::read_to_string(&config).with_context(|| format!("has a config '{}' beside it", config.display()))?;
+    metadata.insert(CONFIG.to_owned(), text);
+    Ok(())
+}
 
 /// Returns alpha and alpha / rank of a module, by LDM's name and its name in the file. With `use_rslora`, the denominator is
 /// √rank (Kalajdzievski 2023, arXiv 2312.03732).

@@ -27,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+pub use alpha::PEFT;
 pub use merge::{LoraWeights, Loras};
 pub use summary::Summary;
 
@@ -74,7 +75,8 @@ impl LoraFile {
         let file = Arc::new(Bytes::map(path)?);
         let (layout, tensors) = super::tensors(&file)?;
         let is_safetensors = layout == Layout::Safetensors;
-        let metadata = if is_safetensors { texts(path) } else { Metadata::new() };
+        let mut metadata = if is_safetensors { texts(path) } else { Metadata::new() };
+        alpha::add_config(&mut metadata, path)?;
         refusals::refuse(&tensors, &metadata)?;
         let known = Modules::new(checkpoint, unet);
         let Contents { changes, kinds, unmatched, embeddings } = Contents::new(tensors, &metadata, checkpoint, &known)?;

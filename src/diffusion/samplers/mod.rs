@@ -211,6 +211,12 @@ impl SamplerConfig {
         ensure!((1..=1000).contains(&self.steps), "--ddim_steps {} is not between 1 and 1000", self.steps);
         let has_room = !matches!(self.kind, Kind::Lcm | Kind::Tcd) || self.steps <= lcm::TRAINED_STEPS;
         ensure!(has_room, "--ddim_steps {} is more than the {} that lcm and tcd have", self.steps, lcm::TRAINED_STEPS);
+        // With 1000, two steps would be at one timestep.
+        ensure!(
+            self.kind != Kind::UniPc || self.steps < 1000,
+            "--ddim_steps {} is more than 999 with uni_pc",
+            self.steps
+        );
         ensure!(self.kind != Kind::Plms || self.eta == 0., "--ddim_eta must be 0 with PLMS");
         ensure!(
             self.kind.spacings().contains(&self.spacing),

@@ -3,6 +3,8 @@
 use super::matcher::{COLOURS, Matcher, SOLIDS};
 use candle_core::{DType, Device};
 use rayon::prelude::*;
+use txt2img::checkpoint::Checkpoint;
+use txt2img::checkpoint::lora::Loras;
 use txt2img::demo;
 use txt2img::diffusion::samplers::{Kind, SamplerConfig, Sampling, Spacing};
 use txt2img::engine::Model;
@@ -54,15 +56,12 @@ pub fn model() -> Model {
 }
 
 pub fn model_in(dtype: DType) -> Model {
-    Model::load(
-        &demo::checkpoint().unwrap(),
-        &demo::config().unwrap(),
-        &Default::default(),
-        &Device::Cpu,
-        dtype,
-        &|| (),
-    )
-    .unwrap()
+    load(&demo::checkpoint().unwrap(), &Loras::default(), dtype)
+}
+
+/// Loads the demo model from its `checkpoint`, changed by `loras`.
+pub fn load(checkpoint: &Checkpoint, loras: &Loras, dtype: DType) -> Model {
+    Model::load(checkpoint, &demo::config().unwrap(), loras, &Device::Cpu, dtype, &|| ()).unwrap()
 }
 
 /// The settings of a run with pictures of 256×256.

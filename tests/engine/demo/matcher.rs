@@ -43,6 +43,9 @@ const GLOW: f32 = 0.08;
 pub struct Content {
     pub solid: &'static str,
     pub colour: &'static str,
+    /// The fitted colour of the solid, in sRGB.
+    #[allow(dead_code)] // the bench does not read it
+    pub rgb: [f32; 3],
     pub background: &'static str,
     /// The unexplained share of the difference from an empty floor: small for a solid, near 1 for anything else.
     #[allow(dead_code)] // the bench does not read it
@@ -96,6 +99,7 @@ impl Matcher {
         Content {
             solid,
             colour: name(best.colour.map(srgb)),
+            rgb: best.colour.map(srgb),
             background: name(view.border().map(srgb)),
             misfit: best.error / empty.error,
         }

@@ -1,7 +1,9 @@
 //! The demo model draws what its prompts request.
 
+mod additions;
 mod drawing;
 mod matcher;
+mod stripes;
 
 use candle_core::DType;
 use drawing::{Settings, every_scene, judge, judge_pairs, model, model_in, pairs, prompt, prompt_for_two};
@@ -38,7 +40,7 @@ fn rough(picture: &Picture, noise: &mut dyn Noise) -> Picture {
 fn shares(pictures: &[(Picture, [String; 3])]) -> [f32; 3] {
     let matcher = Matcher::new();
     let right = |(picture, said): &(Picture, [String; 3])| {
-        let Content { solid, colour, background, misfit } = matcher.classify(picture);
+        let Content { solid, colour, background, misfit, .. } = matcher.classify(picture);
         let seen = [solid, colour, background];
         if said != &seen {
             println!("{} is seen as {} (misfit {misfit:.2})", said.join(" "), seen.join(" "));

@@ -139,6 +139,20 @@ fn an_alpha_of_any_integer_type_equals_one_in_f32() {
 }
 
 #[test]
+fn the_config_beside_a_file_of_peft_states_its_alpha() {
+    let module = format!("base_model.model.unet.{DIFFUSERS}");
+    let peft = Lora::plain(format!("{module}.lora_A.weight"), format!("{module}.lora_B.weight"));
+    let (name, folder) = (weight(LDM), tempfile::TempDir::new().unwrap());
+    let path = folder.path().join("adapter_model.safetensors");
+    std::fs::write(&path, peft.bytes()).unwrap();
+    let read = || merged(&[(std::sync::Arc::new(open(&path).unwrap()), both(1.))], &name);
+    assert_eq!(read(), peft.merged(&name, 1.));
+    // The rank is 4.
+    std::fs::write(folder.path().join("adapter_config.json"), r#"{"lora_alpha": 2, "r": 4}"#).unwrap();
+    assert_eq!(read(), peft.merged(&name, 0.5));
+}
+
+#[test]
 fn a_module_may_have_an_alpha_of_its_own_in_the_metadata_of_peft() {
     let module = format!("unet.{DIFFUSERS}");
     let peft = Lora::plain(format!("{module}.lora_A.weight"), format!("{module}.lora_B.weight"));

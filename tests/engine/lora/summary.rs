@@ -14,7 +14,7 @@ fn a_summary_names_kinds_ranks_and_modules() {
         ),
         (
             "locon",
-            "LoCon and LoRA of ranks 3 to 4 and alpha 2; changes 12 modules of the text encoder, 84 of attention and 48 \
+            "LoCon and LoRA of ranks 3 to 4 and alpha 1; changes 12 modules of the text encoder, 84 of attention and 48 \
              others",
         ),
     ] {

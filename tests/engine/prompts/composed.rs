@@ -231,7 +231,7 @@ fn each_text_is_encoded_once() {
     let long = words(Tokens::MAX_CHUNKS * Tokens::ROOM + 1);
     let prompt = format!("[a|b] [x:y:3] {long} AND a x {long} AND [b|a] {long}");
     let notes = drawn((&prompt, &format!("[a|b] {long}")), SCALE, Kind::Ddim, 5).notes;
-    // "a x", "b x" and "b y", then "b" and "a", which are also the negative prompt.
+    // a x, b x, b y (a y would follow); b, a, which are negative prompts as well.
     assert_eq!(notes.len(), 5, "{notes:?}");
 }
 
