@@ -9,6 +9,7 @@
 //!
 //! ```
 //! use candle_core::{DType, Tensor};
+//! use txt2img::checkpoint::lora::Loras;
 //! use txt2img::demo;
 //! use txt2img::device::DeviceSpecs;
 //! use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
@@ -33,7 +34,8 @@
 //! // The bundled demo model, on the CPU.
 //! let (checkpoint, config) = (demo::checkpoint()?, demo::config()?);
 //! let device = "cpu".parse::<DeviceSpecs>().map_err(anyhow::Error::msg)?.open(None)?.remove(0);
-//! let mut engine = Engine::load(&checkpoint, &config, &device, DType::F32, Reading::default(), &mut Steps)?;
+//! let (loras, reading) = (Loras::default(), Reading::default());
+//! let mut engine = Engine::load(&checkpoint, &config, &loras, &device, DType::F32, reading, &mut Steps)?;
 //!
 //! // One image of 256×256 pixels, from seed 42.
 //! let sampler = SamplerConfig { kind: Kind::DpmSolver, steps: 10, eta: 0., spacing: Spacing::Discrete };

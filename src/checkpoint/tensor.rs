@@ -161,7 +161,7 @@ impl Tensor {
             convert(bytes, numbers);
             numbers.iter().fold(true, |all, number| all & number.is_finite())
         };
-        let all = self.row_major()?.par_chunks(CHUNK * size).with_min_len(16).all(is_finite);
+        let all = self.row_major()?.par_chunks(CHUNK * size).with_min_len(CHUNKS_PER_THREAD).all(is_finite);
         self.file.release(self.storage.clone());
         Some(all)
     }
@@ -224,6 +224,9 @@ const SAMPLES: usize = 16;
 /// The number of elements converted at a time, which fit in the L1 cache.
 const CHUNK: usize = 4096;
 
+/// The number of chunks that a thread converts at a time.
+const CHUNKS_PER_THREAD: usize = 16;
+
 /// A conversion of little-endian elements to f32. Both slices have the same number of elements.
 type Convert = fn(&[u8], &mut [f32]);
 
@@ -240,12 +243,17 @@ fn converter(dtype: Dtype) -> Option<Convert> {
     }
 }
 
-/// Converts elements of `size` bytes each, in parallel.
+/// Converts elements of `size` bytes each, many of them in parallel.
 fn converted(bytes: &[u8], size: usize, convert: Convert) -> Vec<f32> {
     let mut out = vec![0.0; bytes.len() / size];
+    if out.len() <= CHUNKS_PER_THREAD * CHUNK {
+        // Without threads: embeddings, which are small, are read before `--threads` takes effect.
+        out.chunks_mut(CHUNK).zip(bytes.chunks(CHUNK * size)).for_each(|(out, bytes)| convert(bytes, out));
+        return out;
+    }
     out.par_chunks_mut(CHUNK)
         .zip(bytes.par_chunks(CHUNK * size))
-        .with_min_len(16)
+        .with_min_len(CHUNKS_PER_THREAD)
         .for_each(|(out, bytes)| convert(bytes, out));
     out
 }

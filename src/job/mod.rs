@@ -15,7 +15,7 @@ pub(crate) mod tasks;
 mod unused;
 
 use crate::args::Args;
-use crate::device::{self, ComputeDevice, Precision};
+use crate::device::{ComputeDevice, Precision};
 use crate::outdir::{Overview, RunParams, shard_path};
 use crate::output::{Format, Pattern};
 use crate::params::SamplingParams;
@@ -133,11 +133,9 @@ impl Job {
         let mut notes = vec![];
         let n_samples = count("--n_samples", args.n_samples)?;
         let iterations = count("--n_iter", args.n_iter)?;
-        let compute = ComputeOptions::new(args)?;
-        // Before anything starts threads, as reading embeddings does.
-        device::use_threads(compute.threads)?;
         let model = ModelFiles::new(args, &mut notes)?;
         let safety_ckpt = safety_checker(args)?;
+        let compute = ComputeOptions::new(args)?;
         let mut seeds = Seeds::new(args, &mut notes);
         let requests = images::requests(args, &params, n_samples, &mut seeds, &mut notes)?;
         seeds.note(args, &mut notes);

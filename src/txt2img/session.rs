@@ -6,7 +6,7 @@ use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::hub::Download;
 use crate::conventions::Conventions;
-use crate::device::Precision;
+use crate::device::{self, Precision};
 use crate::engine;
 use crate::job::tasks::Remaining;
 use crate::job::{Job, LoraFiles};
@@ -44,6 +44,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// If any of these steps fails.
     pub fn prepare(job: &'a Job, progress: &'a Progress) -> Result<Self> {
+        device::use_threads(job.compute.threads)?;
         job.run.notes.iter().for_each(|note| progress.note(note));
         Report::check(job)?;
         OutDir::probe(&job.output.outdir)?;
