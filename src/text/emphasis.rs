@@ -11,6 +11,7 @@
 
 use super::composition::split_at_words;
 use anyhow::{Result, bail};
+use std::cmp::Reverse;
 
 /// The factor of a pair of round brackets, by which square brackets divide.
 const STEP: f64 = 1.1;
@@ -82,8 +83,8 @@ enum Bracket {
 enum Mark<'a> {
     Text(&'a str),
     Open(Bracket),
-    /// A closing bracket, and the factor of the weight.
-    Close(Bracket, f64),
+    /// A closing bracket, and the weight, if it is written.
+    Close(Bracket, Option<f64>),
 }
 
 /// Returns the token at the start of a text that is not empty, and its length in bytes.
@@ -91,12 +92,12 @@ fn first_mark(text: &str) -> (Mark<'_>, usize) {
     match text.as_bytes() {
         [b'(', ..] => (Mark::Open(Bracket::Round), 1),
         [b'[', ..] => (Mark::Open(Bracket::Square), 1),
-        [b')', ..] => (Mark::Close(Bracket::Round, STEP), 1),
-        [b']', ..] => (Mark::Close(Bracket::Square, 1. / STEP), 1),
+        [b')', ..] => (Mark::Close(Bracket::Round, None), 1),
+        [b']', ..] => (Mark::Close(Bracket::Square, None), 1),
         [b'\\', b'(' | b')' | b'[' | b']' | b'\\', ..] => (Mark::Text(&text[1..2]), 2),
         [b'\\', ..] => (Mark::Text(""), 1),
         _ => match weight(text) {
-            Some((weight, length)) => (Mark::Close(Bracket::Round, weight), length),
+            Some((weight, length)) => (Mark::Close(Bracket::Round, Some(weight)), length),
             None => {
                 let end = text.char_indices().skip(1).find(|(_, c)| SPECIAL.contains(c));
                 let end = end.map_or(text.len(), |(end, _)| end);
@@ -126,6 +127,44 @@ struct Parser {
     breaks: Vec<usize>,
     /// The index of the first part after each open bracket, for each kind of bracket.
     open: [Vec<usize>; 2],
+    /// The brackets that are closed, for each kind.
+    closed: [Vec<Span>; 2],
+}
+
+/// The parts in a pair of brackets.
+#[derive(Clone, Copy)]
+struct Span {
+    first: usize,
+    end: usize,
+    factor: Factor,
+}
+
+/// A factor of a weight: `number` · 1.1^`exponent`. So brackets that cancel out do so exactly, however many they are.
+#[derive(Clone, Copy)]
+struct Factor {
+    number: f64,
+    exponent: i32,
+}
+
+impl Factor {
+    const ONE: Self = Self { number: 1., exponent: 0 };
+
+    /// Returns the factor of a pair of brackets, of which `weight` may be written.
+    fn new(bracket: Bracket, weight: Option<f64>) -> Self {
+        match (bracket, weight) {
+            (_, Some(number)) => Self { number, ..Self::ONE },
+            (Bracket::Round, None) => Self { exponent: 1, ..Self::ONE },
+            (Bracket::Square, None) => Self { exponent: -1, ..Self::ONE },
+        }
+    }
+
+    fn times(self, other: Self) -> Self {
+        Self { number: self.number * other.number, exponent: self.exponent + other.exponent }
+    }
+
+    fn value(self) -> f64 {
+        self.number * STEP.powi(self.exponent)
+    }
 }
 
 impl Parser {
@@ -134,8 +173,11 @@ impl Parser {
         match mark {
             Mark::Text(text) => self.push(text),
             Mark::Open(bracket) => self.open[bracket as usize].push(self.parts.len()),
-            Mark::Close(bracket, factor) => match self.open[bracket as usize].pop() {
-                Some(first) => self.weigh(first, factor),
+            Mark::Close(bracket, weight) => match self.open[bracket as usize].pop() {
+                Some(first) => {
+                    let factor = Factor::new(bracket, weight);
+                    self.closed[bracket as usize].push(Span { first, end: self.parts.len(), factor });
+                }
                 None => self.push(typed),
             },
         }
@@ -158,16 +200,20 @@ impl Parser {
         }
     }
 
-    /// Multiplies the weights of the parts from `first` on.
-    fn weigh(&mut self, first: usize, factor: f64) {
-        self.parts[first..].iter_mut().for_each(|part| part.weight *= factor);
-    }
-
     /// Closes open brackets, splits the parts into sections, and merges neighbours of equal weight.
     fn finish(mut self) -> Vec<Vec<Part>> {
-        let [round, square] = std::mem::take(&mut self.open);
-        round.into_iter().for_each(|first| self.weigh(first, STEP));
-        square.into_iter().for_each(|first| self.weigh(first, 1. / STEP));
+        let end = self.parts.len();
+        let mut factors = vec![Factor::ONE; end];
+        for ((open, mut closed), bracket) in
+            self.open.into_iter().zip(self.closed).zip([Bracket::Round, Bracket::Square])
+        {
+            let factor = Factor::new(bracket, None);
+            closed.extend(open.into_iter().map(|first| Span { first, end, factor }));
+            multiply(&mut factors, closed);
+        }
+        for (part, factor) in self.parts.iter_mut().zip(factors) {
+            part.weight *= factor.value();
+        }
         let (mut sections, mut section) = (vec![], vec![]);
         let mut breaks = self.breaks.into_iter().peekable();
         for (i, part) in self.parts.into_iter().enumerate() {
@@ -179,6 +225,23 @@ impl Parser {
         }
         sections.push(section);
         sections
+    }
+}
+
+/// Multiplies the factors of parts by those of the spans that they are in, which are nested. Takes linear time, even if
+/// all spans contain all parts.
+fn multiply(factors: &mut [Factor], mut spans: Vec<Span>) {
+    // Outer spans first, the next one last.
+    spans.sort_by_key(|span| (Reverse(span.first), span.end));
+    // The spans that a part is in, each with the product of its factor and those of the spans around it.
+    let mut around: Vec<Span> = vec![];
+    for (i, factor) in factors.iter_mut().enumerate() {
+        while around.pop_if(|span| span.end <= i).is_some() {}
+        while let Some(mut span) = spans.pop_if(|span| span.first <= i) {
+            span.factor = around.last().map_or(span.factor, |outer| outer.factor.times(span.factor));
+            around.extend((span.end > i).then_some(span));
+        }
+        *factor = around.last().map_or(*factor, |span| factor.times(span.factor));
     }
 }
 
