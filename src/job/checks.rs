@@ -1,7 +1,6 @@
 //! Checks of flags against each other and against the requests.
 
 use super::Requests;
-use super::loras;
 use super::seeds::Seeds;
 use crate::args::{Args, Seed};
 use crate::config::ModelConfig;
@@ -10,8 +9,7 @@ use crate::output::Pattern;
 use crate::params::SamplingParams;
 use crate::shard::Shard;
 use anyhow::{Result, ensure};
-use std::collections::{BTreeSet, HashSet};
-use std::path::Path;
+use std::collections::HashSet;
 
 /// The most pixels in a batch: those of 1024 pictures of 512×512, more than most machines have memory for.
 const MAX_BATCH_PIXELS: usize = 1 << 28;
@@ -71,13 +69,6 @@ pub fn names(args: &Args, order_varies: bool) -> Result<()> {
         "--fname needs {{index}} with several devices or shards, because the order in which they save is not fixed"
     );
     Ok(())
-}
-
-/// Checks that all LoRAs can be found.
-pub fn loras(requests: &Requests, lora_dir: Option<&Path>) -> Result<()> {
-    let names: BTreeSet<&str> =
-        requests.params().iter().flat_map(|params| &params.loras).map(|lora| lora.name.as_str()).collect();
-    names.into_iter().try_for_each(|name| loras::find(name, lora_dir).map(drop))
 }
 
 /// Adds a note for each sampler that takes another number of steps than requested.

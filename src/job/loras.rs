@@ -1,14 +1,15 @@
 //! LoRAs: the files that `--lora`, prompts files and tags in prompts name.
 
-use super::{Job, Location, name_of};
+use super::files_below::files_below;
+use super::model::is_file_name;
+use super::{Job, Location, Requests, name_of};
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::hub::{Hub, OnProgress};
+use crate::checkpoint::hub::{Hub, OnProgress, Repo};
 use crate::checkpoint::lora::{LoraFile, LoraWeights, Loras, PEFT, content_hash};
 use crate::output::LoraRecord;
 use crate::params::{LoraChoice, SamplingParams};
 use anyhow::{Context, Result, bail};
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,46 +19,27 @@ const EXTENSIONS: [&str; 4] = ["safetensors", "pt", "ckpt", "bin"];
 /// The start of a tag. A prompt may have any number of them.
 const TAG: &str = "<lora:";
 
-/// The depth of folders below `--lora_dir` to search, which bounds cycles of links.
-const MAX_DEPTH: usize = 8;
-
-/// Returns the LoRA files in a folder and its subfolders.
-fn files(dir: &Path, depth: usize) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> =
-        fs::read_dir(dir).map(|dir| dir.filter_map(|entry| Some(entry.ok()?.path())).collect()).unwrap_or_default();
-    paths.sort();
-    let (folders, mut files): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| path.is_dir());
-    files.retain(|path| path.extension().is_some_and(|end| EXTENSIONS.iter().any(|other| end == *other)));
-    if depth > 0 {
-        files.extend(folders.iter().flat_map(|folder| self::files(folder, depth - 1)));
-    }
-    files
-}
-
-/// Finds the file of a LoRA by its hash, in `dir` or the current folder.
-pub fn find_by_hash(record: &LoraRecord, dir: Option<&Path>) -> Option<PathBuf> {
-    let here = EXTENSIONS.iter().map(|extension| PathBuf::from(format!("{}.{extension}", record.name)));
-    // A name in metadata may be a path, which may be anywhere.
-    let is_plain = Path::new(&record.name).file_name() == Some(record.name.as_ref());
-    let all = dir.map(|dir| files(dir, MAX_DEPTH)).into_iter().flatten().chain(here.filter(|_| is_plain));
-    let (named, others): (Vec<_>, Vec<_>) = all.partition(|path| name_of(path) == record.name);
-    let is_it = |path: &PathBuf| path.is_file() && content_hash(path).is_ok_and(|hash| hash == record.sha256);
-    named.into_iter().chain(others).find(is_it)
-}
-
-/// Finds the file of a LoRA, or the repository that may have it: `name` is a path, a file in `dir` or the current folder
-/// without its extension, or a repository's name.
+/// Finds the LoRAs of all requests, by the names that these use. `dir`: the folder of `--lora_dir`.
 ///
 /// # Errors
 /// If there is no such file.
-pub fn find(name: &str, dir: Option<&Path>) -> Result<Location> {
+pub fn find_all(requests: &Requests, dir: Option<&Path>) -> Result<BTreeMap<String, Location>> {
+    let loras = requests.params().iter().flat_map(|params| &params.loras);
+    let names: BTreeSet<&String> = loras.map(|lora| &lora.name).collect();
+    let files = if names.is_empty() { vec![] } else { files(dir) };
+    names.into_iter().map(|name| Ok((name.clone(), find(name, dir, &files)?))).collect()
+}
+
+/// Finds the file of a LoRA, or the repository that may have it: `name` is a path, one of `files`, which are those in `dir`,
+/// or a file in the current folder without its extension, or a repository's name.
+fn find(name: &str, dir: Option<&Path>, files: &[PathBuf]) -> Result<Location> {
     let path = Path::new(name);
     if path.is_file() {
         return Ok(Location::Path(path.to_owned()));
     }
-    let here =
-        EXTENSIONS.iter().map(|extension| PathBuf::from(format!("{name}.{extension}"))).find(|path| path.is_file());
-    if let Some(path) = dir.and_then(|dir| find_in(dir, name, MAX_DEPTH)).or(here) {
+    let is_it = |path: &&PathBuf| name_of(path) == name || path.file_name().is_some_and(|file| file == name);
+    let in_dir = files.iter().find(is_it).cloned();
+    if let Some(path) = in_dir.or_else(|| in_this_folder(name).find(|path| path.is_file())) {
         return Ok(Location::Path(path));
     }
     if let location @ Location::Hub(_) = Location::new(path) {
@@ -69,50 +51,71 @@ pub fn find(name: &str, dir: Option<&Path>) -> Result<Location> {
     }
 }
 
-/// Searches a folder and those in it: the nearest to `dir` wins, then the first in alphabetical order.
-fn find_in(dir: &Path, name: &str, depth: usize) -> Option<PathBuf> {
-    let is_it = |path: &PathBuf| name_of(path) == name || path.file_name().is_some_and(|file| file == name);
-    files(dir, depth).into_iter().find(is_it)
+/// Finds the file of a LoRA by its hash, in `dir` or the current folder.
+pub fn find_by_hash(record: &LoraRecord, dir: Option<&Path>) -> Option<PathBuf> {
+    let here = in_this_folder(&record.name).filter(|_| is_file_name(&record.name));
+    let (named, others): (Vec<_>, Vec<_>) =
+        files(dir).into_iter().chain(here).partition(|path| name_of(path) == record.name);
+    let is_it = |path: &PathBuf| path.is_file() && content_hash(path).is_ok_and(|hash| hash == record.sha256);
+    named.into_iter().chain(others).find(is_it)
 }
 
-/// Returns the path of a LoRA, and downloads it if it is on a hub. With `offline`, it must be in the cache.
+/// Returns the LoRA files in a folder and its subfolders. Folders that cannot be read are left out.
+fn files(dir: Option<&Path>) -> Vec<PathBuf> {
+    let is_lora = |path: &PathBuf| path.extension().is_some_and(|end| EXTENSIONS.iter().any(|other| end == *other));
+    dir.into_iter().flat_map(files_below).flatten().filter(is_lora).collect()
+}
+
+/// Returns the paths that a LoRA without its extension may have in the current folder.
+fn in_this_folder(name: &str) -> impl Iterator<Item = PathBuf> {
+    EXTENSIONS.iter().map(move |extension| PathBuf::from(format!("{name}.{extension}")))
+}
+
+/// Returns the path of a LoRA, and downloads it if it is on a hub.
 ///
 /// # Errors
 /// If it cannot be downloaded.
-pub fn path(location: &Location, offline: bool, on_progress: OnProgress) -> Result<PathBuf> {
-    match location {
-        Location::Path(path) => Ok(path.clone()),
-        Location::Hub(repo) => {
-            let hub = Hub::from_env()?;
-            let hub = if offline { Hub { offline, ..hub } } else { hub };
-            let path = hub.fetch_lora(repo, on_progress)?;
-            let (peft, config) = PEFT;
-            if path.file_stem().is_some_and(|stem| stem == peft) {
-                hub.fetch_files(repo, &[&[config]], on_progress)?;
-            }
-            Ok(path)
-        }
+pub fn path(location: &Location, on_progress: OnProgress) -> Result<PathBuf> {
+    location.resolved(|repo| fetch(&Hub::from_env()?, repo, on_progress))
+}
+
+/// Returns the path of a LoRA like [`path`], without downloading it.
+///
+/// # Errors
+/// If it is neither on this machine nor in the cache.
+pub fn local_path(location: &Location) -> Result<PathBuf> {
+    location.resolved_offline(|hub, repo| fetch(hub, repo, &mut |_| ()))
+}
+
+/// Returns the path of a repository's LoRA in the cache, with the config beside it if PEFT wrote it.
+fn fetch(hub: &Hub, repo: &Repo, on_progress: OnProgress) -> Result<PathBuf> {
+    let path = hub.fetch_lora(repo, on_progress)?;
+    let (peft, config) = PEFT;
+    if path.file_stem().is_some_and(|stem| stem == peft) {
+        hub.fetch_files(repo, &[&[config]], on_progress)?;
     }
+    Ok(path)
 }
 
 /// The LoRA files of a run, by the names that its requests use.
 pub struct LoraFiles(BTreeMap<String, Arc<LoraFile>>);
 
 impl LoraFiles {
-    /// Opens the LoRAs of all requests, for the model of `checkpoint`. Reads no weights.
+    /// Opens the LoRAs of a job, for the model of `checkpoint`. Reads no weights. `path` returns the path of a location, and
+    /// may download it.
     ///
     /// # Errors
-    /// If a file is missing, cannot be downloaded or does not fit the model.
-    pub fn open(job: &Job, checkpoint: &Checkpoint, offline: bool, on_progress: OnProgress) -> Result<Self> {
-        let mut files = BTreeMap::new();
-        for name in job.images.requests.params().iter().flat_map(|params| &params.loras).map(|lora| &lora.name) {
-            if !files.contains_key(name) {
-                let path = path(&find(name, job.model.lora_dir.as_deref())?, offline, on_progress)?;
-                let file = LoraFile::open(&path, checkpoint, &job.model.config.unet);
-                files.insert(name.clone(), Arc::new(file.with_context(|| format!("LoRA '{name}'"))?));
-            }
-        }
-        Ok(Self(files))
+    /// If `path` fails, or a file does not fit the model.
+    pub fn open(
+        job: &Job,
+        checkpoint: &Checkpoint,
+        mut path: impl FnMut(&Location) -> Result<PathBuf>,
+    ) -> Result<Self> {
+        let open = |(name, location): (&String, &Location)| {
+            let file = LoraFile::open(&path(location)?, checkpoint, &job.model.config.unet);
+            Ok((name.clone(), Arc::new(file.with_context(|| format!("LoRA '{name}'"))?)))
+        };
+        Ok(Self(job.model.loras.iter().map(open).collect::<Result<_>>()?))
     }
 
     /// Returns the LoRAs of a request with their weights.

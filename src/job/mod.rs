@@ -1,6 +1,7 @@
 //! Turns the command line into a [`Job`]: makes every decision that can be made before weights are read.
 
 mod checks;
+mod files_below;
 mod images;
 pub(crate) mod loras;
 mod model;
@@ -133,7 +134,7 @@ impl Job {
         let mut notes = vec![];
         let n_samples = count("--n_samples", args.n_samples)?;
         let iterations = count("--n_iter", args.n_iter)?;
-        let model = ModelFiles::new(args, &mut notes)?;
+        let mut model = ModelFiles::new(args, &mut notes)?;
         let safety_ckpt = safety_checker(args)?;
         let compute = ComputeOptions::new(args)?;
         let mut seeds = Seeds::new(args, &mut notes);
@@ -144,7 +145,7 @@ impl Job {
         notes.extend(unused::instruction_set());
         checks::batch_sizes(args, &requests)?;
         checks::fixed_code(args, &requests)?;
-        checks::loras(&requests, args.lora_dir.as_deref())?;
+        model.loras = loras::find_all(&requests, args.lora_dir.as_deref())?;
         checks::note_steps(&requests, &model.config, &mut notes);
         let run_params = run_params::run_params(args, &params, seeds.run, &requests, &model.config);
         let images = Images::new(args, requests, iterations, seeds.run);

@@ -1,8 +1,8 @@
 //! `--replay`: the job that redraws a picture from its metadata.
 
 use super::loras::find_by_hash;
-use super::model::FORK_CKPT;
 use super::model::embeddings::{self, EXTENSIONS};
+use super::model::{FORK_CKPT, is_file_name};
 use super::{Job, name_of};
 use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG, Seed};
 use crate::by_name::ByName;
@@ -149,9 +149,8 @@ fn model(args: &Args, record: &Record) -> Result<(PathBuf, Option<PathBuf>)> {
 fn checkpoint(record: &Record) -> Result<PathBuf> {
     let (name, folder) = (Path::new(&record.model), Path::new(DEFAULT_CKPT).with_file_name(""));
     let files = [".safetensors", ".ckpt", ""].map(|extension| format!("{}{extension}", record.model));
-    let is_plain = name.file_name() == Some(name.as_os_str());
     let in_cwd = files.iter().map(PathBuf::from);
-    let in_folder = files.iter().filter(|_| is_plain).map(|file| folder.join(file));
+    let in_folder = files.iter().filter(|_| is_file_name(&record.model)).map(|file| folder.join(file));
     let defaults = [DEFAULT_CKPT, FORK_CKPT].into_iter().map(PathBuf::from);
     let Some(hash) = &record.model_hash else {
         ensure!(name.exists(), "its model '{}' is not here; give it with --ckpt", record.model);
@@ -226,9 +225,7 @@ fn embeddings(args: &Args, record: &Record) -> Result<Vec<PathBuf>> {
         given.extend(embeddings::files(folder)?);
     }
     let found = record.embeddings.iter().map(|EmbeddingRecord { name, sha256 }| {
-        // A name is that of a file here only if it is nothing else, such as a path.
-        let is_plain = Path::new(name).file_name() == Some(name.as_ref());
-        let files = EXTENSIONS.iter().map(|extension| format!("{name}.{extension}")).filter(|_| is_plain);
+        let files = EXTENSIONS.iter().map(|extension| format!("{name}.{extension}")).filter(|_| is_file_name(name));
         let usual = files.flat_map(|file| [Path::new(&file).to_owned(), Path::new("embeddings").join(file)]);
         let is_it = |path: &PathBuf| {
             path.is_file() && matches!(sha256::of_file(path, &|| true), Ok(Some(hash)) if hash == *sha256)

@@ -1,6 +1,7 @@
 //! The safety checker of a run, if it has one.
 
-use crate::checkpoint::hub::{Download, Hub, Repo};
+use super::on_download;
+use crate::checkpoint::hub::{Hub, Repo};
 use crate::interrupt::Interrupted;
 use crate::job::{Job, Location, ModelSource};
 use crate::progress::Progress;
@@ -64,7 +65,5 @@ fn folder(job: &Job, progress: &Progress) -> Result<PathBuf> {
         (Some(Location::Hub(repo)), _) => repo.clone(),
         _ => Repo::safety_checker(),
     };
-    let mut downloads = progress.downloads();
-    let mut on_progress = |at: &Download| downloads.show(&at.file, at.done, at.size);
-    Hub::from_env()?.fetch_files(&repo, &FILES, &mut on_progress)
+    Hub::from_env()?.fetch_files(&repo, &FILES, &mut on_download(progress))
 }

@@ -12,6 +12,7 @@ mod session;
 mod worker;
 mod writer;
 
+use crate::checkpoint::hub::Download;
 use crate::interrupt::{self, Interrupted};
 use crate::job::Job;
 use crate::progress::Progress;
@@ -44,6 +45,12 @@ pub fn run(job: &Job) -> Result<End> {
         }
         end => end,
     }
+}
+
+/// Returns a function that shows the progress of downloads.
+fn on_download(progress: &Progress) -> impl FnMut(&Download) {
+    let mut downloads = progress.downloads();
+    move |at| downloads.show(&at.file, at.done, at.size)
 }
 
 fn draw(job: &Job, progress: &Progress) -> Result<End> {

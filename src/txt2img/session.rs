@@ -1,15 +1,14 @@
 //! Preparation of a run: everything that can fail early fails here.
 
-use super::checker;
 use super::report::Report;
+use super::{checker, on_download};
 use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::hub::Download;
 use crate::conventions::Conventions;
 use crate::device::{self, Precision};
 use crate::engine;
 use crate::job::tasks::Remaining;
-use crate::job::{Job, LoraFiles};
+use crate::job::{Job, LoraFiles, loras};
 use crate::outdir::{Mode, OutDir, RunParams, RunSpec};
 use crate::progress::Progress;
 use crate::safety::{Action, Checker};
@@ -66,8 +65,7 @@ impl<'a> Session<'a> {
 /// Opens the model's files, and downloads those on a hub.
 fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
     let half = job.compute.precision == Precision::Autocast;
-    let mut downloads = progress.downloads();
-    let mut on_progress = |at: &Download| downloads.show(&at.file, at.done, at.size);
+    let mut on_progress = on_download(progress);
     job.model.open(|location| location.path(half, &mut on_progress))
 }
 
@@ -86,9 +84,8 @@ pub(crate) fn check_clip_skip(job: &Job, checkpoint: &Checkpoint) -> Result<()> 
 
 /// Opens the LoRA files, downloads those on a hub, and notes what they change.
 fn open_loras(job: &Job, checkpoint: &Checkpoint, progress: &Progress) -> Result<LoraFiles> {
-    let mut downloads = progress.downloads();
-    let mut on_progress = |at: &Download| downloads.show(&at.file, at.done, at.size);
-    let loras = LoraFiles::open(job, checkpoint, false, &mut on_progress)?;
+    let mut on_progress = on_download(progress);
+    let loras = LoraFiles::open(job, checkpoint, |location| loras::path(location, &mut on_progress))?;
     loras.summaries().for_each(|summary| progress.note(&format!("LoRA {summary}")));
     Ok(loras)
 }

@@ -67,3 +67,10 @@ fn an_unavailable_model_is_reported_in_one_sentence() {
         .fails_with("HF_HUB_OFFLINE is set and a checkpoint of 'someone/model' is not in the cache");
     run.alone(["--ckpt", "demo", "--vae", "nowhere.ckpt"]).fails_with("with --vae FILE");
 }
+
+#[test]
+fn a_dry_run_downloads_no_lora() {
+    let run = TestRun::new();
+    run.quick(["--lora", "someone/model=0.5", "--dry_run"])
+        .fails_with("'someone/model' is not in the cache, and a dry run downloads nothing; draw with it once");
+}

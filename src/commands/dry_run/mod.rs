@@ -14,7 +14,7 @@ use crate::config::ModelConfig;
 use crate::conventions::Conventions;
 use crate::device::Precision;
 use crate::engine;
-use crate::job::{Job, LoraFiles};
+use crate::job::{Job, LoraFiles, loras};
 use crate::ops::Compute;
 use crate::progress::Progress;
 use crate::text::TextConfig;
@@ -58,7 +58,7 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     let inventory = conventions.stored(networks.inventory());
     let mismatches = weights::mismatches(&checkpoint, &inventory);
     let prompts = prompts::Prompts::read(job)?;
-    let loras = LoraFiles::open(job, &checkpoint, true, &mut |_| ())?;
+    let loras = LoraFiles::open(job, &checkpoint, loras::local_path)?;
     let outdir = inspect(job, &checkpoint, &loras)?;
     let finished = outdir.finished();
     let estimate = estimate::rows(job, mismatches.is_empty().then_some(&networks), &outdir, &finished)?;

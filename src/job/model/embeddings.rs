@@ -4,17 +4,15 @@ use super::name_of;
 use crate::args::Args;
 use crate::checkpoint::Embedding;
 use crate::job::Images;
+use crate::job::files_below::files_below;
 use crate::text::{Tokenizer, texts};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeSet, HashSet};
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The extensions of embeddings in a folder.
 pub const EXTENSIONS: [&str; 3] = ["pt", "bin", "safetensors"];
-
-/// The depth of folders to search, which bounds cycles of links.
-const MAX_DEPTH: usize = 8;
 
 /// The most files of a folder. Each is read, and looked for in every prompt.
 const MAX_FILES: usize = 10_000;
@@ -105,28 +103,18 @@ pub fn file_and_name(value: &Path) -> (PathBuf, String) {
 
 /// Returns the files of a folder and those below that may be embeddings, sorted.
 pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = vec![];
-    collect(folder, 0, &mut found).with_context(|| format!("--embedding_dir: reading '{}'", folder.display()))?;
+    let is_embedding = |path: &PathBuf| {
+        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        extension.is_some_and(|extension| EXTENSIONS.contains(&&*extension))
+    };
+    let found = files_below(folder).filter(|path| path.as_ref().map_or(true, is_embedding)).take(MAX_FILES + 1);
+    let found = found.collect::<io::Result<Vec<_>>>();
+    let mut found = found.with_context(|| format!("--embedding_dir: reading '{}'", folder.display()))?;
     if found.len() > MAX_FILES {
         bail!("--embedding_dir: '{}' has more than {MAX_FILES} files; give a smaller folder", folder.display());
     }
     found.sort();
     Ok(found)
-}
-
-fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-        if path.is_dir() {
-            if depth < MAX_DEPTH && found.len() <= MAX_FILES {
-                collect(&path, depth + 1, found)?;
-            }
-        } else if extension.is_some_and(|extension| EXTENSIONS.contains(&&*extension)) {
-            found.push(path);
-        }
-    }
-    Ok(())
 }
 
 /// Lists names, of which the last ones are counted if there are many.

@@ -10,6 +10,7 @@ use crate::checkpoint::{Checkpoint, Embedding};
 use crate::config::ModelConfig;
 use crate::demo;
 use anyhow::{Result, anyhow, bail};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,11 @@ pub fn name_of(path: &Path) -> String {
     name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
+/// Returns whether a name is that of a file alone. A name in metadata may also be a path, which may be anywhere.
+pub fn is_file_name(name: &str) -> bool {
+    Path::new(name).file_name() == Some(name.as_ref())
+}
+
 /// The model of a run.
 #[derive(Debug)]
 pub struct ModelFiles {
@@ -66,12 +72,12 @@ pub struct ModelFiles {
     pub vae: Option<Location>,
     /// The embeddings that prompts can contain.
     pub embeddings: Vec<Embedding>,
-    /// The folder of LoRA files.
-    pub lora_dir: Option<PathBuf>,
+    /// The locations of the LoRAs, by the names that the requests use.
+    pub loras: BTreeMap<String, Location>,
 }
 
 impl ModelFiles {
-    /// Returns the model that the flags name, or the default one, without reading weights.
+    /// Returns the model that the flags name, or the default one, without reading weights, and without LoRAs.
     ///
     /// # Errors
     /// If a file is missing, the config is invalid or does not fit `--C`, or a file of `--embedding` is not an embedding.
@@ -94,7 +100,7 @@ impl ModelFiles {
         let vae = args.vae.as_deref().map(Location::new);
         vae.iter().try_for_each(Location::check_vae)?;
         let embeddings = embeddings::read(args, config.unet.context_dim, notes)?;
-        Ok(Self { config, config_path, ckpt, vae, embeddings, lora_dir: args.lora_dir.clone() })
+        Ok(Self { config, config_path, ckpt, vae, embeddings, loras: BTreeMap::new() })
     }
 
     /// Opens the checkpoint, with the autoencoder of `vae` if there is one, and the embeddings. `path` returns the path
@@ -234,10 +240,7 @@ impl Location {
     /// # Errors
     /// If they cannot be downloaded; [`Interrupted`](crate::interrupt::Interrupted) after Ctrl-C.
     pub fn path(&self, half: bool, on_progress: OnProgress) -> Result<PathBuf> {
-        match self {
-            Location::Path(path) => Ok(path.clone()),
-            Location::Hub(repo) => Hub::from_env()?.fetch(repo, half, on_progress),
-        }
+        self.resolved(|repo| Hub::from_env()?.fetch(repo, half, on_progress))
     }
 
     /// Returns the path of the files like [`Self::path`], without downloading them.
@@ -245,15 +248,24 @@ impl Location {
     /// # Errors
     /// If they are neither on this machine nor in the cache.
     pub fn local_path(&self, half: bool) -> Result<PathBuf> {
+        self.resolved_offline(|hub, repo| hub.fetch(repo, half, &mut |_| ()))
+    }
+
+    /// Returns the path, or what `fetch` returns for a repository.
+    pub fn resolved(&self, fetch: impl FnOnce(&Repo) -> Result<PathBuf>) -> Result<PathBuf> {
         match self {
             Location::Path(path) => Ok(path.clone()),
-            Location::Hub(repo) => {
-                let hub = Hub { offline: true, ..Hub::from_env()? };
-                let path = hub.fetch(repo, half, &mut |_| ());
-                path.map_err(|_| {
-                    anyhow!("'{repo}' is not in the cache, and a dry run downloads nothing; draw with it once")
-                })
-            }
+            Location::Hub(repo) => fetch(repo),
         }
+    }
+
+    /// Returns the path, or what `fetch` returns for a repository and a hub of which only the cache is used.
+    pub fn resolved_offline(&self, fetch: impl FnOnce(&Hub, &Repo) -> Result<PathBuf>) -> Result<PathBuf> {
+        self.resolved(|repo| {
+            let path = fetch(&Hub { offline: true, ..Hub::from_env()? }, repo);
+            path.map_err(|_| {
+                anyhow!("'{repo}' is not in the cache, and a dry run downloads nothing; draw with it once")
+            })
+        })
     }
 }
