@@ -31,7 +31,7 @@ pub struct SamplingParams {
     pub factor: usize,
     /// The guidance scale; 1 is no guidance.
     pub scale: f64,
-    /// How far guidance keeps the standard deviation of the model's output, 0 to 1.
+    /// The share of the standard deviation of the model's output without guidance to restore, 0 to 1.
     #[serde(default)]
     pub guidance_rescale: f64,
     /// The layer of the text encoder whose output is the context, counted from the last, which is 1.

@@ -10,7 +10,7 @@ use candle_core::{Result, Tensor};
 pub struct Guidance {
     /// The guidance scale; 1 is no guidance.
     pub scale: f64,
-    /// How far to restore the standard deviation that the model's output has without guidance: 0 (not at all) to 1
+    /// The share of the standard deviation of the model's output without guidance to restore: 0 (none) to 1
     /// (Lin et al. 2023, arXiv 2305.08891, section 3.4).
     pub rescale: f64,
 }
@@ -44,7 +44,7 @@ pub struct Guided<'a> {
     parts: Vec<(usize, PromptKv)>,
     /// The coefficients of the terms.
     coefficients: Vec<f64>,
-    /// How far to restore the standard deviation, and the coefficients at scale 1, of which it is taken.
+    /// The share of the standard deviation to restore, and the coefficients of the output that has it, those at scale 1.
     rescale: Option<(f64, Vec<f64>)>,
 }
 

@@ -247,8 +247,8 @@ impl<'a> Engine<'a> {
         Ok(Latents { latents, dtype: *dtype, non_finite })
     }
 
-    /// Returns the checkpoint's embeddings that a prompt and a negative prompt contain. `sampler`: the sampler, during which prompts may
-    /// change.
+    /// Returns the checkpoint's embeddings that a prompt and a negative prompt contain. `sampler`: the sampler, during which
+    /// prompts may change.
     ///
     /// # Errors
     /// If the weights of emphasis multiply to infinity.

@@ -106,8 +106,7 @@ impl Model {
     }
 
     /// Returns the indices of the embeddings in a prompt and a negative prompt, each once: the checkpoint's first, then those
-    /// in LoRA files. `steps`: the number
-    /// of steps, as prompts count them.
+    /// in LoRA files. `steps`: the number of steps, as prompts count them.
     ///
     /// # Errors
     /// If the weights of emphasis multiply to infinity.

@@ -79,6 +79,8 @@ pub struct Tasks<'a> {
     position: u64,
     /// The LoRAs of each of the run's distinct parameters, as an index of a set of LoRAs.
     sets: Vec<usize>,
+    /// The number of sets.
+    n_sets: usize,
     /// The set whose batches are returned now. All batches of a set come together, because the model is loaded again for
     /// each set.
     set: usize,
@@ -89,7 +91,8 @@ impl<'a> Tasks<'a> {
     pub fn new(job: &'a Job, finished: &'a HashSet<usize>) -> Self {
         let counts = CountCache::new(&job.model.config.noise);
         let sets = lora_sets(job.images.requests.params());
-        Self { job, finished, counts, next: 0, position: start(job), sets, set: 0 }
+        let n_sets = sets.iter().max().map_or(0, |last| last + 1);
+        Self { job, finished, counts, next: 0, position: start(job), sets, n_sets, set: 0 }
     }
 
     /// Returns the position of the run's stream after batch `number`, if `self.position` is that before it.
@@ -129,7 +132,7 @@ impl<'a> Iterator for Tasks<'a> {
 
     fn next(&mut self) -> Option<Task<'a>> {
         let images = &self.job.images;
-        while self.sets.iter().any(|set| *set >= self.set) {
+        while self.set < self.n_sets {
             while self.next < images.n_batches() {
                 let (number, position) = (self.next, self.position);
                 self.next += 1;
