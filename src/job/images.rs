@@ -73,7 +73,7 @@ impl Images {
 
     /// Returns the number of pictures of the run.
     pub fn n_pictures(&self) -> usize {
-        self.iterations * self.requests.iter().len()
+        self.iterations * self.requests.len()
     }
 
     /// Returns the number of batches of the run.

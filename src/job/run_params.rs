@@ -1,6 +1,6 @@
 //! The parameters that a resumed run must share with the run that it resumes.
 
-use super::{Request, Requests};
+use super::Requests;
 use crate::args::Args;
 use crate::by_name::ByName;
 use crate::config::ModelConfig;
@@ -8,7 +8,6 @@ use crate::files::sha256;
 use crate::outdir::RunParams;
 use crate::params::{PARAMS, SamplingParams};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 /// Returns the parameters in `args` that determine the pictures and the files written. `seed`: the run's seed. `txt2img`
 /// adds the parameters that depend on the opened model and safety checker.
@@ -118,15 +117,5 @@ fn prompts(args: &Args, requests: &Requests) -> (&'static str, Value) {
     if args.from_file.is_none() && args.swept.is_none() {
         return ("--prompt", json!(args.prompt));
     }
-    let mut hash = Sha256::new();
-    let mut last = None;
-    for Request { prompt, negative, seed, params } in requests.iter() {
-        hash.update(json!([prompt, negative, seed]).to_string());
-        // Most requests have the parameters of the one before.
-        if last.as_ref() != Some(&params) {
-            hash.update(params.key());
-            last = Some(params);
-        }
-    }
-    (if args.swept.is_some() { "what is swept" } else { "--from-file" }, json!(sha256::hex(hash)))
+    (if args.swept.is_some() { "what is swept" } else { "--from-file" }, json!(requests.sha256()))
 }

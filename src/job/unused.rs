@@ -39,7 +39,7 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
 
 /// Returns a note on tags of LoRAs in prompts that are text, because `--lora_dir` is missing.
 pub fn lora_tags(args: &Args, requests: &Requests) -> Option<String> {
-    let has_tag = || requests.iter().any(|request| loras::has_tag(&request.prompt));
+    let has_tag = || requests.prompts().any(loras::has_tag);
     (args.lora_dir.is_none() && args.replay.is_none() && has_tag()).then(|| {
         "the tag <lora:…> in a prompt is text, as in the original; with --lora_dir DIR it adds a LoRA from that folder"
             .into()
@@ -49,7 +49,7 @@ pub fn lora_tags(args: &Args, requests: &Requests) -> Option<String> {
 /// Returns a note on blank prompts in the prompts file, which draw pictures like any other.
 pub fn blank_prompts(args: &Args, requests: &Requests) -> Option<String> {
     let file = args.from_file.as_ref()?.display();
-    match requests.iter().filter(|request| request.prompt.trim().is_empty()).count() {
+    match requests.prompts().filter(|prompt| prompt.trim().is_empty()).count() {
         0 => None,
         1 => Some(format!("1 prompt of '{file}' is blank, and drawn like the others, as the original does")),
         n => Some(format!("{n} prompts of '{file}' are blank, and drawn like the others, as the original does")),

@@ -2,12 +2,14 @@
 #![allow(dead_code)] // no test binary uses all of it
 
 use candle_core::{DType, Device, Tensor};
+use rustix::time::ClockId;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 use tempfile::TempDir;
 use txt2img::checkpoint::Checkpoint;
 use txt2img::config::ModelConfig;
@@ -22,6 +24,11 @@ use txt2img::rng::{Generator, Noise};
 /// Returns the path of a file in `tests/fixtures`.
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// Returns the CPU time of this thread so far. Unlike the time of a clock, it does not depend on other processes.
+pub fn cpu_time() -> Duration {
+    rustix::time::clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
 }
 
 /// The device of the tests of this process, as a value of `--device`.

@@ -32,7 +32,7 @@ impl Prompts {
         let mut prompts = Self { wordings: vec![], cut: vec![], unread: 0 };
         let mut seen = HashSet::new();
         // Without wildcards all iterations have the same prompts.
-        let all = job.images.requests.iter().len() * if job.images.wildcards { job.images.iterations } else { 1 };
+        let all = job.images.requests.len() * if job.images.wildcards { job.images.iterations } else { 1 };
         prompts.unread = all.saturating_sub(MAX_READ);
         let noun = if job.images.wildcards { "picture" } else { "prompt" };
         for (image, sampler) in job.images.with_samplers().take(all.min(MAX_READ)) {

@@ -80,6 +80,26 @@ impl Requests {
         (0..self.table.len()).map(|i| self.table.request(i))
     }
 
+    /// Returns the number of requests of one iteration.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there are no requests.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Iterates over the prompts of one iteration.
+    pub fn prompts(&self) -> impl Iterator<Item = &str> {
+        (0..self.len()).map(|i| self.table.prompt(i))
+    }
+
+    /// Returns the SHA-256 of the requests of one iteration.
+    pub fn sha256(&self) -> String {
+        self.table.sha256()
+    }
+
     /// Returns the distinct sampling parameters of all requests.
     pub fn params(&self) -> &[SamplingParams] {
         self.table.all_params()

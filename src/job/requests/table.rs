@@ -2,8 +2,10 @@
 //! little memory.
 
 use super::Request;
+use crate::files::sha256;
 use crate::params::SamplingParams;
 use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -78,6 +80,22 @@ impl RequestTable {
     /// Returns the distinct parameters.
     pub fn all_params(&self) -> &[SamplingParams] {
         &self.params
+    }
+
+    /// Returns the SHA-256 of all requests. Parameters are hashed once and then named by their index, since there may be a
+    /// million requests.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        self.params.iter().for_each(|params| hash.update(params.key()));
+        for i in 0..self.len() {
+            for text in [self.prompt(i), self.negative(i)] {
+                hash.update(text.len().to_le_bytes());
+                hash.update(text);
+            }
+            hash.update(self.seed(i).map_or(u64::MAX, u64::from).to_le_bytes());
+            hash.update(self.params_index(i).to_le_bytes());
+        }
+        sha256::hex(hash)
     }
 
     /// Whether two requests can be in one batch: their parameters are equal, and both or neither have a seed.
@@ -189,6 +207,23 @@ mod tests {
         );
         assert_eq!(table.all_params(), [params(3.), params(7.5)]);
         assert_eq!(table.texts.len(), 4 * "a cubeü".len() + "fog".len());
+    }
+
+    #[test]
+    fn the_hash_depends_on_every_part_of_every_request() {
+        let one = || Request { prompt: "ab".into(), negative: "c".into(), seed: None, params: params(3.) };
+        let hash = |requests: &[Request]| RequestTable::new(requests.iter().cloned().map(Ok)).unwrap().sha256();
+        let others = [
+            Request { prompt: "a".into(), negative: "bc".into(), ..one() },
+            Request { negative: "d".into(), ..one() },
+            Request { seed: Some(0), ..one() },
+            Request { params: params(7.5), ..one() },
+        ];
+        for other in others {
+            assert_ne!(hash(&[one(), one()]), hash(&[one(), other.clone()]));
+            assert_ne!(hash(&[one(), other.clone()]), hash(&[other, one()]));
+        }
+        assert_eq!(hash(&[one(), one()]), hash(&[one(), one()]));
     }
 
     #[test]
