@@ -38,17 +38,16 @@ mod vae;
 pub(crate) mod weights;
 mod wrapped;
 
-use crate::files::sha256::hex;
+use crate::files::sha256::Sha256;
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use bytes::Bytes;
 use candle_core::{DType, Device};
 use folder::Folder;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tensor::Tensor;
+use tensor::{Elements, Tensor};
 
 pub(crate) use declared::MARKERS;
 pub use declared::{Declared, Stated};
@@ -219,13 +218,13 @@ impl Checkpoint {
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         for (name, tensor) in &self.tensors {
-            hash.update(format!("{name} {:?} {:?}\n", tensor.dtype, tensor.view.shape));
-            tensor.sampled_bytes().for_each(|bytes| hash.update(bytes));
+            hash.update(name);
+            tensor.add_to_fingerprint(&mut hash);
         }
         if self.declared != Declared::default() {
             hash.update(format!("{:?}", self.declared));
         }
-        hex(hash)
+        hash.finish()
     }
 
     /// Returns whether the checkpoint has a tensor `name`.
@@ -238,8 +237,16 @@ impl Checkpoint {
     /// # Errors
     /// If the tensor is missing, or does not hold floating point numbers.
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
+        self.with_elements(name, |elements| elements.to_vec())
+    }
+
+    /// Calls `f` with the elements of a tensor of any floating point type.
+    ///
+    /// # Errors
+    /// If the tensor is missing, or does not hold floating point numbers.
+    fn with_elements<T>(&self, name: &str, f: impl FnOnce(&Elements) -> T) -> Result<T> {
         let tensor = self.tensor(name)?;
-        tensor.to_f32().with_context(|| self.not_float(name, tensor.dtype))
+        tensor.with_elements(f).with_context(|| self.not_float(name, tensor.dtype))
     }
 
     /// Copies a tensor of any floating point type to a device, and converts it to f32 there, which keeps the transfer

@@ -2,6 +2,7 @@
 
 use super::bytes::Bytes;
 use super::float8;
+use crate::files::sha256::Sha256;
 use candle_core::DType;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -135,21 +136,25 @@ impl Tensor {
         Some(Self { dtype, view, count, file: file.clone(), storage })
     }
 
-    /// Returns bytes from several places of the storage, among them its end.
-    pub fn sampled_bytes(&self) -> impl Iterator<Item = &[u8]> {
+    /// Adds the type, the shape, and bytes from several places of the storage, among them its end, to a hash.
+    pub fn add_to_fingerprint(&self, hash: &mut Sha256) {
+        hash.update(format!(" {:?} {:?}\n", self.dtype, self.view.shape));
         let storage = &self.file[self.storage.clone()];
-        let piece = move |start: usize| &storage[start..storage.len().min(start + SAMPLE)];
-        (0..SAMPLES)
-            .map(move |i| piece(storage.len() / SAMPLES * i))
-            .chain([piece(storage.len().saturating_sub(SAMPLE))])
+        let starts = (0..SAMPLES).map(|i| storage.len() / SAMPLES * i).chain([storage.len().saturating_sub(SAMPLE)]);
+        starts.for_each(|start| hash.update(&storage[start..storage.len().min(start + SAMPLE)]));
     }
 
     /// Converts the elements to f32, in row-major order. Returns `None` if they are not floating point numbers.
     pub fn to_f32(&self) -> Option<Vec<f32>> {
-        let convert = converter(self.dtype)?;
-        let numbers = converted(&self.row_major()?, self.dtype.size()?, convert);
+        self.with_elements(|elements| elements.to_vec())
+    }
+
+    /// Calls `f` with the elements. Returns `None` if they are not floating point numbers.
+    pub fn with_elements<T>(&self, f: impl FnOnce(&Elements) -> T) -> Option<T> {
+        let (convert, size) = (converter(self.dtype)?, self.dtype.size()?);
+        let result = f(&Elements { bytes: self.row_major()?, size, convert });
         self.file.release(self.storage.clone());
-        Some(numbers)
+        Some(result)
     }
 
     /// Returns whether all elements are finite in f32. Returns `None` if they are not floating point numbers.
@@ -243,19 +248,36 @@ fn converter(dtype: Dtype) -> Option<Convert> {
     }
 }
 
-/// Converts elements of `size` bytes each, many of them in parallel.
-fn converted(bytes: &[u8], size: usize, convert: Convert) -> Vec<f32> {
-    let mut out = vec![0.0; bytes.len() / size];
-    if out.len() <= CHUNKS_PER_THREAD * CHUNK {
-        // Without threads: embeddings, which are small, are read before `--threads` takes effect.
-        out.chunks_mut(CHUNK).zip(bytes.chunks(CHUNK * size)).for_each(|(out, bytes)| convert(bytes, out));
-        return out;
+/// The elements of a tensor in row-major order, converted to f32 when they are read.
+pub(super) struct Elements<'a> {
+    bytes: Cow<'a, [u8]>,
+    /// The number of bytes of an element.
+    size: usize,
+    convert: Convert,
+}
+
+impl Elements<'_> {
+    /// Reads as many elements as `out` has, from the element `start` on.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn read(&self, start: usize, out: &mut [f32]) {
+        let bytes = &self.bytes[start * self.size..][..out.len() * self.size];
+        out.chunks_mut(CHUNK).zip(bytes.chunks(CHUNK * self.size)).for_each(|(out, bytes)| (self.convert)(bytes, out));
     }
-    out.par_chunks_mut(CHUNK)
-        .zip(bytes.par_chunks(CHUNK * size))
-        .with_min_len(CHUNKS_PER_THREAD)
-        .for_each(|(out, bytes)| convert(bytes, out));
-    out
+
+    /// Reads all elements, many of them in parallel.
+    pub fn to_vec(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.bytes.len() / self.size];
+        if out.len() <= CHUNKS_PER_THREAD * CHUNK {
+            // Without threads: embeddings, which are small, are read before `--threads` takes effect.
+            self.read(0, &mut out);
+            return out;
+        }
+        let parts = out.par_chunks_mut(CHUNK).enumerate().with_min_len(CHUNKS_PER_THREAD);
+        parts.for_each(|(i, out)| self.read(i * CHUNK, out));
+        out
+    }
 }
 
 fn each<const N: usize>(bytes: &[u8], out: &mut [f32], number: impl Fn([u8; N]) -> f32) {

@@ -116,8 +116,7 @@ impl Weights<'_> {
     fn read(&self, name: &str, shape: &Shape, device: &Device) -> Result<Tensor> {
         let ldm_name = self.averages.get(name).map_or(name, String::as_str);
         if self.loras.changes(ldm_name) {
-            let base = Tensor::from_vec(self.checkpoint.read_f32(name)?, shape, &Device::Cpu)?;
-            return Ok(self.loras.merge(ldm_name, base)?.to_device(device)?);
+            return Ok(self.loras.read(self.checkpoint, name, ldm_name, shape)?.to_device(device)?);
         }
         if device.is_cpu() {
             return Ok(Tensor::from_vec(self.checkpoint.read_f32(name)?, shape, device)?);

@@ -151,9 +151,14 @@ impl LoraFiles {
         files.map(record).collect()
     }
 
-    /// Returns the hashes of all files, which a run and its resumption must share.
-    pub fn hashes(&self) -> Vec<&str> {
-        self.0.values().map(|file| file.content_hash()).collect()
+    /// Returns the fingerprints of all files, which a run and its resumption must share.
+    pub fn fingerprints(&self) -> Vec<String> {
+        self.0.values().map(|file| file.fingerprint()).collect()
+    }
+
+    /// Computes the hashes that metadata contain, which takes a while, so that [`Self::records`] takes none.
+    pub fn hash(&self) {
+        self.0.values().for_each(|file| _ = file.content_hash());
     }
 }
 

@@ -10,6 +10,11 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     bias.map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
 }
 
+/// W + Σ A·B. `w`: (m, n), `products`: A (m, r) and B (r, n).
+pub fn add_products(w: &Tensor, products: &[(&Tensor, &Tensor)]) -> Result<Tensor> {
+    products.iter().try_fold(w.clone(), |sum, (left, right)| sum + left.matmul(right)?)
+}
+
 /// value · gelu(gate). `weight`: (2C_out, C_in), `bias`: (2C_out), values before gates.
 pub fn geglu(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let halves = linear(x, weight, Some(bias))?.chunk(2, D::Minus1)?;

@@ -3,7 +3,7 @@
 use crate::checkpoint::{Checkpoint, model_sha256};
 use crate::demo;
 use crate::files::sha256;
-use crate::job::{Job, ModelSource};
+use crate::job::{Job, LoraFiles, ModelSource};
 use anyhow::Result;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -22,21 +22,26 @@ pub struct ModelHash<'scope> {
 }
 
 impl<'scope> ModelHash<'scope> {
-    /// Starts to read the model's files, if the run needs the hash.
-    pub fn start<'env>(job: &'env Job, checkpoint: &'env Checkpoint, scope: &'scope Scope<'scope, 'env>) -> Self {
-        let is_written = job.output.metadata && job.output.saves_samples || job.output.report.is_some();
-        let is_compared = job.images.replay.is_some();
-        if !is_written && !is_compared && !job.output.fname.as_ref().is_some_and(|fname| fname.has_hash()) {
+    /// Starts to read the model's files, if the run needs the hash, and those of its LoRAs.
+    pub fn start<'env>(
+        job: &'env Job,
+        checkpoint: &'env Checkpoint,
+        loras: &'env LoraFiles,
+        scope: &'scope Scope<'scope, 'env>,
+    ) -> Self {
+        if !are_needed(job) {
             return Self::default();
-        }
-        if job.model.ckpt == ModelSource::Demo {
-            let value = Some(sha256::of_bytes(demo::WEIGHTS));
-            return Self { thread: None, is_needed: Arc::default(), value };
         }
         // Ctrl-C does not stop it: the pictures drawn until then are saved with it.
         let is_needed = Arc::new(AtomicBool::new(true));
         let is_needed_still = is_needed.clone();
-        let thread = scope.spawn(move || model_sha256(checkpoint.path(), &|| is_needed_still.load(Ordering::Relaxed)));
+        let thread = scope.spawn(move || {
+            loras.hash();
+            match job.model.ckpt {
+                ModelSource::Demo => Ok(Some(sha256::of_bytes(demo::WEIGHTS))),
+                _ => model_sha256(checkpoint.path(), &|| is_needed_still.load(Ordering::Relaxed)),
+            }
+        });
         Self { thread: Some(thread), is_needed, value: None }
     }
 
@@ -50,6 +55,13 @@ impl<'scope> ModelHash<'scope> {
         }
         Ok(self.value.clone())
     }
+}
+
+/// Whether a run needs the hashes of its model and its LoRAs.
+pub fn are_needed(job: &Job) -> bool {
+    let are_written = job.output.metadata && job.output.saves_samples || job.output.report.is_some();
+    let are_compared = job.images.replay.is_some();
+    are_written || are_compared || job.output.fname.as_ref().is_some_and(|fname| fname.has_hash())
 }
 
 impl Drop for ModelHash<'_> {

@@ -139,7 +139,7 @@ fn run_spec<'a>(
     checker: Option<String>,
 ) -> RunSpec<'a> {
     let mut params = run_params(job, checkpoint);
-    params.insert("the LoRA files".into(), loras.hashes().into());
+    params.insert("the LoRA files".into(), loras.fingerprints().into());
     params.extend(safety.map(|safety| ("--safety".into(), safety.name().into())));
     params.extend(checker.map(|checker| ("the safety checker".into(), checker.into())));
     RunSpec {

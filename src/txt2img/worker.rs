@@ -1,6 +1,7 @@
 //! The worker of one device, which renders batches: sample → decode → send to the writer.
 
 use super::costs::Costs;
+use super::model_hash;
 use crate::checkpoint::Checkpoint;
 use crate::device::ComputeDevice;
 use crate::diffusion::samplers::Counts;
@@ -243,7 +244,7 @@ fn record(job: &Job, loras: &LoraFiles, batch: &Batch, index: usize, origin: Ori
         webui_prompts: job.images.reading.web_ui,
         model: job.model.ckpt.name(),
         model_hash: None,
-        lora_files: loras.records(&batch.params),
+        lora_files: if model_hash::are_needed(job) { loras.records(&batch.params) } else { vec![] },
         prediction: job.model.config.assumed_prediction.map(|prediction| prediction.to_string()),
         vae: job.model.vae.as_ref().map(job::Location::name),
         embeddings: vec![],

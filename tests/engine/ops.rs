@@ -4,7 +4,7 @@ use crate::support::assert_close;
 use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use std::collections::HashMap;
-use txt2img::ops::{self, Compute, Conv2d, Geglu, GroupNorm, LayerBuilder, LayerNorm, Linear};
+use txt2img::ops::{self, Compute, Conv2d, Geglu, GroupNorm, LayerBuilder, LayerNorm, Linear, Product, add_products};
 use txt2img::rng::Rng;
 
 /// The tolerance of kernels in f32, which differ in the order of sums only.
@@ -41,6 +41,28 @@ fn linear_layers_equal_their_definition() {
         assert_close(&name, &linear.forward_add(&x, &residual).unwrap(), &sum, EXACT);
         let unbiased = Linear::new(Compute::F32, &w, None).unwrap().forward(&x).unwrap();
         assert_close(&name, &unbiased, &ops::plain::linear(&x, &w, None).unwrap(), EXACT);
+    }
+}
+
+#[test]
+fn sums_of_products_equal_their_definition() {
+    // The last panel of 33 vectors is three vectors wide, for vectors of 16 as of 8 elements.
+    for (m, n, ranks) in
+        [(1, 1, vec![1]), (13, 33, vec![4]), (96, 528, vec![64, 1]), (50, 264, vec![7]), (320, 11520, vec![8])]
+    {
+        let w = random(&[m, n], 1);
+        let factors: Vec<_> = ranks.iter().map(|&r| (random(&[m, r], 2), random(&[r, n], 3))).collect();
+        let plain = ops::plain::add_products(&w, &factors.iter().map(|(a, b)| (a, b)).collect::<Vec<_>>()).unwrap();
+        let numbers = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let product = |(a, b): &(Tensor, Tensor)| Product { left: numbers(a), right: numbers(b) };
+        let products: Vec<_> = factors.iter().map(product).collect();
+        let mut w = numbers(&w);
+        let sum =
+            |w: &[f32]| add_products((m, n), |start, row| row.copy_from_slice(&w[start..][..row.len()]), &products);
+        let ours = Tensor::from_vec(sum(&w).unwrap(), (m, n), plain.device()).unwrap();
+        assert_close(&format!("{m}×{n} + {ranks:?}"), &ours, &plain, EXACT);
+        *w.last_mut().unwrap() = f32::INFINITY;
+        assert!(sum(&w).is_none());
     }
 }
 

@@ -1,8 +1,6 @@
 //! A fake hub with one repository, and a store of large files at another address.
 
 use crate::server::{Answer, Request, Server};
-use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -32,10 +30,7 @@ pub fn weights(seed: u8) -> Vec<u8> {
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
-    })
+    txt2img::files::sha256::of_bytes(bytes)
 }
 
 /// Returns a name like git's of a file; any 40 digits will do.

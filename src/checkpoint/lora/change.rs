@@ -6,6 +6,8 @@ use super::delta::Delta;
 use super::dora;
 use super::keys::Part;
 use super::matrix::{number, read};
+use crate::files::sha256::Sha256;
+use crate::ops::Product;
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor as Candle;
 use std::collections::BTreeMap;
@@ -110,6 +112,15 @@ impl Change {
                 .all(|((part, tensor), (other_part, other))| part == other_part && tensor.equals(other))
     }
 
+    /// Adds the scale, and samples of the tensors, to a hash.
+    pub fn add_to_fingerprint(&self, hash: &mut Sha256) {
+        hash.update(self.scale.to_le_bytes());
+        for (part, tensor) in self.tensors() {
+            hash.update(part.name());
+            tensor.add_to_fingerprint(hash);
+        }
+    }
+
     /// Checks the shapes against those of the module's weight and bias.
     ///
     /// # Errors
@@ -153,6 +164,17 @@ impl Change {
         let others = [(Part::DiffBias, &self.bias), (Part::DoraScale, &self.norms)];
         let others = others.into_iter().filter_map(|(part, tensor)| Some((part, tensor.as_ref()?)));
         self.delta.iter().flat_map(Delta::tensors).chain(others).collect()
+    }
+
+    /// Returns the factors of the change of a parameter, times `weight`, if it is a product of two and nothing else.
+    ///
+    /// # Errors
+    /// A clause about the module, if they are not floating point numbers.
+    pub fn product(&self, parameter: Parameter, weight: f64) -> Result<Option<Product>> {
+        match (parameter, &self.delta, &self.norms) {
+            (Parameter::Weight, Some(delta), None) => delta.product(self.scale * weight),
+            _ => Ok(None),
+        }
     }
 
     /// Returns a parameter of the module with the change added, times `weight`. `x`: the parameter, in its shape.

@@ -4,8 +4,8 @@
 use super::super::tensor::Tensor;
 use super::change::Parts;
 use super::keys::Part;
-use super::matrix::{Matrix, read};
-use crate::ops::{Compute, Linear};
+use super::matrix::{Matrix, numbers};
+use crate::ops::Product;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor as Candle;
 
@@ -110,18 +110,22 @@ impl Delta {
         }
     }
 
+    /// Returns the factors of the change times `factor`, if it is a product of two.
+    ///
+    /// # Errors
+    /// A clause about the module, if they are not floating point numbers.
+    pub fn product(&self, factor: f64) -> Result<Option<Product>> {
+        let Self::Plain(Matrix::Product { left, right }) = self else { return Ok(None) };
+        let (mut left, right) = (numbers(&left.1)?, numbers(&right.1)?);
+        left.iter_mut().for_each(|number| *number *= factor as f32);
+        Ok(Some(Product { left, right }))
+    }
+
     /// Returns `x` (o, i, …) with the change added, times `factor`. The change must have as many rows and columns.
     ///
     /// # Errors
     /// If memory does not suffice.
     pub fn add_to(&self, x: &Candle, factor: f64) -> Result<Candle> {
-        if let Self::Plain(Matrix::Product { left, right }) = self {
-            // The sum is a part of the product, so that weights are read and written only once.
-            let (left, right) = ((read(&left.1)? * factor)?, read(&right.1)?.t()?.contiguous()?);
-            let matrix = x.reshape((left.dim(0)?, right.dim(0)?))?;
-            let sum = Linear::new(Compute::F32, &right, None)?.forward_add(&left, &matrix)?;
-            return Ok(sum.reshape(x.shape())?);
-        }
         let delta = match self {
             Self::Plain(matrix) => matrix.read()?,
             Self::Hadamard(one, two) => (one.read()? * two.read()?)?,

@@ -159,9 +159,15 @@ fn shape(tensor: &Tensor) -> String {
 /// # Errors
 /// A clause about the module, if the tensor is empty or does not hold floating point numbers.
 pub(super) fn read(tensor: &Tensor) -> Result<Candle> {
-    let size = size(tensor)?;
-    let numbers = tensor.to_f32().with_context(|| format!("holds {}, not floating point numbers", tensor.dtype))?;
-    Ok(Candle::from_vec(numbers, size, &Device::Cpu)?)
+    Ok(Candle::from_vec(numbers(tensor)?, size(tensor)?, &Device::Cpu)?)
+}
+
+/// Reads the elements of a tensor.
+///
+/// # Errors
+/// A clause about the module, if they are not floating point numbers.
+pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f32>> {
+    tensor.to_f32().with_context(|| format!("holds {}, not floating point numbers", tensor.dtype))
 }
 
 /// Reads a tensor that holds one number, of any type.

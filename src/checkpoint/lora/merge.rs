@@ -1,11 +1,13 @@
 //! The LoRAs of a model, and their addition to its weights.
 
 use super::super::names::TEXT;
-use super::super::{Embedding, ema};
+use super::super::tensor::Elements;
+use super::super::{Checkpoint, Embedding, ema};
 use super::LoraFile;
 use super::change::{Change, Parameter};
+use crate::ops::add_products;
 use anyhow::{Context, Result, ensure};
-use candle_core::Tensor as Candle;
+use candle_core::{Device, Shape, Tensor as Candle};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +24,9 @@ pub struct LoraWeights {
 /// The LoRAs that are added to a model, each with other contents, and none with weights of 0.
 #[derive(Clone, Default)]
 pub struct Loras(Vec<(Arc<LoraFile>, LoraWeights)>);
+
+/// A change of a tensor: its file, the changes of the module, the parameter that the tensor is, and the weight.
+type ChangeOf<'a> = (&'a LoraFile, &'a Change, Parameter, f64);
 
 impl PartialEq for Loras {
     /// Compares the contents of the files, and the weights.
@@ -53,7 +58,7 @@ impl Loras {
     }
 
     /// Returns the LoRAs that change the tensor `name`, with the changed parameters and the weights. `name` is LDM's.
-    fn changes_of(&self, name: &str) -> impl Iterator<Item = (&LoraFile, &Change, Parameter, f64)> {
+    fn changes_of(&self, name: &str) -> impl Iterator<Item = ChangeOf<'_>> {
         let target = name.rsplit_once('.').and_then(|(module, kind)| Some((module, Parameter::from_name(kind)?)));
         self.0.iter().filter_map(move |(file, weights)| {
             let (module, parameter) = target?;
@@ -68,21 +73,33 @@ impl Loras {
         self.changes_of(name).next().is_some()
     }
 
-    /// Adds the changes to the tensor `name`, by LDM's name. `x`: the tensor in f32, in the model's shape.
+    /// Reads a tensor of a checkpoint, and adds the changes to the tensor `name`, by LDM's name. `own_name`: its name in the
+    /// checkpoint, which differs for moving averages. `shape`: the model's.
     ///
     /// # Errors
-    /// If the result is infinite or NaN, or memory does not suffice.
-    pub fn merge(&self, name: &str, mut x: Candle) -> Result<Candle> {
-        for (file, change, parameter, weight) in self.changes_of(name) {
-            let path = file.path.display();
-            let changed = change.apply(parameter, &x, weight);
-            let changed = changed.with_context(|| format!("'{path}' cannot be added to '{name}'"))?;
-            // The model's own weights may be infinite or NaN before.
-            let is_fine = is_finite(&changed)? || !is_finite(&x)?;
-            ensure!(is_fine, "'{path}' makes '{name}' infinite or NaN; give it a smaller weight");
-            x = changed;
-        }
-        Ok(x)
+    /// If the tensor cannot be read, the result is infinite or NaN, or memory does not suffice.
+    pub fn read(&self, checkpoint: &Checkpoint, own_name: &str, name: &str, shape: &Shape) -> Result<Candle> {
+        let mut changes: Vec<_> = self.changes_of(name).collect();
+        let size = match shape.dims() {
+            [rows, others @ ..] => (*rows, others.iter().product()),
+            [] => (1, 1),
+        };
+        let product = |(_, change, parameter, weight): &ChangeOf| match change.size() {
+            Some(fit) if fit == size => change.product(*parameter, *weight).transpose(),
+            _ => None,
+        };
+        let products = changes.iter().map_while(product).collect::<Result<Vec<_>>>()?;
+        let read = |elements: &Elements| add_products(size, |start, out| elements.read(start, out), &products);
+        let sum = if products.is_empty() { None } else { checkpoint.with_elements(own_name, read)? };
+        let x = match sum {
+            Some(sum) => {
+                changes.drain(..products.len());
+                sum
+            }
+            None => checkpoint.read_f32(own_name)?,
+        };
+        let x = Candle::from_vec(x, shape, &Device::Cpu)?;
+        changes.into_iter().try_fold(x, |x, change| add(change, name, &x))
     }
 
     /// Returns the textual inversions in the files.
@@ -104,6 +121,20 @@ impl Loras {
         let tensors = modules.flat_map(|module| ["weight", "bias"].map(|kind| format!("{module}.{kind}")));
         tensors.map(|name| (ema::name(&name), name)).collect()
     }
+}
+
+/// Returns the tensor `name` with a change added.
+///
+/// # Errors
+/// If the result is infinite or NaN, though `x` is not, or memory does not suffice.
+fn add((file, change, parameter, weight): ChangeOf, name: &str, x: &Candle) -> Result<Candle> {
+    let path = file.path.display();
+    let changed = change.apply(parameter, x, weight);
+    let changed = changed.with_context(|| format!("'{path}' cannot be added to '{name}'"))?;
+    // The model's own weights may be infinite or NaN before.
+    let is_fine = is_finite(&changed)? || !is_finite(x)?;
+    ensure!(is_fine, "'{path}' makes '{name}' infinite or NaN; give it a smaller weight");
+    Ok(changed)
 }
 
 /// Returns whether two files make the same changes, byte for byte.

@@ -17,7 +17,7 @@ use super::bytes::Bytes;
 use super::declared::metadata;
 use super::{Checkpoint, Layout, safetensors, sniff, with_path};
 use crate::config::UNetConfig;
-use crate::files::sha256;
+use crate::files::sha256::{self, Sha256};
 use anyhow::{Result, ensure};
 use change::Change;
 use contents::Contents;
@@ -99,6 +99,19 @@ impl LoraFile {
     /// The textual inversions in the file, by name: vectors (n, width) in f32 for the model's text encoder.
     pub fn embeddings(&self) -> impl Iterator<Item = (&str, &candle_core::Tensor)> {
         self.embeddings.iter().map(|(name, vectors)| (&**name, vectors))
+    }
+
+    /// Returns a hash that identifies the changes without reading all of the file, from samples of each tensor.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        for (module, change) in &self.changes {
+            hash.update(module);
+            change.add_to_fingerprint(&mut hash);
+        }
+        for embedding in &self.embeddings {
+            hash.update(format!("{embedding:?}\n"));
+        }
+        hash.finish()
     }
 
     /// The SHA-256 of the tensors in a `.safetensors` file, and of all of another. Reads the file on the first call.

@@ -2,10 +2,9 @@
 //! little memory.
 
 use super::Request;
-use crate::files::sha256;
+use crate::files::sha256::Sha256;
 use crate::params::SamplingParams;
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -95,7 +94,7 @@ impl RequestTable {
             hash.update(self.seed(i).map_or(u64::MAX, u64::from).to_le_bytes());
             hash.update(self.params_index(i).to_le_bytes());
         }
-        sha256::hex(hash)
+        hash.finish()
     }
 
     /// Whether two requests can be in one batch: their parameters are equal, and both or neither have a seed.

@@ -1,6 +1,7 @@
 //! CPU kernels. Code that needs intrinsics is in one file per instruction set, with `portable` as the counterpart in
 //! plain Rust; everything else is written once over short arrays and compiled for each instruction set.
 
+mod add_products;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -33,6 +34,7 @@ use norm::{Norm, group_norm, layer_norm};
 use operand::Output;
 use tensor::{to_tensor, with_f32, with_operand};
 
+pub use add_products::{Product, add_products};
 pub use backend::Cpu;
 pub use conv::Conv3x3;
 pub use isa::{Isa, isa};

@@ -129,7 +129,7 @@ impl Packed {
 }
 
 /// Divides a matrix of `vectors` vectors of `lanes` columns into panels.
-fn panels(vectors: usize, lanes: usize) -> Vec<Panel> {
+pub(super) fn panels(vectors: usize, lanes: usize) -> Vec<Panel> {
     let mut panels = vec![];
     let mut vector = 0;
     while vector < vectors {

@@ -2,7 +2,6 @@
 
 use super::{DIFFUSERS, LDM, Lora, SHAPE, both, merged, nano_checkpoint, open, weight};
 use crate::support::{fixture, nano_config};
-use candle_core::{Device, Tensor};
 use txt2img::checkpoint::lora::{LoraFile, Loras};
 use txt2img::checkpoint::{Checkpoint, ema};
 
@@ -122,9 +121,8 @@ fn a_lora_changes_the_moving_averages_that_are_used_in_place_of_the_weights() {
     let loras = Loras::new([(file.into(), both(1.))]);
     let average = ema::name(&weight(LDM));
     assert_eq!(loras.names_of_averages()[&average], weight(LDM));
-    let base = Tensor::from_vec(checkpoint.read_f32(&average).unwrap(), &SHAPE, &Device::Cpu).unwrap();
-    let ours: Vec<f32> = loras.merge(&weight(LDM), base).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-    assert_eq!(ours, Lora::kohya().merged(&weight(LDM), 1.));
+    let ours = loras.read(&checkpoint, &average, &weight(LDM), &(&SHAPE).into()).unwrap();
+    assert_eq!(ours.flatten_all().unwrap().to_vec1::<f32>().unwrap(), Lora::kohya().merged(&weight(LDM), 1.));
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod strengths;
 mod summary;
 
 use crate::support::{fixture, nano_config};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -173,8 +173,7 @@ fn merged(loras: &[(Arc<LoraFile>, LoraWeights)], name: &str) -> Vec<f32> {
 
 /// Returns tensor `name` of a model with these LoRAs.
 fn merged_into(checkpoint: &Checkpoint, loras: &Loras, name: &str) -> anyhow::Result<Tensor> {
-    let base = Tensor::from_vec(checkpoint.read_f32(name)?, checkpoint.shape(name).unwrap(), &Device::Cpu)?;
-    if loras.changes(name) { loras.merge(name, base) } else { Ok(base) }
+    loras.read(checkpoint, name, name, &checkpoint.shape(name).unwrap().into())
 }
 
 /// The largest difference, relative to the largest number.

@@ -1,0 +1,130 @@
+//! W + Σ A·B, for matrices A and B of low rank: the weights of a layer with LoRAs.
+
+use super::gemm::{MAX_TILE, MatrixA, kernel};
+use super::isa::{Isa, isa};
+use super::math::for_each_isa;
+use super::packed::{Packed, Panel, panels};
+use super::parallel::{DisjointSlice, for_each, from_uninit};
+use crate::ops::Compute;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The rows and the panels of a block, which stays in the L2 cache together with the parts of B that it needs.
+const BLOCK: (usize, usize) = (48, 16);
+
+/// A product of factors A (m, r) and B (r, n).
+pub struct Product {
+    /// A, row by row.
+    pub left: Vec<f32>,
+    /// B, row by row.
+    pub right: Vec<f32>,
+}
+
+/// Returns W + Σ A·B (m, n), or `None` if a number in it is infinite or NaN.
+///
+/// `read` writes the elements of W from an index on. It is called for one part of a row after another, to which all
+/// products are added before they leave the cache.
+///
+/// # Panics
+/// If the factors do not fit (m, n) and each other.
+pub fn add_products(
+    (m, n): (usize, usize),
+    read: impl Fn(usize, &mut [f32]) + Sync,
+    products: &[Product],
+) -> Option<Vec<f32>> {
+    let isa = isa();
+    let pack = |Product { left, right }: &Product| {
+        let rank = left.len() / m;
+        assert!(left.len() == m * rank && right.len() == rank * n, "the factors do not fit {m}×{n}");
+        Packed::new(isa, Compute::F32, 1, rank, n, |row, column| right[row * n + column])
+    };
+    let packed: Vec<Packed> = products.iter().map(pack).collect();
+    let panels = panels(n.div_ceil(isa.lanes()), isa.lanes());
+    let rows = m.div_ceil(rayon::current_num_threads()).clamp(1, BLOCK.0).next_multiple_of(12);
+    let (down, across) = (m.div_ceil(rows), panels.len().div_ceil(BLOCK.1));
+    let is_finite = AtomicBool::new(true);
+    let add = |out: &DisjointSlice| {
+        for_each(down * across, |task| {
+            let first = task % down * rows;
+            let panels = panels.chunks(BLOCK.1).nth(task / down).unwrap_or_default();
+            let block = Block { rows: first..m.min(first + rows), panels, isa, n, out };
+            // SAFETY: blocks do not overlap, and each belongs to one task.
+            unsafe {
+                block.for_each_row(|index, row| read(index, row));
+                for (Product { left, .. }, right) in products.iter().zip(&packed) {
+                    block.add(left, right);
+                }
+                block.for_each_row(|_, row| {
+                    if !all_finite(row) {
+                        is_finite.store(false, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+    };
+    // SAFETY: every row of every block is written before it is read.
+    let sum = unsafe { from_uninit(m * n, add) };
+    is_finite.into_inner().then_some(sum)
+}
+
+/// A block of a matrix `out` (m, `n`).
+struct Block<'a> {
+    rows: Range<usize>,
+    panels: &'a [Panel],
+    isa: Isa,
+    n: usize,
+    out: &'a DisjointSlice<'a>,
+}
+
+impl Block<'_> {
+    /// Calls `f` with each of its rows, and the index in the matrix of the row's first element.
+    ///
+    /// # Safety
+    /// Nothing else may access the block meanwhile.
+    unsafe fn for_each_row(&self, f: impl Fn(usize, &mut [f32])) {
+        let (Some(first), Some(last)) = (self.panels.first(), self.panels.last()) else { return };
+        let end = self.n.min(last.column + last.vectors * self.isa.lanes());
+        for row in self.rows.clone() {
+            let index = row * self.n + first.column;
+            // SAFETY: guaranteed by the caller.
+            f(index, unsafe { self.out.slice_mut(index, end - first.column) });
+        }
+    }
+
+    /// Adds the block's part of left·right. `left`: (m, r), `right`: (r, n).
+    ///
+    /// # Safety
+    /// As for [`Self::for_each_row`]; `left` must have all rows.
+    unsafe fn add(&self, left: &[f32], right: &Packed) {
+        let rows: Vec<usize> = self.rows.clone().map(|row| row * right.k).collect();
+        for &panel in self.panels {
+            let (kernel, mr) = kernel(right, panel.vectors);
+            let width = panel.vectors * self.isa.lanes();
+            let mut products = [0.; MAX_TILE];
+            for (i, rows) in rows.chunks(mr).enumerate() {
+                let a = MatrixA { slots: left, rows, taps: &[0] };
+                // SAFETY: `left` has these rows, the panel all of K, and `products` room for the largest tile.
+                unsafe { kernel(&a.tile(right, panel, products.as_mut_ptr(), width)) };
+                let row = self.rows.start + i * mr;
+                add_tile(&products[..rows.len() * width], width, panel.column, self.n, row, self.out);
+            }
+        }
+    }
+}
+
+for_each_isa! {
+    /// Adds a tile `width` columns wide to the elements of `out` at (`row`, `column`).
+    fn add_tile(products: &[f32], width: usize, column: usize, n: usize, row: usize, out: &DisjointSlice) {
+        for (row, products) in (row..).zip(products.chunks_exact(width)) {
+            // SAFETY: each row of each panel belongs to one task.
+            let sums = unsafe { out.slice_mut(row * n + column, width.min(n - column)) };
+            sums.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
+        }
+    }
+}
+
+for_each_isa! {
+    fn all_finite(numbers: &[f32]) -> bool {
+        numbers.iter().fold(true, |all, number| all & number.is_finite())
+    }
+}
