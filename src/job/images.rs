@@ -103,6 +103,15 @@ impl Images {
         batch
     }
 
+    /// Returns the number of contexts that the UNet evaluates for batch `number`.
+    pub fn n_contexts(&self, number: usize) -> usize {
+        if self.reading.web_ui {
+            self.batch(number).n_contexts(self.reading)
+        } else {
+            self.requests.params_of(number).n_contexts() * self.requests.len_of(number)
+        }
+    }
+
     /// Whether the images of a batch have random numbers of their own instead of the run's stream.
     pub fn has_own_seeds(&self, number: usize) -> bool {
         self.counts_seeds() || self.replay.is_some() || self.requests.has_own_seeds(number)

@@ -30,9 +30,10 @@ impl Costs {
         Self { decoding: DECODING * width.powi(2) }
     }
 
-    /// Returns the cost of a sampling step of `n` images, if a step takes `passes` evaluations of the UNet on average.
-    pub fn step(&self, params: &SamplingParams, n: usize, passes: f64) -> f64 {
-        passes * (params.n_contexts() * n * params.n_latents()) as f64
+    /// Returns the cost of a sampling step of images with `n_contexts` contexts, if a step takes `passes` evaluations of the
+    /// UNet on average.
+    pub fn step(&self, params: &SamplingParams, n_contexts: usize, passes: f64) -> f64 {
+        passes * (n_contexts * params.n_latents()) as f64
     }
 
     /// Returns the cost of decoding an image.
@@ -56,7 +57,7 @@ impl Costs {
             }
             let params = job.images.requests.params_of(number);
             let calls = counts.of(params.sampler).model_calls;
-            total += self.step(params, job.images.requests.len_of(number), calls as f64)
+            total += self.step(params, job.images.n_contexts(number), calls as f64)
                 + wanted as f64 * (self.decoding(params) + self.saving(params));
         }
         total

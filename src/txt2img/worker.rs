@@ -196,9 +196,10 @@ impl Observer for BatchObserver<'_> {
 
     fn on_start(&mut self, counts: Counts) {
         let (steps, calls) = (counts.steps.max(1) as f64, counts.model_calls as f64);
-        let step = self.costs.step(&self.batch.params, self.batch.images.len(), calls / steps);
-        self.cost = step * steps;
         let LoadObserver { job, device, progress } = self.loading;
+        let n_contexts = self.batch.n_contexts(job.images.reading);
+        let step = self.costs.step(&self.batch.params, n_contexts, calls / steps);
+        self.cost = step * steps;
         self.bar = Some(progress.steps(device_name(job, device), counts.steps, step));
     }
 

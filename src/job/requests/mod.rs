@@ -4,6 +4,8 @@ mod table;
 
 use crate::params::SamplingParams;
 use crate::rng::Origin;
+use crate::text::Reading;
+use crate::text::composition::subprompts;
 use anyhow::Result;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -42,6 +44,21 @@ pub struct Batch<'a> {
     pub params: SamplingParams,
     /// The pictures.
     pub images: Vec<ImageRequest<'a>>,
+}
+
+impl Batch<'_> {
+    /// Returns the number of contexts that the UNet evaluates for all images: several for prompts joined by `AND`.
+    pub fn n_contexts(&self, reading: Reading) -> usize {
+        let n_subprompts = |image: &ImageRequest| match reading.web_ui {
+            true => subprompts(&image.prompt).map_or(1, |subprompts| subprompts.len()),
+            false => 1,
+        };
+        let of_image = |image| match n_subprompts(image) {
+            1 => self.params.n_contexts(),
+            n => n + 1,
+        };
+        self.images.iter().map(of_image).sum()
+    }
 }
 
 /// The requests of one iteration, divided into batches.
@@ -213,6 +230,18 @@ mod tests {
         let seeds = |first| requests.batches(2, first).map(seed).collect::<Vec<_>>();
         assert_eq!(seeds(Some(u32::MAX)), [Some(u32::MAX), Some(7), Some(1), Some(2), Some(8), Some(4)]);
         assert_eq!(seeds(None), [None, Some(7), None, None, Some(8), None]);
+    }
+
+    #[test]
+    fn prompts_joined_by_and_have_a_context_each() {
+        let contexts = |prompt: &str, scale: f64, reading: Reading| {
+            requests(vec![request(prompt, scale, None), request("a", scale, None)], 2)
+                .batch(0, None)
+                .n_contexts(reading)
+        };
+        assert_eq!(contexts("a AND b AND c", 7.5, Reading::WEB_UI), 4 + 2);
+        assert_eq!(contexts("a AND b AND c", 7.5, Reading::default()), 2 + 2);
+        assert_eq!(contexts("a", 1., Reading::WEB_UI), 1 + 1);
     }
 
     #[test]
