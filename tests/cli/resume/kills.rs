@@ -62,6 +62,8 @@ fn break_often(run: &TestRun, outdir: &str, flags: &[&str], kills: usize) {
 #[track_caller]
 fn comes_out_equal(flags: &[&str], kills: usize) {
     let run = TestRun::new().file("lines.jsonl", LINES).file("lines.txt", "a red ball\na cube\n\na cone\na ring\n");
+    let run =
+        run.file("changes.txt", "a [red:blue:2] ball\na [cube|cone]\na cone AND (fog:0.5) :0.3\na BREAK [ring]\n");
     into(&run, "whole", flags).ok();
     break_often(&run, "broken", flags, kills);
     are_equal(&run, "whole", "broken");
@@ -82,6 +84,13 @@ fn a_run_killed_repeatedly_gives_the_same_files() {
 #[test]
 fn a_killed_run_of_differing_prompts_gives_the_same_files() {
     comes_out_equal(&["--from-file", "lines.jsonl", "--n_iter", "3", "--n_samples", "2", "--wildcards"], 40);
+}
+
+#[test]
+fn a_killed_run_of_changing_prompts_gives_the_same_files() {
+    let flags =
+        ["--from-file", "changes.txt", "--n_iter", "2", "--n_samples", "2", "--webui_prompts", "--sampler", "euler_a"];
+    comes_out_equal(&flags, 30);
 }
 
 #[test]
