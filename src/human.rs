@@ -1,4 +1,4 @@
-//! Human-readable numbers with two significant digits, the precision of the estimates.
+//! Human-readable numbers with two significant digits, the precision of the estimates, and shortened texts.
 
 /// Formats a number of bytes: `3.4 GB`.
 pub fn bytes(n: f64) -> String {
@@ -21,6 +21,14 @@ pub fn duration(seconds: f64) -> String {
     let fits = units.iter().find(|(below, ..)| seconds < *below);
     let (_, length, name) = fits.unwrap_or(&units[3]);
     format!("{} {name}", two_digits(seconds / length))
+}
+
+/// Truncates a text to `max` characters.
+pub fn truncated(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// Formats a number: `0.083`, `3.4`, `340`.

@@ -13,6 +13,9 @@ const MAX_SIDE: i64 = 8192;
 /// The largest plausible number of steps; [`SamplerConfig::check`] reports the actual limit.
 const MAX_STEPS: i64 = 1_000_000;
 
+/// The largest weight of a LoRA. Those above 2 already distort the picture.
+const MAX_LORA_WEIGHT: f64 = 1000.;
+
 /// The number of layers of CLIP's text encoder. Those of a smaller model are checked when it is loaded.
 const TEXT_LAYERS: i64 = 12;
 
@@ -148,12 +151,17 @@ impl SamplingParams {
     /// Checks that the parameters fit together. [`Self::set`] checks each by itself.
     ///
     /// # Errors
-    /// If a side is not a multiple of the factor, guidance is rescaled by less than 0 or more than 1, or the sampler does
+    /// If a side is not a multiple of the factor, a LoRA's weight is beyond ±1000, guidance is rescaled by less than 0 or more than 1, or the sampler does
     /// not support its eta or its spacing.
     pub fn check(&self) -> Result<()> {
         self.sampler.check()?;
         let rescale = self.guidance_rescale;
         ensure!((0. ..=1.).contains(&rescale), "--guidance_rescale {rescale} is not between 0 and 1");
+        let of_loras = self.loras.iter().flat_map(|lora| [("--lora", lora.text), ("--lora", lora.unet)]);
+        for (flag, weight) in of_loras.chain([("--lora_weight", self.lora_weight)]) {
+            let is_usable = weight.abs() <= MAX_LORA_WEIGHT;
+            ensure!(is_usable, "a weight of {flag} is {weight}; the largest is {MAX_LORA_WEIGHT}");
+        }
         for (flag, size) in [("--H", self.height), ("--W", self.width)] {
             let f = self.factor;
             let (below, above) = (size / f * f, (size / f + 1) * f);
@@ -401,6 +409,9 @@ fn steps(n: i64) -> Result<usize> {
 }
 
 fn text_layer(layer: i64) -> Result<usize> {
-    ensure!((1..=TEXT_LAYERS).contains(&layer), "--clip_skip {layer} is not between 1 (none) and {TEXT_LAYERS}");
+    ensure!(
+        (1..=TEXT_LAYERS).contains(&layer),
+        "--clip_skip {layer} is not between 1, which skips nothing, and {TEXT_LAYERS}"
+    );
     Ok(layer as usize)
 }

@@ -1,6 +1,7 @@
 //! Contexts of prompts, each encoded once.
 
 use super::Model;
+use crate::human::truncated;
 use crate::text::{Reading, Tokens};
 use anyhow::Result;
 use candle_core::Tensor;
@@ -8,6 +9,9 @@ use std::collections::HashMap;
 
 /// The largest number of contexts kept of each clip skip. Stable Diffusion's take 236 kB for every 75 tokens.
 const CAPACITY: usize = 256;
+
+/// The most characters of a prompt that a note quotes.
+const MAX_CHARS: usize = 1000;
 
 /// A cache of contexts by prompt and clip skip. Each prompt is encoded by itself, so its context does not depend on its batch.
 pub struct ContextCache {
@@ -37,7 +41,8 @@ impl ContextCache {
         let tokens = model.read(prompt, self.reading)?;
         if !tokens.cut.is_empty() {
             let room = tokens.chunks() * Tokens::ROOM;
-            on_cut(&format!("CLIP reads {room} tokens of a prompt; these words of it are left out: {}", tokens.cut));
+            let cut = truncated(&tokens.cut, MAX_CHARS);
+            on_cut(&format!("CLIP reads {room} tokens of a prompt; these words of it are left out: {cut}"));
         }
         let context = model.context_with(&[tokens], clip_skip)?; // (1, M, C)
         if contexts.len() == CAPACITY {

@@ -8,8 +8,9 @@ use crate::checkpoint::hub::{Hub, OnProgress, Repo};
 use crate::checkpoint::lora::{LoraFile, LoraWeights, Loras, PEFT, content_hash};
 use crate::output::LoraRecord;
 use crate::params::{LoraChoice, SamplingParams};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,35 +20,56 @@ const EXTENSIONS: [&str; 4] = ["safetensors", "pt", "ckpt", "bin"];
 /// The start of a tag. A prompt may have any number of them.
 const TAG: &str = "<lora:";
 
-/// Finds the LoRAs of all requests, by the names that these use. `dir`: the folder of `--lora_dir`.
+/// Finds the LoRAs of all requests, by the names that these use. `dir`: the folder of `--lora_dir`. `may_download`: whether a
+/// name may be that of a repository on the hub; a tag's never is.
 ///
 /// # Errors
-/// If there is no such file.
-pub fn find_all(requests: &Requests, dir: Option<&Path>) -> Result<BTreeMap<String, Location>> {
+/// If there is no such file, or several, or the folder cannot be read.
+pub fn find_all(
+    requests: &Requests,
+    dir: Option<&Path>,
+    may_download: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, Location>> {
+    if let Some(dir) = dir {
+        let read = fs::read_dir(dir).with_context(|| format!("--lora_dir: cannot read the folder '{}'", dir.display()));
+        drop(read?);
+    }
     let loras = requests.params().iter().flat_map(|params| &params.loras);
     let names: BTreeSet<&String> = loras.map(|lora| &lora.name).collect();
     let files = if names.is_empty() { vec![] } else { files(dir) };
-    names.into_iter().map(|name| Ok((name.clone(), find(name, dir, &files)?))).collect()
+    names.into_iter().map(|name| Ok((name.clone(), find(name, dir, &files, may_download(name))?))).collect()
 }
 
 /// Finds the file of a LoRA, or the repository that may have it: `name` is a path, one of `files`, which are those in `dir`,
-/// or a file in the current folder without its extension, or a repository's name.
-fn find(name: &str, dir: Option<&Path>, files: &[PathBuf]) -> Result<Location> {
+/// with or without its folders and its extension, or a file in the current folder without its extension, or a repository's
+/// name.
+fn find(name: &str, dir: Option<&Path>, files: &[PathBuf], may_download: bool) -> Result<Location> {
     let path = Path::new(name);
     if path.is_file() {
         return Ok(Location::Path(path.to_owned()));
     }
-    let is_it = |path: &&PathBuf| name_of(path) == name || path.file_name().is_some_and(|file| file == name);
-    let in_dir = files.iter().find(is_it).cloned();
-    if let Some(path) = in_dir.or_else(|| in_this_folder(name).find(|path| path.is_file())) {
+    ensure!(!path.is_dir(), "LoRA '{name}' is a folder; give the LoRA file in it");
+    let relative = |path: &'_ Path| dir.and_then(|dir| path.strip_prefix(dir).ok()).map(Path::to_owned);
+    let is_relative = |path: &&PathBuf| {
+        relative(path).is_some_and(|path| path == Path::new(name) || path.with_extension("") == Path::new(name))
+    };
+    let is_named = |path: &&PathBuf| name_of(path) == name || path.file_name().is_some_and(|file| file == name);
+    let exact: Vec<&PathBuf> = files.iter().filter(is_relative).collect();
+    let found = if exact.is_empty() { files.iter().filter(is_named).collect() } else { exact };
+    if let [one, other, ..] = found[..] {
+        let names = [one, other].map(|path| relative(path).unwrap_or_default());
+        let [first, second] = names.each_ref().map(|path| path.display());
+        bail!("LoRA '{name}' is both '{first}' and '{second}' in --lora_dir; give the name of one as written here");
+    }
+    if let Some(path) =
+        found.first().map(|path| path.to_path_buf()).or_else(|| in_this_folder(name).find(|path| path.is_file()))
+    {
         return Ok(Location::Path(path));
     }
-    if let location @ Location::Hub(_) = Location::new(path) {
-        return Ok(location);
-    }
-    match dir {
-        Some(dir) => bail!("LoRA '{name}' is missing in '{}'; check its name and --lora_dir", dir.display()),
-        None => bail!("LoRA '{name}' is missing; give a file, or its folder with --lora_dir"),
+    match (Location::new(path), dir) {
+        (location @ Location::Hub(_), _) if may_download => Ok(location),
+        (_, Some(dir)) => bail!("LoRA '{name}' is missing in '{}'; check its name and --lora_dir", dir.display()),
+        (_, None) => bail!("LoRA '{name}' is missing; give a file, or its folder with --lora_dir"),
     }
 }
 
@@ -112,8 +134,11 @@ impl LoraFiles {
         mut path: impl FnMut(&Location) -> Result<PathBuf>,
     ) -> Result<Self> {
         let open = |(name, location): (&String, &Location)| {
-            let file = LoraFile::open(&path(location)?, checkpoint, &job.model.config.unet);
-            Ok((name.clone(), Arc::new(file.with_context(|| format!("LoRA '{name}'"))?)))
+            let path = path(location)?;
+            let file = LoraFile::open(&path, checkpoint, &job.model.config.unet);
+            // The error of the file names its path.
+            let file = if path == Path::new(name) { file } else { file.with_context(|| format!("LoRA '{name}'")) };
+            Ok((name.clone(), Arc::new(file?)))
         };
         Ok(Self(job.model.loras.iter().map(open).collect::<Result<_>>()?))
     }
@@ -207,6 +232,11 @@ fn choice(tag: &str) -> Result<LoraChoice> {
             _ => bail!("'{key}' is not te or unet"),
         }
     }
+    ensure!(
+        weights.len() <= 2,
+        "there are {} weights, but at most two: the text encoder's and the UNet's",
+        weights.len()
+    );
     let text = text.or(weights.first().copied());
     let unet = unet.or(weights.get(1).copied()).or(text).unwrap_or(1.);
     Ok(LoraChoice { name, text: text.unwrap_or(1.), unet })

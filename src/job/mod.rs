@@ -19,12 +19,13 @@ use crate::args::Args;
 use crate::device::{ComputeDevice, Precision};
 use crate::outdir::{Overview, RunParams, shard_path};
 use crate::output::{Format, Pattern};
-use crate::params::SamplingParams;
+use crate::params::{LoraChoice, SamplingParams};
 use crate::progress::ProgressFormat;
 use crate::safety::Action;
 use crate::shard::Shard;
 use anyhow::{Result, ensure};
 use seeds::Seeds;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 pub use images::{Images, Sweep};
@@ -145,7 +146,7 @@ impl Job {
         notes.extend(unused::instruction_set());
         checks::batch_sizes(args, &requests)?;
         checks::fixed_code(args, &requests)?;
-        model.loras = loras::find_all(&requests, args.lora_dir.as_deref())?;
+        model.loras = find_loras(args, &requests)?;
         checks::note_steps(&requests, &model.config, &mut notes);
         let run_params = run_params::run_params(args, &params, seeds.run, &requests, &model.config);
         let images = Images::new(args, requests, iterations, seeds.run);
@@ -196,6 +197,15 @@ fn count(flag: &str, n: i64) -> Result<usize> {
     ensure!(n > 0, "{flag} {n} draws nothing; give at least 1");
     ensure!(n <= MAX_COUNT, "{flag} {n} is more than {MAX_COUNT}");
     Ok(n as usize)
+}
+
+/// Finds the LoRAs of all requests. Where prompts may have tags, only LoRAs of the command line may be on the hub.
+fn find_loras(args: &Args, requests: &Requests) -> Result<BTreeMap<String, Location>> {
+    let cells = args.swept.iter().flat_map(|swept| &swept.cells);
+    let values = std::iter::once(args).chain(cells).flat_map(|args| &args.sampling.lora);
+    let names = values.map(|value| Ok(value.parse::<LoraChoice>()?.name)).collect::<Result<BTreeSet<_>>>()?;
+    let may_download = |name: &str| args.lora_dir.is_none() || names.contains(name);
+    loras::find_all(requests, args.lora_dir.as_deref(), may_download)
 }
 
 fn safety_checker(args: &Args) -> Result<Option<Location>> {

@@ -196,7 +196,11 @@ impl Progress {
             return;
         }
         match self.format {
-            ProgressFormat::Bar => SCREEN.bars.suspend(|| write_line(&format!("Note: {sentence}"))),
+            // Names of files may contain control characters.
+            ProgressFormat::Bar => {
+                let sentence = sentence.replace(char::is_control, " ");
+                SCREEN.bars.suspend(|| write_line(&format!("Note: {sentence}")));
+            }
             ProgressFormat::Json => emit(&json!({ "event": "note", "text": sentence })),
         }
     }

@@ -140,7 +140,10 @@ fn checked<'a>(object: &'a PromptLine<'static>) -> Result<PromptLine<'a>> {
 }
 
 fn check_length(text: &str) -> Result<()> {
-    ensure!(text.len() <= MAX_PROMPT, "more than {MAX_PROMPT} bytes; CLIP uses only the first few hundred");
+    ensure!(
+        text.len() <= MAX_PROMPT,
+        "more than {MAX_PROMPT} bytes, of which CLIP would use the first few thousand at most"
+    );
     Ok(())
 }
 

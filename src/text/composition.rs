@@ -3,13 +3,16 @@
 //! The word `AND` separates subprompts, whose effects on the picture are added (Liu et al. 2022, arXiv 2206.01714). A
 //! number after a colon at the end of a subprompt, `a cat :0.5`, is its weight, also if it is the only one.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 /// The word between subprompts.
 const AND: &str = "AND";
 
 /// The largest weight. Those above 2 already distort the image.
 const MAX_WEIGHT: f64 = 1000.;
+
+/// The most subprompts, each of which takes an evaluation of the UNet in each step.
+const MAX_SUBPROMPTS: usize = 100;
 
 /// A part of a prompt that is encoded by itself.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -23,8 +26,10 @@ pub struct Subprompt<'a> {
 /// Splits a prompt into its subprompts, of which there is at least one.
 ///
 /// # Errors
-/// If a weight is beyond ±1000.
+/// If a weight is beyond ±1000, or there are more than 100.
 pub fn subprompts(prompt: &str) -> Result<Vec<Subprompt<'_>>> {
+    let n = split_at_words(prompt, AND).count();
+    ensure!(n <= MAX_SUBPROMPTS, "the prompt has {n} subprompts joined by {AND}; the most is {MAX_SUBPROMPTS}");
     split_at_words(prompt, AND).map(subprompt).collect()
 }
 

@@ -116,8 +116,8 @@ fn files_that_are_not_embeddings_for_the_model_are_refused_before_anything_is_wr
 fn clip_skip_is_checked_before_anything_is_written() {
     let run = TestRun::new();
     for (n, reason) in [
-        ("0", "--clip_skip 0 is not between 1 (none) and 12"),
-        ("13", "--clip_skip 13 is not between 1 (none) and 12"),
+        ("0", "--clip_skip 0 is not between 1, which skips nothing, and 12"),
+        ("13", "--clip_skip 13 is not between 1, which skips nothing, and 12"),
         ("12", ", the number of layers of the model's text encoder"),
     ] {
         run.quick(["--clip_skip", n]).fails_with(reason);

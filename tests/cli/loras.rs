@@ -61,6 +61,28 @@ fn a_lora_is_found_by_its_name_in_a_folder_and_its_subfolders() {
 }
 
 #[test]
+fn a_name_that_two_files_have_is_refused_unless_it_says_which() {
+    let run = run();
+    fs::create_dir(run.path("loras/old")).unwrap();
+    fs::copy(run.path("loras/peft.safetensors"), run.path("loras/old/loha.pt")).unwrap();
+    let lora = |name: &str| run.quick(["--lora_dir", "loras", "--lora", name]);
+    lora("loha").fails_with("LoRA 'loha' is both 'old/loha.pt' and 'style/loha.safetensors' in --lora_dir");
+    for name in ["style/loha", "style/loha.safetensors", "loha.safetensors"] {
+        assert!(notes(&lora(name).ok()).contains("LoHa"), "{name}");
+    }
+}
+
+#[test]
+fn tags_name_only_files_of_the_folder() {
+    let run = run();
+    let tag = |tag: &str| run.quick(["--lora_dir", "loras", "--prompt", tag]);
+    tag("a cube <lora:style/loha:1>").ok();
+    tag("a cube <lora:owner/name:1>").fails_with("LoRA 'owner/name' is missing in 'loras'");
+    tag("a cube <lora:style:1>").fails_with("LoRA 'style' is missing in 'loras'");
+    tag("a cube <lora:locon:1:2:3>").fails_with("there are 3 weights, but at most two");
+}
+
+#[test]
 fn tags_in_prompts_add_the_loras_of_a_folder() {
     let tagged = |tag: &str| {
         let run = run();
@@ -121,7 +143,7 @@ fn a_note_and_a_dry_run_report_what_a_lora_changes() {
     let dry = stdout(&run.quick([&flags[..], &["--dry_run"]].concat()).ok());
     let drawn = notes(&run.quick(flags).ok());
     for said in [dry, drawn] {
-        assert!(said.contains("locon") && said.contains("modules of the text encoder"), "{expected}: {said}");
+        assert!(said.contains("locon") && said.contains("modules in the text encoder"), "{expected}: {said}");
     }
 }
 
@@ -188,7 +210,10 @@ fn bad_loras_are_refused_before_anything_is_written() {
         ),
         (vec!["--lora", "words.safetensors"], "'words.safetensors'"),
         (vec!["--lora", "page.safetensors"], "is a web page"),
-        (vec!["--lora", "loras"], "LoRA 'loras' is missing"),
+        (vec!["--lora", "loras"], "LoRA 'loras' is a folder; give the LoRA file in it"),
+        (vec!["--lora_dir", "none"], "--lora_dir: cannot read the folder 'none'"),
+        (vec!["--lora", "loras/locon.safetensors=1e39"], "a weight of --lora is 1"),
+        (vec!["--lora_weight", "-1001"], "a weight of --lora_weight is -1001; the largest is 1000"),
         (vec!["--lora", "a=0,5,1"], "--lora 'a=0,5,1' has weights '0,5,1', which are not numbers"),
         (vec!["--lora", "=1"], "--lora '=1' names no file"),
         (vec!["--prompt", "<lora:locon:much>", "--lora_dir", "loras"], "'much' is not a weight"),

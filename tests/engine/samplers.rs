@@ -293,6 +293,9 @@ fn plans_that_cannot_be_drawn_are_refused() {
         (plan(Kind::UniPc, 1000), "--ddim_steps 1000 is more than 999 with uni_pc"),
         (plan(Kind::Lcm, 51), "--ddim_steps 51 is more than the 50 that lcm and tcd have"),
         (SamplerConfig { eta: 0.5, ..plan(Kind::Plms, 50) }, "ddim_eta must be 0 with PLMS"),
+        (SamplerConfig { eta: -1., ..plan(Kind::Tcd, 4) }, "--ddim_eta -1 is not between 0 and 1"),
+        (SamplerConfig { eta: 1.5, ..plan(Kind::Tcd, 4) }, "--ddim_eta 1.5 is not between 0 and 1"),
+        (SamplerConfig { eta: f64::NAN, ..plan(Kind::Tcd, 4) }, "--ddim_eta NaN is not between 0 and 1"),
         (
             SamplerConfig { spacing: Spacing::Karras, ..plan(Kind::Ddim, 50) },
             "--schedule karras works only with --sampler lms,",

@@ -87,10 +87,13 @@ impl fmt::Display for Summary<'_> {
             write!(f, " for {}", plain(base))?;
         }
         let [text, attention, other] = self.matched();
-        write!(f, "; changes {text} modules of the text encoder, {attention} of attention and {other} others")?;
+        let parts = [(text, "in the text encoder"), (attention, "in attention"), (other, "elsewhere in the UNet")];
+        let parts = parts.into_iter().filter(|(n, _)| *n > 0).map(|(n, part)| format!("{} {part}", modules(n)));
+        write!(f, "; changes {}", parts.collect::<Vec<_>>().join(", "))?;
         if self.n_unmatched() > 0 {
             let first = self.file.unmatched.first().map(|name| plain(name)).unwrap_or_default();
-            write!(f, "; {} modules are not in the model ({first}, …)", self.n_unmatched())?;
+            let more = if self.n_unmatched() > 1 { ", …" } else { "" };
+            write!(f, "; the model lacks {} ({first}{more})", modules(self.n_unmatched()))?;
         }
         if !self.file.embeddings.is_empty() {
             let names: Vec<String> = self.file.embeddings.keys().map(|name| plain(name)).collect();
@@ -102,6 +105,10 @@ impl fmt::Display for Summary<'_> {
         }
         Ok(())
     }
+}
+
+fn modules(n: usize) -> String {
+    if n == 1 { "1 module".to_owned() } else { format!("{n} modules") }
 }
 
 /// Returns a text from a file without control characters, and cut if it is long.

@@ -1,7 +1,9 @@
 //! The prompts of a run: the choices of wildcards, and the words beyond CLIP's limit.
 
 use super::{MAX_ROWS, Row, list_rows};
+use crate::human::truncated;
 use crate::job::Job;
+use crate::text::composition::subprompts;
 use crate::text::{Phases, Reading, Tokenizer, Tokens};
 use anyhow::Result;
 use std::collections::HashSet;
@@ -18,6 +20,8 @@ pub struct Prompts {
     wordings: Vec<String>,
     /// The words cut from each prompt that is too long.
     cut: Vec<String>,
+    /// The largest number of subprompts joined by `AND`.
+    subprompts: usize,
     /// The number of images whose prompts were not read.
     unread: usize,
 }
@@ -29,7 +33,7 @@ impl Prompts {
     /// If the weights of emphasis multiply to infinity.
     pub fn read(job: &Job) -> Result<Self> {
         let tokenizer = Tokenizer::new()?.with_embeddings(&job.model.embeddings)?;
-        let mut prompts = Self { wordings: vec![], cut: vec![], unread: 0 };
+        let mut prompts = Self { wordings: vec![], cut: vec![], subprompts: 1, unread: 0 };
         let mut seen = HashSet::new();
         // Without wildcards all iterations have the same prompts.
         let all = job.images.requests.len() * if job.images.wildcards { job.images.iterations } else { 1 };
@@ -38,7 +42,10 @@ impl Prompts {
         for (image, sampler) in job.images.with_samplers().take(all.min(MAX_READ)) {
             let number = image.number + 1;
             if job.images.wildcards && prompts.wordings.len() < MAX_ROWS {
-                prompts.wordings.push(format!("{noun} {number}: {}", truncated(&image.prompt)));
+                prompts.wordings.push(format!("{noun} {number}: {}", truncated(&image.prompt, MAX_CHARS)));
+            }
+            if job.images.reading.web_ui {
+                prompts.subprompts = prompts.subprompts.max(subprompts(&image.prompt)?.len());
             }
             let steps = sampler.prompt_steps(sampler.steps);
             for (kind, text) in first_texts((&image.prompt, image.negative), job.images.reading, steps)? {
@@ -55,13 +62,20 @@ impl Prompts {
     /// Adds the words that were cut from a prompt. `which`: the name of the prompt.
     fn add(&mut self, which: &str, tokens: &Tokens) {
         if !tokens.cut.is_empty() {
-            self.cut.push(format!("{which}: {}", truncated(&tokens.cut)));
+            self.cut.push(format!("{which}: {}", truncated(&tokens.cut, MAX_CHARS)));
         }
     }
 
     /// Returns the lines of the report.
     pub fn rows(&self) -> Vec<Row> {
         let mut rows = list_rows("wording", &self.wordings);
+        if self.subprompts > 1 {
+            let n = self.subprompts;
+            rows.push(Row::new(
+                "subprompts",
+                format_args!("up to {n}, so that a UNet pass takes {} times as long", ratio(n)),
+            ));
+        }
         match &self.cut[..] {
             [] => rows.push(Row::new("words cut", "none")),
             cut => rows.extend(list_rows("words cut", cut)),
@@ -88,9 +102,7 @@ fn first_texts(
     Ok(prompts.into_iter().map(described("")).chain(negatives.into_iter().map(described(", what to avoid"))).collect())
 }
 
-/// Truncates a text to [`MAX_CHARS`].
-fn truncated(text: &str) -> String {
-    let mut chars = text.chars();
-    let start: String = chars.by_ref().take(MAX_CHARS).collect();
-    if chars.next().is_some() { start + "…" } else { start }
+/// Formats the number of contexts of `n` subprompts and a negative prompt, as a multiple of those of one.
+fn ratio(n: usize) -> String {
+    ((n + 1) as f64 / 2.).to_string()
 }

@@ -218,6 +218,12 @@ impl SamplerConfig {
             self.steps
         );
         ensure!(self.kind != Kind::Plms || self.eta == 0., "--ddim_eta must be 0 with PLMS");
+        let is_gamma = self.kind == Kind::Tcd;
+        ensure!(
+            !is_gamma || (0. ..=1.).contains(&self.eta),
+            "--ddim_eta {} is not between 0 and 1, as it must be with tcd",
+            self.eta
+        );
         ensure!(
             self.kind.spacings().contains(&self.spacing),
             "--schedule {} works only with --sampler {}",

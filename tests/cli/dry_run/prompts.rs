@@ -41,6 +41,13 @@ fn prompts_that_change_are_listed_as_they_begin() {
 }
 
 #[test]
+fn subprompts_are_counted() {
+    let plan = somewhere(["--webui_prompts", "--prompt", "a cube AND a ball AND fog"]);
+    assert_eq!(plan.values("subprompts"), ["up to 3, so that a UNet pass takes 2 times as long"]);
+    assert!(somewhere(["--prompt", "a cube AND a ball"]).values("subprompts").is_empty());
+}
+
+#[test]
 fn at_most_twenty_cut_prompts_are_listed() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("prompts.txt");

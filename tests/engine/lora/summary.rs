@@ -10,13 +10,13 @@ fn a_summary_names_kinds_ranks_and_modules() {
     for (name, expected) in [
         (
             "lora_kohya",
-            "LoRA of ranks 3 to 4 and alpha 2 for sd_v1; changes 12 modules of the text encoder, 84 of attention and 0 \
-             others",
+            "LoRA of ranks 3 to 4 and alpha 2 for sd_v1; changes 12 modules in the text encoder, 84 modules in \
+             attention",
         ),
         (
             "locon",
-            "LoCon and LoRA of ranks 3 to 4 and alpha 1; changes 12 modules of the text encoder, 84 of attention and 48 \
-             others",
+            "LoCon and LoRA of ranks 3 to 4 and alpha 1; changes 12 modules in the text encoder, 84 modules in \
+             attention, 48 modules elsewhere in the UNet",
         ),
     ] {
         assert_eq!(reference(name).summary().to_string(), expected);
@@ -42,7 +42,7 @@ fn modules_that_the_model_lacks_are_counted() {
     let file = lora.open().unwrap();
     assert_eq!((file.summary().matched(), file.summary().n_unmatched()), ([0, 1, 0], 3));
     let summary = file.summary().to_string();
-    assert!(summary.ends_with("; 3 modules are not in the model (some.other tensor, …)"), "{summary}");
+    assert!(summary.ends_with("; the model lacks 3 modules (some.other tensor, …)"), "{summary}");
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn any_prompt_is_read_in_linear_time() {
         let prompt = piece.repeat(n / piece.len());
         for prompt in [prompt.clone(), format!("{prompt}\\"), format!("{prompt}{}", "]".repeat(n))] {
             schedule(&prompt, 3);
-            subprompts(&prompt).unwrap();
+            let _ = subprompts(&prompt);
             let _ = txt2img::text::emphasis::sections(&prompt);
         }
     }
@@ -135,6 +135,13 @@ fn any_prompt_is_read_in_linear_time() {
     }
     let time = cpu_time() - start;
     assert!(time < Duration::from_secs(60), "it took {time:?}");
+}
+
+#[test]
+fn more_than_a_hundred_subprompts_are_refused() {
+    assert_eq!(subprompts(&"a AND ".repeat(99)).unwrap().len(), 100);
+    let error = subprompts(&"a AND ".repeat(100)).unwrap_err().to_string();
+    assert_eq!(error, "the prompt has 101 subprompts joined by AND; the most is 100");
 }
 
 #[test]
