@@ -160,6 +160,6 @@ fn texts_in_an_array_may_not_be_longer_than_any_prompt() {
             "[{{\"{key}\": \"{long}\", \"{}\": \"a\"}}]",
             if key == "prompt" { "negative_prompt" } else { "prompt" }
         );
-        refused(&text, ", object 1: more than 100000 bytes, of which CLIP would use");
+        refused(&text, ", object 1: more than 100000 bytes, of which CLIP would use the first few thousand at most");
     }
 }
