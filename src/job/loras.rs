@@ -48,24 +48,20 @@ fn find(name: &str, dir: Option<&Path>, files: &[PathBuf], may_download: bool) -
     if path.is_file() {
         return Ok(Location::Path(path.to_owned()));
     }
-    ensure!(!path.is_dir(), "LoRA '{name}' is a folder; give the LoRA file in it");
-    let relative = |path: &'_ Path| dir.and_then(|dir| path.strip_prefix(dir).ok()).map(Path::to_owned);
-    let is_relative = |path: &&PathBuf| {
-        relative(path).is_some_and(|path| path == Path::new(name) || path.with_extension("") == Path::new(name))
-    };
-    let is_named = |path: &&PathBuf| name_of(path) == name || path.file_name().is_some_and(|file| file == name);
-    let exact: Vec<&PathBuf> = files.iter().filter(is_relative).collect();
-    let found = if exact.is_empty() { files.iter().filter(is_named).collect() } else { exact };
+    let in_dir: Vec<&Path> = files.iter().filter_map(|file| file.strip_prefix(dir?).ok()).collect();
+    let is_exact = |file: &&&Path| **file == path || file.with_extension("") == path;
+    let is_named = |file: &&&Path| name_of(file) == name || file.file_name().is_some_and(|file| file == name);
+    let exact: Vec<_> = in_dir.iter().filter(is_exact).collect();
+    let found = if exact.is_empty() { in_dir.iter().filter(is_named).collect() } else { exact };
     if let [one, other, ..] = found[..] {
-        let names = [one, other].map(|path| relative(path).unwrap_or_default());
-        let [first, second] = names.each_ref().map(|path| path.display());
-        bail!("LoRA '{name}' is both '{first}' and '{second}' in --lora_dir; give the name of one as written here");
+        let (one, other) = (one.display(), other.display());
+        bail!("LoRA '{name}' is both '{one}' and '{other}' in --lora_dir; give the name of one as written here");
     }
-    if let Some(path) =
-        found.first().map(|path| path.to_path_buf()).or_else(|| in_this_folder(name).find(|path| path.is_file()))
-    {
+    let in_dir = dir.zip(found.first()).map(|(dir, file)| dir.join(file));
+    if let Some(path) = in_dir.or_else(|| in_this_folder(name).find(|path| path.is_file())) {
         return Ok(Location::Path(path));
     }
+    ensure!(!path.is_dir(), "LoRA '{name}' is a folder; give the LoRA file in it");
     match (Location::new(path), dir) {
         (location @ Location::Hub(_), _) if may_download => Ok(location),
         (_, Some(dir)) => bail!("LoRA '{name}' is missing in '{}'; check its name and --lora_dir", dir.display()),
@@ -182,7 +178,7 @@ impl LoraFiles {
     }
 
     /// Computes the hashes that metadata contain, which takes a while, so that [`Self::records`] takes none.
-    pub fn hash(&self) {
+    pub fn compute_hashes(&self) {
         self.0.values().for_each(|file| _ = file.content_hash());
     }
 }

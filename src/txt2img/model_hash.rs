@@ -1,4 +1,4 @@
-//! The hash of a run's model, computed on a thread while the first pictures are drawn.
+//! The hashes of a run's model and its LoRAs, computed on a thread while the first pictures are drawn.
 
 use crate::checkpoint::{Checkpoint, model_sha256};
 use crate::demo;
@@ -36,7 +36,7 @@ impl<'scope> ModelHash<'scope> {
         let is_needed = Arc::new(AtomicBool::new(true));
         let is_needed_still = is_needed.clone();
         let thread = scope.spawn(move || {
-            loras.hash();
+            loras.compute_hashes();
             match job.model.ckpt {
                 ModelSource::Demo => Ok(Some(sha256::of_bytes(demo::WEIGHTS))),
                 _ => model_sha256(checkpoint.path(), &|| is_needed_still.load(Ordering::Relaxed)),
@@ -57,7 +57,7 @@ impl<'scope> ModelHash<'scope> {
     }
 }
 
-/// Whether a run needs the hashes of its model and its LoRAs.
+/// Returns whether a run needs the hashes of its model and its LoRAs.
 pub fn are_needed(job: &Job) -> bool {
     let are_written = job.output.metadata && job.output.saves_samples || job.output.report.is_some();
     let are_compared = job.images.replay.is_some();

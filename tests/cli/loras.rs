@@ -79,6 +79,9 @@ fn tags_name_only_files_of_the_folder() {
     tag("a cube <lora:style/loha:1>").ok();
     tag("a cube <lora:owner/name:1>").fails_with("LoRA 'owner/name' is missing in 'loras'");
     tag("a cube <lora:style:1>").fails_with("LoRA 'style' is missing in 'loras'");
+    // A folder of the same name does not hide a file.
+    fs::create_dir(run.path("locon")).unwrap();
+    tag("a cube <lora:locon:1>").ok();
     tag("a cube <lora:locon:1:2:3>").fails_with("there are 3 weights, but at most two");
 }
 
@@ -212,7 +215,8 @@ fn bad_loras_are_refused_before_anything_is_written() {
         (vec!["--lora", "page.safetensors"], "is a web page"),
         (vec!["--lora", "loras"], "LoRA 'loras' is a folder; give the LoRA file in it"),
         (vec!["--lora_dir", "none"], "--lora_dir: cannot read the folder 'none'"),
-        (vec!["--lora", "loras/locon.safetensors=1e39"], "a weight of --lora is 1"),
+        (vec!["--lora", "loras/locon.safetensors=1001"], "a weight of --lora is 1001; the largest is 1000"),
+        (vec!["--lora", "loras/locon.safetensors=1e39"], "; the largest is 1000"),
         (vec!["--lora_weight", "-1001"], "a weight of --lora_weight is -1001; the largest is 1000"),
         (vec!["--lora", "a=0,5,1"], "--lora 'a=0,5,1' has weights '0,5,1', which are not numbers"),
         (vec!["--lora", "=1"], "--lora '=1' names no file"),
