@@ -1,4 +1,4 @@
-//! Human-readable numbers with two significant digits, the precision of the estimates, and shortened texts.
+//! Human-readable numbers with two significant digits, the precision of the estimates, counts of things, and shortened texts.
 
 /// Formats a number of bytes: `3.4 GB`.
 pub fn bytes(n: f64) -> String {
@@ -21,6 +21,11 @@ pub fn duration(seconds: f64) -> String {
     let fits = units.iter().find(|(below, ..)| seconds < *below);
     let (_, length, name) = fits.unwrap_or(&units[3]);
     format!("{} {name}", two_digits(seconds / length))
+}
+
+/// Formats a number of things: `1 picture`, `2 pictures`.
+pub fn counted(n: usize, thing: &str) -> String {
+    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
 }
 
 /// Truncates a text to `max` characters.

@@ -143,16 +143,17 @@ impl SamplingParams {
         Self { height: self.latent_height() * factor, width: self.latent_width() * factor, factor, ..self.clone() }
     }
 
-    /// Returns the number of contexts that the UNet evaluates for each image: two with guidance, else one.
-    pub fn n_contexts(&self) -> usize {
-        if self.scale == 1. { 1 } else { 2 }
+    /// Returns the number of contexts that the UNet evaluates for an image of `n_subprompts` subprompts: that of each, and
+    /// that of the negative prompt, which a single subprompt without guidance does not need.
+    pub fn n_contexts(&self, n_subprompts: usize) -> usize {
+        if n_subprompts == 1 && self.scale == 1. { 1 } else { n_subprompts + 1 }
     }
 
     /// Checks that the parameters fit together. [`Self::set`] checks each by itself.
     ///
     /// # Errors
-    /// If a side is not a multiple of the factor, a LoRA's weight is beyond ±1000, guidance is rescaled by less than 0 or more than 1, or the sampler does
-    /// not support its eta or its spacing.
+    /// If a side is not a multiple of the factor, a LoRA's weight is beyond ±1000, guidance is rescaled by less than 0 or more
+    /// than 1, or the sampler does not support its eta or its spacing.
     pub fn check(&self) -> Result<()> {
         self.sampler.check()?;
         let rescale = self.guidance_rescale;

@@ -3,6 +3,7 @@
 use super::bytes::Bytes;
 use super::float8;
 use crate::files::sha256::Sha256;
+use crate::ops::all_finite;
 use candle_core::DType;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -164,7 +165,7 @@ impl Tensor {
             let mut numbers = [0f32; CHUNK];
             let numbers = &mut numbers[..bytes.len() / size];
             convert(bytes, numbers);
-            numbers.iter().fold(true, |all, number| all & number.is_finite())
+            all_finite(numbers)
         };
         let all = self.row_major()?.par_chunks(CHUNK * size).with_min_len(CHUNKS_PER_THREAD).all(is_finite);
         self.file.release(self.storage.clone());

@@ -4,7 +4,6 @@ use super::loras;
 use super::seeds::{Seeds, seed};
 use super::{Batch, ImageRequest, Replay, Request, Requests};
 use crate::args::{self, Args, Seed, SeedMode};
-use crate::diffusion::samplers::SamplerConfig;
 use crate::output::Axis;
 use crate::params::SamplingParams;
 use crate::prompts::{PromptLine, PromptsFile, wildcards};
@@ -73,7 +72,7 @@ impl Images {
 
     /// Returns the number of pictures of the run.
     pub fn n_pictures(&self) -> usize {
-        self.iterations * self.requests.len()
+        self.iterations * self.requests.n_requests()
     }
 
     /// Returns the number of batches of the run.
@@ -86,9 +85,9 @@ impl Images {
         (0..self.n_batches()).map(|number| self.batch(number))
     }
 
-    /// Returns the images of the run, in order, with their samplers.
-    pub fn with_samplers(&self) -> impl Iterator<Item = (ImageRequest<'_>, SamplerConfig)> {
-        self.batches().flat_map(|batch| batch.images.into_iter().map(move |image| (image, batch.params.sampler)))
+    /// Returns the images of the run, in order, with their sampling parameters.
+    pub fn with_params(&self) -> impl Iterator<Item = (ImageRequest<'_>, SamplingParams)> {
+        self.batches().flat_map(|batch| batch.images.into_iter().map(move |image| (image, batch.params.clone())))
     }
 
     /// Returns batch `number` of the run, from 0.
@@ -108,7 +107,7 @@ impl Images {
         if self.reading.web_ui {
             self.batch(number).n_contexts(self.reading)
         } else {
-            self.requests.params_of(number).n_contexts() * self.requests.len_of(number)
+            self.requests.params_of(number).n_contexts(1) * self.requests.len_of(number)
         }
     }
 

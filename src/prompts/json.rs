@@ -2,6 +2,7 @@
 
 use super::PromptLine;
 use crate::args::Seed;
+use crate::human::truncated;
 use crate::params::{Field, PARAMS, Param, ParamValue, SamplingParams};
 use anyhow::{Result, anyhow, ensure};
 use serde::Deserialize;
@@ -211,11 +212,7 @@ fn twice(before: &str, key: &str) -> String {
 
 /// Formats a value for an error, and shortens it.
 fn quoted(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(MAX_QUOTED) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
+    truncated(&value.to_string(), MAX_QUOTED)
 }
 
 fn text(value: &mut Value) -> Result<String, &'static str> {

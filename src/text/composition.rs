@@ -28,9 +28,10 @@ pub struct Subprompt<'a> {
 /// # Errors
 /// If a weight is beyond ±1000, or there are more than 100.
 pub fn subprompts(prompt: &str) -> Result<Vec<Subprompt<'_>>> {
-    let n = split_at_words(prompt, AND).count();
+    let texts: Vec<&str> = split_at_words(prompt, AND).collect();
+    let n = texts.len();
     ensure!(n <= MAX_SUBPROMPTS, "the prompt has {n} subprompts joined by {AND}; the most is {MAX_SUBPROMPTS}");
-    split_at_words(prompt, AND).map(subprompt).collect()
+    texts.into_iter().map(subprompt).collect()
 }
 
 /// Splits a text at each place where `word` is a whole word.

@@ -3,7 +3,7 @@
 use super::End;
 use super::pipeline::Outcome;
 use super::writer::Written;
-use crate::human::duration;
+use crate::human::{counted, duration};
 use crate::interrupt::Interrupted;
 use crate::job::Job;
 use crate::job::tasks::Remaining;
@@ -106,7 +106,7 @@ fn participle(job: &Job) -> &'static str {
 }
 
 fn pictures(n: usize) -> String {
-    if n == 1 { "1 picture".into() } else { format!("{n} pictures") }
+    counted(n, "picture")
 }
 
 fn were(n: usize) -> String {

@@ -37,9 +37,10 @@ pub fn run(session: Session, timings: &mut Timings) -> Result<Outcome> {
     let (drawn, saved) = thread::scope(|scope| {
         let (messages, waiting) = sync_channel(MAX_WAITING);
         let is_checked = checker.is_some();
-        let hash = match remaining.n_pictures {
-            0 => ModelHash::default(),
-            _ => ModelHash::start(job, &checkpoint, &loras, scope),
+        let hash = if remaining.n_pictures > 0 {
+            ModelHash::start(job, &checkpoint, &loras, scope)
+        } else {
+            ModelHash::default()
         };
         let writer = Writer::new(job, outdir, &finished, checker, report, hash, progress);
         let writer = scope.spawn(|| writer.run(waiting, remaining.n_pictures));

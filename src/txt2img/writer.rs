@@ -220,7 +220,7 @@ fn shrink_factor(job: &Job) -> usize {
     }
     let pixels = |params: &SamplingParams| params.n_latents() * 64;
     let largest = job.images.requests.params().iter().map(pixels).max().unwrap_or(0);
-    ((largest * job.images.requests.len()) as f64 / MAX_PIXELS).sqrt().ceil() as usize
+    ((largest * job.images.requests.n_requests()) as f64 / MAX_PIXELS).sqrt().ceil() as usize
 }
 
 /// Compares a redrawn picture with the original.

@@ -5,7 +5,7 @@ use super::super::tensor::Elements;
 use super::super::{Checkpoint, Embedding, ema};
 use super::LoraFile;
 use super::change::{Change, Parameter};
-use crate::ops::add_products;
+use crate::ops::{add_products, all_finite};
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Shape, Tensor as Candle};
 use rayon::prelude::*;
@@ -158,5 +158,5 @@ fn is_finite(x: &Candle) -> Result<bool> {
     let (storage, layout) = x.storage_and_layout();
     let candle_core::Storage::Cpu(storage) = &*storage else { return Ok(true) };
     let numbers = &storage.as_slice::<f32>()?[layout.start_offset()..][..x.elem_count()];
-    Ok(numbers.par_chunks(1 << 14).all(|chunk| chunk.iter().fold(true, |all, number| all & number.is_finite())))
+    Ok(numbers.par_chunks(1 << 14).all(all_finite))
 }

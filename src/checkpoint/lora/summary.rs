@@ -2,6 +2,7 @@
 
 use super::super::names::TEXT;
 use super::{LoraFile, refusals};
+use crate::human::counted;
 use serde_json::Value;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,12 +89,13 @@ impl fmt::Display for Summary<'_> {
         }
         let [text, attention, other] = self.matched();
         let parts = [(text, "in the text encoder"), (attention, "in attention"), (other, "elsewhere in the UNet")];
-        let parts = parts.into_iter().filter(|(n, _)| *n > 0).map(|(n, part)| format!("{} {part}", modules(n)));
+        let parts =
+            parts.into_iter().filter(|(n, _)| *n > 0).map(|(n, part)| format!("{} {part}", counted(n, "module")));
         write!(f, "; changes {}", parts.collect::<Vec<_>>().join(", "))?;
         if self.n_unmatched() > 0 {
             let first = self.file.unmatched.first().map(|name| plain(name)).unwrap_or_default();
             let more = if self.n_unmatched() > 1 { ", …" } else { "" };
-            write!(f, "; the model lacks {} ({first}{more})", modules(self.n_unmatched()))?;
+            write!(f, "; the model lacks {} ({first}{more})", counted(self.n_unmatched(), "module"))?;
         }
         if !self.file.embeddings.is_empty() {
             let names: Vec<String> = self.file.embeddings.keys().map(|name| plain(name)).collect();
@@ -105,10 +107,6 @@ impl fmt::Display for Summary<'_> {
         }
         Ok(())
     }
-}
-
-fn modules(n: usize) -> String {
-    if n == 1 { "1 module".to_owned() } else { format!("{n} modules") }
 }
 
 /// Returns a text from a file without control characters, and cut if it is long.

@@ -108,7 +108,7 @@ impl Memory {
 /// decoder's for each latent.
 fn maps(job: &Job, number: usize, sampling: f64, decoding: f64) -> f64 {
     let params = job.images.requests.params_of(number);
-    let contexts = params.n_contexts();
+    let contexts = params.n_contexts(1);
     let latents = params.n_latents() as f64;
     let sampling = sampling * latents * (contexts * job.images.requests.len_of(number)) as f64;
     let decoding = decoding * latents;

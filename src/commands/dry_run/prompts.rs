@@ -22,6 +22,8 @@ pub struct Prompts {
     cut: Vec<String>,
     /// The largest number of subprompts joined by `AND`.
     subprompts: usize,
+    /// The time that a UNet pass of such a prompt takes, as a multiple of that of one subprompt.
+    slowdown: f64,
     /// The number of images whose prompts were not read.
     unread: usize,
 }
@@ -33,21 +35,23 @@ impl Prompts {
     /// If the weights of emphasis multiply to infinity.
     pub fn read(job: &Job) -> Result<Self> {
         let tokenizer = Tokenizer::new()?.with_embeddings(&job.model.embeddings)?;
-        let mut prompts = Self { wordings: vec![], cut: vec![], subprompts: 1, unread: 0 };
+        let mut prompts = Self { wordings: vec![], cut: vec![], subprompts: 1, slowdown: 1., unread: 0 };
         let mut seen = HashSet::new();
         // Without wildcards all iterations have the same prompts.
-        let all = job.images.requests.len() * if job.images.wildcards { job.images.iterations } else { 1 };
+        let all = job.images.requests.n_requests() * if job.images.wildcards { job.images.iterations } else { 1 };
         prompts.unread = all.saturating_sub(MAX_READ);
         let noun = if job.images.wildcards { "picture" } else { "prompt" };
-        for (image, sampler) in job.images.with_samplers().take(all.min(MAX_READ)) {
+        for (image, params) in job.images.with_params().take(all.min(MAX_READ)) {
             let number = image.number + 1;
             if job.images.wildcards && prompts.wordings.len() < MAX_ROWS {
                 prompts.wordings.push(format!("{noun} {number}: {}", truncated(&image.prompt, MAX_CHARS)));
             }
             if job.images.reading.web_ui {
-                prompts.subprompts = prompts.subprompts.max(subprompts(&image.prompt)?.len());
+                let n = subprompts(&image.prompt)?.len();
+                prompts.subprompts = prompts.subprompts.max(n);
+                prompts.slowdown = prompts.slowdown.max(params.n_contexts(n) as f64 / params.n_contexts(1) as f64);
             }
-            let steps = sampler.prompt_steps(sampler.steps);
+            let steps = params.sampler.prompt_steps(params.sampler.steps);
             for (kind, text) in first_texts((&image.prompt, image.negative), job.images.reading, steps)? {
                 if !seen.contains(&text) {
                     let tokens = tokenizer.tokenize(&text, job.images.reading)?;
@@ -70,11 +74,9 @@ impl Prompts {
     pub fn rows(&self) -> Vec<Row> {
         let mut rows = list_rows("wording", &self.wordings);
         if self.subprompts > 1 {
-            let n = self.subprompts;
-            rows.push(Row::new(
-                "subprompts",
-                format_args!("up to {n}, so that a UNet pass takes {} times as long", ratio(n)),
-            ));
+            let Self { subprompts, slowdown, .. } = self;
+            let row = format_args!("up to {subprompts}, so that a UNet pass takes {slowdown} times as long");
+            rows.push(Row::new("subprompts", row));
         }
         match &self.cut[..] {
             [] => rows.push(Row::new("words cut", "none")),
@@ -100,9 +102,4 @@ fn first_texts(
     let described = |kind| move |(text, _)| (kind, text);
     let (prompts, negatives) = (first(prompt), first(negative));
     Ok(prompts.into_iter().map(described("")).chain(negatives.into_iter().map(described(", what to avoid"))).collect())
-}
-
-/// Formats the number of contexts of `n` subprompts and a negative prompt, as a multiple of those of one.
-fn ratio(n: usize) -> String {
-    ((n + 1) as f64 / 2.).to_string()
 }

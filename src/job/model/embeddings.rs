@@ -3,8 +3,10 @@
 use super::name_of;
 use crate::args::Args;
 use crate::checkpoint::Embedding;
+use crate::human::counted;
 use crate::job::Images;
 use crate::job::files_below::files_below;
+use crate::params::SamplingParams;
 use crate::text::{Tokenizer, texts};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeSet, HashSet};
@@ -50,10 +52,7 @@ pub fn read(args: &Args, width: usize, notes: &mut Vec<String>) -> Result<Vec<Em
             Err(error) => notes.push(format!("--embedding_dir leaves out a file: {error:#}")),
         }
     }
-    let vectors = |embedding: &Embedding| match embedding.count() {
-        1 => format!("{} (1 vector)", embedding.name()),
-        n => format!("{} ({n} vectors)", embedding.name()),
-    };
+    let vectors = |embedding: &Embedding| format!("{} ({})", embedding.name(), counted(embedding.count(), "vector"));
     notes.push(format!("embeddings: {}", listed(embeddings.iter().map(vectors))));
     Ok(embeddings)
 }
@@ -69,7 +68,7 @@ pub fn note(embeddings: &[Embedding], images: &Images) -> Result<Option<String>>
     let tokenizer = Tokenizer::new()?.with_embeddings(embeddings)?;
     let (mut seen, mut found) = (HashSet::new(), BTreeSet::new());
     let searched = images.n_pictures().min(MAX_SEARCHED);
-    for (image, sampler) in images.with_samplers().take(searched) {
+    for (image, SamplingParams { sampler, .. }) in images.with_params().take(searched) {
         let steps = sampler.prompt_steps(sampler.steps);
         for text in texts((&image.prompt, image.negative), images.reading, steps)? {
             if !seen.contains(&text) {

@@ -53,11 +53,7 @@ impl Batch<'_> {
             true => subprompts(&image.prompt).map_or(1, |subprompts| subprompts.len()),
             false => 1,
         };
-        let of_image = |image| match n_subprompts(image) {
-            1 => self.params.n_contexts(),
-            n => n + 1,
-        };
-        self.images.iter().map(of_image).sum()
+        self.images.iter().map(|image| self.params.n_contexts(n_subprompts(image))).sum()
     }
 }
 
@@ -98,18 +94,13 @@ impl Requests {
     }
 
     /// Returns the number of requests of one iteration.
-    pub fn len(&self) -> usize {
+    pub fn n_requests(&self) -> usize {
         self.table.len()
-    }
-
-    /// Whether there are no requests.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Iterates over the prompts of one iteration.
     pub fn prompts(&self) -> impl Iterator<Item = &str> {
-        (0..self.len()).map(|i| self.table.prompt(i))
+        (0..self.table.len()).map(|i| self.table.prompt(i))
     }
 
     /// Returns the SHA-256 of the requests of one iteration.

@@ -94,7 +94,7 @@ impl Block<'_> {
     /// Adds the block's part of left·right. `left`: (m, r), `right`: (r, n).
     ///
     /// # Safety
-    /// As for [`Self::for_each_row`]; `left` must have all rows.
+    /// Nothing else may access the block meanwhile, and `left` must have all rows.
     unsafe fn add(&self, left: &[f32], right: &Packed) {
         let rows: Vec<usize> = self.rows.clone().map(|row| row * right.k).collect();
         for &panel in self.panels {
@@ -124,7 +124,8 @@ for_each_isa! {
 }
 
 for_each_isa! {
-    fn all_finite(numbers: &[f32]) -> bool {
+    /// Returns whether no number is infinite or NaN.
+    pub fn all_finite(numbers: &[f32]) -> bool {
         numbers.iter().fold(true, |all, number| all & number.is_finite())
     }
 }

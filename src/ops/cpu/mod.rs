@@ -34,7 +34,7 @@ use norm::{Norm, group_norm, layer_norm};
 use operand::Output;
 use tensor::{to_tensor, with_f32, with_operand};
 
-pub use add_products::{Product, add_products};
+pub use add_products::{Product, add_products, all_finite};
 pub use backend::Cpu;
 pub use conv::Conv3x3;
 pub use isa::{Isa, isa};

@@ -44,6 +44,8 @@ fn prompts_that_change_are_listed_as_they_begin() {
 fn subprompts_are_counted() {
     let plan = somewhere(["--webui_prompts", "--prompt", "a cube AND a ball AND fog"]);
     assert_eq!(plan.values("subprompts"), ["up to 3, so that a UNet pass takes 2 times as long"]);
+    let plan = somewhere(["--webui_prompts", "--scale", "1", "--prompt", "a cube AND a ball AND fog"]);
+    assert_eq!(plan.values("subprompts"), ["up to 3, so that a UNet pass takes 4 times as long"]);
     assert!(somewhere(["--prompt", "a cube AND a ball"]).values("subprompts").is_empty());
 }
 

@@ -61,9 +61,10 @@ fn break_often(run: &TestRun, outdir: &str, flags: &[&str], kills: usize) {
 
 #[track_caller]
 fn comes_out_equal(flags: &[&str], kills: usize) {
-    let run = TestRun::new().file("lines.jsonl", LINES).file("lines.txt", "a red ball\na cube\n\na cone\na ring\n");
-    let run =
-        run.file("changes.txt", "a [red:blue:2] ball\na [cube|cone]\na cone AND (fog:0.5) :0.3\na BREAK [ring]\n");
+    let run = TestRun::new()
+        .file("lines.jsonl", LINES)
+        .file("lines.txt", "a red ball\na cube\n\na cone\na ring\n")
+        .file("changes.txt", "a [red:blue:2] ball\na [cube|cone]\na cone AND (fog:0.5) :0.3\na BREAK [ring]\n");
     into(&run, "whole", flags).ok();
     break_often(&run, "broken", flags, kills);
     are_equal(&run, "whole", "broken");
