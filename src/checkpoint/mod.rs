@@ -287,7 +287,7 @@ fn read_bytes(path: &Path) -> Result<(Layout, Tensors)> {
 fn tensors(file: &Arc<Bytes>) -> Result<(Layout, Tensors)> {
     let layout = sniff::layout(file)?;
     let tensors = if layout == Layout::Torch { torch::read_tensors(file)? } else { safetensors::read_tensors(file)? };
-    ensure!(!tensors.is_empty(), "holds no tensors; download it again");
+    ensure!(!tensors.is_empty(), "holds no tensors; is it a Stable Diffusion 1.x checkpoint?");
     Ok((layout, tensors))
 }
 
