@@ -3,7 +3,7 @@
 use super::bytes::Bytes;
 use super::float8;
 use crate::files::sha256::Sha256;
-use crate::ops::all_finite;
+use crate::ops::{all_finite, zeros};
 use candle_core::DType;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -269,7 +269,7 @@ impl Elements<'_> {
 
     /// Reads all elements, many of them in parallel.
     pub fn to_vec(&self) -> Vec<f32> {
-        let mut out = vec![0.0; self.bytes.len() / self.size];
+        let mut out = zeros(self.bytes.len() / self.size);
         if out.len() <= CHUNKS_PER_THREAD * CHUNK {
             // Without threads: embeddings, which are small, are read before `--threads` takes effect.
             self.read(0, &mut out);
@@ -289,10 +289,12 @@ fn each<const N: usize>(bytes: &[u8], out: &mut [f32], number: impl Fn([u8; N]) 
 
 /// Converts f16 elements with the CPU's own instructions, for which the crate `half` requires an aligned slice.
 fn from_f16(bytes: &[u8], out: &mut [f32]) {
-    let mut halves = [f16::ZERO; CHUNK];
-    let halves = &mut halves[..out.len()];
-    for (half, &bytes) in halves.iter_mut().zip(bytes.as_chunks().0) {
-        *half = f16::from_le_bytes(bytes);
+    let mut aligned = [f16::ZERO; 128];
+    for (out, bytes) in out.chunks_mut(aligned.len()).zip(bytes.chunks(2 * aligned.len())) {
+        let halves = &mut aligned[..out.len()];
+        for (half, &bytes) in halves.iter_mut().zip(bytes.as_chunks().0) {
+            *half = f16::from_le_bytes(bytes);
+        }
+        halves.convert_to_f32_slice(out);
     }
-    halves.convert_to_f32_slice(out);
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The rows and the panels of a block, which stays in the L2 cache together with the parts of B that it needs.
-const BLOCK: (usize, usize) = (48, 16);
+const BLOCK: (usize, usize) = (24, 64);
 
 /// A product of factors A (m, r) and B (r, n).
 pub struct Product {
@@ -36,7 +36,14 @@ pub fn add_products(
     let pack = |Product { left, right }: &Product| {
         let rank = left.len() / m;
         assert!(left.len() == m * rank && right.len() == rank * n, "the factors do not fit {m}×{n}");
-        Packed::new(isa, Compute::F32, 1, rank, n, |row, column| right[row * n + column])
+        let [packed] = Packed::several(isa, Compute::F32, rank, n, |panel, [slots]| {
+            let width = panel.vectors * isa.lanes();
+            let columns = panel.column..n.min(panel.column + width);
+            for (slots, row) in slots.chunks_exact_mut(width).zip(right.chunks_exact(n)) {
+                slots[..columns.len()].copy_from_slice(&row[columns.clone()]);
+            }
+        });
+        packed
     };
     let packed: Vec<Packed> = products.iter().map(pack).collect();
     let panels = panels(n.div_ceil(isa.lanes()), isa.lanes());

@@ -1,4 +1,4 @@
-//! SamplingParams of the memory allocator and of pages.
+//! The settings of the memory allocator, and huge pages.
 
 /// Keeps freed memory in the process, so that each activation reuses the pages of an earlier one instead of faulting
 /// in new ones.
@@ -12,6 +12,13 @@ pub fn keep_memory() {
         libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
         libc::mallopt(libc::M_ARENA_MAX, 1);
     }
+}
+
+/// Returns zeros, in huge pages if there are many. Memory that the process has not used before is not touched.
+pub fn zeros(count: usize) -> Vec<f32> {
+    let zeros = vec![0.; count];
+    advise_huge_pages(zeros.as_ptr(), count);
+    zeros
 }
 
 /// Advises the system to back `count` f32 from `start` with huge pages, which take fewer page faults. Does nothing for

@@ -38,5 +38,5 @@ pub use add_products::{Product, add_products, all_finite};
 pub use backend::Cpu;
 pub use conv::Conv3x3;
 pub use isa::{Isa, isa};
-pub use memory::keep_memory;
+pub use memory::{keep_memory, zeros};
 pub use packed::Packed;

@@ -2,7 +2,7 @@
 
 use super::bf16;
 use super::isa::{Isa, isa};
-use super::memory::advise_huge_pages;
+use super::memory::zeros;
 use super::parallel::{DisjointSlice, for_each};
 use crate::ops::Compute;
 use std::array;
@@ -21,6 +21,10 @@ impl Compute {
         }
     }
 }
+
+/// The number of slots of a column that are packed before those of the next, so that weights stored column by column are
+/// read in long runs.
+const BLOCK: usize = 64;
 
 /// A matrix (K, N) divided into panels of columns, each stored row by row.
 ///
@@ -56,12 +60,14 @@ impl Packed {
         let compute = wanted.supported(isa, k / taps);
         let [packed] = Self::several(isa, compute, k, n, |panel, [slots]| {
             let width = panel.vectors * isa.lanes();
-            for (row, slots) in slots.chunks_exact_mut(width).enumerate() {
-                for (slot, column) in slots.iter_mut().zip(panel.column..n) {
-                    *slot = match compute {
-                        Compute::F32 => at(row, column),
-                        Compute::Half => bf16::pair(at(2 * row, column), at(2 * row + 1, column)),
-                    };
+            for (block, slots) in slots.chunks_mut(BLOCK * width).enumerate() {
+                for (lane, column) in (panel.column..n.min(panel.column + width)).enumerate() {
+                    for (slot, row) in slots.iter_mut().skip(lane).step_by(width).zip(block * BLOCK..) {
+                        *slot = match compute {
+                            Compute::F32 => at(row, column),
+                            Compute::Half => bf16::pair(at(2 * row, column), at(2 * row + 1, column)),
+                        };
+                    }
                 }
             }
         });
@@ -83,14 +89,7 @@ impl Packed {
         let vectors = n.div_ceil(isa.lanes());
         let new = |data| Self { isa, compute, k, n, data };
         let slots = new(vec![]).k_slots();
-        let zeros = || {
-            let length = slots * vectors * isa.lanes();
-            let mut data = Vec::with_capacity(length);
-            advise_huge_pages(data.as_ptr(), length);
-            data.resize(length, 0.);
-            data
-        };
-        let mut packed: [Self; N] = array::from_fn(|_| new(zeros()));
+        let mut packed: [Self; N] = array::from_fn(|_| new(zeros(slots * vectors * isa.lanes())));
         let shared = packed.each_mut().map(|packed| DisjointSlice::new(&mut packed.data));
         let panels = panels(vectors, isa.lanes());
         for_each(panels.len(), |i| {

@@ -49,8 +49,8 @@ impl Winograd {
     pub fn new(isa: Isa, wanted: Compute, size: TileSize, weight: &[f32], c_in: usize, c_out: usize) -> Self {
         let compute = wanted.supported(isa, c_in);
         let points = match size {
-            TileSize::Two => pack::<4, 16>(isa, compute, &G2, weight, c_in, c_out).into(),
-            TileSize::Four => pack::<6, 36>(isa, compute, &G4, weight, c_in, c_out).into(),
+            TileSize::Two => pack::<16>(isa, compute, size, weight, c_in, c_out).into(),
+            TileSize::Four => pack::<36>(isa, compute, size, weight, c_in, c_out).into(),
         };
         Self { size, points }
     }
@@ -101,49 +101,111 @@ impl Winograd {
     }
 }
 
-/// G of the paper for F(2×2): a polynomial's values at 0, 1, -1 and infinity, scaled.
-const G2: [[f32; 3]; 4] = [[1., 0., 0.], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0., 0., 1.]];
-
-/// G of the paper for F(4×4): a polynomial's values at 0, 1, -1, 2, -2 and infinity, scaled.
-const G4: [[f32; 3]; 6] = [
-    [1. / 4., 0., 0.],
-    [-1. / 6., -1. / 6., -1. / 6.],
-    [-1. / 6., 1. / 6., -1. / 6.],
-    [1. / 24., 1. / 12., 1. / 6.],
-    [1. / 24., -1. / 12., 1. / 6.],
-    [0., 0., 1.],
-];
-
 /// Computes G·w·Gᵀ of every 3×3 kernel in `weight` (C_out, C_in, 3, 3), and packs a matrix for each point.
-fn pack<const IN: usize, const POINTS: usize>(
+fn pack<const POINTS: usize>(
     isa: Isa,
     compute: Compute,
-    g: &[[f32; 3]; IN],
+    size: TileSize,
     weight: &[f32],
     c_in: usize,
     c_out: usize,
 ) -> [Packed; POINTS] {
-    let transform = |o: usize, i: usize| -> [f32; POINTS] {
-        let kernel = &weight[(o * c_in + i) * 9..][..9];
-        let columns: [[f32; 3]; IN] =
-            array::from_fn(|p| array::from_fn(|x| (0..3).map(|y| g[p][y] * kernel[3 * y + x]).sum()));
-        array::from_fn(|point| (0..3).map(|x| g[point % IN][x] * columns[point / IN][x]).sum())
-    };
     Packed::several(isa, compute, c_in, c_out, |panel, mut points| {
         let width = panel.vectors * isa.lanes();
-        for slot in 0..compute.slots(c_in) {
-            for (lane, o) in (panel.column..c_out.min(panel.column + width)).enumerate() {
-                let slots = match compute {
-                    Compute::F32 => transform(o, slot),
-                    Compute::Half => {
-                        let (low, high) = (transform(o, 2 * slot), transform(o, 2 * slot + 1));
-                        array::from_fn(|point| pair(low[point], high[point]))
-                    }
-                };
-                points.iter_mut().zip(slots).for_each(|(point, x)| point[slot * width + lane] = x);
+        let columns = panel.column..c_out.min(panel.column + width);
+        let weight = &weight[columns.start * c_in * 9..columns.end * c_in * 9];
+        transform_kernels(size, weight, c_in, compute, width, &mut points);
+    })
+}
+
+for_each_isa! {
+    /// Transforms the kernels `weight` (columns, C_in, 3, 3) into a panel of `width` columns at each point. Columns beyond
+    /// those of `weight` become zero.
+    fn transform_kernels(
+        size: TileSize,
+        weight: &[f32],
+        c_in: usize,
+        compute: Compute,
+        width: usize,
+        points: &mut [&mut [f32]],
+    ) {
+        match size {
+            TileSize::Two => transform_weight(weight_transform_two, weight, c_in, compute, width, points),
+            TileSize::Four => transform_weight(weight_transform_four, weight, c_in, compute, width, points),
+        }
+    }
+}
+
+/// The number of input channels whose kernels are transformed at once, so that long runs are read and written, and what is
+/// between stays in the L2 cache. Even, for pairs of bf16.
+const CHANNELS: usize = 8;
+
+/// The number of kernels that are transformed at once, in panels of three vectors.
+const KERNELS: usize = CHANNELS * 3 * 16;
+
+#[inline(always)]
+fn transform_weight<const IN: usize>(
+    transform: impl Fn([f32; 3]) -> [f32; IN],
+    weight: &[f32],
+    c_in: usize,
+    compute: Compute,
+    width: usize,
+    points: &mut [&mut [f32]],
+) {
+    let mut taps = [[0.; KERNELS]; 9];
+    let mut transformed = [[[0.; KERNELS]; IN]; IN];
+    for first in (0..c_in).step_by(CHANNELS) {
+        let channels = first..c_in.min(first + CHANNELS);
+        for (column, kernels) in weight.chunks(9 * c_in).enumerate() {
+            let kernels = &kernels[9 * channels.start..9 * channels.end];
+            for (channel, kernel) in kernels.as_chunks::<9>().0.iter().enumerate() {
+                (0..9).for_each(|tap| taps[tap][channel * width + column] = kernel[tap]);
             }
         }
-    })
+        // The compiler vectorises this loop.
+        let count = KERNELS.min(channels.len() * width);
+        for i in 0..count {
+            let columns: [_; 3] = array::from_fn(|x| transform([taps[x][i], taps[3 + x][i], taps[6 + x][i]]));
+            for y in 0..IN {
+                let row = transform([columns[0][y], columns[1][y], columns[2][y]]);
+                (0..IN).for_each(|x| transformed[y][x][i] = row[x]);
+            }
+        }
+        for (point, transformed) in points.iter_mut().zip(transformed.as_flattened_mut()) {
+            let slots = &mut point[compute.slots(first) * width..][..compute.slots(channels.len()) * width];
+            match compute {
+                Compute::F32 => slots.copy_from_slice(&transformed[..count]),
+                Compute::Half => {
+                    let rows = transformed[..count].chunks_exact(2 * width).map(|rows| rows.split_at(width));
+                    for (slots, (low, high)) in slots.chunks_exact_mut(width).zip(rows) {
+                        (0..width).for_each(|i| slots[i] = pair(low[i], high[i]));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// G of the paper for F(2×2): a polynomial's values at 0, 1, -1 and infinity, scaled.
+#[inline(always)]
+fn weight_transform_two(w: [f32; 3]) -> [f32; 4] {
+    let even = w[0] + w[2];
+    [w[0], (even + w[1]) * 0.5, (even - w[1]) * 0.5, w[2]]
+}
+
+/// G of the paper for F(4×4): a polynomial's values at 0, 1, -1, 2, -2 and infinity, scaled.
+#[inline(always)]
+fn weight_transform_four(w: [f32; 3]) -> [f32; 6] {
+    let (even, odd) = (w[0] + w[2], w[1]);
+    let (even2, odd2) = (w[0] + w[2] * 4., w[1] * 2.);
+    [
+        w[0] * (1. / 4.),
+        (even + odd) * (-1. / 6.),
+        (even - odd) * (-1. / 6.),
+        (even2 + odd2) * (1. / 24.),
+        (even2 - odd2) * (1. / 24.),
+        w[2],
+    ]
 }
 
 /// A range of the tiles that cover the maps.
