@@ -72,10 +72,10 @@ impl FromStr for LoraChoice {
         let weight = |text: &str| text.trim().parse::<f64>().ok().filter(|weight| weight.is_finite());
         let (Some(text_weight), Some(unet_weight)) = (weight(text_weight), weight(unet_weight)) else {
             bail!(
-                "--lora '{text}' has weights '{weights}', which are not numbers; write NAME=WEIGHT or NAME=WEIGHT,UNET_WEIGHT"
+                "--lora '{text}' has weights '{weights}', which are not one or two numbers; write NAME=WEIGHT or NAME=WEIGHT,UNET_WEIGHT"
             );
         };
-        ensure!(!name.is_empty(), "--lora '{text}' names no file");
+        ensure!(!name.is_empty(), "--lora '{text}' names no file; write NAME or NAME=WEIGHT");
         Ok(Self { name: name.to_owned(), text: text_weight, unet: unet_weight })
     }
 }

@@ -286,9 +286,14 @@ fn read_bytes(path: &Path) -> Result<(Layout, Tensors)> {
 /// Reads the tensors of a file's bytes, and detects the format.
 fn tensors(file: &Arc<Bytes>) -> Result<(Layout, Tensors)> {
     let layout = sniff::layout(file)?;
-    let tensors = if layout == Layout::Torch { torch::read_tensors(file)? } else { safetensors::read_tensors(file)? };
+    let tensors = tensors_in(layout, file)?;
     ensure!(!tensors.is_empty(), "holds no tensors; is it a Stable Diffusion 1.x checkpoint?");
     Ok((layout, tensors))
+}
+
+/// Reads the tensors of a file's bytes, of a known format.
+fn tensors_in(layout: Layout, file: &Arc<Bytes>) -> Result<Tensors> {
+    if layout == Layout::Torch { torch::read_tensors(file) } else { safetensors::read_tensors(file) }
 }
 
 /// Adds the path to an error. Errors below this module are clauses without a subject, such as "is empty".

@@ -2,10 +2,12 @@
 
 use super::files_below::files_below;
 use super::model::is_file_name;
+use super::requests::Request;
 use super::{Job, Location, Requests, name_of};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::hub::{Hub, OnProgress, Repo};
 use crate::checkpoint::lora::{LoraFile, LoraWeights, Loras, PEFT, content_hash};
+use crate::human::truncated;
 use crate::output::LoraRecord;
 use crate::params::{LoraChoice, SamplingParams};
 use anyhow::{Context, Result, bail, ensure};
@@ -17,18 +19,18 @@ use std::sync::Arc;
 /// The extensions of LoRA files, the more usual ones first.
 const EXTENSIONS: [&str; 4] = ["safetensors", "pt", "ckpt", "bin"];
 
-/// The start of a tag. A prompt may have any number of them.
-const TAG: &str = "<lora:";
+/// The starts of tags. A prompt may have any number of them. The web UI's older tag for LyCORIS files means the same.
+const TAGS: [&str; 2] = ["<lora:", "<lyco:"];
 
-/// Finds the LoRAs of all requests, by the names that these use. `dir`: the folder of `--lora_dir`. `may_download`: whether a
-/// name may be that of a repository on the hub; a tag's never is.
+/// Finds the LoRAs of all requests, by the names that these use. `dir`: the folder of `--lora_dir`. `of_flags`: the names
+/// given by flags; where prompts may have tags, only these may be those of repositories on the hub.
 ///
 /// # Errors
 /// If there is no such file, or several, or the folder cannot be read.
 pub fn find_all(
     requests: &Requests,
     dir: Option<&Path>,
-    may_download: impl Fn(&str) -> bool,
+    of_flags: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, Location>> {
     if let Some(dir) = dir {
         let read = fs::read_dir(dir).with_context(|| format!("--lora_dir: cannot read the folder '{}'", dir.display()));
@@ -37,7 +39,20 @@ pub fn find_all(
     let loras = requests.params().iter().flat_map(|params| &params.loras);
     let names: BTreeSet<&String> = loras.map(|lora| &lora.name).collect();
     let files = if names.is_empty() { vec![] } else { files(dir) };
-    names.into_iter().map(|name| Ok((name.clone(), find(name, dir, &files, may_download(name))?))).collect()
+    let find = |name: &String| {
+        let is_of_flag = of_flags.contains(name);
+        let location = find(name, dir, &files, dir.is_none() || is_of_flag);
+        let location = if is_of_flag { location } else { location.with_context(|| first_use(name, requests)) };
+        Ok((name.clone(), location?))
+    };
+    names.into_iter().map(find).collect()
+}
+
+/// Returns the prompt that a LoRA is first used with, for errors.
+fn first_use(name: &str, requests: &Requests) -> String {
+    let uses = |request: &Request| request.params.loras.iter().any(|lora| lora.name == name);
+    let prompt = requests.iter().find(uses).map(|request| truncated(&request.prompt, 40)).unwrap_or_default();
+    format!("prompt '{prompt}'")
 }
 
 /// Finds the file of a LoRA, or the repository that may have it: `name` is a path, one of `files`, which are those in `dir`,
@@ -185,13 +200,13 @@ impl LoraFiles {
 
 /// Returns whether a prompt may contain a tag.
 pub fn has_tag(prompt: &str) -> bool {
-    prompt.contains(TAG)
+    next_tag(prompt).is_some()
 }
 
 /// Returns whether a prompt contains a tag within the braces of wildcards.
 pub fn has_tag_in_braces(prompt: &str) -> bool {
     let prompt = prompt.replace("\\{", "").replace("\\}", "");
-    let starts = prompt.match_indices(TAG).map(|(at, _)| &prompt[..at]);
+    let starts = TAGS.iter().flat_map(|tag| prompt.match_indices(tag)).map(|(at, _)| &prompt[..at]);
     starts.into_iter().any(|before| before.matches('{').count() > before.matches('}').count())
 }
 
@@ -202,17 +217,22 @@ pub fn has_tag_in_braces(prompt: &str) -> bool {
 /// If a weight is not a number.
 pub fn without_tags(prompt: &str) -> Result<(String, Vec<LoraChoice>)> {
     let (mut text, mut rest, mut loras) = (String::new(), prompt, vec![]);
-    while let Some(start) = rest.find(TAG) {
-        let tag = &rest[start + TAG.len()..];
+    while let Some((start, opening)) = next_tag(rest) {
+        let tag = &rest[start + opening.len()..];
         let Some(end) = tag.find('>') else { break };
         text += &rest[..start];
         rest = &tag[end + 1..];
-        loras.push(choice(&tag[..end]).with_context(|| format!("in the tag '{TAG}{}>'", &tag[..end]))?);
+        loras.push(choice(&tag[..end]).with_context(|| format!("in the tag '{opening}{}>'", &tag[..end]))?);
     }
     Ok((text + rest, loras))
 }
 
-/// Reads what is between `<lora:` and `>`.
+/// Returns the position of the first tag, and what it begins with.
+fn next_tag(prompt: &str) -> Option<(usize, &'static str)> {
+    TAGS.into_iter().filter_map(|tag| Some((prompt.find(tag)?, tag))).min()
+}
+
+/// Reads what is between the opening of a tag and `>`.
 fn choice(tag: &str) -> Result<LoraChoice> {
     let mut arguments = tag.split(':').map(str::trim);
     let name = arguments.next().unwrap_or_default().to_owned();
@@ -220,17 +240,17 @@ fn choice(tag: &str) -> Result<LoraChoice> {
     for argument in arguments {
         let (key, value) = argument.split_once('=').unwrap_or(("", argument));
         let weight = value.parse::<f64>().ok().filter(|weight| weight.is_finite());
-        let weight = weight.with_context(|| format!("'{argument}' is not a weight"))?;
+        let weight = weight.with_context(|| format!("'{argument}' is not a weight; write a number, such as 0.8"))?;
         match key {
             "" => weights.push(weight),
             "te" => text = Some(weight),
             "unet" => unet = Some(weight),
-            _ => bail!("'{key}' is not te or unet"),
+            _ => bail!("'{key}' is neither te nor unet; write a weight for both, or te=WEIGHT:unet=WEIGHT"),
         }
     }
     ensure!(
         weights.len() <= 2,
-        "there are {} weights, but at most two: the text encoder's and the UNet's",
+        "there are {} weights; give at most two, the text encoder's and the UNet's",
         weights.len()
     );
     let text = text.or(weights.first().copied());
@@ -251,6 +271,7 @@ mod tests {
     fn tags_are_cut_out_and_leave_nothing() {
         assert_eq!(tags("a cat <lora:x:1>, b"), ("a cat , b".into(), vec![("x".into(), 1., 1.)]));
         assert_eq!(tags("a < b, <lora:open"), ("a < b, <lora:open".into(), vec![]));
+        assert_eq!(tags("<lyco:x:1>a<lora:y>"), ("a".into(), vec![("x".into(), 1., 1.), ("y".into(), 1., 1.)]));
     }
 
     #[test]
@@ -266,6 +287,6 @@ mod tests {
     #[test]
     fn a_weight_that_is_no_number_is_an_error() {
         let error = format!("{:#}", without_tags("<lora:x:much>").unwrap_err());
-        assert_eq!(error, "in the tag '<lora:x:much>': 'much' is not a weight");
+        assert_eq!(error, "in the tag '<lora:x:much>': 'much' is not a weight; write a number, such as 0.8");
     }
 }

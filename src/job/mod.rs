@@ -199,13 +199,12 @@ fn count(flag: &str, n: i64) -> Result<usize> {
     Ok(n as usize)
 }
 
-/// Finds the LoRAs of all requests. Where prompts may have tags, only LoRAs of the command line may be on the hub.
+/// Finds the LoRAs of all requests.
 fn find_loras(args: &Args, requests: &Requests) -> Result<BTreeMap<String, Location>> {
     let cells = args.swept.iter().flat_map(|swept| &swept.cells);
     let values = std::iter::once(args).chain(cells).flat_map(|args| &args.sampling.lora);
     let names = values.map(|value| Ok(value.parse::<LoraChoice>()?.name)).collect::<Result<BTreeSet<_>>>()?;
-    let may_download = |name: &str| args.lora_dir.is_none() || names.contains(name);
-    loras::find_all(requests, args.lora_dir.as_deref(), may_download)
+    loras::find_all(requests, args.lora_dir.as_deref(), &names)
 }
 
 fn safety_checker(args: &Args) -> Result<Option<Location>> {

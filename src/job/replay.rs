@@ -207,7 +207,8 @@ fn loras(args: &Args, record: &Record) -> Result<Vec<LoraChoice>> {
         let file = record.lora_files.iter().find(|file| file.name == *name);
         let file = file.with_context(|| format!("its metadata lack the hash of its LoRA '{name}'"))?;
         let path = find_by_hash(file, args.lora_dir.as_deref()).with_context(|| {
-            format!("its LoRA '{name}' is not here; give its folder with --lora_dir (its hash is {})", file.hash)
+            let hash = &file.hash;
+            format!("no file here is its LoRA '{name}' with the hash {hash}; give the file's folder with --lora_dir")
         })?;
         Ok(LoraChoice { name: path.display().to_string(), ..lora.clone() })
     });
@@ -232,7 +233,7 @@ fn embeddings(args: &Args, record: &Record) -> Result<Vec<PathBuf>> {
         };
         let file = given.iter().cloned().chain(usual).find(is_it).with_context(|| {
             format!(
-                "its embedding '{name}' is not here; give it with --embedding (its SHA-256 begins with {sha256:.10})"
+                "no file here is its embedding '{name}', whose SHA-256 begins with {sha256:.10}; give it with --embedding"
             )
         })?;
         let mut value = file.into_os_string();

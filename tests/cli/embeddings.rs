@@ -67,8 +67,8 @@ fn pictures_tell_their_embeddings_and_are_drawn_again_with_them() {
 
     let replay = ["--replay", PICTURE, "--outdir", "again"];
     run.args(replay).fails_with(&format!(
-        "'{PICTURE}' cannot be redrawn: its embedding 'EasyNeg' is not here; give it with --embedding (its SHA-256 begins \
-         with {sha256:.10})"
+        "'{PICTURE}' cannot be redrawn: no file here is its embedding 'EasyNeg', whose SHA-256 begins with {sha256:.10}; \
+         give it with --embedding"
     ));
     let identical = |flags: &[&str]| {
         let said = stderr(&run.args([&replay[..], flags].concat()).ok());
@@ -80,7 +80,7 @@ fn pictures_tell_their_embeddings_and_are_drawn_again_with_them() {
     identical(&[]);
     // Another file of the same name is another embedding.
     fs::copy(run.path("embeddings/charturner.bin"), run.path("embeddings/EasyNeg.safetensors")).unwrap();
-    run.args(replay).fails_with("its embedding 'EasyNeg' is not here");
+    run.args(replay).fails_with("no file here is its embedding 'EasyNeg'");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn embeddings_are_read_with_the_requested_threads() {
 
 #[test]
 fn a_resumed_run_has_the_same_embeddings() {
-    const CHANGED: &str = "'out' holds a different run (--embedding has changed)";
+    const CHANGED: &str = "'out' holds a different run (--embedding changed)";
     let run = run();
     let one = ["--embedding", "words/charturner.bin"];
     run.quick(one).ok();

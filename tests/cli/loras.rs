@@ -77,12 +77,12 @@ fn tags_name_only_files_of_the_folder() {
     let run = run();
     let tag = |tag: &str| run.quick(["--lora_dir", "loras", "--prompt", tag]);
     tag("a cube <lora:style/loha:1>").ok();
-    tag("a cube <lora:owner/name:1>").fails_with("LoRA 'owner/name' is missing in 'loras'");
+    tag("a cube <lora:owner/name:1>").fails_with("prompt 'a cube ': LoRA 'owner/name' is missing in 'loras'");
     tag("a cube <lora:style:1>").fails_with("LoRA 'style' is missing in 'loras'");
     // A folder of the same name does not hide a file.
     fs::create_dir(run.path("locon")).unwrap();
     tag("a cube <lora:locon:1>").ok();
-    tag("a cube <lora:locon:1:2:3>").fails_with("there are 3 weights, but at most two");
+    tag("a cube <lora:locon:1:2:3>").fails_with("there are 3 weights; give at most two");
 }
 
 #[test]
@@ -179,7 +179,8 @@ fn metadata_name_the_loras_and_replay_finds_them_by_their_hash() {
         assert!(said.contains("redrawn: identical"), "{said}");
     };
     run.args(replay).fails_with(&format!(
-        "'{PICTURE}' cannot be redrawn: its LoRA 'locon' is not here; give its folder with --lora_dir (its hash is {hash})"
+        "'{PICTURE}' cannot be redrawn: no file here is its LoRA 'locon' with the hash {hash}; give the file's folder with \
+         --lora_dir"
     ));
     identical(&["--lora_dir", "loras"]);
     // A file is found under another name, and another file under the same name is not taken for it.
@@ -187,7 +188,7 @@ fn metadata_name_the_loras_and_replay_finds_them_by_their_hash() {
     identical(&["--lora_dir", "loras"]);
     fs::rename(run.path("loras/peft.safetensors"), run.path("loras/locon.safetensors")).unwrap();
     fs::remove_file(run.path("loras/style/renamed.safetensors")).unwrap();
-    run.args([&replay[..], &["--lora_dir", "loras"]].concat()).fails_with("its LoRA 'locon' is not here");
+    run.args([&replay[..], &["--lora_dir", "loras"]].concat()).fails_with("no file here is its LoRA 'locon'");
 }
 
 #[test]
@@ -196,29 +197,39 @@ fn a_resumed_run_has_the_same_loras() {
     let flags = ["--lora", "loras/locon.safetensors"];
     run.quick(flags).ok();
     run.quick([&flags[..], &["--resume"]].concat()).ok();
-    run.quick(["--resume"]).fails_with("--lora");
-    run.quick(["--lora", "loras/locon.safetensors=0.5", "--resume"]).fails_with("--lora");
+    run.quick(["--resume"]).fails_with("--lora was \"loras/locon.safetensors=1\", is now none");
+    run.quick(["--lora", "loras/locon.safetensors=0.5", "--resume"])
+        .fails_with("is now \"loras/locon.safetensors=0.5\"");
     fs::copy(run.path("loras/peft.safetensors"), run.path("loras/locon.safetensors")).unwrap();
-    run.quick([&flags[..], &["--resume"]].concat()).fails_with("the LoRA files");
+    run.quick([&flags[..], &["--resume"]].concat()).fails_with("the LoRA files changed");
 }
 
 #[test]
 fn bad_loras_are_refused_before_anything_is_written() {
-    let run = run().file("words.safetensors", "hello").file("page.safetensors", "<!doctype html><html></html>");
+    let run = run()
+        .file("words.safetensors", "hello")
+        .file("page.safetensors", "<!doctype html><html></html>")
+        .file("empty.safetensors", "\x02\0\0\0\0\0\0\0{}")
+        .file("lora.jsonl", "{\"prompt\": \"a ball\"}\n{\"prompt\": \"a cube\", \"lora\": \"none\"}\n");
     for (flags, reason) in [
         (vec!["--lora", "none"], "LoRA 'none' is missing; give a file, or its folder with --lora_dir"),
         (
             vec!["--lora", "none", "--lora_dir", "loras"],
             "LoRA 'none' is missing in 'loras'; check its name and --lora_dir",
         ),
-        (vec!["--lora", "words.safetensors"], "'words.safetensors'"),
-        (vec!["--lora", "page.safetensors"], "is a web page"),
+        (
+            vec!["--lora", "words.safetensors"],
+            "'words.safetensors' is a text file, not a LoRA; give a .safetensors file of a LoRA, or one written by torch",
+        ),
+        (vec!["--lora", "page.safetensors"], "is a web page, not a LoRA"),
+        (vec!["--lora", "empty.safetensors"], "'empty.safetensors' holds no tensors; give a LoRA made for"),
+        (vec!["--from-file", "lora.jsonl"], "prompt 'a cube': LoRA 'none' is missing; give a file"),
         (vec!["--lora", "loras"], "LoRA 'loras' is a folder; give the LoRA file in it"),
         (vec!["--lora_dir", "none"], "--lora_dir: cannot read the folder 'none'"),
         (vec!["--lora", "loras/locon.safetensors=1001"], "a weight of --lora is 1001; the largest is 1000"),
         (vec!["--lora", "loras/locon.safetensors=1e39"], "; the largest is 1000"),
         (vec!["--lora_weight", "-1001"], "a weight of --lora_weight is -1001; the largest is 1000"),
-        (vec!["--lora", "a=0,5,1"], "--lora 'a=0,5,1' has weights '0,5,1', which are not numbers"),
+        (vec!["--lora", "a=0,5,1"], "--lora 'a=0,5,1' has weights '0,5,1', which are not one or two numbers"),
         (vec!["--lora", "=1"], "--lora '=1' names no file"),
         (vec!["--prompt", "<lora:locon:much>", "--lora_dir", "loras"], "'much' is not a weight"),
         (

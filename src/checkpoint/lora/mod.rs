@@ -34,6 +34,9 @@ pub use summary::Summary;
 /// The texts in the metadata of a `.safetensors` file.
 type Metadata = BTreeMap<String, String>;
 
+/// The files that hold LoRAs.
+const FILES: &str = "give a .safetensors file of a LoRA, or one written by torch";
+
 /// The number of digits of a hash that names a LoRA file, as in AUTOMATIC1111's metadata.
 const HASH_DIGITS: usize = 12;
 
@@ -73,7 +76,9 @@ impl LoraFile {
     fn read(path: &Path, checkpoint: &Checkpoint, unet: &UNetConfig) -> Result<Self> {
         ensure!(!path.is_dir(), "is a folder; give the LoRA file in it");
         let file = Arc::new(Bytes::map(path)?);
-        let (layout, tensors) = super::tensors(&file)?;
+        let layout = sniff::layout_of(&file, "LoRA", FILES)?;
+        let tensors = super::tensors_in(layout, &file)?;
+        ensure!(!tensors.is_empty(), "holds no tensors; {}", refusals::ADVICE);
         let is_safetensors = layout == Layout::Safetensors;
         let mut metadata = if is_safetensors { texts(path) } else { Metadata::new() };
         alpha::add_config(&mut metadata, path)?;

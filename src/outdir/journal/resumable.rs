@@ -86,13 +86,19 @@ fn differences(run: &RunHeader, header: &RunHeader) -> String {
     let different = names.filter(|name| was.get(*name) != is.get(*name));
     let words = different.map(|name| match (was.get(name).map(short), is.get(name).map(short)) {
         (Some(Some(was)), Some(Some(is))) => format!("{name} was {was}, is now {is}"),
-        _ => format!("{name} has changed"),
+        _ => format!("{name} changed"),
     });
     words.collect::<Vec<_>>().join("; ")
 }
 
-/// Returns a value as JSON if that is short enough for a message.
+/// Returns a value as text if that is short enough for a message.
 fn short(value: &Value) -> Option<String> {
-    let json = value.to_string();
-    (json.len() <= 40).then_some(json)
+    let text = match value {
+        Value::Array(items) if items.is_empty() => "none".into(),
+        Value::Array(items) if items.iter().all(Value::is_string) => {
+            items.iter().map(Value::to_string).collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    };
+    (text.len() <= 40).then_some(text)
 }

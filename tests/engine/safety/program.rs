@@ -82,8 +82,8 @@ fn a_run_is_not_resumed_with_another_checker() {
         run.quick([&["--safety", "flag", "--safety_ckpt", checker.path().to_str().unwrap()], more].concat())
     };
     with(&one, &[]).ok();
-    with(&other, &["--resume"]).fails_with("'out' holds a different run (the safety checker has changed)");
-    with(&other, &["--resume", "--dry_run"]).fails_with("'out' holds a different run (the safety checker has changed)");
+    with(&other, &["--resume"]).fails_with("'out' holds a different run (the safety checker changed)");
+    with(&other, &["--resume", "--dry_run"]).fails_with("'out' holds a different run (the safety checker changed)");
     with(&moved, &["--resume"]).ok();
     with(&moved, &["--resume", "--dry_run"]).ok();
 }
