@@ -2,7 +2,8 @@
 //! step and decoding, at 512×512.
 //!
 //! `cargo bench --bench stages [-- half] [cuda] [BATCH] [STAGE]`: `half` for products in half precision, which is bf16 or on
-//! GPUs f16; `cuda` for a GPU; BATCH images in a batch, by default 1; only the STAGE text, step or decode, more often.
+//! GPUs f16; `cuda` for a GPU; BATCH images in a batch, by default 1; only the STAGE text, step, decode or tiny (TAESD), more
+//! often.
 
 mod support;
 
@@ -50,6 +51,11 @@ fn main() -> anyhow::Result<()> {
         let decoder = Decoder::new(&config.vae, config.scale_factor, LayerBuilder::new(vb.pp("vae"), compute)?)?;
         let latents = random(&[1, 64, 64, 4])?;
         println!("| decode | {:.4} |", median(calls, || decoder.forward(&latents))?);
+    }
+    if wants("tiny") {
+        let decoder = Decoder::tiny(LayerBuilder::new(vb.pp("vae"), compute)?)?;
+        let latents = random(&[1, 64, 64, 4])?;
+        println!("| decode, TAESD | {:.4} |", median(calls, || decoder.forward(&latents))?);
     }
     Ok(())
 }

@@ -139,18 +139,24 @@ impl Checkpoint {
         Ok(Self { path, vae: None, layout, files, declared, tensors, embeddings: vec![] })
     }
 
-    /// Replaces the autoencoder with the one in `path`: a full checkpoint, an autoencoder's own file (LDM's or diffusers'),
-    /// or a diffusers folder.
+    /// Replaces the autoencoder with the one in `path`: a full checkpoint, an autoencoder's own file (LDM's, diffusers' or
+    /// TAESD's), or a diffusers folder.
     ///
     /// # Errors
     /// If `path` cannot be read or has no autoencoder; the error names the file.
     pub fn with_vae(mut self, path: &Path) -> Result<Self> {
         let tensors = vae::read_tensors(path)?;
-        self.declared.scale_factor = Declared::vae_scale_factor(path)?;
+        // TAESD takes latents as the UNet has them.
+        self.declared.scale_factor = if vae::is_tiny(&tensors) { None } else { Declared::vae_scale_factor(path)? };
         self.tensors.retain(|name, _| !name.starts_with(vae::ROOT));
         self.tensors.extend(tensors);
         self.vae = Some(path.to_path_buf());
         Ok(self)
+    }
+
+    /// Returns whether the autoencoder is TAESD's decoder.
+    pub fn has_tiny_vae(&self) -> bool {
+        vae::is_tiny(&self.tensors)
     }
 
     /// Adds embeddings, which prompts can contain by their names.

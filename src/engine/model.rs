@@ -63,7 +63,13 @@ impl Model {
                 || {
                     rayon::join(
                         || TextEncoder::new(text_config, LayerBuilder::new(vb.pp(TEXT), Compute::F32)?),
-                        || Decoder::new(&config.vae, scale_factor, LayerBuilder::new(vb.pp(VAE), compute)?),
+                        || {
+                            let lb = LayerBuilder::new(vb.pp(VAE), compute)?;
+                            match checkpoint.has_tiny_vae() {
+                                true => Decoder::tiny(lb),
+                                false => Decoder::new(&config.vae, scale_factor, lb),
+                            }
+                        },
                     )
                 },
             );

@@ -1,6 +1,7 @@
 //! The interface of a kind of device, and the only place that chooses between devices.
 
 use super::Compute;
+use super::conv2d::ConvOptions;
 use super::cpu;
 #[cfg(feature = "cuda")]
 use super::cuda;
@@ -28,8 +29,14 @@ pub(super) trait Packer: Sync {
     /// Packs a linear layer followed by GEGLU. `weight`: (2C_out, C_in), `bias`: (2C_out), values before gates.
     fn geglu(&self, compute: Compute, weight: &Tensor, bias: &Tensor) -> Result<Box<dyn MatMul>>;
 
-    /// Packs a 3×3 convolution with padding 1. `weight`: (C_out, C_in, 3, 3), `bias`: (C_out), `stride`: 1 or 2.
-    fn conv3x3(&self, compute: Compute, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Box<dyn MatMul>>;
+    /// Packs a 3×3 convolution with padding 1. `weight`: (C_out, C_in, 3, 3), `bias`: (C_out).
+    fn conv3x3(
+        &self,
+        compute: Compute,
+        weight: &Tensor,
+        bias: &Tensor,
+        options: ConvOptions,
+    ) -> Result<Box<dyn MatMul>>;
 
     /// Prepares a group norm with 32 groups for input to products in `compute`. `weight`, `bias`: (C).
     fn group_norm(&self, compute: Compute, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Box<dyn GroupNorm>>;

@@ -5,6 +5,22 @@ use super::linear::{Linear, Projections, read};
 use super::{Compute, LayerBuilder};
 use candle_core::{Result, Tensor, bail};
 
+/// The options of a 3×3 convolution.
+#[derive(Clone, Copy)]
+pub struct ConvOptions {
+    /// 1 or 2.
+    pub stride: usize,
+    /// Whether negative results become 0.
+    pub relu: bool,
+}
+
+impl From<usize> for ConvOptions {
+    /// Returns the options of a convolution with this stride, without ReLU.
+    fn from(stride: usize) -> Self {
+        Self { stride, relu: false }
+    }
+}
+
 /// A 3×3 convolution with padding 1, packed at load for the device of its weight.
 pub struct Conv2d {
     weight: Box<dyn MatMul>,
@@ -18,7 +34,26 @@ pub struct Conv2d {
 /// # Errors
 /// If a tensor is missing or has another shape.
 pub fn conv3x3(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Conv2d> {
-    Conv2d::read(c_in, c_out, 1, lb)
+    Conv2d::read(c_in, c_out, 1.into(), lb)
+}
+
+/// Reads `weight` (C_out, C_in, 3, 3) and `bias` (C_out) of a convolution with stride 1, followed by ReLU, which comes after
+/// any addend.
+///
+/// # Errors
+/// If a tensor is missing or has another shape.
+pub fn conv3x3_relu(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Conv2d> {
+    Conv2d::read(c_in, c_out, ConvOptions { stride: 1, relu: true }, lb)
+}
+
+/// Reads `weight` (C_out, C_in, 3, 3) of a convolution with stride 1 and without a bias.
+///
+/// # Errors
+/// If the tensor is missing or has another shape.
+pub fn conv3x3_no_bias(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Conv2d> {
+    let weight = lb.get((c_out, c_in, 3, 3), "weight")?;
+    let bias = Tensor::zeros(c_out, weight.dtype(), weight.device())?;
+    Conv2d::pack(lb.compute(), &weight, &bias, 1.into(), lb.packer())
 }
 
 /// Reads `weight` (C_out, C_in, 3, 3) and `bias` (C_out) of a convolution with stride 2: (B, h, w, C_in) → (B, ⌈h/2⌉,
@@ -27,7 +62,7 @@ pub fn conv3x3(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Conv2d> {
 /// # Errors
 /// If a tensor is missing or has another shape.
 pub fn conv3x3_stride2(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Conv2d> {
-    Conv2d::read(c_in, c_out, 2, lb)
+    Conv2d::read(c_in, c_out, 2.into(), lb)
 }
 
 /// Reads `weight` (C_out, C_in, 1, 1) and `bias` (C_out) of a 1×1 convolution, which is a linear layer on channels-last
@@ -48,22 +83,29 @@ pub fn conv1x1s<const N: usize>(c_in: usize, c_out: usize, lbs: [LayerBuilder; N
 }
 
 impl Conv2d {
-    fn read(c_in: usize, c_out: usize, stride: usize, lb: LayerBuilder) -> Result<Self> {
+    fn read(c_in: usize, c_out: usize, options: ConvOptions, lb: LayerBuilder) -> Result<Self> {
         let (weight, bias) = (lb.get((c_out, c_in, 3, 3), "weight")?, lb.get(c_out, "bias")?);
-        Self::pack(lb.compute(), &weight, &bias, stride, lb.packer())
+        Self::pack(lb.compute(), &weight, &bias, options, lb.packer())
     }
 
-    /// `weight`: (C_out, C_in, 3, 3), `bias`: (C_out), `stride`: 1 or 2.
+    /// `weight`: (C_out, C_in, 3, 3), `bias`: (C_out), `options`: the stride, 1 or 2, or all options.
     ///
     /// # Errors
     /// If there are no kernels for the device of `weight`.
-    pub fn new(compute: Compute, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Self> {
-        Self::pack(compute, weight, bias, stride, backend::of(weight.device())?)
+    pub fn new(compute: Compute, weight: &Tensor, bias: &Tensor, options: impl Into<ConvOptions>) -> Result<Self> {
+        Self::pack(compute, weight, bias, options.into(), backend::of(weight.device())?)
     }
 
-    fn pack(compute: Compute, weight: &Tensor, bias: &Tensor, stride: usize, packer: &dyn Packer) -> Result<Self> {
+    fn pack(
+        compute: Compute,
+        weight: &Tensor,
+        bias: &Tensor,
+        options: ConvOptions,
+        packer: &dyn Packer,
+    ) -> Result<Self> {
         let (c_out, c_in, _, _) = weight.dims4()?;
-        Ok(Self { weight: packer.conv3x3(compute, weight, bias, stride)?, c_in, c_out, stride })
+        let weight = packer.conv3x3(compute, weight, bias, options)?;
+        Ok(Self { weight, c_in, c_out, stride: options.stride })
     }
 
     /// `x`: (B, h, w, C_in) → (B, ⌈h/stride⌉, ⌈w/stride⌉, C_out).

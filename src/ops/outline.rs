@@ -1,6 +1,7 @@
 //! Networks without weights, to find out what a network reads, holds and computes.
 
 use super::backend::{Addends, GroupNorm, LayerNorm, LinearWeights, MatMul, Packer, Projections};
+use super::conv2d::ConvOptions;
 use super::cpu::{Conv3x3, Packed};
 use super::{Compute, LayerBuilder};
 use candle_core::{DType, Device, Result, Shape, Tensor, bail};
@@ -108,7 +109,13 @@ impl Packer for Outline {
         Ok(Box::new(Layer { outline: self.clone(), columns, c_out: columns / 2, stride: 1 }))
     }
 
-    fn conv3x3(&self, compute: Compute, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Box<dyn MatMul>> {
+    fn conv3x3(
+        &self,
+        compute: Compute,
+        weight: &Tensor,
+        bias: &Tensor,
+        ConvOptions { stride, .. }: ConvOptions,
+    ) -> Result<Box<dyn MatMul>> {
         let (c_out, c_in, _, _) = weight.dims4()?;
         self.add_weight(Conv3x3::bytes(compute, c_in, c_out, stride), Some(bias));
         Ok(Box::new(Layer { outline: self.clone(), columns: c_out, c_out, stride }))

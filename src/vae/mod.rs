@@ -1,110 +1,50 @@
-//! The decoder of the autoencoder (LDM's `AutoencoderKL`), which converts latents to pixels.
+//! The decoder of the autoencoder, which converts latents to pixels.
 
 mod blocks;
+mod kl;
 mod tiles;
+mod tiny;
 
 use crate::config::VaeConfig;
-use crate::ops::{Conv2d, GroupNorm, LayerBuilder, Linear, conv1x1, conv3x3, group_norm, upsample_nearest};
-use blocks::{AttnBlock, ResnetBlock};
-use candle_core::{DType, Result, Tensor};
-use rayon::prelude::*;
+use crate::ops::LayerBuilder;
+use candle_core::{Result, Tensor};
+use kl::KlDecoder;
+use tiny::TinyDecoder;
 
-/// The decoder. Its fields are named after the tensors of the checkpoint's `first_stage_model`.
-pub struct Decoder {
-    scale_factor: f64,
-    post_quant_conv: Linear,
-    conv_in: Conv2d,
-    mid: (ResnetBlock, AttnBlock, ResnetBlock),
-    up: Vec<Level>, // smallest map first
-    norm_out: GroupNorm,
-    conv_out: Conv2d,
-}
-
-/// A resolution level, `decoder.up.N`: residual blocks, each followed by attention if the config says so, then
-/// upsampling.
-struct Level {
-    block: Vec<ResnetBlock>,
-    attn: Vec<AttnBlock>,
-    upsample: Option<Conv2d>,
+/// A decoder.
+pub enum Decoder {
+    /// That of the model's own autoencoder.
+    Kl(KlDecoder),
+    /// TAESD's.
+    Tiny(TinyDecoder),
 }
 
 impl Decoder {
-    /// Builds the decoder from the layers below `lb`. `scale_factor`: the factor that latents were multiplied by.
+    /// Builds the decoder of an `AutoencoderKL` from the layers below `lb`. `scale_factor`: the factor that latents were
+    /// multiplied by.
     ///
     /// # Errors
     /// If a tensor is missing or has another shape.
     pub fn new(config: &VaeConfig, scale_factor: f64, lb: LayerBuilder) -> Result<Self> {
-        let (latents, decoder) = (lb.pp("post_quant_conv"), lb.pp("decoder"));
-        let mid = decoder.pp("mid");
-        let c = config.ch * config.ch_mult[config.ch_mult.len() - 1];
-        let up = (0..config.ch_mult.len())
-            .into_par_iter()
-            .rev()
-            .map(|level| Level::new(config, level, decoder.pp("up").pp(level)))
-            .collect::<Result<_>>()?;
-        Ok(Self {
-            scale_factor,
-            post_quant_conv: conv1x1(config.embed_dim, config.z_channels, latents)?,
-            conv_in: conv3x3(config.z_channels, c, decoder.pp("conv_in"))?,
-            mid: (
-                ResnetBlock::new(c, c, mid.pp("block_1"))?,
-                AttnBlock::new(c, mid.pp("attn_1"))?,
-                ResnetBlock::new(c, c, mid.pp("block_2"))?,
-            ),
-            up,
-            norm_out: group_norm(config.ch * config.ch_mult[0], 1e-6, decoder.pp("norm_out"))?,
-            conv_out: conv3x3(config.ch * config.ch_mult[0], config.out_ch, decoder.pp("conv_out"))?,
-        })
+        Ok(Self::Kl(KlDecoder::new(config, scale_factor, lb)?))
+    }
+
+    /// Builds the decoder of a TAESD from the layers below `lb`.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape.
+    pub fn tiny(lb: LayerBuilder) -> Result<Self> {
+        Ok(Self::Tiny(TinyDecoder::new(lb)?))
     }
 
     /// Decodes `latents` (B, h, w, 4) → pixels (B, 8h, 8w, 3), about -1 to 1.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub fn forward(&self, latents: &Tensor) -> Result<Tensor> {
-        let z = self.post_quant_conv.forward(&(latents / self.scale_factor)?)?;
-        let (first, attention, last) = &self.mid;
-        let mut x = last.forward(attention.forward(&first.forward(self.conv_in.forward(&z)?)?)?)?;
-        for level in &self.up {
-            x = level.forward(x)?;
-        }
-        x = self.norm_out.forward_silu(&x)?;
-        self.conv_out.forward(&x)?.to_dtype(DType::F32)
-    }
-}
-
-impl Level {
-    fn new(config: &VaeConfig, level: usize, lb: LayerBuilder) -> Result<Self> {
-        let top = config.ch_mult.len() - 1;
-        let c_below = config.ch * config.ch_mult[top.min(level + 1)];
-        let c = config.ch * config.ch_mult[level];
-        let has_attention = config.attn_resolutions.contains(&(config.resolution >> level));
-        let blocks = 0..=config.num_res_blocks;
-        Ok(Self {
-            block: blocks
-                .clone()
-                .map(|i| ResnetBlock::new(if i == 0 { c_below } else { c }, c, lb.pp("block").pp(i)))
-                .collect::<Result<_>>()?,
-            attn: blocks
-                .filter(|_| has_attention)
-                .map(|i| AttnBlock::new(c, lb.pp("attn").pp(i)))
-                .collect::<Result<_>>()?,
-            upsample: if level > 0 { Some(conv3x3(c, c, lb.pp("upsample.conv"))?) } else { None },
-        })
-    }
-
-    /// `x`: (B, h, w, C_below) → (B, 2h, 2w, C), or (B, h, w, C) at the last level.
-    fn forward(&self, mut x: Tensor) -> Result<Tensor> {
-        for (i, block) in self.block.iter().enumerate() {
-            x = block.forward(x)?;
-            if let Some(attn) = self.attn.get(i) {
-                x = attn.forward(&x)?;
-            }
-        }
-        match &self.upsample {
-            Some(conv) => {
-                let (_, h, w, _) = x.dims4()?;
-                x = upsample_nearest(&x, 2 * h, 2 * w)?;
-                conv.forward(&x)
-            }
-            None => Ok(x),
+        match self {
+            Self::Kl(decoder) => decoder.forward(latents),
+            Self::Tiny(decoder) => decoder.forward(latents),
         }
     }
 }

@@ -1,7 +1,11 @@
 //! The networks against the original's results, with the tiny test model.
 
-use crate::support::{assert_close, channels_last, device, nano, nano_config, sample, tensors};
+use crate::support::{assert_close, channels_last, device, fixture, nano, nano_config, sample, tensors};
 use candle_core::{DType, Device, Tensor};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use txt2img::checkpoint::Checkpoint;
+use txt2img::checkpoint::lora::Loras;
 use txt2img::demo;
 use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use txt2img::diffusion::schedule::Schedule;
@@ -56,6 +60,61 @@ fn the_decoder_equals_the_original() {
     let z = channels_last(&expected["vae.z"]);
     let pixels = model.decoder().forward(&z).unwrap();
     assert_close("image", &pixels, &channels_last(&expected["vae.image"]), LIMIT);
+}
+
+/// Returns the pixels that the small model decodes from diffusers' latents with the TAESD in `path`, and diffusers' pixels.
+fn decoded_by_taesd(path: &Path) -> (Tensor, Tensor) {
+    let checkpoint = Checkpoint::open_with_vae(&fixture("nano.ckpt"), path).unwrap();
+    let model = Model::load(&checkpoint, &nano_config(), &Loras::default(), &device(), DType::F32, &|| ()).unwrap();
+    let expected = tensors("taesd/expect.safetensors");
+    let pixels = model.pixels(&channels_last(&expected["latents"])).unwrap();
+    (pixels, channels_last(&expected["decoded"]))
+}
+
+/// Returns the tensors of a TAESD's decoder in its author's layout.
+fn taesd() -> Vec<(String, Tensor)> {
+    candle_core::pickle::read_all(fixture("taesd/decoder.pth")).unwrap()
+}
+
+/// Returns the elements of a tensor.
+fn values(x: &Tensor) -> Vec<f32> {
+    x.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Writes tensors to a file of the same name in a folder.
+fn write(folder: &TempDir, name: &str, tensors: impl IntoIterator<Item = (String, Tensor)>) -> PathBuf {
+    let path = folder.path().join(name);
+    candle_core::safetensors::save(&tensors.into_iter().collect(), &path).unwrap();
+    path
+}
+
+#[test]
+fn taesd_equals_diffusers_in_every_layout() {
+    let (pixels, expected) = decoded_by_taesd(&fixture("taesd/decoder.pth"));
+    assert_close("its author's", &pixels, &expected, LIMIT);
+    let folder = tempfile::tempdir().unwrap();
+    let whole = taesd().into_iter().map(|(name, tensor)| (format!("decoder.{name}"), tensor));
+    assert_eq!(values(&decoded_by_taesd(&write(&folder, "taesd.safetensors", whole)).0), values(&pixels));
+    let diffusers = taesd().into_iter().map(|(name, tensor)| {
+        let (number, rest) = name.split_once('.').unwrap();
+        (format!("decoder.layers.{}.{rest}", number.parse::<usize>().unwrap() - 1), tensor)
+    });
+    assert_eq!(values(&decoded_by_taesd(&write(&folder, "diffusers.safetensors", diffusers)).0), values(&pixels));
+}
+
+#[test]
+fn other_taesds_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let refusal = |path: &Path| Checkpoint::open_with_vae(&fixture("nano.ckpt"), path).err().unwrap().to_string();
+    let mut wide = taesd();
+    let first = wide.iter_mut().find(|(name, _)| name == "1.weight").unwrap();
+    first.1 = first.1.repeat((1, 4, 1, 1)).unwrap();
+    let message = refusal(&write(&folder, "taesd3_decoder.safetensors", wide));
+    assert!(message.contains("is a TAESD for latents of 16 channels"), "{message}");
+    let encoder = [("0.weight", &[64, 3, 3, 3][..]), ("1.conv.0.weight", &[64, 64, 3, 3])];
+    let zeros = encoder.map(|(name, shape)| (name.to_owned(), Tensor::zeros(shape, DType::F32, &device()).unwrap()));
+    let message = refusal(&write(&folder, "taesd_encoder.safetensors", zeros));
+    assert!(message.contains("has no VAE decoder"), "{message}");
 }
 
 #[test]

@@ -4,7 +4,9 @@ use crate::support::assert_close;
 use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use std::collections::HashMap;
-use txt2img::ops::{self, Compute, Conv2d, Geglu, GroupNorm, LayerBuilder, LayerNorm, Linear, Product, add_products};
+use txt2img::ops::{
+    self, Compute, Conv2d, ConvOptions, Geglu, GroupNorm, LayerBuilder, LayerNorm, Linear, Product, add_products,
+};
 use txt2img::rng::Rng;
 
 /// The tolerance of kernels in f32, which differ in the order of sums only.
@@ -96,6 +98,9 @@ fn convolutions_equal_their_definition() {
             let residual = random(plain.dims(), 4);
             let sum = (&plain + &residual).unwrap();
             assert_close(&name, &conv.forward_add(&x, &residual).unwrap(), &sum, limit);
+            let rectified = Conv2d::new(Compute::F32, &k, &bias, ConvOptions { stride, relu: true }).unwrap();
+            let (ours, expected) = (rectified.forward_add(&x, &residual).unwrap(), sum.relu().unwrap());
+            assert_close(&format!("{name}, ReLU"), &ours, &expected, limit);
             let shift = random(&[1, c_out], 5);
             let shifted = plain.broadcast_add(&shift.flatten_all().unwrap()).unwrap();
             assert_close(&name, &conv.forward_shift(&x, &shift).unwrap(), &shifted, limit);

@@ -54,7 +54,7 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     let text = engine::text_config(&checkpoint, &job.model.config)?;
     check_clip_skip(job, &checkpoint)?;
     let conventions = Conventions::new(&checkpoint, &job.model.config)?;
-    let networks = Networks::new(&job.model.config, text, estimate::compute(job))?;
+    let networks = Networks::new(&job.model.config, text, checkpoint.has_tiny_vae(), estimate::compute(job))?;
     let inventory = conventions.stored(networks.inventory());
     let mismatches = weights::mismatches(&checkpoint, &inventory);
     let prompts = prompts::Prompts::read(job)?;
@@ -88,12 +88,12 @@ pub fn print_dry_run(job: &Job) -> Result<End> {
     Ok(End::Finished)
 }
 
-/// Returns the names and shapes of all tensors that loading a model reads.
+/// Returns the names and shapes of all tensors that loading a model with its own autoencoder reads.
 ///
 /// # Errors
 /// If there are no networks of these shapes.
 pub fn inventory(config: &ModelConfig, text: TextConfig) -> Result<Inventory> {
-    Ok(Networks::new(config, text, Compute::F32)?.inventory())
+    Ok(Networks::new(config, text, false, Compute::F32)?.inventory())
 }
 
 /// Opens the checkpoint without downloading it.

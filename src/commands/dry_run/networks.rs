@@ -23,15 +23,18 @@ pub struct Networks {
 const SIDE: usize = 8;
 
 impl Networks {
-    /// Outlines the networks. `compute`: the arithmetic of the UNet and the decoder.
+    /// Outlines the networks. `has_tiny_vae`: whether the decoder is TAESD's. `compute`: the arithmetic of the UNet and the
+    /// decoder.
     ///
     /// # Errors
     /// If there are no networks of these shapes.
-    pub fn new(config: &ModelConfig, text: TextConfig, compute: Compute) -> Result<Self> {
+    pub fn new(config: &ModelConfig, text: TextConfig, has_tiny_vae: bool, compute: Compute) -> Result<Self> {
         let [text_outline, unet_outline, decoder_outline] = [(); 3].map(|()| Outline::default());
         TextEncoder::new(text, text_outline.layer_builder(Compute::F32).pp(TEXT))?;
         let unet = UNet::new(&config.unet, unet_outline.layer_builder(compute).pp(UNET))?;
-        let decoder = Decoder::new(&config.vae, config.scale_factor, decoder_outline.layer_builder(compute).pp(VAE))?;
+        let lb = decoder_outline.layer_builder(compute).pp(VAE);
+        let decoder =
+            if has_tiny_vae { Decoder::tiny(lb) } else { Decoder::new(&config.vae, config.scale_factor, lb) }?;
         Ok(Self { text: text_outline, unet: (unet, unet_outline), decoder: (decoder, decoder_outline) })
     }
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The rows and the panels of a block, which stays in the L2 cache together with the parts of B that it needs.
-const BLOCK: (usize, usize) = (24, 64);
+const BLOCK: (usize, usize) = (96, 32);
 
 /// A product of factors A (m, r) and B (r, n).
 pub struct Product {

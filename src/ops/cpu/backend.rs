@@ -4,6 +4,7 @@ use super::{Act, AttentionShape, Conv3x3, ConvEpilogue, Epilogue, MapShape, Norm
 use super::{attention, copy_rows, gemm, group_norm, isa, layer_norm, to_tensor, with_f32, with_operand};
 use crate::ops::Compute;
 use crate::ops::backend::{self, Addends, Backend, Capture, LinearWeights, MatMul, Packer};
+use crate::ops::conv2d::ConvOptions;
 use crate::ops::linear::interleaved;
 use crate::ops::norm::GROUPS;
 use candle_core::{Result, Tensor};
@@ -30,10 +31,16 @@ impl Packer for Cpu {
         Ok(Box::new(Linear::new(compute, &weight, Some(&bias), Act::Geglu, compute)?))
     }
 
-    fn conv3x3(&self, compute: Compute, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Box<dyn MatMul>> {
+    fn conv3x3(
+        &self,
+        compute: Compute,
+        weight: &Tensor,
+        bias: &Tensor,
+        options: ConvOptions,
+    ) -> Result<Box<dyn MatMul>> {
         let c_in = weight.dim(1)?;
-        let packed = with_f32(weight, |weight| Ok(Conv3x3::new(compute, weight, c_in, stride)))?;
-        Ok(Box::new(Conv { weight: packed, bias: bias.to_vec1()?, stride }))
+        let packed = with_f32(weight, |weight| Ok(Conv3x3::new(compute, weight, c_in, options.stride)))?;
+        Ok(Box::new(Conv { weight: packed, bias: bias.to_vec1()?, options }))
     }
 
     fn group_norm(
@@ -155,7 +162,7 @@ impl backend::Projections for Projections {
 struct Conv {
     weight: Conv3x3,
     bias: Vec<f32>, // (C_out)
-    stride: usize,
+    options: ConvOptions,
 }
 
 impl MatMul for Conv {
@@ -167,11 +174,12 @@ impl MatMul for Conv {
             }
             None => Cow::Borrowed(&self.bias[..]),
         };
-        let (b, h, w, _) = x.dims4()?;
+        let (ConvOptions { stride, relu }, (b, h, w, _)) = (self.options, x.dims4()?);
         let y = with_residual(addends, |residual| {
-            with_f32(x, |x| Ok(self.weight.forward(x, MapShape { b, h, w }, ConvEpilogue { bias: &bias, residual })))
+            let epilogue = ConvEpilogue { bias: &bias, residual, relu };
+            with_f32(x, |x| Ok(self.weight.forward(x, MapShape { b, h, w }, epilogue)))
         })?;
-        to_tensor(y, (b, h.div_ceil(self.stride), w.div_ceil(self.stride), bias.len()))
+        to_tensor(y, (b, h.div_ceil(stride), w.div_ceil(stride), bias.len()))
     }
 }
 

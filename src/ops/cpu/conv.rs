@@ -23,6 +23,8 @@ pub struct ConvEpilogue<'a> {
     pub bias: &'a [f32],
     /// Added to the output: as large as the output.
     pub residual: Option<&'a [f32]>,
+    /// Whether negative sums become 0.
+    pub relu: bool,
 }
 
 /// The packed weight of a convolution.
@@ -88,7 +90,14 @@ impl Conv3x3 {
     pub fn forward(&self, x: &[f32], map: MapShape, epilogue: ConvEpilogue) -> Output {
         match self {
             Self::Winograd(winograd) => Output::F32(winograd.forward(x, map, epilogue)),
-            Self::Direct { weight, c_in, stride } => direct(x, map, weight, *c_in, *stride, epilogue),
+            Self::Direct { weight, c_in, stride } => {
+                let mut y = direct(x, map, weight, *c_in, *stride, epilogue);
+                // Layers with ReLU that are not transformed have few channels.
+                if let (true, Output::F32(y)) = (epilogue.relu, &mut y) {
+                    y.iter_mut().for_each(|y| *y = y.max(0.));
+                }
+                y
+            }
         }
     }
 }

@@ -393,6 +393,9 @@ fn transform_output<const IN: usize, const OUT: usize>(
                     let residual = load(residual, offset);
                     (0..LANES).for_each(|lane| row[j][lane] += residual[lane]);
                 }
+                if epilogue.relu {
+                    (0..LANES).for_each(|lane| row[j][lane] = row[j][lane].max(0.));
+                }
                 // SAFETY: tiles do not overlap in the output.
                 unsafe { store(&row[j], out, offset) };
             }

@@ -6,6 +6,7 @@ use super::norm::{Affine, GroupNorm, LayerNorm};
 use super::{attention, maps};
 use crate::ops::Compute;
 use crate::ops::backend::{self, Addends, Backend, Capture, LinearWeights, MatMul, Packer};
+use crate::ops::conv2d::ConvOptions;
 use crate::ops::linear::interleaved;
 use candle_core::{D, Result, Tensor};
 
@@ -29,8 +30,15 @@ impl Packer for Cuda {
         Ok(Box::new(Gemm::geglu(compute, &weight, &bias)?))
     }
 
-    fn conv3x3(&self, compute: Compute, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Box<dyn MatMul>> {
-        Ok(Box::new(Gemm::conv3x3(compute, weight, bias, stride)?))
+    fn conv3x3(
+        &self,
+        compute: Compute,
+        weight: &Tensor,
+        bias: &Tensor,
+        options: ConvOptions,
+    ) -> Result<Box<dyn MatMul>> {
+        let conv = Gemm::conv3x3(compute, weight, bias, options.stride)?;
+        Ok(if options.relu { Box::new(Rectified(conv)) } else { Box::new(conv) })
     }
 
     fn group_norm(
@@ -73,6 +81,15 @@ impl Backend for Cuda {
 
     fn graph(&self) -> Box<dyn Capture> {
         Box::new(GraphCache::default())
+    }
+}
+
+/// A convolution followed by ReLU.
+struct Rectified(Gemm);
+
+impl MatMul for Rectified {
+    fn apply(&self, x: &Tensor, addends: Addends) -> Result<Tensor> {
+        self.0.apply(x, addends)?.relu()
     }
 }
 

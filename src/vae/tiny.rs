@@ -1,0 +1,89 @@
+//! The decoder of TAESD (Bohan 2023, github.com/madebyollin/taesd), a small autoencoder that was trained to give the pictures
+//! of Stable Diffusion 1.x's own.
+
+use crate::ops::{Conv2d, LayerBuilder, conv3x3, conv3x3_no_bias, conv3x3_relu, upsample_nearest};
+use candle_core::{DType, Result, Tensor};
+
+/// The channels of all maps.
+const CHANNELS: usize = 64;
+
+/// The largest absolute value of the latents, which larger ones approach.
+const LIMIT: f64 = 3.;
+
+/// The decoder. Its layers are numbered as in diffusers' `AutoencoderTiny`, below `decoder.layers`.
+pub struct TinyDecoder {
+    conv_in: Conv2d,    // 0
+    levels: Vec<Level>, // smallest map first
+    block: Block,       // 17
+    conv_out: Conv2d,   // 18
+}
+
+/// Three blocks, then twice the size.
+struct Level {
+    blocks: Vec<Block>,
+    conv: Conv2d,
+}
+
+/// conv → ReLU, twice, and conv, added to the input, → ReLU.
+struct Block(Conv2d, Conv2d, Conv2d);
+
+impl TinyDecoder {
+    /// Builds the decoder from the layers below `lb`.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape.
+    pub fn new(lb: LayerBuilder) -> Result<Self> {
+        let layers = lb.pp("decoder.layers");
+        Ok(Self {
+            conv_in: conv3x3_relu(4, CHANNELS, layers.pp(0))?,
+            levels: [2, 7, 12].map(|first| Level::new(first, &layers)).into_iter().collect::<Result<_>>()?,
+            block: Block::new(layers.pp(17))?,
+            conv_out: conv3x3(CHANNELS, 3, layers.pp(18))?,
+        })
+    }
+
+    /// Decodes `latents` (B, h, w, 4), as the UNet has them, → pixels (B, 8h, 8w, 3), about -1 to 1.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn forward(&self, latents: &Tensor) -> Result<Tensor> {
+        let mut x = self.conv_in.forward(&((latents / LIMIT)?.tanh()? * LIMIT)?)?; // (B, h, w, C)
+        for level in &self.levels {
+            x = level.forward(x)?;
+        }
+        let y = self.conv_out.forward(&self.block.forward(&x)?)?; // 0 to 1
+        y.to_dtype(DType::F32)?.affine(2., -1.)
+    }
+}
+
+impl Level {
+    /// `first`: the number of the first layer.
+    fn new(first: usize, layers: &LayerBuilder) -> Result<Self> {
+        Ok(Self {
+            blocks: (first..first + 3).map(|i| Block::new(layers.pp(i))).collect::<Result<_>>()?,
+            // Upsampling is a layer, too.
+            conv: conv3x3_no_bias(CHANNELS, CHANNELS, layers.pp(first + 4))?,
+        })
+    }
+
+    /// `x`: (B, h, w, C) → (B, 2h, 2w, C).
+    fn forward(&self, mut x: Tensor) -> Result<Tensor> {
+        for block in &self.blocks {
+            x = block.forward(&x)?;
+        }
+        let (_, h, w, _) = x.dims4()?;
+        self.conv.forward(&upsample_nearest(&x, 2 * h, 2 * w)?)
+    }
+}
+
+impl Block {
+    fn new(lb: LayerBuilder) -> Result<Self> {
+        let conv = |name| conv3x3_relu(CHANNELS, CHANNELS, lb.pp(name));
+        Ok(Self(conv("conv.0")?, conv("conv.2")?, conv("conv.4")?))
+    }
+
+    /// `x`: (B, h, w, C) → the same shape.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.2.forward_add(&self.1.forward(&self.0.forward(x)?)?, x)
+    }
+}
