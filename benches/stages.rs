@@ -25,7 +25,7 @@ fn main() -> anyhow::Result<()> {
     let device = device(&mut words)?;
     let compute = if take(&mut words, "half") { Compute::Half } else { Compute::F32 };
     let batch = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1);
-    let only = words.iter().find(|word| ["text", "step", "decode"].contains(&word.as_str()));
+    let only = words.iter().find(|word| ["text", "step", "decode", "tiny"].contains(&word.as_str()));
     let calls = if only.is_some() { 9 } else { 3 };
     let wants = |stage: &str| only.is_none_or(|only| only == stage);
     let config = ModelConfig::v1();

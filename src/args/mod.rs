@@ -128,7 +128,7 @@ pub struct Args {
     #[arg(long = "seed_mode", value_name = "NAME", help_heading = ADDITIONAL, default_value = "stream", value_parser = one_of::<SeedMode>())]
     pub seed_mode: SeedMode,
 
-    /// Load a different autoencoder (VAE): a file, a folder, or a repository as for --ckpt
+    /// Load a different autoencoder (VAE), or the small, fast TAESD: a file, a folder, or a repository as for --ckpt
     #[arg(long, value_name = "FILE", help_heading = ADDITIONAL)]
     pub vae: Option<PathBuf>,
 

@@ -234,7 +234,8 @@ impl<'a> Engine<'a> {
         let guidance = Guidance { scale, rescale };
         let denoiser = model.denoiser_in_phases(phases, conditions, guidance, clip_skip, self.max_batch)?;
         observer.on_start(counts);
-        let mut on_step = |i: usize, x: &Tensor, x0: &Tensor| observer.on_step(i, x, x0);
+        let mut on_step =
+            |i: usize, x: &Tensor, x0: &Tensor| observer.on_step(i, x, x0, &|index| model.preview(x0, index));
         let mut sampling = Sampling { model: &*denoiser, noise: noise.steps(), on_step: &mut on_step };
         let latents = sampler.sample(model.schedule(), x, &mut sampling).inspect_err(|_| observer.on_fail())?; // (B, h, w, 4)
         // NaN in one step is NaN in all that follow, so the last one suffices.

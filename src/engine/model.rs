@@ -311,6 +311,18 @@ impl Model {
         picture(&self.pixels(&latents.i(index..=index)?)?, output::picture)
     }
 
+    /// Returns a preview of image `index` of `latents` (B, h, w, 4): TAESD's picture if that is the decoder, and else one
+    /// colour for each latent.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn preview(&self, latents: &Tensor, index: usize) -> Result<Picture> {
+        match self.decoder {
+            Decoder::Tiny(_) => self.picture(latents, index),
+            Decoder::Kl(_) => output::preview(&latents.i(index..=index)?),
+        }
+    }
+
     /// Decodes `latents` (1, h, w, 4) → pixels (1, 8h, 8w, 3), about −1 to 1.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Callbacks of the engine.
 
 use crate::diffusion::samplers::Counts;
+use crate::output::Picture;
 use anyhow::Result;
 use candle_core::Tensor;
 
@@ -17,12 +18,13 @@ pub trait Observer {
         let _ = counts;
     }
 
-    /// Called after step `i`, from 0, with the latents and the clean latents x₀: (B, h, w, 4) both.
+    /// Called after step `i`, from 0, with the latents and the clean latents x₀: (B, h, w, 4) both. `preview` returns a
+    /// preview of x₀ of the image with an index, which is quick.
     ///
     /// # Errors
     /// An error ends the sampling and becomes that of the engine.
-    fn on_step(&mut self, i: usize, x: &Tensor, x0: &Tensor) -> Result<()> {
-        let _ = (i, x, x0);
+    fn on_step(&mut self, i: usize, x: &Tensor, x0: &Tensor, preview: &dyn Fn(usize) -> Result<Picture>) -> Result<()> {
+        let _ = (i, x, x0, preview);
         Ok(())
     }
 

@@ -9,12 +9,12 @@ use crate::engine::{self, Engine, Latents, Observer, Stage};
 use crate::interrupt;
 use crate::job::tasks::Task;
 use crate::job::{self, Batch, Job, LoraFiles, RunNoise, name_of};
-use crate::output::{self, EmbeddingRecord, Picture, Record};
+use crate::output::{EmbeddingRecord, Picture, Record};
 use crate::params::SamplingParams;
 use crate::progress::{Bar, Progress};
 use crate::rng::Origin;
 use anyhow::{Result, anyhow};
-use candle_core::{IndexOp, Tensor};
+use candle_core::Tensor;
 use std::fmt;
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
@@ -203,12 +203,11 @@ impl Observer for BatchObserver<'_> {
         self.bar = Some(progress.steps(device_name(job, device), counts.steps, step));
     }
 
-    fn on_step(&mut self, i: usize, _: &Tensor, x0: &Tensor) -> Result<()> {
+    fn on_step(&mut self, i: usize, _: &Tensor, _: &Tensor, preview: &dyn Fn(usize) -> Result<Picture>) -> Result<()> {
         self.bar.iter().for_each(Bar::tick);
         if self.loading.job.output.preview_steps.is_some_and(|every| (i + 1).is_multiple_of(every)) {
             for &index in self.wanted {
-                let picture = output::preview(&x0.i(index..=index)?)?;
-                let number = self.batch.images[index].number;
+                let (picture, number) = (preview(index)?, self.batch.images[index].number);
                 send(self.messages, Message::Preview { number, step: i + 1, picture })?;
             }
         }

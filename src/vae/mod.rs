@@ -14,9 +14,9 @@ use tiny::TinyDecoder;
 /// A decoder.
 pub enum Decoder {
     /// That of the model's own autoencoder.
-    Kl(KlDecoder),
+    Kl(Box<KlDecoder>),
     /// TAESD's.
-    Tiny(TinyDecoder),
+    Tiny(Box<TinyDecoder>),
 }
 
 impl Decoder {
@@ -26,7 +26,7 @@ impl Decoder {
     /// # Errors
     /// If a tensor is missing or has another shape.
     pub fn new(config: &VaeConfig, scale_factor: f64, lb: LayerBuilder) -> Result<Self> {
-        Ok(Self::Kl(KlDecoder::new(config, scale_factor, lb)?))
+        Ok(Self::Kl(Box::new(KlDecoder::new(config, scale_factor, lb)?)))
     }
 
     /// Builds the decoder of a TAESD from the layers below `lb`.
@@ -34,7 +34,7 @@ impl Decoder {
     /// # Errors
     /// If a tensor is missing or has another shape.
     pub fn tiny(lb: LayerBuilder) -> Result<Self> {
-        Ok(Self::Tiny(TinyDecoder::new(lb)?))
+        Ok(Self::Tiny(Box::new(TinyDecoder::new(lb)?)))
     }
 
     /// Decodes `latents` (B, h, w, 4) → pixels (B, 8h, 8w, 3), about -1 to 1.

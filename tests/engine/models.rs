@@ -1,6 +1,8 @@
 //! The networks against the original's results, with the tiny test model.
 
-use crate::support::{assert_close, channels_last, device, fixture, nano, nano_config, sample, tensors};
+use crate::support::{
+    assert_close, channels_last, compute_device, device, fixture, nano, nano_config, sample, tensors,
+};
 use candle_core::{DType, Device, Tensor};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -9,8 +11,11 @@ use txt2img::checkpoint::lora::Loras;
 use txt2img::demo;
 use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use txt2img::diffusion::schedule::Schedule;
-use txt2img::engine::Model;
+use txt2img::engine::{Batch, Engine, Model, Observer, SeedNoise};
+use txt2img::output::{self, Picture};
+use txt2img::params::SamplingParams;
 use txt2img::rng::Rng;
+use txt2img::text::Reading;
 
 /// The tolerance. The original itself differs by 3e-6 with another convolution library.
 const LIMIT: f64 = 2e-5;
@@ -100,6 +105,43 @@ fn taesd_equals_diffusers_in_every_layout() {
         (format!("decoder.layers.{}.{rest}", number.parse::<usize>().unwrap() - 1), tensor)
     });
     assert_eq!(values(&decoded_by_taesd(&write(&folder, "diffusers.safetensors", diffusers)).0), values(&pixels));
+}
+
+/// Keeps the clean latents and the preview of each step.
+#[derive(Default)]
+struct Previews(Vec<(Tensor, Picture)>);
+
+impl Observer for Previews {
+    fn on_step(
+        &mut self,
+        _: usize,
+        _: &Tensor,
+        x0: &Tensor,
+        preview: &dyn Fn(usize) -> anyhow::Result<Picture>,
+    ) -> anyhow::Result<()> {
+        self.0.push((x0.clone(), preview(0)?));
+        Ok(())
+    }
+}
+
+#[test]
+fn previews_are_taesds_pictures_if_it_is_loaded() {
+    let (nano, tiny) = (fixture("nano.ckpt"), fixture("taesd/decoder.pth"));
+    for checkpoint in [Checkpoint::open(&nano), Checkpoint::open_with_vae(&nano, &tiny)].map(Result::unwrap) {
+        let (config, loras, device) = (nano_config(), Loras::default(), compute_device());
+        let load = || Engine::load(&checkpoint, &config, &loras, &device, DType::F32, Reading::default(), &mut ());
+        let sampler = SamplerConfig { kind: Kind::Ddim, steps: 2, eta: 0., spacing: Spacing::Discrete };
+        let params = SamplingParams { height: 64, width: 128, sampler, ..SamplingParams::default() };
+        let batch = Batch { prompts: vec![("a cube", "")], params };
+        let mut previews = Previews::default();
+        load().unwrap().render(&batch, &mut SeedNoise::new(Rng::default(), 1), &mut previews).unwrap();
+        let model = Model::load(&checkpoint, &config, &loras, &device.device, DType::F32, &|| ()).unwrap();
+        assert_eq!(previews.0.len(), 2);
+        for (x0, picture) in previews.0 {
+            let expected = if checkpoint.has_tiny_vae() { model.picture(&x0, 0) } else { output::preview(&x0) };
+            assert!(picture == expected.unwrap());
+        }
+    }
 }
 
 #[test]

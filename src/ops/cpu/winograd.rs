@@ -35,8 +35,15 @@ impl TileSize {
     }
 }
 
-/// The bytes of transformed tiles in flight, which should stay in the last-level cache.
+/// The bytes of transformed tiles in flight on one core, which should stay in its L2 cache.
+const L2_BYTES: usize = 512 << 10;
+
+/// The bytes of transformed tiles in flight on all cores, which should stay in the last-level cache.
 const L3_BYTES: usize = 12 << 20;
+
+/// The number of tiles in flight on one core from which each core works on its own. With fewer, reading the weights would
+/// take longer than it saves.
+const MIN_TILES: usize = 24;
 
 /// The transformed weight of a 3×3 convolution.
 pub struct Winograd {
@@ -63,41 +70,58 @@ impl Winograd {
 
     /// `x`: (B, h, w, C_in) → (B, h, w, C_out).
     pub fn forward(&self, x: &[f32], map: MapShape, epilogue: ConvEpilogue) -> Vec<f32> {
-        let Packed { compute, k: c_in, n: c_out, .. } = self.points[0];
-        let (points, outputs, slots) = (self.size.points(), self.size.outputs(), self.points[0].k_slots());
+        let Packed { n: c_out, .. } = self.points[0];
+        let outputs = self.size.outputs();
         let tiles = map.b * map.h.div_ceil(outputs) * map.w.div_ceil(outputs);
-        let batch = (L3_BYTES / (4 * points * (slots + c_out))).next_multiple_of(12).max(12).min(tiles);
+        let tile_bytes = 4 * self.size.points() * (self.points[0].k_slots() + c_out);
+        let (of_core, of_all) = (L2_BYTES / tile_bytes, L3_BYTES / tile_bytes);
+        let is_narrow = of_core >= MIN_TILES;
+        let size = (if is_narrow { of_core } else { of_all }).next_multiple_of(12).max(12).min(tiles);
+        let batches = tiles.div_ceil(size);
+        let batch = |i: usize| Tiles { size: self.size, map, first: i * size, count: size.min(tiles - i * size) };
         let convolve = |out: &DisjointSlice| {
-            for first in (0..tiles).step_by(batch) {
-                let tiles = Tiles { size: self.size, map, first, count: batch.min(tiles - first) };
-                let transform = |inputs: &DisjointSlice| {
-                    for_each(tiles.count, |tile| input_tile(tiles, tile, x, c_in, compute, inputs));
-                };
-                // SAFETY: every tile writes a row at each point.
-                let inputs = unsafe { from_uninit(points * tiles.count * slots, transform) };
-                let products = self.multiply(&inputs, tiles.count);
-                for_each(tiles.count, |tile| output_tile(tiles, tile, &products, epilogue, out));
+            if is_narrow {
+                for_each(batches, |i| self.convolve(batch(i), x, epilogue, out, |n, f| (0..n).for_each(f)));
+            } else {
+                (0..batches).for_each(|i| self.convolve(batch(i), x, epilogue, out, |n, f| for_each(n, f)));
             }
         };
         // SAFETY: the tiles cover the whole output.
         unsafe { from_uninit(map.b * map.h * map.w * c_out, convolve) }
     }
 
-    /// Multiplies inputs by weights at each point. `inputs`: slots of (points, count, C_in) → (points, count, C_out).
-    fn multiply(&self, inputs: &[f32], count: usize) -> Vec<f32> {
-        let (slots, c_out) = (self.points[0].k_slots(), self.points[0].n);
-        let rows: Vec<usize> = (0..count).map(|row| row * slots).collect();
-        let panels = self.points[0].panels();
-        let multiply = |out: &DisjointSlice| {
-            for_each(self.points.len() * panels.len(), |task| {
+    /// Computes the outputs of a batch of tiles. `each` calls a function with every index below a number.
+    fn convolve(
+        &self,
+        tiles: Tiles,
+        x: &[f32],
+        epilogue: ConvEpilogue,
+        out: &DisjointSlice,
+        each: impl Fn(usize, &(dyn Fn(usize) + Sync)),
+    ) {
+        let Packed { compute, k: c_in, n: c_out, .. } = self.points[0];
+        let (slots, panels) = (self.points[0].k_slots(), self.points[0].panels());
+        let transform = |inputs: &DisjointSlice| {
+            each(tiles.count, &|tile| input_tile(tiles, tile, x, c_in, compute, inputs));
+        };
+        // Slots of (points, count, C_in).
+        // SAFETY: every tile writes a row at each point.
+        let inputs: Vec<f32> = unsafe { from_uninit(self.points.len() * tiles.count * slots, transform) };
+        let rows: Vec<usize> = (0..tiles.count).map(|row| row * slots).collect();
+        let multiply = |products: &DisjointSlice| {
+            each(self.points.len() * panels.len(), &|task| {
                 let (point, panel) = (task / panels.len(), panels[task % panels.len()]);
-                let a = MatrixA { slots: &inputs[point * count * slots..][..count * slots], rows: &rows, taps: &[0] };
+                let slots = &inputs[point * tiles.count * slots..][..tiles.count * slots];
+                let a = MatrixA { slots, rows: &rows, taps: &[0] };
+                let first = point * tiles.count;
                 // SAFETY: A has `count` rows of all of K. Each task has a panel of its own, in the rows of its point.
-                unsafe { strip(a, &self.points[point], panel, Epilogue::default(), point * count, out) };
+                unsafe { strip(a, &self.points[point], panel, Epilogue::default(), first, products) };
             });
         };
+        // (points, count, C_out).
         // SAFETY: the tasks cover every panel of every point.
-        unsafe { from_uninit(self.points.len() * count * c_out, multiply) }
+        let products: Vec<f32> = unsafe { from_uninit(self.points.len() * tiles.count * c_out, multiply) };
+        each(tiles.count, &|tile| output_tile(tiles, tile, &products, epilogue, out));
     }
 }
 
