@@ -62,7 +62,8 @@ pub(super) fn is_tiny(tensors: &Tensors) -> bool {
     tensors.contains_key(&format!("{ROOT}{TINY_LANDMARK}"))
 }
 
-/// Reads an autoencoder's tensors, under LDM's names. TAESD's have diffusers' names. Other tensors (the loss, other networks) are ignored.
+/// Reads an autoencoder's tensors, under LDM's names; those of TAESD have diffusers'. Other tensors (the loss, other
+/// networks) are ignored.
 ///
 /// # Errors
 /// If `path` cannot be read, has no decoder, or is a Stable Diffusion XL model.

@@ -229,7 +229,8 @@ pub fn without_tags(prompt: &str) -> Result<(String, Vec<LoraChoice>)> {
 
 /// Returns the position of the first tag, and what it begins with.
 fn next_tag(prompt: &str) -> Option<(usize, &'static str)> {
-    TAGS.into_iter().filter_map(|tag| Some((prompt.find(tag)?, tag))).min()
+    let opening = |at: usize| TAGS.into_iter().find(|tag| prompt[at..].starts_with(tag));
+    prompt.match_indices('<').find_map(|(at, _)| Some((at, opening(at)?)))
 }
 
 /// Reads what is between the opening of a tag and `>`.
