@@ -13,8 +13,7 @@
 //! use txt2img::demo;
 //! use txt2img::device::DeviceSpecs;
 //! use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
-//! use txt2img::engine::{Batch, Engine, Observer, SeedNoise};
-//! use txt2img::output::Picture;
+//! use txt2img::engine::{Batch, Engine, Observer, Preview, SeedNoise};
 //! use txt2img::params::SamplingParams;
 //! use txt2img::rng::Rng;
 //! use txt2img::text::Reading;
@@ -23,13 +22,7 @@
 //! struct Steps;
 //!
 //! impl Observer for Steps {
-//!     fn on_step(
-//!         &mut self,
-//!         i: usize,
-//!         _x: &Tensor,
-//!         _x0: &Tensor,
-//!         _preview: &dyn Fn(usize) -> anyhow::Result<Picture>,
-//!     ) -> anyhow::Result<()> {
+//!     fn on_step(&mut self, i: usize, _x: &Tensor, _x0: &Tensor, _preview: &Preview) -> anyhow::Result<()> {
 //!         eprintln!("step {}", i + 1);
 //!         Ok(())
 //!     }

@@ -289,6 +289,7 @@ fn each<const N: usize>(bytes: &[u8], out: &mut [f32], number: impl Fn([u8; N]) 
 
 /// Converts f16 elements with the CPU's own instructions, for which the crate `half` requires an aligned slice.
 fn from_f16(bytes: &[u8], out: &mut [f32]) {
+    // Small, so that clearing it takes little beside a short row.
     let mut aligned = [f16::ZERO; 128];
     for (out, bytes) in out.chunks_mut(aligned.len()).zip(bytes.chunks(2 * aligned.len())) {
         let halves = &mut aligned[..out.len()];

@@ -15,12 +15,12 @@ const PARTS: [&str; 4] = ["encoder.", "decoder.", "quant_conv.", "post_quant_con
 /// The tensor that determines the prefix of a decoder's names.
 const LANDMARK: &str = "decoder.conv_in.weight";
 
-/// The first layer of TAESD's decoder, in diffusers' layout, which is the one that is used for it.
+/// The first tensor of TAESD's decoder in diffusers' layout, in which its tensors are kept.
 const TINY_LANDMARK: &str = "decoder.layers.0.weight";
 
 /// A layout of TAESD's decoder (github.com/madebyollin/taesd), whose layers are numbered.
 struct TinyLayout {
-    /// What precedes the number of a layer.
+    /// The text before the number of a layer.
     prefix: &'static str,
     /// The number of the first layer with weights. Its author counts the clamp before it.
     first: usize,

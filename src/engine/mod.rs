@@ -26,7 +26,7 @@ use std::fmt;
 pub use conditions::Conditions;
 pub use model::{Model, text_config};
 pub use noise::{BatchNoise, SeedNoise};
-pub use observer::Observer;
+pub use observer::{Observer, Preview};
 
 /// A batch of images.
 #[derive(Clone, PartialEq, Debug)]

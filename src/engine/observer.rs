@@ -5,6 +5,9 @@ use crate::output::Picture;
 use anyhow::Result;
 use candle_core::Tensor;
 
+/// Returns a preview of the image with an index.
+pub type Preview<'a> = dyn Fn(usize) -> Result<Picture> + 'a;
+
 /// Watches an engine at work. All methods do nothing by default.
 pub trait Observer {
     /// Called before a model's `tensors` tensors are loaded; the function it returns is called after each of them.
@@ -23,7 +26,7 @@ pub trait Observer {
     ///
     /// # Errors
     /// An error ends the sampling and becomes that of the engine.
-    fn on_step(&mut self, i: usize, x: &Tensor, x0: &Tensor, preview: &dyn Fn(usize) -> Result<Picture>) -> Result<()> {
+    fn on_step(&mut self, i: usize, x: &Tensor, x0: &Tensor, preview: &Preview) -> Result<()> {
         let _ = (i, x, x0, preview);
         Ok(())
     }

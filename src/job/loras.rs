@@ -39,13 +39,13 @@ pub fn find_all(
     let loras = requests.params().iter().flat_map(|params| &params.loras);
     let names: BTreeSet<&String> = loras.map(|lora| &lora.name).collect();
     let files = if names.is_empty() { vec![] } else { files(dir) };
-    let find = |name: &String| {
+    let located = |name: &String| {
         let is_of_flag = of_flags.contains(name);
         let location = find(name, dir, &files, dir.is_none() || is_of_flag);
         let location = if is_of_flag { location } else { location.with_context(|| first_use(name, requests)) };
         Ok((name.clone(), location?))
     };
-    names.into_iter().map(find).collect()
+    names.into_iter().map(located).collect()
 }
 
 /// Returns the prompt that a LoRA is first used with, for errors.
@@ -200,14 +200,13 @@ impl LoraFiles {
 
 /// Returns whether a prompt may contain a tag.
 pub fn has_tag(prompt: &str) -> bool {
-    next_tag(prompt).is_some()
+    tags(prompt).next().is_some()
 }
 
 /// Returns whether a prompt contains a tag within the braces of wildcards.
 pub fn has_tag_in_braces(prompt: &str) -> bool {
     let prompt = prompt.replace("\\{", "").replace("\\}", "");
-    let starts = TAGS.iter().flat_map(|tag| prompt.match_indices(tag)).map(|(at, _)| &prompt[..at]);
-    starts.into_iter().any(|before| before.matches('{').count() > before.matches('}').count())
+    tags(&prompt).map(|(at, _)| &prompt[..at]).any(|before| before.matches('{').count() > before.matches('}').count())
 }
 
 /// Takes the tags `<lora:NAME:WEIGHT>` out of a prompt: returns the rest of it, and the LoRAs. A tag may have a weight for
@@ -217,7 +216,7 @@ pub fn has_tag_in_braces(prompt: &str) -> bool {
 /// If a weight is not a number.
 pub fn without_tags(prompt: &str) -> Result<(String, Vec<LoraChoice>)> {
     let (mut text, mut rest, mut loras) = (String::new(), prompt, vec![]);
-    while let Some((start, opening)) = next_tag(rest) {
+    while let Some((start, opening)) = tags(rest).next() {
         let tag = &rest[start + opening.len()..];
         let Some(end) = tag.find('>') else { break };
         text += &rest[..start];
@@ -227,10 +226,10 @@ pub fn without_tags(prompt: &str) -> Result<(String, Vec<LoraChoice>)> {
     Ok((text + rest, loras))
 }
 
-/// Returns the position of the first tag, and what it begins with.
-fn next_tag(prompt: &str) -> Option<(usize, &'static str)> {
+/// Returns the positions of the tags in a prompt, and what each begins with.
+fn tags(prompt: &str) -> impl Iterator<Item = (usize, &'static str)> {
     let opening = |at: usize| TAGS.into_iter().find(|tag| prompt[at..].starts_with(tag));
-    prompt.match_indices('<').find_map(|(at, _)| Some((at, opening(at)?)))
+    prompt.match_indices('<').filter_map(move |(at, _)| Some((at, opening(at)?)))
 }
 
 /// Reads what is between the opening of a tag and `>`.
@@ -263,21 +262,21 @@ fn choice(tag: &str) -> Result<LoraChoice> {
 mod tests {
     use super::*;
 
-    fn tags(prompt: &str) -> (String, Vec<(String, f64, f64)>) {
+    fn parsed(prompt: &str) -> (String, Vec<(String, f64, f64)>) {
         let (text, loras) = without_tags(prompt).unwrap();
         (text, loras.into_iter().map(|lora| (lora.name, lora.text, lora.unet)).collect())
     }
 
     #[test]
     fn tags_are_cut_out_and_leave_nothing() {
-        assert_eq!(tags("a cat <lora:x:1>, b"), ("a cat , b".into(), vec![("x".into(), 1., 1.)]));
-        assert_eq!(tags("a < b, <lora:open"), ("a < b, <lora:open".into(), vec![]));
-        assert_eq!(tags("<lyco:x:1>a<lora:y>"), ("a".into(), vec![("x".into(), 1., 1.), ("y".into(), 1., 1.)]));
+        assert_eq!(parsed("a cat <lora:x:1>, b"), ("a cat , b".into(), vec![("x".into(), 1., 1.)]));
+        assert_eq!(parsed("a < b, <lora:open"), ("a < b, <lora:open".into(), vec![]));
+        assert_eq!(parsed("<lyco:x:1>a<lora:y>"), ("a".into(), vec![("x".into(), 1., 1.), ("y".into(), 1., 1.)]));
     }
 
     #[test]
     fn weights_may_be_missing_two_or_named() {
-        let weights = |tag: &str| tags(tag).1[0].clone();
+        let weights = |tag: &str| parsed(tag).1[0].clone();
         assert_eq!(weights("<lora:x>"), ("x".into(), 1., 1.));
         assert_eq!(weights("<lora:x:0.8>"), ("x".into(), 0.8, 0.8));
         assert_eq!(weights("<lora:x:0.5:1>"), ("x".into(), 0.5, 1.));

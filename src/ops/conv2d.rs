@@ -10,7 +10,7 @@ use candle_core::{Result, Tensor, bail};
 pub struct ConvOptions {
     /// 1 or 2.
     pub stride: usize,
-    /// Whether negative results become 0.
+    /// If true, negative results become 0.
     pub relu: bool,
 }
 

@@ -5,7 +5,7 @@ use super::model_hash;
 use crate::checkpoint::Checkpoint;
 use crate::device::ComputeDevice;
 use crate::diffusion::samplers::Counts;
-use crate::engine::{self, Engine, Latents, Observer, Stage};
+use crate::engine::{self, Engine, Latents, Observer, Preview, Stage};
 use crate::interrupt;
 use crate::job::tasks::Task;
 use crate::job::{self, Batch, Job, LoraFiles, RunNoise, name_of};
@@ -203,7 +203,7 @@ impl Observer for BatchObserver<'_> {
         self.bar = Some(progress.steps(device_name(job, device), counts.steps, step));
     }
 
-    fn on_step(&mut self, i: usize, _: &Tensor, _: &Tensor, preview: &dyn Fn(usize) -> Result<Picture>) -> Result<()> {
+    fn on_step(&mut self, i: usize, _: &Tensor, _: &Tensor, preview: &Preview) -> Result<()> {
         self.bar.iter().for_each(Bar::tick);
         if self.loading.job.output.preview_steps.is_some_and(|every| (i + 1).is_multiple_of(every)) {
             for &index in self.wanted {

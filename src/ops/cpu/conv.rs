@@ -16,14 +16,14 @@ pub struct MapShape {
     pub w: usize,
 }
 
-/// The terms added to a convolution before it is stored.
+/// The operations applied to a convolution before it is stored.
 #[derive(Clone, Copy)]
 pub struct ConvEpilogue<'a> {
     /// Added to each pixel: (C_out).
     pub bias: &'a [f32],
     /// Added to the output: as large as the output.
     pub residual: Option<&'a [f32]>,
-    /// Whether negative sums become 0.
+    /// If true, negative sums become 0.
     pub relu: bool,
 }
 

@@ -70,7 +70,7 @@ impl Winograd {
 
     /// `x`: (B, h, w, C_in) → (B, h, w, C_out).
     pub fn forward(&self, x: &[f32], map: MapShape, epilogue: ConvEpilogue) -> Vec<f32> {
-        let Packed { n: c_out, .. } = self.points[0];
+        let c_out = self.points[0].n;
         let outputs = self.size.outputs();
         let tiles = map.b * map.h.div_ceil(outputs) * map.w.div_ceil(outputs);
         let tile_bytes = 4 * self.size.points() * (self.points[0].k_slots() + c_out);
@@ -186,7 +186,7 @@ fn transform_weight<const IN: usize>(
                 (0..9).for_each(|tap| taps[tap][channel * width + column] = kernel[tap]);
             }
         }
-        // The compiler vectorises this loop.
+        // The compiler vectorises this loop, as it knows a bound of `count`.
         let count = KERNELS.min(channels.len() * width);
         for i in 0..count {
             let columns: [_; 3] = array::from_fn(|x| transform([taps[x][i], taps[3 + x][i], taps[6 + x][i]]));

@@ -9,8 +9,7 @@ use txt2img::checkpoint::lora::Loras;
 use txt2img::diffusion::EpsModel;
 use txt2img::diffusion::guidance::Guidance;
 use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
-use txt2img::engine::{Batch, Conditions, Engine, Model, Observer, SeedNoise};
-use txt2img::output::Picture;
+use txt2img::engine::{Batch, Conditions, Engine, Model, Observer, Preview, SeedNoise};
 use txt2img::params::SamplingParams;
 use txt2img::rng::Rng;
 use txt2img::text::{Phases, Reading, Tokens};
@@ -25,13 +24,7 @@ struct Kept {
 }
 
 impl Observer for Kept {
-    fn on_step(
-        &mut self,
-        _: usize,
-        x: &Tensor,
-        _: &Tensor,
-        _: &dyn Fn(usize) -> anyhow::Result<Picture>,
-    ) -> anyhow::Result<()> {
+    fn on_step(&mut self, _: usize, x: &Tensor, _: &Tensor, _: &Preview) -> anyhow::Result<()> {
         self.latents.push(x.clone());
         Ok(())
     }
