@@ -1,6 +1,8 @@
 //! The sampling parameters: everything that determines a picture besides the model, its prompts and its noise.
 
 use crate::by_name::ByName;
+use crate::diffusion::deep_cache::DeepCache;
+use crate::diffusion::guidance::Interval;
 use crate::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use anyhow::{Error, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -37,6 +39,12 @@ pub struct SamplingParams {
     /// The share of the standard deviation of the model's output without guidance to restore, 0 to 1.
     #[serde(default)]
     pub guidance_rescale: f64,
+    /// The part of the sampling with guidance.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub guidance_interval: Interval,
+    /// The evaluations in which the whole UNet runs.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub deepcache: DeepCache,
     /// The layer of the text encoder whose output is the context, counted from the last, which is 1.
     #[serde(default = "clip_skip")]
     pub clip_skip: usize,
@@ -92,6 +100,10 @@ fn one() -> f64 {
     1.
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 fn is_one(number: &f64) -> bool {
     *number == 1.
 }
@@ -114,6 +126,8 @@ impl Default for SamplingParams {
             factor: 8,
             scale: 7.5,
             guidance_rescale: 0.,
+            guidance_interval: Interval::default(),
+            deepcache: DeepCache::default(),
             clip_skip: 1,
             sampler,
             loras: vec![],
@@ -192,6 +206,7 @@ impl SamplingParams {
                 Field::Whole { get, .. } => key.extend((get(self) as u64).to_le_bytes()),
                 Field::Number { get, .. } => key.extend(get(self).to_bits().to_le_bytes()),
                 Field::Name { get, .. } => key.extend(get(self).bytes().chain([0])),
+                Field::Text { get, .. } => key.extend(get(self).bytes().chain([0])),
                 Field::List { get, .. } => {
                     let items = get(self);
                     key.extend((items.len() as u64).to_le_bytes());
@@ -211,8 +226,8 @@ pub enum ParamValue {
     Whole(i64),
     /// A finite number.
     Number(f64),
-    /// A name.
-    Name(String),
+    /// A name, or another text.
+    Text(String),
     /// Texts, each a value of a flag that can be given several times.
     List(Vec<String>),
 }
@@ -223,7 +238,7 @@ impl fmt::Display for ParamValue {
         match self {
             ParamValue::Whole(number) => number.fmt(f),
             ParamValue::Number(number) => number.fmt(f),
-            ParamValue::Name(name) => f.write_str(name),
+            ParamValue::Text(text) => f.write_str(text),
             ParamValue::List(items) => f.write_str(&items.join(" ")),
         }
     }
@@ -266,6 +281,13 @@ pub enum Field {
         /// Sets the value; returns `None` if there is no such name.
         set: fn(&mut SamplingParams, &str) -> Option<()>,
     },
+    /// A text of a form of its own.
+    Text {
+        /// Returns the value.
+        get: fn(&SamplingParams) -> String,
+        /// Sets the value. If the text is invalid, the error is a clause that says what it is not.
+        set: fn(&mut SamplingParams, &str) -> Result<()>,
+    },
     /// A list of texts.
     List {
         /// Returns the texts.
@@ -278,7 +300,7 @@ pub enum Field {
 /// All sampling parameters, in the order in which messages list them.
 ///
 /// Prompts files, sweeps, file names, metadata, replay and resume are all driven by this table.
-pub const PARAMS: [Param; 11] = [
+pub const PARAMS: [Param; 13] = [
     Param {
         flag: "H",
         name: "height",
@@ -314,6 +336,22 @@ pub const PARAMS: [Param; 11] = [
         field: Field::Number {
             get: |params| params.guidance_rescale,
             set: |params, rescale| params.guidance_rescale = rescale,
+        },
+    },
+    Param {
+        flag: "guidance_interval",
+        name: "guidance_interval",
+        field: Field::Text {
+            get: |params| params.guidance_interval.to_string(),
+            set: |params, text| text.parse().map(|interval| params.guidance_interval = interval),
+        },
+    },
+    Param {
+        flag: "deepcache",
+        name: "deepcache",
+        field: Field::Text {
+            get: |params| params.deepcache.to_string(),
+            set: |params, text| text.parse().map(|deepcache| params.deepcache = deepcache),
         },
     },
     Param {
@@ -370,7 +408,8 @@ impl Param {
         match self.field {
             Field::Whole { get, .. } => ParamValue::Whole(get(params) as i64),
             Field::Number { get, .. } => ParamValue::Number(get(params)),
-            Field::Name { get, .. } => ParamValue::Name(get(params).to_owned()),
+            Field::Name { get, .. } => ParamValue::Text(get(params).to_owned()),
+            Field::Text { get, .. } => ParamValue::Text(get(params)),
             Field::List { get, .. } => ParamValue::List(get(params)),
         }
     }
@@ -386,8 +425,11 @@ impl Param {
                 set(params, *number);
                 Ok(())
             }
-            (Field::Name { set, names, .. }, ParamValue::Name(name)) => {
+            (Field::Name { set, names, .. }, ParamValue::Text(name)) => {
                 set(params, name).ok_or_else(|| anyhow!("--{} '{name}' is not one of {}", self.flag, names()))
+            }
+            (Field::Text { set, .. }, ParamValue::Text(text)) => {
+                set(params, text).map_err(|clause| anyhow!("--{} '{text}' is {clause}", self.flag))
             }
             (Field::List { set, .. }, ParamValue::List(items)) => set(params, items),
             _ => bail!("--{} does not take '{value}'", self.flag),

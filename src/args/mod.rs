@@ -182,7 +182,7 @@ pub struct Args {
     pub format: Format,
 
     /// File names: a pattern of {index} {seed} {prompt} {hash} {sampler} {schedule} {steps} {scale} {guidance_rescale}
-    /// {clip_skip} {loras} {lora_weight} {eta} {width} {height} [default: {index}]
+    /// {guidance_interval} {deepcache} {clip_skip} {loras} {lora_weight} {eta} {width} {height} [default: {index}]
     #[arg(long, value_name = "PATTERN", help_heading = ADDITIONAL, value_parser = pattern)]
     pub fname: Option<Pattern>,
 

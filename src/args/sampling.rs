@@ -2,6 +2,8 @@
 
 use super::{ADDITIONAL, finite, integer, one_of};
 use crate::by_name::ByName;
+use crate::diffusion::deep_cache::DeepCache;
+use crate::diffusion::guidance::Interval;
 use crate::diffusion::samplers::{Kind, Spacing};
 use crate::params::{ParamValue, SamplingParams};
 use anyhow::{Result, ensure};
@@ -46,6 +48,15 @@ pub struct SamplingFlags {
     #[arg(long = "guidance_rescale", value_name = "F", help_heading = ADDITIONAL, default_value_t = 0., value_parser = finite)]
     pub guidance_rescale: f64,
 
+    /// Use guidance only in this part of the steps, as fractions from 0 to 1; outside of it a step takes half the time
+    #[arg(long = "guidance_interval", value_name = "FROM,TO", help_heading = ADDITIONAL, default_value_t = Interval::default())]
+    pub guidance_interval: Interval,
+
+    /// Run the whole UNet only in every Nth step, and in the others only its outer layers, those up to skip connection
+    /// BRANCH [default: 0]; faster, and another picture; 1 turns it off
+    #[arg(long, value_name = "N[,BRANCH]", help_heading = ADDITIONAL, default_value_t = DeepCache::default())]
+    pub deepcache: DeepCache,
+
     /// Layer of the text encoder to use, counted from the last; 1 is the last, as in the original ("Clip skip")
     #[arg(long = "clip_skip", value_name = "N", help_heading = ADDITIONAL, value_parser = integer, default_value_t = 1)]
     pub clip_skip: i64,
@@ -83,10 +94,12 @@ impl SamplingFlags {
             ("ddim_steps", ParamValue::Whole(self.ddim_steps)),
             ("scale", ParamValue::Number(self.scale)),
             ("guidance_rescale", ParamValue::Number(self.guidance_rescale)),
+            ("guidance_interval", ParamValue::Text(self.guidance_interval.to_string())),
+            ("deepcache", ParamValue::Text(self.deepcache.to_string())),
             ("clip_skip", ParamValue::Whole(self.clip_skip)),
-            ("sampler", ParamValue::Name(sampler.name().into())),
+            ("sampler", ParamValue::Text(sampler.name().into())),
             ("ddim_eta", ParamValue::Number(self.ddim_eta.unwrap_or(sampler.default_eta()))),
-            ("schedule", ParamValue::Name(self.schedule.name().into())),
+            ("schedule", ParamValue::Text(self.schedule.name().into())),
             ("lora", ParamValue::List(self.lora.clone())),
             ("lora_weight", ParamValue::Number(self.lora_weight)),
         ] {

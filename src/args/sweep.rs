@@ -62,6 +62,19 @@ pub fn sweep(command: &mut Command, words: &[OsString], args: &Args) -> Result<O
     Ok(Some(sweep))
 }
 
+/// Splits values at commas outside of double quotes, which are removed. Returns `None` if a quote is not closed.
+fn split(text: &str) -> Option<Vec<String>> {
+    let (mut values, mut is_quoted) = (vec![String::new()], false);
+    for c in text.chars() {
+        match c {
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => values.push(String::new()),
+            c => values.last_mut()?.push(c),
+        }
+    }
+    (!is_quoted).then(|| values.iter().map(|value| value.trim().to_owned()).collect())
+}
+
 /// Parses an axis.
 fn axis(text: &str, prompt: &str) -> Result<Axis, String> {
     let known = || format!("NAME can be {}", axes().collect::<Vec<_>>().join(", "));
@@ -71,7 +84,7 @@ fn axis(text: &str, prompt: &str) -> Result<Axis, String> {
     if !axes().any(|axis| axis == name) {
         return Err(format!("--sweep {name}=… is not supported; {}", known()));
     }
-    let values: Vec<String> = values.split(',').map(|value| value.trim().to_owned()).collect();
+    let values = split(values).ok_or_else(|| format!("--sweep {text} has a quote without its other"))?;
     if values.iter().any(String::is_empty) {
         return Err(format!("--sweep {text} has an empty value; write NAME=VALUE,VALUE,…"));
     }

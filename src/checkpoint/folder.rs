@@ -36,9 +36,7 @@ impl Folder {
 
     /// Reads the tensors, under LDM's names.
     pub fn read_tensors(&self) -> Result<Tensors> {
-        let unet_tensors = self.unet.read_tensors()?;
-        foreign::refuse_guidance_input(&unet_tensors).map_err(|e| with_path(&self.unet.path(), e))?;
-        let mut tensors = unet(unet_tensors);
+        let mut tensors = unet(self.unet.read_tensors()?);
         if let Some(part) = &self.vae {
             tensors.extend(vae(part.read_tensors()?));
         }

@@ -10,14 +10,6 @@ pub(super) const TEXTUAL_INVERSION: &str = "a textual inversion (a word for a mo
 /// The description of a hypernetwork, whose torch files have a structure of their own.
 pub(super) const HYPERNETWORK: &str = "a hypernetwork (changes to a model, not a model)";
 
-/// The description of a model whose UNet takes the guidance scale as an input.
-pub(super) const LATENT_CONSISTENCY: &str =
-    "a latent consistency model (LCM) whose guidance scale is an input of the UNet, which is not supported";
-
-/// The layer of the UNet that takes the guidance scale, in LDM and in diffusers.
-const GUIDANCE_INPUT: [&str; 2] =
-    ["model.diffusion_model.time_embed.cond_proj.weight", "time_embedding.cond_proj.weight"];
-
 /// The networks of Stable Diffusion 1.x, with the prefixes of their tensors in LDM. A checkpoint may have only the
 /// moving averages of the UNet.
 const NETWORKS: [(&str, &[&str]); 3] = [
@@ -79,7 +71,6 @@ fn starts(name: &str, with: &[&str]) -> bool {
 
 /// Returns an error if the tensors are those of another kind of model.
 pub(super) fn refuse(tensors: &Tensors) -> Result<()> {
-    refuse_guidance_input(tensors)?;
     let stray = if is_whole(tensors) { None } else { by_name(tensors) };
     match by_shape(tensors).or(stray) {
         Some(what) => Err(refusal(what)),
@@ -90,14 +81,6 @@ pub(super) fn refuse(tensors: &Tensors) -> Result<()> {
 /// Returns the kind of file that tensors of other names than an embedding's show.
 pub(super) fn kind(tensors: &Tensors) -> Option<&'static str> {
     by_name(tensors).or_else(|| is_whole(tensors).then_some("a checkpoint"))
-}
-
-/// Returns an error if the UNet takes the guidance scale as an input.
-pub(super) fn refuse_guidance_input(unet: &Tensors) -> Result<()> {
-    match GUIDANCE_INPUT.iter().any(|name| unet.contains_key(*name)) {
-        true => Err(refusal(LATENT_CONSISTENCY)),
-        false => Ok(()),
-    }
 }
 
 /// The error for another kind of file than a checkpoint of Stable Diffusion 1.x, with its description.

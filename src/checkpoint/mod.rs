@@ -38,6 +38,7 @@ mod vae;
 pub(crate) mod weights;
 mod wrapped;
 
+use crate::config::{ModelConfig, UNetConfig};
 use crate::files::sha256::Sha256;
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use bytes::Bytes;
@@ -231,6 +232,13 @@ impl Checkpoint {
             hash.update(format!("{:?}", self.declared));
         }
         hash.finish()
+    }
+
+    /// Returns the shape of the UNet that `config` describes, with what only the checkpoint shows: whether the guidance scale
+    /// is an input.
+    pub fn unet_config(&self, config: &ModelConfig) -> UNetConfig {
+        let guidance = self.shape(&format!("{}.time_embed.cond_proj.weight", names::UNET));
+        UNetConfig { guidance_width: guidance.and_then(|shape| shape.get(1)).copied(), ..config.unet.clone() }
     }
 
     /// Returns whether the checkpoint has a tensor `name`.

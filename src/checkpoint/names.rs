@@ -96,6 +96,7 @@ pub fn unet(down: &[Level], up: &[Level]) -> Names {
     let mut list = List::new("model.diffusion_model");
     list.layer("time_embed.0", "time_embedding.linear_1");
     list.layer("time_embed.2", "time_embedding.linear_2");
+    list.layer("time_embed.cond_proj", "time_embedding.cond_proj");
     list.layer("input_blocks.0.0", "conv_in");
     unet_down(&mut list, down);
     list.block("middle_block.0", "mid_block.resnets.0", &UNET_RESNET);

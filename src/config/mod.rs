@@ -59,6 +59,9 @@ pub struct UNetConfig {
     pub transformer_depth: usize,
     /// The width of a context token.
     pub context_dim: usize,
+    /// The width of the embedding of the guidance scale, if the scale is an input, as it is of latent consistency models.
+    /// Configs leave it out; [`Checkpoint::unet_config`](crate::checkpoint::Checkpoint::unet_config) adds it.
+    pub guidance_width: Option<usize>,
 }
 
 /// The number of attention heads at a level.
@@ -113,6 +116,7 @@ impl ModelConfig {
                 heads: Heads::Count(8),
                 transformer_depth: 1,
                 context_dim: 768,
+                guidance_width: None,
             },
             vae: VaeConfig {
                 embed_dim: 4,
@@ -213,6 +217,11 @@ impl UNetConfig {
     /// Returns the number of channels of a level. Level 0 has the largest map.
     pub(crate) fn level_channels(&self, level: usize) -> usize {
         self.channel_mult[level].saturating_mul(self.model_channels)
+    }
+
+    /// The number of skip connections from `input_blocks` to `output_blocks`.
+    pub fn n_skips(&self) -> usize {
+        self.channel_mult.len() * (self.num_res_blocks + 1)
     }
 
     /// The number of attention heads of a level; `None` if it has no attention.

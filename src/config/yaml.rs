@@ -265,6 +265,7 @@ fn unet(unet: UNet) -> Result<UNetConfig> {
         heads: heads(unet.num_heads, unet.num_head_channels)?,
         transformer_depth: unet.transformer_depth,
         context_dim: unet.context_dim,
+        guidance_width: None,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The way from noise to latents: the denoiser, the noise schedule, guidance, and the samplers that use them.
 
+pub mod deep_cache;
 pub mod guidance;
 pub mod samplers;
 pub mod schedule;

@@ -1,9 +1,12 @@
 //! The contexts that images are drawn by, in the course of sampling.
 
+use super::model::Phase;
+use crate::diffusion::guidance::Guidance;
 use crate::text::{Phases, Reading};
 use anyhow::Result;
 use candle_core::{Tensor, TensorId};
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 /// The contexts that an image is drawn by.
 #[derive(Clone)]
@@ -37,11 +40,13 @@ impl Conditions {
 /// The conditions of a batch in the course of sampling.
 pub struct BatchConditions {
     /// The first evaluation of each phase, from 0, with the index of its conditions.
-    pub phases: Vec<(usize, usize)>,
+    phases: Vec<(usize, usize)>,
     /// The conditions of each image, all different.
     pub conditions: Vec<Vec<Conditions>>,
     /// All contexts, each once.
     pub contexts: Vec<Tensor>,
+    /// The number of evaluations.
+    evaluations: usize,
 }
 
 /// The steps of a sampler, by which prompts change.
@@ -102,7 +107,22 @@ impl BatchConditions {
             });
             phases.push((first, number));
         }
-        Ok(Self { phases, conditions, contexts })
+        Ok(Self { phases, conditions, contexts, evaluations: steps.evaluations })
+    }
+}
+
+impl BatchConditions {
+    /// Returns the phases with guidance in the evaluations `guided`; in the others there is none.
+    pub fn guided_phases(&self, guidance: Guidance, guided: Range<usize>) -> Vec<Phase> {
+        let none = Guidance { scale: 1., ..guidance };
+        let firsts = self.phases.iter().map(|(first, _)| *first).chain([guided.start, guided.end]);
+        let firsts: BTreeSet<usize> = firsts.filter(|first| *first < self.evaluations).collect();
+        let phase = |first| Phase {
+            first,
+            conditions: *at(&self.phases, first),
+            guidance: if guided.contains(&first) { guidance } else { none },
+        };
+        firsts.into_iter().map(phase).collect()
     }
 }
 

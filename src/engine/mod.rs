@@ -24,7 +24,7 @@ use context_cache::ContextCache;
 use std::fmt;
 
 pub use conditions::Conditions;
-pub use model::{Model, text_config};
+pub use model::{Evaluation, Model, Phase, text_config};
 pub use noise::{BatchNoise, SeedNoise};
 pub use observer::{Observer, Preview};
 
@@ -221,18 +221,21 @@ impl<'a> Engine<'a> {
         in_f32: bool,
     ) -> Result<Latents> {
         let Batch { prompts, params } = batch;
-        let SamplingParams { scale, guidance_rescale: rescale, sampler, clip_skip, .. } = *params;
+        let SamplingParams {
+            scale, guidance_rescale: rescale, guidance_interval, sampler, clip_skip, deepcache, ..
+        } = *params;
         let loaded = if in_f32 { &mut self.fallback } else { &mut self.loaded };
         let Loaded { model, dtype, contexts } = loaded.as_mut().context(NOT_LOADED)?;
         let counts = sampler.counts(model.schedule());
         let steps = Steps { steps: sampler.prompt_steps(counts.steps), evaluations: counts.model_calls };
         let encode = |text: &str| contexts.get(text, clip_skip, model, &mut |note| observer.on_note(note));
-        let BatchConditions { phases, conditions, contexts } =
-            BatchConditions::new(prompts, self.reading, steps, encode)?;
+        let batch = BatchConditions::new(prompts, self.reading, steps, encode)?;
+        let guided = sampler.evaluations(model.schedule(), guidance_interval.steps(counts.steps));
+        let phases = batch.guided_phases(Guidance { scale, rescale }, guided);
         let shape = (prompts.len(), params.latent_height(), params.latent_width(), self.config.unet.in_channels);
         let x = noise.start(shape, &self.device.device)?;
-        let guidance = Guidance { scale, rescale };
-        let denoiser = model.denoiser_in_phases(phases, conditions, guidance, clip_skip, self.max_batch)?;
+        let evaluation = Evaluation { clip_skip, deepcache, max_batch: self.max_batch };
+        let denoiser = model.denoiser_in_phases(phases, batch.conditions, evaluation)?;
         observer.on_start(counts);
         let mut on_step =
             |i: usize, x: &Tensor, x0: &Tensor| observer.on_step(i, x, x0, &|index| model.preview(x0, index));
@@ -240,7 +243,7 @@ impl<'a> Engine<'a> {
         let latents = sampler.sample(model.schedule(), x, &mut sampling).inspect_err(|_| observer.on_fail())?; // (B, h, w, 4)
         // NaN in one step is NaN in all that follow, so the last one suffices.
         let mut non_finite = (!is_finite(&latents)?).then_some(Stage::Step);
-        for context in &contexts {
+        for context in &batch.contexts {
             if !is_finite(context)? {
                 non_finite = Some(Stage::Text);
             }

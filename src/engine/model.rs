@@ -6,6 +6,7 @@ use crate::checkpoint::names::{TEXT, UNET, VAE};
 use crate::checkpoint::{Checkpoint, ema, weights};
 use crate::config::{ModelConfig, Prediction};
 use crate::conventions::Conventions;
+use crate::diffusion::deep_cache::DeepCache;
 use crate::diffusion::guidance::{Guidance, Guided};
 use crate::diffusion::schedule::Schedule;
 use crate::diffusion::split_batch::SplitBatch;
@@ -59,7 +60,7 @@ impl Model {
         weights::load(checkpoint, loras, device, read, |vb| {
             let of_unet = if conventions.use_ema.value { vb.clone().rename_f(ema::name) } else { vb.clone() };
             let (unet, (text, decoder)) = rayon::join(
-                || UNet::new(&config.unet, LayerBuilder::new(of_unet.pp(UNET), compute)?),
+                || UNet::new(&checkpoint.unet_config(config), LayerBuilder::new(of_unet.pp(UNET), compute)?),
                 || {
                     rayon::join(
                         || TextEncoder::new(text_config, LayerBuilder::new(vb.pp(TEXT), Compute::F32)?),
@@ -176,13 +177,12 @@ impl Model {
         let conditions = Conditions { uncond, conds: vec![(cond.clone(), 1.)] };
         let guidance = scale.into();
         let terms = self.terms(&conditions, guidance, 1)?;
-        Ok(self.guided(terms.uncond.as_ref(), &terms.conds, guidance, usize::MAX)?)
+        Ok(self.guided(terms.uncond.as_ref(), &terms.conds, guidance, Evaluation::default())?)
     }
 
     /// Returns the UNet with classifier-free guidance for prompts of different lengths. `unconds`, `conds`: a context
-    /// (1, M, C) for each image, whose M may differ; a single one in `unconds` serves all images. `clip_skip`: that of the
-    /// contexts. Only neighbours with equal lengths are evaluated in one batch, at most `max_batch` at a time, so no image
-    /// depends on the others.
+    /// (1, M, C) for each image, whose M may differ; a single one in `unconds` serves all images. Only neighbours with equal
+    /// lengths are evaluated in one batch, so no image depends on the others.
     ///
     /// # Errors
     /// If there are no prompts, or a different number of negative ones, or the device fails.
@@ -191,8 +191,7 @@ impl Model {
         unconds: &[Tensor],
         conds: &[Tensor],
         guidance: impl Into<Guidance>,
-        clip_skip: usize,
-        max_batch: usize,
+        evaluation: Evaluation,
     ) -> Result<Box<dyn EpsModel + '_>> {
         let (n, n_uncond) = (conds.len(), unconds.len());
         ensure!(
@@ -203,33 +202,42 @@ impl Model {
         let conditions = conditions
             .map(|(uncond, cond)| Conditions { uncond: uncond.clone(), conds: vec![(cond.clone(), 1.)] })
             .collect();
-        self.denoiser_in_phases(vec![(0, 0)], vec![conditions], guidance.into(), clip_skip, max_batch)
+        let phase = Phase { first: 0, conditions: 0, guidance: guidance.into() };
+        self.denoiser_in_phases(vec![phase], vec![conditions], evaluation)
     }
 
     /// Returns the UNet with guidance by conditions that change during sampling. It can be sampled from once.
     ///
-    /// `phases`: the first evaluation of each phase, from 0, with the index of its conditions. `conditions`: those of each
-    /// image, which may differ in number, length and weight; all contexts are (1, M, C). Only neighbours that differ in none
-    /// of these are evaluated in one batch, at most `max_batch` at a time, so no image depends on the others.
+    /// `conditions`: those of each image, by number; they may differ in number, length and weight, and all contexts are
+    /// (1, M, C). Only neighbours that differ in none of these are evaluated in one batch, so no image depends on the others.
     ///
     /// # Errors
-    /// If the device fails.
+    /// If the UNet lacks the skip connection of DeepCache, or the device fails.
     pub fn denoiser_in_phases(
         &self,
-        phases: Vec<(usize, usize)>,
+        phases: Vec<Phase>,
         conditions: Vec<Vec<Conditions>>,
-        guidance: Guidance,
-        clip_skip: usize,
-        max_batch: usize,
+        evaluation: Evaluation,
     ) -> Result<Box<dyn EpsModel + '_>> {
+        let mut kinds: Vec<(usize, Guidance)> = vec![];
+        let parts = phases.into_iter().map(|Phase { first, conditions, guidance }| {
+            let kind = (conditions, guidance);
+            let number = kinds.iter().position(|other| *other == kind).unwrap_or_else(|| {
+                kinds.push(kind);
+                kinds.len() - 1
+            });
+            (first, number)
+        });
+        let parts: Vec<_> = parts.collect();
         let make = move |number: usize| {
-            let terms = conditions[number].iter().map(|conditions| self.terms(conditions, guidance, clip_skip));
-            self.denoiser_of_terms(&terms.collect::<Result<Vec<_>>>()?, guidance, max_batch)
+            let (conditions, guidance) = (&conditions[kinds[number].0], kinds[number].1);
+            let terms = conditions.iter().map(|conditions| self.terms(conditions, guidance, evaluation.clip_skip));
+            self.denoiser_of_terms(&terms.collect::<Result<Vec<_>>>()?, guidance, evaluation)
         };
-        match phases[..] {
+        match parts[..] {
             [(_, only)] => make(only),
             // An error of candle's stays one, since running out of memory is recognized by its type.
-            _ => Ok(Box::new(Staged::new(phases, move |number| {
+            _ => Ok(Box::new(Staged::new(parts, move |number| {
                 make(number).map_err(|error| error.downcast().unwrap_or_else(candle_core::Error::msg))
             }))),
         }
@@ -241,9 +249,9 @@ impl Model {
         &self,
         images: &[Terms],
         guidance: Guidance,
-        max_batch: usize,
+        evaluation: Evaluation,
     ) -> Result<Box<dyn EpsModel + '_>> {
-        let max_batch = max_batch.clamp(1, images.len().max(1));
+        let max_batch = evaluation.max_batch.clamp(1, images.len().max(1));
         let denoisers = images
             .chunk_by(|terms, next| terms.is_like(next))
             .flat_map(|group| group.chunks(max_batch))
@@ -256,22 +264,22 @@ impl Model {
                 let conds = group[0].conds.iter().enumerate();
                 let conds = conds.map(|(i, (_, weight))| Ok((cat(&|terms| Some(terms.conds[i].0.clone()))?, *weight)));
                 let conds = conds.collect::<candle_core::Result<Vec<_>>>()?;
-                let max_terms = 2 * max_batch / group.len();
-                Ok((group.len(), self.guided(uncond.as_ref(), &conds, guidance, max_terms)?))
+                let evaluation = Evaluation { max_batch: 2 * max_batch / group.len(), ..evaluation };
+                Ok((group.len(), self.guided(uncond.as_ref(), &conds, guidance, evaluation)?))
             })
             .collect::<Result<_>>()?;
         Ok(Box::new(SplitBatch(denoisers)))
     }
 
-    /// Returns the UNet with guidance. `uncond`, `conds`: (B, M, C) each. `max_terms`: the number of them in one batch.
+    /// Returns the UNet with guidance. `uncond`, `conds`: (B, M, C) each. `evaluation`: with the number of them in one batch.
     fn guided(
         &self,
         uncond: Option<&Tensor>,
         conds: &[(Tensor, f64)],
         guidance: Guidance,
-        max_terms: usize,
+        Evaluation { deepcache, max_batch, .. }: Evaluation,
     ) -> candle_core::Result<Box<dyn EpsModel + '_>> {
-        let predicted = Box::new(Guided::composed(&self.unet, uncond, conds, guidance, max_terms)?);
+        let predicted = Box::new(Guided::composed(&self.unet, uncond, conds, guidance, deepcache, max_batch)?);
         Ok(match self.prediction {
             Prediction::Eps => predicted,
             Prediction::V => Box::new(VPrediction(predicted)),
@@ -282,7 +290,7 @@ impl Model {
     fn terms(&self, conditions: &Conditions, guidance: Guidance, clip_skip: usize) -> Result<Terms> {
         let Conditions { uncond, conds } = conditions;
         let weights: Vec<f64> = conds.iter().map(|(_, weight)| *weight).collect();
-        let uncond = guidance.needs_uncond(&weights).then_some(uncond);
+        let uncond = guidance.outside(&self.unet).needs_uncond(&weights).then_some(uncond);
         let lengths = uncond.into_iter().chain(conds.iter().map(|(cond, _)| cond)).map(|context| context.dim(1));
         let m = lengths.collect::<candle_core::Result<Vec<_>>>()?.into_iter().max().unwrap_or(0);
         Ok(Terms {
@@ -343,6 +351,35 @@ impl Model {
     /// The decoder.
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
+    }
+}
+
+/// A part of the evaluations of a model, with conditions and guidance of its own.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Phase {
+    /// The first evaluation, from 0.
+    pub first: usize,
+    /// The number of the conditions.
+    pub conditions: usize,
+    /// The guidance by them.
+    pub guidance: Guidance,
+}
+
+/// How the UNet is evaluated.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Evaluation {
+    /// The clip skip of the contexts.
+    pub clip_skip: usize,
+    /// The evaluations in which the whole UNet runs.
+    pub deepcache: DeepCache,
+    /// The largest number of images in one batch.
+    pub max_batch: usize,
+}
+
+impl Default for Evaluation {
+    /// As in the original: without clip skip and DeepCache, in batches of any size.
+    fn default() -> Self {
+        Self { clip_skip: 1, deepcache: DeepCache::default(), max_batch: usize::MAX }
     }
 }
 

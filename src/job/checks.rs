@@ -24,6 +24,20 @@ pub fn channels(args: &Args, config: &ModelConfig) -> Result<()> {
     Ok(())
 }
 
+/// Checks that the model has the skip connections of `--deepcache`.
+pub fn branches(requests: &Requests, config: &ModelConfig) -> Result<()> {
+    let n = config.unet.n_skips();
+    for SamplingParams { deepcache, .. } in requests.params() {
+        ensure!(
+            deepcache.branch < n,
+            "--deepcache {deepcache} asks for skip connection {}, but the model has only 0 to {}",
+            deepcache.branch,
+            n - 1
+        );
+    }
+    Ok(())
+}
+
 /// Checks that no batch has more than [`MAX_BATCH_PIXELS`].
 pub fn batch_sizes(args: &Args, requests: &Requests) -> Result<()> {
     for number in 0..requests.n_batches() {

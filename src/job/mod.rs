@@ -145,6 +145,7 @@ impl Job {
         notes.extend(unused::lora_tags(args, &requests));
         notes.extend(unused::instruction_set());
         checks::batch_sizes(args, &requests)?;
+        checks::branches(&requests, &model.config)?;
         checks::fixed_code(args, &requests)?;
         model.loras = find_loras(args, &requests)?;
         checks::note_steps(&requests, &model.config, &mut notes);

@@ -15,7 +15,11 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
     let has_file = args.from_file.is_some();
     let reasons = [
         (["negative_prompt"].as_slice(), all(&|_, scale| scale == 1.), "at --scale 1, which turns guidance off"),
-        (&["guidance_rescale"], all(&|_, scale| scale == 1.), "at --scale 1, which turns guidance off"),
+        (
+            &["guidance_rescale", "guidance_interval"],
+            all(&|_, scale| scale == 1.),
+            "at --scale 1, which turns guidance off",
+        ),
         (&["prompt"], has_file, "beside --from-file"),
         (&["emphasis", "long_prompt"], args.webui_prompts, "beside --webui_prompts, which includes them"),
         (&["n_rows", "grid_every"], args.skip_grid, "beside --skip_grid"),

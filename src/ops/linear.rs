@@ -20,6 +20,14 @@ pub fn linear(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Linear> {
     Linear::pack(&[read((c_out, c_in), true, &lb)?], lb.packer())
 }
 
+/// Reads `weight` (C_out, C_in) of a linear layer without bias.
+///
+/// # Errors
+/// If it is missing or has another shape.
+pub fn linear_no_bias(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Linear> {
+    Linear::pack(&[read((c_out, c_in), false, &lb)?], lb.packer())
+}
+
 /// Reads `weight` of `shape`, (C_out, C_in) or (C_out, C_in, 1, 1), and, if `bias`, `bias` (C_out).
 pub(super) fn read(shape: impl Into<Shape>, bias: bool, lb: &LayerBuilder) -> Result<LinearWeights> {
     let mut weight = lb.get(shape, "weight")?;

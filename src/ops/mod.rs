@@ -29,7 +29,7 @@ pub use conv2d::{Conv2d, ConvOptions, conv1x1, conv1x1s, conv3x3, conv3x3_no_bia
 pub use cpu::{Isa, Product, add_products, all_finite, keep_memory, zeros};
 pub use graph::Graph;
 pub use layer_builder::LayerBuilder;
-pub use linear::{Geglu, Linear, Projections, StackedLinears, geglu, linear, projections};
+pub use linear::{Geglu, Linear, Projections, StackedLinears, geglu, linear, linear_no_bias, projections};
 pub use maps::{concat, upsample_nearest};
 pub use norm::{GroupNorm, LayerNorm, group_norm, layer_norm};
 pub use outline::{Needs, Outline};

@@ -235,9 +235,10 @@ fn param_value(param: &Param, value: &Value) -> Result<ParamValue, String> {
         Field::Whole { .. } => Ok(ParamValue::Whole(small(value)?)),
         Field::Number { .. } => Ok(ParamValue::Number(value.as_f64().ok_or("a number")?)),
         Field::List { .. } => Ok(ParamValue::List(texts(value).ok_or("text in quotes, or a list of texts")?)),
+        Field::Text { .. } => Ok(ParamValue::Text(value.as_str().ok_or("text in quotes")?.to_owned())),
         Field::Name { names, set, .. } => {
             let name = value.as_str().filter(|name| set(&mut SamplingParams::default(), name).is_some());
-            name.map(|name| ParamValue::Name(name.to_owned())).ok_or_else(|| format!("one of {}", names()))
+            name.map(|name| ParamValue::Text(name.to_owned())).ok_or_else(|| format!("one of {}", names()))
         }
     }
 }

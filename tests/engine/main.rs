@@ -15,6 +15,7 @@ mod reference_cases;
 mod rng;
 mod safety;
 mod samplers;
+mod shortcuts;
 #[path = "../support/mod.rs"]
 mod support;
 mod text;

@@ -43,7 +43,7 @@ fn repeated_prompts_get_equal_contexts() {
 fn the_unet_equals_the_original_at_integer_and_fractional_timesteps() {
     let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
     let x = channels_last(&expected["unet.x"]);
-    let prompt = model.unet().project(&expected["context"]).unwrap();
+    let prompt = model.unet().project(&expected["context"], 1.).unwrap();
     for (name, t) in [("t1", 1.), ("t312.75", 312.75), ("t500", 500.), ("t981", 981.)] {
         let eps = model.unet().forward(&x, t, &prompt).unwrap();
         assert_close(name, &eps, &channels_last(&expected[&format!("unet.eps.{name}")]), LIMIT);
@@ -54,7 +54,7 @@ fn the_unet_equals_the_original_at_integer_and_fractional_timesteps() {
 fn the_unet_equals_the_original_on_a_wide_map() {
     let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
     let context = expected["context"].narrow(0, 0, 1).unwrap();
-    let prompt = model.unet().project(&context).unwrap();
+    let prompt = model.unet().project(&context, 1.).unwrap();
     let eps = model.unet().forward(&channels_last(&expected["unet.x_wide"]), 981., &prompt).unwrap();
     assert_close("wide", &eps, &channels_last(&expected["unet.eps_wide.t981"]), LIMIT);
 }
@@ -162,7 +162,7 @@ fn tiled_decoding_is_close_to_whole_decoding() {
 #[test]
 fn the_unet_takes_latents_of_any_size() {
     let (model, context) = (nano(), tensors("modules/modules.safetensors")["context"].clone());
-    let prompt = model.unet().project(&context).unwrap();
+    let prompt = model.unet().project(&context, 1.).unwrap();
     for (h, w) in [(1, 1), (3, 5), (7, 2), (9, 16)] {
         let x = Tensor::ones((2, h, w, 4), DType::F32, &device()).unwrap();
         assert_eq!(model.unet().forward(&x, 1., &prompt).unwrap().dims(), [2, h, w, 4]);
@@ -174,9 +174,9 @@ fn several_prompts_for_one_image_equal_separate_passes() {
     let (model, expected) = (nano(), tensors("modules/modules.safetensors"));
     let x = channels_last(&expected["unet.x"]).narrow(0, 0, 1).unwrap();
     let contexts = &expected["context"].narrow(0, 0, 2).unwrap();
-    let eps = model.unet().forward(&x, 500., &model.unet().project(contexts).unwrap()).unwrap();
+    let eps = model.unet().forward(&x, 500., &model.unet().project(contexts, 1.).unwrap()).unwrap();
     for i in 0..2 {
-        let alone = model.unet().project(&contexts.narrow(0, i, 1).unwrap()).unwrap();
+        let alone = model.unet().project(&contexts.narrow(0, i, 1).unwrap(), 1.).unwrap();
         let expected = model.unet().forward(&x, 500., &alone).unwrap();
         assert_close("eps", &eps.narrow(0, i, 1).unwrap(), &expected, 1e-6);
     }

@@ -16,6 +16,8 @@ fn other_value(param: &Param) -> String {
         ("clip_skip", _) => "2".into(),
         (_, Field::Whole { .. }) => "64".into(),
         (_, Field::Number { .. }) => "0.25".into(),
+        ("guidance_interval", _) => "0.2,0.8".into(),
+        (_, Field::Text { .. }) => "3,1".into(),
         ("schedule", _) => "karras".into(),
         (_, Field::Name { names, .. }) => names().rsplit(", ").next().unwrap().into(),
         (_, Field::List { .. }) => "tests/fixtures/lora/peft.safetensors=0.5".into(),
@@ -55,7 +57,7 @@ fn every_parameter_is_a_key_of_json_prompts_under_both_names() {
     let file = folder.path().join("p.json");
     for param in &PARAMS {
         let other = other_value(param);
-        let is_text = matches!(param.field, Field::Name { .. } | Field::List { .. });
+        let is_text = matches!(param.field, Field::Name { .. } | Field::Text { .. } | Field::List { .. });
         let json = if is_text { format!("\"{other}\"") } else { other.clone() };
         for key in [param.flag, param.name] {
             fs::write(&file, format!("{{\"prompt\": \"a\", \"{key}\": {json}}}")).unwrap();
@@ -72,7 +74,7 @@ fn every_parameter_is_an_axis_of_sweeps() {
             Field::List { .. } => "tests/fixtures/lora/loha.safetensors=1".into(),
             _ => value(param, &job(&[])),
         };
-        let job = job(&["--sweep", &format!("{}={usual},{other}", param.flag)]);
+        let job = job(&["--sweep", &format!("{}=\"{usual}\",\"{other}\"", param.flag)]);
         let cells: Vec<_> = job.images.requests.iter().map(|cell| param.get(&cell.params).to_string()).collect();
         assert_eq!(cells, [usual, other], "{}", param.flag);
     }

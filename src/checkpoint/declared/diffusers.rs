@@ -5,7 +5,7 @@
 //! ignored, since the flags determine them.
 
 use super::{Declared, Stated};
-use crate::checkpoint::{foreign, with_path};
+use crate::checkpoint::with_path;
 use crate::config::{Ends, NoiseConfig, Prediction, TIMESTEPS};
 use crate::json;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -153,9 +153,6 @@ fn noise(config: Scheduler) -> Result<Option<NoiseConfig>> {
 }
 
 fn unet(config: Map<String, Value>, declared: &mut Declared) -> Result<()> {
-    if config.get("time_cond_proj_dim").is_some_and(|dim| !dim.is_null()) {
-        bail!("is that of {}", foreign::LATENT_CONSISTENCY);
-    }
     check(&config, &UNET_VALUES, &UNET_INPUTS)?;
     // In spite of its name, `attention_head_dim` is the number of heads, unless the other key is given.
     let keys = ["num_attention_heads", "attention_head_dim"];

@@ -54,7 +54,8 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     let text = engine::text_config(&checkpoint, &job.model.config)?;
     check_clip_skip(job, &checkpoint)?;
     let conventions = Conventions::new(&checkpoint, &job.model.config)?;
-    let networks = Networks::new(&job.model.config, text, checkpoint.has_tiny_vae(), estimate::compute(job))?;
+    let config = ModelConfig { unet: checkpoint.unet_config(&job.model.config), ..job.model.config.clone() };
+    let networks = Networks::new(&config, text, checkpoint.has_tiny_vae(), estimate::compute(job))?;
     let inventory = conventions.stored(networks.inventory());
     let mismatches = weights::mismatches(&checkpoint, &inventory);
     let prompts = prompts::Prompts::read(job)?;

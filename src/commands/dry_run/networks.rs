@@ -62,7 +62,7 @@ impl Networks {
     pub fn sampling_elements(&self, config: &ModelConfig) -> Result<f64> {
         let (unet, outline) = &self.unet;
         let side = SIDE.max(1 << (config.unet.channel_mult.len() - 1)); // a whole number on every level
-        let prompt = unet.project(&zeros(&[1, 1, config.unet.context_dim])?)?;
+        let prompt = unet.project(&zeros(&[1, 1, config.unet.context_dim])?, 1.)?;
         unet.forward(&zeros(&[1, side, side, config.unet.in_channels])?, 0., &prompt)?;
         Ok(skips_per_latent(&config.unet) + outline.needs().largest_layer as f64 / (side * side) as f64)
     }

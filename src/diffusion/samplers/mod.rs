@@ -25,6 +25,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::ops::Range;
 
 pub use ddim::Step;
 pub use sigmas::{Sigmas, Spacing};
@@ -250,10 +251,23 @@ impl SamplerConfig {
 
     /// Counts steps, draws and evaluations by running the sampler on a single latent.
     pub fn counts(&self, schedule: &Schedule) -> Counts {
+        let (evaluations, draws) = self.trial(schedule);
+        Counts { steps: evaluations.len(), draws, model_calls: evaluations.last().copied().unwrap_or(0) }
+    }
+
+    /// Returns the evaluations of the model in these steps.
+    pub fn evaluations(&self, schedule: &Schedule, steps: Range<usize>) -> Range<usize> {
+        let (ends, _) = self.trial(schedule);
+        let before = |step: usize| step.checked_sub(1).and_then(|last| ends.get(last)).copied().unwrap_or(0);
+        before(steps.start)..before(steps.end)
+    }
+
+    /// Runs the sampler on a single latent. Returns the number of evaluations before each step ends, and that of draws.
+    fn trial(&self, schedule: &Schedule) -> (Vec<usize>, usize) {
         let (model, mut noise) = (CountingModel(Cell::new(0)), CountingNoise(0));
-        let mut steps = 0;
+        let mut evaluations = vec![];
         let mut on_step = |_: usize, _: &Tensor, _: &Tensor| {
-            steps += 1;
+            evaluations.push(model.0.get());
             Ok(())
         };
         let mut sampling = Sampling { model: &model, noise: &mut noise, on_step: &mut on_step };
@@ -261,7 +275,7 @@ impl SamplerConfig {
             .map_err(Into::into)
             .and_then(|x| self.sample(schedule, x, &mut sampling))
             .expect("a sampler runs on a single latent in memory");
-        Counts { steps, draws: noise.0, model_calls: model.0.get() }
+        (evaluations, noise.0)
     }
 }
 

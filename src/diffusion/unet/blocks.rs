@@ -3,7 +3,7 @@
 use super::attention::{Kv, SpatialTransformer};
 use crate::config::UNetConfig;
 use crate::ops::{
-    Conv2d, GroupNorm, LayerBuilder, Linear, conv1x1, conv3x3, conv3x3_stride2, group_norm, upsample_nearest,
+    Conv2d, GroupNorm, LayerBuilder, Linear, concat, conv1x1, conv3x3, conv3x3_stride2, group_norm, upsample_nearest,
 };
 use candle_core::{Result, Tensor};
 
@@ -119,6 +119,30 @@ impl Block {
             Some((Resample::Down, conv)) => conv.forward(&x),
             Some((Resample::Up, conv)) => conv.forward(&upsample_nearest(&x, larger.0, larger.1)?),
             None => Ok(x),
+        }
+    }
+
+    /// Applies an output block to `x` and the last of `skips`, the maps (B, h, w, C) of the input blocks, which it removes. The
+    /// other arguments are those of [`Self::forward`].
+    pub fn forward_up<'p>(
+        &self,
+        x: &Tensor,
+        skips: &mut Vec<Tensor>,
+        times: &mut impl Iterator<Item = Tensor>,
+        prompts: &mut impl Iterator<Item = &'p Vec<Kv>>,
+    ) -> Result<Tensor> {
+        let skip = skips.pop().expect("as many skips as output blocks");
+        let (_, h, w, _) = skips.last().unwrap_or(&skip).dims4()?;
+        self.forward(&concat(x, &skip)?, times, prompts, (h, w))
+    }
+
+    /// Takes what [`Self::forward`] would take from `times` and `prompts`.
+    pub fn skip<'p>(&self, times: &mut impl Iterator<Item = Tensor>, prompts: &mut impl Iterator<Item = &'p Vec<Kv>>) {
+        if self.res.is_some() {
+            times.next();
+        }
+        if self.attention.is_some() {
+            prompts.next();
         }
     }
 }

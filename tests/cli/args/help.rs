@@ -28,8 +28,10 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 39] = [
+const OURS: [&str; 41] = [
     "--guidance_rescale",
+    "--guidance_interval",
+    "--deepcache",
     "--clip_skip",
     "--sampler",
     "--schedule",

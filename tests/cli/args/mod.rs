@@ -11,6 +11,8 @@ mod prompts;
 use txt2img::args::{Args, SamplingFlags, Seed, SeedMode};
 use txt2img::device::Precision;
 use txt2img::device::{DeviceSpec, DeviceSpecs};
+use txt2img::diffusion::deep_cache::DeepCache;
+use txt2img::diffusion::guidance::Interval;
 use txt2img::diffusion::samplers::Spacing;
 use txt2img::output::Format;
 use txt2img::progress::ProgressFormat;
@@ -52,6 +54,8 @@ fn defaults() -> Args {
             factor: 8,
             scale: 7.5,
             guidance_rescale: 0.,
+            guidance_interval: Interval { from: 0., to: 1. },
+            deepcache: DeepCache { every: 1, branch: 0 },
             clip_skip: 1,
             sampler: None,
             schedule: Spacing::Discrete,

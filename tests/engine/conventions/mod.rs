@@ -2,6 +2,7 @@
 
 mod ema;
 mod folders;
+mod guidance_input;
 mod prediction;
 mod program;
 mod schedule;

@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 use std::slice::from_ref;
 use txt2img::checkpoint::Checkpoint;
 use txt2img::checkpoint::lora::Loras;
-use txt2img::engine::Model;
+use txt2img::engine::{Evaluation, Model};
 use txt2img::text::{Reading, Tokens};
 
 /// The tolerance.
@@ -68,7 +68,14 @@ fn the_padding_of_the_shorter_prompt_has_the_same_clip_skip() {
     let twice = empty.repeat((1, 2, 1)).unwrap();
     let x = Tensor::ones((1, 8, 8, 4), DType::F32, &device()).unwrap();
     let eps = |uncond: &Tensor| {
-        let denoiser = model.denoiser_of_each(from_ref(uncond), from_ref(&long), 7.5, 2, 1).unwrap();
+        let denoiser = model
+            .denoiser_of_each(
+                from_ref(uncond),
+                from_ref(&long),
+                7.5,
+                Evaluation { clip_skip: 2, max_batch: 1, ..Evaluation::default() },
+            )
+            .unwrap();
         denoiser.eps(&x, 500., 0.5).unwrap()
     };
     assert_eq!(long.dims()[1], 2 * Tokens::LENGTH);

@@ -9,7 +9,7 @@ use txt2img::checkpoint::lora::Loras;
 use txt2img::diffusion::EpsModel;
 use txt2img::diffusion::guidance::Guidance;
 use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
-use txt2img::engine::{Batch, Conditions, Engine, Model, Observer, Preview, SeedNoise};
+use txt2img::engine::{Batch, Conditions, Engine, Evaluation, Model, Observer, Phase, Preview, SeedNoise};
 use txt2img::params::SamplingParams;
 use txt2img::rng::Rng;
 use txt2img::text::{Phases, Reading, Tokens};
@@ -172,7 +172,9 @@ fn composed<'a>(
     guidance: Guidance,
     max_batch: usize,
 ) -> Box<dyn EpsModel + 'a> {
-    model.denoiser_in_phases(vec![(0, 0)], vec![images.to_vec()], guidance, 1, max_batch).unwrap()
+    let phase = Phase { first: 0, conditions: 0, guidance };
+    let evaluation = Evaluation { max_batch, ..Evaluation::default() };
+    model.denoiser_in_phases(vec![phase], vec![images.to_vec()], evaluation).unwrap()
 }
 
 #[test]

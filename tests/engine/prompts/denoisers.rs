@@ -5,7 +5,7 @@ use super::{LONG, words};
 use crate::support::{assert_close, nano, relative_rms};
 use candle_core::{Device, Tensor};
 use txt2img::diffusion::EpsModel;
-use txt2img::engine::Model;
+use txt2img::engine::{Evaluation, Model};
 use txt2img::rng::Rng;
 
 const SCALE: f64 = 7.5;
@@ -90,7 +90,7 @@ fn a_picture_does_not_depend_on_the_lengths_of_its_neighbours_prompts() {
     let (model, x) = (nano(), latents(6));
     let (unconds, conds) = (contexts(&model, &[0, 2, 160, 2, 0, 0]), contexts(&model, &[5, 80, 5, 80, 80, 200]));
     for scale in [SCALE, 1.] {
-        let all = eps(&*model.denoiser_of_each(&unconds, &conds, scale, 1, usize::MAX).unwrap(), &x);
+        let all = eps(&*model.denoiser_of_each(&unconds, &conds, scale, Evaluation::default()).unwrap(), &x);
         assert_eq!(all.dims(), x.dims());
         for i in 0..6 {
             let alone = model.denoiser(&unconds[i], &conds[i], scale).unwrap();
@@ -104,8 +104,9 @@ fn a_picture_does_not_depend_on_the_lengths_of_its_neighbours_prompts() {
 fn one_negative_is_every_pictures() {
     let (model, x) = (nano(), latents(3));
     let (uncond, conds) = (contexts(&model, &[80]), contexts(&model, &[5, 80, 200]));
-    let one = eps(&*model.denoiser_of_each(&uncond, &conds, SCALE, 1, usize::MAX).unwrap(), &x);
-    let each = eps(&*model.denoiser_of_each(&[&uncond[..]; 3].concat(), &conds, SCALE, 1, usize::MAX).unwrap(), &x);
+    let one = eps(&*model.denoiser_of_each(&uncond, &conds, SCALE, Evaluation::default()).unwrap(), &x);
+    let each =
+        eps(&*model.denoiser_of_each(&[&uncond[..]; 3].concat(), &conds, SCALE, Evaluation::default()).unwrap(), &x);
     assert_close("one for all", &one, &each, 0.);
 }
 
@@ -113,7 +114,7 @@ fn one_negative_is_every_pictures() {
 fn prompts_of_one_length_are_one_batch() {
     let (model, x) = (nano(), latents(2));
     let (uncond, conds) = (model.uncond().unwrap(), contexts(&model, &[5, 9]));
-    let each = model.denoiser_of_each(std::slice::from_ref(&uncond), &conds, SCALE, 1, usize::MAX).unwrap();
+    let each = model.denoiser_of_each(std::slice::from_ref(&uncond), &conds, SCALE, Evaluation::default()).unwrap();
     let batch = model.denoiser(&uncond, &Tensor::cat(&conds, 0).unwrap(), SCALE).unwrap();
     assert_close("batch", &eps(&*each, &x), &eps(&*batch, &x), 0.);
 }
@@ -122,9 +123,14 @@ fn prompts_of_one_length_are_one_batch() {
 fn a_batch_in_parts_is_as_the_whole() {
     let (model, x) = (nano(), latents(5));
     let (unconds, conds) = (contexts(&model, &[0, 2, 0, 0, 0]), contexts(&model, &[5, 9, 80, 5, 7]));
-    let whole = eps(&*model.denoiser_of_each(&unconds, &conds, SCALE, 1, usize::MAX).unwrap(), &x);
+    let whole = eps(&*model.denoiser_of_each(&unconds, &conds, SCALE, Evaluation::default()).unwrap(), &x);
     for most in [0, 1, 2, 3] {
-        let parts = eps(&*model.denoiser_of_each(&unconds, &conds, SCALE, 1, most).unwrap(), &x);
+        let parts = eps(
+            &*model
+                .denoiser_of_each(&unconds, &conds, SCALE, Evaluation { max_batch: most, ..Evaluation::default() })
+                .unwrap(),
+            &x,
+        );
         assert_close(&format!("{most} at once"), &parts, &whole, 1e-6);
     }
 }
@@ -135,7 +141,7 @@ fn as_many_negatives_as_prompts_are_needed_or_one() {
     let contexts = contexts(&model, &[5, 5, 5]);
     for (unconds, conds) in [(2, 3), (0, 1), (1, 0), (0, 0)] {
         assert!(
-            model.denoiser_of_each(&contexts[..unconds], &contexts[..conds], SCALE, 1, usize::MAX).is_err(),
+            model.denoiser_of_each(&contexts[..unconds], &contexts[..conds], SCALE, Evaluation::default()).is_err(),
             "{unconds}, {conds}"
         );
     }

@@ -21,17 +21,7 @@ fn picture() -> Picture {
 
 fn params(kind: Kind, spacing: Spacing) -> SamplingParams {
     let sampler = SamplerConfig { kind, steps: 20, eta: 0., spacing };
-    SamplingParams {
-        height: 16,
-        width: 24,
-        factor: 8,
-        scale: 7.5,
-        guidance_rescale: 0.,
-        clip_skip: 1,
-        sampler,
-        loras: vec![],
-        lora_weight: 1.,
-    }
+    SamplingParams { height: 16, width: 24, sampler, ..SamplingParams::default() }
 }
 
 fn drawn(prompt: &str) -> Record {

@@ -3,6 +3,8 @@
 use super::outdir::{Outdir, save, save_as};
 use super::{flat, load};
 use serde_json::json;
+use txt2img::diffusion::deep_cache::DeepCache;
+use txt2img::diffusion::guidance::Interval;
 use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use txt2img::output::{NameFields, Pattern, Record};
 use txt2img::params::{LoraChoice, SamplingParams};
@@ -13,6 +15,8 @@ const PARAMS: SamplingParams = SamplingParams {
     factor: 8,
     scale: 7.5,
     guidance_rescale: 0.,
+    guidance_interval: Interval { from: 0., to: 1. },
+    deepcache: DeepCache { every: 1, branch: 0 },
     clip_skip: 1,
     sampler: SamplerConfig { kind: Kind::EulerA, steps: 50, eta: 0., spacing: Spacing::Discrete },
     loras: vec![],
@@ -130,7 +134,7 @@ fn a_shortened_prompt_ends_in_no_space() {
 #[test]
 fn impossible_patterns_are_refused() {
     const KNOWN: &str = "write a name with any of {seed} {index} {prompt} {hash} {height} {width} {steps} {scale} {guidance_rescale} \
-                         {clip_skip} {sampler} {eta} {schedule} {loras} {lora_weight}, and {{ or }} for a brace itself";
+                         {guidance_interval} {deepcache} {clip_skip} {sampler} {eta} {schedule} {loras} {lora_weight}, and {{ or }} for a brace itself";
     let (long, hashes) = ("x".repeat(178) + "{index}", "{hash}".repeat(18) + "{index}");
     assert!(name(&long[1..], "").ends_with("00007"));
     for (pattern, fault) in [

@@ -1,0 +1,79 @@
+"""LoRAs in training: layers that are changed by products of low rank, and their files, in the layout and with the metadata of
+kohya's sd-scripts."""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+
+class Low(nn.Module):
+    """A frozen linear layer or convolution, plus scale·up·down."""
+
+    def __init__(self, layer, rank, alpha):
+        super().__init__()
+        self.layer, self.scale, self.is_on = layer, alpha / rank, True
+        n_out, *shape = layer.weight.shape
+        self.down = nn.Parameter(torch.empty(rank, *shape))
+        self.up = nn.Parameter(torch.zeros(n_out, rank, *[1 for _ in shape[1:]]))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+
+    def forward(self, x):
+        weight = self.layer.weight
+        if self.is_on:
+            weight = weight + (self.scale * self.up.flatten(1) @ self.down.flatten(1)).reshape(weight.shape)
+        if isinstance(self.layer, nn.Conv2d):
+            return nn.functional.conv2d(x, weight, self.layer.bias, self.layer.stride, self.layer.padding)
+        return nn.functional.linear(x, weight, self.layer.bias)
+
+    def tensors(self):
+        """As the file has them."""
+        alpha = torch.tensor(self.scale * len(self.down))
+        return {"lora_down.weight": self.down, "lora_up.weight": self.up, "alpha": alpha}
+
+
+def products(module):
+    """The linear layers and convolutions below a module, by name."""
+    return [(name, layer) for name, layer in module.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+
+
+def add(places, rank, alpha):
+    """Wraps layers, and returns the wrapped ones by the names of the file. `places`: for each layer its name in the file, with
+    dots or underscores, a module above it, and its name in that module."""
+    added = {}
+    for name, home, inner in list(places):
+        parent, _, last = inner.rpartition(".")
+        parent = home.get_submodule(parent)
+        low = added[name.replace(".", "_")] = Low(getattr(parent, last), rank, alpha)
+        setattr(parent, last, low)
+    return added
+
+
+def load(path, added):
+    """Goes on from a file that `save` wrote."""
+    tensors = load_file(path)
+    with torch.no_grad():
+        for name, low in added.items():
+            low.down.copy_(tensors[f"{name}.lora_down.weight"])
+            low.up.copy_(tensors[f"{name}.lora_up.weight"])
+
+
+def save(path, added, args, steps, **more):
+    """Writes a file. `more`: entries of the metadata besides those of all LoRAs."""
+    tensors = {f"{name}.{part}": tensor.detach().half().contiguous()
+               for name, low in added.items() for part, tensor in low.tensors().items()}
+    name = Path(path).stem
+    metadata = {
+        "ss_base_model_version": "sd_v1", "ss_sd_model_name": "demo.safetensors", "ss_v2": "False",
+        "ss_network_module": "networks.lora", "ss_network_dim": str(args.rank), "ss_network_alpha": str(float(args.alpha)),
+        "ss_network_args": json.dumps({"conv_dim": str(args.rank), "conv_alpha": str(float(args.alpha))}),
+        "ss_output_name": name, "ss_steps": str(steps), "ss_seed": str(args.seed), "ss_learning_rate": str(args.rate),
+        "ss_resolution": "(256, 256)", "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": "stable-diffusion-v1/lora",
+        "modelspec.implementation": "https://github.com/Stability-AI/generative-models", "modelspec.title": name,
+        "modelspec.resolution": "256x256", "modelspec.prediction_type": "epsilon",
+    }
+    save_file(tensors, path, metadata=metadata | more)
