@@ -20,6 +20,7 @@ use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+pub use sampling::Fast;
 pub use sampling::SamplingFlags;
 pub use sweep::Sweep;
 

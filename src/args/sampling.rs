@@ -69,6 +69,11 @@ pub struct SamplingFlags {
     #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, default_value = "discrete", value_parser = one_of::<Spacing>())]
     pub schedule: Spacing,
 
+    /// Set the sampler, steps, scale and schedule for a LoRA or model of few steps, except those given; auto recognises
+    /// which it is by the LoRA's name, metadata or size
+    #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, value_parser = one_of::<Fast>())]
+    pub fast: Option<Fast>,
+
     /// Change the model by a LoRA: a file, a file's name in --lora_dir, or a repository as for --ckpt, with its weight
     /// [default: 1] and that of its changes to the UNet if it differs; can be given several times
     #[arg(long, value_name = "NAME[=WEIGHT[,UNET_WEIGHT]]", help_heading = ADDITIONAL, action = clap::ArgAction::Append)]
@@ -77,6 +82,36 @@ pub struct SamplingFlags {
     /// Factor of the weights of all LoRAs
     #[arg(long = "lora_weight", value_name = "F", help_heading = ADDITIONAL, default_value_t = 1., value_parser = finite)]
     pub lora_weight: f64,
+}
+
+/// The value of `--fast`: a way of making models and LoRAs that draw in few steps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fast {
+    /// The method that the LoRA or the model was made by.
+    Auto,
+    /// Latent consistency models (Luo et al. 2023, arXiv 2310.04378).
+    Lcm,
+    /// Trajectory consistency distillation (Zheng et al. 2024, arXiv 2402.19159).
+    Tcd,
+    /// Hyper-SD (Ren et al. 2024, arXiv 2404.13686).
+    Hyper,
+}
+
+impl ByName for Fast {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("auto", Fast::Auto), ("lcm", Fast::Lcm), ("tcd", Fast::Tcd), ("hyper", Fast::Hyper)];
+}
+
+impl Fast {
+    /// The name of the method in a sentence.
+    pub fn title(self) -> &'static str {
+        match self {
+            Fast::Auto => "automatic",
+            Fast::Lcm => "LCM",
+            Fast::Tcd => "TCD",
+            Fast::Hyper => "Hyper-SD",
+        }
+    }
 }
 
 impl SamplingFlags {

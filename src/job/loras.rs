@@ -84,6 +84,17 @@ fn find(name: &str, dir: Option<&Path>, files: &[PathBuf], may_download: bool) -
     }
 }
 
+/// Returns the path of a LoRA that a flag names, or `None` if it is on a hub.
+///
+/// # Errors
+/// As [`find_all`].
+pub fn located(name: &str, dir: Option<&Path>) -> Result<Option<PathBuf>> {
+    match find(name, dir, &files(dir), true)? {
+        Location::Path(path) => Ok(Some(path)),
+        Location::Hub(_) => Ok(None),
+    }
+}
+
 /// Finds the file of a LoRA by its hash, in `dir` or the current folder.
 pub fn find_by_hash(record: &LoraRecord, dir: Option<&Path>) -> Option<PathBuf> {
     let here = in_this_folder(&record.name).filter(|_| is_file_name(&record.name));

@@ -1,6 +1,7 @@
 //! Turns the command line into a [`Job`]: makes every decision that can be made before weights are read.
 
 mod checks;
+mod fast;
 mod files_below;
 mod images;
 pub(crate) mod loras;
@@ -125,7 +126,7 @@ impl Job {
         );
         match &args.replay {
             Some(path) => replay::job(path, args),
-            None => Self::new(args, args.sampling.params()?),
+            None => Self::new(args, fast::params(args)?),
         }
     }
 
@@ -143,6 +144,7 @@ impl Job {
         seeds.note(args, &mut notes);
         notes.extend(unused::flags(args, &requests).chain(unused::blank_prompts(args, &requests)));
         notes.extend(unused::lora_tags(args, &requests));
+        notes.extend(fast::note(args)?.into_iter().chain(fast::guidance_note(args, requests.params())));
         notes.extend(unused::instruction_set());
         checks::batch_sizes(args, &requests)?;
         checks::branches(&requests, &model.config)?;

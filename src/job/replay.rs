@@ -4,7 +4,7 @@ use super::loras::find_by_hash;
 use super::model::embeddings::{self, EXTENSIONS};
 use super::model::{FORK_CKPT, is_file_name};
 use super::{Job, name_of};
-use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG, Seed};
+use crate::args::{Args, DEFAULT_CKPT, DEFAULT_CONFIG, SamplingFlags, Seed};
 use crate::by_name::ByName;
 use crate::checkpoint::model_sha256;
 use crate::config::Prediction;
@@ -28,7 +28,7 @@ pub struct Replay {
 }
 
 /// The flags that metadata override, besides those of the sampling parameters.
-const RECORDED: [&str; 15] = [
+const RECORDED: [&str; 16] = [
     "prompt",
     "negative_prompt",
     "emphasis",
@@ -37,6 +37,7 @@ const RECORDED: [&str; 15] = [
     "wildcards",
     "plms",
     "dpm_solver",
+    "fast",
     "f",
     "seed",
     "seed_mode",
@@ -108,6 +109,7 @@ fn overridden(args: &Args, record: &Record) -> Result<Args> {
         fixed_code: false,
         skip_grid: true,
         skip_watermark: !record.watermark,
+        sampling: SamplingFlags { fast: None, ..args.sampling.clone() },
         precision: if record.products == "f32" { Precision::Full } else { Precision::Autocast },
         ckpt: Some(ckpt),
         config,

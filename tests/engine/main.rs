@@ -5,6 +5,7 @@ mod conventions;
 mod cuda_emulation;
 mod demo;
 mod embeddings;
+mod fast;
 mod lora;
 mod models;
 mod non_finite;

@@ -32,7 +32,7 @@ pub use merge::{LoraWeights, Loras};
 pub use summary::Summary;
 
 /// The texts in the metadata of a `.safetensors` file.
-type Metadata = BTreeMap<String, String>;
+pub type Metadata = BTreeMap<String, String>;
 
 /// The files that hold LoRAs.
 const FILES: &str = "give a .safetensors file of a LoRA, or one written by torch";
@@ -80,7 +80,7 @@ impl LoraFile {
         let tensors = super::tensors_in(layout, &file)?;
         ensure!(!tensors.is_empty(), "holds no tensors; {}", refusals::ADVICE);
         let is_safetensors = layout == Layout::Safetensors;
-        let mut metadata = if is_safetensors { texts(path) } else { Metadata::new() };
+        let mut metadata = if is_safetensors { self::metadata(path) } else { Metadata::new() };
         alpha::add_config(&mut metadata, path)?;
         refusals::refuse(&tensors, &metadata)?;
         let known = Modules::new(checkpoint, unet);
@@ -150,8 +150,8 @@ pub fn content_hash(path: &Path) -> Result<String> {
     Ok(sha256::of_bytes(file.get(skipped..).unwrap_or_default()))
 }
 
-/// Reads the texts in the metadata of a `.safetensors` file.
-fn texts(path: &Path) -> Metadata {
+/// Returns the texts in the metadata of a `.safetensors` file; none for other files, or if they cannot be read.
+pub fn metadata(path: &Path) -> Metadata {
     let entries = metadata::entries(path).unwrap_or_default();
     entries.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect()
 }

@@ -28,13 +28,14 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 41] = [
+const OURS: [&str; 42] = [
     "--guidance_rescale",
     "--guidance_interval",
     "--deepcache",
     "--clip_skip",
     "--sampler",
     "--schedule",
+    "--fast",
     "--lora",
     "--lora_weight",
     "--negative_prompt",

@@ -59,6 +59,7 @@ fn defaults() -> Args {
             clip_skip: 1,
             sampler: None,
             schedule: Spacing::Discrete,
+            fast: None,
             lora: vec![],
             lora_weight: 1.,
         },

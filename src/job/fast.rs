@@ -1,0 +1,189 @@
+//! `--fast`: the sampling parameters that models and LoRAs of few steps are made for.
+
+use super::{Location, loras};
+use crate::args::{Args, Fast, SamplingFlags};
+use crate::by_name::ByName;
+use crate::checkpoint::lora;
+use crate::diffusion::samplers::{Kind, Spacing};
+use crate::params::{LoraChoice, SamplingParams};
+use anyhow::{Result, bail};
+use serde_json::Value;
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+/// The scale above which guidance is too much for a model that was distilled with guidance.
+const MAX_SCALE: f64 = 2.;
+
+/// The metadata in which a LoRA's name stands, whatever its file is called.
+const TITLES: [&str; 3] = ["ss_output_name", "modelspec.title", "ss_network_module"];
+
+/// The sizes in bytes of LoRAs whose names do not show what they are: LCM-LoRA and TCD-LoRA have rank 64 in all layers, in f16;
+/// those of Hyper-SD are twice as large.
+const SIZES: [(Fast, RangeInclusive<u64>); 2] =
+    [(Fast::Lcm, 134_000_000..=136_000_000), (Fast::Hyper, 268_000_000..=271_000_000)];
+
+/// The parameters that a method is made for.
+struct Settings {
+    sampler: Kind,
+    steps: i64,
+    /// `None` if guidance is an input of the model, at any scale.
+    scale: Option<f64>,
+    eta: Option<f64>,
+    spacing: Spacing,
+}
+
+/// What `--fast` recognises.
+struct Found {
+    method: Fast,
+    /// The name of the LoRA or the model that shows the method, and its number of steps.
+    name: String,
+    /// How it is recognised, for `auto`.
+    by: &'static str,
+}
+
+/// Returns the sampling parameters of a command line, of which `--fast` sets those that are not given.
+///
+/// # Errors
+/// If the parameters are out of range or do not fit together, or `--fast auto` recognises nothing.
+pub fn params(args: &Args) -> Result<SamplingParams> {
+    resolve(args)?.0.params()
+}
+
+/// Returns a note on the parameters that `--fast` sets.
+///
+/// # Errors
+/// If `--fast auto` recognises nothing.
+pub fn note(args: &Args) -> Result<Option<String>> {
+    Ok(resolve(args)?.1)
+}
+
+/// Returns a note on guidance at a scale that is not meant for few steps.
+pub fn guidance_note(args: &Args, all: &[SamplingParams]) -> Option<String> {
+    let is_few = |params: &&SamplingParams| matches!(params.sampler.kind, Kind::Lcm | Kind::Tcd);
+    let scales = all.iter().filter(is_few).map(|params| params.scale);
+    let scale = scales.max_by(f64::total_cmp).filter(|scale| *scale > MAX_SCALE && !takes_guidance(args))?;
+    Some(format!(
+        "--scale {scale} is usually too much for the samplers lcm and tcd, as their models and LoRAs contain guidance: 1 adds \
+         none, and up to {MAX_SCALE} is common (0 draws the negative prompt, as in the original)"
+    ))
+}
+
+fn resolve(args: &Args) -> Result<(SamplingFlags, Option<String>)> {
+    let mut flags = args.sampling.clone();
+    let Some(method) = flags.fast else { return Ok((flags, None)) };
+    let found = match method {
+        Fast::Auto => recognise(args)?,
+        method => {
+            let name = names(args).find(|name| method_of(name) == Some(method)).unwrap_or_default();
+            Found { method, name, by: "" }
+        }
+    };
+    let Settings { sampler, steps, scale, eta, spacing } = settings(&found, takes_guidance(args));
+    let mut set = vec![];
+    if flags.sampler.is_none() {
+        flags.sampler = Some(sampler);
+        set.push(format!("--sampler {}", sampler.name()));
+        if !args.is_given("schedule") && spacing != flags.schedule {
+            flags.schedule = spacing;
+            set.push(format!("--schedule {}", spacing.name()));
+        }
+        if let (None, Some(eta)) = (flags.ddim_eta, eta) {
+            flags.ddim_eta = Some(eta);
+            set.push(format!("--ddim_eta {eta}"));
+        }
+    }
+    if !args.is_given("ddim_steps") {
+        flags.ddim_steps = steps;
+        set.push(format!("--ddim_steps {steps}"));
+    }
+    if let (false, Some(scale)) = (args.is_given("scale"), scale) {
+        flags.scale = scale;
+        set.push(format!("--scale {scale}"));
+    }
+    let what = match method {
+        Fast::Auto => {
+            format!("--fast auto recognises '{}' as {} by its {}, and", found.name, found.method.title(), found.by)
+        }
+        method => format!("--fast {}", method.name()),
+    };
+    let set = if set.is_empty() { "nothing, as everything is given".to_owned() } else { set.join(" ") };
+    Ok((flags, Some(format!("{what} sets {set}"))))
+}
+
+/// Recognises the method of the LoRAs that flags name, or of the model.
+fn recognise(args: &Args) -> Result<Found> {
+    for name in names(args) {
+        let found = |method: Option<Fast>, by| method.map(|method| Found { method, name: name.clone(), by });
+        let path = loras::located(&name, args.lora_dir.as_deref())?;
+        // PEFT's files all have one name; the folder tells them apart.
+        let folder = path.as_deref().and_then(Path::parent).and_then(Path::file_name).unwrap_or_default();
+        let by_name = found(method_of(&name).or_else(|| method_of(&folder.to_string_lossy())), "name");
+        let by_file = path.as_deref().and_then(|path| {
+            let metadata = lora::metadata(path);
+            let by_title = TITLES.iter().filter_map(|key| metadata.get(*key)).find_map(|title| method_of(title));
+            let size = fs::metadata(path).map_or(0, |file| file.len());
+            let by_size = SIZES.iter().find(|(_, sizes)| sizes.contains(&size)).map(|(method, _)| *method);
+            found(by_title, "metadata").or_else(|| found(by_size, "size"))
+        });
+        if let Some(found) = by_name.or(by_file) {
+            return Ok(found);
+        }
+    }
+    if let (true, Some(ckpt)) = (takes_guidance(args), &args.ckpt) {
+        return Ok(Found { method: Fast::Lcm, name: ckpt.display().to_string(), by: "guidance input" });
+    }
+    bail!(
+        "--fast auto recognises no LoRA or model of few steps among the flags; say which it is with --fast lcm, tcd or hyper, \
+         or give one with --lora"
+    )
+}
+
+/// The names of the LoRAs that flags give. Invalid ones are reported when they are parsed.
+fn names(args: &Args) -> impl Iterator<Item = String> {
+    args.sampling.lora.iter().filter_map(|text| text.parse::<LoraChoice>().ok()).map(|lora| lora.name)
+}
+
+/// Returns the method that a name shows.
+fn method_of(name: &str) -> Option<Fast> {
+    let name = name.to_lowercase();
+    let marks = [
+        (Fast::Hyper, ["hyper-sd", "hyper_sd", "hypersd"].as_slice()),
+        (Fast::Tcd, &["tcd"]),
+        (Fast::Lcm, &["lcm", "latent-consistency"]),
+    ];
+    marks.into_iter().find(|(_, marks)| marks.iter().any(|mark| name.contains(mark))).map(|(method, _)| method)
+}
+
+fn settings(Found { method, name, .. }: &Found, takes_guidance: bool) -> Settings {
+    let (scale, spacing) = (Some(1.), Spacing::Discrete);
+    match method {
+        Fast::Tcd => Settings { sampler: Kind::Tcd, steps: 4, scale, eta: None, spacing },
+        Fast::Hyper => match hyper_steps(name) {
+            1 => Settings { sampler: Kind::Tcd, steps: 1, scale, eta: Some(1.), spacing },
+            steps => {
+                let scale = Some(if name.to_lowercase().contains("cfg") { 5. } else { 1. });
+                Settings { sampler: Kind::Ddim, steps, scale, eta: None, spacing: Spacing::Trailing }
+            }
+        },
+        Fast::Lcm | Fast::Auto => {
+            Settings { sampler: Kind::Lcm, steps: 4, scale: scale.filter(|_| !takes_guidance), eta: None, spacing }
+        }
+    }
+}
+
+/// Returns the number of steps in the name of a LoRA of Hyper-SD, such as `Hyper-SD15-4steps-lora`; 8 if there is none.
+fn hyper_steps(name: &str) -> i64 {
+    let name = name.to_lowercase();
+    let before = name.split_once("step").map_or("", |(before, _)| before);
+    let digits = before.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    digits.parse().ok().filter(|steps| (1..=16).contains(steps)).unwrap_or(8)
+}
+
+/// Returns whether the model is a diffusers folder on this machine whose UNet takes the guidance scale as an input.
+fn takes_guidance(args: &Args) -> bool {
+    let Some(Location::Path(folder)) = args.ckpt.as_deref().map(Location::new) else { return false };
+    let config = fs::read_to_string(folder.join("unet/config.json")).ok();
+    let config = config.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    config.is_some_and(|config| !config["time_cond_proj_dim"].is_null())
+}
