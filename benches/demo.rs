@@ -1,5 +1,5 @@
-//! The accuracy of the demo model: every colour × every solid × four backgrounds at several scales, and pairs of
-//! solids, evaluated as in the tests. Prints a Markdown table; with FOLDER, also saves the pictures.
+//! The accuracy of the demo model: every colour × every solid × four backgrounds at several scales, with its LoRA in
+//! few steps, and pairs of solids, evaluated as in the tests. Prints a Markdown table; with FOLDER, also saves the pictures.
 //!
 //! `cargo bench --bench demo [-- FOLDER]`
 
@@ -8,10 +8,23 @@ mod drawing;
 #[path = "../tests/engine/demo/matcher.rs"]
 mod matcher;
 
-use drawing::{Settings, every_scene, judge, judge_pairs, model, pairs, prompt, prompt_for_two, shares};
-use std::path::PathBuf;
+use candle_core::DType;
+use drawing::{Settings, every_scene, judge, judge_pairs, load, model, pairs, prompt, prompt_for_two, shares};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use txt2img::checkpoint::lora::{LoraFile, LoraWeights, Loras};
+use txt2img::demo;
 use txt2img::diffusion::samplers::Kind;
+use txt2img::engine::Model;
 use txt2img::output::grid;
+
+/// Returns the model with its LoRA for few steps.
+fn few_steps() -> anyhow::Result<Model> {
+    let (checkpoint, config) = (demo::checkpoint()?, demo::config()?);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/lcm.safetensors");
+    let file = Arc::new(LoraFile::open(&path, &checkpoint, &config.unet)?);
+    Ok(load(&checkpoint, &Loras::new([(file, LoraWeights { text: 1., unet: 1. })]), DType::F32))
+}
 
 fn main() -> anyhow::Result<()> {
     let folder = std::env::args().skip(1).find(|word| !word.starts_with("--")).map(PathBuf::from);
@@ -29,11 +42,19 @@ fn main() -> anyhow::Result<()> {
             image::save_buffer(path, &grid.rgb, grid.width as u32, grid.height as u32, image::ColorType::Rgb8)?;
         }
     }
+    let few = few_steps()?;
+    let mut few_table = String::from("| steps | solid | colour | background |\n| ---: | ---: | ---: | ---: |\n");
+    for steps in [1, 2, 4, 8] {
+        let pictures = Settings { kind: Kind::Lcm, steps, scale: 1., seed: 42 }.draw(&few, &prompts);
+        let [solid, colour, background] = shares(&judge(&pictures, &scenes)).map(|share| 100. * share);
+        few_table += &format!("| {steps} | {solid:.1}% | {colour:.1}% | {background:.1}% |\n");
+    }
     let prompts: Vec<_> = pairs().iter().map(prompt_for_two).collect();
     let pictures = Settings { kind: Kind::DpmSolver, steps: 20, scale: 5., seed: 42 }.draw(&model, &prompts);
     let solids: Vec<_> = pairs().iter().map(|(solids, _)| *solids).collect();
     let [solid, colour] = shares(&judge_pairs(&pictures, &solids)).map(|share| 100. * share);
     println!("\nOf {} pictures, DPM-Solver, 20 steps, 256×256:\n\n{table}", scenes.len());
+    println!("The same prompts with the LoRA for few steps, LCM, scale 1:\n\n{few_table}");
     println!("Of two solids in a picture, at scale 5: solid {solid:.1}%, colour {colour:.1}%");
     Ok(())
 }

@@ -157,6 +157,16 @@ impl SamplingParams {
         Self { height: self.latent_height() * factor, width: self.latent_width() * factor, factor, ..self.clone() }
     }
 
+    /// Returns the parameters of the picture that shortcuts approximate: without DeepCache, and with guidance in all steps.
+    pub fn without_shortcuts(&self) -> Self {
+        Self { deepcache: DeepCache::default(), guidance_interval: Interval::default(), ..self.clone() }
+    }
+
+    /// Whether shortcuts approximate the picture.
+    pub fn has_shortcuts(&self) -> bool {
+        *self != self.without_shortcuts()
+    }
+
     /// Returns the number of contexts that the UNet evaluates for an image of `n_subprompts` subprompts: that of each, and
     /// that of the negative prompt, which a single subprompt without guidance does not need.
     pub fn n_contexts(&self, n_subprompts: usize) -> usize {

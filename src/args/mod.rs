@@ -238,6 +238,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE", help_heading = ADDITIONAL)]
     pub report: Option<PathBuf>,
 
+    /// Draw each picture a second time without --deepcache, --guidance_interval and TAESD, and print how far it is from
+    /// that picture
+    #[arg(long = "compare_exact", help_heading = ADDITIONAL)]
+    pub compare_exact: bool,
+
     /// Do not add the invisible watermark
     #[arg(long = "skip_watermark", help_heading = ADDITIONAL)]
     pub skip_watermark: bool,

@@ -8,17 +8,21 @@ mod noise;
 mod observer;
 
 use crate::checkpoint::lora::Loras;
-use crate::checkpoint::{Checkpoint, Embedding, ema};
+use crate::checkpoint::names::VAE;
+use crate::checkpoint::{Checkpoint, Embedding, ema, weights};
 use crate::config::ModelConfig;
 use crate::conventions::Conventions;
 use crate::device::ComputeDevice;
 use crate::diffusion::guidance::Guidance;
 use crate::diffusion::samplers::{SamplerConfig, Sampling};
+use crate::ops::{Compute, LayerBuilder};
 use crate::output::{self, Picture};
 use crate::params::SamplingParams;
 use crate::text::Reading;
+use crate::vae::Decoder;
 use anyhow::{Context, Error, Result, anyhow};
 use candle_core::{DType, IndexOp, Tensor};
+use candle_nn::VarBuilder;
 use conditions::{BatchConditions, Steps};
 use context_cache::ContextCache;
 use std::fmt;
@@ -79,6 +83,8 @@ pub struct Engine<'a> {
     loaded: Option<Loaded>,
     /// The model in f32, once half precision has returned NaN or infinity.
     fallback: Option<Loaded>,
+    /// The model's own decoder beside TAESD, for [`Self::decode_exactly`].
+    exact_decoder: Option<Decoder>,
     /// The number of images that fit in memory at once, as far as is known.
     max_batch: usize,
     /// Whether images are decoded in tiles, because a whole one does not fit in memory.
@@ -119,6 +125,7 @@ impl<'a> Engine<'a> {
             loras: loras.clone(),
             loaded: None,
             fallback: None,
+            exact_decoder: None,
             max_batch: usize::MAX,
             tiled: false,
         };
@@ -290,6 +297,36 @@ impl<'a> Engine<'a> {
             ));
         }
         Ok(Image { pixels, non_finite })
+    }
+
+    /// Loads the decoder of `checkpoint`, which is the model with its own autoencoder instead of TAESD, for
+    /// [`Self::decode_exactly`].
+    ///
+    /// # Errors
+    /// If the checkpoint does not fit the config, or memory does not suffice.
+    pub fn load_exact_decoder(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let compute = if self.dtype == DType::F32 { Compute::F32 } else { Compute::Half };
+        let scale_factor = Conventions::new(checkpoint, self.config)?.scale_factor.value;
+        let build =
+            |vb: VarBuilder| Decoder::new(&self.config.vae, scale_factor, LayerBuilder::new(vb.pp(VAE), compute)?);
+        let decoder = weights::load(checkpoint, &Loras::default(), &self.device.device, &|| (), build)?;
+        self.exact_decoder = Some(decoder);
+        Ok(())
+    }
+
+    /// Decodes image `index` of a batch with the model's own decoder, if it was loaded beside TAESD, and else with the only
+    /// one.
+    ///
+    /// # Errors
+    /// If memory does not suffice, or the device fails.
+    pub fn decode_exactly(&mut self, latents: &Latents, index: usize, observer: &mut dyn Observer) -> Result<Image> {
+        match &self.exact_decoder {
+            Some(decoder) => {
+                let pixels = decoder.forward(&latents.latents.i(index..=index)?)?;
+                Ok(Image { pixels, non_finite: latents.non_finite })
+            }
+            None => self.decode(latents, index, observer),
+        }
     }
 
     /// `latents`: (1, h, w, 4) → (1, 8h, 8w, 3). `in_f32`: whether to use the fallback.

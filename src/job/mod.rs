@@ -89,6 +89,8 @@ pub struct OutputOptions {
     pub report: Option<PathBuf>,
     /// Whether to print a table of timings.
     pub timings: bool,
+    /// Whether each picture is compared with the one drawn without shortcuts.
+    pub compares_exact: bool,
 }
 
 /// The part of a run that a process draws, and the format of what it prints.
@@ -191,6 +193,7 @@ impl OutputOptions {
             metadata: !args.no_metadata,
             report: args.report.as_ref().map(|path| shard.map_or(path.clone(), |shard| shard_path(path, shard))),
             timings: args.timings,
+            compares_exact: args.compare_exact,
         }
     }
 }

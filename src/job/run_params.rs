@@ -71,6 +71,7 @@ pub fn run_params(
         quiet: _,
         report: _,
         timings: _,
+        compare_exact: _,
         // Not included: commands that are no run, or that cannot be resumed.
         replay: _,
         collect: _,

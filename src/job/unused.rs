@@ -5,6 +5,7 @@ use crate::args::{Args, SeedMode};
 use crate::by_name::ByName;
 use crate::diffusion::samplers::Kind;
 use crate::ops::Isa;
+use crate::params::SamplingParams;
 use crate::safety::Action;
 
 /// Returns a note for each reason why given flags have no effect.
@@ -29,6 +30,11 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
         (&["ddim_eta"], all(&|kind, _| !kind.takes_eta()), "with other samplers than ddim and tcd"),
         (&["schedule"], all(&|kind, _| kind.spacings().len() == 1), "with this sampler"),
         (&["lora_weight"], requests.params().iter().all(|params| params.loras.is_empty()), "without a LoRA"),
+        (
+            &["compare_exact"],
+            args.vae.is_none() && !requests.params().iter().any(SamplingParams::has_shortcuts),
+            "without --deepcache, --guidance_interval or TAESD",
+        ),
         (&["plms"], args.sampling.dpm_solver, "beside --dpm_solver"),
         (&["fixed_code"], args.seed_mode == SeedMode::PerImage, "beside --seed_mode per_image"),
     ];

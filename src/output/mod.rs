@@ -2,6 +2,7 @@
 
 mod axis;
 mod blur;
+mod distance;
 mod format;
 mod grid;
 mod haar;
@@ -20,6 +21,7 @@ mod yuv;
 
 pub use axis::Axis;
 pub use blur::blur;
+pub use distance::Distance;
 pub use format::{Format, record};
 pub use grid::grid;
 pub use name::{NameFields, Pattern};

@@ -18,22 +18,27 @@ const SAVING: f64 = 0.05;
 /// The costs of the stages of drawing. The unit is an evaluation of the UNet for one latent of one image and one context.
 #[derive(Clone, Copy)]
 pub struct Costs {
+    /// The cost of an evaluation.
+    evaluation: f64,
     /// The cost of decoding one latent.
     decoding: f64,
 }
 
 impl Costs {
+    /// No costs, for work that progress does not count.
+    pub const NONE: Self = Self { evaluation: 0., decoding: 0. };
+
     /// Returns the costs of a job's model. The cost of a network grows with the square of its channels.
     pub fn of(job: &Job) -> Self {
         let (unet, vae) = (&job.model.config.unet, &job.model.config.vae);
         let width = (vae.side_factor() * vae.ch) as f64 / unet.model_channels as f64;
-        Self { decoding: DECODING * width.powi(2) }
+        Self { evaluation: 1., decoding: DECODING * width.powi(2) }
     }
 
     /// Returns the cost of a sampling step of images with `n_contexts` contexts, if a step takes `passes` evaluations of the
     /// UNet on average.
     pub fn step(&self, params: &SamplingParams, n_contexts: usize, passes: f64) -> f64 {
-        passes * (n_contexts * params.n_latents()) as f64
+        self.evaluation * passes * (n_contexts * params.n_latents()) as f64
     }
 
     /// Returns the cost of decoding an image.

@@ -33,7 +33,8 @@ pub struct Outcome {
 /// # Errors
 /// If a picture cannot be saved. An error of drawing is part of the outcome, because pictures may have been saved before.
 pub fn run(session: Session, timings: &mut Timings) -> Result<Outcome> {
-    let Session { job, progress, checkpoint, loras, checker, outdir, report, finished, remaining } = session;
+    let Session { job, progress, checkpoint, with_own_vae, loras, checker, outdir, report, finished, remaining } =
+        session;
     let (drawn, saved) = thread::scope(|scope| {
         let (messages, waiting) = sync_channel(MAX_WAITING);
         let is_checked = checker.is_some();
@@ -44,8 +45,15 @@ pub fn run(session: Session, timings: &mut Timings) -> Result<Outcome> {
         };
         let writer = Writer::new(job, outdir, &finished, checker, report, hash, progress);
         let writer = scope.spawn(|| writer.run(waiting, remaining.n_pictures));
-        let inputs =
-            Inputs { job, checkpoint: &checkpoint, loras: &loras, progress, is_checked, costs: Costs::of(job) };
+        let inputs = Inputs {
+            job,
+            checkpoint: &checkpoint,
+            with_own_vae: with_own_vae.as_ref(),
+            loras: &loras,
+            progress,
+            is_checked,
+            costs: Costs::of(job),
+        };
         let drawn = if remaining.n_pictures > 0 {
             let work = inputs.costs.total(job, &finished);
             draw(inputs, Tasks::new(job, &finished), remaining.n_tasks, work, timings, messages)

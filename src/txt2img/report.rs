@@ -1,6 +1,6 @@
 //! `--report`: the file, settings, timings and safety result of each picture, as JSON.
 
-use super::worker::Rendered;
+use super::worker::{Comparison, Rendered};
 use crate::files::atomic::{self, folder_of};
 use crate::job::Job;
 use crate::outdir::suffixed;
@@ -174,6 +174,12 @@ fn entry(rendered: &Rendered, file: Option<&Path>, verdict: Option<&Verdict>) ->
             "special_care": verdict.special_care,
         })),
         "not_numbers_from": rendered.non_finite.map(|stage| stage.to_string()),
+        "compared_with_exact": rendered.comparison.as_ref().map(|Comparison { distance, seconds: [sampling, decoding] }| json!({
+            // JSON has no infinity, which equal pictures have.
+            "psnr": distance.psnr.is_finite().then_some(distance.psnr),
+            "ssim": distance.ssim,
+            "seconds": { "sampling_the_batch": sampling, "decoding": decoding },
+        })),
     })
 }
 

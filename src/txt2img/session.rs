@@ -13,7 +13,7 @@ use crate::outdir::{Mode, OutDir, RunParams, RunSpec};
 use crate::progress::Progress;
 use crate::safety::{Action, Checker};
 use crate::text;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::collections::HashSet;
 
 /// A run that is ready to draw.
@@ -21,6 +21,8 @@ pub struct Session<'a> {
     pub job: &'a Job,
     pub progress: &'a Progress,
     pub checkpoint: Checkpoint,
+    /// The checkpoint with its own autoencoder, if pictures decoded by TAESD are compared with those of that.
+    pub with_own_vae: Option<Checkpoint>,
     pub loras: LoraFiles,
     pub checker: Option<Checker>,
     pub outdir: OutDir,
@@ -48,6 +50,7 @@ impl<'a> Session<'a> {
         Report::check(job)?;
         OutDir::probe(&job.output.outdir)?;
         let checkpoint = open(job, progress)?;
+        let with_own_vae = open_with_own_vae(job, &checkpoint, progress)?;
         let conventions = Conventions::new(&checkpoint, &job.model.config)?;
         check_clip_skip(job, &checkpoint)?;
         conventions.notes.iter().for_each(|note| progress.note(note));
@@ -58,7 +61,7 @@ impl<'a> Session<'a> {
         let finished = outdir.finished();
         let remaining = Remaining::new(job, &finished);
         let report = Report::create(job, &outdir.run().id, &finished, remaining.n_finished)?;
-        Ok(Self { job, progress, checkpoint, loras, checker, outdir, report, finished, remaining })
+        Ok(Self { job, progress, checkpoint, with_own_vae, loras, checker, outdir, report, finished, remaining })
     }
 }
 
@@ -67,6 +70,17 @@ fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
     let half = job.compute.precision == Precision::Autocast;
     let mut on_progress = on_download(progress);
     job.model.open(|location| location.path(half, &mut on_progress))
+}
+
+/// Opens the model's files without TAESD, if it is used and compared.
+fn open_with_own_vae(job: &Job, checkpoint: &Checkpoint, progress: &Progress) -> Result<Option<Checkpoint>> {
+    if !(job.output.compares_exact && checkpoint.has_tiny_vae()) {
+        return Ok(None);
+    }
+    let half = job.compute.precision == Precision::Autocast;
+    let mut on_progress = on_download(progress);
+    let opened = job.model.open_with_own_vae(|location| location.path(half, &mut on_progress));
+    opened.context("--compare_exact needs the model's own autoencoder").map(Some)
 }
 
 /// Checks that the model's text encoder has the layers that the requests ask for.

@@ -9,7 +9,7 @@ use crate::engine::{self, Engine, Latents, Observer, Preview, Stage};
 use crate::interrupt;
 use crate::job::tasks::Task;
 use crate::job::{self, Batch, Job, LoraFiles, RunNoise, name_of};
-use crate::output::{EmbeddingRecord, Picture, Record};
+use crate::output::{Distance, EmbeddingRecord, Picture, Record};
 use crate::params::SamplingParams;
 use crate::progress::{Bar, Progress};
 use crate::rng::Origin;
@@ -34,6 +34,15 @@ pub struct Rendered {
     pub seconds: [f64; 2],
     /// The stage that returned NaN or infinity even in f32, if one did; the image is then wrong.
     pub non_finite: Option<Stage>,
+    /// The comparison with the image drawn without shortcuts, with `--compare_exact`.
+    pub comparison: Option<Comparison>,
+}
+
+/// The comparison of an image with the one drawn without shortcuts.
+pub struct Comparison {
+    pub distance: Distance,
+    /// The seconds for sampling and decoding without shortcuts, as in [`Rendered::seconds`].
+    pub seconds: [f64; 2],
 }
 
 /// A message to the writer.
@@ -61,6 +70,8 @@ impl std::error::Error for WriterGone {}
 pub struct Inputs<'a> {
     pub job: &'a Job,
     pub checkpoint: &'a Checkpoint,
+    /// The checkpoint with its own autoencoder, if it is compared with TAESD.
+    pub with_own_vae: Option<&'a Checkpoint>,
     pub loras: &'a LoraFiles,
     pub progress: &'a Progress,
     /// Whether the images are checked for safety.
@@ -93,12 +104,13 @@ impl<'a> Worker<'a> {
         device: &'a ComputeDevice,
         messages: SyncSender<Message>,
     ) -> Result<Self> {
-        let Inputs { job, checkpoint, loras, progress, is_checked, costs } = inputs;
+        let Inputs { job, checkpoint, with_own_vae, loras, progress, is_checked, costs } = inputs;
         let noise = RunNoise::new(&job.images, job.model.config.unet.in_channels, &device.device)?;
         let dtype = device.dtype(job.compute.precision);
         let mut loading = LoadObserver { job, device, progress };
         let (config, reading) = (&job.model.config, job.images.reading);
-        let engine = Engine::load(checkpoint, config, &loras.of(first), device, dtype, reading, &mut loading)?;
+        let mut engine = Engine::load(checkpoint, config, &loras.of(first), device, dtype, reading, &mut loading)?;
+        with_own_vae.map(|checkpoint| engine.load_exact_decoder(checkpoint)).transpose()?;
         Ok(Self { job, device, engine, loras, progress, noise, messages, is_checked, costs })
     }
 
@@ -126,18 +138,39 @@ impl<'a> Worker<'a> {
         let latents = self.engine.sample(&batch, &mut noise, &mut observer)?;
         observer.bar = None;
         let sampled = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let compares = self.job.output.compares_exact;
+        let exact_latents = if compares && batch.params.has_shortcuts() {
+            let exact = engine::Batch { params: batch.params.without_shortcuts(), ..batch };
+            observer.costs = Costs::NONE;
+            Some(self.engine.sample(&exact, &mut self.noise.for_task(task), &mut observer)?)
+        } else {
+            None
+        };
+        observer.bar = None;
+        let exactly_sampled = exact_latents.as_ref().map_or(sampled, |_| start.elapsed().as_secs_f64());
         while let Some(&index) = task.wanted.first() {
             let start = Instant::now();
             let image = self.engine.decode(&latents, index, &mut observer)?;
             let picture = image.picture()?;
+            let seconds = [sampled, start.elapsed().as_secs_f64()];
+            let mut comparison = None;
+            if compares {
+                let start = Instant::now();
+                let exact_latents = exact_latents.as_ref().unwrap_or(&latents);
+                let exact = self.engine.decode_exactly(exact_latents, index, &mut observer)?.picture()?;
+                let seconds = [exactly_sampled, start.elapsed().as_secs_f64()];
+                comparison = Some(Comparison { distance: Distance::new(&picture, &exact), seconds });
+            }
             let rendered = Rendered {
                 seen: self.is_checked.then(|| image.rounded()).transpose()?,
                 record: self.record(&task.batch, index, task.origins[index], &latents)?,
                 picture,
                 number: task.batch.images[index].number,
                 params: task.batch.params.clone(),
-                seconds: [sampled, start.elapsed().as_secs_f64()],
+                seconds,
                 non_finite: image.non_finite,
+                comparison,
             };
             self.progress.worked(self.costs.decoding(&task.batch.params));
             send(&self.messages, Message::Image(Box::new(rendered)))?;

@@ -4,10 +4,10 @@ use super::costs::Costs;
 use super::model_hash::ModelHash;
 use super::overview::{mark, save_grid, save_sweep};
 use super::report::Report;
-use super::worker::{Message, Rendered};
+use super::worker::{Comparison, Message, Rendered};
 use crate::job::{Job, Replay};
 use crate::outdir::{Grids, OutDir, Overview};
-use crate::output::{self, Format, Picture};
+use crate::output::{self, Distance, Format, Picture};
 use crate::params::SamplingParams;
 use crate::progress::Progress;
 use crate::safety::{Action, Checker, Verdict};
@@ -125,6 +125,7 @@ impl<'a> Writer<'a> {
         }
         self.n_saved += 1;
         self.progress.worked(self.costs.saving(&rendered.params));
+        self.note_comparison(&rendered);
         self.report.add(&rendered, path.as_deref(), verdict.as_ref())?;
         self.emit_event(&rendered, path.as_deref());
         self.job.images.replay.iter().try_for_each(|replay| compare(replay, &rendered, self.progress))?;
@@ -141,6 +142,21 @@ impl<'a> Writer<'a> {
             self.progress.note(&format!("picture {number} is flagged by the safety checker: {}", action.outcome()));
         }
         Ok(Some(verdict))
+    }
+
+    /// Prints the distance from the picture without shortcuts.
+    fn note_comparison(&self, Rendered { comparison, seconds, number, .. }: &Rendered) {
+        let Some(Comparison { distance: Distance { psnr, ssim }, seconds: exact }) = comparison else { return };
+        let distance = match ssim {
+            _ if psnr.is_infinite() => "equal to".to_owned(),
+            Some(ssim) => format!("PSNR {psnr:.1} dB, SSIM {ssim:.3} to"),
+            None => format!("PSNR {psnr:.1} dB to"),
+        };
+        let [ours, exact]: [f64; 2] = [seconds, exact].map(|seconds| seconds.iter().sum());
+        self.progress.note(&format!(
+            "picture {}: {distance} the picture without shortcuts, in {ours:.1} s instead of {exact:.1} s",
+            number + 1
+        ));
     }
 
     /// Emits the event of a saved picture.

@@ -15,6 +15,7 @@ mod replay;
 #[cfg(unix)]
 mod resume;
 mod shards;
+mod shortcuts;
 #[path = "../support/mod.rs"]
 mod support;
 mod sweep;

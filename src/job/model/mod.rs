@@ -108,12 +108,28 @@ impl ModelFiles {
     ///
     /// # Errors
     /// If `path` fails, or the checkpoint is missing or not one of Stable Diffusion 1.x.
-    pub fn open(&self, mut path: impl FnMut(&Location) -> Result<PathBuf>) -> Result<Checkpoint> {
+    pub fn open(&self, path: impl FnMut(&Location) -> Result<PathBuf>) -> Result<Checkpoint> {
+        self.open_with(self.vae.as_ref(), path)
+    }
+
+    /// Opens the checkpoint like [`Self::open`], but with its own autoencoder.
+    ///
+    /// # Errors
+    /// The errors of [`Self::open`].
+    pub fn open_with_own_vae(&self, path: impl FnMut(&Location) -> Result<PathBuf>) -> Result<Checkpoint> {
+        self.open_with(None, path)
+    }
+
+    fn open_with(
+        &self,
+        vae: Option<&Location>,
+        mut path: impl FnMut(&Location) -> Result<PathBuf>,
+    ) -> Result<Checkpoint> {
         let ckpt = match &self.ckpt {
             ModelSource::Demo => None,
             ModelSource::Files(location) => Some(path(location)?),
         };
-        let vae = self.vae.as_ref().map(path).transpose()?;
+        let vae = vae.map(path).transpose()?;
         let checkpoint = match (ckpt, vae) {
             (None, None) => demo::checkpoint(),
             (None, Some(vae)) => demo::checkpoint()?.with_vae(&vae),

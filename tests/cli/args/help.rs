@@ -28,7 +28,7 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 42] = [
+const OURS: [&str; 43] = [
     "--guidance_rescale",
     "--guidance_interval",
     "--deepcache",
@@ -69,6 +69,7 @@ const OURS: [&str; 42] = [
     "--progress",
     "--quiet",
     "--report",
+    "--compare_exact",
     "--skip_watermark",
     "--timings",
 ];

@@ -106,6 +106,7 @@ fn defaults() -> Args {
         progress: ProgressFormat::Bar,
         quiet: false,
         report: None,
+        compare_exact: false,
         skip_watermark: false,
         timings: false,
         given: vec![],

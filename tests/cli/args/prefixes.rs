@@ -35,7 +35,7 @@ fn additional_flags_do_not_change_the_originals_prefixes() {
 fn additional_flags_can_be_abbreviated() {
     mean(&[
         ("--sch karras", |a| a.sampling.schedule = Spacing::Karras),
-        ("--de cpu", |a| a.device = DeviceSpecs(vec![DeviceSpec::Cpu])),
+        ("--dev cpu", |a| a.device = DeviceSpecs(vec![DeviceSpec::Cpu])),
         ("--th 1", |a| a.threads = Some(1)),
         ("--ti", |a| a.timings = true),
         ("--sam lms", |a| a.sampling.sampler = Some(Kind::Lms)),

@@ -1,6 +1,7 @@
-//! The LoRA and the embedding for the demo model, in `models/demo`: striped solids, and a colour that it has no word for.
+//! The LoRAs and the embedding for the demo model, in `models/demo`: striped solids, few steps, and a colour that it has no
+//! word for.
 
-use super::drawing::{Scene, Settings, load, prompt};
+use super::drawing::{self, Scene, Settings, every_scene, judge, load, prompt};
 use super::matcher::{COLOURS, Matcher, SOLIDS, tiles};
 use super::stripes::is_striped;
 use candle_core::DType;
@@ -11,6 +12,7 @@ use txt2img::checkpoint::lora::{LoraFile, LoraWeights, Loras};
 use txt2img::checkpoint::{Checkpoint, Embedding};
 use txt2img::demo;
 use txt2img::diffusion::samplers::Kind;
+use txt2img::engine::Model;
 use txt2img::output::Picture;
 
 const SETTINGS: Settings = Settings { kind: Kind::DpmSolver, steps: 20, scale: 5., seed: 42 };
@@ -22,13 +24,14 @@ fn file(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "models/demo", name].iter().collect()
 }
 
-fn lora() -> LoraFile {
+fn lora(name: &str) -> LoraFile {
     let (checkpoint, config) = (demo::checkpoint().unwrap(), demo::config().unwrap());
-    LoraFile::open(&file("striped.safetensors"), &checkpoint, &config.unet).unwrap()
+    LoraFile::open(&file(name), &checkpoint, &config.unet).unwrap()
 }
 
-fn striped(weight: f64) -> Loras {
-    Loras::new([(Arc::new(lora()), LoraWeights { text: weight, unet: weight })])
+fn with_lora(name: &str, weight: f64) -> Model {
+    let loras = Loras::new([(Arc::new(lora(name)), LoraWeights { text: weight, unet: weight })]);
+    load(&demo::checkpoint().unwrap(), &loras, DType::F32)
 }
 
 fn with_magenta() -> Checkpoint {
@@ -88,19 +91,33 @@ fn real_renders_without_stripes_are_not_striped() {
 #[test]
 fn the_lora_makes_solids_striped() {
     let prompts: Vec<_> = scenes().iter().map(|scene| with_word("striped", scene)).collect();
-    let share = |loras: &Loras| {
-        let model = load(&demo::checkpoint().unwrap(), loras, DType::F32);
-        share(SETTINGS.draw(&model, &prompts).iter().map(is_striped))
+    let share = |weight| {
+        share(SETTINGS.draw(&with_lora("striped.safetensors", weight), &prompts).iter().map(is_striped))
     };
-    let (with, without) = (share(&striped(1.)), share(&striped(0.)));
+    let (with, without) = (share(1.), share(0.));
     println!("{with:.3} with the LoRA, {without:.3} without");
     assert!(with >= 0.9 && without <= 0.05, "{with} with the LoRA, {without} without");
 }
 
 #[test]
-fn the_lora_fits_the_model_completely() {
-    let file = lora();
-    assert_eq!((file.summary().matched(), file.summary().n_unmatched()), ([24, 84, 12], 0));
+fn the_loras_fit_the_model_completely() {
+    for (name, modules) in [("striped.safetensors", [24, 84, 12]), ("lcm.safetensors", [0, 84, 44])] {
+        let file = lora(name);
+        assert_eq!((file.summary().matched(), file.summary().n_unmatched()), (modules, 0), "{name}");
+    }
+}
+
+#[test]
+fn four_steps_draw_what_is_asked_for() {
+    // A fifth of all combinations, evenly spread; `cargo bench --bench demo` draws all.
+    let scenes = every_scene().into_iter().enumerate().filter(|(i, _)| i % 24 % 5 == i / 24 % 5);
+    let scenes: Vec<_> = scenes.map(|(_, scene)| scene).collect();
+    let prompts: Vec<_> = scenes.iter().map(prompt).collect();
+    let settings = Settings { kind: Kind::Lcm, steps: 4, scale: 1., seed: 42 };
+    let pictures = settings.draw(&with_lora("lcm.safetensors", 1.), &prompts);
+    let [solid, colour, background] = drawing::shares(&judge(&pictures, &scenes));
+    println!("solid {solid:.3}, colour {colour:.3}, background {background:.3}");
+    assert!(solid >= 0.85 && colour >= 0.95 && background >= 0.95, "{solid} {colour} {background}");
 }
 
 #[test]
