@@ -3,6 +3,7 @@ kohya's sd-scripts."""
 
 import json
 import math
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -50,6 +51,30 @@ def add(places, rank, alpha):
         low = added[name.replace(".", "_")] = Low(getattr(parent, last), rank, alpha)
         setattr(parent, last, low)
     return added
+
+
+class Average:
+    """The moving average of parameters, which is what is saved."""
+
+    def __init__(self, parameters):
+        self.parameters, self.steps = parameters, 0
+        self.mean = [p.detach().clone() for p in parameters]
+
+    @torch.no_grad()
+    def add(self):
+        """Adds the parameters after a step."""
+        keep = min(0.97, (1 + self.steps) / (10 + self.steps))
+        torch._foreach_lerp_(self.mean, self.parameters, 1 - keep)
+        self.steps += 1
+
+    @contextmanager
+    def in_place(self):
+        """Gives the parameters the values of the average for a while."""
+        now = [p.detach().clone() for p in self.parameters]
+        with torch.no_grad():
+            torch._foreach_copy_(self.parameters, self.mean)
+            yield
+            torch._foreach_copy_(self.parameters, now)
 
 
 def load(path, added):

@@ -14,10 +14,10 @@ from text import tokenizer, tokens
 from torch import nn
 from train_diffusion import ALPHAS
 
-# The timesteps of LCM with 50 steps, 19 to 999; each eighth or so is visited with 1, 2, 4 or 8.
+# LCM's timesteps are 19, 39, … 999. With 1, 2, 4 or 8 steps, it visits eight of them.
 SPACING = 20
 VISITED = [999, 879, 759, 639, 499, 379, 259, 139]
-# The distance in time over which the model is made consistent, in steps of the teacher.
+# The distance in time over which the model is made consistent, and the teacher's steps over it.
 SKIP, TEACHER_STEPS = 120, 2
 
 
@@ -102,18 +102,14 @@ def main():
         lora.load(args.start, added)
     pair = Pair(model, added)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    average = [p.detach().clone() for p in parameters]
+    average = lora.Average(parameters)
     print(f"{len(added)} modules, {sum(p.numel() for p in parameters)} numbers")
     optimizer = torch.optim.AdamW(parameters, lr=args.rate, betas=(0.9, 0.99), weight_decay=0.0)
     started, step, sums, n = time.time(), 0, 0.0, 0
 
     def save():
-        now = [p.detach().clone() for p in parameters]
-        with torch.no_grad():
-            [p.copy_(a) for p, a in zip(parameters, average)]
-        lora.save(args.out, added, args, step)
-        with torch.no_grad():
-            [p.copy_(a) for p, a in zip(parameters, now)]
+        with average.in_place():
+            lora.save(args.out, added, args, step)
 
     while (left := 1 - (time.time() - started) / pace.seconds(args.minutes)) > 0:
         optimizer.param_groups[0]["lr"] = args.rate * min(1, (step + 1) / 30) * (0.01 + 0.99 * min(1, left / 0.5))
@@ -125,9 +121,7 @@ def main():
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        keep = min(0.97, (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_(average, parameters, 1 - keep)
+        average.add()
         step, sums, n = step + 1, sums + loss.item(), n + 1
         if step % 25 == 0:
             print(f"step {step} {time.time() - started:.0f} s: loss {sums / n:.4f}", flush=True)

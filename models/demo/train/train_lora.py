@@ -66,20 +66,16 @@ def main():
     if args.start:
         lora.load(args.start, added)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    average = [p.detach().clone() for p in parameters]
+    average = lora.Average(parameters)
     print(f"{len(added)} modules, {sum(p.numel() for p in parameters)} numbers")
     optimizer = torch.optim.AdamW(parameters, lr=args.rate, betas=(0.9, 0.99), weight_decay=0.0)
     started, step, sums, n = time.time(), 0, 0.0, 0
 
     def save():
-        now = [p.detach().clone() for p in parameters]
-        with torch.no_grad():
-            [p.copy_(a) for p, a in zip(parameters, average)]
         captions = {Path(args.out).stem: {args.trigger: len(bucket.said)}}
-        lora.save(args.out, added, args, step, ss_tag_frequency=json.dumps(captions),
-                  **{"modelspec.trigger_phrase": args.trigger})
-        with torch.no_grad():
-            [p.copy_(a) for p, a in zip(parameters, now)]
+        with average.in_place():
+            lora.save(args.out, added, args, step, ss_tag_frequency=json.dumps(captions),
+                      **{"modelspec.trigger_phrase": args.trigger})
 
     while (left := 1 - (time.time() - started) / pace.seconds(args.minutes)) > 0:
         optimizer.param_groups[0]["lr"] = args.rate * min(1, (step + 1) / 30) * (0.01 + 0.99 * min(1, left / 0.6))
@@ -90,9 +86,7 @@ def main():
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        keep = min(0.97, (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_(average, parameters, 1 - keep)
+        average.add()
         step, sums, n = step + 1, sums + loss.item(), n + 1
         if step % 25 == 0:
             print(f"step {step} {time.time() - started:.0f} s: loss {sums / n:.4f}", flush=True)
