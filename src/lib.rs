@@ -125,6 +125,8 @@ pub mod shard;
 
 pub mod by_name;
 
+pub(crate) mod as_text;
+
 pub(crate) mod json;
 
 pub(crate) mod ranges;

@@ -1,5 +1,6 @@
 //! The sampling parameters: everything that determines a picture besides the model, its prompts and its noise.
 
+use crate::as_text;
 use crate::by_name::ByName;
 use crate::diffusion::deep_cache::DeepCache;
 use crate::diffusion::guidance::Interval;
@@ -40,10 +41,10 @@ pub struct SamplingParams {
     #[serde(default)]
     pub guidance_rescale: f64,
     /// The part of the sampling with guidance.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "is_default", with = "as_text")]
     pub guidance_interval: Interval,
     /// The evaluations in which the whole UNet runs.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "is_default", with = "as_text")]
     pub deepcache: DeepCache,
     /// The layer of the text encoder whose output is the context, counted from the last, which is 1.
     #[serde(default = "clip_skip")]

@@ -3,13 +3,11 @@
 
 use anyhow::{Error, Result, bail, ensure};
 use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// The evaluations in which the whole UNet runs, and the layers that run in the others.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct DeepCache {
     /// The whole UNet runs in one of so many evaluations, from the first on; 1 is always.
     pub every: usize,
@@ -50,20 +48,6 @@ impl fmt::Display for DeepCache {
             0 => write!(f, "{}", self.every),
             branch => write!(f, "{},{branch}", self.every),
         }
-    }
-}
-
-impl TryFrom<String> for DeepCache {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<DeepCache> for String {
-    fn from(value: DeepCache) -> Self {
-        value.to_string()
     }
 }
 

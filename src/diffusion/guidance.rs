@@ -6,7 +6,6 @@ use super::unet::{PromptKv, UNet};
 use crate::ops::{MAX_TERMS, weighted_sum};
 use anyhow::{Error, bail};
 use candle_core::{Result, Tensor};
-use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
@@ -49,8 +48,7 @@ impl Guidance {
 }
 
 /// The part of the sampling with guidance (Kynkäänniemi et al. 2024, arXiv 2404.07724), in fractions of the steps.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Interval {
     /// Its start; 0 is the first step.
     pub from: f64,
@@ -91,20 +89,6 @@ impl fmt::Display for Interval {
     /// Writes the interval as it is parsed.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{},{}", self.from, self.to)
-    }
-}
-
-impl TryFrom<String> for Interval {
-    type Error = Error;
-
-    fn try_from(text: String) -> anyhow::Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Interval> for String {
-    fn from(interval: Interval) -> Self {
-        interval.to_string()
     }
 }
 

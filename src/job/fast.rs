@@ -5,6 +5,7 @@ use crate::args::{Args, Fast, SamplingFlags};
 use crate::by_name::ByName;
 use crate::checkpoint::lora;
 use crate::diffusion::samplers::{Kind, Spacing};
+use crate::json;
 use crate::params::{LoraChoice, SamplingParams};
 use anyhow::{Result, bail};
 use serde_json::Value;
@@ -183,7 +184,6 @@ fn hyper_steps(name: &str) -> i64 {
 /// Returns whether the model is a diffusers folder on this machine whose UNet takes the guidance scale as an input.
 fn takes_guidance(args: &Args) -> bool {
     let Some(Location::Path(folder)) = args.ckpt.as_deref().map(Location::new) else { return false };
-    let config = fs::read_to_string(folder.join("unet/config.json")).ok();
-    let config = config.and_then(|text| serde_json::from_str::<Value>(&text).ok());
-    config.is_some_and(|config| !config["time_cond_proj_dim"].is_null())
+    let config = json::read_file::<Value>(&folder.join("unet/config.json"));
+    config.is_ok_and(|config| !config["time_cond_proj_dim"].is_null())
 }

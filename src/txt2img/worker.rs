@@ -5,7 +5,7 @@ use super::model_hash;
 use crate::checkpoint::Checkpoint;
 use crate::device::ComputeDevice;
 use crate::diffusion::samplers::Counts;
-use crate::engine::{self, Engine, Latents, Observer, Preview, Stage};
+use crate::engine::{self, BatchNoise, Engine, Latents, Observer, Preview, Stage};
 use crate::interrupt;
 use crate::job::tasks::Task;
 use crate::job::{self, Batch, Job, LoraFiles, RunNoise, name_of};
@@ -138,30 +138,18 @@ impl<'a> Worker<'a> {
         let latents = self.engine.sample(&batch, &mut noise, &mut observer)?;
         observer.bar = None;
         let sampled = start.elapsed().as_secs_f64();
-        let start = Instant::now();
         let compares = self.job.output.compares_exact;
-        let exact_latents = if compares && batch.params.has_shortcuts() {
-            let exact = engine::Batch { params: batch.params.without_shortcuts(), ..batch };
-            observer.costs = Costs::NONE;
-            Some(self.engine.sample(&exact, &mut self.noise.for_task(task), &mut observer)?)
-        } else {
-            None
-        };
-        observer.bar = None;
-        let exactly_sampled = exact_latents.as_ref().map_or(sampled, |_| start.elapsed().as_secs_f64());
+        let exact = (compares && batch.params.has_shortcuts())
+            .then(|| sample_exactly(&mut self.engine, &batch, &mut self.noise.for_task(task), &mut observer))
+            .transpose()?;
         while let Some(&index) = task.wanted.first() {
             let start = Instant::now();
             let image = self.engine.decode(&latents, index, &mut observer)?;
             let picture = image.picture()?;
             let seconds = [sampled, start.elapsed().as_secs_f64()];
-            let mut comparison = None;
-            if compares {
-                let start = Instant::now();
-                let exact_latents = exact_latents.as_ref().unwrap_or(&latents);
-                let exact = self.engine.decode_exactly(exact_latents, index, &mut observer)?.picture()?;
-                let seconds = [exactly_sampled, start.elapsed().as_secs_f64()];
-                comparison = Some(Comparison { distance: Distance::new(&picture, &exact), seconds });
-            }
+            let exact = exact.as_ref().map_or((&latents, sampled), |(latents, seconds)| (latents, *seconds));
+            let comparison =
+                compares.then(|| compare(&mut self.engine, &picture, exact, index, &mut observer)).transpose()?;
             let rendered = Rendered {
                 seen: self.is_checked.then(|| image.rounded()).transpose()?,
                 record: self.record(&task.batch, index, task.origins[index], &latents)?,
@@ -189,6 +177,36 @@ impl<'a> Worker<'a> {
             .collect();
         Ok(Record { embeddings, ..record(self.job, self.loras, batch, index, origin, latents) })
     }
+}
+
+/// Samples a batch without shortcuts. Returns the latents, and the seconds that it took.
+fn sample_exactly(
+    engine: &mut Engine,
+    batch: &engine::Batch,
+    noise: &mut dyn BatchNoise,
+    observer: &mut BatchObserver,
+) -> Result<(Latents, f64)> {
+    let start = Instant::now();
+    let exact = engine::Batch { params: batch.params.without_shortcuts(), ..batch.clone() };
+    observer.costs = Costs::NONE;
+    let latents = engine.sample(&exact, noise, observer)?;
+    observer.bar = None;
+    Ok((latents, start.elapsed().as_secs_f64()))
+}
+
+/// Compares an image with the one drawn without shortcuts. `sampled`: its latents, and the seconds for sampling them.
+fn compare(
+    engine: &mut Engine,
+    picture: &Picture,
+    sampled: (&Latents, f64),
+    index: usize,
+    observer: &mut BatchObserver,
+) -> Result<Comparison> {
+    let (latents, seconds) = sampled;
+    let start = Instant::now();
+    let exact = engine.decode_exactly(latents, index, observer)?.picture()?;
+    let seconds = [seconds, start.elapsed().as_secs_f64()];
+    Ok(Comparison { distance: Distance::new(picture, &exact), seconds })
 }
 
 /// Shows progress while a model is loaded.

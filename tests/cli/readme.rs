@@ -7,9 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Commands that are not run here, and the reason.
-const NOT_RUN: [(&str, &str); 24] = [
+const NOT_RUN: [(&str, &str); 27] = [
     (
         "cargo run --release -- --prompt \"a photo of a pink cube, black background\" --plms --skip_grid --n_samples 1",
+        ".ci/run runs it",
+    ),
+    (
+        "cargo run --release -- --prompt \"a photo of a pink cube, black background\" --H 256 --W 256 --n_iter 1 \
+         --n_samples 1 --lora models/demo/lcm.safetensors --fast auto --skip_grid",
         ".ci/run runs it",
     ),
     ("cargo test --release", ".ci/run runs it"),
@@ -17,6 +22,11 @@ const NOT_RUN: [(&str, &str); 24] = [
     (
         "txt2img --ckpt hub --prompt \"a photograph of an astronaut riding a horse\" --plms",
         "it downloads 4 GB; tests/hub downloads from a local server",
+    ),
+    (
+        "txt2img --lora latent-consistency/lcm-lora-sdv1-5 --fast auto --prompt \"a photograph of an astronaut riding a \
+         horse\"",
+        "it downloads 135 MB; tests/hub downloads from a local server",
     ),
     (
         "sbatch deploy/slurm.sbatch --from-file prompts.txt --outdir /shared/big",
@@ -35,6 +45,7 @@ const NOT_RUN: [(&str, &str); 24] = [
     ("cargo bench --bench bulk [-- PICTURES]", "it takes minutes"),
     ("cargo bench --bench bulk", "it takes minutes"),
     ("cargo bench --bench demo", "it takes minutes"),
+    ("cargo bench --bench shortcuts", "it takes minutes"),
     ("cargo bench --features cuda --bench stages -- half cuda", "it needs an NVIDIA GPU"),
     (
         "TXT2IMG_GRAPH=1 TXT2IMG_WAY=gemm_f16_64x64_4:2 cargo bench --features cuda --bench ops -- half cuda linear",

@@ -91,9 +91,8 @@ fn real_renders_without_stripes_are_not_striped() {
 #[test]
 fn the_lora_makes_solids_striped() {
     let prompts: Vec<_> = scenes().iter().map(|scene| with_word("striped", scene)).collect();
-    let share = |weight| {
-        share(SETTINGS.draw(&with_lora("striped.safetensors", weight), &prompts).iter().map(is_striped))
-    };
+    let share =
+        |weight| share(SETTINGS.draw(&with_lora("striped.safetensors", weight), &prompts).iter().map(is_striped));
     let (with, without) = (share(1.), share(0.));
     println!("{with:.3} with the LoRA, {without:.3} without");
     assert!(with >= 0.9 && without <= 0.05, "{with} with the LoRA, {without} without");
