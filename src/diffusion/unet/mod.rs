@@ -181,7 +181,9 @@ impl UNet {
             for block in deep_input.iter().chain(deep_output) {
                 block.skip(times, prompts);
             }
-            (times.nth(1), prompts.next()); // the middle block's
+            // The middle block's.
+            times.nth(1);
+            prompts.next();
             x = deep.clone();
         } else {
             for block in deep_input {
