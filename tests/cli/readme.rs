@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Commands that are not run here, and the reason.
-const NOT_RUN: [(&str, &str); 27] = [
+const NOT_RUN: [(&str, &str); 28] = [
     (
         "cargo run --release -- --prompt \"a photo of a pink cube, black background\" --plms --skip_grid --n_samples 1",
         ".ci/run runs it",
@@ -42,6 +42,7 @@ const NOT_RUN: [(&str, &str); 27] = [
     ("cargo doc --open", "it opens a browser"),
     ("cargo bench --bench ops [-- half] [cuda] [WORD]", "it takes minutes"),
     ("cargo bench --bench stages [-- half] [cuda] [BATCH] [STAGE]", "it takes minutes"),
+    ("cargo bench --bench stages -- tiny", "it takes minutes"),
     ("cargo bench --bench bulk [-- PICTURES]", "it takes minutes"),
     ("cargo bench --bench bulk", "it takes minutes"),
     ("cargo bench --bench demo", "it takes minutes"),
