@@ -37,6 +37,8 @@ impl FromStr for DeepCache {
             bail!("not one or two whole numbers up to {MAX}, such as 3 or 3,1");
         };
         ensure!(every > 0, "not at least 1, which runs the whole UNet in every step");
+        // Without effect if the whole UNet always runs.
+        let branch = if every == 1 { 0 } else { branch };
         Ok(Self { every, branch })
     }
 }

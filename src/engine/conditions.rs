@@ -109,9 +109,7 @@ impl BatchConditions {
         }
         Ok(Self { phases, conditions, contexts, evaluations: steps.evaluations })
     }
-}
 
-impl BatchConditions {
     /// Returns the phases with guidance in the evaluations `guided`; in the others there is none.
     pub fn guided_phases(&self, guidance: Guidance, guided: Range<usize>) -> Vec<Phase> {
         let none = Guidance { scale: 1., ..guidance };

@@ -177,7 +177,7 @@ impl Model {
         let conditions = Conditions { uncond, conds: vec![(cond.clone(), 1.)] };
         let guidance = scale.into();
         let terms = self.terms(&conditions, guidance, 1)?;
-        Ok(self.guided(terms.uncond.as_ref(), &terms.conds, guidance, Evaluation::default())?)
+        Ok(self.guided(terms.uncond.as_ref(), &terms.conds, guidance, DeepCache::default(), usize::MAX)?)
     }
 
     /// Returns the UNet with classifier-free guidance for prompts of different lengths. `unconds`, `conds`: a context
@@ -264,22 +264,24 @@ impl Model {
                 let conds = group[0].conds.iter().enumerate();
                 let conds = conds.map(|(i, (_, weight))| Ok((cat(&|terms| Some(terms.conds[i].0.clone()))?, *weight)));
                 let conds = conds.collect::<candle_core::Result<Vec<_>>>()?;
-                let evaluation = Evaluation { max_batch: 2 * max_batch / group.len(), ..evaluation };
-                Ok((group.len(), self.guided(uncond.as_ref(), &conds, guidance, evaluation)?))
+                let max_terms = 2 * max_batch / group.len();
+                let guided = self.guided(uncond.as_ref(), &conds, guidance, evaluation.deepcache, max_terms)?;
+                Ok((group.len(), guided))
             })
             .collect::<Result<_>>()?;
         Ok(Box::new(SplitBatch(denoisers)))
     }
 
-    /// Returns the UNet with guidance. `uncond`, `conds`: (B, M, C) each. `evaluation`: with the number of them in one batch.
+    /// Returns the UNet with guidance. `uncond`, `conds`: (B, M, C) each. `max_terms`: the number of them in one batch.
     fn guided(
         &self,
         uncond: Option<&Tensor>,
         conds: &[(Tensor, f64)],
         guidance: Guidance,
-        Evaluation { deepcache, max_batch, .. }: Evaluation,
+        deepcache: DeepCache,
+        max_terms: usize,
     ) -> candle_core::Result<Box<dyn EpsModel + '_>> {
-        let predicted = Box::new(Guided::composed(&self.unet, uncond, conds, guidance, deepcache, max_batch)?);
+        let predicted = Box::new(Guided::composed(&self.unet, uncond, conds, guidance, deepcache, max_terms)?);
         Ok(match self.prediction {
             Prediction::Eps => predicted,
             Prediction::V => Box::new(VPrediction(predicted)),
