@@ -48,6 +48,7 @@ impl Conventions {
     /// `--prediction`.
     pub fn new(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<Self> {
         check_heads(checkpoint, config)?;
+        check_guidance(checkpoint, config)?;
         let (noise, schedule) = schedule(checkpoint, config);
         let mut notes = vec![];
         Ok(Self {
@@ -143,6 +144,18 @@ fn use_ema(checkpoint: &Checkpoint, config: &ModelConfig, notes: &mut Vec<String
         }
         (wanted, ..) => Stated::new(wanted, CONFIG),
     }
+}
+
+/// Checks that the UNet takes the guidance scale if a file states so.
+fn check_guidance(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<()> {
+    let Some(Stated { value, by }) = &checkpoint.declared().guidance_width else { return Ok(()) };
+    let width = checkpoint.unet_config(config).guidance_width;
+    ensure!(
+        width.is_some_and(|width| width as u64 == *value),
+        "'{}' has time_cond_proj_dim {value}, which does not fit the weights; download the model again",
+        checkpoint.path().join(by).display()
+    );
+    Ok(())
 }
 
 /// Checks that the config has as many attention heads as the checkpoint states. The tensors' shapes do not show them.

@@ -51,7 +51,9 @@ fn names(arg: &Arg) -> impl Iterator<Item = &str> {
 
 /// Whether a word beginning with a dash is a value, as argparse decides: `-1` and `-foo bar` are, `-foo` is not.
 fn is_dashed_value(word: &str) -> bool {
-    word.starts_with('-') && (word.contains(' ') || word.parse::<f64>().is_ok())
+    // Also numbers with commas, which argparse takes for a flag, but which are values of ours.
+    let is_numeric = || word.split(',').all(|number| number.parse::<f64>().is_ok());
+    word.starts_with('-') && (word.contains(' ') || is_numeric())
 }
 
 /// Returns the flags that `name` may abbreviate: an exact match, or else the original's flags that begin with it, or else

@@ -62,17 +62,42 @@ pub fn sweep(command: &mut Command, words: &[OsString], args: &Args) -> Result<O
     Ok(Some(sweep))
 }
 
-/// Splits values at commas outside of double quotes, which are removed. Returns `None` if a quote is not closed.
+/// Splits values at commas. A value that begins with a double quote ends with one, and may contain commas, and doubled quotes
+/// for quotes. Returns `None` if its last quote is missing or not followed by a comma.
 fn split(text: &str) -> Option<Vec<String>> {
-    let (mut values, mut is_quoted) = (vec![String::new()], false);
-    for c in text.chars() {
-        match c {
-            '"' => is_quoted = !is_quoted,
-            ',' if !is_quoted => values.push(String::new()),
-            c => values.last_mut()?.push(c),
+    let (mut values, mut rest) = (vec![], Some(text));
+    while let Some(text) = rest {
+        let value;
+        (value, rest) = match text.trim_start().strip_prefix('"') {
+            Some(quoted) => {
+                let (value, after) = unquoted(quoted)?;
+                let after = after.trim_start();
+                (value, if after.is_empty() { None } else { Some(after.strip_prefix(',')?) })
+            }
+            None => match text.split_once(',') {
+                Some((value, after)) => (value.trim().to_owned(), Some(after)),
+                None => (text.trim().to_owned(), None),
+            },
+        };
+        values.push(value);
+    }
+    Some(values)
+}
+
+/// Returns a quoted value, whose first quote has been removed, and the text after it.
+fn unquoted(text: &str) -> Option<(String, &str)> {
+    let (mut value, mut rest) = (String::new(), text);
+    loop {
+        let (part, after) = rest.split_once('"')?;
+        value += part;
+        match after.strip_prefix('"') {
+            Some(after) => {
+                value.push('"');
+                rest = after;
+            }
+            None => return Some((value, after)),
         }
     }
-    (!is_quoted).then(|| values.iter().map(|value| value.trim().to_owned()).collect())
 }
 
 /// Parses an axis.
@@ -84,7 +109,9 @@ fn axis(text: &str, prompt: &str) -> Result<Axis, String> {
     if !axes().any(|axis| axis == name) {
         return Err(format!("--sweep {name}=… is not supported; {}", known()));
     }
-    let values = split(values).ok_or_else(|| format!("--sweep {text} has a quote without its other"))?;
+    let values = split(values).ok_or_else(|| {
+        format!("--sweep {text} has an unmatched quote, or no comma after one; write NAME=\"V\",\"V\",…")
+    })?;
     if values.iter().any(String::is_empty) {
         return Err(format!("--sweep {text} has an empty value; write NAME=VALUE,VALUE,…"));
     }

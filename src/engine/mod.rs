@@ -314,6 +314,11 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
+    /// Whether the model's own decoder was loaded beside TAESD.
+    pub fn has_exact_decoder(&self) -> bool {
+        self.exact_decoder.is_some()
+    }
+
     /// Decodes image `index` of a batch with the model's own decoder, if it was loaded beside TAESD, and else with the only
     /// one.
     ///

@@ -1,6 +1,6 @@
 //! `--fast`: the sampling parameters that models and LoRAs of few steps are made for.
 
-use super::{Location, loras};
+use super::{Location, loras, name_of};
 use crate::args::{Args, Fast, SamplingFlags};
 use crate::by_name::ByName;
 use crate::checkpoint::lora;
@@ -24,6 +24,9 @@ const TITLES: [&str; 3] = ["ss_output_name", "modelspec.title", "ss_network_modu
 const SIZES: [(Fast, RangeInclusive<u64>); 2] =
     [(Fast::Lcm, 134_000_000..=136_000_000), (Fast::Hyper, 268_000_000..=271_000_000)];
 
+/// The names of files that many LoRAs have.
+const COMMON_STEMS: [&str; 3] = ["pytorch_lora_weights", "adapter_model", "model"];
+
 /// The parameters that a method is made for.
 struct Settings {
     sampler: Kind,
@@ -37,8 +40,10 @@ struct Settings {
 /// What `--fast` recognises.
 struct Found {
     method: Fast,
-    /// The name of the LoRA or the model that shows the method, and its number of steps.
+    /// The LoRA or the model, as the flags name it.
     name: String,
+    /// The text that shows the method, and may state its number of steps.
+    mark: String,
     /// How it is recognised, for `auto`.
     by: &'static str,
 }
@@ -76,16 +81,20 @@ fn resolve(args: &Args) -> Result<(SamplingFlags, Option<String>)> {
     let found = match method {
         Fast::Auto => recognise(args)?,
         method => {
-            let name = names(args).find(|name| method_of(name) == Some(method)).unwrap_or_default();
-            Found { method, name, by: "" }
+            let marks = names(args)?.into_iter().map(|name| marks_of_name(&name).join(" "));
+            let mark = marks.into_iter().find(|mark| method_of(mark) == Some(method)).unwrap_or_default();
+            Found { method, name: String::new(), mark, by: "" }
         }
     };
     let Settings { sampler, steps, scale, eta, spacing } = settings(&found, takes_guidance(args));
+    let swept = args.swept.iter().flat_map(|sweep| [Some(&sweep.columns), sweep.rows.as_ref()]).flatten();
+    let swept: Vec<&str> = swept.map(|axis| &*axis.name).collect();
+    let is_given = |flag| args.is_given(flag) || swept.contains(&flag);
     let mut set = vec![];
-    if flags.sampler.is_none() {
+    if flags.sampler.is_none() && !is_given("sampler") {
         flags.sampler = Some(sampler);
         set.push(format!("--sampler {}", sampler.name()));
-        if !args.is_given("schedule") && spacing != flags.schedule {
+        if !is_given("schedule") && spacing != flags.schedule {
             flags.schedule = spacing;
             set.push(format!("--schedule {}", spacing.name()));
         }
@@ -94,11 +103,11 @@ fn resolve(args: &Args) -> Result<(SamplingFlags, Option<String>)> {
             set.push(format!("--ddim_eta {eta}"));
         }
     }
-    if !args.is_given("ddim_steps") {
+    if !is_given("ddim_steps") {
         flags.ddim_steps = steps;
         set.push(format!("--ddim_steps {steps}"));
     }
-    if let (false, Some(scale)) = (args.is_given("scale"), scale) {
+    if let (false, Some(scale)) = (is_given("scale"), scale) {
         flags.scale = scale;
         set.push(format!("--scale {scale}"));
     }
@@ -114,56 +123,78 @@ fn resolve(args: &Args) -> Result<(SamplingFlags, Option<String>)> {
 
 /// Recognises the method of the LoRAs that flags name, or of the model.
 fn recognise(args: &Args) -> Result<Found> {
-    for name in names(args) {
-        let found = |method: Option<Fast>, by| method.map(|method| Found { method, name: name.clone(), by });
+    for name in names(args)? {
+        let found = |mark: &str, method: Option<Fast>, by| {
+            method.map(|method| Found { method, name: name.clone(), mark: mark.to_owned(), by })
+        };
         let path = loras::located(&name, args.lora_dir.as_deref())?;
-        // PEFT's files all have one name; the folder tells them apart.
-        let folder = path.as_deref().and_then(Path::parent).and_then(Path::file_name).unwrap_or_default();
-        let by_name = found(method_of(&name).or_else(|| method_of(&folder.to_string_lossy())), "name");
+        let by_name = marks_of_name(&name).into_iter().find_map(|mark| found(&mark, method_of(&mark), "name"));
         let by_file = path.as_deref().and_then(|path| {
             let metadata = lora::metadata(path);
-            let by_title = TITLES.iter().filter_map(|key| metadata.get(*key)).find_map(|title| method_of(title));
+            let titles = TITLES.iter().filter_map(|key| metadata.get(*key));
+            let by_title = titles.into_iter().find_map(|title| found(title, method_of(title), "metadata"));
             let size = fs::metadata(path).map_or(0, |file| file.len());
             let by_size = SIZES.iter().find(|(_, sizes)| sizes.contains(&size)).map(|(method, _)| *method);
-            found(by_title, "metadata").or_else(|| found(by_size, "size"))
+            by_title.or_else(|| found("", by_size, "size"))
         });
         if let Some(found) = by_name.or(by_file) {
             return Ok(found);
         }
     }
     if let (true, Some(ckpt)) = (takes_guidance(args), &args.ckpt) {
-        return Ok(Found { method: Fast::Lcm, name: ckpt.display().to_string(), by: "guidance input" });
+        let name = ckpt.display().to_string();
+        return Ok(Found { method: Fast::Lcm, name, mark: String::new(), by: "guidance input" });
     }
     bail!(
-        "--fast auto recognises no LoRA or model of few steps among the flags; say which it is with --fast lcm, tcd or hyper, \
-         or give one with --lora"
+        "--fast auto recognises no LoRA of few steps given by --lora (it does not consider those of tags, sweeps and prompts \
+         files), nor a model of few steps; say which it is with --fast lcm, tcd or hyper"
     )
 }
 
-/// The names of the LoRAs that flags give. Invalid ones are reported when they are parsed.
-fn names(args: &Args) -> impl Iterator<Item = String> {
-    args.sampling.lora.iter().filter_map(|text| text.parse::<LoraChoice>().ok()).map(|lora| lora.name)
+/// The names of the LoRAs that flags give.
+fn names(args: &Args) -> Result<Vec<String>> {
+    args.sampling.lora.iter().map(|text| Ok(text.parse::<LoraChoice>()?.name)).collect()
 }
 
-/// Returns the method that a name shows.
-fn method_of(name: &str) -> Option<Fast> {
-    let name = name.to_lowercase();
-    let marks = [
-        (Fast::Hyper, ["hyper-sd", "hyper_sd", "hypersd"].as_slice()),
-        (Fast::Tcd, &["tcd"]),
-        (Fast::Lcm, &["lcm", "latent-consistency"]),
-    ];
-    marks.into_iter().find(|(_, marks)| marks.iter().any(|mark| name.contains(mark))).map(|(method, _)| method)
+/// Returns the parts of a LoRA's name that may show its method: the repository and its file, or the file. Files of PEFT and
+/// diffusers all have the same name, but their folder tells them apart.
+fn marks_of_name(name: &str) -> Vec<String> {
+    let path = match Location::new(Path::new(name)) {
+        Location::Hub(repo) => return vec![repo.file.unwrap_or_default(), format!("{}/{}", repo.owner, repo.name)],
+        Location::Path(path) => path,
+    };
+    let stem = name_of(&path);
+    let folder = path.parent().and_then(Path::file_name).filter(|_| COMMON_STEMS.contains(&&*stem));
+    let folder = folder.map(|folder| folder.to_string_lossy().into_owned());
+    [stem].into_iter().chain(folder).collect()
 }
 
-fn settings(Found { method, name, .. }: &Found, takes_guidance: bool) -> Settings {
+/// Returns the method that a text names, as a word.
+fn method_of(text: &str) -> Option<Fast> {
+    let text = text.to_lowercase();
+    let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let has = |name: &str| words.iter().any(|word| *word == name || *word == format!("{name}lora"));
+    let has_both =
+        |first: &str, second: &str| words.windows(2).any(|two| two[0] == first && two[1].starts_with(second));
+    if has_both("hyper", "sd") || words.iter().any(|word| word.starts_with("hypersd")) {
+        Some(Fast::Hyper)
+    } else if has("tcd") {
+        Some(Fast::Tcd)
+    } else if has("lcm") || has_both("latent", "consistency") {
+        Some(Fast::Lcm)
+    } else {
+        None
+    }
+}
+
+fn settings(Found { method, mark, .. }: &Found, takes_guidance: bool) -> Settings {
     let (scale, spacing) = (Some(1.), Spacing::Discrete);
     match method {
         Fast::Tcd => Settings { sampler: Kind::Tcd, steps: 4, scale, eta: None, spacing },
-        Fast::Hyper => match hyper_steps(name) {
+        Fast::Hyper => match hyper_steps(mark) {
             1 => Settings { sampler: Kind::Tcd, steps: 1, scale, eta: Some(1.), spacing },
             steps => {
-                let scale = Some(if name.to_lowercase().contains("cfg") { 5. } else { 1. });
+                let scale = Some(if mark.to_lowercase().contains("cfg") { 5. } else { 1. });
                 Settings { sampler: Kind::Ddim, steps, scale, eta: None, spacing: Spacing::Trailing }
             }
         },
@@ -174,16 +205,16 @@ fn settings(Found { method, name, .. }: &Found, takes_guidance: bool) -> Setting
 }
 
 /// Returns the number of steps in the name of a LoRA of Hyper-SD, such as `Hyper-SD15-4steps-lora`; 8 if there is none.
-fn hyper_steps(name: &str) -> i64 {
-    let name = name.to_lowercase();
-    let before = name.split_once("step").map_or("", |(before, _)| before);
+fn hyper_steps(mark: &str) -> i64 {
+    let mark = mark.to_lowercase();
+    let before = mark.split_once("step").map_or("", |(before, _)| before);
     let digits = before.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
     digits.parse().ok().filter(|steps| (1..=16).contains(steps)).unwrap_or(8)
 }
 
 /// Returns whether the model is a diffusers folder on this machine whose UNet takes the guidance scale as an input.
-fn takes_guidance(args: &Args) -> bool {
+pub fn takes_guidance(args: &Args) -> bool {
     let Some(Location::Path(folder)) = args.ckpt.as_deref().map(Location::new) else { return false };
     let config = json::read_file::<Value>(&folder.join("unet/config.json"));
-    config.is_ok_and(|config| !config["time_cond_proj_dim"].is_null())
+    config.is_ok_and(|config| config["time_cond_proj_dim"].as_u64().is_some())
 }

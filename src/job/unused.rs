@@ -1,11 +1,10 @@
 //! Notes on flags and settings that have no effect.
 
-use super::{Requests, loras};
+use super::{Requests, fast, loras};
 use crate::args::{Args, SeedMode};
 use crate::by_name::ByName;
 use crate::diffusion::samplers::Kind;
 use crate::ops::Isa;
-use crate::params::SamplingParams;
 use crate::safety::Action;
 
 /// Returns a note for each reason why given flags have no effect.
@@ -21,6 +20,11 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
             all(&|_, scale| scale == 1.),
             "at --scale 1, which turns guidance off",
         ),
+        (
+            &["negative_prompt", "guidance_rescale"],
+            fast::takes_guidance(args),
+            "with this model, whose UNet takes the scale as an input",
+        ),
         (&["prompt"], has_file, "beside --from-file"),
         (&["emphasis", "long_prompt"], args.webui_prompts, "beside --webui_prompts, which includes them"),
         (&["n_rows", "grid_every"], args.skip_grid, "beside --skip_grid"),
@@ -30,11 +34,6 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
         (&["ddim_eta"], all(&|kind, _| !kind.takes_eta()), "with other samplers than ddim and tcd"),
         (&["schedule"], all(&|kind, _| kind.spacings().len() == 1), "with this sampler"),
         (&["lora_weight"], requests.params().iter().all(|params| params.loras.is_empty()), "without a LoRA"),
-        (
-            &["compare_exact"],
-            args.vae.is_none() && !requests.params().iter().any(SamplingParams::has_shortcuts),
-            "without --deepcache, --guidance_interval or TAESD",
-        ),
         (&["plms"], args.sampling.dpm_solver, "beside --dpm_solver"),
         (&["fixed_code"], args.seed_mode == SeedMode::PerImage, "beside --seed_mode per_image"),
     ];

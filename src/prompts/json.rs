@@ -235,11 +235,26 @@ fn param_value(param: &Param, value: &Value) -> Result<ParamValue, String> {
         Field::Whole { .. } => Ok(ParamValue::Whole(small(value)?)),
         Field::Number { .. } => Ok(ParamValue::Number(value.as_f64().ok_or("a number")?)),
         Field::List { .. } => Ok(ParamValue::List(texts(value).ok_or("text in quotes, or a list of texts")?)),
-        Field::Text { .. } => Ok(ParamValue::Text(value.as_str().ok_or("text in quotes")?.to_owned())),
+        Field::Text { .. } => {
+            Ok(ParamValue::Text(numbers(value).ok_or("a number, a list of numbers, or text as for the flag")?))
+        }
         Field::Name { names, set, .. } => {
             let name = value.as_str().filter(|name| set(&mut SamplingParams::default(), name).is_some());
             name.map(|name| ParamValue::Text(name.to_owned())).ok_or_else(|| format!("one of {}", names()))
         }
+    }
+}
+
+/// Returns a text, or a number or numbers as a flag takes them.
+fn numbers(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Array(items) => {
+            let items = items.iter().map(|item| item.as_number().map(ToString::to_string));
+            Some(items.collect::<Option<Vec<_>>>()?.join(","))
+        }
+        _ => None,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::engine;
 use crate::job::tasks::Remaining;
 use crate::job::{Job, LoraFiles, loras};
 use crate::outdir::{Mode, OutDir, RunParams, RunSpec};
+use crate::params::SamplingParams;
 use crate::progress::Progress;
 use crate::safety::{Action, Checker};
 use crate::text;
@@ -75,6 +76,9 @@ fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
 /// Opens the model's files without TAESD, if it is used and compared.
 fn open_with_own_vae(job: &Job, checkpoint: &Checkpoint, progress: &Progress) -> Result<Option<Checkpoint>> {
     if !(job.output.compares_exact && checkpoint.has_tiny_vae()) {
+        if job.output.compares_exact && !job.images.requests.params().iter().any(SamplingParams::has_shortcuts) {
+            progress.note("--compare_exact has no effect without --deepcache, --guidance_interval or TAESD");
+        }
         return Ok(None);
     }
     let half = job.compute.precision == Precision::Autocast;

@@ -138,7 +138,8 @@ impl<'a> Worker<'a> {
         let latents = self.engine.sample(&batch, &mut noise, &mut observer)?;
         observer.bar = None;
         let sampled = start.elapsed().as_secs_f64();
-        let compares = self.job.output.compares_exact;
+        let is_approximate = batch.params.has_shortcuts() || self.engine.has_exact_decoder();
+        let compares = self.job.output.compares_exact && is_approximate;
         let exact = (compares && batch.params.has_shortcuts())
             .then(|| sample_exactly(&mut self.engine, &batch, &mut self.noise.for_task(task), &mut observer))
             .transpose()?;
@@ -188,7 +189,8 @@ fn sample_exactly(
 ) -> Result<(Latents, f64)> {
     let start = Instant::now();
     let exact = engine::Batch { params: batch.params.without_shortcuts(), ..batch.clone() };
-    observer.costs = Costs::NONE;
+    // Neither previews nor the progress of the run include it.
+    (observer.wanted, observer.costs) = (&[], Costs::NONE);
     let latents = engine.sample(&exact, noise, observer)?;
     observer.bar = None;
     Ok((latents, start.elapsed().as_secs_f64()))

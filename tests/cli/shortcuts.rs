@@ -50,6 +50,14 @@ fn pictures_are_compared_with_those_without_shortcuts() {
 }
 
 #[test]
+fn previews_are_those_of_the_saved_picture_alone() {
+    let run = TestRun::new();
+    run.quick(["--ddim_steps", "4", "--deepcache", "2", "--compare_exact", "--save_intermediates", "2"]).ok();
+    let previews: Vec<_> = run.files().into_iter().filter(|file| file.starts_with("intermediates/")).collect();
+    assert_eq!(previews, ["intermediates/00000-002.png", "intermediates/00000-004.png"]);
+}
+
+#[test]
 fn taesd_is_compared_with_the_models_own_decoder() {
     let run = TestRun::new();
     let taesd = fixture("taesd/decoder.pth");
@@ -61,7 +69,7 @@ fn taesd_is_compared_with_the_models_own_decoder() {
 fn a_comparison_without_shortcuts_is_noted() {
     let output = TestRun::new().quick(["--compare_exact"]).ok();
     let expected = "--compare_exact has no effect without --deepcache, --guidance_interval or TAESD";
-    assert!(notes(&output).contains(expected), "{}", notes(&output));
+    assert!(notes(&output).contains(expected) && !notes(&output).contains("picture 1"), "{}", notes(&output));
 }
 
 #[test]
@@ -72,6 +80,7 @@ fn invalid_values_are_refused() {
         (["--deepcache", "3,x"], "not one or two whole numbers up to 1000, such as 3 or 3,1"),
         (["--guidance_interval", "0.5"], "not two increasing numbers from 0 to 1, such as 0.2,0.8"),
         (["--guidance_interval", "0.8,0.2"], "not two increasing numbers from 0 to 1"),
+        (["--guidance_interval", "-0.5,1"], "not two increasing numbers from 0 to 1"),
         (["--guidance_interval", "nan,1"], "not two increasing numbers from 0 to 1"),
     ] {
         let error = run.misuse(flags);
@@ -80,7 +89,7 @@ fn invalid_values_are_refused() {
     run.args(["--deepcache", "3,12"])
         .fails_with("--deepcache 3,12 asks for skip connection 12, but the model has only 0 to 5");
     run.args(["--from-file", "-"])
-        .reads("{\"prompt\": \"a\", \"deepcache\": \"0\"}")
+        .reads("{\"prompt\": \"a\", \"deepcache\": 0}")
         .fails_with("--deepcache '0' is not at least 1");
 }
 
@@ -90,5 +99,7 @@ fn quoted_values_of_a_sweep_may_contain_commas() {
     let axis = "guidance_interval=\"0,1\",\"0,0.5\"";
     run.quick(["--sweep", axis]).ok();
     run.has_files(["samples/00000.png", "samples/00001.png", "sweep-0000.png", "sweep-0000.html"]);
-    run.args(["--sweep", "guidance_interval=\"0,1"]).is_misuse("has a quote without its other");
+    run.quick(["--sweep", "prompt=5\" nails,\"say \"\"hi\"\", twice\"", "--prompt", "5\" nails", "--dry_run"]).ok();
+    run.args(["--sweep", "guidance_interval=\"0,1\"0.5"]).is_misuse("has an unmatched quote, or no comma after one");
+    run.args(["--sweep", "guidance_interval=\"0,1"]).is_misuse("has an unmatched quote, or no comma after one");
 }

@@ -70,6 +70,7 @@ fn sweeps_and_prompts_files_override_it() {
     let sweep = job(&["--fast", "lcm", "--sweep", "ddim_steps=2,8"]).unwrap();
     let cells: Vec<_> = sweep.images.requests.params().iter().map(settings).collect();
     assert_eq!(cells, ["lcm discrete 2 1 0", "lcm discrete 8 1 0"]);
+    assert!(sweep.run.notes.join("\n").contains("--fast lcm sets --sampler lcm --scale 1"), "{:?}", sweep.run.notes);
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("p.json");
     fs::write(&file, "{\"prompt\": \"a\", \"scale\": 2}\n{\"prompt\": \"a\", \"sampler\": \"tcd\"}").unwrap();
@@ -106,6 +107,29 @@ fn auto_recognises_a_lora_by_its_metadata_or_its_size() {
 }
 
 #[test]
+fn auto_looks_at_words_of_the_file_name_alone() {
+    let folder = TempDir::new().unwrap();
+    for name in ["lcmiller/tcd/style.safetensors", "alcmene.safetensors", "hyperreal.safetensors"] {
+        let path = lora(folder.path(), name, &[("modelspec.title", "calcmaster")]);
+        let error = job(&["--lora", &path, "--fast", "auto"]).unwrap_err().to_string();
+        assert!(error.starts_with("--fast auto recognises no LoRA of few steps"), "{name}: {error}");
+    }
+    for name in ["SD15_LCM_LoRA.safetensors", "x-lcmlora.safetensors"] {
+        let path = lora(folder.path(), name, &[]);
+        assert_settings(&["--lora", &path, "--fast", "auto"], "lcm discrete 4 1 0");
+    }
+}
+
+#[test]
+fn the_steps_of_hyper_sd_may_stand_in_the_metadata() {
+    let folder = TempDir::new().unwrap();
+    let titled = lora(folder.path(), "a.safetensors", &[("ss_output_name", "Hyper-SD15-4steps-lora")]);
+    assert_settings(&["--lora", &titled, "--fast", "auto"], "ddim trailing 4 1 0");
+    let named = lora(folder.path(), "Hyper-SD15-2steps-lora.safetensors", &[]);
+    assert_settings(&["--lora", &named, "--fast", "hyper"], "ddim trailing 2 1 0");
+}
+
+#[test]
 fn auto_looks_at_all_loras_and_in_the_folder_of_loras() {
     let folder = TempDir::new().unwrap();
     lora(folder.path(), "style.safetensors", &[]);
@@ -138,8 +162,10 @@ fn auto_refuses_what_it_does_not_recognise() {
     let style = lora(folder.path(), "style.safetensors", &[]);
     for flags in [&["--fast", "auto"][..], &["--fast", "auto", "--lora", &style]] {
         let error = job(flags).unwrap_err().to_string();
-        assert!(error.starts_with("--fast auto recognises no LoRA or model of few steps"), "{error}");
+        assert!(error.starts_with("--fast auto recognises no LoRA of few steps"), "{error}");
     }
+    let error = job(&["--fast", "auto", "--lora", "lcm=x"]).unwrap_err().to_string();
+    assert!(error.contains("has weights 'x', which are not one or two numbers"), "{error}");
     let error = job(&["--fast", "auto", "--lora", "missing"]).unwrap_err().to_string();
     assert!(error.contains("LoRA 'missing' is missing"), "{error}");
 }

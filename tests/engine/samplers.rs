@@ -291,7 +291,7 @@ fn plans_that_cannot_be_drawn_are_refused() {
         (plan(Kind::Ddim, 0), "--ddim_steps 0 is not between 1 and 1000"),
         (plan(Kind::Euler, 1001), "--ddim_steps 1001 is not between 1 and 1000"),
         (plan(Kind::UniPc, 1000), "--ddim_steps 1000 is more than 999 with uni_pc"),
-        (plan(Kind::Lcm, 51), "--ddim_steps 51 is more than the 50 that lcm and tcd have"),
+        (plan(Kind::Lcm, 51), "--ddim_steps 51 is too many; lcm and tcd take at most 50"),
         (SamplerConfig { eta: 0.5, ..plan(Kind::Plms, 50) }, "ddim_eta must be 0 with PLMS"),
         (SamplerConfig { eta: -1., ..plan(Kind::Tcd, 4) }, "--ddim_eta -1 is not between 0 and 1"),
         (SamplerConfig { eta: 1.5, ..plan(Kind::Tcd, 4) }, "--ddim_eta 1.5 is not between 0 and 1"),

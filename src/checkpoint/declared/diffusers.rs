@@ -154,6 +154,10 @@ fn noise(config: Scheduler) -> Result<Option<NoiseConfig>> {
 
 fn unet(config: Map<String, Value>, declared: &mut Declared) -> Result<()> {
     check(&config, &UNET_VALUES, &UNET_INPUTS)?;
+    if let Some(width) = config.get("time_cond_proj_dim").filter(|width| !width.is_null()) {
+        let width = width.as_u64().with_context(|| format!("has time_cond_proj_dim {width}, not a whole number"))?;
+        declared.guidance_width = Some(Stated::new(width, UNET));
+    }
     // In spite of its name, `attention_head_dim` is the number of heads, unless the other key is given.
     let keys = ["num_attention_heads", "attention_head_dim"];
     let heads = keys.iter().find_map(|key| config.get(*key).filter(|value| !value.is_null()));

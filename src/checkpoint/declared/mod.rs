@@ -48,6 +48,8 @@ pub struct Declared {
     pub scale_factor: Option<Stated<f64>>,
     /// The number of attention heads at each level of the UNet. A single number holds for all levels.
     pub unet_heads: Option<Stated<Vec<usize>>>,
+    /// The width of the embedding of the guidance scale, if the scale is an input of the UNet.
+    pub guidance_width: Option<Stated<u64>>,
     /// The number of attention heads of the text encoder.
     pub text_heads: Option<Stated<usize>>,
 }

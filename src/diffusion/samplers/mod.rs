@@ -211,7 +211,7 @@ impl SamplerConfig {
     pub fn check(&self) -> Result<()> {
         ensure!((1..=1000).contains(&self.steps), "--ddim_steps {} is not between 1 and 1000", self.steps);
         let has_room = !matches!(self.kind, Kind::Lcm | Kind::Tcd) || self.steps <= lcm::TRAINED_STEPS;
-        ensure!(has_room, "--ddim_steps {} is more than the {} that lcm and tcd have", self.steps, lcm::TRAINED_STEPS);
+        ensure!(has_room, "--ddim_steps {} is too many; lcm and tcd take at most {}", self.steps, lcm::TRAINED_STEPS);
         // With 1000, two steps would be at one timestep.
         ensure!(
             self.kind != Kind::UniPc || self.steps < 1000,

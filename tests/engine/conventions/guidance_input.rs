@@ -3,6 +3,7 @@
 use super::{Model, Weights, weights};
 use crate::support::{assert_close, channels_last, device, nano_config, sample, tensors};
 use candle_core::{DType, Tensor};
+use serde_json::{Value, json};
 use txt2img::diffusion::guidance::Guidance;
 use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use txt2img::engine::{self, Evaluation};
@@ -44,6 +45,20 @@ fn guidance_is_not_rescaled() {
     let model = Model::file(&with_layer());
     let rescaled = sampled(&model, Guidance { scale: 5., rescale: 0.7 });
     assert_close("latents", &rescaled, &sampled(&model, Guidance::from(5.)), 0.);
+}
+
+#[test]
+fn a_config_that_does_not_fit_the_weights_is_refused() {
+    let with = |weights: &Weights, width: Value| {
+        Model::folder(weights).with_json("unet/config.json", json!({"time_cond_proj_dim": width}))
+    };
+    with(&with_layer(), json!(16)).conventions();
+    with(&weights(), Value::Null).conventions();
+    with(&with_layer(), json!(256)).is_refused("has time_cond_proj_dim 256, which does not fit the weights");
+    with(&weights(), json!(16)).is_refused("has time_cond_proj_dim 16, which does not fit the weights");
+    for width in [json!(false), json!("x"), json!(-1)] {
+        with(&weights(), width).is_refused("not a whole number");
+    }
 }
 
 #[test]
