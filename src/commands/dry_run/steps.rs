@@ -5,19 +5,29 @@ use crate::by_name::ByName;
 use crate::diffusion::samplers::{SamplerConfig, Spacing};
 use crate::diffusion::schedule::Schedule;
 use crate::job::Job;
+use crate::params::{PARAMS, Param, SamplingParams};
 
-/// Returns a line for each sampler, with its number of steps and its spacing.
+/// Returns a line for each sampler, with its number of steps, its spacing, and the shortcuts that it is used with.
 pub fn rows(job: &Job) -> Vec<Row> {
     let schedule = Schedule::new(&job.model.config.noise);
-    let mut samplers: Vec<SamplerConfig> = vec![];
+    let mut kinds: Vec<(SamplerConfig, String)> = vec![];
     for params in job.images.requests.params() {
-        let sampler = SamplerConfig { eta: 0., ..params.sampler };
-        if !samplers.contains(&sampler) {
-            samplers.push(sampler);
+        let kind = (SamplerConfig { eta: 0., ..params.sampler }, shortcuts(params));
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
         }
     }
-    let rows: Vec<String> = samplers.iter().map(|sampler| row(sampler, &schedule)).collect();
+    let rows: Vec<String> = kinds.iter().map(|(sampler, shortcuts)| row(sampler, &schedule) + shortcuts).collect();
     list_rows("steps", &rows)
+}
+
+/// Returns the flags of the shortcuts, after a comma each.
+fn shortcuts(params: &SamplingParams) -> String {
+    let usual = SamplingParams::default();
+    let is_used = |param: &&Param| {
+        matches!(param.flag, "deepcache" | "guidance_interval") && param.get(params) != param.get(&usual)
+    };
+    PARAMS.iter().filter(is_used).map(|param| format!(", --{} {}", param.flag, param.get(params))).collect()
 }
 
 fn row(sampler: &SamplerConfig, schedule: &Schedule) -> String {

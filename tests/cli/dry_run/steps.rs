@@ -22,6 +22,16 @@ fn samplers_of_second_order_evaluate_twice() {
 }
 
 #[test]
+fn shortcuts_are_listed() {
+    let expected = [
+        "ddim: 10 (10 UNet passes per picture), --guidance_interval 0,0.5",
+        "ddim: 10 (10 UNet passes per picture), --guidance_interval 0,0.5, --deepcache 3,1",
+    ];
+    let flags = ["--ddim_steps", "10", "--guidance_interval", "0,0.5", "--sweep", "deepcache=1,\"3,1\""];
+    says(&flags, &expected);
+}
+
+#[test]
 fn every_sampler_of_a_sweep_has_a_line() {
     let expected = ["ddim: 10 (10 UNet passes per picture)", "euler_a: 10 (10 UNet passes per picture)"];
     says(&["--ddim_steps", "10", "--sweep", "sampler=ddim,euler_a", "--sweep", "seed=1,2"], &expected);
