@@ -85,14 +85,18 @@ pub fn names(args: &Args, order_varies: bool) -> Result<()> {
     Ok(())
 }
 
-/// Adds a note for each sampler that takes another number of steps than requested.
+/// Adds a note for each sampler that takes another number of steps than requested, and for each interval that contains no
+/// step.
 pub fn note_steps(requests: &Requests, config: &ModelConfig, notes: &mut Vec<String>) {
     let mut counts = CountCache::new(&config.noise);
-    let mut noted = HashSet::new();
-    for sampler in requests.params().iter().map(|params| params.sampler) {
-        let (requested, actual) = (sampler.steps, counts.of(sampler).steps);
+    let (mut noted, mut noted_intervals) = (HashSet::new(), HashSet::new());
+    for SamplingParams { sampler, guidance_interval: interval, .. } in requests.params() {
+        let (requested, actual) = (sampler.steps, counts.of(*sampler).steps);
         if actual != requested && noted.insert(sampler.key()) {
             notes.push(format!("--ddim_steps {requested} means {actual} steps with this sampler"));
+        }
+        if interval.steps(actual).is_empty() && noted_intervals.insert((actual, interval.to_string())) {
+            notes.push(format!("--guidance_interval {interval} contains none of {actual} steps, so none has guidance"));
         }
     }
 }

@@ -151,8 +151,11 @@ fn auto_recognises_a_model_whose_guidance_is_an_input_and_keeps_its_scale() {
         words.into_iter().chain(["--ckpt".into(), folder.path().into()]).collect::<Vec<_>>()
     };
     for fast in ["auto", "lcm"] {
-        let job = Job::from_args(&Args::try_from_words(words(fast)).unwrap()).unwrap();
+        let words = [words(fast), ["--negative_prompt", "blue"].map(OsString::from).to_vec()].concat();
+        let job = Job::from_args(&Args::try_from_words(words).unwrap()).unwrap();
         assert_eq!(settings(&job.images.requests.params()[0]), "lcm discrete 4 7.5 0");
+        let notes = job.run.notes.join("\n");
+        assert!(notes.contains("--negative_prompt has no effect with this model"), "{notes}");
     }
 }
 
@@ -168,6 +171,12 @@ fn auto_refuses_what_it_does_not_recognise() {
     assert!(error.contains("has weights 'x', which are not one or two numbers"), "{error}");
     let error = job(&["--fast", "auto", "--lora", "missing"]).unwrap_err().to_string();
     assert!(error.contains("LoRA 'missing' is missing"), "{error}");
+}
+
+#[test]
+fn a_note_names_an_interval_of_guidance_without_steps() {
+    let notes = notes(&["--guidance_interval", "0.9,0.91", "--ddim_steps", "4"]);
+    assert!(notes.contains("--guidance_interval 0.9,0.91 contains none of 4 steps, so none has guidance"), "{notes}");
 }
 
 #[test]
