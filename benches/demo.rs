@@ -8,23 +8,10 @@ mod drawing;
 #[path = "../tests/engine/demo/matcher.rs"]
 mod matcher;
 
-use candle_core::DType;
-use drawing::{Settings, every_scene, judge, judge_pairs, load, model, pairs, prompt, prompt_for_two, shares};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use txt2img::checkpoint::lora::{LoraFile, LoraWeights, Loras};
-use txt2img::demo;
+use drawing::{Settings, every_scene, judge, judge_pairs, model, pairs, prompt, prompt_for_two, shares, with_lora};
+use std::path::PathBuf;
 use txt2img::diffusion::samplers::Kind;
-use txt2img::engine::Model;
 use txt2img::output::grid;
-
-/// Returns the model with its LoRA for few steps.
-fn few_steps() -> anyhow::Result<Model> {
-    let (checkpoint, config) = (demo::checkpoint()?, demo::config()?);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/lcm.safetensors");
-    let file = Arc::new(LoraFile::open(&path, &checkpoint, &config.unet)?);
-    Ok(load(&checkpoint, &Loras::new([(file, LoraWeights { text: 1., unet: 1. })]), DType::F32))
-}
 
 fn main() -> anyhow::Result<()> {
     let folder = std::env::args().skip(1).find(|word| !word.starts_with("--")).map(PathBuf::from);
@@ -42,7 +29,7 @@ fn main() -> anyhow::Result<()> {
             image::save_buffer(path, &grid.rgb, grid.width as u32, grid.height as u32, image::ColorType::Rgb8)?;
         }
     }
-    let few = few_steps()?;
+    let few = with_lora("lcm.safetensors", 1.);
     let mut few_table = String::from("| steps | solid | colour | background |\n| ---: | ---: | ---: | ---: |\n");
     for steps in [1, 2, 4, 8] {
         let pictures = Settings { kind: Kind::Lcm, steps, scale: 1., seed: 42 }.draw(&few, &prompts);

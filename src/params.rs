@@ -163,7 +163,7 @@ impl SamplingParams {
         Self { deepcache: DeepCache::default(), guidance_interval: Interval::default(), ..self.clone() }
     }
 
-    /// Whether shortcuts approximate the picture.
+    /// Returns whether shortcuts approximate the picture.
     pub fn has_shortcuts(&self) -> bool {
         *self != self.without_shortcuts()
     }

@@ -20,8 +20,7 @@ use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-pub use sampling::Fast;
-pub use sampling::SamplingFlags;
+pub use sampling::{Fast, SamplingFlags};
 pub use sweep::Sweep;
 
 /// The heading in `--help` of the flags that the original lacks.

@@ -52,8 +52,8 @@ pub struct SamplingFlags {
     #[arg(long = "guidance_interval", value_name = "FROM,TO", help_heading = ADDITIONAL, default_value_t = Interval::default())]
     pub guidance_interval: Interval,
 
-    /// Run the whole UNet only in every Nth step, and in the others only its outer layers, those up to skip connection
-    /// BRANCH [default: 0]; faster, and another picture; 1 turns it off
+    /// Run the whole UNet only in every Nth evaluation (with most samplers, every Nth step), and in the others only its
+    /// outer layers, those up to skip connection BRANCH [default: 0]; faster, and another picture; 1 turns it off
     #[arg(long, value_name = "N[,BRANCH]", help_heading = ADDITIONAL, default_value_t = DeepCache::default())]
     pub deepcache: DeepCache,
 

@@ -305,7 +305,7 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// If the checkpoint does not fit the config, or memory does not suffice.
     pub fn load_exact_decoder(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        let compute = if self.dtype == DType::F32 { Compute::F32 } else { Compute::Half };
+        let compute = Compute::of(self.dtype);
         let scale_factor = Conventions::new(checkpoint, self.config)?.scale_factor.value;
         let build =
             |vb: VarBuilder| Decoder::new(&self.config.vae, scale_factor, LayerBuilder::new(vb.pp(VAE), compute)?);
@@ -314,7 +314,7 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// Whether the model's own decoder was loaded beside TAESD.
+    /// Returns whether the model's own decoder was loaded beside TAESD.
     pub fn has_exact_decoder(&self) -> bool {
         self.exact_decoder.is_some()
     }

@@ -56,7 +56,7 @@ impl Model {
         let added = loras.embeddings()?.into_iter().filter(|embedding| tokenizer.add_embedding(embedding).is_ok());
         embeddings.extend(added);
         let scale_factor = conventions.scale_factor.value;
-        let compute = if dtype == DType::F32 { Compute::F32 } else { Compute::Half };
+        let compute = Compute::of(dtype);
         weights::load(checkpoint, loras, device, read, |vb| {
             let of_unet = if conventions.use_ema.value { vb.clone().rename_f(ema::name) } else { vb.clone() };
             let (unet, (text, decoder)) = rayon::join(
@@ -367,7 +367,7 @@ pub struct Phase {
     pub guidance: Guidance,
 }
 
-/// How the UNet is evaluated.
+/// The settings of evaluations of the UNet, besides guidance.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Evaluation {
     /// The clip skip of the contexts.

@@ -48,20 +48,13 @@ struct Found {
     by: &'static str,
 }
 
-/// Returns the sampling parameters of a command line, of which `--fast` sets those that are not given.
+/// Returns the sampling parameters of a command line, of which `--fast` sets those that are not given, and a note on these.
 ///
 /// # Errors
 /// If the parameters are out of range or do not fit together, or `--fast auto` recognises nothing.
-pub fn params(args: &Args) -> Result<SamplingParams> {
-    resolve(args)?.0.params()
-}
-
-/// Returns a note on the parameters that `--fast` sets.
-///
-/// # Errors
-/// If `--fast auto` recognises nothing.
-pub fn note(args: &Args) -> Result<Option<String>> {
-    Ok(resolve(args)?.1)
+pub fn params(args: &Args) -> Result<(SamplingParams, Option<String>)> {
+    let (flags, note) = resolve(args)?;
+    Ok((flags.params()?, note))
 }
 
 /// Returns a note on guidance at a scale that is not meant for few steps.

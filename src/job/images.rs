@@ -186,7 +186,7 @@ fn cells<'a>(swept: &'a args::Sweep, args: &Args, run_seed: u32, notes: &mut Vec
     let cell = |(i, cell): (usize, &'a Args)| {
         let is_random = args.seed == Seed::Random && cell.seed == Seed::Random;
         let seed = Some(if is_random { run_seed } else { seed(cell.seed, notes) });
-        let request = fast::params(cell).and_then(|params| request(cell, &params, command_line(cell)));
+        let request = fast::params(cell).and_then(|(params, _)| request(cell, &params, command_line(cell)));
         let request = request.with_context(|| format!("--sweep {}", swept.label(i)))?;
         Ok(Request { seed, ..request })
     };

@@ -128,14 +128,16 @@ impl Job {
         );
         match &args.replay {
             Some(path) => replay::job(path, args),
-            None => Self::new(args, fast::params(args)?),
+            None => {
+                let (params, note) = fast::params(args)?;
+                Self::new(args, params, note.into_iter().collect())
+            }
         }
     }
 
     /// Returns the job of a command line. `params`: the sampling parameters that apply unless a prompts file or a sweep
-    /// sets them.
-    fn new(args: &Args, params: SamplingParams) -> Result<Self> {
-        let mut notes = vec![];
+    /// sets them. `notes`: those on the parameters.
+    fn new(args: &Args, params: SamplingParams, mut notes: Vec<String>) -> Result<Self> {
         let n_samples = count("--n_samples", args.n_samples)?;
         let iterations = count("--n_iter", args.n_iter)?;
         let mut model = ModelFiles::new(args, &mut notes)?;
@@ -146,7 +148,7 @@ impl Job {
         seeds.note(args, &mut notes);
         notes.extend(unused::flags(args, &requests).chain(unused::blank_prompts(args, &requests)));
         notes.extend(unused::lora_tags(args, &requests));
-        notes.extend(fast::note(args)?.into_iter().chain(fast::guidance_note(args, requests.params())));
+        notes.extend(fast::guidance_note(args, requests.params()));
         notes.extend(unused::instruction_set());
         checks::batch_sizes(args, &requests)?;
         checks::branches(&requests, &model.config)?;

@@ -60,7 +60,7 @@ pub fn job(path: &Path, args: &Args) -> Result<Job> {
     let cannot = || format!("'{}' cannot be redrawn", path.display());
     let mut params = params(&record).with_context(cannot)?;
     params.loras = loras(args, &record).with_context(cannot)?;
-    let mut job = Job::new(&overridden(args, &record).with_context(cannot)?, params)?;
+    let mut job = Job::new(&overridden(args, &record).with_context(cannot)?, params, vec![])?;
     job.run.notes.extend(note_ignored(args));
     job.images.replay = Some(Replay { path: path.to_owned(), record, picture });
     Ok(job)

@@ -1,5 +1,7 @@
 //! The arithmetic of matrix products.
 
+use candle_core::DType;
+
 /// The type of the numbers that matrix products multiply. Sums are accumulated in f32 either way.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Compute {
@@ -9,4 +11,11 @@ pub enum Compute {
     /// Half precision: f16 on GPUs; bf16 on CPUs that have instructions for it, for products with an even inner
     /// dimension; otherwise f32.
     Half,
+}
+
+impl Compute {
+    /// Returns the arithmetic for networks that compute in `dtype`, f32 or a half precision.
+    pub fn of(dtype: DType) -> Self {
+        if dtype == DType::F32 { Self::F32 } else { Self::Half }
+    }
 }

@@ -8,7 +8,7 @@ use crate::conventions::Conventions;
 use crate::device::{self, Precision};
 use crate::engine;
 use crate::job::tasks::Remaining;
-use crate::job::{Job, LoraFiles, loras};
+use crate::job::{Job, Location, LoraFiles, loras};
 use crate::outdir::{Mode, OutDir, RunParams, RunSpec};
 use crate::params::SamplingParams;
 use crate::progress::Progress;
@@ -16,6 +16,7 @@ use crate::safety::{Action, Checker};
 use crate::text;
 use anyhow::{Context, Result};
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 /// A run that is ready to draw.
 pub struct Session<'a> {
@@ -68,23 +69,29 @@ impl<'a> Session<'a> {
 
 /// Opens the model's files, and downloads those on a hub.
 fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
-    let half = job.compute.precision == Precision::Autocast;
-    let mut on_progress = on_download(progress);
-    job.model.open(|location| location.path(half, &mut on_progress))
+    job.model.open(path(job, progress))
 }
 
 /// Opens the model's files without TAESD, if it is used and compared.
 fn open_with_own_vae(job: &Job, checkpoint: &Checkpoint, progress: &Progress) -> Result<Option<Checkpoint>> {
-    if !(job.output.compares_exact && checkpoint.has_tiny_vae()) {
-        if job.output.compares_exact && !job.images.requests.params().iter().any(SamplingParams::has_shortcuts) {
-            progress.note("--compare_exact has no effect without --deepcache, --guidance_interval or TAESD");
-        }
+    if !job.output.compares_exact {
         return Ok(None);
     }
+    if checkpoint.has_tiny_vae() {
+        let opened = job.model.open_with_own_vae(path(job, progress));
+        return opened.context("--compare_exact needs the model's own autoencoder").map(Some);
+    }
+    if !job.images.requests.params().iter().any(SamplingParams::has_shortcuts) {
+        progress.note("--compare_exact has no effect without --deepcache, --guidance_interval or TAESD");
+    }
+    Ok(None)
+}
+
+/// Returns a function that returns the path of a location, and downloads it if it is on a hub.
+fn path(job: &Job, progress: &Progress) -> impl FnMut(&Location) -> Result<PathBuf> {
     let half = job.compute.precision == Precision::Autocast;
     let mut on_progress = on_download(progress);
-    let opened = job.model.open_with_own_vae(|location| location.path(half, &mut on_progress));
-    opened.context("--compare_exact needs the model's own autoencoder").map(Some)
+    move |location| location.path(half, &mut on_progress)
 }
 
 /// Checks that the model's text encoder has the layers that the requests ask for.

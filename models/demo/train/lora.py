@@ -3,9 +3,11 @@ kohya's sd-scripts."""
 
 import json
 import math
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import pace
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -102,3 +104,32 @@ def save(path, added, args, steps, **more):
         "modelspec.resolution": "256x256", "modelspec.prediction_type": "epsilon",
     }
     save_file(tensors, path, metadata=metadata | more)
+
+
+def train(model, added, args, cool, loss_of_step, **more):
+    """Trains wrapped layers for `args.minutes`, and saves their moving averages to `args.out` now and then. `cool`: the share of
+    the time in which the rate falls to nothing. `more`: entries of the metadata."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    average = Average(parameters)
+    print(f"{len(added)} modules, {sum(p.numel() for p in parameters)} numbers")
+    optimizer = torch.optim.AdamW(parameters, lr=args.rate, betas=(0.9, 0.99), weight_decay=0.0)
+    started, step, sums, n = time.time(), 0, 0.0, 0
+
+    def save_average():
+        with average.in_place():
+            save(args.out, added, args, step, **more)
+
+    while (left := 1 - (time.time() - started) / pace.seconds(args.minutes)) > 0:
+        optimizer.param_groups[0]["lr"] = args.rate * min(1, (step + 1) / 30) * (0.01 + 0.99 * min(1, left / cool))
+        loss = loss_of_step()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        average.add()
+        step, sums, n = step + 1, sums + loss.item(), n + 1
+        if step % 25 == 0:
+            print(f"step {step} {time.time() - started:.0f} s: loss {sums / n:.4f}", flush=True)
+            sums, n = 0.0, 0
+            save_average()
+    save_average()

@@ -4,14 +4,12 @@ writes. Its sampler is LCM, at scale 1: guidance is part of what it learns."""
 
 import argparse
 import random
-import time
 
 import lora
 import pace
 import torch
 from base import draw, latents, load_denoiser
 from text import tokenizer, tokens
-from torch import nn
 from train_diffusion import ALPHAS
 
 # LCM's timesteps are 19, 39, … 999. With 1, 2, 4 or 8 steps, it visits eight of them.
@@ -101,33 +99,14 @@ def main():
     if args.start:
         lora.load(args.start, added)
     pair = Pair(model, added)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    average = lora.Average(parameters)
-    print(f"{len(added)} modules, {sum(p.numel() for p in parameters)} numbers")
-    optimizer = torch.optim.AdamW(parameters, lr=args.rate, betas=(0.9, 0.99), weight_decay=0.0)
-    started, step, sums, n = time.time(), 0, 0.0, 0
 
-    def save():
-        with average.in_place():
-            lora.save(args.out, added, args, step)
-
-    while (left := 1 - (time.time() - started) / pace.seconds(args.minutes)) > 0:
-        optimizer.param_groups[0]["lr"] = args.rate * min(1, (step + 1) / 30) * (0.01 + 0.99 * min(1, left / 0.5))
+    def loss_of_step():
         x0, captions = draw(rng, bucket, args.batch, 0.05)
         with torch.no_grad():
             contexts = model.text(torch.tensor(tokens(bpe, ["" for _ in captions] + captions)))
-        loss = loss_of(pair, x0, contexts, args.scale)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        average.add()
-        step, sums, n = step + 1, sums + loss.item(), n + 1
-        if step % 25 == 0:
-            print(f"step {step} {time.time() - started:.0f} s: loss {sums / n:.4f}", flush=True)
-            sums, n = 0.0, 0
-            save()
-    save()
+        return loss_of(pair, x0, contexts, args.scale)
+
+    lora.train(model, added, args, 0.5, loss_of_step)
 
 
 if __name__ == "__main__":

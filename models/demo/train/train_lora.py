@@ -6,16 +6,13 @@ sd-scripts."""
 import argparse
 import json
 import random
-import time
 from pathlib import Path
 
 import lora
-import pace
 import torch
 from base import draw, latents, load_denoiser
 from layout import UNET, ResBlock, SpatialTransformer, TextLayer
 from text import tokenizer, tokens
-from torch import nn
 from train_diffusion import loss_of
 
 
@@ -65,34 +62,15 @@ def main():
     added = lora.add(places(model), args.rank, args.alpha)
     if args.start:
         lora.load(args.start, added)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    average = lora.Average(parameters)
-    print(f"{len(added)} modules, {sum(p.numel() for p in parameters)} numbers")
-    optimizer = torch.optim.AdamW(parameters, lr=args.rate, betas=(0.9, 0.99), weight_decay=0.0)
-    started, step, sums, n = time.time(), 0, 0.0, 0
 
-    def save():
-        captions = {Path(args.out).stem: {args.trigger: len(bucket.said)}}
-        with average.in_place():
-            lora.save(args.out, added, args, step, ss_tag_frequency=json.dumps(captions),
-                      **{"modelspec.trigger_phrase": args.trigger})
-
-    while (left := 1 - (time.time() - started) / pace.seconds(args.minutes)) > 0:
-        optimizer.param_groups[0]["lr"] = args.rate * min(1, (step + 1) / 30) * (0.01 + 0.99 * min(1, left / 0.6))
+    def loss_of_step():
         most = args.batch - args.batch // 3
         (changed, some), (kept, others) = draw(rng, bucket, most, 0), draw(rng, plain, args.batch - most, 0.5)
-        loss = loss_of(model, torch.cat([changed, kept]), torch.tensor(tokens(bpe, some + others)))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        average.add()
-        step, sums, n = step + 1, sums + loss.item(), n + 1
-        if step % 25 == 0:
-            print(f"step {step} {time.time() - started:.0f} s: loss {sums / n:.4f}", flush=True)
-            sums, n = 0.0, 0
-            save()
-    save()
+        return loss_of(model, torch.cat([changed, kept]), torch.tensor(tokens(bpe, some + others)))
+
+    captions = {Path(args.out).stem: {args.trigger: len(bucket.said)}}
+    lora.train(model, added, args, 0.6, loss_of_step, ss_tag_frequency=json.dumps(captions),
+               **{"modelspec.trigger_phrase": args.trigger})
 
 
 if __name__ == "__main__":

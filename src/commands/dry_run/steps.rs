@@ -23,10 +23,11 @@ pub fn rows(job: &Job) -> Vec<Row> {
 
 /// Returns the flags of the shortcuts, after a comma each.
 fn shortcuts(params: &SamplingParams) -> String {
-    let usual = SamplingParams::default();
-    let is_used = |param: &&Param| {
-        matches!(param.flag, "deepcache" | "guidance_interval") && param.get(params) != param.get(&usual)
-    };
+    if !params.has_shortcuts() {
+        return String::new();
+    }
+    let exact = params.without_shortcuts();
+    let is_used = |param: &&Param| param.get(params) != param.get(&exact);
     PARAMS.iter().filter(is_used).map(|param| format!(", --{} {}", param.flag, param.get(params))).collect()
 }
 

@@ -73,7 +73,7 @@ impl UNet {
         })
     }
 
-    /// Whether the guidance scale is an input.
+    /// Returns whether the guidance scale is an input.
     pub fn takes_guidance(&self) -> bool {
         self.time_embed.takes_guidance()
     }

@@ -50,7 +50,7 @@ impl TimeEmbedding {
         Tensor::cat(&[angles.cos()?, angles.sin()?], 0)?.unsqueeze(0)?.to_device(device)
     }
 
-    /// Whether the guidance scale is an input.
+    /// Returns whether the guidance scale is an input.
     pub fn takes_guidance(&self) -> bool {
         self.guidance.is_some()
     }

@@ -1,18 +1,16 @@
 //! The LoRAs and the embedding for the demo model, in `models/demo`: striped solids, few steps, and a colour that it has no
 //! word for.
 
-use super::drawing::{self, Scene, Settings, every_scene, judge, load, prompt};
+use super::drawing::{self, Scene, Settings, addition, judge, load, lora, prompt, with_lora};
 use super::matcher::{COLOURS, Matcher, SOLIDS, tiles};
+use super::some_scenes;
 use super::stripes::is_striped;
 use candle_core::DType;
 use rayon::prelude::*;
-use std::path::PathBuf;
-use std::sync::Arc;
-use txt2img::checkpoint::lora::{LoraFile, LoraWeights, Loras};
+use txt2img::checkpoint::lora::Loras;
 use txt2img::checkpoint::{Checkpoint, Embedding};
 use txt2img::demo;
 use txt2img::diffusion::samplers::Kind;
-use txt2img::engine::Model;
 use txt2img::output::Picture;
 
 const SETTINGS: Settings = Settings { kind: Kind::DpmSolver, steps: 20, scale: 5., seed: 42 };
@@ -20,22 +18,8 @@ const SETTINGS: Settings = Settings { kind: Kind::DpmSolver, steps: 20, scale: 5
 /// The embedding's colour in models/demo/train/scenes.py, in sRGB.
 const MAGENTA: [f32; 3] = [0.86, 0.06, 0.66];
 
-fn file(name: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "models/demo", name].iter().collect()
-}
-
-fn lora(name: &str) -> LoraFile {
-    let (checkpoint, config) = (demo::checkpoint().unwrap(), demo::config().unwrap());
-    LoraFile::open(&file(name), &checkpoint, &config.unet).unwrap()
-}
-
-fn with_lora(name: &str, weight: f64) -> Model {
-    let loras = Loras::new([(Arc::new(lora(name)), LoraWeights { text: weight, unet: weight })]);
-    load(&demo::checkpoint().unwrap(), &loras, DType::F32)
-}
-
 fn with_magenta() -> Checkpoint {
-    let embedding = Embedding::open(&file("magenta.safetensors"), "magenta", 32).unwrap();
+    let embedding = Embedding::open(&addition("magenta.safetensors"), "magenta", 32).unwrap();
     demo::checkpoint().unwrap().with_embeddings([embedding])
 }
 
@@ -108,9 +92,7 @@ fn the_loras_fit_the_model_completely() {
 
 #[test]
 fn four_steps_draw_what_is_asked_for() {
-    // A fifth of all combinations, evenly spread; `cargo bench --bench demo` draws all.
-    let scenes = every_scene().into_iter().enumerate().filter(|(i, _)| i % 24 % 5 == i / 24 % 5);
-    let scenes: Vec<_> = scenes.map(|(_, scene)| scene).collect();
+    let scenes = some_scenes();
     let prompts: Vec<_> = scenes.iter().map(prompt).collect();
     let settings = Settings { kind: Kind::Lcm, steps: 4, scale: 1., seed: 42 };
     let pictures = settings.draw(&with_lora("lcm.safetensors", 1.), &prompts);

@@ -3,8 +3,10 @@
 use super::matcher::{COLOURS, Matcher, SOLIDS};
 use candle_core::{DType, Device};
 use rayon::prelude::*;
+use std::path::PathBuf;
+use std::sync::Arc;
 use txt2img::checkpoint::Checkpoint;
-use txt2img::checkpoint::lora::Loras;
+use txt2img::checkpoint::lora::{LoraFile, LoraWeights, Loras};
 use txt2img::demo;
 use txt2img::diffusion::samplers::{Kind, SamplerConfig, Sampling, Spacing};
 use txt2img::engine::Model;
@@ -62,6 +64,23 @@ pub fn model_in(dtype: DType) -> Model {
 /// Loads the demo model from its `checkpoint`, changed by `loras`.
 pub fn load(checkpoint: &Checkpoint, loras: &Loras, dtype: DType) -> Model {
     Model::load(checkpoint, &demo::config().unwrap(), loras, &Device::Cpu, dtype, &|| ()).unwrap()
+}
+
+/// Returns the path of a file that belongs to the demo model.
+pub fn addition(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "models/demo", name].iter().collect()
+}
+
+/// Opens a LoRA of the demo model.
+pub fn lora(name: &str) -> LoraFile {
+    let (checkpoint, config) = (demo::checkpoint().unwrap(), demo::config().unwrap());
+    LoraFile::open(&addition(name), &checkpoint, &config.unet).unwrap()
+}
+
+/// Loads the model with a LoRA.
+pub fn with_lora(name: &str, weight: f64) -> Model {
+    let loras = Loras::new([(Arc::new(lora(name)), LoraWeights { text: weight, unet: weight })]);
+    load(&demo::checkpoint().unwrap(), &loras, DType::F32)
 }
 
 /// The settings of a run with pictures of 256×256.

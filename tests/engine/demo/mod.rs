@@ -6,12 +6,12 @@ mod matcher;
 mod stripes;
 
 use candle_core::DType;
-use drawing::{Settings, every_scene, judge, judge_pairs, model, model_in, pairs, prompt, prompt_for_two};
+use drawing::{Scene, Settings, every_scene, judge, judge_pairs, model, model_in, pairs, prompt, prompt_for_two};
 use matcher::{Content, Matcher, file, tiles};
 use rayon::prelude::*;
 use std::fs::read;
 use txt2img::diffusion::samplers::Kind;
-use txt2img::output::Picture;
+use txt2img::output::{Distance, Picture};
 use txt2img::rng::{Noise, Rng};
 
 /// Returns the tiles of `renders.png` with their solid, colour and background.
@@ -80,17 +80,19 @@ fn the_matcher_recognises_an_empty_floor() {
     assert!(seen.background == "grey" && seen.misfit > 0.8, "{seen:?}");
 }
 
-/// Returns the PSNR in dB: 10·log₁₀(255² / mean square difference).
+/// Returns a fifth of all scenes, evenly spread; `cargo bench --bench demo` draws all.
+fn some_scenes() -> Vec<Scene> {
+    let scenes = every_scene().into_iter().enumerate().filter(|(i, _)| i % 24 % 5 == i / 24 % 5);
+    scenes.map(|(_, scene)| scene).collect()
+}
+
 fn psnr(a: &Picture, b: &Picture) -> f64 {
-    let squares = a.rgb.iter().zip(&b.rgb).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2));
-    10. * (255f64.powi(2) / (squares.sum::<f64>() / a.rgb.len() as f64)).log10()
+    Distance::new(a, b).psnr
 }
 
 #[test]
 fn the_demo_draws_what_it_is_asked_for() {
-    // A fifth of all combinations, evenly spread; `cargo bench --bench demo` draws all.
-    let scenes: Vec<_> = every_scene().into_iter().enumerate().filter(|(i, _)| i % 24 % 5 == i / 24 % 5).collect();
-    let scenes: Vec<_> = scenes.into_iter().map(|(_, scene)| scene).collect();
+    let scenes = some_scenes();
     let prompts: Vec<_> = scenes.iter().map(prompt).collect();
     let settings = Settings { kind: Kind::DpmSolver, steps: 20, scale: 5., seed: 42 };
     let [solid, colour, background] = drawing::shares(&judge(&settings.draw(&model(), &prompts), &scenes));
