@@ -3,10 +3,9 @@
 use super::bytes::Bytes;
 use super::float8;
 use crate::files::sha256::Sha256;
-use crate::ops::{all_finite, zeros};
+use crate::ops::{all_finite, f16_to_f32, zeros};
 use candle_core::DType;
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::fmt;
@@ -241,7 +240,7 @@ fn converter(dtype: Dtype) -> Option<Convert> {
     match dtype {
         Dtype::F8E4M3 => Some(|bytes, out| each(bytes, out, |[byte]| float8::e4m3(byte))),
         Dtype::F8E5M2 => Some(|bytes, out| each(bytes, out, |[byte]| float8::e5m2(byte).to_f32())),
-        Dtype::F16 => Some(from_f16),
+        Dtype::F16 => Some(f16_to_f32),
         Dtype::BF16 => Some(|bytes, out| each(bytes, out, |b| half::bf16::from_le_bytes(b).to_f32())),
         Dtype::F32 => Some(|bytes, out| each(bytes, out, f32::from_le_bytes)),
         Dtype::F64 => Some(|bytes, out| each(bytes, out, |b| f64::from_le_bytes(b) as f32)),
@@ -284,18 +283,5 @@ impl Elements<'_> {
 fn each<const N: usize>(bytes: &[u8], out: &mut [f32], number: impl Fn([u8; N]) -> f32) {
     for (out, &bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
         *out = number(bytes);
-    }
-}
-
-/// Converts f16 elements with the CPU's own instructions, for which the crate `half` requires an aligned slice.
-fn from_f16(bytes: &[u8], out: &mut [f32]) {
-    // Small, so that clearing it takes little beside a short row.
-    let mut aligned = [f16::ZERO; 128];
-    for (out, bytes) in out.chunks_mut(aligned.len()).zip(bytes.chunks(2 * aligned.len())) {
-        let halves = &mut aligned[..out.len()];
-        for (half, &bytes) in halves.iter_mut().zip(bytes.as_chunks().0) {
-            *half = f16::from_le_bytes(bytes);
-        }
-        halves.convert_to_f32_slice(out);
     }
 }

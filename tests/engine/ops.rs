@@ -6,6 +6,7 @@ use candle_nn::VarBuilder;
 use std::collections::HashMap;
 use txt2img::ops::{
     self, Compute, Conv2d, ConvOptions, Geglu, GroupNorm, LayerBuilder, LayerNorm, Linear, Product, add_products,
+    f16_to_f32,
 };
 use txt2img::rng::Rng;
 
@@ -65,6 +66,21 @@ fn sums_of_products_equal_their_definition() {
         assert_close(&format!("{m}×{n} + {ranks:?}"), &ours, &plain, EXACT);
         *w.last_mut().unwrap() = f32::INFINITY;
         assert!(sum(&w).is_none());
+    }
+}
+
+#[test]
+fn every_f16_is_converted_exactly() {
+    let halves: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+    // From an odd address, and in pieces shorter than any vector, too.
+    let shifted = [&[0], &halves[..]].concat();
+    let (mut whole, mut pieces) = (vec![0.; 1 << 16], vec![0.; 1 << 16]);
+    f16_to_f32(&shifted[1..], &mut whole);
+    pieces.chunks_mut(5).zip(halves.chunks(10)).for_each(|(out, halves)| f16_to_f32(halves, out));
+    for (bits, (x, piece)) in (0..=u16::MAX).zip(whole.into_iter().zip(pieces)) {
+        let expected = half::f16::from_bits(bits).to_f32();
+        assert!(x.to_bits() == expected.to_bits() || x.is_nan() && expected.is_nan(), "{bits:#06x}: {x}, {expected}");
+        assert_eq!(x.to_bits(), piece.to_bits(), "{bits:#06x}");
     }
 }
 

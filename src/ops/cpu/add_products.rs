@@ -2,6 +2,7 @@
 
 use super::gemm::{MAX_TILE, MatrixA, kernel};
 use super::isa::{Isa, isa};
+use super::kernel::Tile;
 use super::math::for_each_isa;
 use super::packed::{Packed, Panel, panels};
 use super::parallel::{DisjointSlice, for_each, from_uninit};
@@ -104,28 +105,28 @@ impl Block<'_> {
     /// Nothing else may access the block meanwhile, and `left` must have all rows.
     unsafe fn add(&self, left: &[f32], right: &Packed) {
         let rows: Vec<usize> = self.rows.clone().map(|row| row * right.k).collect();
+        let mut buffer = [0.; MAX_TILE];
         for &panel in self.panels {
             let (kernel, mr) = kernel(right, panel.vectors);
             let width = panel.vectors * self.isa.lanes();
-            let mut products = [0.; MAX_TILE];
             for (i, rows) in rows.chunks(mr).enumerate() {
                 let a = MatrixA { slots: left, rows, taps: &[0] };
-                // SAFETY: `left` has these rows, the panel all of K, and `products` room for the largest tile.
-                unsafe { kernel(&a.tile(right, panel, products.as_mut_ptr(), width)) };
-                let row = self.rows.start + i * mr;
-                add_tile(&products[..rows.len() * width], width, panel.column, self.n, row, self.out);
+                let start = (self.rows.start + i * mr) * self.n + panel.column;
+                let tile = a.tile(right, panel, buffer.as_mut_ptr(), width);
+                if rows.len() == mr && panel.column + width <= self.n {
+                    let out = self.out.ptr(start, (mr - 1) * self.n + width);
+                    // SAFETY: `left` has these rows, the panel all of K, and `ptr` checked that there is room.
+                    unsafe { kernel(&Tile { out, stride: self.n, adds: true, ..tile }) };
+                    continue;
+                }
+                // SAFETY: as above; `buffer` has room for the largest tile.
+                unsafe { kernel(&tile) };
+                for (row, products) in buffer.chunks_exact(width).take(rows.len()).enumerate() {
+                    // SAFETY: guaranteed by the caller.
+                    let sums = unsafe { self.out.slice_mut(start + row * self.n, width.min(self.n - panel.column)) };
+                    sums.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
+                }
             }
-        }
-    }
-}
-
-for_each_isa! {
-    /// Adds a tile `width` columns wide to the elements of `out` at (`row`, `column`).
-    fn add_tile(products: &[f32], width: usize, column: usize, n: usize, row: usize, out: &DisjointSlice) {
-        for (row, products) in (row..).zip(products.chunks_exact(width)) {
-            // SAFETY: each row of each panel belongs to one task.
-            let sums = unsafe { out.slice_mut(row * n + column, width.min(n - column)) };
-            sums.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
         }
     }
 }

@@ -7,13 +7,13 @@ use std::arch::x86_64::*;
 kernel! {
     #[target_feature(enable = "avx512f")]
     kernel, __m512, lanes: 16, zero: _mm512_setzero_ps(), load: _mm512_loadu_ps, splat: _mm512_set1_ps,
-    multiply_add: _mm512_fmadd_ps, store: _mm512_storeu_ps,
+    multiply_add: _mm512_fmadd_ps, add: _mm512_add_ps, store: _mm512_storeu_ps,
 }
 
 kernel! {
     #[target_feature(enable = "avx512f,avx512bf16")]
     kernel_bf16, __m512, lanes: 16, zero: _mm512_setzero_ps(), load: _mm512_loadu_ps, splat: _mm512_set1_ps,
-    multiply_add: dot_pairs, store: _mm512_storeu_ps,
+    multiply_add: dot_pairs, add: _mm512_add_ps, store: _mm512_storeu_ps,
 }
 
 /// sum + a · b, where each slot of `a` and `b` holds two bf16.

@@ -27,7 +27,7 @@ impl<'a> MatrixA<'a> {
     /// Returns the kernel call that multiplies these rows by a panel of `b`, to rows of `out` that are `stride` apart.
     pub fn tile(self, b: &Packed, panel: Panel, out: *mut f32, stride: usize) -> Tile<'a> {
         let (a, depth) = (self.slots.as_ptr(), b.k_slots() / self.taps.len());
-        Tile { a, rows: self.rows, taps: self.taps, depth, panel: b.panel(panel).as_ptr(), out, stride }
+        Tile { a, rows: self.rows, taps: self.taps, depth, panel: b.panel(panel).as_ptr(), out, stride, adds: false }
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Tile<'a> {
     /// The output: `MR` rows, `stride` slots apart.
     pub out: *mut f32,
     pub stride: usize,
+    /// Whether the products are added to the output, instead of replacing it.
+    pub adds: bool,
 }
 
 /// Prefetches `count` f32 into the L1 cache, on CPUs with an instruction for it.
@@ -77,22 +79,30 @@ macro_rules! kernel {
     (
         $(#[$attribute:meta])*
         $name:ident, $vector:ty, lanes: $lanes:literal, zero: $zero:expr, load: $load:expr, splat: $splat:expr,
-        multiply_add: $multiply_add:expr, store: $store:expr $(,)?
+        multiply_add: $multiply_add:expr, add: $add:expr, store: $store:expr $(,)?
     ) => {
-        /// Writes the products of a tile's rows and its panel to the tile's output.
+        /// Writes the products of a tile's rows and its panel to the tile's output, or adds them to it.
         ///
         /// # Safety
         /// The CPU must have the instruction set of this file. The tile's pointers must be valid for `depth` slots of
-        /// every row and tap of A, for all rows of the panel, and for `MR` rows of output.
+        /// every row and tap of A, for all rows of the panel, and for `MR` rows of output, which must be initialised if `adds`.
         $(#[$attribute])*
         pub unsafe fn $name<const MR: usize, const NV: usize>(tile: &Tile) {
-            let sums = products! {
+            let mut sums = products! {
                 tile, MR, NV, $vector, lanes: $lanes, zero: $zero, load: $load, splat: $splat,
                 multiply_add: $multiply_add,
             };
+            if tile.adds {
+                for r in 0..MR {
+                    for v in 0..NV {
+                        // SAFETY: the output has MR rows.
+                        sums[r][v] = $add(unsafe { $load(tile.out.add(r * tile.stride + $lanes * v)) }, sums[r][v]);
+                    }
+                }
+            }
             for r in 0..MR {
                 for v in 0..NV {
-                    // SAFETY: the output has MR rows.
+                    // SAFETY: as above.
                     unsafe { $store(tile.out.add(r * tile.stride + $lanes * v), sums[r][v]) };
                 }
             }

@@ -10,7 +10,7 @@ type Vector = [float32x4_t; 2];
 kernel! {
     #[target_feature(enable = "neon")]
     kernel, Vector, lanes: 8, zero: [vdupq_n_f32(0.); 2], load: load, splat: identity, multiply_add: multiply_add,
-    store: store,
+    add: add, store: store,
 }
 
 /// # Safety
@@ -38,4 +38,10 @@ unsafe fn store(to: *mut f32, x: Vector) {
 #[target_feature(enable = "neon")]
 fn multiply_add(a: f32, b: Vector, sum: Vector) -> Vector {
     [vfmaq_n_f32(sum[0], b[0], a), vfmaq_n_f32(sum[1], b[1], a)]
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn add(a: Vector, b: Vector) -> Vector {
+    [vaddq_f32(a[0], b[0]), vaddq_f32(a[1], b[1])]
 }

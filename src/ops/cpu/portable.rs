@@ -5,7 +5,8 @@ use super::kernel::{Tile, kernel, products};
 type Vector = [f32; 8];
 
 kernel! {
-    kernel, Vector, lanes: 8, zero: [0.; 8], load: load, splat: splat, multiply_add: multiply_add, store: store,
+    kernel, Vector, lanes: 8, zero: [0.; 8], load: load, splat: splat, multiply_add: multiply_add, add: add,
+    store: store,
 }
 
 /// # Safety
@@ -35,4 +36,12 @@ fn multiply_add(a: Vector, b: Vector, mut sum: Vector) -> Vector {
         sum[lane] += a[lane] * b[lane];
     }
     sum
+}
+
+#[inline(always)]
+fn add(mut a: Vector, b: Vector) -> Vector {
+    for lane in 0..8 {
+        a[lane] += b[lane];
+    }
+    a
 }

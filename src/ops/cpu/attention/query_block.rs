@@ -6,8 +6,9 @@ use crate::ops::Compute;
 #[cfg(target_arch = "x86_64")]
 use crate::ops::cpu::avx512;
 use crate::ops::cpu::bf16::write_pairs;
-use crate::ops::cpu::gemm::{MAX_TILE, MatrixA, kernel};
+use crate::ops::cpu::gemm::{MatrixA, kernel};
 use crate::ops::cpu::isa::isa;
+use crate::ops::cpu::kernel::Tile;
 use crate::ops::cpu::math::{EXP2_F32, exp2, for_each_isa};
 use crate::ops::cpu::packed::Packed;
 
@@ -126,19 +127,16 @@ impl<'a> QueryBlock<'a> {
             Compute::Half => (&self.weights, self.stride / 2),
         };
         let rows: Vec<usize> = (0..self.rows.len()).map(|row| row * stride).collect();
-        let mut products = [0.; MAX_TILE];
         for panel in values.panels() {
             let (kernel, mr) = kernel(values, panel.vectors);
             let width = panel.vectors * values.isa.lanes();
             for (i, rows) in rows.chunks(mr).enumerate() {
                 let weights = MatrixA { slots: weights, rows, taps: &[0] };
-                let tile = weights.tile(values, panel, products.as_mut_ptr(), width);
-                // SAFETY: `weights` has all rows, the panel a row for each key, and `products` room for the tile.
-                unsafe { kernel(&tile) };
-                for (row, products) in products.chunks_exact(width).take(rows.len()).enumerate() {
-                    let acc = &mut self.acc[(i * mr + row) * self.width + panel.column..][..width];
-                    acc.iter_mut().zip(products).for_each(|(sum, x)| *sum += x);
-                }
+                let offset = i * mr * self.width + panel.column;
+                assert!(offset + (mr - 1) * self.width + width <= self.acc.len());
+                let tile = weights.tile(values, panel, self.acc[offset..].as_mut_ptr(), self.width);
+                // SAFETY: `weights` has all rows, the panel a row for each key, and `acc` room for the tile, as asserted.
+                unsafe { kernel(&Tile { adds: true, ..tile }) };
             }
         }
     }
