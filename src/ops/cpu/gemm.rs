@@ -181,11 +181,12 @@ pub fn kernel(b: &Packed, vectors: usize) -> Kernel {
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx512 | Isa::Avx512Bf16, _, _) => (avx512::kernel::<8, 3>, 8),
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx2, _, 1) => (avx2::kernel::<6, 1>, 6),
+        (Isa::Avx2, _, 1) => (avx2::kernel::<12, 1>, 12),
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2, _, 2) => (avx2::kernel::<6, 2>, 6),
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx2, _, _) => (avx2::kernel::<4, 3>, 4),
+        // Four rows would need more than the 16 registers, and take twice as long.
+        (Isa::Avx2, _, _) => (avx2::kernel::<3, 3>, 3),
         #[cfg(target_arch = "aarch64")]
         (Isa::Neon, _, 1) => (neon::kernel::<6, 1>, 6),
         #[cfg(target_arch = "aarch64")]
