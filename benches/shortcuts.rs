@@ -62,7 +62,7 @@ impl<'a> Row<'a> {
 
     /// Draws a picture, and returns the seconds for sampling it.
     fn draw(&mut self, prompt: &str) -> Result<(Picture, f64)> {
-        let batch = Batch { prompts: vec![(prompt, "")], params: self.params.clone() };
+        let batch = Batch { prompts: vec![(prompt, "")], params: self.params.clone(), input: None };
         let start = Instant::now();
         let latents = self.engine.sample(&batch, &mut SeedNoise::new(Rng::default(), 42), &mut ())?;
         let seconds = start.elapsed().as_secs_f64();

@@ -38,9 +38,10 @@
 //! let mut engine = Engine::load(&checkpoint, &config, &loras, &device, DType::F32, reading, &mut Steps)?;
 //!
 //! // One image of 256×256 pixels, from seed 42.
-//! let sampler = SamplerConfig { kind: Kind::DpmSolver, steps: 10, eta: 0., spacing: Spacing::Discrete };
+//! let sampler = SamplerConfig { kind: Kind::DpmSolver, steps: 10, ..SamplerConfig::default() };
 //! let params = SamplingParams { height: 256, width: 256, sampler, ..SamplingParams::default() };
-//! let batch = Batch { prompts: vec![("a photo of a pink cube, black background", "")], params };
+//! let prompts = vec![("a photo of a pink cube, black background", "")];
+//! let batch = Batch { prompts, params, input: None };
 //! let mut noise = SeedNoise::new(Rng::default(), 42);
 //! for image in engine.render(&batch, &mut noise, &mut Steps)? {
 //!     let picture = image.picture()?;

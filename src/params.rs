@@ -49,7 +49,10 @@ pub struct SamplingParams {
     /// The layer of the text encoder whose output is the context, counted from the last, which is 1.
     #[serde(default = "clip_skip")]
     pub clip_skip: usize,
-    /// The sampler, with its steps, eta and spacing.
+    /// The path of the picture to start from, as given; `None` starts from noise alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_img: Option<String>,
+    /// The sampler, with its steps, eta, spacing and, if there is a picture to start from, strength.
     #[serde(flatten)]
     pub sampler: SamplerConfig,
     /// The LoRAs that change the model.
@@ -120,7 +123,7 @@ fn clip_skip() -> usize {
 
 impl Default for SamplingParams {
     fn default() -> Self {
-        let sampler = SamplerConfig { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
+        let sampler = SamplerConfig::default();
         Self {
             height: 512,
             width: 512,
@@ -130,6 +133,7 @@ impl Default for SamplingParams {
             guidance_interval: Interval::default(),
             deepcache: DeepCache::default(),
             clip_skip: 1,
+            init_img: None,
             sampler,
             loras: vec![],
             lora_weight: 1.,
@@ -138,6 +142,9 @@ impl Default for SamplingParams {
 }
 
 impl SamplingParams {
+    /// The strength with an input picture, unless it is given.
+    pub const DEFAULT_STRENGTH: f64 = 0.75;
+
     /// Returns the number of rows of latents.
     pub fn latent_height(&self) -> usize {
         self.height / self.factor
@@ -311,7 +318,7 @@ pub enum Field {
 /// All sampling parameters, in the order in which messages list them.
 ///
 /// Prompts files, sweeps, file names, metadata, replay and resume are all driven by this table.
-pub const PARAMS: [Param; 13] = [
+pub const PARAMS: [Param; 15] = [
     Param {
         flag: "H",
         name: "height",
@@ -371,6 +378,26 @@ pub const PARAMS: [Param; 13] = [
         field: Field::Whole {
             get: |params| params.clip_skip,
             set: |params, layer| text_layer(layer).map(|layer| params.clip_skip = layer),
+        },
+    },
+    Param {
+        flag: "init-img",
+        name: "init_img",
+        field: Field::Text {
+            get: |params| params.init_img.clone().unwrap_or_default(),
+            set: |params, path| {
+                params.init_img = (!path.is_empty()).then(|| path.to_owned());
+                Ok(())
+            },
+        },
+    },
+    Param {
+        flag: "strength",
+        name: "strength",
+        field: Field::Number {
+            // Without an input picture, everything is drawn anew.
+            get: |params| params.sampler.strength.unwrap_or(1.),
+            set: |params, strength| params.sampler.strength = Some(strength),
         },
     },
     Param {

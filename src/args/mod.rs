@@ -1,6 +1,7 @@
-//! The command line: the flags of the original's `scripts/txt2img.py`, and the additional ones.
+//! The command line: the flags of the original's `scripts/txt2img.py` and `scripts/img2img.py`, and the additional ones.
 
 mod expand;
+mod program;
 mod sampling;
 mod sweep;
 
@@ -20,15 +21,19 @@ use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+pub use program::Program;
 pub use sampling::{Fast, SamplingFlags};
 pub use sweep::Sweep;
+
+/// The heading in `--help` of the flags that the original has.
+const ORIGINAL: &str = "Options of the original";
 
 /// The heading in `--help` of the flags that the original lacks.
 const ADDITIONAL: &str = "Options that the original lacks";
 
 /// Generates pictures from text with Stable Diffusion 1.x. A drop-in for the original's scripts/txt2img.py.
 #[derive(Parser, Clone, PartialEq, Debug)]
-#[command(version, args_override_self = true, next_help_heading = "Options of the original", max_term_width = 110)]
+#[command(version, args_override_self = true, max_term_width = 110)]
 #[allow(rustdoc::broken_intra_doc_links)] // the brackets in help texts are not links
 pub struct Args {
     /// Text to draw
@@ -99,68 +104,68 @@ pub struct Args {
     pub precision: Precision,
 
     /// What should not be in the picture (negative prompt)
-    #[arg(long = "negative_prompt", value_name = "TEXT", help_heading = ADDITIONAL, default_value = "", hide_default_value = true)]
+    #[arg(long = "negative_prompt", value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub negative_prompt: String,
 
     /// Weight words with brackets: (word) ×1.1, (word:1.3) ×1.3, [word] ÷1.1
-    #[arg(long, help_heading = ADDITIONAL)]
+    #[arg(long)]
     pub emphasis: bool,
 
     /// Read prompts beyond 75 tokens, in chunks of 75
-    #[arg(long = "long_prompt", help_heading = ADDITIONAL)]
+    #[arg(long = "long_prompt")]
     pub long_prompt: bool,
 
     /// Read prompts as AUTOMATIC1111's web UI does: --emphasis and --long_prompt, [from:to:when], [one|or other] in turn,
     /// AND between prompts, which may have weights, and BREAK before a new chunk
-    #[arg(long = "webui_prompts", help_heading = ADDITIONAL)]
+    #[arg(long = "webui_prompts")]
     pub webui_prompts: bool,
 
     /// Replace {red|blue} in a prompt by one of the alternatives, picked at random for each picture
-    #[arg(long, help_heading = ADDITIONAL)]
+    #[arg(long)]
     pub wildcards: bool,
 
     /// PyTorch generator to reproduce: cuda (GPU), cuda:SMSxTHREADS (a GPU of another size), cpu
-    #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, default_value = "cuda")]
+    #[arg(long, value_name = "NAME", default_value = "cuda")]
     pub rng: Rng,
 
     /// stream: all pictures share one stream of random numbers, as in the original; per_image: each has its own seed,
     /// counting up from --seed
-    #[arg(long = "seed_mode", value_name = "NAME", help_heading = ADDITIONAL, default_value = "stream", value_parser = one_of::<SeedMode>())]
+    #[arg(long = "seed_mode", value_name = "NAME", default_value = "stream", value_parser = one_of::<SeedMode>())]
     pub seed_mode: SeedMode,
 
     /// Load a different autoencoder (VAE), or the small, fast TAESD: a file, a folder, or a repository as for --ckpt
-    #[arg(long, value_name = "FILE", help_heading = ADDITIONAL)]
+    #[arg(long, value_name = "FILE")]
     pub vae: Option<PathBuf>,
 
     /// Output of the model's UNet, if neither the config nor the checkpoint states it: eps (noise) or v (velocity)
-    #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, value_parser = one_of::<Prediction>())]
+    #[arg(long, value_name = "NAME", value_parser = one_of::<Prediction>())]
     pub prediction: Option<Prediction>,
 
     /// Add a textual inversion (embedding): a .pt, .bin or .safetensors file, whose vectors take the place of the file's
     /// name, or of NAME, in prompts; can be given several times
-    #[arg(long, value_name = "FILE[=NAME]", help_heading = ADDITIONAL, action = clap::ArgAction::Append)]
+    #[arg(long, value_name = "FILE[=NAME]", action = clap::ArgAction::Append)]
     pub embedding: Vec<PathBuf>,
 
     /// Add all textual inversions (embeddings) in a folder and its subfolders
-    #[arg(long = "embedding_dir", value_name = "DIR", help_heading = ADDITIONAL)]
+    #[arg(long = "embedding_dir", value_name = "DIR")]
     pub embedding_dir: Option<PathBuf>,
 
     /// Folder with LoRA files, which --lora and the tags <lora:NAME:WEIGHT> in prompts name without folder and extension
-    #[arg(long = "lora_dir", value_name = "DIR", help_heading = ADDITIONAL)]
+    #[arg(long = "lora_dir", value_name = "DIR")]
     pub lora_dir: Option<PathBuf>,
 
     /// Where to compute: auto, cpu, cuda or cuda:N; several share the work: cuda:0,cuda:1, or by CPU core,
     /// cpu:0-3,cpu:4-7
-    #[arg(long, value_name = "NAME[,NAME…]", help_heading = ADDITIONAL, default_value = "auto")]
+    #[arg(long, value_name = "NAME[,NAME…]", default_value = "auto")]
     pub device: device::DeviceSpecs,
 
     /// Number of threads [default: one per core]
-    #[arg(long, value_name = "N", help_heading = ADDITIONAL, value_parser = within::<u16>(1..=device::MAX_THREADS.into()))]
+    #[arg(long, value_name = "N", value_parser = within::<u16>(1..=device::MAX_THREADS.into()))]
     pub threads: Option<u16>,
 
     /// Draw one picture for every value of a flag, such as scale=1,2,5,7.5 or prompt=pink,blue (pink must occur in the
     /// prompt), on one labelled sheet and an HTML page with sliders; give it twice for columns and rows
-    #[arg(long, value_name = "NAME=V,V,…", help_heading = ADDITIONAL, action = clap::ArgAction::Append, conflicts_with = "from_file")]
+    #[arg(long, value_name = "NAME=V,V,…", action = clap::ArgAction::Append, conflicts_with = "from_file")]
     pub sweep: Vec<String>,
 
     /// The parsed value of `--sweep`.
@@ -169,86 +174,94 @@ pub struct Args {
 
     /// What to do with pictures that the safety checker flags: make them black (replace, black), blur them, only report
     /// them (flag), or do not check (off) [default: replace, if the checker is available]
-    #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, value_parser = one_of::<Action>())]
+    #[arg(long, value_name = "NAME", value_parser = one_of::<Action>())]
     pub safety: Option<Action>,
 
     /// Safety checker: a folder, or a repository as for --ckpt [default: the model's own, or the original's from the
     /// hub]
-    #[arg(long = "safety_ckpt", value_name = "FOLDER", help_heading = ADDITIONAL)]
+    #[arg(long = "safety_ckpt", value_name = "FOLDER")]
     pub safety_ckpt: Option<PathBuf>,
 
     /// File format of the pictures
-    #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, default_value = "png", value_parser = one_of::<Format>())]
+    #[arg(long, value_name = "NAME", default_value = "png", value_parser = one_of::<Format>())]
     pub format: Format,
 
     /// File names: a pattern of {index} {seed} {prompt} {hash} {sampler} {schedule} {steps} {scale} {guidance_rescale}
     /// {guidance_interval} {deepcache} {clip_skip} {loras} {lora_weight} {eta} {width} {height} [default: {index}]
-    #[arg(long, value_name = "PATTERN", help_heading = ADDITIONAL, value_parser = pattern)]
+    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
     pub fname: Option<Pattern>,
 
     /// Write a small preview every N steps to OUTDIR/intermediates
-    #[arg(long = "save_intermediates", value_name = "N", help_heading = ADDITIONAL, value_parser = within::<u16>(1..=1000))]
+    #[arg(long = "save_intermediates", value_name = "N", value_parser = within::<u16>(1..=1000))]
     pub save_intermediates: Option<u16>,
 
     /// Do not embed metadata in the pictures
-    #[arg(long = "no_metadata", help_heading = ADDITIONAL)]
+    #[arg(long = "no_metadata")]
     pub no_metadata: bool,
 
     /// Redraw a picture from its metadata and compare (settings stored in the picture override flags)
-    #[arg(long, value_name = "FILE", help_heading = ADDITIONAL, conflicts_with_all = ["from_file", "sweep"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from_file", "sweep"])]
     pub replay: Option<PathBuf>,
 
     /// Write a grid after every N pictures [default: one grid of all, if it does not become too large]
-    #[arg(long = "grid_every", value_name = "N", help_heading = ADDITIONAL, value_parser = within::<u32>(1..=u32::MAX.into()))]
+    #[arg(long = "grid_every", value_name = "N", value_parser = within::<u32>(1..=u32::MAX.into()))]
     pub grid_every: Option<u32>,
 
     /// Resume the run recorded in OUTDIR/run.jsonl; start one if there is none
-    #[arg(long, help_heading = ADDITIONAL, conflicts_with = "replay")]
+    #[arg(long, conflicts_with = "replay")]
     pub resume: bool,
 
     /// Draw part I (0 to N-1) of N while other processes draw the rest into the same OUTDIR [default: from Slurm,
     /// Kubernetes or torchrun, else everything]
-    #[arg(long, value_name = "I/N", help_heading = ADDITIONAL, conflicts_with_all = ["replay", "sweep"])]
+    #[arg(long, value_name = "I/N", conflicts_with_all = ["replay", "sweep"])]
     pub shard: Option<Shard>,
 
     /// Verify the latest run in OUTDIR: list missing or altered pictures, and write the grid of a sharded run. Draws
     /// nothing
-    #[arg(long, help_heading = ADDITIONAL)]
+    #[arg(long)]
     pub collect: bool,
 
     /// Print the plan: model, steps, files, memory and disk space. Draws nothing
-    #[arg(long = "dry_run", help_heading = ADDITIONAL)]
+    #[arg(long = "dry_run")]
     pub dry_run: bool,
 
     /// Report which invisible watermark each picture carries, and how certain that is. Draws nothing
-    #[arg(long = "verify_watermark", value_name = "FILE", help_heading = ADDITIONAL, num_args = 1..)]
+    #[arg(long = "verify_watermark", value_name = "FILE", num_args = 1..)]
     pub verify_watermark: Vec<PathBuf>,
 
     /// Progress on standard error: bar, or json (one event per line)
-    #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, default_value = "bar", value_parser = one_of::<ProgressFormat>())]
+    #[arg(long, value_name = "NAME", default_value = "bar", value_parser = one_of::<ProgressFormat>())]
     pub progress: ProgressFormat,
 
     /// Print no notes, progress or summary; errors and the events of --progress json remain
-    #[arg(long, help_heading = ADDITIONAL)]
+    #[arg(long)]
     pub quiet: bool,
 
     /// Write the path, settings, timings and safety result of each picture to this new JSON file; each shard has its
     /// own, such as report-0-of-8.json
-    #[arg(long, value_name = "FILE", help_heading = ADDITIONAL)]
+    #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
     /// Draw each picture a second time without --deepcache, --guidance_interval and TAESD, and print how far it is from
     /// that picture
-    #[arg(long = "compare_exact", help_heading = ADDITIONAL)]
+    #[arg(long = "compare_exact")]
     pub compare_exact: bool,
 
+    /// Add the invisible watermark, as txt2img does without this flag too
+    #[arg(long, overrides_with = "skip_watermark")]
+    pub watermark: bool,
+
     /// Do not add the invisible watermark
-    #[arg(long = "skip_watermark", help_heading = ADDITIONAL)]
+    #[arg(long = "skip_watermark")]
     pub skip_watermark: bool,
 
     /// Print the loading time, the time per picture and the total as a Markdown table
-    #[arg(long, help_heading = ADDITIONAL)]
+    #[arg(long)]
     pub timings: bool,
+
+    /// The program that the arguments are for.
+    #[arg(skip)]
+    pub program: Program,
 
     /// The flags given on the command line, by their full names without dashes.
     #[arg(skip)]
@@ -336,53 +349,26 @@ fn finite(text: &str) -> Result<f64, String> {
     if number.is_finite() { Ok(number) } else { Err("not a finite number".into()) }
 }
 
-/// The original's flags in its order, in which `--help` lists them. The sampling parameters are defined apart from them.
-const ORIGINAL_ORDER: [&str; 23] = [
-    "prompt",
-    "outdir",
-    "skip_grid",
-    "skip_save",
-    "ddim_steps",
-    "plms",
-    "dpm_solver",
-    "laion400m",
-    "fixed_code",
-    "ddim_eta",
-    "n_iter",
-    "H",
-    "W",
-    "C",
-    "f",
-    "n_samples",
-    "n_rows",
-    "scale",
-    "from-file",
-    "config",
-    "ckpt",
-    "seed",
-    "precision",
-];
-
-fn in_original_order(command: clap::Command) -> clap::Command {
-    let place = |arg: &clap::Arg| ORIGINAL_ORDER.iter().position(|name| arg.get_long() == Some(name));
-    command.mut_args(|arg| match place(&arg) {
-        Some(place) => arg.display_order(place),
-        None => arg,
-    })
-}
-
 impl Args {
     /// Parses the program's arguments. On `--help`, `--version` or an error, prints the text and exits.
-    pub fn from_command_line() -> Self {
-        Self::try_from_words(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    pub fn from_command_line(program: Program) -> Self {
+        Self::of_program(program, std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Parses `words` as arguments of `txt2img`. The first is the program's name.
+    ///
+    /// # Errors
+    /// The errors of [`Self::of_program`].
+    pub fn try_from_words(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::of_program(Program::Txt2Img, words)
     }
 
     /// Parses `words`, of which the first is the program's name.
     ///
     /// # Errors
     /// If a flag is unknown or ambiguous, or its value is invalid; also on `--help`, which clap reports as an error.
-    pub fn try_from_words(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut command = in_original_order(Self::command());
+    pub fn of_program(program: Program, words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut command = program.adapt(Self::command());
         let words = expand::expand(&mut command, words.into_iter().collect())?;
         let mut args = Self::parse_expanded(&mut command, &words)?;
         args.swept = sweep::sweep(&mut command, &words, &args)?;
@@ -398,6 +384,12 @@ impl Args {
             command.get_arguments().filter(is_given).filter_map(|arg| arg.get_long().map(Into::into)).collect();
         args.sampling.sampler =
             args.sampling.merged_sampler().map_err(|reason| command.error(ErrorKind::ArgumentConflict, reason))?;
+        args.program = Program::of(command);
+        if args.program == Program::Img2Img {
+            args.skip_watermark = !args.watermark;
+            args.safety.get_or_insert(Action::Off);
+            args.fixed_code = false;
+        }
         Ok(args)
     }
 

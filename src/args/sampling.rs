@@ -1,6 +1,6 @@
 //! The flags of the sampling parameters.
 
-use super::{ADDITIONAL, finite, integer, one_of};
+use super::{finite, integer, one_of};
 use crate::by_name::ByName;
 use crate::diffusion::deep_cache::DeepCache;
 use crate::diffusion::guidance::Interval;
@@ -45,42 +45,52 @@ pub struct SamplingFlags {
 
     /// Keep this much of the contrast that the model predicts without guidance, 0 to 1; 0.7 suits models with zero
     /// terminal SNR
-    #[arg(long = "guidance_rescale", value_name = "F", help_heading = ADDITIONAL, default_value_t = 0., value_parser = finite)]
+    #[arg(long = "guidance_rescale", value_name = "F", default_value_t = 0., value_parser = finite)]
     pub guidance_rescale: f64,
 
     /// Use guidance only in this part of the steps, as fractions from 0 to 1; outside of it a step takes half the time
-    #[arg(long = "guidance_interval", value_name = "FROM,TO", help_heading = ADDITIONAL, default_value_t = Interval::default())]
+    #[arg(long = "guidance_interval", value_name = "FROM,TO", default_value_t = Interval::default())]
     pub guidance_interval: Interval,
 
     /// Run the whole UNet only in every Nth evaluation (with most samplers, every Nth step), and in the others only its
     /// outer layers, those up to skip connection BRANCH [default: 0]; faster, and another picture; 1 turns it off
-    #[arg(long, value_name = "N[,BRANCH]", help_heading = ADDITIONAL, default_value_t = DeepCache::default())]
+    #[arg(long, value_name = "N[,BRANCH]", default_value_t = DeepCache::default())]
     pub deepcache: DeepCache,
 
     /// Layer of the text encoder to use, counted from the last; 1 is the last, as in the original ("Clip skip")
-    #[arg(long = "clip_skip", value_name = "N", help_heading = ADDITIONAL, value_parser = integer, default_value_t = 1)]
+    #[arg(long = "clip_skip", value_name = "N", value_parser = integer, default_value_t = 1)]
     pub clip_skip: i64,
 
+    /// Picture to start from: a PNG, JPEG or WebP file. The new one is as large, in multiples of 32, unless --H or --W is
+    /// given
+    #[arg(long = "init-img", visible_alias = "init_img", value_name = "FILE")]
+    pub init_img: Option<String>,
+
+    /// How much of the picture of --init-img to draw anew, as the share of the steps to take: 0 nothing, 1 everything
+    /// [default: 0.75]
+    #[arg(long, value_name = "F", value_parser = finite)]
+    pub strength: Option<f64>,
+
     /// Sampler [default: ddim]
-    #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, value_parser = one_of::<Kind>())]
+    #[arg(long, value_name = "NAME", value_parser = one_of::<Kind>())]
     pub sampler: Option<Kind>,
 
     /// Spacing of the steps: discrete, karras (k-diffusion's samplers) or trailing (DDIM)
-    #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, default_value = "discrete", value_parser = one_of::<Spacing>())]
+    #[arg(long, value_name = "NAME", default_value = "discrete", value_parser = one_of::<Spacing>())]
     pub schedule: Spacing,
 
     /// Set the sampler, steps, scale and schedule for a LoRA or model of few steps, except those given; auto recognises
     /// which it is by the LoRA's name, metadata or size
-    #[arg(long, value_name = "NAME", help_heading = ADDITIONAL, value_parser = one_of::<Fast>())]
+    #[arg(long, value_name = "NAME", value_parser = one_of::<Fast>())]
     pub fast: Option<Fast>,
 
     /// Change the model by a LoRA: a file, a file's name in --lora_dir, or a repository as for --ckpt, with its weight
     /// [default: 1] and that of its changes to the UNet if it differs; can be given several times
-    #[arg(long, value_name = "NAME[=WEIGHT[,UNET_WEIGHT]]", help_heading = ADDITIONAL, action = clap::ArgAction::Append)]
+    #[arg(long, value_name = "NAME[=WEIGHT[,UNET_WEIGHT]]", action = clap::ArgAction::Append)]
     pub lora: Vec<String>,
 
     /// Factor of the weights of all LoRAs
-    #[arg(long = "lora_weight", value_name = "F", help_heading = ADDITIONAL, default_value_t = 1., value_parser = finite)]
+    #[arg(long = "lora_weight", value_name = "F", default_value_t = 1., value_parser = finite)]
     pub lora_weight: f64,
 }
 
@@ -132,6 +142,7 @@ impl SamplingFlags {
             ("guidance_interval", ParamValue::Text(self.guidance_interval.to_string())),
             ("deepcache", ParamValue::Text(self.deepcache.to_string())),
             ("clip_skip", ParamValue::Whole(self.clip_skip)),
+            ("init-img", ParamValue::Text(self.init_img.clone().unwrap_or_default())),
             ("sampler", ParamValue::Text(sampler.name().into())),
             ("ddim_eta", ParamValue::Number(self.ddim_eta.unwrap_or(sampler.default_eta()))),
             ("schedule", ParamValue::Text(self.schedule.name().into())),
@@ -140,6 +151,7 @@ impl SamplingFlags {
         ] {
             params.set(flag, &value)?;
         }
+        params.sampler.strength = self.strength;
         params.check()?;
         Ok(params)
     }

@@ -1,9 +1,50 @@
-//! The commands that draw nothing.
+//! The commands: their common beginning and end, and those that draw nothing.
 
 mod collect;
 pub mod dry_run;
 mod verify_watermark;
 
+use crate::args::{Args, Program};
+use crate::job::Job;
+use crate::ops;
+use crate::progress::Progress;
+use crate::txt2img::{End, run};
+use anyhow::Result;
+use std::io::Write;
+use std::process::ExitCode;
+
 pub use collect::collect;
 pub use dry_run::print_dry_run;
 pub use verify_watermark::verify_watermarks;
+
+/// Runs a program with the arguments of this process. Prints an error, if there is one, on one line.
+pub fn main(program: Program) -> ExitCode {
+    ops::keep_memory(); // before there are threads
+    match command(program) {
+        Ok(End::Finished) => ExitCode::SUCCESS,
+        // 128 + SIGINT, as in shells.
+        Ok(End::Interrupted) => ExitCode::from(130),
+        Err(error) => {
+            // One line, whatever a path contains. `eprintln!` would panic if standard error is closed.
+            let sentence = format!("{error:#}").replace(char::is_control, " ");
+            let _ = std::io::stderr().write_all(format!("Error: {sentence}\n").as_bytes());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the command that the flags select.
+fn command(program: Program) -> Result<End> {
+    let args = Args::from_command_line(program);
+    if !args.verify_watermark.is_empty() {
+        return verify_watermarks(&args.verify_watermark);
+    }
+    if args.collect {
+        return collect(&args.outdir, &Progress::new(args.progress, args.quiet));
+    }
+    let job = Job::from_args(&args)?;
+    if args.dry_run {
+        return print_dry_run(&job);
+    }
+    run(&job)
+}

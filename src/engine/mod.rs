@@ -3,6 +3,7 @@
 
 mod conditions;
 mod context_cache;
+mod input;
 mod model;
 mod noise;
 mod observer;
@@ -14,7 +15,7 @@ use crate::config::ModelConfig;
 use crate::conventions::Conventions;
 use crate::device::ComputeDevice;
 use crate::diffusion::guidance::Guidance;
-use crate::diffusion::samplers::{SamplerConfig, Sampling};
+use crate::diffusion::samplers::{SamplerConfig, Sampling, Start};
 use crate::ops::{Compute, LayerBuilder};
 use crate::output::{self, Picture};
 use crate::params::SamplingParams;
@@ -25,6 +26,7 @@ use candle_core::{DType, IndexOp, Tensor};
 use candle_nn::VarBuilder;
 use conditions::{BatchConditions, Steps};
 use context_cache::ContextCache;
+use input::InputEncoder;
 use std::fmt;
 
 pub use conditions::Conditions;
@@ -39,6 +41,8 @@ pub struct Batch<'a> {
     pub prompts: Vec<(&'a str, &'a str)>,
     /// The parameters of all of them.
     pub params: SamplingParams,
+    /// The picture that all of them start from, as large as they are, if the sampler has a strength.
+    pub input: Option<&'a Picture>,
 }
 
 /// The latents of a batch.
@@ -85,6 +89,8 @@ pub struct Engine<'a> {
     fallback: Option<Loaded>,
     /// The model's own decoder beside TAESD, for [`Self::decode_exactly`].
     exact_decoder: Option<Decoder>,
+    /// The encoder of input pictures, if it was loaded.
+    encoder: Option<InputEncoder<'a>>,
     /// The number of images that fit in memory at once, as far as is known.
     max_batch: usize,
     /// Whether images are decoded in tiles, because a whole one does not fit in memory.
@@ -126,6 +132,7 @@ impl<'a> Engine<'a> {
             loaded: None,
             fallback: None,
             exact_decoder: None,
+            encoder: None,
             max_batch: usize::MAX,
             tiled: false,
         };
@@ -227,7 +234,7 @@ impl<'a> Engine<'a> {
         observer: &mut dyn Observer,
         in_f32: bool,
     ) -> Result<Latents> {
-        let Batch { prompts, params } = batch;
+        let Batch { prompts, params, input } = batch;
         let SamplingParams {
             scale, guidance_rescale: rescale, guidance_interval, sampler, clip_skip, deepcache, ..
         } = *params;
@@ -240,14 +247,19 @@ impl<'a> Engine<'a> {
         let guided = sampler.evaluations(model.schedule(), guidance_interval.steps(counts.steps));
         let phases = batch.guided_phases(Guidance { scale, rescale }, guided);
         let shape = (prompts.len(), params.latent_height(), params.latent_width(), self.config.unet.in_channels);
-        let x = noise.start(shape, &self.device.device)?;
+        let noise_of_start = noise.start(shape, &self.device.device)?;
+        let image = input.map(|picture| {
+            let latents = self.encoder.as_mut().context("the encoder is not loaded")?.encode(picture)?; // (1, h, w, 4)
+            anyhow::Ok(latents.repeat((prompts.len(), 1, 1, 1))?)
+        });
+        let start = Start { noise: noise_of_start, image: image.transpose()? };
         let evaluation = Evaluation { clip_skip, deepcache, max_batch: self.max_batch };
         let denoiser = model.denoiser_in_phases(phases, batch.conditions, evaluation)?;
         observer.on_start(counts);
         let mut on_step =
             |i: usize, x: &Tensor, x0: &Tensor| observer.on_step(i, x, x0, &|index| model.preview(x0, index));
         let mut sampling = Sampling { model: &*denoiser, noise: noise.steps(), on_step: &mut on_step };
-        let latents = sampler.sample(model.schedule(), x, &mut sampling).inspect_err(|_| observer.on_fail())?; // (B, h, w, 4)
+        let latents = sampler.sample(model.schedule(), start, &mut sampling).inspect_err(|_| observer.on_fail())?; // (B, h, w, 4)
         // NaN in one step is NaN in all that follow, so the last one suffices.
         let mut non_finite = (!is_finite(&latents)?).then_some(Stage::Step);
         for context in &batch.contexts {
@@ -311,6 +323,16 @@ impl<'a> Engine<'a> {
             |vb: VarBuilder| Decoder::new(&self.config.vae, scale_factor, LayerBuilder::new(vb.pp(VAE), compute)?);
         let decoder = weights::load(checkpoint, &Loras::default(), &self.device.device, &|| (), build)?;
         self.exact_decoder = Some(decoder);
+        Ok(())
+    }
+
+    /// Loads the encoder of `checkpoint`, which is the model with its own autoencoder instead of TAESD, for batches with an
+    /// input picture.
+    ///
+    /// # Errors
+    /// If the checkpoint lacks the encoder or does not fit the config, or memory does not suffice.
+    pub fn load_encoder(&mut self, checkpoint: &'a Checkpoint) -> Result<()> {
+        self.encoder = Some(InputEncoder::load(checkpoint, self.config, self.device, self.dtype)?);
         Ok(())
     }
 

@@ -93,9 +93,12 @@ pub fn note_steps(requests: &Requests, config: &ModelConfig, notes: &mut Vec<Str
     for SamplingParams { sampler, guidance_interval: interval, .. } in requests.params() {
         let (requested, actual) = (sampler.steps, counts.of(*sampler).steps);
         if actual != requested && noted.insert(sampler.key()) {
-            notes.push(format!("--ddim_steps {requested} means {actual} steps with this sampler"));
+            notes.push(match sampler.strength {
+                Some(strength) => format!("--strength {strength} takes {actual} of {requested} steps"),
+                None => format!("--ddim_steps {requested} means {actual} steps with this sampler"),
+            });
         }
-        if interval.steps(actual).is_empty() && noted_intervals.insert((actual, interval.to_string())) {
+        if actual > 0 && interval.steps(actual).is_empty() && noted_intervals.insert((actual, interval.to_string())) {
             notes.push(format!("--guidance_interval {interval} contains none of {actual} steps, so none has guidance"));
         }
     }

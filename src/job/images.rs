@@ -1,6 +1,7 @@
 //! The images of a run, batch by batch.
 
 use super::fast;
+use super::inputs::Inputs;
 use super::loras;
 use super::seeds::{Seeds, seed};
 use super::{Batch, ImageRequest, Replay, Request, Requests};
@@ -37,6 +38,8 @@ pub struct Images {
     pub sweep: Option<Sweep>,
     /// The picture to redraw.
     pub replay: Option<Replay>,
+    /// The pictures that images start from.
+    pub inputs: Inputs,
 }
 
 /// A comparison of pictures, one request for each cell, row by row.
@@ -51,7 +54,7 @@ pub struct Sweep {
 }
 
 impl Images {
-    pub(super) fn new(args: &Args, requests: Requests, iterations: usize, seed: u32) -> Self {
+    pub(super) fn new(args: &Args, requests: Requests, inputs: Inputs, iterations: usize, seed: u32) -> Self {
         let sweep = args.swept.as_ref().map(|args::Sweep { columns, rows, .. }| Sweep {
             title: args.prompt.clone(),
             columns: columns.clone(),
@@ -68,6 +71,7 @@ impl Images {
             wildcards: args.wildcards,
             sweep,
             replay: None,
+            inputs,
         }
     }
 
@@ -143,22 +147,23 @@ fn reading(args: &Args) -> Reading {
 }
 
 /// Returns the requests of one iteration, in batches of up to `n_samples`. `params`: the parameters that apply unless a
-/// prompts file or a sweep sets them.
+/// prompts file or a sweep sets them. The pictures that they start from are added to `inputs`.
 ///
 /// # Errors
-/// If a prompts file cannot be read, or a prompt or a parameter is invalid.
+/// If a prompts file or a picture cannot be read, or a prompt or a parameter is invalid.
 pub fn requests(
     args: &Args,
     params: &SamplingParams,
     n_samples: usize,
     seeds: &mut Seeds,
+    inputs: &mut Inputs,
     notes: &mut Vec<String>,
 ) -> Result<Requests> {
     match (&args.swept, &args.from_file) {
-        (Some(swept), _) => Requests::new(cells(swept, args, seeds.run, notes)?.into_iter().map(Ok), 1),
-        (None, Some(file)) => file_requests(args, params, file, n_samples, seeds),
+        (Some(swept), _) => Requests::new(cells(swept, args, seeds.run, inputs, notes)?.into_iter().map(Ok), 1),
+        (None, Some(file)) => file_requests(args, params, file, n_samples, seeds, inputs),
         (None, None) => {
-            Requests::new(repeat_n(request(args, params, command_line(args))?, n_samples).map(Ok), n_samples)
+            Requests::new(repeat_n(request(args, params, command_line(args), inputs)?, n_samples).map(Ok), n_samples)
         }
     }
 }
@@ -170,23 +175,30 @@ fn file_requests(
     file: &Path,
     n_samples: usize,
     seeds: &mut Seeds,
+    inputs: &mut Inputs,
 ) -> Result<Requests> {
     // Once for all prompts that share it.
     check_weights(("", &args.negative_prompt), reading(args), params.sampler.prompt_steps(params.sampler.steps))?;
     let file = PromptsFile::read(file)?;
     let requests = file.map(|at, line| {
         let seed = line.seed.map(|seed| seeds.of_prompt(at, seed));
-        Ok(Request { seed, ..request(args, params, line)? })
+        Ok(Request { seed, ..request(args, params, line, inputs)? })
     });
     Requests::new(requests, n_samples)
 }
 
 /// Returns the requests of a sweep's cells. Cells with a random seed share `run_seed`, unless the sweep is over seeds.
-fn cells<'a>(swept: &'a args::Sweep, args: &Args, run_seed: u32, notes: &mut Vec<String>) -> Result<Vec<Request<'a>>> {
+fn cells<'a>(
+    swept: &'a args::Sweep,
+    args: &Args,
+    run_seed: u32,
+    inputs: &mut Inputs,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Request<'a>>> {
     let cell = |(i, cell): (usize, &'a Args)| {
         let is_random = args.seed == Seed::Random && cell.seed == Seed::Random;
         let seed = Some(if is_random { run_seed } else { seed(cell.seed, notes) });
-        let request = fast::params(cell).and_then(|(params, _)| request(cell, &params, command_line(cell)));
+        let request = fast::params(cell).and_then(|(params, _)| request(cell, &params, command_line(cell), inputs));
         let request = request.with_context(|| format!("--sweep {}", swept.label(i)))?;
         Ok(Request { seed, ..request })
     };
@@ -200,11 +212,21 @@ fn command_line(args: &Args) -> PromptLine<'_> {
 }
 
 /// Returns the request of a prompt, without its seed. `default_params`: the parameters that the line does not set.
-fn request<'a>(args: &'a Args, default_params: &SamplingParams, line: PromptLine<'a>) -> Result<Request<'a>> {
+fn request<'a>(
+    args: &'a Args,
+    default_params: &SamplingParams,
+    line: PromptLine<'a>,
+    inputs: &mut Inputs,
+) -> Result<Request<'a>> {
     let mut params = default_params.clone();
     line.params.iter().try_for_each(|(param, value)| param.set(&mut params, value))?;
-    let states_eta = args.sampling.ddim_eta.is_some() || line.params.iter().any(|(param, _)| param.flag == "ddim_eta");
-    if !states_eta && params.sampler.kind != default_params.sampler.kind {
+    // The metadata of a picture to redraw state everything.
+    let is_stated = |flag: &str| {
+        let in_line = || line.params.iter().any(|(param, _)| param.flag == flag);
+        args.replay.is_some() || args.is_given(flag) || in_line()
+    };
+    inputs.complete(&mut params, is_stated)?;
+    if !is_stated("ddim_eta") && params.sampler.kind != default_params.sampler.kind {
         params.sampler.eta = params.sampler.kind.default_eta();
     }
     params.check()?;

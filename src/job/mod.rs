@@ -4,6 +4,7 @@ mod checks;
 mod fast;
 mod files_below;
 mod images;
+mod inputs;
 pub(crate) mod loras;
 mod model;
 mod noise;
@@ -16,7 +17,7 @@ pub(crate) mod tasks;
 
 mod unused;
 
-use crate::args::Args;
+use crate::args::{Args, Program};
 use crate::device::{ComputeDevice, Precision};
 use crate::outdir::{Overview, RunParams, shard_path};
 use crate::output::{Format, Pattern};
@@ -30,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 pub use images::{Images, Sweep};
+pub use inputs::Inputs;
 pub use loras::LoraFiles;
 pub use model::{Location, ModelFiles, ModelSource, name_of};
 pub use noise::{RunNoise, TaskNoise};
@@ -126,6 +128,11 @@ impl Job {
             !args.laion400m,
             "--laion400m asks for the LAION-400M model, which is not Stable Diffusion 1.x and not supported; leave it out"
         );
+        let is_img2img = args.program == Program::Img2Img;
+        ensure!(
+            !(is_img2img && args.sampling.plms),
+            "img2img does not support --plms, as the original does not; give --sampler plms, or leave it out"
+        );
         match &args.replay {
             Some(path) => replay::job(path, args),
             None => {
@@ -144,7 +151,12 @@ impl Job {
         let safety_ckpt = safety_checker(args)?;
         let compute = ComputeOptions::new(args)?;
         let mut seeds = Seeds::new(args, &mut notes);
-        let requests = images::requests(args, &params, n_samples, &mut seeds, &mut notes)?;
+        let mut inputs = Inputs::default();
+        let requests = images::requests(args, &params, n_samples, &mut seeds, &mut inputs, &mut notes)?;
+        ensure!(
+            args.program == Program::Txt2Img || requests.params().iter().all(|params| params.init_img.is_some()),
+            "img2img needs a picture to start from; give it with --init-img FILE"
+        );
         seeds.note(args, &mut notes);
         notes.extend(unused::flags(args, &requests).chain(unused::blank_prompts(args, &requests)));
         notes.extend(unused::lora_tags(args, &requests));
@@ -155,8 +167,8 @@ impl Job {
         checks::fixed_code(args, &requests)?;
         model.loras = find_loras(args, &requests)?;
         checks::note_steps(&requests, &model.config, &mut notes);
-        let run_params = run_params::run_params(args, &params, seeds.run, &requests, &model.config);
-        let images = Images::new(args, requests, iterations, seeds.run);
+        let run_params = run_params::run_params(args, &params, seeds.run, &requests, &inputs, &model.config);
+        let images = Images::new(args, requests, inputs, iterations, seeds.run);
         notes.extend(model::embeddings::note(&model.embeddings, &images)?);
         let overview = overview::overview(args, &images.requests, images.n_pictures(), &mut notes)?;
         let shard = shard(args, &mut notes)?;

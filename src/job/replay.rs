@@ -60,6 +60,7 @@ pub fn job(path: &Path, args: &Args) -> Result<Job> {
     let cannot = || format!("'{}' cannot be redrawn", path.display());
     let mut params = params(&record).with_context(cannot)?;
     params.loras = loras(args, &record).with_context(cannot)?;
+    params.init_img = init_img(args, &record).with_context(cannot)?;
     let mut job = Job::new(&overridden(args, &record).with_context(cannot)?, params, vec![])?;
     job.run.notes.extend(note_ignored(args));
     job.images.replay = Some(Replay { path: path.to_owned(), record, picture });
@@ -127,7 +128,9 @@ fn overridden(args: &Args, record: &Record) -> Result<Args> {
 
 /// Returns the flags that `--replay` ignores.
 fn ignored_flags() -> impl Iterator<Item = &'static str> {
-    RECORDED.into_iter().chain(PARAMS.iter().map(|param| param.flag)).chain(MULTIPLE)
+    // With --init-img, a picture that moved is found.
+    let params = PARAMS.iter().map(|param| param.flag).filter(|flag| *flag != "init-img");
+    RECORDED.into_iter().chain(params).chain(MULTIPLE)
 }
 
 /// Returns the checkpoint and the config of the picture: those given by flags, or else those that can be found.
@@ -199,6 +202,21 @@ fn vae(args: &Args, record: &Record) -> Result<Option<PathBuf>> {
         }
         (given, _) => Ok(given.clone()),
     }
+}
+
+/// Returns the path of the picture that the picture started from: that of `--init-img`, or the recorded one, if it has the
+/// same hash.
+fn init_img(args: &Args, record: &Record) -> Result<Option<String>> {
+    let Some(recorded) = &record.params.init_img else { return Ok(None) };
+    let path = args.sampling.init_img.as_ref().unwrap_or(recorded);
+    let hash = sha256::of_file(Path::new(path), &|| true).ok().flatten();
+    ensure!(
+        hash.is_some() && hash == record.init_img_sha256,
+        "'{path}' is not here, or not the picture that it started from; give that with --init-img (its SHA-256 begins with \
+         {:.10})",
+        record.init_img_sha256.as_deref().unwrap_or_default()
+    );
+    Ok(Some(path.clone()))
 }
 
 /// Returns the LoRAs of the picture with the paths of their files: those in `--lora_dir` or this folder that have the same

@@ -1,6 +1,6 @@
 //! The parameters that a resumed run must share with the run that it resumes.
 
-use super::Requests;
+use super::{Inputs, Requests};
 use crate::args::Args;
 use crate::by_name::ByName;
 use crate::config::ModelConfig;
@@ -18,6 +18,7 @@ pub fn run_params(
     params: &SamplingParams,
     seed: u32,
     requests: &Requests,
+    inputs: &Inputs,
     config: &ModelConfig,
 ) -> RunParams {
     let Args {
@@ -72,6 +73,9 @@ pub fn run_params(
         report: _,
         timings: _,
         compare_exact: _,
+        // Included by their results, as these are defaults of other flags.
+        program: _,
+        watermark: _,
         // Not included: commands that are no run, or that cannot be resumed.
         replay: _,
         collect: _,
@@ -108,6 +112,7 @@ pub fn run_params(
         ("--n_rows", json!(n_rows)),
         ("--grid_every", json!(grid_every)),
         ("--skip_watermark", json!(skip_watermark)),
+        ("the input pictures", json!(inputs.all_sha256().collect::<Vec<_>>())),
     ];
     let params = PARAMS.iter().map(|param| (format!("--{}", param.flag), json!(param.get(params))));
     params.chain(others.map(|(name, value)| (name.to_owned(), value))).collect()

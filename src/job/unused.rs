@@ -1,7 +1,7 @@
 //! Notes on flags and settings that have no effect.
 
 use super::{Requests, fast, loras};
-use crate::args::{Args, SeedMode};
+use crate::args::{Args, Program, SeedMode};
 use crate::by_name::ByName;
 use crate::diffusion::samplers::Kind;
 use crate::ops::Isa;
@@ -34,6 +34,8 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
         (&["ddim_eta"], all(&|kind, _| !kind.takes_eta()), "with other samplers than ddim and tcd"),
         (&["schedule"], all(&|kind, _| kind.spacings().len() == 1), "with this sampler"),
         (&["lora_weight"], requests.params().iter().all(|params| params.loras.is_empty()), "without a LoRA"),
+        (&["strength"], requests.params().iter().all(|params| params.init_img.is_none()), "without --init-img"),
+        (&["fixed_code"], args.program == Program::Img2Img, "with img2img, as in the original"),
         (&["plms"], args.sampling.dpm_solver, "beside --dpm_solver"),
         (&["fixed_code"], args.seed_mode == SeedMode::PerImage, "beside --seed_mode per_image"),
     ];

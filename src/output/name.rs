@@ -1,6 +1,6 @@
 //! `--fname`: file names of pictures by a pattern that the user gives.
 
-use crate::diffusion::samplers::{Kind, SamplerConfig, Spacing};
+use crate::diffusion::samplers::{Kind, SamplerConfig};
 use crate::params::{LoraChoice, PARAMS, ParamValue, SamplingParams};
 use anyhow::{Context, Result, bail, ensure};
 use std::fmt;
@@ -66,7 +66,7 @@ fn known_fields() -> String {
 
 /// Returns the longest values, except for numbers with many digits. The prompt is empty, because prompts are truncated.
 fn longest() -> NameFields<'static> {
-    let sampler = SamplerConfig { kind: Kind::DpmSolver, steps: 1000, eta: -1. / 3., spacing: Spacing::Discrete };
+    let sampler = SamplerConfig { kind: Kind::DpmSolver, steps: 1000, eta: -1. / 3., ..SamplerConfig::default() };
     let lora = LoraChoice { name: "x".repeat(MAX_LIST_BYTES), text: 1., unet: 1. };
     let params = SamplingParams {
         height: 8192,

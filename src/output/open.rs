@@ -2,9 +2,11 @@
 
 use super::Picture;
 use anyhow::{Error, Result, anyhow, ensure};
-use image::{ImageError, ImageReader};
+use image::{ImageError, ImageFormat, ImageReader};
+use mozjpeg::{ColorSpace, Decompress};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Cursor, Seek};
+use std::io::{self, BufRead, BufReader, Cursor, Seek};
+use std::panic::catch_unwind;
 use std::path::Path;
 
 /// Reads a PNG, JPEG or WebP file. The format is detected from its first bytes.
@@ -30,10 +32,36 @@ fn file(path: &Path) -> Result<Picture> {
     read(BufReader::new(File::open(path).map_err(unreadable)?))
 }
 
-fn read(from: impl BufRead + Seek) -> Result<Picture> {
+fn read(mut from: impl BufRead + Seek) -> Result<Picture> {
     let unreadable = |error| anyhow!("cannot be read: {error}");
-    let rgb = ImageReader::new(from).with_guessed_format().map_err(unreadable)?.decode().map_err(unfit)?.into_rgb8();
-    Ok(Picture { width: rgb.width() as usize, height: rgb.height() as usize, rgb: rgb.into_raw() })
+    let reader = ImageReader::new(&mut from).with_guessed_format().map_err(unreadable)?;
+    let format = reader.format();
+    let rgb = reader.decode().map_err(unfit)?.into_rgb8();
+    let mut picture = Picture { width: rgb.width() as usize, height: rgb.height() as usize, rgb: rgb.into_raw() };
+    if format == Some(ImageFormat::Jpeg) {
+        let mut bytes = vec![];
+        from.rewind().and_then(|()| from.read_to_end(&mut bytes)).map_err(unreadable)?;
+        let exact = jpeg(&bytes).filter(|rgb| rgb.len() == picture.rgb.len());
+        exact.into_iter().for_each(|rgb| picture.rgb = rgb);
+    }
+    Ok(picture)
+}
+
+/// Decodes a JPEG file as libjpeg does: 3 · width · height levels. Returns `None` if libjpeg cannot convert it to RGB, as if
+/// it is in CMYK.
+fn jpeg(bytes: &[u8]) -> Option<Vec<u8>> {
+    let decode = || -> io::Result<Vec<u8>> {
+        let image = Decompress::new_mem(bytes)?;
+        if matches!(image.color_space(), ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let mut rows = image.rgb()?;
+        let rgb: Vec<[u8; 3]> = rows.read_scanlines()?;
+        rows.finish()?;
+        Ok(rgb.into_flattened())
+    };
+    // Errors of libjpeg come as panics, which print nothing.
+    catch_unwind(decode).ok()?.ok()
 }
 
 fn unfit(error: ImageError) -> Error {

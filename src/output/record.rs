@@ -28,6 +28,9 @@ pub struct Record {
     pub latent_width: usize,
     /// The number of rows of latents.
     pub latent_height: usize,
+    /// The SHA-256 of the file of the picture that it started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_img_sha256: Option<String>,
     /// Whether brackets in prompts weight words (`--emphasis`).
     #[serde(default)]
     pub emphasis: bool,
@@ -102,6 +105,9 @@ impl Record {
         settings.push(("Model", quoted(&self.model)));
         if sampler.eta != 0. {
             settings.push(("Eta", sampler.eta.to_string()));
+        }
+        if let Some(strength) = sampler.strength {
+            settings.push(("Denoising strength", strength.to_string()));
         }
         if *clip_skip != 1 {
             settings.push(("Clip skip", clip_skip.to_string()));

@@ -7,7 +7,6 @@ mod action;
 mod concepts;
 mod config;
 mod pixels;
-mod resize;
 
 use crate::checkpoint::lora::Loras;
 use crate::checkpoint::{Checkpoint, weights};

@@ -1,7 +1,6 @@
 //! Preprocessing of images for CLIP, as by transformers' `CLIPImageProcessor`.
 
-use super::resize::square;
-use crate::output::Picture;
+use crate::output::{Picture, square};
 
 /// The mean of red, green and blue for CLIP's normalisation.
 const MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];

@@ -23,7 +23,7 @@ pub struct Session<'a> {
     pub job: &'a Job,
     pub progress: &'a Progress,
     pub checkpoint: Checkpoint,
-    /// The checkpoint with its own autoencoder, if pictures decoded by TAESD are compared with those of that.
+    /// The checkpoint with its own autoencoder, if TAESD replaces it and it is needed too.
     pub with_own_vae: Option<Checkpoint>,
     pub loras: LoraFiles,
     pub checker: Option<Checker>,
@@ -72,16 +72,16 @@ fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
     job.model.open(path(job, progress))
 }
 
-/// Opens the model's files without TAESD, if it is used and compared.
+/// Opens the model's files without TAESD, if its pictures are compared with those of the model's own autoencoder, or input
+/// pictures have to be encoded.
 fn open_with_own_vae(job: &Job, checkpoint: &Checkpoint, progress: &Progress) -> Result<Option<Checkpoint>> {
-    if !job.output.compares_exact {
-        return Ok(None);
-    }
-    if checkpoint.has_tiny_vae() {
+    let (compares, has_inputs) = (job.output.compares_exact, !job.images.inputs.is_empty());
+    if checkpoint.has_tiny_vae() && (compares || has_inputs) {
+        let flag = if compares { "--compare_exact" } else { "--init-img" };
         let opened = job.model.open_with_own_vae(path(job, progress));
-        return opened.context("--compare_exact needs the model's own autoencoder").map(Some);
+        return opened.with_context(|| format!("{flag} needs the model's own autoencoder")).map(Some);
     }
-    if !job.images.requests.params().iter().any(SamplingParams::has_shortcuts) {
+    if compares && !job.images.requests.params().iter().any(SamplingParams::has_shortcuts) {
         progress.note("--compare_exact has no effect without --deepcache, --guidance_interval or TAESD");
     }
     Ok(None)

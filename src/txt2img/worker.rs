@@ -70,7 +70,7 @@ impl std::error::Error for WriterGone {}
 pub struct Inputs<'a> {
     pub job: &'a Job,
     pub checkpoint: &'a Checkpoint,
-    /// The checkpoint with its own autoencoder, if it is compared with TAESD.
+    /// The checkpoint with its own autoencoder, if TAESD replaces it and it is needed too.
     pub with_own_vae: Option<&'a Checkpoint>,
     pub loras: &'a LoraFiles,
     pub progress: &'a Progress,
@@ -110,7 +110,12 @@ impl<'a> Worker<'a> {
         let mut loading = LoadObserver { job, device, progress };
         let (config, reading) = (&job.model.config, job.images.reading);
         let mut engine = Engine::load(checkpoint, config, &loras.of(first), device, dtype, reading, &mut loading)?;
-        with_own_vae.map(|checkpoint| engine.load_exact_decoder(checkpoint)).transpose()?;
+        if let Some(checkpoint) = with_own_vae.filter(|_| job.output.compares_exact) {
+            engine.load_exact_decoder(checkpoint)?;
+        }
+        if !job.images.inputs.is_empty() {
+            engine.load_encoder(with_own_vae.unwrap_or(checkpoint))?;
+        }
         Ok(Self { job, device, engine, loras, progress, noise, messages, is_checked, costs })
     }
 
@@ -123,7 +128,8 @@ impl<'a> Worker<'a> {
         let start = Instant::now();
         let wanted = task.wanted.clone();
         let prompts = task.batch.images.iter().map(|image| (&*image.prompt, image.negative)).collect();
-        let batch = engine::Batch { prompts, params: task.batch.params.clone() };
+        let input = self.job.images.inputs.picture(&task.batch.params)?;
+        let batch = engine::Batch { prompts, params: task.batch.params.clone(), input: input.as_ref() };
         let mut observer = BatchObserver {
             loading: LoadObserver { job: self.job, device: self.device, progress: self.progress },
             bar: None,
@@ -292,6 +298,7 @@ fn record(job: &Job, loras: &LoraFiles, batch: &Batch, index: usize, origin: Ori
         params: loras.recorded(batch.params.with_factor(job.model.config.vae.side_factor())),
         latent_width: batch.params.latent_width(),
         latent_height: batch.params.latent_height(),
+        init_img_sha256: job.images.inputs.sha256(&batch.params).map(Into::into),
         emphasis: job.images.reading.emphasis,
         long_prompt: job.images.reading.long,
         webui_prompts: job.images.reading.web_ui,

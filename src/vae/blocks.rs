@@ -1,5 +1,6 @@
-//! The building blocks of the decoder.
+//! The building blocks of the encoder and the decoder.
 
+use crate::config::VaeConfig;
 use crate::ops::{
     self, Compute, Conv2d, GroupNorm, LayerBuilder, Linear, Projections, conv1x1, conv1x1s, conv3x3, group_norm,
 };
@@ -63,4 +64,31 @@ impl AttnBlock {
         let attended = ops::attention(self.compute, &q, &k, &v, 1)?; // (B, N, C)
         self.proj_out.forward_add(&attended, x)?.reshape((b, h, w, c))
     }
+}
+
+/// The blocks at the smallest resolution: residual, attention, residual.
+pub struct Middle {
+    block_1: ResnetBlock,
+    attn_1: AttnBlock,
+    block_2: ResnetBlock,
+}
+
+impl Middle {
+    pub fn new(c: usize, lb: LayerBuilder) -> Result<Self> {
+        Ok(Self {
+            block_1: ResnetBlock::new(c, c, lb.pp("block_1"))?,
+            attn_1: AttnBlock::new(c, lb.pp("attn_1"))?,
+            block_2: ResnetBlock::new(c, c, lb.pp("block_2"))?,
+        })
+    }
+
+    /// `x`: (B, h, w, C) → the same shape.
+    pub fn forward(&self, x: Tensor) -> Result<Tensor> {
+        self.block_2.forward(self.attn_1.forward(&self.block_1.forward(x)?)?)
+    }
+}
+
+/// Whether attention follows the residual blocks of a resolution level, 0 being the largest map.
+pub fn has_attention(config: &VaeConfig, level: usize) -> bool {
+    config.attn_resolutions.contains(&(config.resolution >> level))
 }

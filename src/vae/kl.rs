@@ -1,6 +1,6 @@
 //! The decoder of LDM's `AutoencoderKL`.
 
-use super::blocks::{AttnBlock, ResnetBlock};
+use super::blocks::{AttnBlock, Middle, ResnetBlock, has_attention};
 use crate::config::VaeConfig;
 use crate::ops::{Conv2d, GroupNorm, LayerBuilder, Linear, conv1x1, conv3x3, group_norm, upsample_nearest};
 use candle_core::{DType, Result, Tensor};
@@ -11,7 +11,7 @@ pub struct KlDecoder {
     scale_factor: f64,
     post_quant_conv: Linear,
     conv_in: Conv2d,
-    mid: (ResnetBlock, AttnBlock, ResnetBlock),
+    mid: Middle,
     up: Vec<Level>, // smallest map first
     norm_out: GroupNorm,
     conv_out: Conv2d,
@@ -32,7 +32,6 @@ impl KlDecoder {
     /// If a tensor is missing or has another shape.
     pub fn new(config: &VaeConfig, scale_factor: f64, lb: LayerBuilder) -> Result<Self> {
         let (latents, decoder) = (lb.pp("post_quant_conv"), lb.pp("decoder"));
-        let mid = decoder.pp("mid");
         let c = config.ch * config.ch_mult[config.ch_mult.len() - 1];
         let up = (0..config.ch_mult.len())
             .into_par_iter()
@@ -43,11 +42,7 @@ impl KlDecoder {
             scale_factor,
             post_quant_conv: conv1x1(config.embed_dim, config.z_channels, latents)?,
             conv_in: conv3x3(config.z_channels, c, decoder.pp("conv_in"))?,
-            mid: (
-                ResnetBlock::new(c, c, mid.pp("block_1"))?,
-                AttnBlock::new(c, mid.pp("attn_1"))?,
-                ResnetBlock::new(c, c, mid.pp("block_2"))?,
-            ),
+            mid: Middle::new(c, decoder.pp("mid"))?,
             up,
             norm_out: group_norm(config.ch * config.ch_mult[0], 1e-6, decoder.pp("norm_out"))?,
             conv_out: conv3x3(config.ch * config.ch_mult[0], config.out_ch, decoder.pp("conv_out"))?,
@@ -57,8 +52,7 @@ impl KlDecoder {
     /// Decodes `latents` (B, h, w, 4) → pixels (B, 8h, 8w, 3), about -1 to 1.
     pub fn forward(&self, latents: &Tensor) -> Result<Tensor> {
         let z = self.post_quant_conv.forward(&(latents / self.scale_factor)?)?;
-        let (first, attention, last) = &self.mid;
-        let mut x = last.forward(attention.forward(&first.forward(self.conv_in.forward(&z)?)?)?)?;
+        let mut x = self.mid.forward(self.conv_in.forward(&z)?)?;
         for level in &self.up {
             x = level.forward(x)?;
         }
@@ -72,7 +66,6 @@ impl Level {
         let top = config.ch_mult.len() - 1;
         let c_below = config.ch * config.ch_mult[top.min(level + 1)];
         let c = config.ch * config.ch_mult[level];
-        let has_attention = config.attn_resolutions.contains(&(config.resolution >> level));
         let blocks = 0..=config.num_res_blocks;
         Ok(Self {
             block: blocks
@@ -80,7 +73,7 @@ impl Level {
                 .map(|i| ResnetBlock::new(if i == 0 { c_below } else { c }, c, lb.pp("block").pp(i)))
                 .collect::<Result<_>>()?,
             attn: blocks
-                .filter(|_| has_attention)
+                .filter(|_| has_attention(config, level))
                 .map(|i| AttnBlock::new(c, lb.pp("attn").pp(i)))
                 .collect::<Result<_>>()?,
             upsample: if level > 0 { Some(conv3x3(c, c, lb.pp("upsample.conv"))?) } else { None },

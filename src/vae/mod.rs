@@ -1,6 +1,7 @@
-//! The decoder of the autoencoder, which converts latents to pixels.
+//! The autoencoder: the decoder, which converts latents to pixels, and the encoder, which converts pixels to latents.
 
 mod blocks;
+mod encoder;
 mod kl;
 mod tiles;
 mod tiny;
@@ -10,6 +11,8 @@ use crate::ops::LayerBuilder;
 use candle_core::{Result, Tensor};
 use kl::KlDecoder;
 use tiny::TinyDecoder;
+
+pub use encoder::Encoder;
 
 /// A decoder.
 pub enum Decoder {

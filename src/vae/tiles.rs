@@ -1,9 +1,9 @@
-//! Tiled decoding, for images that are too large for the memory.
+//! Tiled decoding and encoding, for images that are too large for the memory.
 //!
-//! Tiles overlap and are blended. As group norms see one tile at a time, the image is similar to that of
-//! [`Decoder::forward`], not equal.
+//! Tiles overlap and are blended. As group norms see one tile at a time, the result is similar to that of
+//! [`Decoder::forward`] or [`Encoder::forward`], not equal.
 
-use super::Decoder;
+use super::{Decoder, Encoder};
 use candle_core::{Device, Result, Tensor};
 use std::ops::Range;
 
@@ -16,18 +16,35 @@ const OVERLAP: usize = 16;
 impl Decoder {
     /// Decodes tile by tile, and blends the tiles on the host. `latents`: (B, h, w, 4) → (B, 8h, 8w, 3).
     pub fn forward_in_tiles(&self, latents: &Tensor) -> Result<Tensor> {
-        let (_, h, w, _) = latents.dims4()?;
-        let mut rows = vec![];
-        for y in tile_ranges(h) {
-            let mut row = vec![];
-            for x in tile_ranges(w) {
-                let tile = latents.narrow(1, y.start, y.len())?.narrow(2, x.start, x.len())?.contiguous()?;
-                row.push((x, self.forward(&tile)?.to_device(&Device::Cpu)?)); // (B, 8h', 8w', 3)
-            }
-            rows.push((y, blend(row, 2)?));
-        }
-        blend(rows, 1)
+        in_tiles(latents, 1, |tile| self.forward(tile))
     }
+}
+
+impl Encoder {
+    /// Encodes tile by tile, and blends the tiles on the host. `pixels`: (B, 8h, 8w, 3) → (B, h, w, 4), where 8 is `factor`.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn forward_in_tiles(&self, pixels: &Tensor, factor: usize) -> Result<Tensor> {
+        in_tiles(pixels, factor, |tile| self.forward(tile))
+    }
+}
+
+/// Applies `f` to tiles of a map (B, h, w, C), and blends the results. `factor`: the elements of the map per latent along a
+/// side.
+fn in_tiles(map: &Tensor, factor: usize, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let (_, h, w, _) = map.dims4()?;
+    let mut rows = vec![];
+    for y in tile_ranges(h / factor) {
+        let mut row = vec![];
+        for x in tile_ranges(w / factor) {
+            let tile = map.narrow(1, factor * y.start, factor * y.len())?;
+            let tile = tile.narrow(2, factor * x.start, factor * x.len())?.contiguous()?;
+            row.push((x, f(&tile)?.to_device(&Device::Cpu)?));
+        }
+        rows.push((y, blend(row, 2)?));
+    }
+    blend(rows, 1)
 }
 
 /// Divides `length` latents into equal ranges that overlap by at least `OVERLAP`.

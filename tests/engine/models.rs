@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use txt2img::checkpoint::Checkpoint;
 use txt2img::checkpoint::lora::Loras;
 use txt2img::demo;
-use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
+use txt2img::diffusion::samplers::{Kind, SamplerConfig};
 use txt2img::diffusion::schedule::Schedule;
 use txt2img::engine::{Batch, Engine, Model, Observer, Preview, SeedNoise};
 use txt2img::output::{self, Picture};
@@ -120,9 +120,9 @@ fn previews_are_taesds_pictures_if_it_is_loaded() {
     for checkpoint in [Checkpoint::open(&nano), Checkpoint::open_with_vae(&nano, &tiny)].map(Result::unwrap) {
         let (config, loras, device) = (nano_config(), Loras::default(), compute_device());
         let load = || Engine::load(&checkpoint, &config, &loras, &device, DType::F32, Reading::default(), &mut ());
-        let sampler = SamplerConfig { kind: Kind::Ddim, steps: 2, eta: 0., spacing: Spacing::Discrete };
+        let sampler = SamplerConfig { kind: Kind::Ddim, steps: 2, ..SamplerConfig::default() };
         let params = SamplingParams { height: 64, width: 128, sampler, ..SamplingParams::default() };
-        let batch = Batch { prompts: vec![("a cube", "")], params };
+        let batch = Batch { prompts: vec![("a cube", "")], params, input: None };
         let mut previews = Previews::default();
         load().unwrap().render(&batch, &mut SeedNoise::new(Rng::default(), 1), &mut previews).unwrap();
         let model = Model::load(&checkpoint, &config, &loras, &device.device, DType::F32, &|| ()).unwrap();
@@ -185,7 +185,7 @@ fn several_prompts_for_one_image_equal_separate_passes() {
 /// Uses the demo model, as it is trained. Half precision is f16 on GPUs and bf16 on CPUs.
 #[test]
 fn half_precision_images_are_close_to_f32_on_the_cpu() {
-    let plan = SamplerConfig { kind: Kind::DpmSolver, steps: 8, eta: 0., spacing: Spacing::Discrete };
+    let plan = SamplerConfig { kind: Kind::DpmSolver, steps: 8, ..SamplerConfig::default() };
     let draw = |device: Device, dtype| {
         let model = Model::load(
             &demo::checkpoint().unwrap(),

@@ -4,46 +4,59 @@ use crate::support::{
     Counting, TestRun, assert_close, assert_same_picture, channels_last, compute_device, files_below, fixture, nano,
     nano_config, read_png, tensors,
 };
+use ::txt2img::args::{Args, Program};
+use ::txt2img::checkpoint::Checkpoint;
+use ::txt2img::checkpoint::lora::Loras;
+use ::txt2img::engine::{self, BatchNoise, Engine};
+use ::txt2img::job::{Batch, Job};
+use ::txt2img::rng::Noise;
+use ::txt2img::text::Reading;
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 use std::collections::HashMap;
-use txt2img::args::Args;
-use txt2img::checkpoint::Checkpoint;
-use txt2img::checkpoint::lora::Loras;
-use txt2img::engine::{self, BatchNoise, Engine};
-use txt2img::job::{Batch, Job};
-use txt2img::rng::Noise;
-use txt2img::text::Reading;
 
 /// The tolerance of latents. The original itself differs by 3e-6 with another convolution library.
 const LATENTS_LIMIT: f64 = 1e-4;
 const CONTEXT_LIMIT: f64 = 2e-5;
 
 struct Case {
+    program: Program,
+    /// The folder of what the original wrote.
+    folder: &'static str,
     name: &'static str,
     args: Vec<String>,
-    files: HashMap<String, String>,
+    /// The contents of the files that the run needs.
+    files: HashMap<String, Vec<u8>>,
 }
 
 impl Case {
-    fn new(name: &'static str) -> Self {
-        let cases: Value = serde_json::from_slice(&std::fs::read(fixture("cases.json")).unwrap()).unwrap();
-        Self {
-            name,
-            args: serde_json::from_value(cases[name]["args"].clone()).unwrap(),
-            files: serde_json::from_value(cases[name]["files"].clone()).unwrap_or_default(),
+    fn txt2img(name: &'static str) -> Self {
+        Self::of(Program::Txt2Img, "cases.json", "cases", name)
+    }
+
+    fn img2img(name: &'static str) -> Self {
+        Self::of(Program::Img2Img, "img2img/cases.json", "img2img", name)
+    }
+
+    fn of(program: Program, cases: &str, folder: &'static str, name: &'static str) -> Self {
+        let case = &read_cases(cases)[name];
+        let texts: HashMap<String, String> = serde_json::from_value(case["files"].clone()).unwrap_or_default();
+        let mut files: HashMap<_, _> = texts.into_iter().map(|(name, text)| (name, text.into_bytes())).collect();
+        if let Some(picture) = case["init"].as_str() {
+            files.insert(picture.into(), std::fs::read(fixture(folder).join(picture)).unwrap());
         }
+        Self { program, folder, name, args: serde_json::from_value(case["args"].clone()).unwrap(), files }
     }
 
     fn run(&self) -> TestRun {
-        self.files.iter().fold(TestRun::new(), |run, (name, text)| run.file(name, text))
+        self.files.iter().fold(TestRun::new(), |run, (name, content)| run.file(name, content))
     }
 
     fn the_program_writes_the_same_files(&self) {
         let run = self.run();
         // The original ran on a CPU, where its autocast has no effect.
-        run.args(["--precision", "full"].into_iter().chain(self.args.iter().map(String::as_str))).ok();
-        let expected = fixture("cases").join(self.name);
+        run.args_of(self.program, ["--precision", "full"].into_iter().chain(self.args.iter().map(String::as_str))).ok();
+        let expected = fixture(self.folder).join(self.name);
         assert_eq!(run.files(), files_below(&expected), "{}", self.name);
         for file in run.files() {
             let (ours, theirs) = (run.path("out").join(&file), expected.join(&file));
@@ -53,14 +66,14 @@ impl Case {
 
     fn the_latents_and_draws_are_the_same(&self) {
         let run = self.run();
-        let expected = tensors(&format!("cases/{}.safetensors", self.name));
+        let expected = tensors(&format!("{}/{}.safetensors", self.folder, self.name));
         let mut args = vec!["txt2img".into(), "--config".into(), fixture("nano.yaml").into_os_string()];
         args.extend(["--ckpt".into(), fixture("nano.ckpt").into_os_string()]);
         args.extend(self.args.iter().map(|arg| match self.files.contains_key(arg) {
             true => run.path(arg).into_os_string(),
             false => arg.into(),
         }));
-        let job = Job::from_args(&Args::try_from_words(args).unwrap()).unwrap();
+        let job = Job::from_args(&Args::of_program(self.program, args).unwrap()).unwrap();
         let (latents, contexts, draws) = latents(&job);
         for (i, ours) in latents.iter().enumerate() {
             let name = format!("latents.{i}");
@@ -83,6 +96,9 @@ fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
     let mut engine =
         Engine::load(&checkpoint, &config, &Loras::default(), &device, DType::F32, Reading::default(), &mut ())
             .unwrap();
+    if !job.images.inputs.is_empty() {
+        engine.load_encoder(&checkpoint).unwrap();
+    }
     let model = nano();
     let mut noise =
         StreamNoise { numbers: Counting::new(job.images.rng.noise(u64::from(job.images.seed))), fixed: None };
@@ -102,7 +118,8 @@ fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
         }
         let prompts: Vec<_> = images.iter().map(|image| (&*image.prompt, image.negative)).collect();
         contexts.push(context(&prompts.iter().map(|(prompt, _)| *prompt).collect::<Vec<_>>()));
-        let batch = engine::Batch { prompts, params };
+        let input = job.images.inputs.picture(&params).unwrap();
+        let batch = engine::Batch { prompts, params, input: input.as_ref() };
         latents.push(engine.sample(&batch, &mut noise, &mut ()).unwrap().latents);
     }
     (latents, contexts, noise.numbers.draws)
@@ -128,23 +145,46 @@ impl BatchNoise for StreamNoise {
 }
 
 macro_rules! cases {
-    ($($name:ident)*) => {
-        mod the_program_writes_the_same_files { $(#[test] fn $name() { super::Case::new(stringify!($name)).the_program_writes_the_same_files() })* }
-        mod the_latents_and_draws_are_the_same { $(#[test] fn $name() { super::Case::new(stringify!($name)).the_latents_and_draws_are_the_same() })* }
-        const CASES: &[&str] = &[$(stringify!($name)),*];
+    ($new:ident: $($name:ident)*) => {
+        mod the_program_writes_the_same_files {
+            $(#[test] fn $name() { super::Case::$new(stringify!($name)).the_program_writes_the_same_files() })*
+        }
+        mod the_latents_and_draws_are_the_same {
+            $(#[test] fn $name() { super::Case::$new(stringify!($name)).the_latents_and_draws_are_the_same() })*
+        }
+        pub const CASES: &[&str] = &[$(stringify!($name)),*];
     };
 }
 
-cases!(ddim ddim_eta plms dpm dpm_20 bulk fixed_code scale_one skip_save odd_steps);
+mod txt2img {
+    use super::Case;
+    cases!(txt2img: ddim ddim_eta plms dpm dpm_20 bulk fixed_code scale_one skip_save odd_steps);
+}
+
+mod img2img {
+    use super::Case;
+    cases!(img2img: i_default i_strength i_eta i_bulk i_odd i_none);
+}
 
 #[test]
 fn no_case_is_left_out() {
-    let cases: HashMap<String, Value> = serde_json::from_slice(&std::fs::read(fixture("cases.json")).unwrap()).unwrap();
-    let mut names: Vec<_> = cases.keys().map(String::as_str).collect();
-    let mut listed = CASES.to_vec();
+    assert_eq!(listed("cases.json"), sorted(txt2img::CASES));
+    assert_eq!(listed("img2img/cases.json"), sorted(img2img::CASES));
+}
+
+fn read_cases(name: &str) -> HashMap<String, Value> {
+    serde_json::from_slice(&std::fs::read(fixture(name)).unwrap()).unwrap()
+}
+
+/// Returns the names of the cases in a file, sorted.
+fn listed(name: &str) -> Vec<String> {
+    sorted(&read_cases(name).keys().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn sorted(names: &[&str]) -> Vec<String> {
+    let mut names: Vec<_> = names.iter().map(ToString::to_string).collect();
     names.sort();
-    listed.sort();
-    assert_eq!(names, listed);
+    names
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Case {
             name => name,
         };
         let spacing = if self.sigmas == "karras" { Spacing::Karras } else { Spacing::Discrete };
-        SamplerConfig { kind: Kind::from_name(name).unwrap(), steps: self.steps, eta: 0., spacing }
+        SamplerConfig { kind: Kind::from_name(name).unwrap(), steps: self.steps, spacing, ..SamplerConfig::default() }
     }
 }
 
@@ -90,7 +90,7 @@ impl DiffusersCase {
             "uni_pc_karras" => (Kind::UniPc, Spacing::Karras),
             name => (Kind::from_name(name).unwrap(), Spacing::Discrete),
         };
-        SamplerConfig { kind, steps: self.steps, eta: self.eta, spacing }
+        SamplerConfig { kind, steps: self.steps, eta: self.eta, spacing, strength: None }
     }
 }
 
@@ -310,7 +310,7 @@ fn plans_that_cannot_be_drawn_are_refused() {
 }
 
 fn plan(kind: Kind, steps: usize) -> SamplerConfig {
-    SamplerConfig { kind, steps, eta: 0., spacing: Spacing::Discrete }
+    SamplerConfig { kind, steps, ..SamplerConfig::default() }
 }
 
 /// Samples with a function as the model; returns the number of draws, of steps, and the final latents.

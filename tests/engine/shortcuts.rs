@@ -8,7 +8,8 @@ use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use txt2img::engine::{Conditions, Evaluation, Phase};
 use txt2img::rng::Rng;
 
-const SAMPLER: SamplerConfig = SamplerConfig { kind: Kind::Ddim, steps: 5, eta: 0., spacing: Spacing::Discrete };
+const SAMPLER: SamplerConfig =
+    SamplerConfig { kind: Kind::Ddim, steps: 5, eta: 0., spacing: Spacing::Discrete, strength: None };
 const SCALE: f64 = 5.;
 
 /// Samples the latents of `shortcuts.py` from the noise of `images` images, all the same.

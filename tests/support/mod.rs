@@ -11,6 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 use tempfile::TempDir;
+use txt2img::args::Program;
 use txt2img::checkpoint::Checkpoint;
 use txt2img::config::ModelConfig;
 use txt2img::device::{ComputeDevice, DeviceSpecs};
@@ -153,7 +154,15 @@ impl TestRun {
 
     /// Returns a command that runs the program with only these arguments.
     pub fn bare<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_txt2img"));
+        self.bare_of(Program::Txt2Img, args)
+    }
+
+    /// Returns a command that runs a program with only these arguments.
+    fn bare_of<S: AsRef<OsStr>>(&self, program: Program, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(match program {
+            Program::Txt2Img => env!("CARGO_BIN_EXE_txt2img"),
+            Program::Img2Img => env!("CARGO_BIN_EXE_img2img"),
+        });
         command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());
         // No test contacts the real hub.
         command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", self.path("hub"));
@@ -173,7 +182,12 @@ impl TestRun {
 
     /// Prepares a run with the small model and OUTDIR `out`, on the device of the tests.
     pub fn args<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> TestCommand {
-        let mut command = self.bare(["--outdir", "out", "--safety", "off"]);
+        self.args_of(Program::Txt2Img, args)
+    }
+
+    /// Prepares a run of a program with the small model and OUTDIR `out`, on the device of the tests.
+    pub fn args_of<S: AsRef<OsStr>>(&self, program: Program, args: impl IntoIterator<Item = S>) -> TestCommand {
+        let mut command = self.bare_of(program, ["--outdir", "out", "--safety", "off"]);
         command.arg("--config").arg(fixture("nano.yaml")).arg("--ckpt").arg(fixture("nano.ckpt"));
         command.args(["--device", &device_name()]).args(args);
         TestCommand(command)

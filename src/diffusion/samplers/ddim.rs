@@ -1,6 +1,6 @@
 //! DDIM (Song et al. 2020, arXiv 2010.02502, eq. 12), step for step as `ldm/models/diffusion/ddim.py`.
 
-use super::{SamplerConfig, Sampling, Spacing};
+use super::{SamplerConfig, Sampling, Spacing, Start};
 use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
 use crate::rng::Noise;
@@ -20,13 +20,19 @@ pub struct Step {
     pub sigma: f64,
 }
 
-/// Denoises `x`, standard normal noise (B, h, w, C).
-pub(super) fn ddim(schedule: &Schedule, config: &SamplerConfig, mut x: Tensor, run: &mut Sampling) -> Result<Tensor> {
+/// Denoises the start, (B, h, w, C).
+pub(super) fn ddim(schedule: &Schedule, config: &SamplerConfig, start: Start, run: &mut Sampling) -> Result<Tensor> {
     let steps = match config.spacing {
         Spacing::Trailing => Step::table(schedule, schedule.trailing_timesteps(config.steps), 1., config.eta),
         _ => Step::original_table(schedule, config.steps, config.eta),
     };
-    for (i, step) in steps.iter().enumerate() {
+    let taken = config.taken(steps.len());
+    let a = match config.spacing {
+        Spacing::Trailing => steps.get(taken.start).map_or(1., |step| step.a),
+        _ => Step::a_of_image(schedule, &steps, taken.start),
+    };
+    let mut x = start.at(a)?;
+    for (i, step) in steps[taken].iter().enumerate() {
         let eps = run.model.eps(&x, step.t as f64, step.a)?;
         let x0 = step.x0(&x, &eps)?;
         x = step.apply(&x, &eps, run.noise)?;
@@ -40,6 +46,14 @@ impl Step {
     pub fn original_table(schedule: &Schedule, steps: usize, eta: f64) -> Vec<Self> {
         // The last step leads to timestep 0, not to a clean image.
         Self::table(schedule, schedule.ddim_timesteps(steps), schedule.alpha_cumprod(0), eta)
+    }
+
+    /// Returns ᾱ of the noise that an image gets if the first `skipped` of the original's `steps` are left out: that of the
+    /// step before, which is more than the first step taken expects. Before all steps, where the original fails, it is that
+    /// of the last timestep.
+    pub(super) fn a_of_image(schedule: &Schedule, steps: &[Self], skipped: usize) -> f64 {
+        let last = schedule.alpha_cumprod(schedule.timesteps() - 1);
+        skipped.checked_sub(1).map_or(last, |before| steps[before].a)
     }
 
     /// Returns the steps from each of `timesteps`, which rise, to the one before, and to ᾱ = `last`; most noise first.

@@ -2,7 +2,7 @@
 //! second order, steps uniform in time.
 
 use super::dpmpp_2m::multistep;
-use super::{SamplerConfig, Sampling};
+use super::{SamplerConfig, Sampling, Start};
 use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
 use anyhow::Result;
@@ -11,21 +11,22 @@ use candle_core::Tensor;
 /// Below this many steps the last one is of first order.
 const FEW_STEPS: usize = 15;
 
-/// Denoises `x`, standard normal noise (B, h, w, C).
+/// Denoises the start, (B, h, w, C).
 pub(super) fn dpm_solver(
     schedule: &Schedule,
     config: &SamplerConfig,
-    mut x: Tensor,
+    start: Start,
     run: &mut Sampling,
 ) -> Result<Tensor> {
-    let points = Point::table(schedule, config.steps);
+    let points = &Point::table(schedule, config.steps)[config.taken(config.steps).start..];
+    let mut x = start.mixed(points[0].alpha, points[0].sigma)?;
     let mut last: Option<(Point, Tensor)> = None; // the last point and its x0
     for (i, pair) in points.windows(2).enumerate() {
         let (here, next) = (pair[0], pair[1]);
         let eps = run.model.eps(&x, here.t, here.alpha * here.alpha)?;
         let x0 = weighted_sum(&[(&x, 1. / here.alpha), (&eps, -here.sigma / here.alpha)])?;
         let h = next.lambda - here.lambda;
-        let first_order = i + 1 == config.steps && config.steps < FEW_STEPS;
+        let first_order = i + 2 == points.len() && config.steps < FEW_STEPS;
         let previous = last.as_ref().filter(|_| !first_order);
         let previous = previous.map(|(last, last_x0)| (last_x0, 0.5 * h / (here.lambda - last.lambda)));
         x = multistep((&x, next.sigma / here.sigma), (&x0, -next.alpha * (-h).exp_m1()), previous)?;

@@ -1,7 +1,7 @@
 //! Latent consistency models (Luo et al. 2023, arXiv 2310.04378), as diffusers' `LCMScheduler`: each step jumps to clean
 //! latents and adds fresh noise for the next.
 
-use super::{SamplerConfig, Sampling};
+use super::{SamplerConfig, Sampling, Start};
 use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
 use anyhow::Result;
@@ -14,9 +14,10 @@ pub(super) const TRAINED_STEPS: usize = 50;
 const SIGMA_DATA: f64 = 0.5;
 const TIMESTEP_SCALING: f64 = 10.;
 
-/// Denoises `x`, standard normal noise (B, h, w, C).
-pub(super) fn lcm(schedule: &Schedule, config: &SamplerConfig, mut x: Tensor, run: &mut Sampling) -> Result<Tensor> {
-    let timesteps = timesteps(schedule, config.steps);
+/// Denoises the start, (B, h, w, C).
+pub(super) fn lcm(schedule: &Schedule, config: &SamplerConfig, start: Start, run: &mut Sampling) -> Result<Tensor> {
+    let (timesteps, a) = timesteps(schedule, config);
+    let mut x = start.at(a)?;
     for (i, &t) in timesteps.iter().enumerate() {
         let a = schedule.alpha_cumprod(t);
         let eps = run.model.eps(&x, t as f64, a)?;
@@ -32,10 +33,13 @@ pub(super) fn lcm(schedule: &Schedule, config: &SamplerConfig, mut x: Tensor, ru
     Ok(x)
 }
 
-/// Returns `steps` timesteps, 1 to [`TRAINED_STEPS`], falling from the last one.
-pub(super) fn timesteps(schedule: &Schedule, steps: usize) -> Vec<usize> {
-    let apart = schedule.timesteps() / TRAINED_STEPS;
-    (0..steps).map(|i| (TRAINED_STEPS - i * TRAINED_STEPS / steps) * apart - 1).collect()
+/// Returns the timesteps to take, of 1 to [`TRAINED_STEPS`] that fall from the last one, and ᾱ at the first.
+pub(super) fn timesteps(schedule: &Schedule, config: &SamplerConfig) -> (Vec<usize>, f64) {
+    let (apart, steps) = (schedule.timesteps() / TRAINED_STEPS, config.steps);
+    let timesteps = config.taken(steps).map(|i| (TRAINED_STEPS - i * TRAINED_STEPS / steps) * apart - 1);
+    let timesteps: Vec<_> = timesteps.collect();
+    let a = timesteps.first().map_or(1., |&t| schedule.alpha_cumprod(t));
+    (timesteps, a)
 }
 
 /// Returns the shares of `x` and of x₀ in the model's result at timestep `t`, so that it returns `x` at `t` = 0.

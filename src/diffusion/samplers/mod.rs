@@ -1,5 +1,5 @@
-//! Samplers. Each is one function that owns its loop: it takes its schedule and a [`Sampling`], and turns noise into
-//! latents.
+//! Samplers. Each is one function that owns its loop: it takes its schedule, a [`Start`] and a [`Sampling`], and turns noise
+//! into latents.
 
 mod ddim;
 mod dpm2;
@@ -12,6 +12,7 @@ mod lcm;
 mod lms;
 mod plms;
 mod sigmas;
+mod start;
 mod tcd;
 mod uni_pc;
 
@@ -29,6 +30,7 @@ use std::ops::Range;
 
 pub use ddim::Step;
 pub use sigmas::{Sigmas, Spacing};
+pub use start::Start;
 
 /// The inputs of a sampler besides its schedule and the start noise.
 pub struct Sampling<'a> {
@@ -73,8 +75,8 @@ pub enum Kind {
 
 /// The implementation of a sampler.
 enum Run {
-    /// A sampler over the model's timesteps, from standard normal noise.
-    Timesteps(fn(&Schedule, &SamplerConfig, Tensor, &mut Sampling) -> Result<Tensor>),
+    /// A sampler over the model's timesteps.
+    Timesteps(fn(&Schedule, &SamplerConfig, Start, &mut Sampling) -> Result<Tensor>),
     /// A sampler over sigmas, spaced by `--schedule`, from noise of the size of the first.
     Sigmas(fn(&Sigmas, Tensor, &mut Sampling) -> Result<Tensor>),
 }
@@ -179,7 +181,21 @@ pub struct SamplerConfig {
     /// The spacing of the steps.
     #[serde(rename = "schedule", with = "by_name")]
     pub spacing: Spacing,
+    /// The share of the steps to take, from 0 to 1, if sampling starts from an image: the last ones, for which the image
+    /// gets as much noise as they remove. `None` starts from noise alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strength: Option<f64>,
 }
+
+impl Default for SamplerConfig {
+    /// The original's sampler.
+    fn default() -> Self {
+        Self { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete, strength: None }
+    }
+}
+
+/// The settings of a sampler, for maps.
+pub type Key = (Kind, usize, u64, Spacing, Option<u64>);
 
 /// The cost of running a sampler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -194,8 +210,14 @@ pub struct Counts {
 
 impl SamplerConfig {
     /// A key for maps, equal for equal settings.
-    pub fn key(&self) -> (Kind, usize, u64, Spacing) {
-        (self.kind, self.steps, self.eta.to_bits(), self.spacing)
+    pub fn key(&self) -> Key {
+        (self.kind, self.steps, self.eta.to_bits(), self.spacing, self.strength.map(f64::to_bits))
+    }
+
+    /// Returns the steps to take of `n`: all of them, or the last ones if sampling starts from an image.
+    fn taken(&self, n: usize) -> Range<usize> {
+        let skipped = self.strength.map_or(0, |strength| n - n.min((strength * self.steps as f64) as usize));
+        skipped..n
     }
 
     /// Returns the number of steps in which prompts count, if the sampler takes `steps` steps: the web UI counts evaluations of
@@ -225,6 +247,9 @@ impl SamplerConfig {
             "--ddim_eta {} is not between 0 and 1, as it must be with tcd",
             self.eta
         );
+        if let Some(strength) = self.strength {
+            ensure!((0. ..=1.).contains(&strength), "--strength {strength} is not between 0 and 1");
+        }
         ensure!(
             self.kind.spacings().contains(&self.spacing),
             "--schedule {} works only with --sampler {}",
@@ -234,16 +259,18 @@ impl SamplerConfig {
         Ok(())
     }
 
-    /// Turns `x`, standard normal noise (B, h, w, C), into latents of the same shape.
+    /// Turns noise (B, h, w, C), or an image's latents with noise, into latents of the same shape.
     ///
     /// # Errors
-    /// If the model or `on_step` fails.
-    pub fn sample(&self, schedule: &Schedule, x: Tensor, sampling: &mut Sampling) -> Result<Tensor> {
+    /// If there is a strength without an image or the other way round, or the model or `on_step` fails.
+    pub fn sample(&self, schedule: &Schedule, start: impl Into<Start>, sampling: &mut Sampling) -> Result<Tensor> {
+        let start = start.into();
+        ensure!(start.image.is_some() == self.strength.is_some(), "an image and a strength belong together");
         match self.kind.row().run {
-            Run::Timesteps(sample) => sample(schedule, self, x, sampling),
+            Run::Timesteps(sample) => sample(schedule, self, start, sampling),
             Run::Sigmas(sample) => {
-                let sigmas = Sigmas::new(schedule, self.steps, self.spacing);
-                let x = (x * sigmas.largest())?;
+                let sigmas = Sigmas::new(schedule, self.steps, self.spacing).without(self.taken(self.steps).start);
+                let x = start.at_sigma(sigmas.largest())?;
                 sample(&sigmas, x, sampling)
             }
         }
@@ -273,7 +300,10 @@ impl SamplerConfig {
         let mut sampling = Sampling { model: &model, noise: &mut noise, on_step: &mut on_step };
         Tensor::zeros((1, 1, 1, 1), DType::F32, &Device::Cpu)
             .map_err(Into::into)
-            .and_then(|x| self.sample(schedule, x, &mut sampling))
+            .and_then(|x| {
+                let start = Start { image: self.strength.map(|_| x.clone()), noise: x };
+                self.sample(schedule, start, &mut sampling)
+            })
             .expect("a sampler runs on a single latent in memory");
         (evaluations, noise.0)
     }
@@ -282,7 +312,7 @@ impl SamplerConfig {
 /// The counts of samplers, each computed once.
 pub struct CountCache {
     schedule: Schedule,
-    known: HashMap<(Kind, usize, u64, Spacing), Counts>,
+    known: HashMap<Key, Counts>,
 }
 
 impl CountCache {

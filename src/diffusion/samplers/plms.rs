@@ -1,6 +1,6 @@
 //! PLMS (Liu et al. 2022, arXiv 2202.09778), step for step as `ldm/models/diffusion/plms.py`.
 
-use super::{SamplerConfig, Sampling, Step};
+use super::{SamplerConfig, Sampling, Start, Step};
 use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
 use anyhow::Result;
@@ -10,9 +10,12 @@ use candle_core::Tensor;
 const WEIGHTS: [&[f64]; 3] =
     [&[3. / 2., -1. / 2.], &[23. / 12., -16. / 12., 5. / 12.], &[55. / 24., -59. / 24., 37. / 24., -9. / 24.]];
 
-/// Denoises `x`, standard normal noise (B, h, w, C), in DDIM's steps at eta 0 along a mean of the last few eps.
-pub(super) fn plms(schedule: &Schedule, config: &SamplerConfig, mut x: Tensor, run: &mut Sampling) -> Result<Tensor> {
+/// Denoises the start, (B, h, w, C), in DDIM's steps at eta 0 along a mean of the last few eps. Images get noise as with DDIM.
+pub(super) fn plms(schedule: &Schedule, config: &SamplerConfig, start: Start, run: &mut Sampling) -> Result<Tensor> {
     let steps = Step::original_table(schedule, config.steps, 0.);
+    let taken = config.taken(steps.len());
+    let mut x = start.at(Step::a_of_image(schedule, &steps, taken.start))?;
+    let steps = &steps[taken];
     let mut history: Vec<Tensor> = vec![]; // eps of up to four steps, newest first
     for (i, step) in steps.iter().enumerate() {
         let eps = run.model.eps(&x, step.t as f64, step.a)?;

@@ -75,7 +75,13 @@ impl Sigmas {
         &self.steps
     }
 
-    /// The sigma of the first step.
+    /// Leaves out the first `n` steps.
+    pub(super) fn without(mut self, n: usize) -> Self {
+        self.steps.drain(..n);
+        self
+    }
+
+    /// The sigma of the first step; 0 if there is none.
     pub(super) fn largest(&self) -> f64 {
         self.steps[0]
     }

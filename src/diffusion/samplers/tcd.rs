@@ -2,15 +2,16 @@
 //! below the next timestep, and fresh noise leads back to it.
 
 use super::lcm::timesteps;
-use super::{SamplerConfig, Sampling};
+use super::{SamplerConfig, Sampling, Start};
 use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
 use anyhow::Result;
 use candle_core::Tensor;
 
-/// Denoises `x`, standard normal noise (B, h, w, C). `config.eta` is the paper's γ.
-pub(super) fn tcd(schedule: &Schedule, config: &SamplerConfig, mut x: Tensor, run: &mut Sampling) -> Result<Tensor> {
-    let timesteps = timesteps(schedule, config.steps);
+/// Denoises the start, (B, h, w, C). `config.eta` is the paper's γ.
+pub(super) fn tcd(schedule: &Schedule, config: &SamplerConfig, start: Start, run: &mut Sampling) -> Result<Tensor> {
+    let (timesteps, a) = timesteps(schedule, config);
+    let mut x = start.at(a)?;
     for (i, &t) in timesteps.iter().enumerate() {
         let a = schedule.alpha_cumprod(t);
         let eps = run.model.eps(&x, t as f64, a)?;

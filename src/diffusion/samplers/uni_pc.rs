@@ -2,7 +2,7 @@
 //! first corrects the last one by what the model says of its result, then predicts the next.
 
 use super::dpm_solver::Point;
-use super::{SamplerConfig, Sampling, Sigmas, Spacing};
+use super::{SamplerConfig, Sampling, Sigmas, Spacing, Start};
 use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
 use anyhow::Result;
@@ -15,9 +15,10 @@ struct Past {
     x0: Tensor,
 }
 
-/// Denoises `x`, standard normal noise (B, h, w, C).
-pub(super) fn uni_pc(schedule: &Schedule, config: &SamplerConfig, mut x: Tensor, run: &mut Sampling) -> Result<Tensor> {
-    let points = points(schedule, config);
+/// Denoises the start, (B, h, w, C).
+pub(super) fn uni_pc(schedule: &Schedule, config: &SamplerConfig, start: Start, run: &mut Sampling) -> Result<Tensor> {
+    let points = &points(schedule, config)[config.taken(config.steps).start..];
+    let mut x = start.mixed(points[0].alpha, points[0].sigma)?;
     let mut past: Vec<Past> = vec![]; // the last two
     for (i, pair) in points.windows(2).enumerate() {
         let (point, next) = (pair[0], pair[1]);

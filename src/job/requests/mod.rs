@@ -185,7 +185,7 @@ mod tests {
     use crate::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 
     fn request(prompt: &str, scale: f64, seed: Option<u32>) -> Request<'_> {
-        let sampler = SamplerConfig { kind: Kind::Ddim, steps: 50, eta: 0., spacing: Spacing::Discrete };
+        let sampler = SamplerConfig::default();
         let params = SamplingParams { height: 64, width: 64, scale, sampler, ..SamplingParams::default() };
         Request { prompt: prompt.into(), negative: "".into(), seed, params }
     }

@@ -5,7 +5,7 @@ use crate::support::{assert_close, channels_last, device, nano_config, sample, t
 use candle_core::{DType, Tensor};
 use serde_json::{Value, json};
 use txt2img::diffusion::guidance::Guidance;
-use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
+use txt2img::diffusion::samplers::{Kind, SamplerConfig};
 use txt2img::engine::{self, Evaluation};
 use txt2img::rng::Rng;
 
@@ -28,7 +28,7 @@ fn sampled(model: &Model, guidance: Guidance) -> Tensor {
     let [cond, uncond] = [0, 1].map(|i| contexts.narrow(0, i, 1).unwrap());
     let denoiser = model.denoiser_of_each(&[uncond], &[cond], guidance, Evaluation::default()).unwrap();
     let x = channels_last(&tensors("shortcuts.safetensors")["x"]);
-    let sampler = SamplerConfig { kind: Kind::Ddim, steps: 5, eta: 0., spacing: Spacing::Discrete };
+    let sampler = SamplerConfig { kind: Kind::Ddim, steps: 5, ..SamplerConfig::default() };
     sample(sampler, model.schedule(), &*denoiser, x, &mut *Rng::default().noise(1)).unwrap()
 }
 

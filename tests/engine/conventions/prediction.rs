@@ -15,7 +15,7 @@ use txt2img::rng::Rng;
 
 /// Samples the latents of `conventions.py`.
 fn sampled(checkpoint: &Checkpoint, config: &ModelConfig, kind: Kind, steps: usize) -> Tensor {
-    let plan = SamplerConfig { kind, steps, eta: 0., spacing: Spacing::Discrete };
+    let plan = SamplerConfig { kind, steps, ..SamplerConfig::default() };
     sampled_with(checkpoint, config, plan, Guidance::from(5.))
 }
 
@@ -56,7 +56,7 @@ fn zero_terminal_snr_gives_the_latents_of_diffusers_euler() {
 #[test]
 fn rescaled_guidance_and_trailing_steps_of_zero_terminal_snr_give_the_latents_of_diffusers_ddim() {
     let model = Model::file(&marked(&["v_pred", "ztsnr"]));
-    let plan = SamplerConfig { kind: Kind::Ddim, steps: 4, eta: 0., spacing: Spacing::Trailing };
+    let plan = SamplerConfig { kind: Kind::Ddim, steps: 4, spacing: Spacing::Trailing, ..SamplerConfig::default() };
     let guidance = Guidance { scale: 5., rescale: 0.7 };
     let latents = sampled_with(&model.checkpoint(), &nano_config(), plan, guidance);
     // The signal of the first step is 2e-4 of its noise, which rounding in f32 leaves 3e-4 of the precision of.
@@ -77,7 +77,7 @@ fn every_sampler_tells_a_v_model_the_noise_level_it_has_in_mind() {
     let x = Rng::default().noise(5).randn_latents((1, 8, 8, 4), &Device::Cpu).unwrap();
     let schedule = Schedule::new(&ModelConfig::v1().noise);
     for (name, kind) in Kind::ALL {
-        let plan = SamplerConfig { kind: *kind, steps: 7, eta: 0., spacing: Spacing::Discrete };
+        let plan = SamplerConfig { kind: *kind, steps: 7, ..SamplerConfig::default() };
         let model = VPrediction(Box::new(Constant(0.5)));
         let mut noise = Rng::default().noise(6);
         let latents = sample(plan, &schedule, &model, x.clone(), &mut *noise).unwrap();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use txt2img::checkpoint::Checkpoint;
 use txt2img::checkpoint::lora::{LoraFile, LoraWeights, Loras};
 use txt2img::demo;
-use txt2img::diffusion::samplers::{Kind, SamplerConfig, Sampling, Spacing};
+use txt2img::diffusion::samplers::{Kind, SamplerConfig, Sampling};
 use txt2img::engine::Model;
 use txt2img::output::Picture;
 use txt2img::rng::Rng;
@@ -94,7 +94,7 @@ pub struct Settings {
 impl Settings {
     /// Draws a picture of each prompt, in batches of six.
     pub fn draw(&self, model: &Model, prompts: &[String]) -> Vec<Picture> {
-        let plan = SamplerConfig { kind: self.kind, steps: self.steps, eta: 0., spacing: Spacing::Discrete };
+        let plan = SamplerConfig { kind: self.kind, steps: self.steps, ..SamplerConfig::default() };
         let mut noise = Rng::default().noise(self.seed);
         let mut pictures = vec![];
         for batch in prompts.chunks(6) {

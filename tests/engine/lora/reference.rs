@@ -21,7 +21,7 @@ fn sample(loras: &Loras) -> Latents {
         Engine::load(&checkpoint, &config, loras, &device, DType::F32, Reading::default(), &mut ()).unwrap();
     let sampler = SamplerConfig { steps: 4, ..SamplingParams::default().sampler };
     let params = SamplingParams { height: 256, width: 256, sampler, ..SamplingParams::default() };
-    let batch = Batch { prompts: vec![(PROMPT, "")], params };
+    let batch = Batch { prompts: vec![(PROMPT, "")], params, input: None };
     engine.sample(&batch, &mut SeedNoise::new(Rng::default(), 42), &mut ()).unwrap()
 }
 

@@ -8,7 +8,7 @@ use txt2img::checkpoint::Checkpoint;
 use txt2img::checkpoint::lora::Loras;
 use txt2img::diffusion::EpsModel;
 use txt2img::diffusion::guidance::Guidance;
-use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
+use txt2img::diffusion::samplers::{Kind, SamplerConfig};
 use txt2img::engine::{Batch, Conditions, Engine, Evaluation, Model, Observer, Phase, Preview, SeedNoise};
 use txt2img::params::SamplingParams;
 use txt2img::rng::Rng;
@@ -40,10 +40,10 @@ fn drawn((prompt, negative): (&str, &str), scale: f64, kind: Kind, steps: usize)
     let (config, device) = (nano_config(), compute_device());
     let loras = Loras::default();
     let mut engine = Engine::load(&checkpoint, &config, &loras, &device, DType::F32, Reading::WEB_UI, &mut ()).unwrap();
-    let sampler = SamplerConfig { kind, steps, eta: 0., spacing: Spacing::Discrete };
+    let sampler = SamplerConfig { kind, steps, ..SamplerConfig::default() };
     let params = SamplingParams { height: 64, width: 64, scale, sampler, ..SamplingParams::default() };
     let mut kept = Kept::default();
-    let batch = Batch { prompts: vec![(prompt, negative)], params };
+    let batch = Batch { prompts: vec![(prompt, negative)], params, input: None };
     engine.sample(&batch, &mut SeedNoise::new(Rng::default(), 7), &mut kept).unwrap();
     kept
 }

@@ -20,7 +20,7 @@ fn picture() -> Picture {
 }
 
 fn params(kind: Kind, spacing: Spacing) -> SamplingParams {
-    let sampler = SamplerConfig { kind, steps: 20, eta: 0., spacing };
+    let sampler = SamplerConfig { kind, steps: 20, spacing, ..SamplerConfig::default() };
     SamplingParams { height: 16, width: 24, sampler, ..SamplingParams::default() }
 }
 

@@ -18,7 +18,7 @@ const PARAMS: SamplingParams = SamplingParams {
     guidance_interval: Interval { from: 0., to: 1. },
     deepcache: DeepCache { every: 1, branch: 0 },
     clip_skip: 1,
-    sampler: SamplerConfig { kind: Kind::EulerA, steps: 50, eta: 0., spacing: Spacing::Discrete },
+    sampler: SamplerConfig { kind: Kind::EulerA, steps: 50, ..SamplerConfig::default() },
     loras: vec![],
     lora_weight: 1.,
 };

@@ -1,14 +1,40 @@
-//! Pillow's bicubic `resize` of 8-bit images, bit for bit: in fixed point, rows first, each pass rounded to 8 bits.
+//! Pillow's `resize` of 8-bit images, bit for bit: in fixed point, rows first, each pass rounded to 8 bits.
 //!
 //! The crate `fast_image_resize` has 16-bit coefficients, and differs in a quarter of the levels.
 
-use crate::output::Picture;
+use super::Picture;
+use std::borrow::Cow;
+use std::f64::consts::PI;
 use std::ops::Range;
 
 /// The number of fractional bits of a weight.
 const FRACTION_BITS: u32 = 22;
 
-/// Resizes an image until its shorter side has `side` pixels, and returns the centre square: 3 · `side` · `side`
+/// A filter, with the distance from which it is 0.
+#[derive(Clone, Copy)]
+struct Filter {
+    at: fn(f64) -> f64,
+    support: f64,
+}
+
+const BICUBIC: Filter = Filter { at: cubic, support: 2. };
+const LANCZOS: Filter = Filter { at: lanczos, support: 3. };
+
+/// Resizes an image to `width` × `height` pixels with the Lanczos filter. The image must not be empty.
+pub fn resized(picture: &Picture, width: usize, height: usize) -> Cow<'_, Picture> {
+    let mut resized = Cow::Borrowed(picture);
+    if width != picture.width {
+        let rgb = resize_rows(&resized, &windows(LANCZOS, picture.width, width, 0..width));
+        resized = Cow::Owned(Picture { width, height: picture.height, rgb });
+    }
+    if height != picture.height {
+        let rgb = resize_columns(&resized.rgb, width, &windows(LANCZOS, picture.height, height, 0..height));
+        resized = Cow::Owned(Picture { width, height, rgb });
+    }
+    resized
+}
+
+/// Resizes an image with the bicubic filter until its shorter side has `side` pixels, and returns the centre square: 3 · `side` · `side`
 /// levels.
 ///
 /// Pixels outside the square are not computed. The image must not be empty.
@@ -17,7 +43,7 @@ pub fn square(picture: &Picture, side: usize) -> Vec<u8> {
     let windows = |length: usize| {
         let resized = side * length / short;
         let start = (resized - side) / 2;
-        windows(length, resized, start..start + side)
+        windows(BICUBIC, length, resized, start..start + side)
     };
     let narrow = resize_rows(picture, &windows(picture.width));
     resize_columns(&narrow, side, &windows(picture.height))
@@ -39,19 +65,20 @@ impl Window {
 }
 
 /// Returns the filters of the pixels in `range` of a row or column that is resized from `length` to `resized` pixels.
-fn windows(length: usize, resized: usize, range: Range<usize>) -> Vec<Window> {
+fn windows(filter: Filter, length: usize, resized: usize, range: Range<usize>) -> Vec<Window> {
     let scale = length as f64 / resized as f64;
-    range.map(|at| window(length, scale, (at as f64 + 0.5) * scale)).collect()
+    range.map(|at| window(filter, length, scale, (at as f64 + 0.5) * scale)).collect()
 }
 
 /// The filter of a pixel at `centre` in the original. When shrinking, its support grows with `scale`.
-fn window(length: usize, scale: f64, centre: f64) -> Window {
+fn window(filter: Filter, length: usize, scale: f64, centre: f64) -> Window {
     let filter_scale = scale.max(1.);
-    let support = 2. * filter_scale;
+    let support = filter.support * filter_scale;
     // The cast turns negative values into 0.
     let first = (centre - support + 0.5) as usize;
     let end = ((centre + support + 0.5) as usize).min(length);
-    let weights: Vec<f64> = (first..end).map(|at| cubic((at as f64 - centre + 0.5) / filter_scale)).collect();
+    let weights: Vec<f64> =
+        (first..end).map(|at| (filter.at)((at as f64 - centre + 0.5) * filter_scale.recip())).collect();
     let sum: f64 = weights.iter().sum();
     Window { first, weights: weights.into_iter().map(|weight| fixed(weight / sum)).collect() }
 }
@@ -70,6 +97,12 @@ fn cubic(x: f64) -> f64 {
         ..2. => (((x - 5.) * x + 8.) * x - 4.) * A,
         _ => 0.,
     }
+}
+
+/// The product of sinc(x) and sinc(x / 3), for |x| < 3.
+fn lanczos(x: f64) -> f64 {
+    let sinc = |x: f64| if x == 0. { 1. } else { (x * PI).sin() / (x * PI) };
+    if (-3. ..3.).contains(&x) { sinc(x) * sinc(x / 3.) } else { 0. }
 }
 
 /// Resizes each row.

@@ -1,0 +1,95 @@
+//! The two programs, which take the same flags with other defaults.
+
+use super::{ADDITIONAL, ORIGINAL};
+use clap::{Arg, Command};
+
+/// A program of this crate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Program {
+    /// A drop-in for the original's `scripts/txt2img.py`.
+    #[default]
+    Txt2Img,
+    /// A drop-in for the original's `scripts/img2img.py`.
+    Img2Img,
+}
+
+/// The flags of `txt2img.py` in its order, in which `--help` lists them. The sampling parameters are defined apart from them.
+const TXT2IMG_FLAGS: &[&str] = &[
+    "prompt",
+    "outdir",
+    "skip_grid",
+    "skip_save",
+    "ddim_steps",
+    "plms",
+    "dpm_solver",
+    "laion400m",
+    "fixed_code",
+    "ddim_eta",
+    "n_iter",
+    "H",
+    "W",
+    "C",
+    "f",
+    "n_samples",
+    "n_rows",
+    "scale",
+    "from-file",
+    "config",
+    "ckpt",
+    "seed",
+    "precision",
+];
+
+/// The flags of `img2img.py` in its order.
+const IMG2IMG_FLAGS: &[&str] = &[
+    "prompt",
+    "init-img",
+    "outdir",
+    "skip_grid",
+    "skip_save",
+    "ddim_steps",
+    "plms",
+    "fixed_code",
+    "ddim_eta",
+    "n_iter",
+    "C",
+    "f",
+    "n_samples",
+    "n_rows",
+    "scale",
+    "strength",
+    "from-file",
+    "config",
+    "ckpt",
+    "seed",
+    "precision",
+];
+
+/// The defaults of `img2img.py` that differ from those of `txt2img.py`, by the names of fields.
+const IMG2IMG_DEFAULTS: [(&str, &str); 4] =
+    [("outdir", "outputs/img2img-samples"), ("n_iter", "1"), ("n_samples", "2"), ("scale", "5")];
+
+impl Program {
+    /// Returns the program that [`Self::adapt`] has made of a command.
+    pub fn of(command: &Command) -> Self {
+        if command.get_name() == "img2img" { Self::Img2Img } else { Self::Txt2Img }
+    }
+
+    /// Returns the command of `txt2img` with the name, the help and the defaults of this program.
+    pub fn adapt(self, mut command: Command) -> Command {
+        if self == Self::Img2Img {
+            command = command.name("img2img").about(
+                "Changes pictures by text with Stable Diffusion 1.x. A drop-in for the original's scripts/img2img.py",
+            );
+            for (id, value) in IMG2IMG_DEFAULTS {
+                command = command.mut_arg(id, |arg| arg.default_value(value));
+            }
+        }
+        let originals = if self == Self::Img2Img { IMG2IMG_FLAGS } else { TXT2IMG_FLAGS };
+        let place = |arg: &Arg| originals.iter().position(|name| arg.get_long() == Some(name));
+        command.mut_args(|arg| match place(&arg) {
+            Some(place) => arg.display_order(place).help_heading(ORIGINAL),
+            None => arg.help_heading(ADDITIONAL),
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! The latents of input pictures.
+
+use crate::checkpoint::lora::Loras;
+use crate::checkpoint::names::VAE;
+use crate::checkpoint::{Checkpoint, weights};
+use crate::config::ModelConfig;
+use crate::conventions::Conventions;
+use crate::device::ComputeDevice;
+use crate::ops::{Compute, LayerBuilder};
+use crate::output::Picture;
+use crate::vae::Encoder;
+use anyhow::{Result, ensure};
+use candle_core::{DType, Tensor};
+use candle_nn::VarBuilder;
+
+/// The encoder of a model's autoencoder, with the latents of the last picture, as batches often share one.
+pub struct InputEncoder<'a> {
+    checkpoint: &'a Checkpoint,
+    config: &'a ModelConfig,
+    device: &'a ComputeDevice,
+    encoder: Encoder,
+    dtype: DType,
+    last: Option<(Picture, Tensor)>,
+}
+
+impl<'a> InputEncoder<'a> {
+    /// Loads the encoder. `dtype`: the type in which it computes, as long as it has no NaN or infinity for a result.
+    ///
+    /// # Errors
+    /// If the checkpoint lacks the encoder or does not fit the config, or memory does not suffice.
+    pub fn load(
+        checkpoint: &'a Checkpoint,
+        config: &'a ModelConfig,
+        device: &'a ComputeDevice,
+        dtype: DType,
+    ) -> Result<Self> {
+        let encoder = load(checkpoint, config, device, dtype)?;
+        Ok(Self { checkpoint, config, device, encoder, dtype, last: None })
+    }
+
+    /// Returns the latents of a picture: (1, h, w, 4).
+    ///
+    /// # Errors
+    /// If the encoder returns NaN or infinity in f32, memory does not suffice, or the device fails.
+    pub fn encode(&mut self, picture: &Picture) -> Result<Tensor> {
+        if let Some((_, latents)) = self.last.as_ref().filter(|(last, _)| last == picture) {
+            return Ok(latents.clone());
+        }
+        let pixels = self.pixels(picture)?;
+        let mut latents = self.latents(&pixels)?;
+        if !super::is_finite(&latents)? && self.dtype != DType::F32 {
+            (self.encoder, self.dtype) = (load(self.checkpoint, self.config, self.device, DType::F32)?, DType::F32);
+            latents = self.latents(&pixels)?;
+        }
+        ensure!(
+            super::is_finite(&latents)?,
+            "the encoder returned NaN or infinite values for the input picture; the checkpoint may be damaged"
+        );
+        self.last = Some((picture.clone(), latents.clone()));
+        Ok(latents)
+    }
+
+    /// Encodes `pixels` (1, 8h, 8w, 3), in tiles if memory does not suffice for the whole.
+    fn latents(&self, pixels: &Tensor) -> Result<Tensor> {
+        match self.encoder.forward(pixels).map_err(Into::into) {
+            Err(error) if self.device.is_out_of_memory(&error) => {
+                let factor = self.config.vae.side_factor();
+                Ok(self.encoder.forward_in_tiles(pixels, factor)?.to_device(&self.device.device)?)
+            }
+            latents => latents,
+        }
+    }
+
+    /// Converts a picture to numbers from −1 to 1 in two steps, as the original does: (1, height, width, 3).
+    fn pixels(&self, picture: &Picture) -> Result<Tensor> {
+        let levels: Vec<f32> = picture.rgb.iter().map(|&level| 2. * (f32::from(level) / 255.) - 1.).collect();
+        Ok(Tensor::from_vec(levels, (1, picture.height, picture.width, 3), &self.device.device)?)
+    }
+}
+
+fn load(checkpoint: &Checkpoint, config: &ModelConfig, device: &ComputeDevice, dtype: DType) -> Result<Encoder> {
+    let scale_factor = Conventions::new(checkpoint, config)?.scale_factor.value;
+    let build =
+        |vb: VarBuilder| Encoder::new(&config.vae, scale_factor, LayerBuilder::new(vb.pp(VAE), Compute::of(dtype))?);
+    weights::load(checkpoint, &Loras::default(), &device.device, &|| (), build)
+}
