@@ -4,6 +4,7 @@ use crate::diffusion::samplers::{Kind, SamplerConfig};
 use crate::params::{LoraChoice, PARAMS, ParamValue, SamplingParams};
 use anyhow::{Context, Result, bail, ensure};
 use std::fmt;
+use std::path::Path;
 
 /// The most bytes of a name without its extension: 200 in all, less 16 for `-99999` and the extension.
 const MAX_BYTES: usize = 200 - 16;
@@ -74,6 +75,7 @@ fn longest() -> NameFields<'static> {
         scale: -1. / 3.,
         sampler,
         loras: vec![lora],
+        init_img: Some("x".repeat(MAX_LIST_BYTES)),
         lora_weight: -1. / 3.,
         ..SamplingParams::default()
     };
@@ -145,6 +147,10 @@ impl Pattern {
             Part::Value(Field::Hash) => fields.hash.to_owned(),
             Part::Value(Field::Param(row)) => match PARAMS[*row].get(&fields.params) {
                 ParamValue::List(items) => truncated(&short_list(&items), MAX_LIST_BYTES).to_owned(),
+                ParamValue::Text(path) if PARAMS[*row].name == "init_img" => {
+                    let stem = Path::new(&path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+                    truncated(&stem.unwrap_or_default(), MAX_LIST_BYTES).to_owned()
+                }
                 value => value.to_string(),
             },
         };

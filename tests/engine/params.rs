@@ -9,7 +9,7 @@ use txt2img::job::Job;
 use txt2img::output::{NameFields, Pattern};
 use txt2img::params::{Field, PARAMS, Param, SamplingParams};
 
-/// Returns a value that `--sampler euler` supports and that is not the default of the command line.
+/// Returns a value that `--sampler euler` with an input picture supports and that is not the default of the command line.
 fn other_value(param: &Param) -> String {
     match (param.flag, param.field) {
         ("sampler", _) => "heun".into(),
@@ -17,6 +17,7 @@ fn other_value(param: &Param) -> String {
         (_, Field::Whole { .. }) => "64".into(),
         (_, Field::Number { .. }) => "0.25".into(),
         ("guidance_interval", _) => "0.2,0.8".into(),
+        ("init-img", _) => "tests/fixtures/img2img/odd.jpg".into(),
         (_, Field::Text { .. }) => "3,1".into(),
         ("schedule", _) => "karras".into(),
         (_, Field::Name { names, .. }) => names().rsplit(", ").next().unwrap().into(),
@@ -25,7 +26,8 @@ fn other_value(param: &Param) -> String {
 }
 
 fn args(flags: &[&str]) -> Args {
-    let words = ["txt2img", "--ckpt", "demo", "--sampler", "euler"].iter().chain(flags).map(OsString::from);
+    let words = ["txt2img", "--ckpt", "demo", "--sampler", "euler", "--init-img", "tests/fixtures/img2img/square.png"];
+    let words = words.iter().chain(flags).map(OsString::from);
     Args::try_from_words(words).unwrap()
 }
 
@@ -87,8 +89,9 @@ fn every_parameter_is_a_placeholder_of_file_names() {
         let params = only_request(&job(&[&format!("--{}", param.flag), &other]));
         let pattern = Pattern::parse(&format!("{{{}}}", param.name)).unwrap();
         let name = pattern.name(0, &NameFields { params, ..NameFields::default() });
-        // Folders are left out.
-        assert_eq!(name, other.rsplit('/').next().unwrap(), "{}", param.name);
+        // Folders are left out, and of pictures the extension too.
+        let expected = other.rsplit('/').next().unwrap().trim_end_matches(".jpg");
+        assert_eq!(name, expected, "{}", param.name);
     }
 }
 

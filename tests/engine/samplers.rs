@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use txt2img::by_name::ByName;
 use txt2img::config::ModelConfig;
 use txt2img::diffusion::EpsModel;
-use txt2img::diffusion::samplers::{Kind, SamplerConfig, Sampling, Sigmas, Spacing, Step};
+use txt2img::diffusion::samplers::{Kind, SamplerConfig, Sampling, Sigmas, Spacing, Start, Step};
 use txt2img::diffusion::schedule::Schedule;
 use txt2img::rng::{Noise, Rng};
 
@@ -265,6 +265,55 @@ fn every_sampler_finds_what_the_model_sees() {
         for x in latents {
             assert!((f64::from(x) - C).abs() < 0.15, "{kind:?} ends at {x}");
         }
+    }
+}
+
+/// A model that sees the image in any latents, which therefore must be where sampling ends, at any strength.
+#[test]
+fn every_sampler_takes_the_last_steps_from_an_image() {
+    let image = Rng::default().noise(1).randn_latents((2, 3, 5, 4), &Device::Cpu).unwrap();
+    for &(name, kind) in Kind::ALL {
+        for plan in plans(kind).filter(|plan| plan.steps > 3) {
+            for (strength, taken) in [(0., 0), (0.09, plan.steps * 9 / 100), (0.5, plan.steps / 2), (1., plan.steps)] {
+                let plan = SamplerConfig { strength: Some(strength), ..plan };
+                let (mut noise, mut ticks) = (Rng::default().noise(42), 0);
+                let start = Start { noise: noise.randn_like(&image).unwrap(), image: Some(image.clone()) };
+                let model = SeesImage(image.clone());
+                let mut on_step = |i: usize, _: &Tensor, _: &Tensor| {
+                    assert_eq!(i, ticks);
+                    ticks += 1;
+                    Ok(())
+                };
+                let mut sampling = Sampling { model: &model, noise: &mut *noise, on_step: &mut on_step };
+                let latents = plan.sample(&schedule(), start, &mut sampling).unwrap();
+                assert_eq!((ticks, plan.counts(&schedule()).steps), (taken, taken), "{name}: {plan:?}");
+                // DDIM, PLMS and DPM-Solver end at the first timestep, whose noise is left.
+                let left = ((latents - &image).unwrap().sqr().unwrap().mean_all().unwrap()).to_scalar::<f32>().unwrap();
+                assert!(left.sqrt() < 0.06, "{name}: {plan:?}: {}", left.sqrt());
+            }
+        }
+    }
+}
+
+/// Predicts the noise that latents have beside an image.
+struct SeesImage(Tensor);
+
+impl EpsModel for SeesImage {
+    fn eps(&self, x: &Tensor, _: f64, a: f64) -> candle_core::Result<Tensor> {
+        (x - (&self.0 * a.sqrt())?)? / (1. - a).sqrt()
+    }
+}
+
+#[test]
+fn an_image_and_a_strength_belong_together() {
+    let x = Tensor::zeros((1, 2, 2, 4), DType::F32, &Device::Cpu).unwrap();
+    let mut noise = Rng::default().noise(0);
+    let model = Model(|x: &Tensor, _| x.zeros_like().unwrap());
+    for (strength, image) in [(Some(0.5), None), (None, Some(x.clone()))] {
+        let mut sampling = Sampling { model: &model, noise: &mut *noise, on_step: &mut |_, _, _| Ok(()) };
+        let plan = SamplerConfig { strength, ..plan(Kind::Ddim, 10) };
+        let start = Start { noise: x.clone(), image };
+        assert!(plan.sample(&schedule(), start, &mut sampling).unwrap_err().to_string().contains("belong together"));
     }
 }
 

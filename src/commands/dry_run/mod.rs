@@ -55,7 +55,8 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     check_clip_skip(job, &checkpoint)?;
     let conventions = Conventions::new(&checkpoint, &job.model.config)?;
     let config = ModelConfig { unet: checkpoint.unet_config(&job.model.config), ..job.model.config.clone() };
-    let networks = Networks::new(&config, text, checkpoint.has_tiny_vae(), estimate::compute(job))?;
+    let encodes = !job.images.inputs.is_empty();
+    let networks = Networks::new(&config, text, checkpoint.has_tiny_vae(), encodes, estimate::compute(job))?;
     let inventory = conventions.stored(networks.inventory());
     let mismatches = weights::mismatches(&checkpoint, &inventory);
     let prompts = prompts::Prompts::read(job)?;
@@ -69,11 +70,22 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     let mismatches: Vec<String> = mismatches.into_iter().map(|(_, clause)| clause).collect();
     rows.extend(list_rows("does not fit", &mismatches));
     rows.extend(list_rows("LoRA", &loras.summaries().collect::<Vec<_>>()));
+    rows.extend(input_row(job));
     rows.extend(steps::rows(job));
     rows.extend(prompts.rows());
     rows.extend(files::rows(job, &outdir, &finished));
     rows.extend(estimate);
     Ok(Report { rows, remedy })
+}
+
+/// Returns a line about the pictures that images start from.
+fn input_row(job: &Job) -> Option<Row> {
+    let mut inputs = job.images.inputs.all_sha256();
+    let (first, _) = inputs.next()?;
+    Some(match inputs.count() {
+        0 => Row::new("starts from", first),
+        others => Row::new("starts from", format!("{} pictures", others + 1)),
+    })
 }
 
 /// Prints the description of a job, after its notes.
@@ -94,7 +106,7 @@ pub fn print_dry_run(job: &Job) -> Result<End> {
 /// # Errors
 /// If there are no networks of these shapes.
 pub fn inventory(config: &ModelConfig, text: TextConfig) -> Result<Inventory> {
-    Ok(Networks::new(config, text, false, Compute::F32)?.inventory())
+    Ok(Networks::new(config, text, false, false, Compute::F32)?.inventory())
 }
 
 /// Opens the checkpoint without downloading it.

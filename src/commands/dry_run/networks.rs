@@ -5,7 +5,7 @@ use crate::config::ModelConfig;
 use crate::diffusion::unet::{UNet, skips_per_latent};
 use crate::ops::{Compute, Outline};
 use crate::text::{TextConfig, TextEncoder};
-use crate::vae::Decoder;
+use crate::vae::{Decoder, Encoder};
 use candle_core::{DType, Device, Result, Tensor};
 
 /// The names and shapes of tensors.
@@ -16,6 +16,8 @@ pub struct Networks {
     text: Outline,
     unet: (UNet, Outline),
     decoder: (Decoder, Outline),
+    /// The encoder's, if it is read from the same checkpoint.
+    encoder: Outline,
 }
 
 /// The smallest side, in latents, of the map that the UNet is run on. On smaller maps a layer over the prompt could be the
@@ -23,35 +25,49 @@ pub struct Networks {
 const SIDE: usize = 8;
 
 impl Networks {
-    /// Outlines the networks. `has_tiny_vae`: whether the decoder is TAESD's. `compute`: the arithmetic of the UNet and the
-    /// decoder.
+    /// Outlines the networks. `has_tiny_vae`: whether the decoder is TAESD's. `encodes`: whether input pictures are encoded.
+    /// `compute`: the arithmetic of the UNet and the autoencoder.
     ///
     /// # Errors
     /// If there are no networks of these shapes.
-    pub fn new(config: &ModelConfig, text: TextConfig, has_tiny_vae: bool, compute: Compute) -> Result<Self> {
-        let [text_outline, unet_outline, decoder_outline] = [(); 3].map(|()| Outline::default());
+    pub fn new(
+        config: &ModelConfig,
+        text: TextConfig,
+        has_tiny_vae: bool,
+        encodes: bool,
+        compute: Compute,
+    ) -> Result<Self> {
+        let [text_outline, unet_outline, decoder_outline, encoder] = [(); 4].map(|()| Outline::default());
         TextEncoder::new(text, text_outline.layer_builder(Compute::F32).pp(TEXT))?;
         let unet = UNet::new(&config.unet, unet_outline.layer_builder(compute).pp(UNET))?;
         let lb = decoder_outline.layer_builder(compute).pp(VAE);
         let decoder =
             if has_tiny_vae { Decoder::tiny(lb) } else { Decoder::new(&config.vae, config.scale_factor, lb) }?;
-        Ok(Self { text: text_outline, unet: (unet, unet_outline), decoder: (decoder, decoder_outline) })
+        if encodes && !has_tiny_vae {
+            Encoder::new(&config.vae, config.scale_factor, encoder.layer_builder(compute).pp(VAE))?;
+        }
+        Ok(Self { text: text_outline, unet: (unet, unet_outline), decoder: (decoder, decoder_outline), encoder })
     }
 
-    /// Returns the tensors that loading reads: those of the text encoder, the UNet and the decoder, each sorted by name.
+    /// Returns the tensors that loading reads: those of the text encoder, the UNet and the autoencoder's parts, each sorted by
+    /// name.
     pub fn inventory(&self) -> Inventory {
-        [&self.text, &self.unet.1, &self.decoder.1].into_iter().flat_map(|outline| outline.needs().tensors).collect()
+        [&self.text, &self.unet.1, &self.decoder.1, &self.encoder]
+            .into_iter()
+            .flat_map(|outline| outline.needs().tensors)
+            .collect()
     }
 
     /// Returns the size in bytes of all weights, packed for this CPU. The text encoder's take as much in f32 unpacked.
     pub fn packed_bytes(&self) -> f64 {
-        4. * self.text.needs().parameters() + self.unet.1.needs().packed_bytes + self.decoder.1.needs().packed_bytes
+        let packed = [&self.unet.1, &self.decoder.1, &self.encoder].map(|outline| outline.needs().packed_bytes);
+        4. * self.text.needs().parameters() + packed.iter().sum::<f64>()
     }
 
-    /// Returns the size in bytes of all weights on a GPU. `element`: the bytes of an element of the UNet and the decoder.
+    /// Returns the size in bytes of all weights on a GPU. `element`: the bytes of an element of the UNet and the autoencoder.
     pub fn gpu_bytes(&self, element: f64) -> f64 {
-        let [unet, decoder] = [&self.unet.1, &self.decoder.1].map(|outline| outline.needs().parameters());
-        4. * self.text.needs().parameters() + element * (unet + decoder)
+        let others = [&self.unet.1, &self.decoder.1, &self.encoder].map(|outline| outline.needs().parameters());
+        4. * self.text.needs().parameters() + element * others.iter().sum::<f64>()
     }
 
     /// Returns the number of elements that a UNet of `config`'s shape holds at once for each latent and context: its skips,

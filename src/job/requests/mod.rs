@@ -182,7 +182,7 @@ impl Requests {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::samplers::{Kind, SamplerConfig, Spacing};
+    use crate::diffusion::samplers::SamplerConfig;
 
     fn request(prompt: &str, scale: f64, seed: Option<u32>) -> Request<'_> {
         let sampler = SamplerConfig::default();

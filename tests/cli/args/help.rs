@@ -28,11 +28,13 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 43] = [
+const OURS: [&str; 46] = [
     "--guidance_rescale",
     "--guidance_interval",
     "--deepcache",
     "--clip_skip",
+    "--init-img",
+    "--strength",
     "--sampler",
     "--schedule",
     "--fast",
@@ -70,6 +72,7 @@ const OURS: [&str; 43] = [
     "--quiet",
     "--report",
     "--compare_exact",
+    "--watermark",
     "--skip_watermark",
     "--timings",
 ];

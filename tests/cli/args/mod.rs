@@ -8,7 +8,7 @@ mod pictures;
 mod prefixes;
 mod prompts;
 
-use txt2img::args::{Args, SamplingFlags, Seed, SeedMode};
+use txt2img::args::{Args, Program, SamplingFlags, Seed, SeedMode};
 use txt2img::device::Precision;
 use txt2img::device::{DeviceSpec, DeviceSpecs};
 use txt2img::diffusion::deep_cache::DeepCache;
@@ -57,6 +57,8 @@ fn defaults() -> Args {
             guidance_interval: Interval { from: 0., to: 1. },
             deepcache: DeepCache { every: 1, branch: 0 },
             clip_skip: 1,
+            init_img: None,
+            strength: None,
             sampler: None,
             schedule: Spacing::Discrete,
             fast: None,
@@ -107,7 +109,9 @@ fn defaults() -> Args {
         quiet: false,
         report: None,
         compare_exact: false,
+        watermark: false,
         skip_watermark: false,
+        program: Program::Txt2Img,
         timings: false,
         given: vec![],
     }

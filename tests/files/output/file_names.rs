@@ -18,7 +18,8 @@ const PARAMS: SamplingParams = SamplingParams {
     guidance_interval: Interval { from: 0., to: 1. },
     deepcache: DeepCache { every: 1, branch: 0 },
     clip_skip: 1,
-    sampler: SamplerConfig { kind: Kind::EulerA, steps: 50, ..SamplerConfig::default() },
+    init_img: None,
+    sampler: SamplerConfig { kind: Kind::EulerA, steps: 50, eta: 0., spacing: Spacing::Discrete, strength: None },
     loras: vec![],
     lora_weight: 1.,
 };
@@ -134,7 +135,7 @@ fn a_shortened_prompt_ends_in_no_space() {
 #[test]
 fn impossible_patterns_are_refused() {
     const KNOWN: &str = "write a name with any of {seed} {index} {prompt} {hash} {height} {width} {steps} {scale} {guidance_rescale} \
-                         {guidance_interval} {deepcache} {clip_skip} {sampler} {eta} {schedule} {loras} {lora_weight}, and {{ or }} for a brace itself";
+                         {guidance_interval} {deepcache} {clip_skip} {init_img} {strength} {sampler} {eta} {schedule} {loras} {lora_weight}, and {{ or }} for a brace itself";
     let (long, hashes) = ("x".repeat(178) + "{index}", "{hash}".repeat(18) + "{index}");
     assert!(name(&long[1..], "").ends_with("00007"));
     for (pattern, fault) in [
