@@ -1,4 +1,4 @@
-//! Stable Diffusion 1.x: the engine of the command `txt2img`, for other programs to use.
+//! Stable Diffusion 1.x: the engine of the commands `txt2img` and `img2img`, for other programs to use.
 //!
 //! The modules below are in the order of the data flow: arguments → job → tasks → engine (text → diffusion → vae) →
 //! writer → files. Imports point down this list only. Maps are channels last, (B, h, w, C), everywhere.
@@ -58,6 +58,7 @@
 //!
 //! - **run**: everything that one command line draws, by one or several processes, with or without interruptions.
 //! - **request**: a prompt with its parameters; each iteration (`--n_iter`) draws all requests once.
+//! - **input**: a picture that images start from (`--init-img`).
 //! - **batch**: images that are sampled together and share the noise of the original's batch.
 //! - **task**: a batch that this process draws, with the position of its noise.
 //! - **shard**: the part of a run's batches that one of several processes draws (`--shard`).

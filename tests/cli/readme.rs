@@ -119,7 +119,7 @@ fn is_command(code: &str) -> bool {
     let mut words = code.split(' ').skip_while(is_setting);
     let (program, has_more) = (words.next().unwrap_or_default(), words.next().is_some());
     match program {
-        "txt2img" | "cargo" | "sbatch" | "kubectl" | "srun" | "pip" | "python" | "python3" => has_more,
+        "txt2img" | "img2img" | "cargo" | "sbatch" | "kubectl" | "srun" | "pip" | "python" | "python3" => has_more,
         script => {
             // cuda/ is created by deploy/cuda.sh.
             script.contains('/')
@@ -130,7 +130,7 @@ fn is_command(code: &str) -> bool {
     }
 }
 
-/// Creates a folder like a user's checkout, with `txt2img` in `bin`.
+/// Creates a folder like a user's checkout, with the programs in `bin`.
 fn checkout() -> TestRun {
     let run = TestRun::new();
     for entry in fs::read_dir(root()).unwrap().map(Result::unwrap) {
@@ -143,9 +143,11 @@ fn checkout() -> TestRun {
     symlink(root().join("models/demo/demo.yaml"), run.path("configs/stable-diffusion/v1-inference.yaml")).unwrap();
     symlink(root().join("models/demo/demo.safetensors"), run.path("v1-5-pruned-emaonly.safetensors")).unwrap();
     fs::create_dir(run.path("bin")).unwrap();
-    let program = format!("#!/bin/sh\nexec '{}' \"$@\" {SMALL}\n", env!("CARGO_BIN_EXE_txt2img"));
-    fs::write(run.path("bin/txt2img"), program).unwrap();
-    fs::set_permissions(run.path("bin/txt2img"), fs::Permissions::from_mode(0o755)).unwrap();
+    for (name, program) in [("txt2img", env!("CARGO_BIN_EXE_txt2img")), ("img2img", env!("CARGO_BIN_EXE_img2img"))] {
+        let file = run.path("bin").join(name);
+        fs::write(&file, format!("#!/bin/sh\nexec '{program}' \"$@\" {SMALL}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
     run
 }
 
