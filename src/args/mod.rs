@@ -120,6 +120,10 @@ pub struct Args {
     #[arg(long = "webui_prompts")]
     pub webui_prompts: bool,
 
+    /// Turn the picture of --init-img upright as its EXIF orientation says, which the original ignores
+    #[arg(long = "auto_orient")]
+    pub auto_orient: bool,
+
     /// Replace {red|blue} in a prompt by one of the alternatives, picked at random for each picture
     #[arg(long)]
     pub wildcards: bool,

@@ -61,8 +61,8 @@ pub struct SamplingFlags {
     #[arg(long = "clip_skip", value_name = "N", value_parser = integer, default_value_t = 1)]
     pub clip_skip: i64,
 
-    /// Picture to start from: a PNG, JPEG or WebP file. The new one is as large, in multiples of 32, unless --H or --W is
-    /// given
+    /// Picture to start from: a PNG, JPEG or WebP file, or a folder of them, which are all drawn. The new one is as large, in
+    /// multiples of 32, unless --H or --W is given
     #[arg(long = "init-img", visible_alias = "init_img", value_name = "FILE")]
     pub init_img: Option<String>,
 

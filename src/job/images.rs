@@ -1,7 +1,7 @@
 //! The images of a run, batch by batch.
 
 use super::fast;
-use super::inputs::Inputs;
+use super::inputs::{self, Inputs};
 use super::loras;
 use super::seeds::{Seeds, seed};
 use super::{Batch, ImageRequest, Replay, Request, Requests};
@@ -163,7 +163,14 @@ pub fn requests(
         (Some(swept), _) => Requests::new(cells(swept, args, seeds.run, inputs, notes)?.into_iter().map(Ok), 1),
         (None, Some(file)) => file_requests(args, params, file, n_samples, seeds, inputs),
         (None, None) => {
-            Requests::new(repeat_n(request(args, params, command_line(args), inputs)?, n_samples).map(Ok), n_samples)
+            let pictures = params.init_img.as_deref().map(inputs::paths).transpose()?;
+            // Without a picture to start from, one request has none.
+            let pictures = pictures.map_or(vec![None], |paths| paths.into_iter().map(Some).collect());
+            let requests = pictures.into_iter().map(|init_img| {
+                request(args, &SamplingParams { init_img, ..params.clone() }, command_line(args), inputs)
+            });
+            let requests = requests.collect::<Result<Vec<_>>>()?.into_iter();
+            Requests::new(requests.flat_map(|request| repeat_n(request, n_samples)).map(Ok), n_samples)
         }
     }
 }

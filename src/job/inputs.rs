@@ -1,18 +1,28 @@
 //! The pictures that images start from (`--init-img`).
 
+use crate::args::Args;
 use crate::files::sha256;
-use crate::output::{self, Picture, resized};
+use crate::output::{self, Pattern, Picture, resized};
 use crate::params::{ParamValue, SamplingParams};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 /// The sides of the picture that an input of the original is resized to are multiples of this.
 const SIDE_STEP: usize = 32;
 
-/// The input pictures of a run, each read and checked, by their paths as given.
-#[derive(Default, Debug)]
-pub struct Inputs(BTreeMap<String, Input>);
+/// The extensions of pictures in a folder.
+const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
+
+/// The input pictures of a run, each read and checked.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The pictures by their paths as given.
+    all: BTreeMap<String, Input>,
+    /// Whether pictures are turned upright (`--auto_orient`).
+    auto_orient: bool,
+}
 
 /// An input picture.
 #[derive(Debug)]
@@ -22,7 +32,45 @@ struct Input {
     sha256: String,
 }
 
+/// Returns the paths that `--init-img` stands for: the given one, or the pictures in that folder.
+///
+/// # Errors
+/// If the folder cannot be read, or contains no pictures.
+pub fn paths(path: &str) -> Result<Vec<String>> {
+    if !Path::new(path).is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let reading = || format!("--init-img '{path}'");
+    let is_picture = |path: &Path| {
+        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        path.is_file() && extension.is_some_and(|extension| EXTENSIONS.contains(&&*extension))
+    };
+    let mut paths = vec![];
+    for entry in fs::read_dir(path).with_context(reading)? {
+        let file = entry.with_context(reading)?.path();
+        if is_picture(&file) {
+            let name = file.to_str().with_context(|| format!("the name of '{}' is not UTF-8", file.display()))?;
+            paths.push(name.to_owned());
+        }
+    }
+    ensure!(!paths.is_empty(), "--init-img '{path}' is a folder without PNG, JPEG and WebP files");
+    paths.sort();
+    Ok(paths)
+}
+
+/// Returns the pattern of file names for pictures that start from those in a folder, so that their names contain those of
+/// their inputs.
+pub fn pattern(args: &Args) -> Option<Pattern> {
+    let is_folder = args.sampling.init_img.as_ref().is_some_and(|path| Path::new(path).is_dir());
+    is_folder.then(|| Pattern::parse("{index}-{init_img}").ok()).flatten()
+}
+
 impl Inputs {
+    /// Returns a run's inputs before any is read. `auto_orient`: whether they are turned upright.
+    pub fn new(auto_orient: bool) -> Self {
+        Self { all: BTreeMap::new(), auto_orient }
+    }
+
     /// Completes the parameters of an image by those that follow from its input picture: the strength, and the height and the
     /// width unless they are stated. `is_stated`: whether a parameter is, by its flag.
     ///
@@ -49,26 +97,31 @@ impl Inputs {
 
     /// Reads a picture, unless it was read before.
     fn read(&mut self, path: &str) -> Result<&Input> {
-        if !self.0.contains_key(path) {
-            let (picture, sha256) = open(path)?;
-            self.0.insert(path.to_owned(), Input { width: picture.width, height: picture.height, sha256 });
+        if !self.all.contains_key(path) {
+            let (picture, sha256) = self.open(path)?;
+            self.all.insert(path.to_owned(), Input { width: picture.width, height: picture.height, sha256 });
         }
-        Ok(&self.0[path])
+        Ok(&self.all[path])
+    }
+
+    /// Returns whether pictures are turned upright.
+    pub fn auto_orient(&self) -> bool {
+        self.auto_orient
     }
 
     /// Returns whether there are no pictures.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// Returns the SHA-256 of the file of an image's input picture.
     pub fn sha256(&self, params: &SamplingParams) -> Option<&str> {
-        self.0.get(params.init_img.as_ref()?).map(|input| &*input.sha256)
+        self.all.get(params.init_img.as_ref()?).map(|input| &*input.sha256)
     }
 
     /// Returns the SHA-256 of all files, by path.
     pub fn all_sha256(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(path, input)| (&**path, &*input.sha256))
+        self.all.iter().map(|(path, input)| (&**path, &*input.sha256))
     }
 
     /// Returns an image's input picture, as large as the image, or `None` if it has none.
@@ -77,20 +130,20 @@ impl Inputs {
     /// If the file can no longer be read, or has changed.
     pub fn picture(&self, params: &SamplingParams) -> Result<Option<Picture>> {
         let Some(path) = &params.init_img else { return Ok(None) };
-        let (picture, sha256) = open(path)?;
+        let (picture, sha256) = self.open(path)?;
         ensure!(
-            self.0.get(path).is_some_and(|input| input.sha256 == sha256),
+            self.all.get(path).is_some_and(|input| input.sha256 == sha256),
             "--init-img '{path}' has changed since this run began; keep it until the run is finished"
         );
         Ok(Some(resized(&picture, params.width, params.height).into_owned()))
     }
-}
 
-/// Reads a picture, with the SHA-256 of its file.
-fn open(path: &str) -> Result<(Picture, String)> {
-    let reading = || "--init-img";
-    let file = Path::new(path);
-    let picture = output::open(file).with_context(reading)?;
-    let sha256 = sha256::of_file(file, &|| true).with_context(reading)?;
-    Ok((picture, sha256.unwrap_or_default()))
+    /// Reads a picture, with the SHA-256 of its file.
+    fn open(&self, path: &str) -> Result<(Picture, String)> {
+        let (reading, file) = (|| "--init-img", Path::new(path));
+        let read = if self.auto_orient { output::open_upright } else { output::open };
+        let picture = read(file).with_context(reading)?;
+        let sha256 = sha256::of_file(file, &|| true).with_context(reading)?;
+        Ok((picture, sha256.unwrap_or_default()))
+    }
 }

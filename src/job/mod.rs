@@ -151,7 +151,7 @@ impl Job {
         let safety_ckpt = safety_checker(args)?;
         let compute = ComputeOptions::new(args)?;
         let mut seeds = Seeds::new(args, &mut notes);
-        let mut inputs = Inputs::default();
+        let mut inputs = Inputs::new(args.auto_orient);
         let requests = images::requests(args, &params, n_samples, &mut seeds, &mut inputs, &mut notes)?;
         ensure!(
             args.program == Program::Txt2Img || requests.params().iter().all(|params| params.init_img.is_some()),
@@ -202,7 +202,7 @@ impl OutputOptions {
             safety: args.safety,
             safety_ckpt,
             format: args.format,
-            fname: args.fname.clone(),
+            fname: args.fname.clone().or_else(|| inputs::pattern(args)),
             preview_steps: args.save_intermediates.map(usize::from),
             metadata: !args.no_metadata,
             report: args.report.as_ref().map(|path| shard.map_or(path.clone(), |shard| shard_path(path, shard))),

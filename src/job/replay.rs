@@ -28,13 +28,14 @@ pub struct Replay {
 }
 
 /// The flags that metadata override, besides those of the sampling parameters.
-const RECORDED: [&str; 16] = [
+const RECORDED: [&str; 17] = [
     "prompt",
     "negative_prompt",
     "emphasis",
     "long_prompt",
     "webui_prompts",
     "wildcards",
+    "auto_orient",
     "plms",
     "dpm_solver",
     "fast",
@@ -101,6 +102,7 @@ fn overridden(args: &Args, record: &Record) -> Result<Args> {
         long_prompt: record.long_prompt,
         webui_prompts: record.webui_prompts,
         wildcards: false,
+        auto_orient: record.auto_orient,
         seed: Seed::Given(record.origin.seed),
         rng: record.rng.parse()?,
         n_iter: 1,

@@ -34,7 +34,11 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
         (&["ddim_eta"], all(&|kind, _| !kind.takes_eta()), "with other samplers than ddim and tcd"),
         (&["schedule"], all(&|kind, _| kind.spacings().len() == 1), "with this sampler"),
         (&["lora_weight"], requests.params().iter().all(|params| params.loras.is_empty()), "without a LoRA"),
-        (&["strength"], requests.params().iter().all(|params| params.init_img.is_none()), "without --init-img"),
+        (
+            &["strength", "auto_orient"],
+            requests.params().iter().all(|params| params.init_img.is_none()),
+            "without --init-img",
+        ),
         (&["fixed_code"], args.program == Program::Img2Img, "with img2img, as in the original"),
         (&["plms"], args.sampling.dpm_solver, "beside --dpm_solver"),
         (&["fixed_code"], args.seed_mode == SeedMode::PerImage, "beside --seed_mode per_image"),

@@ -26,7 +26,7 @@ pub use distance::Distance;
 pub use format::{Format, record};
 pub use grid::grid;
 pub use name::{NameFields, Pattern};
-pub use open::{decode, open};
+pub use open::{decode, open, open_upright};
 pub use page::page;
 pub use pixels::{picture, rounded};
 pub use preview::preview;

@@ -1,8 +1,9 @@
 //! Reading picture files: PNG, JPEG and WebP.
 
 use super::Picture;
-use anyhow::{Error, Result, anyhow, ensure};
-use image::{ImageError, ImageFormat, ImageReader};
+use anyhow::{Context, Error, Result, anyhow, ensure};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
 use mozjpeg::{ColorSpace, Decompress};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Cursor, Seek};
@@ -15,6 +16,23 @@ use std::path::Path;
 /// If the file cannot be read, has another format, or is damaged.
 pub fn open(path: &Path) -> Result<Picture> {
     file(path).map_err(|error| anyhow!("'{}' {error}", path.display()))
+}
+
+/// Reads a PNG, JPEG or WebP file, and turns it upright as its EXIF orientation says.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_upright(path: &Path) -> Result<Picture> {
+    let picture = open(path)?;
+    let unreadable = |error| anyhow!("'{}' cannot be read: {error}", path.display());
+    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(unreadable)?;
+    let orientation = reader.into_decoder().and_then(|mut decoder| decoder.orientation());
+    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+    let Picture { width, height, rgb } = picture;
+    let rgb = RgbImage::from_raw(width as u32, height as u32, rgb).with_context(|| format!("'{}'", path.display()))?;
+    let mut image = DynamicImage::from(rgb);
+    image.apply_orientation(orientation);
+    Ok(picture_of(image))
 }
 
 /// Decodes the bytes of a PNG, JPEG or WebP file.
@@ -36,8 +54,7 @@ fn read(mut from: impl BufRead + Seek) -> Result<Picture> {
     let unreadable = |error| anyhow!("cannot be read: {error}");
     let reader = ImageReader::new(&mut from).with_guessed_format().map_err(unreadable)?;
     let format = reader.format();
-    let rgb = reader.decode().map_err(unfit)?.into_rgb8();
-    let mut picture = Picture { width: rgb.width() as usize, height: rgb.height() as usize, rgb: rgb.into_raw() };
+    let mut picture = picture_of(reader.decode().map_err(unfit)?);
     if format == Some(ImageFormat::Jpeg) {
         let mut bytes = vec![];
         from.rewind().and_then(|()| from.read_to_end(&mut bytes)).map_err(unreadable)?;
@@ -45,6 +62,11 @@ fn read(mut from: impl BufRead + Seek) -> Result<Picture> {
         exact.into_iter().for_each(|rgb| picture.rgb = rgb);
     }
     Ok(picture)
+}
+
+fn picture_of(image: DynamicImage) -> Picture {
+    let rgb = image.into_rgb8();
+    Picture { width: rgb.width() as usize, height: rgb.height() as usize, rgb: rgb.into_raw() }
 }
 
 /// Decodes a JPEG file as libjpeg does: 3 · width · height levels. Returns `None` if libjpeg cannot convert it to RGB, as if

@@ -299,6 +299,7 @@ fn record(job: &Job, loras: &LoraFiles, batch: &Batch, index: usize, origin: Ori
         latent_width: batch.params.latent_width(),
         latent_height: batch.params.latent_height(),
         init_img_sha256: job.images.inputs.sha256(&batch.params).map(Into::into),
+        auto_orient: job.images.inputs.auto_orient() && batch.params.init_img.is_some(),
         emphasis: job.images.reading.emphasis,
         long_prompt: job.images.reading.long,
         webui_prompts: job.images.reading.web_ui,

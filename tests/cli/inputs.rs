@@ -105,6 +105,43 @@ fn each_line_of_a_prompts_file_has_its_own_picture() {
 }
 
 #[test]
+fn all_pictures_of_a_folder_are_drawn_and_their_names_kept() {
+    let run = run();
+    fs::create_dir(run.path("pictures")).unwrap();
+    let other = encoded(&square().rotate90().thumbnail_exact(64, 64), ImageFormat::Png);
+    for (name, content) in
+        [("b.png", &other[..]), ("a.PNG", &fs::read(run.path("in.png")).unwrap()), ("notes.txt", b"")]
+    {
+        fs::write(run.path("pictures").join(name), content).unwrap();
+    }
+    let flags =
+        ["--init-img", "pictures", "--skip_grid", "--skip_watermark", "--seed_mode", "per_image", "--prompt", "a"];
+    run.quick([&flags[..], &["--n_samples", "2"]].concat()).ok();
+    run.has_files(["samples/00000-a.png", "samples/00001-a.png", "samples/00002-b.png", "samples/00003-b.png"]);
+    draw(&run, &["--seed_mode", "per_image", "--prompt", "a", "--ddim_steps", "2"]);
+    assert!(picture(&run, 4) == read_png(&run.path("out/samples/00000-a.png")));
+    fs::create_dir(run.path("empty")).unwrap();
+    run.quick(["--init-img", "empty"]).fails_with("--init-img 'empty' is a folder without PNG, JPEG and WebP files");
+}
+
+#[test]
+fn pictures_are_turned_upright_on_request() {
+    // Taller than wide, and stored lying on its side, with the orientation 6 that undoes it.
+    let upright = square().thumbnail_exact(64, 96);
+    let lying = encoded(&upright.rotate270().to_rgb8().into(), ImageFormat::Jpeg);
+    let tiff = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let exif = [b"\xff\xe1\0\x22Exif\0\0", &tiff[..]].concat();
+    let run = TestRun::new().file("in.jpg", [&lying[..2], &exif, &lying[2..]].concat());
+    let flags = ["--init-img", "in.jpg", "--ddim_steps", "2", "--n_samples", "1", "--n_iter", "1", "--skip_grid"];
+    run.args(flags).ok();
+    run.args([&flags[..], &["--auto_orient"]].concat()).ok();
+    let size = |n| (picture(&run, n).width, picture(&run, n).height);
+    assert_eq!([size(0), size(1)], [(96, 64), (64, 96)]);
+    let said = notes(&run.args(["--replay", "out/samples/00001.png"]).ok());
+    assert!(said.contains("identical"), "{said}");
+}
+
+#[test]
 fn a_sweep_over_strength_says_what_it_varies() {
     let run = run();
     run.quick(from(&["--sweep", "strength=0.2,0.8"])).ok();
@@ -167,7 +204,7 @@ fn inputs_that_cannot_be_used_are_refused_before_anything_is_read() {
         .file("wide.png", encoded(&DynamicImage::new_luma8(9000, 32), ImageFormat::Png));
     for (flags, reason) in [
         (&["--init-img", "none.png"][..], "--init-img: 'none.png' cannot be read"),
-        (&["--init-img", "."], "'.' is not a file"),
+        (&["--init-img", "."], "--init-img: './bomb.png' is too large"),
         (&["--init-img", "short.png"], "'short.png' is a damaged picture"),
         (&["--init-img", "short.jpg"], "'short.jpg' is a damaged picture"),
         (&["--init-img", "text.png"], "'text.png' is not a readable picture; give a PNG, JPEG or WebP file"),

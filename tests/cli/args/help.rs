@@ -28,7 +28,7 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 46] = [
+const OURS: [&str; 47] = [
     "--guidance_rescale",
     "--guidance_interval",
     "--deepcache",
@@ -44,6 +44,7 @@ const OURS: [&str; 46] = [
     "--emphasis",
     "--long_prompt",
     "--webui_prompts",
+    "--auto_orient",
     "--wildcards",
     "--rng",
     "--seed_mode",

@@ -37,6 +37,8 @@ fn drawn(prompt: &str) -> Record {
         emphasis: false,
         long_prompt: true,
         webui_prompts: false,
+        init_img_sha256: None,
+        auto_orient: false,
         model: "v1-5".into(),
         model_hash: None,
         lora_files: vec![],
