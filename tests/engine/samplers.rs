@@ -305,6 +305,44 @@ impl EpsModel for SeesImage {
 }
 
 #[test]
+fn the_samplers_of_diffusers_start_from_an_image_as_there() {
+    let fixture = tensors("strength.safetensors");
+    let (model, contexts) = (nano(), &tensors("modules/modules.safetensors")["context"]);
+    let [cond, uncond] = [0, 1].map(|i| contexts.narrow(0, i, 1).unwrap());
+    let denoiser = model.denoiser(&uncond, &cond, 5.).unwrap();
+    let mut n_compared = 0;
+    for (name, expected) in fixture.iter().filter(|(name, _)| name.contains('.')) {
+        let (sampler, strength) = name.split_once('.').unwrap();
+        let (kind, spacing) = match sampler {
+            "ddim_trailing" => (Kind::Ddim, Spacing::Trailing),
+            name => (Kind::from_name(name).unwrap(), Spacing::Discrete),
+        };
+        let strength = Some(strength.parse().unwrap());
+        let plan = SamplerConfig { kind, steps: 8, eta: kind.default_eta(), spacing, strength };
+        let noises = fixture["noises"].flatten_from(1).unwrap().to_vec2().unwrap();
+        let mut noise = Listed(noises.into_iter());
+        let image = channels_last(&fixture["image"]);
+        let start = Start { noise: noise.randn_like(&image).unwrap(), image: Some(image) };
+        let mut sampling = Sampling { model: &*denoiser, noise: &mut noise, on_step: &mut |_, _, _| Ok(()) };
+        let latents = plan.sample(model.schedule(), start, &mut sampling).unwrap();
+        assert_close(name, &latents, &channels_last(expected), 1e-4);
+        n_compared += 1;
+    }
+    assert_eq!(n_compared, 12);
+}
+
+/// Noise from a list of the results of calls.
+struct Listed(std::vec::IntoIter<Vec<f32>>);
+
+impl Noise for Listed {
+    fn randn(&mut self, n: usize) -> Vec<f32> {
+        self.0.next().filter(|numbers| numbers.len() == n).unwrap()
+    }
+
+    fn skip(&mut self, _: usize) {}
+}
+
+#[test]
 fn an_image_and_a_strength_belong_together() {
     let x = Tensor::zeros((1, 2, 2, 4), DType::F32, &Device::Cpu).unwrap();
     let mut noise = Rng::default().noise(0);
