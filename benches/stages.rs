@@ -1,9 +1,9 @@
 //! The stages of one image with Stable Diffusion 1.5's sizes and made-up weights, which need no file: text, one guided
-//! step and decoding, at 512×512.
+//! step, decoding and encoding, at 512×512.
 //!
 //! `cargo bench --bench stages [-- half] [cuda] [BATCH] [STAGE]`: `half` for products in half precision, which is bf16 or on
-//! GPUs f16; `cuda` for a GPU; BATCH images in a batch, by default 1; only the STAGE text, step, decode or tiny (TAESD), more
-//! often.
+//! GPUs f16; `cuda` for a GPU; BATCH images in a batch, by default 1; only the STAGE text, step, decode, tiny (TAESD) or
+//! encode, more often.
 
 mod support;
 
@@ -17,7 +17,7 @@ use txt2img::diffusion::guidance::Guided;
 use txt2img::diffusion::unet::UNet;
 use txt2img::ops::{self, Compute, LayerBuilder};
 use txt2img::text::{TextConfig, TextEncoder, Tokenizer};
-use txt2img::vae::Decoder;
+use txt2img::vae::{Decoder, Encoder};
 
 fn main() -> anyhow::Result<()> {
     ops::keep_memory();
@@ -25,7 +25,7 @@ fn main() -> anyhow::Result<()> {
     let device = device(&mut words)?;
     let compute = if take(&mut words, "half") { Compute::Half } else { Compute::F32 };
     let batch = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1);
-    let only = words.iter().find(|word| ["text", "step", "decode", "tiny"].contains(&word.as_str()));
+    let only = words.iter().find(|word| ["text", "step", "decode", "tiny", "encode"].contains(&word.as_str()));
     let calls = if only.is_some() { 9 } else { 3 };
     let wants = |stage: &str| only.is_none_or(|only| only == stage);
     let config = ModelConfig::v1();
@@ -56,6 +56,11 @@ fn main() -> anyhow::Result<()> {
         let decoder = Decoder::tiny(LayerBuilder::new(vb.pp("vae"), compute)?)?;
         let latents = random(&[1, 64, 64, 4])?;
         println!("| decode, TAESD | {:.4} |", median(calls, || decoder.forward(&latents))?);
+    }
+    if wants("encode") {
+        let encoder = Encoder::new(&config.vae, config.scale_factor, LayerBuilder::new(vb.pp("vae"), compute)?)?;
+        let pixels = random(&[1, 512, 512, 3])?;
+        println!("| encode | {:.4} |", median(calls, || encoder.forward(&pixels))?);
     }
     Ok(())
 }
