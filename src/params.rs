@@ -224,7 +224,7 @@ impl SamplingParams {
                 Field::Whole { get, .. } => key.extend((get(self) as u64).to_le_bytes()),
                 Field::Number { get, .. } => key.extend(get(self).to_bits().to_le_bytes()),
                 Field::Name { get, .. } => key.extend(get(self).bytes().chain([0])),
-                Field::Text { get, .. } => key.extend(get(self).bytes().chain([0])),
+                Field::Text { get, .. } | Field::Path { get, .. } => key.extend(get(self).bytes().chain([0])),
                 Field::List { get, .. } => {
                     let items = get(self);
                     key.extend((items.len() as u64).to_le_bytes());
@@ -306,6 +306,13 @@ pub enum Field {
         /// Sets the value. If the text is invalid, the error is a clause that says what it is not.
         set: fn(&mut SamplingParams, &str) -> Result<()>,
     },
+    /// The path of a file; empty if there is none.
+    Path {
+        /// Returns the value.
+        get: fn(&SamplingParams) -> String,
+        /// Sets the value.
+        set: fn(&mut SamplingParams, &str),
+    },
     /// A list of texts.
     List {
         /// Returns the texts.
@@ -383,12 +390,9 @@ pub const PARAMS: [Param; 15] = [
     Param {
         flag: "init-img",
         name: "init_img",
-        field: Field::Text {
+        field: Field::Path {
             get: |params| params.init_img.clone().unwrap_or_default(),
-            set: |params, path| {
-                params.init_img = (!path.is_empty()).then(|| path.to_owned());
-                Ok(())
-            },
+            set: |params, path| params.init_img = (!path.is_empty()).then(|| path.to_owned()),
         },
     },
     Param {
@@ -447,7 +451,7 @@ impl Param {
             Field::Whole { get, .. } => ParamValue::Whole(get(params) as i64),
             Field::Number { get, .. } => ParamValue::Number(get(params)),
             Field::Name { get, .. } => ParamValue::Text(get(params).to_owned()),
-            Field::Text { get, .. } => ParamValue::Text(get(params)),
+            Field::Text { get, .. } | Field::Path { get, .. } => ParamValue::Text(get(params)),
             Field::List { get, .. } => ParamValue::List(get(params)),
         }
     }
@@ -468,6 +472,10 @@ impl Param {
             }
             (Field::Text { set, .. }, ParamValue::Text(text)) => {
                 set(params, text).map_err(|clause| anyhow!("--{} '{text}' is {clause}", self.flag))
+            }
+            (Field::Path { set, .. }, ParamValue::Text(path)) => {
+                set(params, path);
+                Ok(())
             }
             (Field::List { set, .. }, ParamValue::List(items)) => set(params, items),
             _ => bail!("--{} does not take '{value}'", self.flag),

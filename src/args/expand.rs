@@ -72,5 +72,6 @@ fn matching_flags<'a>(command: &'a Command, name: &str) -> Vec<&'a str> {
     if !originals.is_empty() {
         return originals;
     }
-    command.get_arguments().flat_map(names).filter(|flag| flag.starts_with(name)).collect()
+    // One spelling of each flag.
+    command.get_arguments().filter_map(|arg| names(arg).find(|flag| flag.starts_with(name))).collect()
 }

@@ -9,6 +9,7 @@ use crate::by_name::ByName;
 use crate::config::Prediction;
 use crate::device::{self, Precision};
 use crate::output::{Format, Pattern};
+use crate::params::SamplingParams;
 use crate::progress::ProgressFormat;
 use crate::rng::Rng;
 use crate::safety::Action;
@@ -393,7 +394,9 @@ impl Args {
         if args.program == Program::Img2Img {
             args.skip_watermark = !args.watermark;
             args.safety.get_or_insert(Action::Off);
+            // The original has these flags and does not use them.
             args.fixed_code = false;
+            args.sampling.factor = SamplingParams::default().factor as i64;
         }
         Ok(args)
     }

@@ -65,6 +65,22 @@ const IMG2IMG_FLAGS: &[&str] = &[
     "precision",
 ];
 
+/// The help of flags that `img2img` treats in another way, by the names of fields.
+const IMG2IMG_HELP: [(&str, &str); 8] = [
+    ("plms", "Not supported, as in the original; --sampler plms is"),
+    ("fixed_code", "No effect, as in the original"),
+    ("factor", "No effect, as in the original"),
+    ("height", "Height of a picture in pixels [default: that of the input, rounded down to a multiple of 32]"),
+    ("width", "Width of a picture in pixels [default: that of the input, rounded down to a multiple of 32]"),
+    (
+        "safety",
+        "What to do with pictures that the safety checker flags: make them black (replace, black), blur them, only report \
+         them (flag), or do not check (off) [default: off]",
+    ),
+    ("watermark", "Add the invisible watermark"),
+    ("skip_watermark", "Do not add the invisible watermark, which is the default"),
+];
+
 /// The defaults of `img2img.py` that differ from those of `txt2img.py`, by the names of fields.
 const IMG2IMG_DEFAULTS: [(&str, &str); 4] =
     [("outdir", "outputs/img2img-samples"), ("n_iter", "1"), ("n_samples", "2"), ("scale", "5")];
@@ -83,6 +99,9 @@ impl Program {
             );
             for (id, value) in IMG2IMG_DEFAULTS {
                 command = command.mut_arg(id, |arg| arg.default_value(value));
+            }
+            for (id, help) in IMG2IMG_HELP {
+                command = command.mut_arg(id, |arg| arg.help(help).hide_default_value(true));
             }
         }
         let originals = if self == Self::Img2Img { IMG2IMG_FLAGS } else { TXT2IMG_FLAGS };

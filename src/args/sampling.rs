@@ -27,11 +27,11 @@ pub struct SamplingFlags {
     #[arg(long = "ddim_eta", value_name = "F", value_parser = finite)]
     pub ddim_eta: Option<f64>,
 
-    /// Height of a picture in pixels
+    /// Height of a picture in pixels; with --init-img by default that of the input
     #[arg(long = "H", visible_alias = "height", value_name = "N", value_parser = integer, default_value_t = 512)]
     pub height: i64,
 
-    /// Width of a picture in pixels
+    /// Width of a picture in pixels; with --init-img by default that of the input
     #[arg(long = "W", visible_alias = "width", value_name = "N", value_parser = integer, default_value_t = 512)]
     pub width: i64,
 

@@ -24,6 +24,18 @@ pub fn channels(args: &Args, config: &ModelConfig) -> Result<()> {
     Ok(())
 }
 
+/// Checks that input pictures have as many pixels per latent as the model's autoencoder encodes.
+pub fn input_factor(requests: &Requests, config: &ModelConfig) -> Result<()> {
+    let encoded = config.vae.side_factor();
+    for SamplingParams { factor, init_img, .. } in requests.params() {
+        ensure!(
+            init_img.is_none() || *factor == encoded,
+            "--f {factor} does not fit --init-img, as the model encodes {encoded} pixels per latent; give --f {encoded}"
+        );
+    }
+    Ok(())
+}
+
 /// Checks that the model has the skip connections of `--deepcache`.
 pub fn branches(requests: &Requests, config: &ModelConfig) -> Result<()> {
     let n = config.unet.n_skips();
@@ -94,6 +106,9 @@ pub fn note_steps(requests: &Requests, config: &ModelConfig, notes: &mut Vec<Str
         let (requested, actual) = (sampler.steps, counts.of(*sampler).steps);
         if actual != requested && noted.insert(sampler.key()) {
             notes.push(match sampler.strength {
+                Some(strength) if actual == 0 => {
+                    format!("--strength {strength} takes none of {requested} steps, so nothing is drawn anew")
+                }
                 Some(strength) => format!("--strength {strength} takes {actual} of {requested} steps"),
                 None => format!("--ddim_steps {requested} means {actual} steps with this sampler"),
             });

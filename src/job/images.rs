@@ -5,7 +5,7 @@ use super::inputs::{self, Inputs};
 use super::loras;
 use super::seeds::{Seeds, seed};
 use super::{Batch, ImageRequest, Replay, Request, Requests};
-use crate::args::{self, Args, Seed, SeedMode};
+use crate::args::{self, Args, Program, Seed, SeedMode};
 use crate::output::Axis;
 use crate::params::SamplingParams;
 use crate::prompts::{PromptLine, PromptsFile, wildcards};
@@ -233,6 +233,15 @@ fn request<'a>(
         args.replay.is_some() || args.is_given(flag) || in_line()
     };
     inputs.complete(&mut params, is_stated)?;
+    ensure!(
+        args.program == Program::Txt2Img || params.init_img.is_some(),
+        "img2img needs a picture to start from; give it with --init-img FILE, or as \"init_img\" in a prompts file"
+    );
+    let has_strength = line.params.iter().any(|(param, _)| param.flag == "strength");
+    ensure!(
+        !has_strength || params.init_img.is_some(),
+        "\"strength\" needs a picture to start from; give \"init_img\", too"
+    );
     if !is_stated("ddim_eta") && params.sampler.kind != default_params.sampler.kind {
         params.sampler.eta = params.sampler.kind.default_eta();
     }

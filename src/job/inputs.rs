@@ -87,7 +87,8 @@ impl Inputs {
             let rounded = side - side % SIDE_STEP;
             ensure!(
                 rounded > 0,
-                "--init-img '{path}' has {width}×{height} pixels, and is drawn in multiples of {SIDE_STEP}; give --H and --W"
+                "--init-img '{path}' has {width}×{height} pixels, fewer than {SIDE_STEP} on a side; give the size of the new picture with \
+                 --H and --W"
             );
             let set = params.set(flag, &ParamValue::Whole(rounded as i64));
             set.with_context(|| format!("--init-img '{path}' has {width}×{height} pixels"))?;
@@ -119,9 +120,16 @@ impl Inputs {
         self.all.get(params.init_img.as_ref()?).map(|input| &*input.sha256)
     }
 
-    /// Returns the SHA-256 of all files, by path.
-    pub fn all_sha256(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.all.iter().map(|(path, input)| (&**path, &*input.sha256))
+    /// Returns the SHA-256 of all files, sorted.
+    pub fn all_sha256(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = self.all.values().map(|input| &*input.sha256).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Returns the paths of all pictures.
+    pub fn paths(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.all.keys().map(|path| &**path)
     }
 
     /// Returns an image's input picture, as large as the image, or `None` if it has none.

@@ -153,10 +153,6 @@ impl Job {
         let mut seeds = Seeds::new(args, &mut notes);
         let mut inputs = Inputs::new(args.auto_orient);
         let requests = images::requests(args, &params, n_samples, &mut seeds, &mut inputs, &mut notes)?;
-        ensure!(
-            args.program == Program::Txt2Img || requests.params().iter().all(|params| params.init_img.is_some()),
-            "img2img needs a picture to start from; give it with --init-img FILE"
-        );
         seeds.note(args, &mut notes);
         notes.extend(unused::flags(args, &requests).chain(unused::blank_prompts(args, &requests)));
         notes.extend(unused::lora_tags(args, &requests));
@@ -164,6 +160,7 @@ impl Job {
         notes.extend(unused::instruction_set());
         checks::batch_sizes(args, &requests)?;
         checks::branches(&requests, &model.config)?;
+        checks::input_factor(&requests, &model.config)?;
         checks::fixed_code(args, &requests)?;
         model.loras = find_loras(args, &requests)?;
         checks::note_steps(&requests, &model.config, &mut notes);

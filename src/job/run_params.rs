@@ -85,6 +85,11 @@ pub fn run_params(
         given: _,
     } = args;
     let config = ModelConfig { assumed_prediction: None, ..config.clone() };
+    // Those of a single request include what follows from its input picture.
+    let completed = match requests.params() {
+        [only] if args.from_file.is_none() && args.swept.is_none() => only,
+        _ => params,
+    };
     let others = [
         ("version", json!(env!("CARGO_PKG_VERSION"))),
         prompts(args, requests),
@@ -114,16 +119,19 @@ pub fn run_params(
         ("--n_rows", json!(n_rows)),
         ("--grid_every", json!(grid_every)),
         ("--skip_watermark", json!(skip_watermark)),
-        ("the input pictures", json!(inputs.all_sha256().collect::<Vec<_>>())),
+        ("the input pictures", json!(inputs.all_sha256())),
     ];
-    let params = PARAMS.iter().map(|param| (format!("--{}", param.flag), json!(param.get(params))));
+    let params = PARAMS.iter().map(|param| (format!("--{}", param.flag), json!(param.get(completed))));
     params.chain(others.map(|(name, value)| (name.to_owned(), value))).collect()
 }
 
-/// Returns the prompt; for several, the hash of all requests.
+/// Returns the prompt; for several requests, the hash of all of them.
 fn prompts(args: &Args, requests: &Requests) -> (&'static str, Value) {
-    if args.from_file.is_none() && args.swept.is_none() {
-        return ("--prompt", json!(args.prompt));
-    }
-    (if args.swept.is_some() { "what is swept" } else { "--from-file" }, json!(requests.sha256()))
+    let requested = match (&args.swept, &args.from_file) {
+        (Some(_), _) => "what is swept",
+        (None, Some(_)) => "--from-file",
+        (None, None) if requests.params().len() > 1 => "--prompt, the pictures of the folder or their sizes",
+        (None, None) => return ("--prompt", json!(args.prompt)),
+    };
+    (requested, json!(requests.sha256()))
 }

@@ -39,13 +39,15 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
             requests.params().iter().all(|params| params.init_img.is_none()),
             "without --init-img",
         ),
-        (&["fixed_code"], args.program == Program::Img2Img, "with img2img, as in the original"),
+        (&["fixed_code", "f"], args.program == Program::Img2Img, "with img2img, as in the original"),
         (&["plms"], args.sampling.dpm_solver, "beside --dpm_solver"),
         (&["fixed_code"], args.seed_mode == SeedMode::PerImage, "beside --seed_mode per_image"),
     ];
+    let axes = args.swept.iter().flat_map(|swept| [Some(&swept.columns), swept.rows.as_ref()]).flatten();
+    let axes: Vec<&str> = axes.map(|axis| &*axis.name).collect();
+    let is_given = |flag: &str| args.is_given(flag) || axes.contains(&flag);
     let unused = reasons.into_iter().filter(|(_, holds, _)| *holds).filter_map(|(flags, _, reason)| {
-        let given: Vec<String> =
-            flags.iter().filter(|flag| args.is_given(flag)).map(|flag| format!("--{flag}")).collect();
+        let given: Vec<String> = flags.iter().filter(|flag| is_given(flag)).map(|flag| format!("--{flag}")).collect();
         let has = if given.len() == 1 { "has" } else { "have" };
         (!given.is_empty()).then(|| format!("{} {has} no effect {reason}", given.join(", ")))
     });

@@ -1,7 +1,7 @@
 //! `--fname`: file names of pictures by a pattern that the user gives.
 
 use crate::diffusion::samplers::{Kind, SamplerConfig};
-use crate::params::{LoraChoice, PARAMS, ParamValue, SamplingParams};
+use crate::params::{self, LoraChoice, PARAMS, ParamValue, SamplingParams};
 use anyhow::{Context, Result, bail, ensure};
 use std::fmt;
 use std::path::Path;
@@ -145,13 +145,13 @@ impl Pattern {
             Part::Value(Field::Index) => format!("{index:05}"),
             Part::Value(Field::Prompt) => prompt.to_owned(),
             Part::Value(Field::Hash) => fields.hash.to_owned(),
-            Part::Value(Field::Param(row)) => match PARAMS[*row].get(&fields.params) {
-                ParamValue::List(items) => truncated(&short_list(&items), MAX_LIST_BYTES).to_owned(),
-                ParamValue::Text(path) if PARAMS[*row].name == "init_img" => {
+            Part::Value(Field::Param(row)) => match (PARAMS[*row].field, PARAMS[*row].get(&fields.params)) {
+                (_, ParamValue::List(items)) => truncated(&short_list(&items), MAX_LIST_BYTES).to_owned(),
+                (params::Field::Path { .. }, ParamValue::Text(path)) => {
                     let stem = Path::new(&path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
                     truncated(&stem.unwrap_or_default(), MAX_LIST_BYTES).to_owned()
                 }
-                value => value.to_string(),
+                (_, value) => value.to_string(),
             },
         };
         self.0.iter().map(text).collect()

@@ -58,6 +58,7 @@ fn read(mut from: impl BufRead + Seek) -> Result<Picture> {
     if format == Some(ImageFormat::Jpeg) {
         let mut bytes = vec![];
         from.rewind().and_then(|()| from.read_to_end(&mut bytes)).map_err(unreadable)?;
+        ensure!(is_complete_jpeg(&bytes), "is a damaged picture (it ends early)");
         let exact = jpeg(&bytes).filter(|rgb| rgb.len() == picture.rgb.len());
         exact.into_iter().for_each(|rgb| picture.rgb = rgb);
     }
@@ -67,6 +68,13 @@ fn read(mut from: impl BufRead + Seek) -> Result<Picture> {
 fn picture_of(image: DynamicImage) -> Picture {
     let rgb = image.into_rgb8();
     Picture { width: rgb.width() as usize, height: rgb.height() as usize, rgb: rgb.into_raw() }
+}
+
+/// Returns whether the end of the image follows its data, which decoders do not insist on. A thumbnail's end comes before.
+fn is_complete_jpeg(bytes: &[u8]) -> bool {
+    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
+    let (start_of_scan, end_of_image) = (last(0xda), last(0xd9));
+    start_of_scan < end_of_image
 }
 
 /// Decodes a JPEG file as libjpeg does: 3 · width · height levels. Returns `None` if libjpeg cannot convert it to RGB, as if
@@ -89,7 +97,7 @@ fn jpeg(bytes: &[u8]) -> Option<Vec<u8>> {
 fn unfit(error: ImageError) -> Error {
     match error {
         ImageError::Unsupported(_) => anyhow!("is not a readable picture; give a PNG, JPEG or WebP file"),
-        ImageError::Limits(_) => anyhow!("is too large"),
+        ImageError::Limits(_) => anyhow!("is too large to be read, more than 512 MB; scale it down"),
         error => anyhow!("is a damaged picture ({})", error.to_string().lines().next().unwrap_or_default()),
     }
 }

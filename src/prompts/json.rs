@@ -235,6 +235,7 @@ fn param_value(param: &Param, value: &Value) -> Result<ParamValue, String> {
         Field::Whole { .. } => Ok(ParamValue::Whole(small(value)?)),
         Field::Number { .. } => Ok(ParamValue::Number(value.as_f64().ok_or("a number")?)),
         Field::List { .. } => Ok(ParamValue::List(texts(value).ok_or("text in quotes, or a list of texts")?)),
+        Field::Path { .. } => Ok(ParamValue::Text(value.as_str().ok_or("text in quotes")?.to_owned())),
         Field::Text { .. } => {
             Ok(ParamValue::Text(numbers(value).ok_or("a number, a list of numbers, or text as for the flag")?))
         }

@@ -169,6 +169,10 @@ fn a_run_with_another_input_is_not_resumed() {
     draw(&run, &["--n_iter", "2"]);
     fs::write(run.path("in.png"), encoded(&square().rotate90().thumbnail_exact(64, 64), ImageFormat::Png)).unwrap();
     run.quick(from(&["--n_iter", "2", "--resume"])).fails_with("the input pictures");
+    for flags in [["--strength", "1"], ["--W", "72"]] {
+        let all = [&from(&["--n_iter", "2", "--resume"])[..], &flags].concat();
+        run.quick(all).fails_with(flags[0]);
+    }
 }
 
 #[test]
@@ -198,6 +202,8 @@ fn inputs_that_cannot_be_used_are_refused_before_anything_is_read() {
         .file("in.png", &png)
         .file("short.png", &png[..png.len() / 2])
         .file("short.jpg", &encoded(&square().to_rgb8().into(), ImageFormat::Jpeg)[..500])
+        .file("late.jpg", &fs::read(fixture("img2img/odd.jpg")).unwrap()[..6000])
+        .file("p.jsonl", "{\"prompt\": \"a\", \"strength\": 0.5}\n")
         .file("text.png", "a cube")
         .file("tiny.png", encoded(&square().thumbnail_exact(16, 40), ImageFormat::Png))
         .file("bomb.png", bomb())
@@ -209,7 +215,13 @@ fn inputs_that_cannot_be_used_are_refused_before_anything_is_read() {
         (&["--init-img", "short.jpg"], "'short.jpg' is a damaged picture"),
         (&["--init-img", "text.png"], "'text.png' is not a readable picture; give a PNG, JPEG or WebP file"),
         (&["--init-img", "bomb.png"], "'bomb.png' is too large"),
-        (&["--init-img", "tiny.png"], "'tiny.png' has 16×40 pixels, and is drawn in multiples of 32; give --H and --W"),
+        (&["--init-img", "tiny.png"], "'tiny.png' has 16×40 pixels, fewer than 32 on a side; give the size"),
+        (
+            &["--init-img", "in.png", "--f", "4"],
+            "--f 4 does not fit --init-img, as the model encodes 8 pixels per latent",
+        ),
+        (&["--init-img", "late.jpg"], "'late.jpg' is a damaged picture (it ends early)"),
+        (&["--from-file", "p.jsonl"], "line 1: \"strength\" needs a picture to start from"),
         (&["--init-img", "wide.png"], "'wide.png' has 9000×32 pixels: --W 8992 is not between 8 and 8192"),
         (&["--init-img", "in.png", "--strength", "1.5"], "--strength 1.5 is not between 0 and 1"),
         (&["--init-img", "in.png", "--strength", "-0.1"], "--strength -0.1 is not between 0 and 1"),
@@ -218,7 +230,9 @@ fn inputs_that_cannot_be_used_are_refused_before_anything_is_read() {
         run.alone([&["--outdir", "out", "--ckpt", "demo"][..], flags].concat()).fails_with(reason);
     }
     assert!(!run.path("out").exists());
-    assert!(notes(&run.quick(["--strength", "0.5"]).ok()).contains("--strength has no effect without --init-img"));
+    for flags in [["--strength", "0.5"], ["--sweep", "strength=0.5,1"]] {
+        assert!(notes(&run.quick(flags).ok()).contains("--strength has no effect without --init-img"));
+    }
 }
 
 /// The beginning of a PNG file of 100000×100000 pixels.
@@ -242,7 +256,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 #[test]
 fn img2img_has_the_originals_defaults() {
-    let run = run();
+    let run = run().file("p.txt", "a cube\n");
     let flags = [&["--init-img", "in.png"], &STEPS[..]].concat();
     run.args_of(Program::Img2Img, &flags).ok();
     run.has_files(["grid-0000.png", "samples/00000.png", "samples/00001.png"]);
@@ -252,10 +266,13 @@ fn img2img_has_the_originals_defaults() {
     assert!(picture(&run, 4) == picture(&run, 0), "too small for a watermark");
     for (flags, reason) in [
         (&[][..], "img2img needs a picture to start from; give it with --init-img FILE"),
+        (&["--from-file", "p.txt"], "prompts file 'p.txt', line 1: img2img needs a picture to start from"),
         (&["--init-img", "in.png", "--plms"], "img2img does not support --plms, as the original does not"),
     ] {
         run.args_of(Program::Img2Img, flags).fails_with(reason);
     }
-    let output = run.args_of(Program::Img2Img, [&flags[..], &["--fixed_code"]].concat()).ok();
-    assert!(notes(&output).contains("--fixed_code has no effect with img2img, as in the original"));
+    let output = run.args_of(Program::Img2Img, [&flags[..], &["--fixed_code", "--f", "4"]].concat()).ok();
+    assert!(notes(&output).contains("--fixed_code, --f have no effect with img2img, as in the original"));
+    // Abbreviations of both spellings are one flag.
+    run.quick(["--init", "in.png", "--str", "0.5"]).ok();
 }

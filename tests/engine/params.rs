@@ -17,8 +17,8 @@ fn other_value(param: &Param) -> String {
         (_, Field::Whole { .. }) => "64".into(),
         (_, Field::Number { .. }) => "0.25".into(),
         ("guidance_interval", _) => "0.2,0.8".into(),
-        ("init-img", _) => "tests/fixtures/img2img/odd.jpg".into(),
         (_, Field::Text { .. }) => "3,1".into(),
+        (_, Field::Path { .. }) => "tests/fixtures/img2img/odd.jpg".into(),
         ("schedule", _) => "karras".into(),
         (_, Field::Name { names, .. }) => names().rsplit(", ").next().unwrap().into(),
         (_, Field::List { .. }) => "tests/fixtures/lora/peft.safetensors=0.5".into(),
@@ -59,7 +59,8 @@ fn every_parameter_is_a_key_of_json_prompts_under_both_names() {
     let file = folder.path().join("p.json");
     for param in &PARAMS {
         let other = other_value(param);
-        let is_text = matches!(param.field, Field::Name { .. } | Field::Text { .. } | Field::List { .. });
+        let is_text =
+            matches!(param.field, Field::Name { .. } | Field::Text { .. } | Field::Path { .. } | Field::List { .. });
         let json = if is_text { format!("\"{other}\"") } else { other.clone() };
         for key in [param.flag, param.name] {
             fs::write(&file, format!("{{\"prompt\": \"a\", \"{key}\": {json}}}")).unwrap();

@@ -80,9 +80,9 @@ pub fn dry_run(job: &Job) -> Result<Report> {
 
 /// Returns a line about the pictures that images start from.
 fn input_row(job: &Job) -> Option<Row> {
-    let mut inputs = job.images.inputs.all_sha256();
-    let (first, _) = inputs.next()?;
-    Some(match inputs.count() {
+    let mut inputs = job.images.inputs.paths();
+    let first = inputs.next()?;
+    Some(match inputs.len() {
         0 => Row::new("starts from", first),
         others => Row::new("starts from", format!("{} pictures", others + 1)),
     })
