@@ -19,7 +19,9 @@ pub struct InputEncoder<'a> {
     config: &'a ModelConfig,
     device: &'a ComputeDevice,
     encoder: Encoder,
-    dtype: DType,
+    /// The encoder in f32, once half precision has returned NaN or infinity. Each picture is tried in half precision first, so
+    /// that no latents depend on the pictures before.
+    fallback: Option<Encoder>,
     last: Option<(Picture, Tensor)>,
 }
 
@@ -35,7 +37,7 @@ impl<'a> InputEncoder<'a> {
         dtype: DType,
     ) -> Result<Self> {
         let encoder = load(checkpoint, config, device, dtype)?;
-        Ok(Self { checkpoint, config, device, encoder, dtype, last: None })
+        Ok(Self { checkpoint, config, device, encoder, fallback: None, last: None })
     }
 
     /// Returns the latents of a picture: (1, h, w, 4).
@@ -47,10 +49,14 @@ impl<'a> InputEncoder<'a> {
             return Ok(latents.clone());
         }
         let pixels = self.pixels(picture)?;
-        let mut latents = self.latents(&pixels)?;
-        if !super::is_finite(&latents)? && self.dtype != DType::F32 {
-            (self.encoder, self.dtype) = (load(self.checkpoint, self.config, self.device, DType::F32)?, DType::F32);
-            latents = self.latents(&pixels)?;
+        let mut latents = self.latents(&self.encoder, &pixels)?;
+        if !super::is_finite(&latents)? {
+            let fallback = match self.fallback.take() {
+                Some(fallback) => fallback,
+                None => load(self.checkpoint, self.config, self.device, DType::F32)?,
+            };
+            latents = self.latents(&fallback, &pixels)?;
+            self.fallback = Some(fallback);
         }
         ensure!(
             super::is_finite(&latents)?,
@@ -61,11 +67,11 @@ impl<'a> InputEncoder<'a> {
     }
 
     /// Encodes `pixels` (1, 8h, 8w, 3), in tiles if memory does not suffice for the whole.
-    fn latents(&self, pixels: &Tensor) -> Result<Tensor> {
-        match self.encoder.forward(pixels).map_err(Into::into) {
+    fn latents(&self, encoder: &Encoder, pixels: &Tensor) -> Result<Tensor> {
+        match encoder.forward(pixels).map_err(Into::into) {
             Err(error) if self.device.is_out_of_memory(&error) => {
                 let factor = self.config.vae.side_factor();
-                Ok(self.encoder.forward_in_tiles(pixels, factor)?.to_device(&self.device.device)?)
+                Ok(encoder.forward_in_tiles(pixels, factor)?.to_device(&self.device.device)?)
             }
             latents => latents,
         }

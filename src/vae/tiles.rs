@@ -91,6 +91,19 @@ mod tests {
     }
 
     #[test]
+    fn tiles_of_pixels_become_latents_in_their_places() -> Result<()> {
+        let pixels = Tensor::rand(-1f32, 1., (1, 2 * 70, 2 * 101, 3), &Device::Cpu)?;
+        let halved = |x: &Tensor| {
+            let (_, h, w, _) = x.dims4()?;
+            x.reshape((1, h / 2, 2, w / 2, 2, 3))?.mean((2, 4))
+        };
+        let (tiled, whole) = (in_tiles(&pixels, 2, halved)?, halved(&pixels)?);
+        let error = (tiled - whole)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(error < 1e-6, "{error}");
+        Ok(())
+    }
+
+    #[test]
     fn tiles_of_one_image_blend_to_that_image() -> Result<()> {
         let whole = Tensor::arange(0f32, 300., &Device::Cpu)?.reshape((1, 1, 100, 3))?;
         let tiles = [0..40, 20..60, 60..100].map(|range| {

@@ -160,6 +160,29 @@ fn tiled_decoding_is_close_to_whole_decoding() {
 }
 
 #[test]
+fn the_encoder_equals_the_original() {
+    let (checkpoint, config, device) =
+        (Checkpoint::open(&fixture("nano.ckpt")).unwrap(), nano_config(), compute_device());
+    let (loras, reading) = (Loras::default(), Reading::default());
+    let mut engine = Engine::load(&checkpoint, &config, &loras, &device, DType::F32, reading, &mut ()).unwrap();
+    engine.load_encoder(&checkpoint).unwrap();
+    // Without steps and without noise, the latents are those of the picture.
+    let sampler = SamplerConfig { kind: Kind::Euler, strength: Some(0.), ..SamplerConfig::default() };
+    for (case, file) in
+        [("i_default", "square.png"), ("i_strength", "odd.jpg"), ("i_eta", "alpha.png"), ("i_bulk", "palette.png")]
+    {
+        let expected = &tensors(&format!("img2img/{case}.safetensors"))["init.latents"].narrow(0, 0, 1).unwrap();
+        let (height, width) = (8 * expected.dims()[2], 8 * expected.dims()[3]);
+        let picture = output::open(&fixture("img2img").join(file)).unwrap();
+        let picture = output::resized(&picture, width, height);
+        let params = SamplingParams { height, width, sampler, ..SamplingParams::default() };
+        let batch = Batch { prompts: vec![("", "")], params, input: Some(&picture) };
+        let latents = engine.sample(&batch, &mut SeedNoise::new(Rng::default(), 1), &mut ()).unwrap().latents;
+        assert_close(case, &latents, &channels_last(expected), LIMIT);
+    }
+}
+
+#[test]
 fn the_unet_takes_latents_of_any_size() {
     let (model, context) = (nano(), tensors("modules/modules.safetensors")["context"].clone());
     let prompt = model.unet().project(&context, 1.).unwrap();

@@ -7,6 +7,7 @@ mod numbering;
 mod outdir;
 mod pixels_and_grid;
 mod previews;
+mod resizing;
 mod shards;
 mod watermark;
 
