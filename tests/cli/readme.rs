@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Commands that are not run here, and the reason.
-const NOT_RUN: [(&str, &str); 28] = [
+const NOT_RUN: [(&str, &str); 31] = [
     (
         "cargo run --release -- --prompt \"a photo of a pink cube, black background\" --plms --skip_grid --n_samples 1",
         ".ci/run runs it",
@@ -43,6 +43,7 @@ const NOT_RUN: [(&str, &str); 28] = [
     ("cargo bench --bench ops [-- half] [cuda] [WORD]", "it takes minutes"),
     ("cargo bench --bench stages [-- half] [cuda] [BATCH] [STAGE]", "it takes minutes"),
     ("cargo bench --bench stages -- tiny", "it takes minutes"),
+    ("cargo bench --bench ops -- attention", "it takes minutes"),
     ("cargo bench --bench bulk [-- PICTURES]", "it takes minutes"),
     ("cargo bench --bench bulk", "it takes minutes"),
     ("cargo bench --bench demo", "it takes minutes"),
@@ -53,6 +54,8 @@ const NOT_RUN: [(&str, &str); 28] = [
         "it needs an NVIDIA GPU",
     ),
     ("benches/peers/run.py [ROUNDS] [BATCH]", "it needs PyTorch and OpenVINO"),
+    ("benches/peers/few_steps.py PROGRAM [ROUNDS]", "it needs PyTorch and OpenVINO"),
+    ("benches/peers/few_steps.py", "it needs PyTorch and OpenVINO"),
     ("benches/peers/closeness.py PROGRAM", "it needs PyTorch"),
     ("benches/peers/closeness.py", "it needs PyTorch"),
     ("tests/card/run.sh", "it takes minutes"),
