@@ -66,7 +66,7 @@ pub struct SamplingFlags {
     #[arg(long = "init-img", visible_alias = "init_img", value_name = "FILE")]
     pub init_img: Option<String>,
 
-    /// How much of the picture of --init-img to draw anew, as the share of the steps to take: 0 nothing, 1 everything
+    /// Share of the steps to take from the picture of --init-img, and so of what is drawn anew: 0 nothing, 1 everything
     /// [default: 0.75]
     #[arg(long, value_name = "F", value_parser = finite)]
     pub strength: Option<f64>,

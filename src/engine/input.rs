@@ -1,17 +1,13 @@
 //! The latents of input pictures.
 
-use crate::checkpoint::lora::Loras;
-use crate::checkpoint::names::VAE;
-use crate::checkpoint::{Checkpoint, weights};
+use super::{is_finite, load_vae};
+use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
-use crate::conventions::Conventions;
 use crate::device::ComputeDevice;
-use crate::ops::{Compute, LayerBuilder};
 use crate::output::Picture;
 use crate::vae::Encoder;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
-use candle_nn::VarBuilder;
 
 /// The encoder of a model's autoencoder, with the latents of the last picture, as batches often share one.
 pub struct InputEncoder<'a> {
@@ -19,6 +15,7 @@ pub struct InputEncoder<'a> {
     config: &'a ModelConfig,
     device: &'a ComputeDevice,
     encoder: Encoder,
+    dtype: DType,
     /// The encoder in f32, once half precision has returned NaN or infinity. Each picture is tried in half precision first, so
     /// that no latents depend on the pictures before.
     fallback: Option<Encoder>,
@@ -36,8 +33,8 @@ impl<'a> InputEncoder<'a> {
         device: &'a ComputeDevice,
         dtype: DType,
     ) -> Result<Self> {
-        let encoder = load(checkpoint, config, device, dtype)?;
-        Ok(Self { checkpoint, config, device, encoder, fallback: None, last: None })
+        let encoder = load_vae(checkpoint, config, device, dtype, Encoder::new)?;
+        Ok(Self { checkpoint, config, device, encoder, dtype, fallback: None, last: None })
     }
 
     /// Returns the latents of a picture: (1, h, w, 4).
@@ -50,16 +47,16 @@ impl<'a> InputEncoder<'a> {
         }
         let pixels = self.pixels(picture)?;
         let mut latents = self.latents(&self.encoder, &pixels)?;
-        if !super::is_finite(&latents)? {
+        if self.dtype != DType::F32 && !is_finite(&latents)? {
             let fallback = match self.fallback.take() {
                 Some(fallback) => fallback,
-                None => load(self.checkpoint, self.config, self.device, DType::F32)?,
+                None => load_vae(self.checkpoint, self.config, self.device, DType::F32, Encoder::new)?,
             };
             latents = self.latents(&fallback, &pixels)?;
             self.fallback = Some(fallback);
         }
         ensure!(
-            super::is_finite(&latents)?,
+            is_finite(&latents)?,
             "the encoder returned NaN or infinite values for the input picture; the checkpoint may be damaged"
         );
         self.last = Some((picture.clone(), latents.clone()));
@@ -82,11 +79,4 @@ impl<'a> InputEncoder<'a> {
         let levels: Vec<f32> = picture.rgb.iter().map(|&level| 2. * (f32::from(level) / 255.) - 1.).collect();
         Ok(Tensor::from_vec(levels, (1, picture.height, picture.width, 3), &self.device.device)?)
     }
-}
-
-fn load(checkpoint: &Checkpoint, config: &ModelConfig, device: &ComputeDevice, dtype: DType) -> Result<Encoder> {
-    let scale_factor = Conventions::new(checkpoint, config)?.scale_factor.value;
-    let build =
-        |vb: VarBuilder| Encoder::new(&config.vae, scale_factor, LayerBuilder::new(vb.pp(VAE), Compute::of(dtype))?);
-    weights::load(checkpoint, &Loras::default(), &device.device, &|| (), build)
 }

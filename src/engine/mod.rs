@@ -11,7 +11,7 @@ mod observer;
 use crate::checkpoint::lora::Loras;
 use crate::checkpoint::names::VAE;
 use crate::checkpoint::{Checkpoint, Embedding, ema, weights};
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, VaeConfig};
 use crate::conventions::Conventions;
 use crate::device::ComputeDevice;
 use crate::diffusion::guidance::Guidance;
@@ -247,12 +247,12 @@ impl<'a> Engine<'a> {
         let guided = sampler.evaluations(model.schedule(), guidance_interval.steps(counts.steps));
         let phases = batch.guided_phases(Guidance { scale, rescale }, guided);
         let shape = (prompts.len(), params.latent_height(), params.latent_width(), self.config.unet.in_channels);
-        let noise_of_start = noise.start(shape, &self.device.device)?;
+        let start_noise = noise.start(shape, &self.device.device)?;
         let image = input.map(|picture| {
             let latents = self.encoder.as_mut().context("the encoder is not loaded")?.encode(picture)?; // (1, h, w, 4)
             anyhow::Ok(latents.repeat((prompts.len(), 1, 1, 1))?)
         });
-        let start = Start { noise: noise_of_start, image: image.transpose()? };
+        let start = Start { noise: start_noise, image: image.transpose()? };
         let evaluation = Evaluation { clip_skip, deepcache, max_batch: self.max_batch };
         let denoiser = model.denoiser_in_phases(phases, batch.conditions, evaluation)?;
         observer.on_start(counts);
@@ -317,11 +317,7 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// If the checkpoint does not fit the config, or memory does not suffice.
     pub fn load_exact_decoder(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        let compute = Compute::of(self.dtype);
-        let scale_factor = Conventions::new(checkpoint, self.config)?.scale_factor.value;
-        let build =
-            |vb: VarBuilder| Decoder::new(&self.config.vae, scale_factor, LayerBuilder::new(vb.pp(VAE), compute)?);
-        let decoder = weights::load(checkpoint, &Loras::default(), &self.device.device, &|| (), build)?;
+        let decoder = load_vae(checkpoint, self.config, self.device, self.dtype, Decoder::new)?;
         self.exact_decoder = Some(decoder);
         Ok(())
     }
@@ -446,7 +442,21 @@ impl fmt::Display for Stage {
     }
 }
 
-/// Whether all values are finite.
+/// Loads the encoder or the decoder of a checkpoint's autoencoder, which `build` builds from the config, the scale factor and
+/// the layers.
+fn load_vae<T>(
+    checkpoint: &Checkpoint,
+    config: &ModelConfig,
+    device: &ComputeDevice,
+    dtype: DType,
+    build: fn(&VaeConfig, f64, LayerBuilder) -> candle_core::Result<T>,
+) -> Result<T> {
+    let scale_factor = Conventions::new(checkpoint, config)?.scale_factor.value;
+    let build = |vb: VarBuilder| build(&config.vae, scale_factor, LayerBuilder::new(vb.pp(VAE), Compute::of(dtype))?);
+    weights::load(checkpoint, &Loras::default(), &device.device, &|| (), build)
+}
+
+/// Returns whether all values are finite.
 fn is_finite(x: &Tensor) -> candle_core::Result<bool> {
     // NaN and infinities survive a sum, and a sum of finite f32 is finite in f64. GPUs add up rows in parallel, so the
     // rows are summed first.

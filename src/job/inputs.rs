@@ -20,7 +20,7 @@ const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 pub struct Inputs {
     /// The pictures by their paths as given.
     all: BTreeMap<String, Input>,
-    /// Whether pictures are turned upright (`--auto_orient`).
+    /// If true, pictures are turned upright (`--auto_orient`).
     auto_orient: bool,
 }
 

@@ -31,7 +31,7 @@ pub struct Record {
     /// The SHA-256 of the file of the picture that it started from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_img_sha256: Option<String>,
-    /// Whether that picture was turned upright (`--auto_orient`).
+    /// If true, that picture was turned upright (`--auto_orient`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub auto_orient: bool,
     /// Whether brackets in prompts weight words (`--emphasis`).

@@ -88,7 +88,36 @@ impl Middle {
     }
 }
 
-/// Whether attention follows the residual blocks of a resolution level, 0 being the largest map.
-pub fn has_attention(config: &VaeConfig, level: usize) -> bool {
-    config.attn_resolutions.contains(&(config.resolution >> level))
+/// The blocks of a resolution level: residual blocks, each followed by attention if the config says so.
+pub struct LevelBlocks {
+    block: Vec<ResnetBlock>,
+    attn: Vec<AttnBlock>,
+}
+
+impl LevelBlocks {
+    /// Reads `n` residual blocks of `level`, 0 being that of the largest map, from `c_in` channels to the level's own.
+    pub fn new(config: &VaeConfig, level: usize, c_in: usize, n: usize, lb: &LayerBuilder) -> Result<Self> {
+        let c = config.ch * config.ch_mult[level];
+        let has_attention = config.attn_resolutions.contains(&(config.resolution >> level));
+        Ok(Self {
+            block: (0..n)
+                .map(|i| ResnetBlock::new(if i == 0 { c_in } else { c }, c, lb.pp("block").pp(i)))
+                .collect::<Result<_>>()?,
+            attn: (0..n)
+                .filter(|_| has_attention)
+                .map(|i| AttnBlock::new(c, lb.pp("attn").pp(i)))
+                .collect::<Result<_>>()?,
+        })
+    }
+
+    /// `x`: (B, h, w, C_in) → (B, h, w, C).
+    pub fn forward(&self, mut x: Tensor) -> Result<Tensor> {
+        for (i, block) in self.block.iter().enumerate() {
+            x = block.forward(x)?;
+            if let Some(attn) = self.attn.get(i) {
+                x = attn.forward(&x)?;
+            }
+        }
+        Ok(x)
+    }
 }

@@ -1,6 +1,6 @@
 //! The encoder of LDM's `AutoencoderKL`.
 
-use super::blocks::{AttnBlock, Middle, ResnetBlock, has_attention};
+use super::blocks::{LevelBlocks, Middle};
 use crate::config::VaeConfig;
 use crate::ops::{Conv2d, GroupNorm, LayerBuilder, Linear, conv1x1, conv3x3, conv3x3_stride2, group_norm};
 use candle_core::{DType, Result, Tensor};
@@ -19,11 +19,9 @@ pub struct Encoder {
     embed_dim: usize,
 }
 
-/// A resolution level, `encoder.down.N`: residual blocks, each followed by attention if the config says so, then
-/// downsampling.
+/// A resolution level, `encoder.down.N`: its blocks, then downsampling.
 struct Level {
-    block: Vec<ResnetBlock>,
-    attn: Vec<AttnBlock>,
+    blocks: LevelBlocks,
     downsample: Option<Conv2d>,
 }
 
@@ -72,16 +70,8 @@ impl Level {
     fn new(config: &VaeConfig, level: usize, lb: LayerBuilder) -> Result<Self> {
         let c_above = config.ch * if level == 0 { 1 } else { config.ch_mult[level - 1] };
         let c = config.ch * config.ch_mult[level];
-        let blocks = 0..config.num_res_blocks;
         Ok(Self {
-            block: blocks
-                .clone()
-                .map(|i| ResnetBlock::new(if i == 0 { c_above } else { c }, c, lb.pp("block").pp(i)))
-                .collect::<Result<_>>()?,
-            attn: blocks
-                .filter(|_| has_attention(config, level))
-                .map(|i| AttnBlock::new(c, lb.pp("attn").pp(i)))
-                .collect::<Result<_>>()?,
+            blocks: LevelBlocks::new(config, level, c_above, config.num_res_blocks, &lb)?,
             downsample: match level + 1 < config.ch_mult.len() {
                 true => Some(conv3x3_stride2(c, c, lb.pp("downsample.conv"))?),
                 false => None,
@@ -90,13 +80,8 @@ impl Level {
     }
 
     /// `x`: (B, h, w, C_above) → (B, h/2, w/2, C), or (B, h, w, C) at the last level.
-    fn forward(&self, mut x: Tensor) -> Result<Tensor> {
-        for (i, block) in self.block.iter().enumerate() {
-            x = block.forward(x)?;
-            if let Some(attn) = self.attn.get(i) {
-                x = attn.forward(&x)?;
-            }
-        }
+    fn forward(&self, x: Tensor) -> Result<Tensor> {
+        let x = self.blocks.forward(x)?;
         match &self.downsample {
             Some(conv) => downsample(conv, &x),
             None => Ok(x),

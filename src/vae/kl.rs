@@ -1,6 +1,6 @@
 //! The decoder of LDM's `AutoencoderKL`.
 
-use super::blocks::{AttnBlock, Middle, ResnetBlock, has_attention};
+use super::blocks::{LevelBlocks, Middle};
 use crate::config::VaeConfig;
 use crate::ops::{Conv2d, GroupNorm, LayerBuilder, Linear, conv1x1, conv3x3, group_norm, upsample_nearest};
 use candle_core::{DType, Result, Tensor};
@@ -17,11 +17,9 @@ pub struct KlDecoder {
     conv_out: Conv2d,
 }
 
-/// A resolution level, `decoder.up.N`: residual blocks, each followed by attention if the config says so, then
-/// upsampling.
+/// A resolution level, `decoder.up.N`: its blocks, then upsampling.
 struct Level {
-    block: Vec<ResnetBlock>,
-    attn: Vec<AttnBlock>,
+    blocks: LevelBlocks,
     upsample: Option<Conv2d>,
 }
 
@@ -66,28 +64,15 @@ impl Level {
         let top = config.ch_mult.len() - 1;
         let c_below = config.ch * config.ch_mult[top.min(level + 1)];
         let c = config.ch * config.ch_mult[level];
-        let blocks = 0..=config.num_res_blocks;
         Ok(Self {
-            block: blocks
-                .clone()
-                .map(|i| ResnetBlock::new(if i == 0 { c_below } else { c }, c, lb.pp("block").pp(i)))
-                .collect::<Result<_>>()?,
-            attn: blocks
-                .filter(|_| has_attention(config, level))
-                .map(|i| AttnBlock::new(c, lb.pp("attn").pp(i)))
-                .collect::<Result<_>>()?,
+            blocks: LevelBlocks::new(config, level, c_below, config.num_res_blocks + 1, &lb)?,
             upsample: if level > 0 { Some(conv3x3(c, c, lb.pp("upsample.conv"))?) } else { None },
         })
     }
 
     /// `x`: (B, h, w, C_below) → (B, 2h, 2w, C), or (B, h, w, C) at the last level.
-    fn forward(&self, mut x: Tensor) -> Result<Tensor> {
-        for (i, block) in self.block.iter().enumerate() {
-            x = block.forward(x)?;
-            if let Some(attn) = self.attn.get(i) {
-                x = attn.forward(&x)?;
-            }
-        }
+    fn forward(&self, x: Tensor) -> Result<Tensor> {
+        let mut x = self.blocks.forward(x)?;
         match &self.upsample {
             Some(conv) => {
                 let (_, h, w, _) = x.dims4()?;

@@ -1,9 +1,9 @@
-//! What samplers start from.
+//! The start of sampling.
 
 use crate::ops::weighted_sum;
 use candle_core::{Result, Tensor};
 
-/// What sampling starts from.
+/// The start of sampling: noise alone, or with an image.
 pub struct Start {
     /// Standard normal noise (B, h, w, C).
     pub noise: Tensor,

@@ -18,7 +18,7 @@ pub struct Tile<'a> {
     /// The output: `MR` rows, `stride` slots apart.
     pub out: *mut f32,
     pub stride: usize,
-    /// Whether the products are added to the output, instead of replacing it.
+    /// If true, the products are added to the output instead of replacing it.
     pub adds: bool,
 }
 
