@@ -5,7 +5,8 @@ use crate::by_name::ByName;
 use crate::diffusion::deep_cache::DeepCache;
 use crate::diffusion::guidance::Interval;
 use crate::diffusion::samplers::{Kind, Spacing};
-use crate::params::{ParamValue, SamplingParams};
+use crate::output::Borders;
+use crate::params::{MaskFill, ParamValue, SamplingParams};
 use anyhow::{Result, ensure};
 
 #[derive(clap::Args, Clone, PartialEq, Debug)]
@@ -67,9 +68,26 @@ pub struct SamplingFlags {
     pub init_img: Option<String>,
 
     /// Share of the steps to take from the picture of --init-img, and so of what is drawn anew: 0 nothing, 1 everything
-    /// [default: 0.75]
+    /// [default: 0.75; 1 with --outpaint]
     #[arg(long, value_name = "F", value_parser = finite)]
     pub strength: Option<f64>,
+
+    /// Draw only a region of the picture of --init-img anew: where this picture, which is as large, is white; or alpha, where
+    /// that picture is transparent
+    #[arg(long, value_name = "FILE")]
+    pub mask: Option<String>,
+
+    /// Soften the edges of --mask by a Gaussian of this standard deviation in pixels
+    #[arg(long = "mask_blur", value_name = "F", default_value_t = 0., value_parser = finite)]
+    pub mask_blur: f64,
+
+    /// Start within --mask from the picture (original) or from noise alone (noise), as --strength 1 always does
+    #[arg(long = "mask_fill", value_name = "NAME", default_value = "original", value_parser = one_of::<MaskFill>())]
+    pub mask_fill: MaskFill,
+
+    /// Add so many pixels to each side of the picture of --init-img, and draw there
+    #[arg(long, value_name = "LEFT,TOP,RIGHT,BOTTOM", default_value_t = Borders::default(), hide_default_value = true)]
+    pub outpaint: Borders,
 
     /// Sampler [default: ddim]
     #[arg(long, value_name = "NAME", value_parser = one_of::<Kind>())]
@@ -143,6 +161,10 @@ impl SamplingFlags {
             ("deepcache", ParamValue::Text(self.deepcache.to_string())),
             ("clip_skip", ParamValue::Whole(self.clip_skip)),
             ("init-img", ParamValue::Text(self.init_img.clone().unwrap_or_default())),
+            ("mask", ParamValue::Text(self.mask.clone().unwrap_or_default())),
+            ("mask_blur", ParamValue::Number(self.mask_blur)),
+            ("mask_fill", ParamValue::Text(self.mask_fill.name().into())),
+            ("outpaint", ParamValue::Text(self.outpaint.to_string())),
             ("sampler", ParamValue::Text(sampler.name().into())),
             ("ddim_eta", ParamValue::Number(self.ddim_eta.unwrap_or(sampler.default_eta()))),
             ("schedule", ParamValue::Text(self.schedule.name().into())),

@@ -161,8 +161,6 @@ fn by_shape(tensors: &Tensors) -> Option<&'static str> {
         return Some("a model with a text encoder for long prompts (Long-CLIP)");
     }
     match size("model.diffusion_model.input_blocks.0.0.weight", 1) {
-        // The latents, and the mask and latents of the image to fill.
-        Some(9) => Some("an inpainting model"),
         // The latents, and those of the image to edit.
         Some(8) => Some("an InstructPix2Pix model"),
         _ => None,

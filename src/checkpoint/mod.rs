@@ -237,8 +237,15 @@ impl Checkpoint {
     /// Returns the shape of the UNet that `config` describes, with what only the checkpoint shows: whether the guidance scale
     /// is an input.
     pub fn unet_config(&self, config: &ModelConfig) -> UNetConfig {
-        let guidance = self.shape(&format!("{}.time_embed.cond_proj.weight", names::UNET));
-        UNetConfig { guidance_width: guidance.and_then(|shape| shape.get(1)).copied(), ..config.unet.clone() }
+        let columns = |name: &str| self.shape(&format!("{}.{name}", names::UNET))?.get(1).copied();
+        // The built-in config is used for inpainting models, too.
+        let with_mask = 2 * config.vae.z_channels + 1;
+        let in_channels = columns("input_blocks.0.0.weight").filter(|inputs| *inputs == with_mask);
+        UNetConfig {
+            guidance_width: columns("time_embed.cond_proj.weight"),
+            in_channels: in_channels.unwrap_or(config.unet.in_channels),
+            ..config.unet.clone()
+        }
     }
 
     /// Returns whether the checkpoint has a tensor `name`.

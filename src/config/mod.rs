@@ -41,9 +41,10 @@ pub struct ModelConfig {
 /// The shape of the UNet. The names of the fields are those of LDM's `unet_config.params`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct UNetConfig {
-    /// The number of channels of the latents.
+    /// The number of input channels: those of the latents, and in inpainting models those of the mask and of the latents of the
+    /// masked picture, in this order.
     pub in_channels: usize,
-    /// The number of channels of the predicted noise.
+    /// The number of channels of the predicted noise, and so of the latents.
     pub out_channels: usize,
     /// The number of channels of the largest map.
     pub model_channels: usize,
@@ -173,11 +174,14 @@ impl ModelConfig {
         ensure!((1..=16).contains(&self.vae.num_res_blocks), "ddconfig: num_res_blocks must be 1 to 16");
         ensure!((1..=16).contains(&unet.transformer_depth), "unet_config: transformer_depth must be 1 to 16");
         ensure!((1..=1 << 16).contains(&unet.context_dim), "unet_config: context_dim must be 1 to 65536");
-        for (name, c) in [
-            ("unet_config: in_channels", unet.in_channels),
-            ("unet_config: out_channels", unet.out_channels),
-            ("first_stage_config: embed_dim", self.vae.embed_dim),
-        ] {
+        let (latents, inputs) = (self.vae.z_channels, unet.in_channels);
+        ensure!(
+            inputs == latents || unet.takes_mask() && inputs == 2 * latents + 1,
+            "unet_config: in_channels is {inputs}, but ddconfig: z_channels is {latents}"
+        );
+        for (name, c) in
+            [("unet_config: out_channels", unet.out_channels), ("first_stage_config: embed_dim", self.vae.embed_dim)]
+        {
             ensure!(c == self.vae.z_channels, "{name} is {c}, but ddconfig: z_channels is {}", self.vae.z_channels);
         }
         ensure!((1..=64).contains(&self.vae.z_channels), "ddconfig: z_channels must be 1 to 64");
@@ -217,6 +221,11 @@ impl UNetConfig {
     /// Returns the number of channels of a level. Level 0 has the largest map.
     pub(crate) fn level_channels(&self, level: usize) -> usize {
         self.channel_mult[level].saturating_mul(self.model_channels)
+    }
+
+    /// Returns whether the UNet is an inpainting model's, which takes a mask and a masked picture.
+    pub fn takes_mask(&self) -> bool {
+        self.in_channels > self.out_channels
     }
 
     /// The number of skip connections from `input_blocks` to `output_blocks`.

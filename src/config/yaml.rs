@@ -183,9 +183,9 @@ pub fn parse(text: &str) -> Result<ModelConfig> {
 fn check(model: &Model) -> Result<()> {
     if let Some(key) = &model.conditioning_key {
         ensure!(
-            key == "crossattn",
-            "conditioning_key '{key}' is not Stable Diffusion 1.x's, which is 'crossattn'; only models that draw from \
-             text alone are supported"
+            // An inpainting model's is "hybrid".
+            ["crossattn", "hybrid"].contains(&&**key),
+            "conditioning_key '{key}' is not Stable Diffusion 1.x's, which is 'crossattn', or 'hybrid' for inpainting"
         );
     }
     ensure!(!model.scale_by_std, "scale_by_std is not supported; give the model's scale_factor instead");

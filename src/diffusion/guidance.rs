@@ -97,6 +97,8 @@ impl fmt::Display for Interval {
 pub struct Guided<'a> {
     unet: &'a UNet,
     deepcache: DeepCache,
+    /// What the UNet takes besides the latents (1, h, w, C'), if it is an inpainting model's.
+    mask: Option<Tensor>,
     /// The terms, uncond first if it matters.
     parts: Vec<Part>,
     /// The coefficients of the terms.
@@ -120,11 +122,13 @@ impl<'a> Guided<'a> {
     /// If the shapes do not fit, or the device fails.
     pub fn new(unet: &'a UNet, uncond: &Tensor, cond: &Tensor, guidance: impl Into<Guidance>) -> Result<Self> {
         let uncond = uncond.broadcast_as(cond.shape())?; // (B, M, C)
-        Self::composed(unet, Some(&uncond), &[(cond.clone(), 1.)], guidance.into(), DeepCache::default(), usize::MAX)
+        let conds = [(cond.clone(), 1.)];
+        Self::composed(unet, Some(&uncond), &conds, guidance.into(), DeepCache::default(), None, usize::MAX)
     }
 
     /// Combines several conditions. `uncond`: (B, M, C), unless [`Guidance::needs_uncond`] denies it. `conds`: (B, M, C)
-    /// each, with their weights; none is no guidance. `max_terms`: the number of terms in one batch, at least 1.
+    /// each, with their weights; none is no guidance. `mask`: what an inpainting model takes besides the latents
+    /// (1, h, w, C'). `max_terms`: the number of terms in one batch, at least 1.
     ///
     /// # Errors
     /// If the shapes do not fit, or the device fails.
@@ -134,6 +138,7 @@ impl<'a> Guided<'a> {
         conds: &[(Tensor, f64)],
         guidance: Guidance,
         deepcache: DeepCache,
+        mask: Option<Tensor>,
         max_terms: usize,
     ) -> Result<Self> {
         let weights: Vec<f64> = conds.iter().map(|(_, weight)| *weight).collect();
@@ -155,10 +160,19 @@ impl<'a> Guided<'a> {
         Ok(Self {
             unet,
             deepcache,
+            mask,
             parts: terms.chunks(max_terms.max(1)).map(part).collect::<Result<_>>()?,
             coefficients: coefficients(outside),
             rescale: is_rescaled.then(|| (rescale, coefficients(1_f64.into()))),
         })
+    }
+
+    /// Adds what an inpainting model takes besides the latents: `x` (B, h, w, C) → (B, h, w, C + C').
+    fn with_mask(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.mask {
+            Some(mask) => Tensor::cat(&[x, &mask.repeat((x.dim(0)?, 1, 1, 1))?], 3),
+            None => Ok(x.clone()),
+        }
     }
 
     /// Predicts the noise for each term: (B, h, w, C) each.
@@ -184,6 +198,7 @@ impl<'a> Guided<'a> {
 
 impl EpsModel for Guided<'_> {
     fn eps(&self, x: &Tensor, t: f64, _: f64) -> Result<Tensor> {
+        let x = &self.with_mask(x)?;
         match (self.only_prompt(), &self.coefficients[..]) {
             (Some(prompt), [1.]) => return self.unet.forward(x, t, prompt),
             // The coefficient of the first term follows from that of the second: their sum is 1.

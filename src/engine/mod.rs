@@ -26,10 +26,11 @@ use candle_core::{DType, IndexOp, Tensor};
 use candle_nn::VarBuilder;
 use conditions::{BatchConditions, Steps};
 use context_cache::ContextCache;
-use input::InputEncoder;
+use input::{Encoded, InputEncoder};
 use std::fmt;
 
 pub use conditions::Conditions;
+pub use input::Input;
 pub use model::{Evaluation, Model, Phase, text_config};
 pub use noise::{BatchNoise, SeedNoise};
 pub use observer::{Observer, Preview};
@@ -41,8 +42,8 @@ pub struct Batch<'a> {
     pub prompts: Vec<(&'a str, &'a str)>,
     /// The parameters of all of them.
     pub params: SamplingParams,
-    /// The picture that all of them start from, as large as they are, if the sampler has a strength.
-    pub input: Option<&'a Picture>,
+    /// The picture that all of them start from, if the sampler has a strength.
+    pub input: Option<&'a Input>,
 }
 
 /// The latents of a batch.
@@ -246,14 +247,15 @@ impl<'a> Engine<'a> {
         let batch = BatchConditions::new(prompts, self.reading, steps, encode)?;
         let guided = sampler.evaluations(model.schedule(), guidance_interval.steps(counts.steps));
         let phases = batch.guided_phases(Guidance { scale, rescale }, guided);
-        let shape = (prompts.len(), params.latent_height(), params.latent_width(), self.config.unet.in_channels);
-        let start_noise = noise.start(shape, &self.device.device)?;
-        let image = input.map(|picture| {
-            let latents = self.encoder.as_mut().context("the encoder is not loaded")?.encode(picture)?; // (1, h, w, 4)
-            anyhow::Ok(latents.repeat((prompts.len(), 1, 1, 1))?)
-        });
-        let start = Start { noise: start_noise, image: image.transpose()? };
-        let evaluation = Evaluation { clip_skip, deepcache, max_batch: self.max_batch };
+        let (height, width) = (params.latent_height(), params.latent_width());
+        let shape = (prompts.len(), height, width, self.config.unet.out_channels);
+        let noise_at_start = noise.start(shape, &self.device.device)?;
+        let Encoded { image, region, mask } = match self.encoder.as_mut() {
+            Some(encoder) => encoder.encode_input(*input, params, prompts.len(), model.unet().takes_mask())?,
+            None => Encoded::default(),
+        };
+        let start = Start { noise: noise_at_start, image, region };
+        let evaluation = Evaluation { clip_skip, deepcache, max_batch: self.max_batch, mask };
         let denoiser = model.denoiser_in_phases(phases, batch.conditions, evaluation)?;
         observer.on_start(counts);
         let mut on_step =
@@ -323,13 +325,18 @@ impl<'a> Engine<'a> {
     }
 
     /// Loads the encoder of `checkpoint`, which is the model with its own autoencoder instead of TAESD, for batches with an
-    /// input picture.
+    /// input picture and for inpainting models.
     ///
     /// # Errors
     /// If the checkpoint lacks the encoder or does not fit the config, or memory does not suffice.
     pub fn load_encoder(&mut self, checkpoint: &'a Checkpoint) -> Result<()> {
         self.encoder = Some(InputEncoder::load(checkpoint, self.config, self.device, self.dtype)?);
         Ok(())
+    }
+
+    /// Returns whether the model is an inpainting model, which needs the encoder for every batch.
+    pub fn takes_mask(&self) -> bool {
+        self.checkpoint.unet_config(self.config).takes_mask()
     }
 
     /// Returns whether the model's own decoder was loaded beside TAESD.

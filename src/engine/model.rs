@@ -177,7 +177,7 @@ impl Model {
         let conditions = Conditions { uncond, conds: vec![(cond.clone(), 1.)] };
         let guidance = scale.into();
         let terms = self.terms(&conditions, guidance, 1)?;
-        Ok(self.guided(terms.uncond.as_ref(), &terms.conds, guidance, DeepCache::default(), usize::MAX)?)
+        Ok(self.guided(terms.uncond.as_ref(), &terms.conds, guidance, &Evaluation::default(), usize::MAX)?)
     }
 
     /// Returns the UNet with classifier-free guidance for prompts of different lengths. `unconds`, `conds`: a context
@@ -232,7 +232,7 @@ impl Model {
         let make = move |number: usize| {
             let (conditions, guidance) = (&conditions[kinds[number].0], kinds[number].1);
             let terms = conditions.iter().map(|conditions| self.terms(conditions, guidance, evaluation.clip_skip));
-            self.denoiser_of_terms(&terms.collect::<Result<Vec<_>>>()?, guidance, evaluation)
+            self.denoiser_of_terms(&terms.collect::<Result<Vec<_>>>()?, guidance, &evaluation)
         };
         match parts[..] {
             [(_, only)] => make(only),
@@ -249,7 +249,7 @@ impl Model {
         &self,
         images: &[Terms],
         guidance: Guidance,
-        evaluation: Evaluation,
+        evaluation: &Evaluation,
     ) -> Result<Box<dyn EpsModel + '_>> {
         let max_batch = evaluation.max_batch.clamp(1, images.len().max(1));
         let denoisers = images
@@ -265,7 +265,7 @@ impl Model {
                 let conds = conds.map(|(i, (_, weight))| Ok((cat(&|terms| Some(terms.conds[i].0.clone()))?, *weight)));
                 let conds = conds.collect::<candle_core::Result<Vec<_>>>()?;
                 let max_terms = 2 * max_batch / group.len();
-                let guided = self.guided(uncond.as_ref(), &conds, guidance, evaluation.deepcache, max_terms)?;
+                let guided = self.guided(uncond.as_ref(), &conds, guidance, evaluation, max_terms)?;
                 Ok((group.len(), guided))
             })
             .collect::<Result<_>>()?;
@@ -278,10 +278,12 @@ impl Model {
         uncond: Option<&Tensor>,
         conds: &[(Tensor, f64)],
         guidance: Guidance,
-        deepcache: DeepCache,
+        evaluation: &Evaluation,
         max_terms: usize,
     ) -> candle_core::Result<Box<dyn EpsModel + '_>> {
-        let predicted = Box::new(Guided::composed(&self.unet, uncond, conds, guidance, deepcache, max_terms)?);
+        let Evaluation { deepcache, mask, .. } = evaluation;
+        let guided = Guided::composed(&self.unet, uncond, conds, guidance, *deepcache, mask.clone(), max_terms)?;
+        let predicted = Box::new(guided);
         Ok(match self.prediction {
             Prediction::Eps => predicted,
             Prediction::V => Box::new(VPrediction(predicted)),
@@ -368,7 +370,7 @@ pub struct Phase {
 }
 
 /// The settings of evaluations of the UNet, besides guidance.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Evaluation {
     /// The clip skip of the contexts.
     pub clip_skip: usize,
@@ -376,12 +378,14 @@ pub struct Evaluation {
     pub deepcache: DeepCache,
     /// The largest number of images in one batch.
     pub max_batch: usize,
+    /// What an inpainting model takes besides the latents: the mask, and the latents of the masked image (1, h, w, 5).
+    pub mask: Option<Tensor>,
 }
 
 impl Default for Evaluation {
     /// As in the original: without clip skip and DeepCache, in batches of any size.
     fn default() -> Self {
-        Self { clip_skip: 1, deepcache: DeepCache::default(), max_batch: usize::MAX }
+        Self { clip_skip: 1, deepcache: DeepCache::default(), max_batch: usize::MAX, mask: None }
     }
 }
 

@@ -16,7 +16,7 @@ const MAX_BATCH_PIXELS: usize = 1 << 28;
 
 /// Checks that `--C` fits the model.
 pub fn channels(args: &Args, config: &ModelConfig) -> Result<()> {
-    let (given, needed) = (args.channels, config.unet.in_channels);
+    let (given, needed) = (args.channels, config.unet.out_channels);
     ensure!(
         usize::try_from(given) == Ok(needed),
         "--C {given} does not fit the config, whose latents have {needed} channels; leave out --C"

@@ -1,8 +1,9 @@
-//! The pictures that images start from (`--init-img`).
+//! The pictures that images start from (`--init-img`), and their masks.
 
 use crate::args::Args;
+use crate::engine::Input;
 use crate::files::sha256;
-use crate::output::{self, Pattern, Picture, resized};
+use crate::output::{self, Mask, Pattern, Picture, resized};
 use crate::params::{ParamValue, SamplingParams};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
@@ -12,6 +13,9 @@ use std::path::Path;
 /// The sides of the picture that an input of the original is resized to are multiples of this.
 const SIDE_STEP: usize = 32;
 
+/// The value of `--mask` for the transparency of the input picture.
+const ALPHA: &str = "alpha";
+
 /// The extensions of pictures in a folder.
 const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 
@@ -19,14 +23,16 @@ const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 #[derive(Debug)]
 pub struct Inputs {
     /// The pictures by their paths as given.
-    all: BTreeMap<String, Input>,
+    pictures: BTreeMap<String, PictureFile>,
+    /// The masks by their paths as given, except those that are the transparency of pictures.
+    masks: BTreeMap<String, PictureFile>,
     /// If true, pictures are turned upright (`--auto_orient`).
     auto_orient: bool,
 }
 
-/// An input picture.
+/// The file of an input picture or of a mask.
 #[derive(Debug)]
-struct Input {
+struct PictureFile {
     width: usize,
     height: usize,
     sha256: String,
@@ -68,41 +74,82 @@ pub fn pattern(args: &Args) -> Option<Pattern> {
 impl Inputs {
     /// Returns a run's inputs before any is read. `auto_orient`: whether they are turned upright.
     pub fn new(auto_orient: bool) -> Self {
-        Self { all: BTreeMap::new(), auto_orient }
+        Self { pictures: BTreeMap::new(), masks: BTreeMap::new(), auto_orient }
     }
 
     /// Completes the parameters of an image by those that follow from its input picture: the strength, and the height and the
     /// width unless they are stated. `is_stated`: whether a parameter is, by its flag.
     ///
     /// # Errors
-    /// If the picture cannot be read, or is too small or too large.
+    /// If the picture or the mask cannot be read, they do not fit together, or the picture is too small or too large.
     pub fn complete(&mut self, params: &mut SamplingParams, is_stated: impl Fn(&str) -> bool) -> Result<()> {
         let Some(path) = params.init_img.clone() else {
             params.sampler.strength = None;
+            ensure!(
+                params.mask.is_none(),
+                "--mask needs a picture of which to draw a region; give it with --init-img FILE"
+            );
+            ensure!(params.outpaint.is_empty(), "--outpaint needs a picture to add to; give it with --init-img FILE");
             return Ok(());
         };
-        params.sampler.strength.get_or_insert(SamplingParams::DEFAULT_STRENGTH);
-        let Input { width, height, .. } = *self.read(&path)?;
-        for (flag, side) in [("H", height), ("W", width)].into_iter().filter(|(flag, _)| !is_stated(flag)) {
+        let borders = params.outpaint;
+        let default_strength = if borders.is_empty() { SamplingParams::DEFAULT_STRENGTH } else { 1. };
+        params.sampler.strength.get_or_insert(default_strength);
+        let PictureFile { width, height, .. } = *self.read(&path)?;
+        for (flag, side, border) in [("H", height, borders.vertical()), ("W", width, borders.horizontal())] {
+            if is_stated(flag) {
+                continue;
+            }
             let rounded = side - side % SIDE_STEP;
             ensure!(
                 rounded > 0,
                 "--init-img '{path}' has {width}×{height} pixels, fewer than {SIDE_STEP} on a side; give the size of the new picture with \
                  --H and --W"
             );
-            let set = params.set(flag, &ParamValue::Whole(rounded as i64));
+            let set = params.set(flag, &ParamValue::Whole((rounded + border) as i64));
             set.with_context(|| format!("--init-img '{path}' has {width}×{height} pixels"))?;
         }
+        ensure!(
+            params.width > borders.horizontal() && params.height > borders.vertical(),
+            "--outpaint {borders} leaves no room for the picture in {}×{} pixels",
+            params.width,
+            params.height
+        );
+        params.mask.iter().try_for_each(|mask| self.check_mask(mask, &path))
+    }
+
+    /// Checks that a mask fits its picture.
+    fn check_mask(&mut self, mask: &str, path: &str) -> Result<()> {
+        if mask == ALPHA {
+            let is_empty = !self.open_mask(mask, path)?.0.has_region();
+            ensure!(!is_empty, "--mask alpha: '{path}' is nowhere transparent, so nothing would be drawn anew");
+            return Ok(());
+        }
+        if !self.masks.contains_key(mask) {
+            let (opened, sha256) = self.open_mask(mask, path)?;
+            ensure!(opened.has_region(), "--mask '{mask}' is nowhere white, so nothing would be drawn anew");
+            self.masks.insert(mask.to_owned(), PictureFile { width: opened.width, height: opened.height, sha256 });
+        }
+        let (mask_file, picture) = (&self.masks[mask], &self.pictures[path]);
+        ensure!(
+            (mask_file.width, mask_file.height) == (picture.width, picture.height),
+            "--mask '{mask}' has {}×{} pixels, but '{path}' has {}×{}; they must have the same size",
+            mask_file.width,
+            mask_file.height,
+            picture.width,
+            picture.height
+        );
         Ok(())
     }
 
     /// Reads a picture, unless it was read before.
-    fn read(&mut self, path: &str) -> Result<&Input> {
-        if !self.all.contains_key(path) {
-            let (picture, sha256) = self.open(path)?;
-            self.all.insert(path.to_owned(), Input { width: picture.width, height: picture.height, sha256 });
+    fn read(&mut self, path: &str) -> Result<&PictureFile> {
+        if !self.pictures.contains_key(path) {
+            let (picture, sha256) = self.open(path, "--init-img")?;
+            let file = PictureFile { width: picture.width, height: picture.height, sha256 };
+            self.pictures.insert(path.to_owned(), file);
         }
-        Ok(&self.all[path])
+        Ok(&self.pictures[path])
     }
 
     /// Returns whether pictures are turned upright.
@@ -112,46 +159,93 @@ impl Inputs {
 
     /// Returns whether there are no pictures.
     pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.pictures.is_empty()
     }
 
     /// Returns the SHA-256 of the file of an image's input picture.
     pub fn sha256(&self, params: &SamplingParams) -> Option<&str> {
-        self.all.get(params.init_img.as_ref()?).map(|input| &*input.sha256)
+        self.pictures.get(params.init_img.as_ref()?).map(|file| &*file.sha256)
+    }
+
+    /// Returns the SHA-256 of the file of an image's mask.
+    pub fn mask_sha256(&self, params: &SamplingParams) -> Option<&str> {
+        self.masks.get(params.mask.as_ref()?).map(|file| &*file.sha256)
     }
 
     /// Returns the SHA-256 of all files, sorted.
     pub fn all_sha256(&self) -> Vec<&str> {
-        let mut all: Vec<&str> = self.all.values().map(|input| &*input.sha256).collect();
+        let mut all: Vec<&str> = self.pictures.values().chain(self.masks.values()).map(|file| &*file.sha256).collect();
         all.sort_unstable();
         all
     }
 
     /// Returns the paths of all pictures.
     pub fn paths(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.all.keys().map(|path| &**path)
+        self.pictures.keys().map(|path| &**path)
     }
 
-    /// Returns an image's input picture, as large as the image, or `None` if it has none.
+    /// Returns the paths of all masks that are files.
+    pub fn mask_paths(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.masks.keys().map(|path| &**path)
+    }
+
+    /// Returns an image's input picture and its mask, as large as the image, or `None` if it has none.
     ///
     /// # Errors
-    /// If the file can no longer be read, or has changed.
-    pub fn picture(&self, params: &SamplingParams) -> Result<Option<Picture>> {
+    /// If a file can no longer be read, or has changed.
+    pub fn input(&self, params: &SamplingParams) -> Result<Option<Input>> {
         let Some(path) = &params.init_img else { return Ok(None) };
-        let (picture, sha256) = self.open(path)?;
-        ensure!(
-            self.all.get(path).is_some_and(|input| input.sha256 == sha256),
-            "--init-img '{path}' has changed since this run began; keep it until the run is finished"
-        );
-        Ok(Some(resized(&picture, params.width, params.height).into_owned()))
+        let (picture, sha256) = self.open(path, "--init-img")?;
+        check_unchanged("--init-img", path, self.pictures.get(path), &sha256)?;
+        let borders = params.outpaint;
+        let (width, height) = (params.width - borders.horizontal(), params.height - borders.vertical());
+        let picture = resized(&picture, width, height).with_borders(borders);
+        let mask = params.mask.as_ref().map(|mask| self.mask(mask, path, (width, height))).transpose()?;
+        let mask = match mask {
+            None if borders.is_empty() => None,
+            mask => {
+                Some(mask.unwrap_or(Mask::filled(width, height, 0)).with_borders(borders).blurred(params.mask_blur))
+            }
+        };
+        Ok(Some(Input { picture, mask }))
     }
 
-    /// Reads a picture, with the SHA-256 of its file.
-    fn open(&self, path: &str) -> Result<(Picture, String)> {
-        let (reading, file) = (|| "--init-img", Path::new(path));
+    /// Returns a mask of the picture at `path`, resized to `size` (width, height).
+    fn mask(&self, mask: &str, path: &str, size: (usize, usize)) -> Result<Mask> {
+        let (opened, sha256) = self.open_mask(mask, path)?;
+        if mask != ALPHA {
+            check_unchanged("--mask", mask, self.masks.get(mask), &sha256)?;
+        }
+        Ok(opened.resized(size.0, size.1))
+    }
+
+    /// Reads a mask of the picture at `path`, with the SHA-256 of its file.
+    fn open_mask(&self, mask: &str, path: &str) -> Result<(Mask, String)> {
+        if mask != ALPHA {
+            let (picture, sha256) = self.open(mask, "--mask")?;
+            return Ok((Mask::of_white(&picture), sha256));
+        }
+        let file = Path::new(path);
+        let alpha = output::open_alpha(file).context("--mask alpha")?;
+        let alpha = if self.auto_orient { output::upright(alpha, file)? } else { alpha };
+        Ok((Mask::of_black(&alpha), String::new()))
+    }
+
+    /// Reads a picture that `flag` names, with the SHA-256 of its file.
+    fn open(&self, path: &str, flag: &'static str) -> Result<(Picture, String)> {
+        let file = Path::new(path);
         let read = if self.auto_orient { output::open_upright } else { output::open };
-        let picture = read(file).with_context(reading)?;
-        let sha256 = sha256::of_file(file, &|| true).with_context(reading)?;
+        let picture = read(file).context(flag)?;
+        let sha256 = sha256::of_file(file, &|| true).context(flag)?;
         Ok((picture, sha256.unwrap_or_default()))
     }
+}
+
+/// Checks that a file, which `flag` names, is still the one that was read first.
+fn check_unchanged(flag: &str, path: &str, first: Option<&PictureFile>, sha256: &str) -> Result<()> {
+    ensure!(
+        first.is_some_and(|first| first.sha256 == sha256),
+        "{flag} '{path}' has changed since this run began; keep it until the run is finished"
+    );
+    Ok(())
 }

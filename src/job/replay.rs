@@ -61,7 +61,11 @@ pub fn job(path: &Path, args: &Args) -> Result<Job> {
     let cannot = || format!("'{}' cannot be redrawn", path.display());
     let mut params = params(&record).with_context(cannot)?;
     params.loras = loras(args, &record).with_context(cannot)?;
-    params.init_img = init_img(args, &record).with_context(cannot)?;
+    let (init_img, mask) = (&args.sampling.init_img, &args.sampling.mask);
+    params.init_img = input("--init-img", init_img, &params.init_img, &record.init_img_sha256).with_context(cannot)?;
+    if record.mask_sha256.is_some() {
+        params.mask = input("--mask", mask, &params.mask, &record.mask_sha256).with_context(cannot)?;
+    }
     let mut job = Job::new(&overridden(args, &record).with_context(cannot)?, params, vec![])?;
     job.run.notes.extend(note_ignored(args));
     job.images.replay = Some(Replay { path: path.to_owned(), record, picture });
@@ -130,8 +134,8 @@ fn overridden(args: &Args, record: &Record) -> Result<Args> {
 
 /// Returns the flags that `--replay` ignores.
 fn ignored_flags() -> impl Iterator<Item = &'static str> {
-    // With --init-img, a picture that moved is found.
-    let params = PARAMS.iter().map(|param| param.flag).filter(|flag| *flag != "init-img");
+    // With these, files that moved are found.
+    let params = PARAMS.iter().map(|param| param.flag).filter(|flag| !["init-img", "mask"].contains(flag));
     RECORDED.into_iter().chain(params).chain(MULTIPLE)
 }
 
@@ -206,17 +210,20 @@ fn vae(args: &Args, record: &Record) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Returns the path of the picture that the picture started from: that of `--init-img`, or the recorded one, if it has the
-/// same hash.
-fn init_img(args: &Args, record: &Record) -> Result<Option<String>> {
-    let Some(recorded) = &record.params.init_img else { return Ok(None) };
-    let path = args.sampling.init_img.as_ref().unwrap_or(recorded);
+/// Returns the path of a file that the picture was drawn from: the one that `flag` gives, or the recorded one, if it has the
+/// recorded hash.
+fn input(
+    flag: &str,
+    given: &Option<String>,
+    recorded: &Option<String>,
+    sha256: &Option<String>,
+) -> Result<Option<String>> {
+    let Some(path) = recorded.as_ref().map(|recorded| given.as_ref().unwrap_or(recorded)) else { return Ok(None) };
     let hash = sha256::of_file(Path::new(path), &|| true).ok().flatten();
     ensure!(
-        hash.is_some() && hash == record.init_img_sha256,
-        "'{path}' is not here, or not the picture that it started from; give that with --init-img (its SHA-256 begins with \
-         {:.10})",
-        record.init_img_sha256.as_deref().unwrap_or_default()
+        hash.is_some() && hash == *sha256,
+        "'{path}' is not here, or not the picture that it was drawn from; give that with {flag} (its SHA-256 begins with {:.10})",
+        sha256.as_deref().unwrap_or_default()
     );
     Ok(Some(path.clone()))
 }

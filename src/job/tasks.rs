@@ -171,7 +171,7 @@ fn start(job: &Job) -> u64 {
 
 /// Returns the number of random numbers in the latents of a batch.
 fn size(job: &Job, params: &SamplingParams, batch: usize) -> usize {
-    batch * params.n_latents() * job.model.config.unet.in_channels
+    batch * params.n_latents() * job.model.config.unet.out_channels
 }
 
 /// Returns the number of pictures of batch `number` that this process draws.

@@ -35,6 +35,11 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
         (&["schedule"], all(&|kind, _| kind.spacings().len() == 1), "with this sampler"),
         (&["lora_weight"], requests.params().iter().all(|params| params.loras.is_empty()), "without a LoRA"),
         (
+            &["mask_blur", "mask_fill"],
+            requests.params().iter().all(|params| params.mask.is_none() && params.outpaint.is_empty()),
+            "without --mask",
+        ),
+        (
             &["strength", "auto_orient"],
             requests.params().iter().all(|params| params.init_img.is_none()),
             "without --init-img",

@@ -2,10 +2,12 @@
 
 mod axis;
 mod blur;
+mod borders;
 mod distance;
 mod format;
 mod grid;
 mod haar;
+mod mask;
 mod name;
 mod open;
 mod page;
@@ -22,11 +24,13 @@ mod yuv;
 
 pub use axis::Axis;
 pub use blur::blur;
+pub use borders::Borders;
 pub use distance::Distance;
 pub use format::{Format, record};
 pub use grid::grid;
+pub use mask::Mask;
 pub use name::{NameFields, Pattern};
-pub use open::{decode, open, open_upright};
+pub use open::{decode, open, open_alpha, open_upright, upright};
 pub use page::page;
 pub use pixels::{picture, rounded};
 pub use preview::preview;

@@ -1,5 +1,6 @@
 //! `--fname`: file names of pictures by a pattern that the user gives.
 
+use super::Borders;
 use crate::diffusion::samplers::{Kind, SamplerConfig};
 use crate::params::{self, LoraChoice, PARAMS, ParamValue, SamplingParams};
 use anyhow::{Context, Result, bail, ensure};
@@ -76,6 +77,8 @@ fn longest() -> NameFields<'static> {
         sampler,
         loras: vec![lora],
         init_img: Some("x".repeat(MAX_LIST_BYTES)),
+        mask: Some("x".repeat(MAX_LIST_BYTES)),
+        outpaint: Borders { left: 8192, top: 8192, right: 8192, bottom: 8192 },
         lora_weight: -1. / 3.,
         ..SamplingParams::default()
     };

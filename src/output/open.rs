@@ -15,7 +15,7 @@ use std::path::Path;
 /// # Errors
 /// If the file cannot be read, has another format, or is damaged.
 pub fn open(path: &Path) -> Result<Picture> {
-    file(path).map_err(|error| anyhow!("'{}' {error}", path.display()))
+    file(path, read).map_err(|error| anyhow!("'{}' {error}", path.display()))
 }
 
 /// Reads a PNG, JPEG or WebP file, and turns it upright as its EXIF orientation says.
@@ -23,7 +23,22 @@ pub fn open(path: &Path) -> Result<Picture> {
 /// # Errors
 /// As for [`open`].
 pub fn open_upright(path: &Path) -> Result<Picture> {
-    let picture = open(path)?;
+    upright(open(path)?, path)
+}
+
+/// Reads the transparency of a PNG or WebP file, as a picture that is black where the file's is transparent.
+///
+/// # Errors
+/// As for [`open`], or if the file has no transparency.
+pub fn open_alpha(path: &Path) -> Result<Picture> {
+    file(path, alpha).map_err(|error| anyhow!("'{}' {error}", path.display()))
+}
+
+/// Turns a picture read from a file upright as the file's EXIF orientation says.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn upright(picture: Picture, path: &Path) -> Result<Picture> {
     let unreadable = |error| anyhow!("'{}' cannot be read: {error}", path.display());
     let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(unreadable)?;
     let orientation = reader.into_decoder().and_then(|mut decoder| decoder.orientation());
@@ -43,7 +58,7 @@ pub fn decode(bytes: &[u8]) -> Result<Picture> {
     read(Cursor::new(bytes)).map_err(|error| anyhow!("a picture {error}"))
 }
 
-fn file(path: &Path) -> Result<Picture> {
+fn file(path: &Path, read: fn(BufReader<File>) -> Result<Picture>) -> Result<Picture> {
     let unreadable = |error| anyhow!("cannot be read: {error}");
     // Checked before opening, which would block on a pipe.
     ensure!(fs::metadata(path).map_err(unreadable)?.is_file(), "is not a file; give a picture");
@@ -63,6 +78,15 @@ fn read(mut from: impl BufRead + Seek) -> Result<Picture> {
         exact.into_iter().for_each(|rgb| picture.rgb = rgb);
     }
     Ok(picture)
+}
+
+fn alpha(from: BufReader<File>) -> Result<Picture> {
+    let reader = ImageReader::new(from).with_guessed_format().map_err(|error| anyhow!("cannot be read: {error}"))?;
+    let image = reader.decode().map_err(unfit)?;
+    ensure!(image.color().has_alpha(), "has no transparency; give the region to draw anew as a file");
+    let rgba = image.into_rgba8();
+    let rgb = rgba.pixels().flat_map(|pixel| [pixel[3]; 3]).collect();
+    Ok(Picture { width: rgba.width() as usize, height: rgba.height() as usize, rgb })
 }
 
 fn picture_of(image: DynamicImage) -> Picture {

@@ -31,6 +31,9 @@ pub struct Record {
     /// The SHA-256 of the file of the picture that it started from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_img_sha256: Option<String>,
+    /// The SHA-256 of the file of its mask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_sha256: Option<String>,
     /// If true, that picture was turned upright (`--auto_orient`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub auto_orient: bool,
@@ -111,6 +114,9 @@ impl Record {
         }
         if let Some(strength) = sampler.strength {
             settings.push(("Denoising strength", strength.to_string()));
+        }
+        if self.params.mask.is_some() && self.params.mask_blur != 0. {
+            settings.push(("Mask blur", self.params.mask_blur.to_string()));
         }
         if *clip_skip != 1 {
             settings.push(("Clip skip", clip_skip.to_string()));

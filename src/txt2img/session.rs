@@ -72,14 +72,19 @@ fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
     job.model.open(path(job, progress))
 }
 
-/// Opens the model's files without TAESD, if its pictures are compared with those of the model's own autoencoder, or input
-/// pictures have to be encoded.
+/// Opens the model's files without TAESD, if its pictures are compared with those of the model's own autoencoder, or pictures
+/// have to be encoded, as they are for inpainting models.
 fn open_with_own_vae(job: &Job, checkpoint: &Checkpoint, progress: &Progress) -> Result<Option<Checkpoint>> {
     let (compares, has_inputs) = (job.output.compares_exact, !job.images.inputs.is_empty());
-    if checkpoint.has_tiny_vae() && (compares || has_inputs) {
-        let flag = if compares { "--compare_exact" } else { "--init-img" };
+    let takes_mask = checkpoint.unet_config(&job.model.config).takes_mask();
+    if checkpoint.has_tiny_vae() && (compares || has_inputs || takes_mask) {
+        let reason = match (compares, has_inputs) {
+            (true, _) => "--compare_exact",
+            (_, true) => "--init-img",
+            _ => "an inpainting model",
+        };
         let opened = job.model.open_with_own_vae(path(job, progress));
-        return opened.with_context(|| format!("{flag} needs the model's own autoencoder")).map(Some);
+        return opened.with_context(|| format!("{reason} needs the model's own autoencoder")).map(Some);
     }
     if compares && !job.images.requests.params().iter().any(SamplingParams::has_shortcuts) {
         progress.note("--compare_exact has no effect without --deepcache, --guidance_interval or TAESD");

@@ -105,7 +105,7 @@ impl<'a> Worker<'a> {
         messages: SyncSender<Message>,
     ) -> Result<Self> {
         let Inputs { job, checkpoint, with_own_vae, loras, progress, is_checked, costs } = inputs;
-        let noise = RunNoise::new(&job.images, job.model.config.unet.in_channels, &device.device)?;
+        let noise = RunNoise::new(&job.images, job.model.config.unet.out_channels, &device.device)?;
         let dtype = device.dtype(job.compute.precision);
         let mut loading = LoadObserver { job, device, progress };
         let (config, reading) = (&job.model.config, job.images.reading);
@@ -113,7 +113,7 @@ impl<'a> Worker<'a> {
         if let Some(checkpoint) = with_own_vae.filter(|_| job.output.compares_exact) {
             engine.load_exact_decoder(checkpoint)?;
         }
-        if !job.images.inputs.is_empty() {
+        if !job.images.inputs.is_empty() || engine.takes_mask() {
             engine.load_encoder(with_own_vae.unwrap_or(checkpoint))?;
         }
         Ok(Self { job, device, engine, loras, progress, noise, messages, is_checked, costs })
@@ -128,7 +128,7 @@ impl<'a> Worker<'a> {
         let start = Instant::now();
         let wanted = task.wanted.clone();
         let prompts = task.batch.images.iter().map(|image| (&*image.prompt, image.negative)).collect();
-        let input = self.job.images.inputs.picture(&task.batch.params)?;
+        let input = self.job.images.inputs.input(&task.batch.params)?;
         let batch = engine::Batch { prompts, params: task.batch.params.clone(), input: input.as_ref() };
         let mut observer = BatchObserver {
             loading: LoadObserver { job: self.job, device: self.device, progress: self.progress },
@@ -152,13 +152,17 @@ impl<'a> Worker<'a> {
         while let Some(&index) = task.wanted.first() {
             let start = Instant::now();
             let image = self.engine.decode(&latents, index, &mut observer)?;
-            let picture = image.picture()?;
+            let mut picture = image.picture()?;
+            let mut seen = self.is_checked.then(|| image.rounded()).transpose()?;
+            let restored = seen.iter_mut().chain([&mut picture]);
+            restored.for_each(|picture| input.iter().for_each(|input| input.restore(picture)));
             let seconds = [sampled, start.elapsed().as_secs_f64()];
             let exact = exact.as_ref().map_or((&latents, sampled), |(latents, seconds)| (latents, *seconds));
-            let comparison =
-                compares.then(|| compare(&mut self.engine, &picture, exact, index, &mut observer)).transpose()?;
+            let comparison = compares
+                .then(|| compare(&mut self.engine, &picture, &batch, exact, index, &mut observer))
+                .transpose()?;
             let rendered = Rendered {
-                seen: self.is_checked.then(|| image.rounded()).transpose()?,
+                seen,
                 record: self.record(&task.batch, index, task.origins[index], &latents)?,
                 picture,
                 number: task.batch.images[index].number,
@@ -206,13 +210,15 @@ fn sample_exactly(
 fn compare(
     engine: &mut Engine,
     picture: &Picture,
+    batch: &engine::Batch,
     sampled: (&Latents, f64),
     index: usize,
     observer: &mut BatchObserver,
 ) -> Result<Comparison> {
     let (latents, seconds) = sampled;
     let start = Instant::now();
-    let exact = engine.decode_exactly(latents, index, observer)?.picture()?;
+    let mut exact = engine.decode_exactly(latents, index, observer)?.picture()?;
+    batch.input.iter().for_each(|input| input.restore(&mut exact));
     let seconds = [seconds, start.elapsed().as_secs_f64()];
     Ok(Comparison { distance: Distance::new(picture, &exact), seconds })
 }
@@ -299,6 +305,7 @@ fn record(job: &Job, loras: &LoraFiles, batch: &Batch, index: usize, origin: Ori
         latent_width: batch.params.latent_width(),
         latent_height: batch.params.latent_height(),
         init_img_sha256: job.images.inputs.sha256(&batch.params).map(Into::into),
+        mask_sha256: job.images.inputs.mask_sha256(&batch.params).map(Into::into),
         auto_orient: job.images.inputs.auto_orient() && batch.params.init_img.is_some(),
         emphasis: job.images.reading.emphasis,
         long_prompt: job.images.reading.long,

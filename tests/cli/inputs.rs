@@ -157,7 +157,7 @@ fn a_picture_is_redrawn_from_its_metadata_and_the_same_input() {
     run.args(replay).ok();
     fs::rename(run.path("in.png"), run.path("moved.png")).unwrap();
     run.args(replay)
-        .fails_with("'in.png' is not here, or not the picture that it started from; give that with --init-img");
+        .fails_with("'in.png' is not here, or not the picture that it was drawn from; give that with --init-img");
     run.args([&replay[..], &["--init-img", "moved.png"]].concat()).ok();
     let text = fs::read(run.path("out/samples/00000.png")).unwrap();
     assert!(String::from_utf8_lossy(&text).contains("Denoising strength: 0.6"));

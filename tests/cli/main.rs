@@ -5,6 +5,7 @@ mod article;
 mod dry_run;
 mod embeddings;
 mod errors;
+mod inpainting;
 mod inputs;
 #[cfg(unix)]
 mod interrupt;

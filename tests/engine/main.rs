@@ -6,6 +6,7 @@ mod cuda_emulation;
 mod demo;
 mod embeddings;
 mod fast;
+mod inpainting;
 mod lora;
 mod models;
 mod non_finite;

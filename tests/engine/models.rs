@@ -11,7 +11,7 @@ use txt2img::checkpoint::lora::Loras;
 use txt2img::demo;
 use txt2img::diffusion::samplers::{Kind, SamplerConfig};
 use txt2img::diffusion::schedule::Schedule;
-use txt2img::engine::{Batch, Engine, Model, Observer, Preview, SeedNoise};
+use txt2img::engine::{Batch, Engine, Input, Model, Observer, Preview, SeedNoise};
 use txt2img::output::{self, Picture};
 use txt2img::params::SamplingParams;
 use txt2img::rng::Rng;
@@ -176,7 +176,8 @@ fn the_encoder_equals_the_original() {
         let picture = output::open(&fixture("img2img").join(file)).unwrap();
         let picture = output::resized(&picture, width, height);
         let params = SamplingParams { height, width, sampler, ..SamplingParams::default() };
-        let batch = Batch { prompts: vec![("", "")], params, input: Some(&picture) };
+        let input = Input { picture: picture.into_owned(), mask: None };
+        let batch = Batch { prompts: vec![("", "")], params, input: Some(&input) };
         let latents = engine.sample(&batch, &mut SeedNoise::new(Rng::default(), 1), &mut ()).unwrap().latents;
         assert_close(case, &latents, &channels_last(expected), LIMIT);
     }

@@ -14,10 +14,12 @@ fn other_value(param: &Param) -> String {
     match (param.flag, param.field) {
         ("sampler", _) => "heun".into(),
         ("clip_skip", _) => "2".into(),
-        (_, Field::Whole { .. }) => "64".into(),
+        (_, Field::Whole { .. }) => "72".into(),
         (_, Field::Number { .. }) => "0.25".into(),
         ("guidance_interval", _) => "0.2,0.8".into(),
+        ("outpaint", _) => "8,0,8,0".into(),
         (_, Field::Text { .. }) => "3,1".into(),
+        ("mask", _) => "tests/fixtures/inpaint/mask.png".into(),
         (_, Field::Path { .. }) => "tests/fixtures/img2img/odd.jpg".into(),
         ("schedule", _) => "karras".into(),
         (_, Field::Name { names, .. }) => names().rsplit(", ").next().unwrap().into(),
@@ -26,7 +28,7 @@ fn other_value(param: &Param) -> String {
 }
 
 fn args(flags: &[&str]) -> Args {
-    let words = ["txt2img", "--ckpt", "demo", "--sampler", "euler", "--init-img", "tests/fixtures/img2img/square.png"];
+    let words = ["txt2img", "--ckpt", "demo", "--sampler", "euler", "--init-img", "tests/fixtures/inpaint/image.png"];
     let words = words.iter().chain(flags).map(OsString::from);
     Args::try_from_words(words).unwrap()
 }
@@ -75,6 +77,8 @@ fn every_parameter_is_an_axis_of_sweeps() {
         let other = other_value(param);
         let usual = match param.field {
             Field::List { .. } => "tests/fixtures/lora/loha.safetensors=1".into(),
+            // Any picture with white can be a mask.
+            _ if param.flag == "mask" => "tests/fixtures/inpaint/image.png".into(),
             _ => value(param, &job(&[])),
         };
         let job = job(&["--sweep", &format!("{}=\"{usual}\",\"{other}\"", param.flag)]);
@@ -91,7 +95,7 @@ fn every_parameter_is_a_placeholder_of_file_names() {
         let pattern = Pattern::parse(&format!("{{{}}}", param.name)).unwrap();
         let name = pattern.name(0, &NameFields { params, ..NameFields::default() });
         // Folders are left out, and of pictures the extension too.
-        let expected = other.rsplit('/').next().unwrap().trim_end_matches(".jpg");
+        let expected = other.rsplit('/').next().unwrap().trim_end_matches(".jpg").trim_end_matches(".png");
         assert_eq!(name, expected, "{}", param.name);
     }
 }

@@ -118,7 +118,7 @@ fn latents(job: &Job) -> (Vec<Tensor>, Vec<Tensor>, usize) {
         }
         let prompts: Vec<_> = images.iter().map(|image| (&*image.prompt, image.negative)).collect();
         contexts.push(context(&prompts.iter().map(|(prompt, _)| *prompt).collect::<Vec<_>>()));
-        let input = job.images.inputs.picture(&params).unwrap();
+        let input = job.images.inputs.input(&params).unwrap();
         let batch = engine::Batch { prompts, params, input: input.as_ref() };
         latents.push(engine.sample(&batch, &mut noise, &mut ()).unwrap().latents);
     }

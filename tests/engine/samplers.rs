@@ -277,7 +277,8 @@ fn every_sampler_takes_the_last_steps_from_an_image() {
             for (strength, taken) in [(0., 0), (0.09, plan.steps * 9 / 100), (0.5, plan.steps / 2), (1., plan.steps)] {
                 let plan = SamplerConfig { strength: Some(strength), ..plan };
                 let (mut noise, mut ticks) = (Rng::default().noise(42), 0);
-                let start = Start { noise: noise.randn_like(&image).unwrap(), image: Some(image.clone()) };
+                let start =
+                    Start { noise: noise.randn_like(&image).unwrap(), image: Some(image.clone()), region: None };
                 let model = SeesImage(image.clone());
                 let mut on_step = |i: usize, _: &Tensor, _: &Tensor| {
                     assert_eq!(i, ticks);
@@ -322,7 +323,7 @@ fn the_samplers_of_diffusers_start_from_an_image_as_there() {
         let noises = fixture["noises"].flatten_from(1).unwrap().to_vec2().unwrap();
         let mut noise = Listed(noises.into_iter());
         let image = channels_last(&fixture["image"]);
-        let start = Start { noise: noise.randn_like(&image).unwrap(), image: Some(image) };
+        let start = Start { noise: noise.randn_like(&image).unwrap(), image: Some(image), region: None };
         let mut sampling = Sampling { model: &*denoiser, noise: &mut noise, on_step: &mut |_, _, _| Ok(()) };
         let latents = plan.sample(model.schedule(), start, &mut sampling).unwrap();
         assert_close(name, &latents, &channels_last(expected), 1e-4);
@@ -350,7 +351,7 @@ fn an_image_and_a_strength_belong_together() {
     for (strength, image) in [(Some(0.5), None), (None, Some(x.clone()))] {
         let mut sampling = Sampling { model: &model, noise: &mut *noise, on_step: &mut |_, _, _| Ok(()) };
         let plan = SamplerConfig { strength, ..plan(Kind::Ddim, 10) };
-        let start = Start { noise: x.clone(), image };
+        let start = Start { noise: x.clone(), image, region: None };
         assert!(plan.sample(&schedule(), start, &mut sampling).unwrap_err().to_string().contains("belong together"));
     }
 }

@@ -83,8 +83,7 @@ impl Memory {
         if n_batches == 0 {
             return Ok(Self { weights: 0., maps: 0. });
         }
-        let (sampling, decoding) =
-            (networks.sampling_elements(&job.model.config)?, networks.decoding_elements(&job.model.config)?);
+        let (sampling, decoding) = (networks.sampling_elements()?, networks.decoding_elements()?);
         let maps = batches().map(|number| maps(job, number, sampling, decoding)).fold(0., f64::max);
         if on_gpus(job) {
             return Ok(Self { weights: networks.gpu_bytes(gpu_element(job)), maps });

@@ -55,8 +55,8 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     check_clip_skip(job, &checkpoint)?;
     let conventions = Conventions::new(&checkpoint, &job.model.config)?;
     let config = ModelConfig { unet: checkpoint.unet_config(&job.model.config), ..job.model.config.clone() };
-    let encodes = !job.images.inputs.is_empty();
-    let networks = Networks::new(&config, text, checkpoint.has_tiny_vae(), encodes, estimate::compute(job))?;
+    let has_inputs = !job.images.inputs.is_empty();
+    let networks = Networks::new(&config, text, checkpoint.has_tiny_vae(), has_inputs, estimate::compute(job))?;
     let inventory = conventions.stored(networks.inventory());
     let mismatches = weights::mismatches(&checkpoint, &inventory);
     let prompts = prompts::Prompts::read(job)?;
@@ -70,7 +70,8 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     let mismatches: Vec<String> = mismatches.into_iter().map(|(_, clause)| clause).collect();
     rows.extend(list_rows("does not fit", &mismatches));
     rows.extend(list_rows("LoRA", &loras.summaries().collect::<Vec<_>>()));
-    rows.extend(input_row(job));
+    rows.extend(row_of_paths("starts from", "pictures", job.images.inputs.paths()));
+    rows.extend(row_of_paths("mask", "masks", job.images.inputs.mask_paths()));
     rows.extend(steps::rows(job));
     rows.extend(prompts.rows());
     rows.extend(files::rows(job, &outdir, &finished));
@@ -78,13 +79,16 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     Ok(Report { rows, remedy })
 }
 
-/// Returns a line about the pictures that images start from.
-fn input_row(job: &Job) -> Option<Row> {
-    let mut inputs = job.images.inputs.paths();
-    let first = inputs.next()?;
-    Some(match inputs.len() {
-        0 => Row::new("starts from", first),
-        others => Row::new("starts from", format!("{} pictures", others + 1)),
+/// Returns a line that names the only one of `paths`, or counts them.
+fn row_of_paths<'a>(
+    what: &'static str,
+    plural: &str,
+    mut paths: impl ExactSizeIterator<Item = &'a str>,
+) -> Option<Row> {
+    let first = paths.next()?;
+    Some(match paths.len() {
+        0 => Row::new(what, first),
+        others => Row::new(what, format!("{} {plural}", others + 1)),
     })
 }
 

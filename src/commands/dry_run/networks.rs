@@ -18,6 +18,7 @@ pub struct Networks {
     decoder: (Decoder, Outline),
     /// The encoder's, if it is read from the same checkpoint.
     encoder: Outline,
+    config: ModelConfig,
 }
 
 /// The smallest side, in latents, of the map that the UNet is run on. On smaller maps a layer over the prompt could be the
@@ -25,8 +26,8 @@ pub struct Networks {
 const SIDE: usize = 8;
 
 impl Networks {
-    /// Outlines the networks. `has_tiny_vae`: whether the decoder is TAESD's. `encodes`: whether input pictures are encoded.
-    /// `compute`: the arithmetic of the UNet and the autoencoder.
+    /// Outlines the networks. `has_tiny_vae`: whether the decoder is TAESD's. `has_inputs`: whether there are input pictures, which
+    /// are encoded. `compute`: the arithmetic of the UNet and the autoencoder.
     ///
     /// # Errors
     /// If there are no networks of these shapes.
@@ -34,7 +35,7 @@ impl Networks {
         config: &ModelConfig,
         text: TextConfig,
         has_tiny_vae: bool,
-        encodes: bool,
+        has_inputs: bool,
         compute: Compute,
     ) -> Result<Self> {
         let [text_outline, unet_outline, decoder_outline, encoder] = [(); 4].map(|()| Outline::default());
@@ -43,10 +44,11 @@ impl Networks {
         let lb = decoder_outline.layer_builder(compute).pp(VAE);
         let decoder =
             if has_tiny_vae { Decoder::tiny(lb) } else { Decoder::new(&config.vae, config.scale_factor, lb) }?;
-        if encodes && !has_tiny_vae {
+        if (has_inputs || config.unet.takes_mask()) && !has_tiny_vae {
             Encoder::new(&config.vae, config.scale_factor, encoder.layer_builder(compute).pp(VAE))?;
         }
-        Ok(Self { text: text_outline, unet: (unet, unet_outline), decoder: (decoder, decoder_outline), encoder })
+        let (unet, decoder) = ((unet, unet_outline), (decoder, decoder_outline));
+        Ok(Self { text: text_outline, unet, decoder, encoder, config: config.clone() })
     }
 
     /// Returns the tensors that loading reads: those of the text encoder, the UNet and the autoencoder's parts, each sorted by
@@ -70,13 +72,13 @@ impl Networks {
         4. * self.text.needs().parameters() + element * others.iter().sum::<f64>()
     }
 
-    /// Returns the number of elements that a UNet of `config`'s shape holds at once for each latent and context: its skips,
+    /// Returns the number of elements that the UNet holds at once for each latent and context: its skips,
     /// and the input and output of its largest layer.
     ///
     /// # Errors
     /// If there is not enough memory for a small map.
-    pub fn sampling_elements(&self, config: &ModelConfig) -> Result<f64> {
-        let (unet, outline) = &self.unet;
+    pub fn sampling_elements(&self) -> Result<f64> {
+        let ((unet, outline), config) = (&self.unet, &self.config);
         let side = SIDE.max(1 << (config.unet.channel_mult.len() - 1)); // a whole number on every level
         let prompt = unet.project(&zeros(&[1, 1, config.unet.context_dim])?, 1.)?;
         unet.forward(&zeros(&[1, side, side, config.unet.in_channels])?, 0., &prompt)?;
@@ -87,9 +89,9 @@ impl Networks {
     ///
     /// # Errors
     /// If there is not enough memory for a small map.
-    pub fn decoding_elements(&self, config: &ModelConfig) -> Result<f64> {
+    pub fn decoding_elements(&self) -> Result<f64> {
         let (decoder, outline) = &self.decoder;
-        decoder.forward(&zeros(&[1, 1, 1, config.vae.embed_dim])?)?;
+        decoder.forward(&zeros(&[1, 1, 1, self.config.vae.embed_dim])?)?;
         Ok(outline.needs().largest_layer as f64)
     }
 }

@@ -1,6 +1,6 @@
 //! DDIM (Song et al. 2020, arXiv 2010.02502, eq. 12), step for step as `ldm/models/diffusion/ddim.py`.
 
-use super::{SamplerConfig, Sampling, Spacing, Start};
+use super::{Level, SamplerConfig, Spacing, Start, Steps};
 use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
 use crate::rng::Noise;
@@ -21,7 +21,7 @@ pub struct Step {
 }
 
 /// Denoises the start, (B, h, w, C).
-pub(super) fn ddim(schedule: &Schedule, config: &SamplerConfig, start: Start, run: &mut Sampling) -> Result<Tensor> {
+pub(super) fn ddim(schedule: &Schedule, config: &SamplerConfig, start: Start, run: &mut Steps) -> Result<Tensor> {
     let steps = match config.spacing {
         Spacing::Trailing => Step::table(schedule, schedule.trailing_timesteps(config.steps), 1., config.eta),
         _ => Step::original_table(schedule, config.steps, config.eta),
@@ -36,7 +36,7 @@ pub(super) fn ddim(schedule: &Schedule, config: &SamplerConfig, start: Start, ru
         let eps = run.model.eps(&x, step.t as f64, step.a)?;
         let x0 = step.x0(&x, &eps)?;
         x = step.apply(&x, &eps, run.noise)?;
-        (run.on_step)(i, &x, &x0)?;
+        x = run.end(i, x, &x0, Level::at(step.a_prev))?;
     }
     Ok(x)
 }

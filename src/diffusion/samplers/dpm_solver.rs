@@ -2,7 +2,7 @@
 //! second order, steps uniform in time.
 
 use super::dpmpp_2m::multistep;
-use super::{SamplerConfig, Sampling, Start};
+use super::{Level, SamplerConfig, Start, Steps};
 use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
 use anyhow::Result;
@@ -12,14 +12,9 @@ use candle_core::Tensor;
 const FEW_STEPS: usize = 15;
 
 /// Denoises the start, (B, h, w, C).
-pub(super) fn dpm_solver(
-    schedule: &Schedule,
-    config: &SamplerConfig,
-    start: Start,
-    run: &mut Sampling,
-) -> Result<Tensor> {
+pub(super) fn dpm_solver(schedule: &Schedule, config: &SamplerConfig, start: Start, run: &mut Steps) -> Result<Tensor> {
     let points = &Point::table(schedule, config.steps)[config.taken(config.steps).start..];
-    let mut x = start.mixed(points[0].alpha, points[0].sigma)?;
+    let mut x = start.mixed(points[0].level())?;
     let mut last: Option<(Point, Tensor)> = None; // the last point and its x0
     for (i, pair) in points.windows(2).enumerate() {
         let (here, next) = (pair[0], pair[1]);
@@ -30,7 +25,7 @@ pub(super) fn dpm_solver(
         let previous = last.as_ref().filter(|_| !first_order);
         let previous = previous.map(|(last, last_x0)| (last_x0, 0.5 * h / (here.lambda - last.lambda)));
         x = multistep((&x, next.sigma / here.sigma), (&x0, -next.alpha * (-h).exp_m1()), previous)?;
-        (run.on_step)(i, &x, &x0)?;
+        x = run.end(i, x, &x0, next.level())?;
         last = Some((here, x0));
     }
     Ok(x)
@@ -50,6 +45,11 @@ pub(super) struct Point {
 }
 
 impl Point {
+    /// The parts of the image and of the noise at the point.
+    pub fn level(&self) -> Level {
+        Level { alpha: self.alpha, sigma: self.sigma }
+    }
+
     /// Returns the point of k-diffusion's sigma √((1 − ᾱ)/ᾱ) at timestep `t`.
     pub fn of_sigma(t: f64, sigma: f64) -> Self {
         let alpha = (sigma * sigma + 1.).sqrt().recip();

@@ -1,12 +1,12 @@
 //! DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095), as k-diffusion's `sample_dpmpp_2m`.
 
-use super::{Sampling, Sigmas};
+use super::{Level, Sigmas, Steps};
 use crate::ops::weighted_sum;
 use anyhow::Result;
 use candle_core::Tensor;
 
 /// Denoises `x` (B, h, w, C), noise of the size of the first sigma.
-pub(super) fn dpmpp_2m(sigmas: &Sigmas, mut x: Tensor, run: &mut Sampling) -> Result<Tensor> {
+pub(super) fn dpmpp_2m(sigmas: &Sigmas, mut x: Tensor, run: &mut Steps) -> Result<Tensor> {
     let mut last: Option<(f64, Tensor)> = None; // the last sigma and the x0 seen there
     for (i, (sigma, next)) in sigmas.pairs().enumerate() {
         let d = sigmas.derivative(run.model, &x, sigma)?;
@@ -15,7 +15,7 @@ pub(super) fn dpmpp_2m(sigmas: &Sigmas, mut x: Tensor, run: &mut Sampling) -> Re
         let previous = last.as_ref().filter(|_| next > 0.);
         let previous = previous.map(|(last, last_x0)| (last_x0, 0.5 * h / (last / sigma).ln()));
         x = multistep((&x, next / sigma), (&x0, -(-h).exp_m1()), previous)?;
-        (run.on_step)(i, &x, &x0)?;
+        x = run.end(i, x, &x0, Level::of_sigma(next))?;
         last = Some((sigma, x0));
     }
     Ok(x)

@@ -1,12 +1,12 @@
 //! Euler's method with fresh noise after each step, as k-diffusion's `sample_euler_ancestral`.
 
-use super::{Sampling, Sigmas};
+use super::{Level, Sigmas, Steps};
 use crate::ops::weighted_sum;
 use anyhow::Result;
 use candle_core::Tensor;
 
 /// Denoises `x` (B, h, w, C), noise of the size of the first sigma.
-pub(super) fn euler_a(sigmas: &Sigmas, mut x: Tensor, run: &mut Sampling) -> Result<Tensor> {
+pub(super) fn euler_a(sigmas: &Sigmas, mut x: Tensor, run: &mut Steps) -> Result<Tensor> {
     for (i, (sigma, next)) in sigmas.pairs().enumerate() {
         let d = sigmas.derivative(run.model, &x, sigma)?;
         let x0 = sigmas.x0(&x, &d, sigma)?;
@@ -18,7 +18,7 @@ pub(super) fn euler_a(sigmas: &Sigmas, mut x: Tensor, run: &mut Sampling) -> Res
         } else {
             weighted_sum(&[(&x, 1.), (&d, down - sigma), (&run.noise.randn_like(&x)?, up)])?
         };
-        (run.on_step)(i, &x, &x0)?;
+        x = run.end(i, x, &x0, Level::of_sigma(next))?;
     }
     Ok(x)
 }

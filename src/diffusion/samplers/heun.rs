@@ -1,12 +1,12 @@
 //! Heun's method (Karras et al. 2022, algorithm 2 without churn), as k-diffusion's `sample_heun`.
 
-use super::{Sampling, Sigmas};
+use super::{Level, Sigmas, Steps};
 use crate::ops::weighted_sum;
 use anyhow::Result;
 use candle_core::Tensor;
 
 /// Denoises `x` (B, h, w, C), noise of the size of the first sigma.
-pub(super) fn heun(sigmas: &Sigmas, mut x: Tensor, run: &mut Sampling) -> Result<Tensor> {
+pub(super) fn heun(sigmas: &Sigmas, mut x: Tensor, run: &mut Steps) -> Result<Tensor> {
     for (i, (sigma, next)) in sigmas.pairs().enumerate() {
         // k-diffusion draws the noise of a churn of 0.
         run.noise.skip(x.elem_count());
@@ -20,7 +20,7 @@ pub(super) fn heun(sigmas: &Sigmas, mut x: Tensor, run: &mut Sampling) -> Result
             let half = 0.5 * (next - sigma);
             weighted_sum(&[(&x, 1.), (&d, half), (&d_next, half)])?
         };
-        (run.on_step)(i, &x, &x0)?;
+        x = run.end(i, x, &x0, Level::of_sigma(next))?;
     }
     Ok(x)
 }

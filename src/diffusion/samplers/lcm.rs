@@ -1,7 +1,7 @@
 //! Latent consistency models (Luo et al. 2023, arXiv 2310.04378), as diffusers' `LCMScheduler`: each step jumps to clean
 //! latents and adds fresh noise for the next.
 
-use super::{SamplerConfig, Sampling, Start};
+use super::{Level, SamplerConfig, Start, Steps};
 use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
 use anyhow::Result;
@@ -15,7 +15,7 @@ const SIGMA_DATA: f64 = 0.5;
 const TIMESTEP_SCALING: f64 = 10.;
 
 /// Denoises the start, (B, h, w, C).
-pub(super) fn lcm(schedule: &Schedule, config: &SamplerConfig, start: Start, run: &mut Sampling) -> Result<Tensor> {
+pub(super) fn lcm(schedule: &Schedule, config: &SamplerConfig, start: Start, run: &mut Steps) -> Result<Tensor> {
     let (timesteps, a) = timesteps(schedule, config);
     let mut x = start.at(a)?;
     for (i, &t) in timesteps.iter().enumerate() {
@@ -24,11 +24,12 @@ pub(super) fn lcm(schedule: &Schedule, config: &SamplerConfig, start: Start, run
         let x0 = weighted_sum(&[(&x, a.sqrt().recip()), (&eps, -((1. - a) / a).sqrt())])?;
         let (skip, out) = boundary(t);
         let denoised = weighted_sum(&[(&x0, out), (&x, skip)])?;
-        x = match timesteps.get(i + 1).map(|&next| schedule.alpha_cumprod(next)) {
-            Some(a) => weighted_sum(&[(&denoised, a.sqrt()), (&run.noise.randn_like(&x)?, (1. - a).sqrt())])?,
+        let next = timesteps.get(i + 1).map(|&next| Level::at(schedule.alpha_cumprod(next)));
+        x = match next {
+            Some(Level { alpha, sigma }) => weighted_sum(&[(&denoised, alpha), (&run.noise.randn_like(&x)?, sigma)])?,
             None => denoised,
         };
-        (run.on_step)(i, &x, &x0)?;
+        x = run.end(i, x, &x0, next.unwrap_or(Level::CLEAN))?;
     }
     Ok(x)
 }

@@ -1,6 +1,6 @@
 //! Linear multistep of order 4, as k-diffusion's `sample_lms`.
 
-use super::{Sampling, Sigmas};
+use super::{Level, Sigmas, Steps};
 use crate::ops::weighted_sum;
 use anyhow::Result;
 use candle_core::Tensor;
@@ -9,9 +9,9 @@ use candle_core::Tensor;
 const ORDER: usize = 4;
 
 /// Denoises `x` (B, h, w, C), noise of the size of the first sigma.
-pub(super) fn lms(sigmas: &Sigmas, mut x: Tensor, run: &mut Sampling) -> Result<Tensor> {
+pub(super) fn lms(sigmas: &Sigmas, mut x: Tensor, run: &mut Steps) -> Result<Tensor> {
     let mut history: Vec<Tensor> = vec![]; // derivatives of up to four steps, newest first
-    for (i, (sigma, _)) in sigmas.pairs().enumerate() {
+    for (i, (sigma, next)) in sigmas.pairs().enumerate() {
         let d = sigmas.derivative(run.model, &x, sigma)?;
         let x0 = sigmas.x0(&x, &d, sigma)?;
         history.insert(0, d);
@@ -20,7 +20,7 @@ pub(super) fn lms(sigmas: &Sigmas, mut x: Tensor, run: &mut Sampling) -> Result<
         let coefficient = |j| coefficient(sigmas.values(), i, history.len(), j);
         terms.extend(history.iter().enumerate().map(|(j, d)| (d, coefficient(j))));
         x = weighted_sum(&terms)?;
-        (run.on_step)(i, &x, &x0)?;
+        x = run.end(i, x, &x0, Level::of_sigma(next))?;
     }
     Ok(x)
 }

@@ -13,6 +13,7 @@ mod lms;
 mod plms;
 mod sigmas;
 mod start;
+mod steps;
 mod tcd;
 mod uni_pc;
 
@@ -30,7 +31,9 @@ use std::ops::Range;
 
 pub use ddim::Step;
 pub use sigmas::{Sigmas, Spacing};
-pub use start::Start;
+use start::Level;
+pub use start::{Region, Start};
+use steps::{Kept, Steps};
 
 /// The inputs of a sampler besides its schedule and the start noise.
 pub struct Sampling<'a> {
@@ -76,9 +79,9 @@ pub enum Kind {
 /// The implementation of a sampler.
 enum Run {
     /// A sampler over the model's timesteps.
-    Timesteps(fn(&Schedule, &SamplerConfig, Start, &mut Sampling) -> Result<Tensor>),
+    Timesteps(fn(&Schedule, &SamplerConfig, Start, &mut Steps) -> Result<Tensor>),
     /// A sampler over sigmas, spaced by `--schedule`, from noise of the size of the first.
-    Sigmas(fn(&Sigmas, Tensor, &mut Sampling) -> Result<Tensor>),
+    Sigmas(fn(&Sigmas, Tensor, &mut Steps) -> Result<Tensor>),
 }
 
 /// The properties of a sampler.
@@ -262,18 +265,21 @@ impl SamplerConfig {
     /// Turns noise (B, h, w, C), or an image's latents with noise, into latents of the same shape.
     ///
     /// # Errors
-    /// If there is a strength without an image or the other way round, or the model or `on_step` fails.
+    /// If there is a strength without an image or the other way round, shapes do not fit, or the model or `on_step` fails.
     pub fn sample(&self, schedule: &Schedule, start: impl Into<Start>, sampling: &mut Sampling) -> Result<Tensor> {
         let start = start.into();
         ensure!(start.image.is_some() == self.strength.is_some(), "an image and a strength belong together");
-        match self.kind.row().run {
-            Run::Timesteps(sample) => sample(schedule, self, start, sampling),
+        let mut steps = Steps::new(sampling, Kept::of(&start)?);
+        let start = start.with_strength(self.strength);
+        let x = match self.kind.row().run {
+            Run::Timesteps(sample) => sample(schedule, self, start, &mut steps)?,
             Run::Sigmas(sample) => {
                 let sigmas = Sigmas::new(schedule, self.steps, self.spacing).without(self.taken(self.steps).start);
                 let x = start.at_sigma(sigmas.largest())?;
-                sample(&sigmas, x, sampling)
+                sample(&sigmas, x, &mut steps)?
             }
-        }
+        };
+        Ok(steps.finish(x)?)
     }
 
     /// Counts steps, draws and evaluations by running the sampler on a single latent.
@@ -301,7 +307,7 @@ impl SamplerConfig {
         Tensor::zeros((1, 1, 1, 1), DType::F32, &Device::Cpu)
             .map_err(Into::into)
             .and_then(|x| {
-                let start = Start { image: self.strength.map(|_| x.clone()), noise: x };
+                let start = Start { image: self.strength.map(|_| x.clone()), noise: x, region: None };
                 self.sample(schedule, start, &mut sampling)
             })
             .expect("a sampler runs on a single latent in memory");

@@ -1,6 +1,6 @@
 //! PLMS (Liu et al. 2022, arXiv 2202.09778), step for step as `ldm/models/diffusion/plms.py`.
 
-use super::{SamplerConfig, Sampling, Start, Step};
+use super::{Level, SamplerConfig, Start, Step, Steps};
 use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
 use anyhow::Result;
@@ -11,7 +11,7 @@ const WEIGHTS: [&[f64]; 3] =
     [&[3. / 2., -1. / 2.], &[23. / 12., -16. / 12., 5. / 12.], &[55. / 24., -59. / 24., 37. / 24., -9. / 24.]];
 
 /// Denoises the start, (B, h, w, C), in DDIM's steps at eta 0 along a mean of the last few eps. Images get noise as with DDIM.
-pub(super) fn plms(schedule: &Schedule, config: &SamplerConfig, start: Start, run: &mut Sampling) -> Result<Tensor> {
+pub(super) fn plms(schedule: &Schedule, config: &SamplerConfig, start: Start, run: &mut Steps) -> Result<Tensor> {
     let steps = Step::original_table(schedule, config.steps, 0.);
     let taken = config.taken(steps.len());
     let mut x = start.at(Step::a_of_image(schedule, &steps, taken.start))?;
@@ -35,7 +35,7 @@ pub(super) fn plms(schedule: &Schedule, config: &SamplerConfig, start: Start, ru
         };
         let x0 = step.x0(&x, &eps)?;
         x = step.apply(&x, &eps, run.noise)?;
-        (run.on_step)(i, &x, &x0)?;
+        x = run.end(i, x, &x0, Level::at(step.a_prev))?;
     }
     Ok(x)
 }

@@ -2,14 +2,14 @@
 //! below the next timestep, and fresh noise leads back to it.
 
 use super::lcm::timesteps;
-use super::{SamplerConfig, Sampling, Start};
+use super::{Level, SamplerConfig, Start, Steps};
 use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
 use anyhow::Result;
 use candle_core::Tensor;
 
 /// Denoises the start, (B, h, w, C). `config.eta` is the paper's γ.
-pub(super) fn tcd(schedule: &Schedule, config: &SamplerConfig, start: Start, run: &mut Sampling) -> Result<Tensor> {
+pub(super) fn tcd(schedule: &Schedule, config: &SamplerConfig, start: Start, run: &mut Steps) -> Result<Tensor> {
     let (timesteps, a) = timesteps(schedule, config);
     let mut x = start.at(a)?;
     for (i, &t) in timesteps.iter().enumerate() {
@@ -24,7 +24,7 @@ pub(super) fn tcd(schedule: &Schedule, config: &SamplerConfig, start: Start, run
             let share = schedule.alpha_cumprod(next) / a;
             x = weighted_sum(&[(&x, share.sqrt()), (&run.noise.randn_like(&x)?, (1. - share).sqrt())])?;
         }
-        (run.on_step)(i, &x, &x0)?;
+        x = run.end(i, x, &x0, next.map_or(Level::CLEAN, |&next| Level::at(schedule.alpha_cumprod(next))))?;
     }
     Ok(x)
 }

@@ -2,7 +2,7 @@
 //! first corrects the last one by what the model says of its result, then predicts the next.
 
 use super::dpm_solver::Point;
-use super::{SamplerConfig, Sampling, Sigmas, Spacing, Start};
+use super::{SamplerConfig, Sigmas, Spacing, Start, Steps};
 use crate::diffusion::schedule::Schedule;
 use crate::ops::weighted_sum;
 use anyhow::Result;
@@ -16,9 +16,9 @@ struct Past {
 }
 
 /// Denoises the start, (B, h, w, C).
-pub(super) fn uni_pc(schedule: &Schedule, config: &SamplerConfig, start: Start, run: &mut Sampling) -> Result<Tensor> {
+pub(super) fn uni_pc(schedule: &Schedule, config: &SamplerConfig, start: Start, run: &mut Steps) -> Result<Tensor> {
     let points = &points(schedule, config)[config.taken(config.steps).start..];
-    let mut x = start.mixed(points[0].alpha, points[0].sigma)?;
+    let mut x = start.mixed(points[0].level())?;
     let mut past: Vec<Past> = vec![]; // the last two
     for (i, pair) in points.windows(2).enumerate() {
         let (point, next) = (pair[0], pair[1]);
@@ -31,7 +31,7 @@ pub(super) fn uni_pc(schedule: &Schedule, config: &SamplerConfig, start: Start, 
         let last = past.pop().filter(|_| i + 2 < points.len());
         let now = Past { point, x, x0 };
         x = predicted(&now, last.as_ref(), next)?;
-        (run.on_step)(i, &x, &now.x0)?;
+        x = run.end(i, x, &now.x0, next.level())?;
         past = last.into_iter().chain([now]).collect();
     }
     Ok(x)

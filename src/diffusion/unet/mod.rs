@@ -25,6 +25,7 @@ pub struct PromptKv {
 
 /// The UNet. Field names are those of the checkpoint's `model.diffusion_model`.
 pub struct UNet {
+    takes_mask: bool,
     conv_in: Conv2d,
     time_embed: TimeEmbedding,
     input_blocks: Vec<Block>,
@@ -62,6 +63,7 @@ impl UNet {
         let res_blocks =
             [res_blocks(&input), [0, 2].map(|i| (c_middle, middle.pp(i))).to_vec(), res_blocks(&output)].concat();
         Ok(Self {
+            takes_mask: config.takes_mask(),
             conv_in: conv3x3(config.in_channels, c, lb.pp("input_blocks.0.0"))?,
             time_embed: TimeEmbedding::new(c, config.guidance_width, &res_blocks, lb.pp("time_embed"))?,
             input_blocks: blocks(&input)?,
@@ -71,6 +73,11 @@ impl UNet {
             out_conv: conv3x3(c, config.out_channels, lb.pp("out.2"))?,
             graph: Graph::new(lb.device())?,
         })
+    }
+
+    /// Returns whether the mask and the latents of the masked image are inputs.
+    pub fn takes_mask(&self) -> bool {
+        self.takes_mask
     }
 
     /// Returns whether the guidance scale is an input.
@@ -100,7 +107,8 @@ impl UNet {
         prompt.guidance.as_ref().map_or(Ok(t.clone()), |guidance| t + guidance)
     }
 
-    /// Predicts the noise eps (R·B, h, w, 4) in the latents `x` (B, h, w, 4) at timestep `t`. `prompt`: the projection of
+    /// Predicts the noise eps (R·B, h, w, 4) in the latents `x` (B, h, w, 4) at timestep `t`; an inpainting model takes the mask and
+    /// the latents of the masked image, too (B, h, w, 9). `prompt`: the projection of
     /// R·B contexts, R for each latent; layers before the first cross-attention are computed once for all R.
     ///
     /// # Errors

@@ -28,13 +28,17 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 47] = [
+const OURS: [&str; 51] = [
     "--guidance_rescale",
     "--guidance_interval",
     "--deepcache",
     "--clip_skip",
     "--init-img",
     "--strength",
+    "--mask",
+    "--mask_blur",
+    "--mask_fill",
+    "--outpaint",
     "--sampler",
     "--schedule",
     "--fast",

@@ -14,7 +14,8 @@ use txt2img::device::{DeviceSpec, DeviceSpecs};
 use txt2img::diffusion::deep_cache::DeepCache;
 use txt2img::diffusion::guidance::Interval;
 use txt2img::diffusion::samplers::Spacing;
-use txt2img::output::Format;
+use txt2img::output::{Borders, Format};
+use txt2img::params::MaskFill;
 use txt2img::progress::ProgressFormat;
 use txt2img::rng::Rng;
 
@@ -59,6 +60,10 @@ fn defaults() -> Args {
             clip_skip: 1,
             init_img: None,
             strength: None,
+            mask: None,
+            mask_blur: 0.,
+            mask_fill: MaskFill::Original,
+            outpaint: Borders::default(),
             sampler: None,
             schedule: Spacing::Discrete,
             fast: None,

@@ -107,7 +107,7 @@ fn a_config_that_states_something_unsupported_is_refused() {
         run.small(["--config", "config.yaml", "--ckpt", fixture("nano.ckpt").to_str().unwrap()]).fails_with(reason);
     }
     for (from, to, reason) in [
-        ("conditioning_key: crossattn", "conditioning_key: hybrid", "conditioning_key 'hybrid' is not"),
+        ("conditioning_key: crossattn", "conditioning_key: concat", "conditioning_key 'concat' is not"),
         ("transformer_depth: 1", "num_classes: 10", "num_classes is not supported"),
         ("transformer_depth: 1", "conv_resample: False", "conv_resample must be true"),
         ("double_z: true", "tanh_out: True", "tanh_out must be false"),

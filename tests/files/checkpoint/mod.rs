@@ -332,7 +332,6 @@ fn files_of_other_models_are_refused() {
         ("decoder.conv_in.weight", "a VAE alone"),
         ("down_blocks.0.resnets.0.conv1.weight", "a UNet alone"),
         ("text_model.final_layer_norm.weight", "a text encoder alone"),
-        ("model.diffusion_model.input_blocks.0.0.weight", "an inpainting model"),
     ] {
         let sentence = format!("is {model}; a full Stable Diffusion 1.x checkpoint is needed");
         refused(&named(&[name, "betas"]), &sentence);
@@ -344,7 +343,6 @@ fn models_of_other_shapes_are_refused() {
     let text = "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight";
     let input = "model.diffusion_model.input_blocks.0.0.weight";
     for (name, shape, model) in [
-        (input, [32, 9], "an inpainting model"),
         (input, [32, 8], "an InstructPix2Pix model"),
         (text, [248, 2], "a model with a text encoder for long prompts (Long-CLIP)"),
         ("<cat>", [4, 768], "a textual inversion (a word for a model, not a model)"),

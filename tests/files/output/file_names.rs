@@ -6,8 +6,8 @@ use serde_json::json;
 use txt2img::diffusion::deep_cache::DeepCache;
 use txt2img::diffusion::guidance::Interval;
 use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
-use txt2img::output::{NameFields, Pattern, Record};
-use txt2img::params::{LoraChoice, SamplingParams};
+use txt2img::output::{Borders, NameFields, Pattern, Record};
+use txt2img::params::{LoraChoice, MaskFill, SamplingParams};
 
 const PARAMS: SamplingParams = SamplingParams {
     height: 512,
@@ -19,6 +19,10 @@ const PARAMS: SamplingParams = SamplingParams {
     deepcache: DeepCache { every: 1, branch: 0 },
     clip_skip: 1,
     init_img: None,
+    mask: None,
+    mask_blur: 0.,
+    mask_fill: MaskFill::Original,
+    outpaint: Borders { left: 0, top: 0, right: 0, bottom: 0 },
     sampler: SamplerConfig { kind: Kind::EulerA, steps: 50, eta: 0., spacing: Spacing::Discrete, strength: None },
     loras: vec![],
     lora_weight: 1.,
@@ -135,7 +139,7 @@ fn a_shortened_prompt_ends_in_no_space() {
 #[test]
 fn impossible_patterns_are_refused() {
     const KNOWN: &str = "write a name with any of {seed} {index} {prompt} {hash} {height} {width} {steps} {scale} {guidance_rescale} \
-                         {guidance_interval} {deepcache} {clip_skip} {init_img} {strength} {sampler} {eta} {schedule} {loras} {lora_weight}, and {{ or }} for a brace itself";
+                         {guidance_interval} {deepcache} {clip_skip} {init_img} {strength} {mask} {mask_blur} {mask_fill} {outpaint} {sampler} {eta} {schedule} {loras} {lora_weight}, and {{ or }} for a brace itself";
     let (long, hashes) = ("x".repeat(178) + "{index}", "{hash}".repeat(18) + "{index}");
     assert!(name(&long[1..], "").ends_with("00007"));
     for (pattern, fault) in [
