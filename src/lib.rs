@@ -59,6 +59,7 @@
 //! - **run**: everything that one command line draws, by one or several processes, with or without interruptions.
 //! - **request**: a prompt with its parameters; each iteration (`--n_iter`) draws all requests once.
 //! - **input**: a picture that images start from (`--init-img`).
+//! - **region**: the part of an input that is drawn anew (`--mask`, `--outpaint`). **Mask**: the levels that mark it.
 //! - **batch**: images that are sampled together and share the noise of the original's batch.
 //! - **task**: a batch that this process draws, with the position of its noise.
 //! - **shard**: the part of a run's batches that one of several processes draws (`--shard`).

@@ -1,6 +1,8 @@
 //! Inpainting, against diffusers' pipeline.
 
-use crate::support::{assert_close, channels_last, compute_device, fixture, nano_config, read_png, tensors};
+use crate::support::{
+    TestRun, assert_close, channels_last, compute_device, fixture, nano_config, read_png, stdout, tensors,
+};
 use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
 use std::path::Path;
@@ -118,4 +120,29 @@ fn any_model_draws_a_region_as_in_diffusers() {
 #[test]
 fn an_inpainting_model_draws_a_region_as_in_diffusers() {
     the_latents_equal_those_of_diffusers("9");
+}
+
+#[test]
+fn the_program_recognizes_an_inpainting_model_with_any_config() {
+    let run = TestRun::new();
+    write_wide_model(&tensors("inpaint.safetensors")["conv_in"], &run.path("wide.safetensors"));
+    let yaml = std::fs::read_to_string(fixture("nano.yaml")).unwrap();
+    let yaml = yaml
+        .replace("in_channels: 4", "in_channels: 9")
+        .replace("conditioning_key: crossattn", "conditioning_key: hybrid");
+    let run = run.file("wide.yaml", yaml);
+    for name in ["image.png", "mask.png"] {
+        std::fs::copy(fixture("inpaint").join(name), run.path(name)).unwrap();
+    }
+    let model = ["--ckpt", "wide.safetensors", "--skip_watermark", "--skip_grid"];
+    let masked = ["--init-img", "image.png", "--mask", "mask.png"];
+    run.quick(model).ok();
+    run.quick([&model[..], &["--config", "wide.yaml"]].concat()).ok();
+    run.quick([&model[..], &masked, &["--strength", "1"]].concat()).ok();
+    let picture = |n: usize| read_png(&run.path(&format!("out/samples/{n:05}.png")));
+    assert!(picture(0) == picture(1) && picture(0) != picture(2));
+    let plan = stdout(&run.quick([&model[..], &masked, &["--dry_run"]].concat()).ok());
+    assert!(plan.contains("\nmask         mask.png\n"), "{plan}");
+    // A config for inpainting does not fit another model.
+    run.quick(["--config", "wide.yaml"]).fails_with("input_blocks.0.0.weight");
 }

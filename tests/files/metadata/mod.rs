@@ -38,6 +38,7 @@ fn drawn(prompt: &str) -> Record {
         long_prompt: true,
         webui_prompts: false,
         init_img_sha256: None,
+        mask_sha256: None,
         auto_orient: false,
         model: "v1-5".into(),
         model_hash: None,
