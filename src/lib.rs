@@ -61,6 +61,7 @@
 //! - **input**: a picture that images start from (`--init-img`).
 //! - **region**: the part of an input that is drawn anew (`--mask`, `--outpaint`). **Mask**: the levels that mark it.
 //! - **batch**: images that are sampled together and share the noise of the original's batch.
+//! - **pass**: one run of a sampler over a batch. The second pass (`--hires`) starts from the enlarged latents of the first.
 //! - **task**: a batch that this process draws, with the position of its noise.
 //! - **shard**: the part of a run's batches that one of several processes draws (`--shard`).
 //! - **position**: the state of a random number generator, as the distance from the start of its stream. **Origin**: the

@@ -192,7 +192,8 @@ pub struct Args {
     pub format: Format,
 
     /// File names: a pattern of {index} {seed} {prompt} {hash} {sampler} {schedule} {steps} {scale} {guidance_rescale}
-    /// {guidance_interval} {deepcache} {clip_skip} {init_img} {strength} {mask} {mask_blur} {mask_fill} {outpaint} {loras} {lora_weight} {eta} {width} {height}
+    /// {guidance_interval} {deepcache} {clip_skip} {init_img} {strength} {mask} {mask_blur} {mask_fill} {outpaint} {hires} {hires_strength}
+    /// {hires_steps} {hires_sampler} {hires_upscaler} {loras} {lora_weight} {eta} {width} {height}
     /// [default: {index}]
     #[arg(long, value_name = "PATTERN", value_parser = pattern)]
     pub fname: Option<Pattern>,

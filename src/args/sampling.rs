@@ -6,7 +6,7 @@ use crate::diffusion::deep_cache::DeepCache;
 use crate::diffusion::guidance::Interval;
 use crate::diffusion::samplers::{Kind, Spacing};
 use crate::output::Borders;
-use crate::params::{MaskFill, ParamValue, SamplingParams};
+use crate::params::{HiresSize, MaskFill, ParamValue, SamplingParams, Upscaler};
 use anyhow::{Result, ensure};
 
 #[derive(clap::Args, Clone, PartialEq, Debug)]
@@ -72,20 +72,23 @@ pub struct SamplingFlags {
     #[arg(long, value_name = "F", value_parser = finite)]
     pub strength: Option<f64>,
 
-    /// Draw only a region of the picture of --init-img anew: where this picture, which is as large, is white; or alpha, where
-    /// that picture is transparent
+    /// Draw only a region of the picture of --init-img anew (inpainting): the white part of FILE, a picture of the same size, or
+    /// with alpha the transparent part of the picture itself
     #[arg(long, value_name = "FILE")]
     pub mask: Option<String>,
 
-    /// Soften the edges of --mask by a Gaussian of this standard deviation in pixels
+    /// Soften the edges of the region (of --mask or --outpaint) by a Gaussian of this standard deviation, in pixels of the new
+    /// picture, up to 1000
     #[arg(long = "mask_blur", value_name = "F", default_value_t = 0., value_parser = finite)]
     pub mask_blur: f64,
 
-    /// Start within --mask from the picture (original) or from noise alone (noise), as --strength 1 always does
+    /// Start of sampling in the region: from the picture (original), or from noise alone (noise). At --strength 1 both are the
+    /// same: noise alone
     #[arg(long = "mask_fill", value_name = "NAME", default_value = "original", value_parser = one_of::<MaskFill>())]
     pub mask_fill: MaskFill,
 
-    /// Add so many pixels to each side of the picture of --init-img, and draw there
+    /// Add so many pixels, multiples of 8, to the sides of the picture of --init-img, and draw there (outpainting). --H and --W
+    /// include them
     #[arg(long, value_name = "LEFT,TOP,RIGHT,BOTTOM", default_value_t = Borders::default(), hide_default_value = true)]
     pub outpaint: Borders,
 
@@ -96,6 +99,27 @@ pub struct SamplingFlags {
     /// Spacing of the steps: discrete, karras (k-diffusion's samplers) or trailing (DDIM)
     #[arg(long, value_name = "NAME", default_value = "discrete", value_parser = one_of::<Spacing>())]
     pub schedule: Spacing,
+
+    /// Draw the picture in two passes, as AUTOMATIC1111's "Hires. fix" does: enlarge it by this factor or to this size, and draw it
+    /// once more from there. Avoids the repetitions of a single pass at large sizes
+    #[arg(long, value_name = "FACTOR|WxH", default_value_t = HiresSize::default(), hide_default_value = true)]
+    pub hires: HiresSize,
+
+    /// Share of the enlarged picture that the second pass draws anew, 0 to 1
+    #[arg(long = "hires_strength", value_name = "F", default_value_t = 0.75, value_parser = finite)]
+    pub hires_strength: f64,
+
+    /// Number of steps of the second pass; 0 is as many as --ddim_steps
+    #[arg(long = "hires_steps", value_name = "N", default_value_t = 0, value_parser = integer)]
+    pub hires_steps: i64,
+
+    /// Sampler of the second pass [default: that of the first]
+    #[arg(long = "hires_sampler", value_name = "NAME", value_parser = one_of::<Kind>())]
+    pub hires_sampler: Option<Kind>,
+
+    /// How to enlarge the picture: its latents (bilinearly, nearest or bicubic), or its pixels (lanczos)
+    #[arg(long = "hires_upscaler", value_name = "NAME", default_value = "latent", value_parser = one_of::<Upscaler>())]
+    pub hires_upscaler: Upscaler,
 
     /// Set the sampler, steps, scale and schedule for a LoRA or model of few steps, except those given; auto recognises
     /// which it is by the LoRA's name, metadata or size
@@ -168,12 +192,17 @@ impl SamplingFlags {
             ("sampler", ParamValue::Text(sampler.name().into())),
             ("ddim_eta", ParamValue::Number(self.ddim_eta.unwrap_or(sampler.default_eta()))),
             ("schedule", ParamValue::Text(self.schedule.name().into())),
+            ("hires", ParamValue::Text(self.hires.to_string())),
+            ("hires_strength", ParamValue::Number(self.hires_strength)),
+            ("hires_steps", ParamValue::Whole(self.hires_steps)),
+            ("hires_upscaler", ParamValue::Text(self.hires_upscaler.name().into())),
             ("lora", ParamValue::List(self.lora.clone())),
             ("lora_weight", ParamValue::Number(self.lora_weight)),
         ] {
             params.set(flag, &value)?;
         }
         params.sampler.strength = self.strength;
+        params.hires.sampler = self.hires_sampler;
         params.check()?;
         Ok(params)
     }

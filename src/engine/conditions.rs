@@ -2,7 +2,7 @@
 
 use super::model::Phase;
 use crate::diffusion::guidance::Guidance;
-use crate::text::{Phases, Reading};
+use crate::text::{PassSteps, Phases, Reading};
 use anyhow::Result;
 use candle_core::{Tensor, TensorId};
 use std::collections::{BTreeSet, HashMap};
@@ -52,8 +52,8 @@ pub struct BatchConditions {
 /// The steps of a sampler, by which prompts change.
 #[derive(Clone, Copy)]
 pub struct Steps {
-    /// The number of steps, as prompts count them.
-    pub steps: usize,
+    /// The steps of the pass, as prompts count them.
+    pub steps: PassSteps,
     /// The number of evaluations of the model.
     pub evaluations: usize,
 }

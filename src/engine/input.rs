@@ -120,7 +120,7 @@ impl<'a> InputEncoder<'a> {
     ///
     /// # Errors
     /// If the encoder returns NaN or infinity in f32, memory does not suffice, or the device fails.
-    fn encode(&mut self, picture: &Picture, hole: Option<&Mask>) -> Result<Tensor> {
+    pub fn encode(&mut self, picture: &Picture, hole: Option<&Mask>) -> Result<Tensor> {
         let is_it = |(last, last_hole, _): &&(Picture, Option<Mask>, _)| (last, last_hole.as_ref()) == (picture, hole);
         if let Some((.., latents)) = self.last.iter().find(is_it) {
             return Ok(latents.clone());

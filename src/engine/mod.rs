@@ -3,10 +3,12 @@
 
 mod conditions;
 mod context_cache;
+mod enlarge;
 mod input;
 mod model;
 mod noise;
 mod observer;
+mod sampling;
 
 use crate::checkpoint::lora::Loras;
 use crate::checkpoint::names::VAE;
@@ -14,8 +16,6 @@ use crate::checkpoint::{Checkpoint, Embedding, ema, weights};
 use crate::config::{ModelConfig, VaeConfig};
 use crate::conventions::Conventions;
 use crate::device::ComputeDevice;
-use crate::diffusion::guidance::Guidance;
-use crate::diffusion::samplers::{SamplerConfig, Sampling, Start};
 use crate::ops::{Compute, LayerBuilder};
 use crate::output::{self, Picture};
 use crate::params::SamplingParams;
@@ -24,9 +24,9 @@ use crate::vae::Decoder;
 use anyhow::{Context, Error, Result, anyhow};
 use candle_core::{DType, IndexOp, Tensor};
 use candle_nn::VarBuilder;
-use conditions::{BatchConditions, Steps};
 use context_cache::ContextCache;
-use input::{Encoded, InputEncoder};
+use input::InputEncoder;
+use sampling::Pass;
 use std::fmt;
 
 pub use conditions::Conditions;
@@ -181,112 +181,28 @@ impl<'a> Engine<'a> {
         (0..batch.prompts.len()).map(|index| self.decode(&latents, index, observer)).collect()
     }
 
-    /// Samples the latents of a batch. What does not fit in memory at once is computed in parts. What returns NaN or
-    /// infinity in half precision is computed again in f32; each batch is tried in half precision first, so that no image
-    /// depends on the batches before it.
-    ///
-    /// # Errors
-    /// If the observer returns an error, memory does not suffice for one image, or the device fails.
-    pub fn sample(
-        &mut self,
-        batch: &Batch,
-        noise: &mut dyn BatchNoise,
-        observer: &mut dyn Observer,
-    ) -> Result<Latents> {
-        let latents = self.sample_in_parts(batch, noise, observer, false)?;
-        let Some(stage) = latents.non_finite else { return Ok(latents) };
-        if !self.fall_back_to_f32(stage, observer)? {
-            return Ok(latents);
-        }
-        observer.on_repeat();
-        self.sample_in_parts(batch, noise, observer, true)
+    /// Returns the model. `in_f32`: whether it is the fallback.
+    fn loaded(&self, in_f32: bool) -> Result<&Loaded> {
+        if in_f32 { &self.fallback } else { &self.loaded }.as_ref().context(NOT_LOADED)
     }
 
-    /// Samples a batch, in smaller parts each time memory does not suffice. `in_f32`: whether to use the fallback.
-    fn sample_in_parts(
-        &mut self,
-        batch: &Batch,
-        noise: &mut dyn BatchNoise,
-        observer: &mut dyn Observer,
-        in_f32: bool,
-    ) -> Result<Latents> {
-        loop {
-            match self.sample_once(batch, noise, observer, in_f32) {
-                Err(error) if self.device.is_out_of_memory(&error) => (),
-                latents => return latents,
-            }
-            let size = self.max_batch.min(batch.prompts.len());
-            if size == 1 {
-                return Err(self.too_large(batch.params.latent_height(), batch.params.latent_width()));
-            }
-            self.max_batch = size.div_ceil(2);
-            observer.on_note(&format!(
-                "{} does not suffice for {size} pictures at once; from now on it is at most {}",
-                self.device.memory(),
-                self.max_batch
-            ));
-        }
-    }
-
-    fn sample_once(
-        &mut self,
-        batch: &Batch,
-        noise: &mut dyn BatchNoise,
-        observer: &mut dyn Observer,
-        in_f32: bool,
-    ) -> Result<Latents> {
-        let Batch { prompts, params, input } = batch;
-        let SamplingParams {
-            scale, guidance_rescale: rescale, guidance_interval, sampler, clip_skip, deepcache, ..
-        } = *params;
-        let loaded = if in_f32 { &mut self.fallback } else { &mut self.loaded };
-        let Loaded { model, dtype, contexts } = loaded.as_mut().context(NOT_LOADED)?;
-        let counts = sampler.counts(model.schedule());
-        let steps = Steps { steps: sampler.prompt_steps(counts.steps), evaluations: counts.model_calls };
-        let encode = |text: &str| contexts.get(text, clip_skip, model, &mut |note| observer.on_note(note));
-        let batch = BatchConditions::new(prompts, self.reading, steps, encode)?;
-        let guided = sampler.evaluations(model.schedule(), guidance_interval.steps(counts.steps));
-        let phases = batch.guided_phases(Guidance { scale, rescale }, guided);
-        let (height, width) = (params.latent_height(), params.latent_width());
-        let shape = (prompts.len(), height, width, self.config.unet.out_channels);
-        let noise_at_start = noise.start(shape, &self.device.device)?;
-        let Encoded { image, region, mask } = match self.encoder.as_mut() {
-            Some(encoder) => encoder.encode_input(*input, params, prompts.len(), model.unet().takes_mask())?,
-            None => Encoded::default(),
-        };
-        let start = Start { noise: noise_at_start, image, region };
-        let evaluation = Evaluation { clip_skip, deepcache, max_batch: self.max_batch, mask };
-        let denoiser = model.denoiser_in_phases(phases, batch.conditions, evaluation)?;
-        observer.on_start(counts);
-        let mut on_step =
-            |i: usize, x: &Tensor, x0: &Tensor| observer.on_step(i, x, x0, &|index| model.preview(x0, index));
-        let mut sampling = Sampling { model: &*denoiser, noise: noise.steps(), on_step: &mut on_step };
-        let latents = sampler.sample(model.schedule(), start, &mut sampling).inspect_err(|_| observer.on_fail())?; // (B, h, w, 4)
-        // NaN in one step is NaN in all that follow, so the last one suffices.
-        let mut non_finite = (!is_finite(&latents)?).then_some(Stage::Step);
-        for context in &batch.contexts {
-            if !is_finite(context)? {
-                non_finite = Some(Stage::Text);
-            }
-        }
-        Ok(Latents { latents, dtype: *dtype, non_finite })
-    }
-
-    /// Returns the checkpoint's embeddings that a prompt and a negative prompt contain. `sampler`: the sampler, during which
+    /// Returns the checkpoint's embeddings that a prompt and a negative prompt contain. `params`: those of sampling, during which
     /// prompts may change.
     ///
     /// # Errors
     /// If the weights of emphasis multiply to infinity.
-    pub fn embeddings_in(&self, prompts: (&str, &str), sampler: &SamplerConfig) -> Result<Vec<&'a Embedding>> {
+    pub fn embeddings_in(&self, prompts: (&str, &str), params: &SamplingParams) -> Result<Vec<&'a Embedding>> {
         let embeddings = self.checkpoint.embeddings();
         if embeddings.is_empty() {
             return Ok(vec![]);
         }
-        let model = &self.loaded.as_ref().context(NOT_LOADED)?.model;
-        // Otherwise prompts do not depend on it.
-        let steps = if self.reading.web_ui { sampler.counts(model.schedule()).steps } else { 1 };
-        let steps = sampler.prompt_steps(steps);
-        let found = model.embeddings_in(prompts, self.reading, steps)?;
+        let model = &self.loaded(false)?.model;
+        let passes = match self.reading.web_ui {
+            true => Pass::all(params, model.schedule()).into_iter().map(|pass| pass.steps).collect(),
+            // Prompts do not depend on steps.
+            false => vec![1.into()],
+        };
+        let found = model.embeddings_in(prompts, self.reading, &passes)?;
         Ok(found.into_iter().filter_map(|i| embeddings.get(i)).collect())
     }
 

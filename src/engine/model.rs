@@ -15,7 +15,7 @@ use crate::diffusion::unet::UNet;
 use crate::diffusion::{EpsModel, VPrediction};
 use crate::ops::{Compute, LayerBuilder};
 use crate::output::{self, Picture};
-use crate::text::{Reading, TextConfig, TextEncoder, Tokenizer, Tokens, check_clip_skip, texts};
+use crate::text::{PassSteps, Reading, TextConfig, TextEncoder, Tokenizer, Tokens, check_clip_skip, texts};
 use crate::vae::Decoder;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, IndexOp, Tensor};
@@ -113,12 +113,17 @@ impl Model {
     }
 
     /// Returns the indices of the embeddings in a prompt and a negative prompt, each once: the checkpoint's first, then those
-    /// in LoRA files. `steps`: the number of steps, as prompts count them.
+    /// in LoRA files. `passes`: the steps of each pass.
     ///
     /// # Errors
     /// If the weights of emphasis multiply to infinity.
-    pub fn embeddings_in(&self, prompts: (&str, &str), reading: Reading, steps: usize) -> Result<BTreeSet<usize>> {
-        let texts = texts(prompts, reading, steps)?;
+    pub fn embeddings_in(
+        &self,
+        prompts: (&str, &str),
+        reading: Reading,
+        passes: &[PassSteps],
+    ) -> Result<BTreeSet<usize>> {
+        let texts = texts(prompts, reading, passes)?;
         let found = texts.iter().map(|text| Ok(self.tokenizer.embeddings_in(&self.read(text, reading)?)));
         Ok(found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }

@@ -2,6 +2,7 @@
 
 use crate::diffusion::samplers::Counts;
 use crate::output::Picture;
+use crate::params::SamplingParams;
 use anyhow::Result;
 use candle_core::Tensor;
 
@@ -16,12 +17,12 @@ pub trait Observer {
         Box::new(|| ())
     }
 
-    /// Called before a batch is sampled, with the steps that it takes.
-    fn on_start(&mut self, counts: Counts) {
-        let _ = counts;
+    /// Called before each pass of sampling a batch, with the steps that it takes and its parameters.
+    fn on_start(&mut self, counts: Counts, params: &SamplingParams) {
+        let _ = (counts, params);
     }
 
-    /// Called after step `i`, from 0, with the latents and the clean latents x₀: (B, h, w, 4) both. `preview` returns a
+    /// Called after step `i` of all passes, from 0, with the latents and the clean latents x₀: (B, h, w, 4) both. `preview` returns a
     /// preview of x₀ of the image with an index, which is quick.
     ///
     /// # Errors

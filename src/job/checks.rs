@@ -6,7 +6,7 @@ use crate::args::{Args, Seed};
 use crate::config::ModelConfig;
 use crate::diffusion::samplers::CountCache;
 use crate::output::Pattern;
-use crate::params::SamplingParams;
+use crate::params::{MaskFill, SamplingParams};
 use crate::shard::Shard;
 use anyhow::{Result, ensure};
 use std::collections::HashSet;
@@ -53,8 +53,8 @@ pub fn branches(requests: &Requests, config: &ModelConfig) -> Result<()> {
 /// Checks that no batch has more than [`MAX_BATCH_PIXELS`].
 pub fn batch_sizes(args: &Args, requests: &Requests) -> Result<()> {
     for number in 0..requests.n_batches() {
-        let SamplingParams { height, width, .. } = requests.params_of(number);
-        let max = MAX_BATCH_PIXELS / (height * width);
+        let params = requests.params_of(number);
+        let max = MAX_BATCH_PIXELS / (params.n_final_latents() * params.factor.pow(2));
         ensure!(
             requests.len_of(number) <= max,
             "--n_samples {} is more than the {max} pictures of this size that a batch can have; raise --n_iter instead",
@@ -66,8 +66,8 @@ pub fn batch_sizes(args: &Args, requests: &Requests) -> Result<()> {
 
 /// Whether all pictures have the same size.
 pub fn is_one_size(requests: &Requests) -> bool {
-    let size = |params: &SamplingParams| (params.height, params.width);
-    requests.params().windows(2).all(|two| size(&two[0]) == size(&two[1]))
+    let sizes = |params: &SamplingParams| params.passes().map(|pass| (pass.height, pass.width)).collect::<Vec<_>>();
+    requests.params().windows(2).all(|two| sizes(&two[0]) == sizes(&two[1]))
 }
 
 /// Checks that all pictures can share their start noise with `--fixed_code`.
@@ -97,13 +97,18 @@ pub fn names(args: &Args, order_varies: bool) -> Result<()> {
     Ok(())
 }
 
-/// Adds a note for each sampler that takes another number of steps than requested, and for each interval that contains no
-/// step.
-pub fn note_steps(requests: &Requests, config: &ModelConfig, notes: &mut Vec<String>) {
+/// Checks that noise does not remain in a region, and adds a note for each sampler that takes another number of steps than
+/// requested, and for each interval that contains no step.
+pub fn steps(requests: &Requests, config: &ModelConfig, notes: &mut Vec<String>) -> Result<()> {
     let mut counts = CountCache::new(&config.noise);
     let (mut noted, mut noted_intervals) = (HashSet::new(), HashSet::new());
-    for SamplingParams { sampler, guidance_interval: interval, .. } in requests.params() {
+    for SamplingParams { sampler, guidance_interval: interval, mask_fill, .. } in requests.params() {
         let (requested, actual) = (sampler.steps, counts.of(*sampler).steps);
+        ensure!(
+            actual > 0 || *mask_fill == MaskFill::Original,
+            "--mask_fill noise would stay noise, because --strength {} takes none of {requested} steps; give more",
+            sampler.strength.unwrap_or_default()
+        );
         if actual != requested && noted.insert(sampler.key()) {
             notes.push(match sampler.strength {
                 Some(strength) if actual == 0 => {
@@ -117,4 +122,5 @@ pub fn note_steps(requests: &Requests, config: &ModelConfig, notes: &mut Vec<Str
             notes.push(format!("--guidance_interval {interval} contains none of {actual} steps, so none has guidance"));
         }
     }
+    Ok(())
 }

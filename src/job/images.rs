@@ -7,7 +7,7 @@ use super::seeds::{Seeds, seed};
 use super::{Batch, ImageRequest, Replay, Request, Requests};
 use crate::args::{self, Args, Program, Seed, SeedMode};
 use crate::output::Axis;
-use crate::params::SamplingParams;
+use crate::params::{SamplingParams, Upscaler};
 use crate::prompts::{PromptLine, PromptsFile, wildcards};
 use crate::rng::{self, Rng};
 use crate::text::{Reading, check_weights};
@@ -73,6 +73,13 @@ impl Images {
             replay: None,
             inputs,
         }
+    }
+
+    /// Returns whether pictures are encoded: those that images start from, or those that a second pass enlarges.
+    pub fn are_encoded(&self) -> bool {
+        let enlarges_pixels =
+            |params: &SamplingParams| params.second_pass().is_some() && params.hires.upscaler == Upscaler::Lanczos;
+        !self.inputs.is_empty() || self.requests.params().iter().any(enlarges_pixels)
     }
 
     /// Returns the number of pictures of the run.
@@ -185,7 +192,7 @@ fn file_requests(
     inputs: &mut Inputs,
 ) -> Result<Requests> {
     // Once for all prompts that share it.
-    check_weights(("", &args.negative_prompt), reading(args), params.sampler.prompt_steps(params.sampler.steps))?;
+    check_weights(("", &args.negative_prompt), reading(args), &params.prompt_steps())?;
     let file = PromptsFile::read(file)?;
     let requests = file.map(|at, line| {
         let seed = line.seed.map(|seed| seeds.of_prompt(at, seed));
@@ -260,7 +267,7 @@ fn request<'a>(
         wildcards::expand(&prompt, &mut |_| 0)?;
     }
     let negative = line.negative_prompt.as_deref().unwrap_or("");
-    check_weights((&prompt, negative), reading(args), params.sampler.prompt_steps(params.sampler.steps))?;
+    check_weights((&prompt, negative), reading(args), &params.prompt_steps())?;
     let negative = line.negative_prompt.unwrap_or_else(|| (&*args.negative_prompt).into());
     Ok(Request { prompt, negative, seed: None, params })
 }

@@ -6,7 +6,7 @@ use crate::files::sha256;
 use crate::output::{self, Mask, Pattern, Picture, resized};
 use crate::params::{ParamValue, SamplingParams};
 use anyhow::{Context, Result, ensure};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -26,6 +26,9 @@ pub struct Inputs {
     pictures: BTreeMap<String, PictureFile>,
     /// The masks by their paths as given, except those that are the transparency of pictures.
     masks: BTreeMap<String, PictureFile>,
+    /// The masks that were checked: their paths and those of their pictures, their sizes (width, height), and the bits of their
+    /// blurs.
+    checked: BTreeSet<(String, String, (usize, usize), u64)>,
     /// If true, pictures are turned upright (`--auto_orient`).
     auto_orient: bool,
 }
@@ -74,7 +77,7 @@ pub fn pattern(args: &Args) -> Option<Pattern> {
 impl Inputs {
     /// Returns a run's inputs before any is read. `auto_orient`: whether they are turned upright.
     pub fn new(auto_orient: bool) -> Self {
-        Self { pictures: BTreeMap::new(), masks: BTreeMap::new(), auto_orient }
+        Self { pictures: BTreeMap::new(), masks: BTreeMap::new(), checked: BTreeSet::new(), auto_orient }
     }
 
     /// Completes the parameters of an image by those that follow from its input picture: the strength, and the height and the
@@ -87,9 +90,12 @@ impl Inputs {
             params.sampler.strength = None;
             ensure!(
                 params.mask.is_none(),
-                "--mask needs a picture of which to draw a region; give it with --init-img FILE"
+                "--mask needs a picture of which to draw a region; give --init-img FILE, or \"init_img\" in a prompts file"
             );
-            ensure!(params.outpaint.is_empty(), "--outpaint needs a picture to add to; give it with --init-img FILE");
+            ensure!(
+                params.outpaint.is_empty(),
+                "--outpaint needs a picture to add to; give --init-img FILE, or \"init_img\" in a prompts file"
+            );
             return Ok(());
         };
         let borders = params.outpaint;
@@ -107,7 +113,10 @@ impl Inputs {
                  --H and --W"
             );
             let set = params.set(flag, &ParamValue::Whole((rounded + border) as i64));
-            set.with_context(|| format!("--init-img '{path}' has {width}×{height} pixels"))?;
+            set.with_context(|| match borders.is_empty() {
+                true => format!("--init-img '{path}' has {width}×{height} pixels"),
+                false => format!("--init-img '{path}' has {width}×{height} pixels, to which --outpaint {borders} adds"),
+            })?;
         }
         ensure!(
             params.width > borders.horizontal() && params.height > borders.vertical(),
@@ -115,30 +124,47 @@ impl Inputs {
             params.width,
             params.height
         );
-        params.mask.iter().try_for_each(|mask| self.check_mask(mask, &path))
+        self.check_mask(params, &path)
     }
 
-    /// Checks that a mask fits its picture.
-    fn check_mask(&mut self, mask: &str, path: &str) -> Result<()> {
-        if mask == ALPHA {
-            let is_empty = !self.open_mask(mask, path)?.0.has_region();
-            ensure!(!is_empty, "--mask alpha: '{path}' is nowhere transparent, so nothing would be drawn anew");
+    /// Checks that the mask of an image fits its picture, and marks a region.
+    fn check_mask(&mut self, params: &SamplingParams, path: &str) -> Result<()> {
+        let Some(mask) = &params.mask else { return Ok(()) };
+        if mask != ALPHA && !self.masks.contains_key(mask) {
+            let (opened, sha256) = self.open_mask(mask, path)?;
+            self.masks.insert(mask.clone(), PictureFile { width: opened.width, height: opened.height, sha256 });
+        }
+        if let Some(mask_file) = self.masks.get(mask).filter(|_| mask != ALPHA) {
+            let picture = &self.pictures[path];
+            ensure!(
+                (mask_file.width, mask_file.height) == (picture.width, picture.height),
+                "--mask '{mask}' has {}×{} pixels, but '{path}' has {}×{}; they must have the same size",
+                mask_file.width,
+                mask_file.height,
+                picture.width,
+                picture.height
+            );
+        }
+        let inner = size_within_borders(params);
+        let checked = (mask.clone(), path.to_owned(), inner, params.mask_blur.to_bits());
+        if self.checked.contains(&checked) {
             return Ok(());
         }
-        if !self.masks.contains_key(mask) {
-            let (opened, sha256) = self.open_mask(mask, path)?;
-            ensure!(opened.has_region(), "--mask '{mask}' is nowhere white, so nothing would be drawn anew");
-            self.masks.insert(mask.to_owned(), PictureFile { width: opened.width, height: opened.height, sha256 });
-        }
-        let (mask_file, picture) = (&self.masks[mask], &self.pictures[path]);
+        let marked = self.mask(mask, path, inner)?;
         ensure!(
-            (mask_file.width, mask_file.height) == (picture.width, picture.height),
-            "--mask '{mask}' has {}×{} pixels, but '{path}' has {}×{}; they must have the same size",
-            mask_file.width,
-            mask_file.height,
-            picture.width,
-            picture.height
+            marked.has_region(),
+            "{}, so nothing would be drawn anew",
+            match mask == ALPHA {
+                true => format!("--mask alpha: '{path}' is nowhere more than half transparent"),
+                false => format!("--mask '{mask}' is nowhere white"),
+            }
         );
+        ensure!(
+            marked.blurred(params.mask_blur).has_region(),
+            "--mask_blur {} leaves nothing of the region of --mask '{mask}'; give less",
+            params.mask_blur
+        );
+        self.checked.insert(checked);
         Ok(())
     }
 
@@ -184,11 +210,6 @@ impl Inputs {
         self.pictures.keys().map(|path| &**path)
     }
 
-    /// Returns the paths of all masks that are files.
-    pub fn mask_paths(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.masks.keys().map(|path| &**path)
-    }
-
     /// Returns an image's input picture and its mask, as large as the image, or `None` if it has none.
     ///
     /// # Errors
@@ -198,7 +219,7 @@ impl Inputs {
         let (picture, sha256) = self.open(path, "--init-img")?;
         check_unchanged("--init-img", path, self.pictures.get(path), &sha256)?;
         let borders = params.outpaint;
-        let (width, height) = (params.width - borders.horizontal(), params.height - borders.vertical());
+        let (width, height) = size_within_borders(params);
         let picture = resized(&picture, width, height).with_borders(borders);
         let mask = params.mask.as_ref().map(|mask| self.mask(mask, path, (width, height))).transpose()?;
         let mask = match mask {
@@ -239,6 +260,12 @@ impl Inputs {
         let sha256 = sha256::of_file(file, &|| true).context(flag)?;
         Ok((picture, sha256.unwrap_or_default()))
     }
+}
+
+/// Returns the size (width, height) of an image without its borders.
+fn size_within_borders(params: &SamplingParams) -> (usize, usize) {
+    let borders = params.outpaint;
+    (params.width - borders.horizontal(), params.height - borders.vertical())
 }
 
 /// Checks that a file, which `flag` names, is still the one that was read first.

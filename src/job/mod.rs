@@ -163,7 +163,7 @@ impl Job {
         checks::input_factor(&requests, &model.config)?;
         checks::fixed_code(args, &requests)?;
         model.loras = find_loras(args, &requests)?;
-        checks::note_steps(&requests, &model.config, &mut notes);
+        checks::steps(&requests, &model.config, &mut notes)?;
         let run_params = run_params::run_params(args, &params, seeds.run, &requests, &inputs, &model.config);
         let images = Images::new(args, requests, inputs, iterations, seeds.run);
         notes.extend(model::embeddings::note(&model.embeddings, &images)?);

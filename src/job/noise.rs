@@ -52,9 +52,19 @@ impl BatchNoise for TaskNoise<'_> {
                 Ok(self.run.stream.randn_latents(shape, device)?)
             }
             NoiseSource::FixedStart { position } => {
-                self.run.stream.seek(position);
+                let (batch, height, width, _) = shape;
                 let start = self.run.start.as_ref().expect("with --fixed_code there is a start");
-                Ok(start.narrow(0, 0, shape.0)?)
+                let start = match start.dims4()? {
+                    (_, h, w, _) if (h, w) == (height, width) => start.narrow(0, 0, batch)?,
+                    // The second pass is larger.
+                    (longest, ..) => {
+                        self.run.stream.seek(0);
+                        let all = self.run.stream.randn_latents((longest, height, width, shape.3), device)?;
+                        all.narrow(0, 0, batch)?
+                    }
+                };
+                self.run.stream.seek(position);
+                Ok(start)
             }
             NoiseSource::PerImage => {
                 let noise = self.per_image.insert(PerImage::new(self.run.rng, self.origins));

@@ -41,7 +41,7 @@ pub fn overview(
 
 /// Returns the number of pictures on a grid: all, or as many whole rows as fit.
 fn grid_size(args: &Args, requests: &Requests, n_pictures: usize, columns: usize) -> Result<usize> {
-    let max = (MAX_PIXELS / (requests.params_of(0).n_latents() * 64)).max(1);
+    let max = (MAX_PIXELS / (requests.params_of(0).n_final_latents() * 64)).max(1);
     if let Some(every) = args.grid_every {
         let every = every as usize;
         ensure!(

@@ -67,15 +67,15 @@ pub fn job(path: &Path, args: &Args) -> Result<Job> {
         params.mask = input("--mask", mask, &params.mask, &record.mask_sha256).with_context(cannot)?;
     }
     let mut job = Job::new(&overridden(args, &record).with_context(cannot)?, params, vec![])?;
-    job.run.notes.extend(note_ignored(args));
+    job.run.notes.extend(note_ignored(args, &record));
     job.images.replay = Some(Replay { path: path.to_owned(), record, picture });
     Ok(job)
 }
 
 /// Returns a note on the flags that are ignored.
-fn note_ignored(args: &Args) -> Option<String> {
+fn note_ignored(args: &Args, record: &Record) -> Option<String> {
     let flags: Vec<String> =
-        ignored_flags().filter(|flag| args.is_given(flag)).map(|flag| format!("--{flag}")).collect();
+        ignored_flags(record).filter(|flag| args.is_given(flag)).map(|flag| format!("--{flag}")).collect();
     (!flags.is_empty())
         .then(|| format!("--replay redraws one picture from its metadata and ignores {}", flags.join(", ")))
 }
@@ -127,15 +127,25 @@ fn overridden(args: &Args, record: &Record) -> Result<Args> {
         // The LoRAs are given by their paths, and tags have been removed from the prompt.
         lora_dir: None,
         from_file: None,
-        given: args.given.iter().filter(|flag| ignored_flags().all(|ignored| ignored != *flag)).cloned().collect(),
+        given: args
+            .given
+            .iter()
+            .filter(|flag| ignored_flags(record).all(|ignored| ignored != *flag))
+            .cloned()
+            .collect(),
         ..args.clone()
     })
 }
 
 /// Returns the flags that `--replay` ignores.
-fn ignored_flags() -> impl Iterator<Item = &'static str> {
+fn ignored_flags(record: &Record) -> impl Iterator<Item = &'static str> {
     // With these, files that moved are found.
-    let params = PARAMS.iter().map(|param| param.flag).filter(|flag| !["init-img", "mask"].contains(flag));
+    let has_file = |flag: &str| match flag {
+        "init-img" => record.init_img_sha256.is_some(),
+        "mask" => record.mask_sha256.is_some(),
+        _ => false,
+    };
+    let params = PARAMS.iter().map(|param| param.flag).filter(move |flag| !has_file(flag));
     RECORDED.into_iter().chain(params).chain(MULTIPLE)
 }
 

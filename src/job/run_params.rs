@@ -119,7 +119,7 @@ pub fn run_params(
         ("--n_rows", json!(n_rows)),
         ("--grid_every", json!(grid_every)),
         ("--skip_watermark", json!(skip_watermark)),
-        ("the input pictures", json!(inputs.all_sha256())),
+        ("the input pictures and masks", json!(inputs.all_sha256())),
     ];
     let params = PARAMS.iter().map(|param| (format!("--{}", param.flag), json!(param.get(completed))));
     params.chain(others.map(|(name, value)| (name.to_owned(), value))).collect()

@@ -35,6 +35,11 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
         (&["schedule"], all(&|kind, _| kind.spacings().len() == 1), "with this sampler"),
         (&["lora_weight"], requests.params().iter().all(|params| params.loras.is_empty()), "without a LoRA"),
         (
+            &["hires_strength", "hires_steps", "hires_sampler", "hires_upscaler"],
+            requests.params().iter().all(|params| params.second_pass().is_none()),
+            "without --hires",
+        ),
+        (
             &["mask_blur", "mask_fill"],
             requests.params().iter().all(|params| params.mask.is_none() && params.outpaint.is_empty()),
             "without --mask",

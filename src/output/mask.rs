@@ -1,7 +1,10 @@
 //! Masks: the regions of pictures that are drawn anew.
 
-use super::{Borders, Picture, resized};
+use super::{Borders, Picture};
 use image::{GrayImage, imageops};
+
+/// The smallest blur that changes anything, in pixels. The blur of `image` moves pictures at smaller ones.
+const MIN_BLUR: f64 = 0.1;
 
 /// The level from which on a pixel belongs to the region.
 const THRESHOLD: u8 = 128;
@@ -36,11 +39,20 @@ impl Mask {
         mask
     }
 
-    /// Resizes the mask.
+    /// Resizes the mask. Each pixel gets the largest level of those that it covers, so that no part of the region is lost, and
+    /// none is added where the picture is to be kept.
     pub fn resized(&self, width: usize, height: usize) -> Self {
-        let grey = self.levels.iter().flat_map(|level| [*level; 3]).collect();
-        let grey = Picture { width: self.width, height: self.height, rgb: grey };
-        let levels = resized(&grey, width, height).rgb.iter().step_by(3).copied().collect();
+        // The old pixels that a new one covers.
+        let covered = |at: usize, old: usize, new: usize| at * old / new..((at + 1) * old).div_ceil(new);
+        let mut levels = Vec::with_capacity(width * height);
+        for y in 0..height {
+            let rows = covered(y, self.height, height);
+            for x in 0..width {
+                let columns = covered(x, self.width, width);
+                let pixels = rows.clone().flat_map(|row| &self.levels[row * self.width..][columns.clone()]);
+                levels.push(pixels.copied().max().unwrap_or(0));
+            }
+        }
         Self { width, height, levels }
     }
 
@@ -80,10 +92,10 @@ impl Mask {
         mask
     }
 
-    /// Softens the edges by a Gaussian of standard deviation `sigma` pixels, unless it is 0.
+    /// Softens the edges by a Gaussian of standard deviation `sigma` pixels.
     pub fn blurred(self, sigma: f64) -> Self {
         let Self { width, height, levels } = self;
-        if sigma == 0. {
+        if sigma < MIN_BLUR {
             return Self { width, height, levels };
         }
         let image = GrayImage::from_raw(width as u32, height as u32, levels).expect("a level for each pixel");

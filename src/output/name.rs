@@ -2,7 +2,7 @@
 
 use super::Borders;
 use crate::diffusion::samplers::{Kind, SamplerConfig};
-use crate::params::{self, LoraChoice, PARAMS, ParamValue, SamplingParams};
+use crate::params::{self, Hires, HiresSize, LoraChoice, PARAMS, ParamValue, SamplingParams, Upscaler};
 use anyhow::{Context, Result, bail, ensure};
 use std::fmt;
 use std::path::Path;
@@ -70,6 +70,7 @@ fn known_fields() -> String {
 fn longest() -> NameFields<'static> {
     let sampler = SamplerConfig { kind: Kind::DpmSolver, steps: 1000, eta: -1. / 3., ..SamplerConfig::default() };
     let lora = LoraChoice { name: "x".repeat(MAX_LIST_BYTES), text: 1., unet: 1. };
+    let longest_hires = Hires { sampler: Some(Kind::DpmSolver), upscaler: Upscaler::LatentNearest, ..Hires::default() };
     let params = SamplingParams {
         height: 8192,
         width: 8192,
@@ -78,6 +79,12 @@ fn longest() -> NameFields<'static> {
         loras: vec![lora],
         init_img: Some("x".repeat(MAX_LIST_BYTES)),
         mask: Some("x".repeat(MAX_LIST_BYTES)),
+        hires: Hires {
+            size: HiresSize::Pixels { width: 8192, height: 8192 },
+            strength: -1. / 3.,
+            steps: 1000,
+            ..longest_hires
+        },
         outpaint: Borders { left: 8192, top: 8192, right: 8192, bottom: 8192 },
         lora_weight: -1. / 3.,
         ..SamplingParams::default()

@@ -2,7 +2,7 @@
 
 use super::NameFields;
 use crate::diffusion::samplers::{SamplerConfig, Spacing};
-use crate::params::{LoraChoice, SamplingParams};
+use crate::params::{Hires, HiresSize, LoraChoice, SamplingParams};
 use crate::rng::Origin;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -115,6 +115,9 @@ impl Record {
         if let Some(strength) = sampler.strength {
             settings.push(("Denoising strength", strength.to_string()));
         }
+        if self.params.second_pass().is_some() {
+            settings.extend(hires_settings(&self.params));
+        }
         if self.params.mask.is_some() && self.params.mask_blur != 0. {
             settings.push(("Mask blur", self.params.mask_blur.to_string()));
         }
@@ -176,6 +179,22 @@ fn web_ui_name(sampler: SamplerConfig) -> String {
         Spacing::Trailing => " trailing",
     };
     format!("{}{spacing}", sampler.kind.web_ui_name())
+}
+
+/// Returns what AUTOMATIC1111's web UI writes of the second pass.
+fn hires_settings(params: &SamplingParams) -> Vec<(&'static str, String)> {
+    let Hires { size, strength, steps, sampler, upscaler } = params.hires;
+    let mut settings = vec![("Denoising strength", strength.to_string())];
+    settings.push(match size {
+        HiresSize::Factor(factor) => ("Hires upscale", factor.to_string()),
+        HiresSize::Pixels { .. } => ("Hires resize", size.to_string()),
+    });
+    if steps > 0 {
+        settings.push(("Hires steps", steps.to_string()));
+    }
+    settings.extend(sampler.map(|kind| ("Hires sampler", kind.web_ui_name().to_owned())));
+    settings.push(("Hires upscaler", upscaler.web_ui_name().to_owned()));
+    settings
 }
 
 /// Returns a value, in quotes if it contains characters that would end it.

@@ -1,5 +1,6 @@
 //! The sampling parameters: everything that determines a picture besides the model, its prompts and its noise.
 
+mod hires;
 mod lora_choice;
 mod mask_fill;
 mod table;
@@ -10,13 +11,18 @@ use crate::diffusion::deep_cache::DeepCache;
 use crate::diffusion::guidance::Interval;
 use crate::diffusion::samplers::SamplerConfig;
 use crate::output::Borders;
-use anyhow::{Result, bail, ensure};
+use crate::text::PassSteps;
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+pub use hires::{Hires, HiresSize, Upscaler};
 pub use lora_choice::LoraChoice;
 pub use mask_fill::MaskFill;
 pub use table::{Field, PARAMS, Param};
+
+/// The largest side in pixels: more than any model draws well, and few enough to hold in memory.
+const MAX_SIDE: i64 = 8192;
 
 /// The largest plausible blur of a mask, in pixels.
 const MAX_MASK_BLUR: f64 = 1000.;
@@ -69,6 +75,9 @@ pub struct SamplingParams {
     /// The sampler, with its steps, eta, spacing and, if there is a picture to start from, strength.
     #[serde(flatten)]
     pub sampler: SamplerConfig,
+    /// The second pass, which enlarges the picture.
+    #[serde(flatten)]
+    pub hires: Hires,
     /// The LoRAs that change the model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loras: Vec<LoraChoice>,
@@ -116,6 +125,7 @@ impl Default for SamplingParams {
             mask_fill: MaskFill::default(),
             outpaint: Borders::default(),
             sampler,
+            hires: Hires::default(),
             loras: vec![],
             lora_weight: 1.,
         }
@@ -139,6 +149,38 @@ impl SamplingParams {
     /// Returns the number of latents of a picture, each of which has several channels.
     pub fn n_latents(&self) -> usize {
         self.latent_height() * self.latent_width()
+    }
+
+    /// Returns the parameters of the second pass, which draws the enlarged picture, if there is one.
+    pub fn second_pass(&self) -> Option<Self> {
+        let (height, width) = self.hires.latent_size(self)?;
+        Some(Self {
+            height: height * self.factor,
+            width: width * self.factor,
+            sampler: self.hires.sampler(self.sampler),
+            hires: Hires::default(),
+            ..self.clone()
+        })
+    }
+
+    /// Returns the parameters of each pass.
+    pub fn passes(&self) -> impl Iterator<Item = Self> {
+        [self.clone()].into_iter().chain(self.second_pass())
+    }
+
+    /// Returns the requested steps of each pass, as prompts count them.
+    pub fn prompt_steps(&self) -> Vec<PassSteps> {
+        let first = self.sampler.prompt_steps(self.sampler.steps);
+        let second = self.second_pass().map(|second| PassSteps {
+            steps: second.sampler.prompt_steps(self.hires.steps(self.sampler)),
+            before: Some(first),
+        });
+        [first.into()].into_iter().chain(second).collect()
+    }
+
+    /// Returns the number of latents of the finished picture: those of the last pass.
+    pub fn n_final_latents(&self) -> usize {
+        self.second_pass().map_or(self.n_latents(), |second| second.n_latents())
     }
 
     /// Returns the parameters of a picture of the same latents with `factor` pixels per latent.
@@ -187,7 +229,33 @@ impl SamplingParams {
             let (below, above) = (size / f * f, (size / f + 1) * f);
             ensure!(size % f == 0, "{flag} {size} is not a multiple of {f}; the nearest are {below} and {above}");
         }
-        Ok(())
+        self.second_pass().map_or(Ok(()), |second| self.check_second_pass(&second))
+    }
+
+    /// Checks the parameters of the second pass.
+    fn check_second_pass(&self, second: &Self) -> Result<()> {
+        let Hires { size, strength, .. } = self.hires;
+        ensure!(self.init_img.is_none(), "--hires {size} cannot be combined with --init-img");
+        ensure!((0. ..=1.).contains(&strength), "--hires_strength {strength} is not between 0 and 1");
+        if let HiresSize::Pixels { width, height } = size {
+            ensure!(
+                width % self.factor == 0 && height % self.factor == 0,
+                "--hires {size} is not in multiples of {}",
+                self.factor
+            );
+        }
+        let sides = self.factor..=MAX_SIDE as usize;
+        ensure!(
+            sides.contains(&second.width) && sides.contains(&second.height),
+            "--hires {size} makes a picture of {}×{} pixels, whose sides must be between {} and {MAX_SIDE}",
+            second.width,
+            second.height,
+            self.factor
+        );
+        let (taken, steps) = (self.hires.steps(self.sampler), second.sampler.steps);
+        second.sampler.check().with_context(|| {
+            format!("the second pass takes the last {taken} of {steps} steps at --hires_strength {strength}")
+        })
     }
 
     /// Sets the parameter with the flag `flag`.

@@ -1,12 +1,9 @@
 //! The table of sampling parameters.
 
-use super::{MaskFill, ParamValue, SamplingParams};
+use super::{MAX_SIDE, MaskFill, ParamValue, SamplingParams, Upscaler};
 use crate::by_name::ByName;
 use crate::diffusion::samplers::{Kind, Spacing};
 use anyhow::{Result, anyhow, bail, ensure};
-
-/// The largest side in pixels: more than any model draws well, and few enough to hold in memory.
-const MAX_SIDE: i64 = 8192;
 
 /// The largest plausible number of steps; [`SamplerConfig::check`] reports the actual limit.
 const MAX_STEPS: i64 = 1_000_000;
@@ -77,7 +74,7 @@ pub enum Field {
 /// All sampling parameters, in the order in which messages list them.
 ///
 /// Prompts files, sweeps, file names, metadata, replay and resume are all driven by this table.
-pub const PARAMS: [Param; 19] = [
+pub const PARAMS: [Param; 24] = [
     Param {
         flag: "H",
         name: "height",
@@ -210,6 +207,48 @@ pub const PARAMS: [Param; 19] = [
         },
     },
     Param {
+        flag: "hires",
+        name: "hires",
+        field: Field::Text {
+            get: |params| params.hires.size.to_string(),
+            set: |params, text| text.parse().map(|size| params.hires.size = size),
+        },
+    },
+    Param {
+        flag: "hires_strength",
+        name: "hires_strength",
+        field: Field::Number {
+            get: |params| params.hires.strength,
+            set: |params, strength| params.hires.strength = strength,
+        },
+    },
+    Param {
+        flag: "hires_steps",
+        name: "hires_steps",
+        field: Field::Whole {
+            get: |params| params.hires.steps,
+            set: |params, n| hires_steps(n).map(|n| params.hires.steps = n),
+        },
+    },
+    Param {
+        flag: "hires_sampler",
+        name: "hires_sampler",
+        field: Field::Name {
+            names: Kind::names,
+            get: |params| params.hires.sampler.unwrap_or(params.sampler.kind).name(),
+            set: |params, name| Kind::from_name(name).map(|kind| params.hires.sampler = Some(kind)),
+        },
+    },
+    Param {
+        flag: "hires_upscaler",
+        name: "hires_upscaler",
+        field: Field::Name {
+            names: Upscaler::names,
+            get: |params| params.hires.upscaler.name(),
+            set: |params, name| Upscaler::from_name(name).map(|upscaler| params.hires.upscaler = upscaler),
+        },
+    },
+    Param {
         flag: "lora",
         name: "loras",
         field: Field::List {
@@ -276,6 +315,15 @@ fn side(flag: &str, size: i64, factor: usize) -> Result<usize> {
 fn steps(n: i64) -> Result<usize> {
     ensure!(n > 0, "--ddim_steps {n} draws nothing; give at least 1");
     ensure!(n <= MAX_STEPS, "--ddim_steps {n} is more than {MAX_STEPS}");
+    Ok(n as usize)
+}
+
+/// Checks a number of steps of the second pass, of which 0 is that of the first.
+fn hires_steps(n: i64) -> Result<usize> {
+    ensure!(
+        (0..=MAX_STEPS).contains(&n),
+        "--hires_steps {n} is not between 0, which is as many as --ddim_steps, and {MAX_STEPS}"
+    );
     Ok(n as usize)
 }
 

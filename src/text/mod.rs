@@ -13,5 +13,6 @@ mod transformer;
 
 pub use encoder::{TextConfig, TextEncoder, check_clip_skip};
 pub use phases::{Phase, Phases, check_weights, texts};
+pub use timeline::PassSteps;
 pub use tokenizer::Tokenizer;
 pub use tokens::{Reading, Tokens};

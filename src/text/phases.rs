@@ -1,7 +1,7 @@
 //! The texts of a prompt in the course of sampling.
 
 use super::composition::{Subprompt, subprompts};
-use super::timeline::Timeline;
+use super::timeline::{PassSteps, Timeline};
 use super::{Reading, emphasis};
 use anyhow::Result;
 use std::collections::BTreeSet;
@@ -22,23 +22,24 @@ pub struct Phase {
 }
 
 impl<'a> Phases<'a> {
-    /// Parses a prompt for `steps` steps.
+    /// Parses a prompt for the steps of a pass.
     ///
     /// # Errors
     /// If the weight of a subprompt is beyond ±1000.
-    pub fn of_prompt(prompt: &'a str, reading: Reading, steps: usize) -> Result<Self> {
+    pub fn of_prompt(prompt: &'a str, reading: Reading, steps: impl Into<PassSteps>) -> Result<Self> {
         let whole = Subprompt { text: prompt, weight: 1. };
-        Ok(Self::new(if reading.web_ui { subprompts(prompt)? } else { vec![whole] }, reading, steps))
+        Ok(Self::new(if reading.web_ui { subprompts(prompt)? } else { vec![whole] }, reading, steps.into()))
     }
 
-    /// Parses a negative prompt for `steps` steps. It has no subprompts, so `AND` is a word in it.
-    pub fn of_negative(prompt: &'a str, reading: Reading, steps: usize) -> Self {
-        Self::new(vec![Subprompt { text: prompt, weight: 1. }], reading, steps)
+    /// Parses a negative prompt for the steps of a pass. It has no subprompts, so `AND` is a word in it.
+    pub fn of_negative(prompt: &'a str, reading: Reading, steps: impl Into<PassSteps>) -> Self {
+        Self::new(vec![Subprompt { text: prompt, weight: 1. }], reading, steps.into())
     }
 
-    fn new(subprompts: Vec<Subprompt<'a>>, reading: Reading, steps: usize) -> Self {
+    fn new(subprompts: Vec<Subprompt<'a>>, reading: Reading, steps: PassSteps) -> Self {
         let timeline = |Subprompt { text, weight }| {
-            let timeline = if reading.web_ui { Timeline::new(text, steps) } else { Timeline::unchanging(text, steps) };
+            let timeline =
+                if reading.web_ui { Timeline::new(text, steps) } else { Timeline::unchanging(text, steps.steps) };
             let ends = timeline.ends();
             (timeline, ends, weight)
         };
@@ -66,25 +67,29 @@ impl<'a> Phases<'a> {
     }
 }
 
-/// Returns all texts of a prompt and a negative prompt, each once. `steps`: the number of steps, as prompts count them.
+/// Returns all texts of a prompt and a negative prompt, each once. `passes`: the steps of each pass.
 ///
 /// # Errors
 /// If the weight of a subprompt is beyond ±1000.
-pub fn texts((prompt, negative): (&str, &str), reading: Reading, steps: usize) -> Result<BTreeSet<String>> {
-    let (prompt, negative) =
-        (Phases::of_prompt(prompt, reading, steps)?, Phases::of_negative(negative, reading, steps));
-    let subprompts = prompt.iter().chain(negative.iter()).flat_map(|phase| phase.subprompts);
-    Ok(subprompts.map(|(text, _)| text).collect())
+pub fn texts((prompt, negative): (&str, &str), reading: Reading, passes: &[PassSteps]) -> Result<BTreeSet<String>> {
+    let mut texts = BTreeSet::new();
+    for steps in passes {
+        let (prompt, negative) =
+            (Phases::of_prompt(prompt, reading, *steps)?, Phases::of_negative(negative, reading, *steps));
+        let subprompts = prompt.iter().chain(negative.iter()).flat_map(|phase| phase.subprompts);
+        texts.extend(subprompts.map(|(text, _)| text));
+    }
+    Ok(texts)
 }
 
-/// Checks the weights in a prompt and a negative prompt. `steps`: the number of steps, as prompts count them.
+/// Checks the weights in a prompt and a negative prompt. `passes`: the steps of each pass.
 ///
 /// # Errors
 /// If a weight is beyond ±1000.
-pub fn check_weights(prompts: (&str, &str), reading: Reading, steps: usize) -> Result<()> {
+pub fn check_weights(prompts: (&str, &str), reading: Reading, passes: &[PassSteps]) -> Result<()> {
     let check = |text: &str| emphasis::parts(text).map(drop);
     match reading {
-        Reading { web_ui: true, .. } => texts(prompts, reading, steps)?.iter().try_for_each(|text| check(text)),
+        Reading { web_ui: true, .. } => texts(prompts, reading, passes)?.iter().try_for_each(|text| check(text)),
         Reading { emphasis: true, .. } => [prompts.0, prompts.1].into_iter().try_for_each(check),
         _ => Ok(()),
     }

@@ -14,6 +14,22 @@ use std::collections::BTreeSet;
 use std::iter::once;
 use std::ops::Range;
 
+/// The steps of a pass of sampling, as prompts count them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PassSteps {
+    /// The number of steps.
+    pub steps: usize,
+    /// For the second pass, the number of steps of the first. Steps in prompts count on from there, and fractions from 1 on.
+    pub before: Option<usize>,
+}
+
+impl From<usize> for PassSteps {
+    /// Returns the steps of the first pass.
+    fn from(steps: usize) -> Self {
+        Self { steps, before: None }
+    }
+}
+
 /// A prompt whose words change during sampling.
 #[derive(Debug)]
 pub struct Timeline<'a> {
@@ -44,11 +60,12 @@ enum Rule {
 }
 
 impl<'a> Timeline<'a> {
-    /// Parses a prompt for `steps` steps.
-    pub fn new(prompt: &'a str, steps: usize) -> Self {
+    /// Parses a prompt for the steps of a pass.
+    pub fn new(prompt: &'a str, steps: impl Into<PassSteps>) -> Self {
+        let steps = steps.into();
         let mut choices = choices(prompt, steps).unwrap_or_default();
         choices.sort_unstable_by_key(|choice| choice.place.start);
-        Self { prompt, steps, choices }
+        Self { prompt, steps: steps.steps, choices }
     }
 
     /// Returns a prompt of which nothing changes.
@@ -127,7 +144,7 @@ impl Open {
     ///
     /// # Errors
     /// If what is in the brackets is text, and so are the brackets around it.
-    fn closed(&self, prompt: &str, end: usize, steps: usize) -> Result<Option<Choice>, ()> {
+    fn closed(&self, prompt: &str, end: usize, steps: PassSteps) -> Result<Option<Choice>, ()> {
         let place = self.at..end + 1;
         let mut parts = self.parts(end);
         if self.has_bars {
@@ -146,7 +163,7 @@ impl Open {
 
 /// Returns the choices in a prompt, or `None` if all of it is text. Takes linear time: when brackets prove to be text, so
 /// are all those around them, and none of them is looked at again.
-fn choices(prompt: &str, steps: usize) -> Option<Vec<Choice>> {
+fn choices(prompt: &str, steps: PassSteps) -> Option<Vec<Choice>> {
     let mut choices = vec![];
     let mut open: Vec<Open> = vec![];
     let mut bytes = prompt.bytes().enumerate();
@@ -199,12 +216,17 @@ fn close_all(open: &mut Vec<Open>) -> Option<()> {
     (!has_bars).then_some(())
 }
 
-/// Parses the number of the last step before a change, which may be negative, and is at most `steps`.
-fn when(number: &str, steps: usize) -> Option<i64> {
+/// Parses the number of the last step before a change, which may be negative, and is at most the number of steps.
+fn when(number: &str, PassSteps { steps, before }: PassSteps) -> Option<i64> {
     let number = number.trim();
     // Not `inf` and the like, which `parse` takes.
     let is_number = |c: char| c.is_ascii_digit() || "+-.eE".contains(c);
     let value = number.parse::<f64>().ok().filter(|_| number.chars().all(is_number))?;
-    let step = if number.contains('.') { value * steps as f64 } else { value };
+    let step = match (number.contains('.'), before) {
+        (true, None) => value * steps as f64,
+        (true, Some(_)) => (value - 1.) * steps as f64,
+        (false, None) => value,
+        (false, Some(before)) => value - before as f64,
+    };
     Some((step as i64).min(steps as i64))
 }

@@ -43,7 +43,7 @@ impl Costs {
 
     /// Returns the cost of decoding an image.
     pub fn decoding(&self, params: &SamplingParams) -> f64 {
-        self.decoding * params.n_latents() as f64
+        self.decoding * params.n_final_latents() as f64
     }
 
     /// Returns the cost of saving an image.
@@ -61,9 +61,11 @@ impl Costs {
                 continue;
             }
             let params = job.images.requests.params_of(number);
-            let calls = counts.of(params.sampler).model_calls;
-            total += self.step(params, job.images.n_contexts(number), calls as f64)
-                + wanted as f64 * (self.decoding(params) + self.saving(params));
+            for pass in params.passes() {
+                let calls = counts.of(pass.sampler).model_calls;
+                total += self.step(&pass, job.images.n_contexts(number), calls as f64);
+            }
+            total += wanted as f64 * (self.decoding(params) + self.saving(params));
         }
         total
     }

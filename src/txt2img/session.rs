@@ -75,11 +75,12 @@ fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
 /// Opens the model's files without TAESD, if its pictures are compared with those of the model's own autoencoder, or pictures
 /// have to be encoded, as they are for inpainting models.
 fn open_with_own_vae(job: &Job, checkpoint: &Checkpoint, progress: &Progress) -> Result<Option<Checkpoint>> {
-    let (compares, has_inputs) = (job.output.compares_exact, !job.images.inputs.is_empty());
+    let (compares, encodes) = (job.output.compares_exact, job.images.are_encoded());
     let takes_mask = checkpoint.unet_config(&job.model.config).takes_mask();
-    if checkpoint.has_tiny_vae() && (compares || has_inputs || takes_mask) {
-        let reason = match (compares, has_inputs) {
+    if checkpoint.has_tiny_vae() && (compares || encodes || takes_mask) {
+        let reason = match (compares, encodes) {
             (true, _) => "--compare_exact",
+            (_, true) if job.images.inputs.is_empty() => "--hires_upscaler lanczos",
             (_, true) => "--init-img",
             _ => "an inpainting model",
         };

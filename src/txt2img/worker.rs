@@ -113,7 +113,7 @@ impl<'a> Worker<'a> {
         if let Some(checkpoint) = with_own_vae.filter(|_| job.output.compares_exact) {
             engine.load_exact_decoder(checkpoint)?;
         }
-        if !job.images.inputs.is_empty() || engine.takes_mask() {
+        if job.images.are_encoded() || engine.takes_mask() {
             engine.load_encoder(with_own_vae.unwrap_or(checkpoint))?;
         }
         Ok(Self { job, device, engine, loras, progress, noise, messages, is_checked, costs })
@@ -182,7 +182,7 @@ impl<'a> Worker<'a> {
     /// Returns what is written of image `index` of a batch.
     fn record(&self, batch: &Batch, index: usize, origin: Origin, latents: &Latents) -> Result<Record> {
         let image = &batch.images[index];
-        let embeddings = self.engine.embeddings_in((&image.prompt, image.negative), &batch.params.sampler)?.into_iter();
+        let embeddings = self.engine.embeddings_in((&image.prompt, image.negative), &batch.params)?.into_iter();
         let embeddings = embeddings
             .map(|embedding| EmbeddingRecord { name: embedding.name().into(), sha256: embedding.sha256().into() })
             .collect();
@@ -250,7 +250,7 @@ struct BatchObserver<'a> {
     wanted: &'a [usize],
     messages: &'a SyncSender<Message>,
     costs: Costs,
-    /// The cost of all steps of the batch.
+    /// The cost of all steps of the batch so far.
     cost: f64,
 }
 
@@ -259,12 +259,12 @@ impl Observer for BatchObserver<'_> {
         self.loading.on_load(tensors)
     }
 
-    fn on_start(&mut self, counts: Counts) {
+    fn on_start(&mut self, counts: Counts, params: &SamplingParams) {
         let (steps, calls) = (counts.steps.max(1) as f64, counts.model_calls as f64);
         let LoadObserver { job, device, progress } = self.loading;
         let n_contexts = self.batch.n_contexts(job.images.reading);
-        let step = self.costs.step(&self.batch.params, n_contexts, calls / steps);
-        self.cost = step * steps;
+        let step = self.costs.step(params, n_contexts, calls / steps);
+        self.cost += step * steps;
         self.bar = Some(progress.steps(device_name(job, device), counts.steps, step));
     }
 
@@ -285,6 +285,7 @@ impl Observer for BatchObserver<'_> {
 
     fn on_repeat(&mut self) {
         self.loading.progress.lost(self.cost);
+        self.cost = 0.;
     }
 
     fn on_note(&mut self, note: &str) {

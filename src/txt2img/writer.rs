@@ -234,7 +234,7 @@ fn shrink_factor(job: &Job) -> usize {
     if job.images.sweep.is_none() {
         return 1;
     }
-    let pixels = |params: &SamplingParams| params.n_latents() * 64;
+    let pixels = |params: &SamplingParams| params.n_final_latents() * 64;
     let largest = job.images.requests.params().iter().map(pixels).max().unwrap_or(0);
     ((largest * job.images.requests.n_requests()) as f64 / MAX_PIXELS).sqrt().ceil() as usize
 }

@@ -1,6 +1,7 @@
 //! Regions of pictures that are drawn anew: `--mask` and `--outpaint`.
 
 use crate::support::{TestRun, fixture, notes, read_png};
+use image::imageops::FilterType;
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgba};
 use std::fs;
 use std::io::Cursor;
@@ -176,8 +177,8 @@ fn masks_that_cannot_be_used_are_refused() {
     let all_opaque = image::open(run.path("in.png")).unwrap().to_rgba8();
     fs::write(run.path("opaque.png"), encoded(&all_opaque.into())).unwrap();
     for (flags, reason) in [
-        (&["--mask", "mask.png"][..], "--mask needs a picture of which to draw a region; give it with --init-img FILE"),
-        (&["--outpaint", "8,8,8,8"], "--outpaint needs a picture to add to; give it with --init-img FILE"),
+        (&["--mask", "mask.png"][..], "--mask needs a picture of which to draw a region; give --init-img FILE, or"),
+        (&["--outpaint", "8,8,8,8"], "--outpaint needs a picture to add to; give --init-img FILE, or"),
         (&["--init-img", "in.png", "--mask", "none.png"], "--mask: 'none.png' cannot be read"),
         (&["--init-img", "in.png", "--mask", "text.png"], "--mask: 'text.png' is not a readable picture"),
         (
@@ -186,7 +187,7 @@ fn masks_that_cannot_be_used_are_refused() {
         ),
         (
             &["--init-img", "opaque.png", "--mask", "alpha"],
-            "'opaque.png' is nowhere transparent, so nothing would be drawn",
+            "'opaque.png' is nowhere more than half transparent, so nothing would be drawn",
         ),
         (
             &["--init-img", "in.png", "--mask", "small.png"],
@@ -197,6 +198,18 @@ fn masks_that_cannot_be_used_are_refused() {
             "--mask_blur -1 is not between 0 and 1000",
         ),
         (&["--init-img", "in.png", "--outpaint", "4,0,4,0"], "--outpaint 4,0,4,0 is not in multiples of 8"),
+        (
+            &["--init-img", "in.png", "--mask", "mask.png", "--mask_blur", "500"],
+            "--mask_blur 500 leaves nothing of the region of --mask 'mask.png'; give less",
+        ),
+        (
+            &["--init-img", "in.png", "--mask", "mask.png", "--mask_fill", "noise", "--strength", "0.01"],
+            "--mask_fill noise would stay noise, because --strength 0.01 takes none of 50 steps; give more",
+        ),
+        (
+            &["--init-img", "in.png", "--outpaint", "8192,0,0,0"],
+            "'in.png' has 64×64 pixels, to which --outpaint 8192,0,0,0 adds: --W 8256 is not between 8 and 8192",
+        ),
         (
             &["--init-img", "in.png", "--outpaint", "32,0,32,0", "--W", "64"],
             "--outpaint 32,0,32,0 leaves no room for the picture in 64×64 pixels",
@@ -209,6 +222,37 @@ fn masks_that_cannot_be_used_are_refused() {
     assert!(
         draw(&run, &["--init-img", "in.png", "--mask_blur", "2"]).contains("--mask_blur has no effect without --mask")
     );
+}
+
+#[test]
+fn the_region_covers_every_white_pixel_at_any_size() {
+    // A thin line, and a square whose edges are those of latents and of pixels at half the size.
+    let side = 2 * SIDE;
+    let line = GrayImage::from_fn(side, side, |x, _| Luma([if x == 41 { 255 } else { 0 }]));
+    let square = GrayImage::from_fn(side, side, |x, y| {
+        Luma([if (32..80).contains(&x.max(y)) && x.min(y) >= 32 { 255 } else { 0 }])
+    });
+    let large = image::open(fixture("inpaint/image.png")).unwrap().resize_exact(side, side, FilterType::Triangle);
+    let run = run()
+        .file("large.png", encoded(&large))
+        .file("line.png", encoded(&line.into()))
+        .file("square.png", encoded(&square.into()));
+    for mask in ["line.png", "square.png"] {
+        draw(&run, &["--init-img", "large.png", "--mask", mask, "--strength", "1"]);
+    }
+    let old = &output::resized(&output::open(&run.path("large.png")).unwrap(), 64, 64).into_owned();
+    let is_new = |n: usize| {
+        let drawn = picture(&run, n);
+        move |x: usize, y: usize| drawn.rgb[3 * (64 * y + x)..][..3] != old.rgb[3 * (64 * y + x)..][..3]
+    };
+    let changed_line = is_new(0);
+    let on_line = (0..64).filter(|y| changed_line(20, *y)).count();
+    let beside = (0..64 * 64).filter(|at| at % 64 != 20 && changed_line(at % 64, at / 64)).count();
+    assert!(on_line > 48 && beside == 0, "{on_line} {beside}");
+    let changed_square = is_new(1);
+    let is_inside = |x: usize, y: usize| (16..40).contains(&x) && (16..40).contains(&y);
+    let outside = (0..64 * 64).filter(|at| !is_inside(at % 64, at / 64) && changed_square(at % 64, at / 64)).count();
+    assert_eq!(outside, 0);
 }
 
 #[test]

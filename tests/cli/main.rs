@@ -5,6 +5,7 @@ mod article;
 mod dry_run;
 mod embeddings;
 mod errors;
+mod hires;
 mod inpainting;
 mod inputs;
 #[cfg(unix)]

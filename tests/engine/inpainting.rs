@@ -142,7 +142,7 @@ fn the_program_recognizes_an_inpainting_model_with_any_config() {
     let picture = |n: usize| read_png(&run.path(&format!("out/samples/{n:05}.png")));
     assert!(picture(0) == picture(1) && picture(0) != picture(2));
     let plan = stdout(&run.quick([&model[..], &masked, &["--dry_run"]].concat()).ok());
-    assert!(plan.contains("\nmask         mask.png\n"), "{plan}");
+    assert!(plan.contains("\nregion       mask.png\n"), "{plan}");
     // A config for inpainting does not fit another model.
     run.quick(["--config", "wide.yaml"]).fails_with("input_blocks.0.0.weight");
 }

@@ -6,6 +6,7 @@ mod cuda_emulation;
 mod demo;
 mod embeddings;
 mod fast;
+mod hires;
 mod inpainting;
 mod lora;
 mod models;

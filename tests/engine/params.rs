@@ -12,7 +12,9 @@ use txt2img::params::{Field, PARAMS, Param, SamplingParams};
 /// Returns a value that `--sampler euler` with an input picture supports and that is not the default of the command line.
 fn other_value(param: &Param) -> String {
     match (param.flag, param.field) {
-        ("sampler", _) => "heun".into(),
+        ("sampler" | "hires_sampler", _) => "heun".into(),
+        ("hires", _) => "1.5".into(),
+        ("hires_upscaler", _) => "lanczos".into(),
         ("clip_skip", _) => "2".into(),
         (_, Field::Whole { .. }) => "72".into(),
         (_, Field::Number { .. }) => "0.25".into(),
@@ -27,14 +29,17 @@ fn other_value(param: &Param) -> String {
     }
 }
 
-fn args(flags: &[&str]) -> Args {
-    let words = ["txt2img", "--ckpt", "demo", "--sampler", "euler", "--init-img", "tests/fixtures/inpaint/image.png"];
-    let words = words.iter().chain(flags).map(OsString::from);
+fn args(param: &Param, flags: &[&str]) -> Args {
+    let words = ["txt2img", "--ckpt", "demo", "--sampler", "euler"];
+    let start = ["--init-img", "tests/fixtures/inpaint/image.png"];
+    // A second pass does not go with a picture to start from.
+    let start = if param.flag == "hires" { &[][..] } else { &start };
+    let words = words.iter().chain(start).chain(flags).map(OsString::from);
     Args::try_from_words(words).unwrap()
 }
 
-fn job(flags: &[&str]) -> Job {
-    Job::from_args(&args(flags)).unwrap()
+fn job(param: &Param, flags: &[&str]) -> Job {
+    Job::from_args(&args(param, flags)).unwrap()
 }
 
 fn only_request(job: &Job) -> SamplingParams {
@@ -50,8 +55,8 @@ fn value(param: &Param, job: &Job) -> String {
 fn every_parameter_is_a_flag() {
     for param in &PARAMS {
         let other = other_value(param);
-        assert_ne!(value(param, &job(&[])), other, "{}", param.flag);
-        assert_eq!(value(param, &job(&[&format!("--{}", param.flag), &other])), other, "{}", param.flag);
+        assert_ne!(value(param, &job(param, &[])), other, "{}", param.flag);
+        assert_eq!(value(param, &job(param, &[&format!("--{}", param.flag), &other])), other, "{}", param.flag);
     }
 }
 
@@ -66,7 +71,7 @@ fn every_parameter_is_a_key_of_json_prompts_under_both_names() {
         let json = if is_text { format!("\"{other}\"") } else { other.clone() };
         for key in [param.flag, param.name] {
             fs::write(&file, format!("{{\"prompt\": \"a\", \"{key}\": {json}}}")).unwrap();
-            assert_eq!(value(param, &job(&["--from-file", file.to_str().unwrap()])), other, "{key}");
+            assert_eq!(value(param, &job(param, &["--from-file", file.to_str().unwrap()])), other, "{key}");
         }
     }
 }
@@ -79,9 +84,9 @@ fn every_parameter_is_an_axis_of_sweeps() {
             Field::List { .. } => "tests/fixtures/lora/loha.safetensors=1".into(),
             // Any picture with white can be a mask.
             _ if param.flag == "mask" => "tests/fixtures/inpaint/image.png".into(),
-            _ => value(param, &job(&[])),
+            _ => value(param, &job(param, &[])),
         };
-        let job = job(&["--sweep", &format!("{}=\"{usual}\",\"{other}\"", param.flag)]);
+        let job = job(param, &["--sweep", &format!("{}=\"{usual}\",\"{other}\"", param.flag)]);
         let cells: Vec<_> = job.images.requests.iter().map(|cell| param.get(&cell.params).to_string()).collect();
         assert_eq!(cells, [usual, other], "{}", param.flag);
     }
@@ -91,7 +96,7 @@ fn every_parameter_is_an_axis_of_sweeps() {
 fn every_parameter_is_a_placeholder_of_file_names() {
     for param in &PARAMS {
         let other = other_value(param);
-        let params = only_request(&job(&[&format!("--{}", param.flag), &other]));
+        let params = only_request(&job(param, &[&format!("--{}", param.flag), &other]));
         let pattern = Pattern::parse(&format!("{{{}}}", param.name)).unwrap();
         let name = pattern.name(0, &NameFields { params, ..NameFields::default() });
         // Folders are left out, and of pictures the extension too.
@@ -103,7 +108,7 @@ fn every_parameter_is_a_placeholder_of_file_names() {
 #[test]
 fn every_parameter_is_recorded_under_its_name() {
     for param in &PARAMS {
-        let params = only_request(&job(&[&format!("--{}", param.flag), &other_value(param)]));
+        let params = only_request(&job(param, &[&format!("--{}", param.flag), &other_value(param)]));
         let record = serde_json::to_value(&params).unwrap();
         if let Field::List { .. } = param.field {
             assert_eq!(record[param.name].as_array().unwrap().len(), 1, "{}", param.name);
@@ -118,6 +123,10 @@ fn every_parameter_is_recorded_under_its_name() {
 fn runs_with_another_value_of_a_parameter_are_not_resumed() {
     for param in &PARAMS {
         let flag = format!("--{}", param.flag);
-        assert_ne!(job(&[]).run.params[&flag], job(&[&flag, &other_value(param)]).run.params[&flag], "{flag}");
+        assert_ne!(
+            job(param, &[]).run.params[&flag],
+            job(param, &[&flag, &other_value(param)]).run.params[&flag],
+            "{flag}"
+        );
     }
 }

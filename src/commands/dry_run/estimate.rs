@@ -108,7 +108,7 @@ impl Memory {
 fn maps(job: &Job, number: usize, sampling: f64, decoding: f64) -> f64 {
     let params = job.images.requests.params_of(number);
     let contexts = params.n_contexts(1);
-    let latents = params.n_latents() as f64;
+    let latents = params.n_final_latents() as f64;
     let sampling = sampling * latents * (contexts * job.images.requests.len_of(number)) as f64;
     let decoding = decoding * latents;
     if on_gpus(job) {
@@ -159,5 +159,5 @@ fn gpu_element(job: &Job) -> f64 {
 }
 
 fn pixels(job: &Job, params: &SamplingParams) -> f64 {
-    params.n_latents() as f64 * job.model.config.vae.side_factor().pow(2) as f64
+    params.n_final_latents() as f64 * job.model.config.vae.side_factor().pow(2) as f64
 }

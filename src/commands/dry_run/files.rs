@@ -81,7 +81,8 @@ fn name_fields<'a>(job: &Job, batch: &Batch, image: &'a ImageRequest) -> NameFie
 fn sizes(job: &Job) -> String {
     let mut sizes: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for Request { params, .. } in job.images.requests.iter() {
-        *sizes.entry((params.latent_width(), params.latent_height())).or_default() += job.images.iterations;
+        let last = params.second_pass().unwrap_or(params);
+        *sizes.entry((last.latent_width(), last.latent_height())).or_default() += job.images.iterations;
     }
     let factor = job.model.config.vae.side_factor();
     let size = |&(w, h): &(usize, usize)| format!("{}x{}", factor * w, factor * h);

@@ -16,11 +16,13 @@ use crate::device::Precision;
 use crate::engine;
 use crate::job::{Job, LoraFiles, loras};
 use crate::ops::Compute;
+use crate::params::SamplingParams;
 use crate::progress::Progress;
 use crate::text::TextConfig;
 use crate::txt2img::{End, check_clip_skip, inspect};
 use anyhow::{Context, Result, bail};
 use networks::{Inventory, Networks};
+use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 use std::io::{Write, stdout};
 
@@ -55,8 +57,8 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     check_clip_skip(job, &checkpoint)?;
     let conventions = Conventions::new(&checkpoint, &job.model.config)?;
     let config = ModelConfig { unet: checkpoint.unet_config(&job.model.config), ..job.model.config.clone() };
-    let has_inputs = !job.images.inputs.is_empty();
-    let networks = Networks::new(&config, text, checkpoint.has_tiny_vae(), has_inputs, estimate::compute(job))?;
+    let encodes = job.images.are_encoded();
+    let networks = Networks::new(&config, text, checkpoint.has_tiny_vae(), encodes, estimate::compute(job))?;
     let inventory = conventions.stored(networks.inventory());
     let mismatches = weights::mismatches(&checkpoint, &inventory);
     let prompts = prompts::Prompts::read(job)?;
@@ -70,8 +72,7 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     let mismatches: Vec<String> = mismatches.into_iter().map(|(_, clause)| clause).collect();
     rows.extend(list_rows("does not fit", &mismatches));
     rows.extend(list_rows("LoRA", &loras.summaries().collect::<Vec<_>>()));
-    rows.extend(row_of_paths("starts from", "pictures", job.images.inputs.paths()));
-    rows.extend(row_of_paths("mask", "masks", job.images.inputs.mask_paths()));
+    rows.extend(input_rows(job));
     rows.extend(steps::rows(job));
     rows.extend(prompts.rows());
     rows.extend(files::rows(job, &outdir, &finished));
@@ -79,17 +80,22 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     Ok(Report { rows, remedy })
 }
 
-/// Returns a line that names the only one of `paths`, or counts them.
-fn row_of_paths<'a>(
-    what: &'static str,
-    plural: &str,
-    mut paths: impl ExactSizeIterator<Item = &'a str>,
-) -> Option<Row> {
-    let first = paths.next()?;
-    Some(match paths.len() {
-        0 => Row::new(what, first),
-        others => Row::new(what, format!("{} {plural}", others + 1)),
-    })
+/// Returns the lines about the pictures that images start from, and the regions of them that are drawn.
+fn input_rows(job: &Job) -> Vec<Row> {
+    let mut inputs = job.images.inputs.paths();
+    let Some(first) = inputs.next() else { return vec![] };
+    let mut rows = vec![match inputs.len() {
+        0 => Row::new("starts from", first),
+        others => Row::new("starts from", format!("{} pictures", others + 1)),
+    }];
+    let mut regions = BTreeSet::new();
+    for SamplingParams { mask, mask_blur, outpaint, .. } in job.images.requests.params() {
+        let blur = if *mask_blur == 0. { String::new() } else { format!(", blurred by {mask_blur} pixels") };
+        regions.extend(mask.iter().map(|mask| format!("{mask}{blur}")));
+        regions.extend((!outpaint.is_empty()).then(|| format!("borders {outpaint}")));
+    }
+    rows.extend(list_rows("region", &regions.into_iter().collect::<Vec<_>>()));
+    rows
 }
 
 /// Prints the description of a job, after its notes.

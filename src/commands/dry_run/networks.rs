@@ -26,8 +26,8 @@ pub struct Networks {
 const SIDE: usize = 8;
 
 impl Networks {
-    /// Outlines the networks. `has_tiny_vae`: whether the decoder is TAESD's. `has_inputs`: whether there are input pictures, which
-    /// are encoded. `compute`: the arithmetic of the UNet and the autoencoder.
+    /// Outlines the networks. `has_tiny_vae`: whether the decoder is TAESD's. `encodes`: whether pictures are encoded besides by
+    /// inpainting models. `compute`: the arithmetic of the UNet and the autoencoder.
     ///
     /// # Errors
     /// If there are no networks of these shapes.
@@ -35,7 +35,7 @@ impl Networks {
         config: &ModelConfig,
         text: TextConfig,
         has_tiny_vae: bool,
-        has_inputs: bool,
+        encodes: bool,
         compute: Compute,
     ) -> Result<Self> {
         let [text_outline, unet_outline, decoder_outline, encoder] = [(); 4].map(|()| Outline::default());
@@ -44,7 +44,7 @@ impl Networks {
         let lb = decoder_outline.layer_builder(compute).pp(VAE);
         let decoder =
             if has_tiny_vae { Decoder::tiny(lb) } else { Decoder::new(&config.vae, config.scale_factor, lb) }?;
-        if (has_inputs || config.unet.takes_mask()) && !has_tiny_vae {
+        if (encodes || config.unet.takes_mask()) && !has_tiny_vae {
             Encoder::new(&config.vae, config.scale_factor, encoder.layer_builder(compute).pp(VAE))?;
         }
         let (unet, decoder) = ((unet, unet_outline), (decoder, decoder_outline));

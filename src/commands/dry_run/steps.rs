@@ -10,14 +10,20 @@ use crate::params::{PARAMS, Param, SamplingParams};
 /// Returns a line for each sampler, with its number of steps, its spacing, and the shortcuts that it is used with.
 pub fn rows(job: &Job) -> Vec<Row> {
     let schedule = Schedule::new(&job.model.config.noise);
-    let mut kinds: Vec<(SamplerConfig, String)> = vec![];
+    let mut kinds: Vec<(&str, SamplerConfig, String)> = vec![];
     for params in job.images.requests.params() {
-        let kind = (SamplerConfig { eta: 0., ..params.sampler }, shortcuts(params));
-        if !kinds.contains(&kind) {
-            kinds.push(kind);
+        for (i, pass) in params.passes().enumerate() {
+            let which = if i == 0 { "" } else { "second pass, " };
+            let kind = (which, SamplerConfig { eta: 0., ..pass.sampler }, shortcuts(params));
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
         }
     }
-    let rows: Vec<String> = kinds.iter().map(|(sampler, shortcuts)| row(sampler, &schedule) + shortcuts).collect();
+    let rows: Vec<String> = kinds
+        .iter()
+        .map(|(which, sampler, shortcuts)| which.to_string() + &row(sampler, &schedule) + shortcuts)
+        .collect();
     list_rows("steps", &rows)
 }
 
@@ -40,6 +46,7 @@ fn row(sampler: &SamplerConfig, schedule: &Schedule) -> String {
     let counts = sampler.counts(schedule);
     let steps = match counts.steps {
         steps if steps == sampler.steps => steps.to_string(),
+        steps if sampler.strength.is_some() => format!("the last {steps} of {}", sampler.steps),
         steps => format!("{steps} instead of {}", sampler.steps),
     };
     format!("{name}{spacing}: {steps} ({} UNet passes per picture)", counts.model_calls)

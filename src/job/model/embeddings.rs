@@ -6,7 +6,6 @@ use crate::checkpoint::Embedding;
 use crate::human::counted;
 use crate::job::Images;
 use crate::job::files_below::files_below;
-use crate::params::SamplingParams;
 use crate::text::{Tokenizer, texts};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeSet, HashSet};
@@ -68,9 +67,8 @@ pub fn note(embeddings: &[Embedding], images: &Images) -> Result<Option<String>>
     let tokenizer = Tokenizer::new()?.with_embeddings(embeddings)?;
     let (mut seen, mut found) = (HashSet::new(), BTreeSet::new());
     let searched = images.n_pictures().min(MAX_SEARCHED);
-    for (image, SamplingParams { sampler, .. }) in images.with_params().take(searched) {
-        let steps = sampler.prompt_steps(sampler.steps);
-        for text in texts((&image.prompt, image.negative), images.reading, steps)? {
+    for (image, params) in images.with_params().take(searched) {
+        for text in texts((&image.prompt, image.negative), images.reading, &params.prompt_steps())? {
             if !seen.contains(&text) {
                 found.extend(tokenizer.embeddings_in(&tokenizer.tokenize(&text, images.reading)?));
                 seen.insert(text);

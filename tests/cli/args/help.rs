@@ -28,7 +28,7 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 51] = [
+const OURS: [&str; 56] = [
     "--guidance_rescale",
     "--guidance_interval",
     "--deepcache",
@@ -41,6 +41,11 @@ const OURS: [&str; 51] = [
     "--outpaint",
     "--sampler",
     "--schedule",
+    "--hires",
+    "--hires_strength",
+    "--hires_steps",
+    "--hires_sampler",
+    "--hires_upscaler",
     "--fast",
     "--lora",
     "--lora_weight",

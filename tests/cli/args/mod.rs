@@ -15,7 +15,7 @@ use txt2img::diffusion::deep_cache::DeepCache;
 use txt2img::diffusion::guidance::Interval;
 use txt2img::diffusion::samplers::Spacing;
 use txt2img::output::{Borders, Format};
-use txt2img::params::MaskFill;
+use txt2img::params::{HiresSize, MaskFill, Upscaler};
 use txt2img::progress::ProgressFormat;
 use txt2img::rng::Rng;
 
@@ -64,6 +64,11 @@ fn defaults() -> Args {
             mask_blur: 0.,
             mask_fill: MaskFill::Original,
             outpaint: Borders::default(),
+            hires: HiresSize::Factor(1.),
+            hires_strength: 0.75,
+            hires_steps: 0,
+            hires_sampler: None,
+            hires_upscaler: Upscaler::Latent,
             sampler: None,
             schedule: Spacing::Discrete,
             fast: None,

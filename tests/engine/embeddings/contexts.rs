@@ -43,7 +43,7 @@ fn a_prompt_without_embeddings_is_unaffected_in_a_batch() {
 fn embeddings_in_prompts_are_found_once() {
     let (model, reading) = (model(), Reading::default());
     let found = |prompt, negative, reading| -> Vec<usize> {
-        model.embeddings_in((prompt, negative), reading, 4).unwrap().into_iter().collect()
+        model.embeddings_in((prompt, negative), reading, &[4.into()]).unwrap().into_iter().collect()
     };
     assert_eq!(found("a cube", "", reading), [0; 0]);
     assert_eq!(found("CharTurner, easyneg, charturner", "easyneg", reading), [0, 2]);

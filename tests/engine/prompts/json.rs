@@ -110,7 +110,7 @@ fn errors_name_the_line_or_the_object_the_key_and_what_is_expected() {
             "\"promt\" is not a known key; use prompt, negative_prompt, seed, H (or height), W (or width), ddim_steps (or \
              steps), scale, guidance_rescale, guidance_interval, deepcache, clip_skip, init-img (or \
              init_img), strength, mask, mask_blur, mask_fill, outpaint, sampler, ddim_eta (or eta), \
-             schedule, lora (or loras), lora_weight",
+             schedule, hires, hires_strength, hires_steps, hires_sampler, hires_upscaler, lora (or loras), lora_weight",
         ),
     ] {
         let good = "{\"prompt\": \"a\"}";

@@ -7,7 +7,7 @@ use txt2img::diffusion::deep_cache::DeepCache;
 use txt2img::diffusion::guidance::Interval;
 use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
 use txt2img::output::{Borders, NameFields, Pattern, Record};
-use txt2img::params::{LoraChoice, MaskFill, SamplingParams};
+use txt2img::params::{Hires, HiresSize, LoraChoice, MaskFill, SamplingParams, Upscaler};
 
 const PARAMS: SamplingParams = SamplingParams {
     height: 512,
@@ -23,6 +23,7 @@ const PARAMS: SamplingParams = SamplingParams {
     mask_blur: 0.,
     mask_fill: MaskFill::Original,
     outpaint: Borders { left: 0, top: 0, right: 0, bottom: 0 },
+    hires: Hires { size: HiresSize::Factor(1.), strength: 0.75, steps: 0, sampler: None, upscaler: Upscaler::Latent },
     sampler: SamplerConfig { kind: Kind::EulerA, steps: 50, eta: 0., spacing: Spacing::Discrete, strength: None },
     loras: vec![],
     lora_weight: 1.,
@@ -139,7 +140,7 @@ fn a_shortened_prompt_ends_in_no_space() {
 #[test]
 fn impossible_patterns_are_refused() {
     const KNOWN: &str = "write a name with any of {seed} {index} {prompt} {hash} {height} {width} {steps} {scale} {guidance_rescale} \
-                         {guidance_interval} {deepcache} {clip_skip} {init_img} {strength} {mask} {mask_blur} {mask_fill} {outpaint} {sampler} {eta} {schedule} {loras} {lora_weight}, and {{ or }} for a brace itself";
+                         {guidance_interval} {deepcache} {clip_skip} {init_img} {strength} {mask} {mask_blur} {mask_fill} {outpaint} {sampler} {eta} {schedule} {hires} {hires_strength} {hires_steps} {hires_sampler} {hires_upscaler} {loras} {lora_weight}, and {{ or }} for a brace itself";
     let (long, hashes) = ("x".repeat(178) + "{index}", "{hash}".repeat(18) + "{index}");
     assert!(name(&long[1..], "").ends_with("00007"));
     for (pattern, fault) in [
