@@ -125,6 +125,11 @@ pub struct Args {
     #[arg(long = "auto_orient")]
     pub auto_orient: bool,
 
+    /// Keep the proportions of the picture of --init-img: the new one is as large as fits in --H and --W, or without these as the
+    /// picture, in multiples of 8
+    #[arg(long)]
+    pub fit: bool,
+
     /// Replace {red|blue} in a prompt by one of the alternatives, picked at random for each picture
     #[arg(long)]
     pub wildcards: bool,

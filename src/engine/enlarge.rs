@@ -12,16 +12,17 @@ const CUBIC: f64 = -0.75;
 /// If the device fails.
 pub fn enlarged(latents: &Tensor, (height, width): (usize, usize), upscaler: Upscaler) -> Result<Tensor> {
     let (b, h, w, c) = latents.dims4()?;
-    let weights = |from: usize, to: usize| weights(from, to, upscaler, latents.device());
-    let rows = latents.reshape((b, h, w * c))?;
+    let weights = |from: usize, to: usize| weights(from, to, upscaler);
+    // On the CPU, as this is little work.
+    let rows = latents.to_device(&Device::Cpu)?.reshape((b, h, w * c))?;
     let x = weights(h, height)?.unsqueeze(0)?.broadcast_matmul(&rows)?; // (B, height, w · C)
     let columns = x.reshape((b, height, w, c))?.transpose(1, 2)?.contiguous()?.reshape((b, w, height * c))?;
     let x = weights(w, width)?.unsqueeze(0)?.broadcast_matmul(&columns)?; // (B, width, height · C)
-    x.reshape((b, width, height, c))?.transpose(1, 2)?.contiguous()
+    x.reshape((b, width, height, c))?.transpose(1, 2)?.contiguous()?.to_device(latents.device())
 }
 
 /// Returns the shares of the old rows in each new one: (`to`, `from`).
-fn weights(from: usize, to: usize, upscaler: Upscaler, device: &Device) -> Result<Tensor> {
+fn weights(from: usize, to: usize, upscaler: Upscaler) -> Result<Tensor> {
     let mut weights = vec![0f32; to * from];
     for (i, row) in weights.chunks_exact_mut(from).enumerate() {
         let centre = (i as f64 + 0.5) * from as f64 / to as f64 - 0.5;
@@ -40,7 +41,7 @@ fn weights(from: usize, to: usize, upscaler: Upscaler, device: &Device) -> Resul
             }
         }
     }
-    Tensor::from_vec(weights, (to, from), device)
+    Tensor::from_vec(weights, (to, from), &Device::Cpu)
 }
 
 /// The cubic convolution of Keys 1981.

@@ -31,6 +31,8 @@ pub struct Inputs {
     checked: BTreeSet<(String, String, (usize, usize), u64)>,
     /// If true, pictures are turned upright (`--auto_orient`).
     auto_orient: bool,
+    /// If true, images have the proportions of their pictures (`--fit`).
+    fit: bool,
 }
 
 /// The file of an input picture or of a mask.
@@ -75,9 +77,10 @@ pub fn pattern(args: &Args) -> Option<Pattern> {
 }
 
 impl Inputs {
-    /// Returns a run's inputs before any is read. `auto_orient`: whether they are turned upright.
-    pub fn new(auto_orient: bool) -> Self {
-        Self { pictures: BTreeMap::new(), masks: BTreeMap::new(), checked: BTreeSet::new(), auto_orient }
+    /// Returns a run's inputs before any is read. `auto_orient`: whether they are turned upright. `fit`: whether images have their
+    /// proportions.
+    pub fn new(auto_orient: bool, fit: bool) -> Self {
+        Self { pictures: BTreeMap::new(), masks: BTreeMap::new(), checked: BTreeSet::new(), auto_orient, fit }
     }
 
     /// Completes the parameters of an image by those that follow from its input picture: the strength, and the height and the
@@ -98,33 +101,50 @@ impl Inputs {
             );
             return Ok(());
         };
-        let borders = params.outpaint;
-        let default_strength = if borders.is_empty() { SamplingParams::DEFAULT_STRENGTH } else { 1. };
+        let default_strength = if params.outpaint.is_empty() { SamplingParams::DEFAULT_STRENGTH } else { 1. };
         params.sampler.strength.get_or_insert(default_strength);
         let PictureFile { width, height, .. } = *self.read(&path)?;
-        for (flag, side, border) in [("H", height, borders.vertical()), ("W", width, borders.horizontal())] {
-            if is_stated(flag) {
-                continue;
-            }
-            let rounded = side - side % SIDE_STEP;
+        self.complete_size(params, (width, height), is_stated)
+            .with_context(|| format!("--init-img '{path}' has {width}×{height} pixels"))?;
+        self.check_mask(params, &path)
+    }
+
+    /// Completes the size of an image whose input picture has `size` (width, height).
+    fn complete_size(
+        &self,
+        params: &mut SamplingParams,
+        size: (usize, usize),
+        is_stated: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        let borders = params.outpaint;
+        let sides =
+            [("H", size.1, params.height, borders.vertical()), ("W", size.0, params.width, borders.horizontal())];
+        // With `--fit`, the scale of the picture.
+        let scale = self.fit.then(|| {
+            let stated = sides.iter().filter(|(flag, ..)| is_stated(flag));
+            let scales = stated.map(|(_, side, whole, border)| whole.saturating_sub(*border) as f64 / *side as f64);
+            scales.reduce(f64::min).unwrap_or(1.)
+        });
+        for (flag, side, _, border) in sides {
+            let rounded = match scale {
+                Some(scale) => ((scale * side as f64 / params.factor as f64).round() as usize).max(1) * params.factor,
+                None if is_stated(flag) => continue,
+                None => side - side % SIDE_STEP,
+            };
             ensure!(
                 rounded > 0,
-                "--init-img '{path}' has {width}×{height} pixels, fewer than {SIDE_STEP} on a side; give the size of the new picture with \
-                 --H and --W"
+                "fewer than {SIDE_STEP} on a side; give the size of the new picture with --H and --W, or --fit"
             );
             let set = params.set(flag, &ParamValue::Whole((rounded + border) as i64));
-            set.with_context(|| match borders.is_empty() {
-                true => format!("--init-img '{path}' has {width}×{height} pixels"),
-                false => format!("--init-img '{path}' has {width}×{height} pixels, to which --outpaint {borders} adds"),
-            })?;
+            if borders.is_empty() { set } else { set.with_context(|| format!("with --outpaint {borders}")) }?;
         }
         ensure!(
             params.width > borders.horizontal() && params.height > borders.vertical(),
-            "--outpaint {borders} leaves no room for the picture in {}×{} pixels",
+            "--outpaint {borders} leaves no room for it in {}×{} pixels",
             params.width,
             params.height
         );
-        self.check_mask(params, &path)
+        Ok(())
     }
 
     /// Checks that the mask of an image fits its picture, and marks a region.

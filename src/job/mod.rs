@@ -151,7 +151,7 @@ impl Job {
         let safety_ckpt = safety_checker(args)?;
         let compute = ComputeOptions::new(args)?;
         let mut seeds = Seeds::new(args, &mut notes);
-        let mut inputs = Inputs::new(args.auto_orient);
+        let mut inputs = Inputs::new(args.auto_orient, args.fit);
         let requests = images::requests(args, &params, n_samples, &mut seeds, &mut inputs, &mut notes)?;
         seeds.note(args, &mut notes);
         notes.extend(unused::flags(args, &requests).chain(unused::blank_prompts(args, &requests)));

@@ -28,7 +28,7 @@ pub struct Replay {
 }
 
 /// The flags that metadata override, besides those of the sampling parameters.
-const RECORDED: [&str; 17] = [
+const RECORDED: [&str; 18] = [
     "prompt",
     "negative_prompt",
     "emphasis",
@@ -36,6 +36,7 @@ const RECORDED: [&str; 17] = [
     "webui_prompts",
     "wildcards",
     "auto_orient",
+    "fit",
     "plms",
     "dpm_solver",
     "fast",
@@ -107,6 +108,7 @@ fn overridden(args: &Args, record: &Record) -> Result<Args> {
         webui_prompts: record.webui_prompts,
         wildcards: false,
         auto_orient: record.auto_orient,
+        fit: false,
         seed: Seed::Given(record.origin.seed),
         rng: record.rng.parse()?,
         n_iter: 1,

@@ -45,7 +45,8 @@ pub fn run_params(
         grid_every,
         skip_watermark,
         prediction,
-        // Included by their results: the prompts, the sampling parameters, the seed.
+        // Included by their results: the size, the prompts, the sampling parameters, the seed.
+        fit: _,
         prompt: _,
         from_file: _,
         swept: _,

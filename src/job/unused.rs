@@ -45,7 +45,7 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
             "without --mask",
         ),
         (
-            &["strength", "auto_orient"],
+            &["strength", "auto_orient", "fit"],
             requests.params().iter().all(|params| params.init_img.is_none()),
             "without --init-img",
         ),

@@ -138,6 +138,7 @@ impl<'a> Worker<'a> {
             messages: &self.messages,
             costs: self.costs,
             cost: 0.,
+            pass: 0.,
         };
         self.engine.use_loras(&self.loras.of(&task.batch.params), &mut observer)?;
         let mut noise = self.noise.for_task(task);
@@ -250,8 +251,9 @@ struct BatchObserver<'a> {
     wanted: &'a [usize],
     messages: &'a SyncSender<Message>,
     costs: Costs,
-    /// The cost of all steps of the batch so far.
+    /// The cost of all passes of the batch so far, and that of the current one.
     cost: f64,
+    pass: f64,
 }
 
 impl Observer for BatchObserver<'_> {
@@ -264,7 +266,8 @@ impl Observer for BatchObserver<'_> {
         let LoadObserver { job, device, progress } = self.loading;
         let n_contexts = self.batch.n_contexts(job.images.reading);
         let step = self.costs.step(params, n_contexts, calls / steps);
-        self.cost += step * steps;
+        self.pass = step * steps;
+        self.cost += self.pass;
         self.bar = Some(progress.steps(device_name(job, device), counts.steps, step));
     }
 
@@ -281,6 +284,9 @@ impl Observer for BatchObserver<'_> {
 
     fn on_fail(&mut self) {
         self.bar.take().iter().for_each(Bar::give_up);
+        // The passes before are repeated, too.
+        self.loading.progress.lost(self.cost - self.pass);
+        self.cost = 0.;
     }
 
     fn on_repeat(&mut self) {

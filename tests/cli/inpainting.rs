@@ -208,11 +208,11 @@ fn masks_that_cannot_be_used_are_refused() {
         ),
         (
             &["--init-img", "in.png", "--outpaint", "8192,0,0,0"],
-            "'in.png' has 64×64 pixels, to which --outpaint 8192,0,0,0 adds: --W 8256 is not between 8 and 8192",
+            "'in.png' has 64×64 pixels: with --outpaint 8192,0,0,0: --W 8256 is not between 8 and 8192",
         ),
         (
             &["--init-img", "in.png", "--outpaint", "32,0,32,0", "--W", "64"],
-            "--outpaint 32,0,32,0 leaves no room for the picture in 64×64 pixels",
+            "'in.png' has 64×64 pixels: --outpaint 32,0,32,0 leaves no room for it in 64×64 pixels",
         ),
     ] {
         run.alone([&["--outdir", "out", "--ckpt", "demo"][..], flags].concat()).fails_with(reason);

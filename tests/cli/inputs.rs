@@ -87,6 +87,11 @@ fn the_size_is_that_of_the_picture_in_multiples_of_32() {
     assert_eq!(drawn(&[]), (96, 64));
     assert_eq!(drawn(&["--W", "72"]), (72, 64));
     assert_eq!(drawn(&["--H", "128", "--W", "88"]), (88, 128));
+    // In multiples of 8, with the proportions of the picture.
+    assert_eq!(drawn(&["--fit"]), (104, 72));
+    assert_eq!(drawn(&["--fit", "--W", "64"]), (64, 48));
+    assert_eq!(drawn(&["--fit", "--W", "200", "--H", "96"]), (136, 96));
+    assert_eq!(drawn(&["--fit", "--W", "64", "--outpaint", "8,0,8,0"]), (64, 32));
 }
 
 #[test]
@@ -215,7 +220,7 @@ fn inputs_that_cannot_be_used_are_refused_before_anything_is_read() {
         (&["--init-img", "short.jpg"], "'short.jpg' is a damaged picture"),
         (&["--init-img", "text.png"], "'text.png' is not a readable picture; give a PNG, JPEG or WebP file"),
         (&["--init-img", "bomb.png"], "'bomb.png' is too large"),
-        (&["--init-img", "tiny.png"], "'tiny.png' has 16×40 pixels, fewer than 32 on a side; give the size"),
+        (&["--init-img", "tiny.png"], "'tiny.png' has 16×40 pixels: fewer than 32 on a side; give the size"),
         (
             &["--init-img", "in.png", "--f", "4"],
             "--f 4 does not fit --init-img, as the model encodes 8 pixels per latent",

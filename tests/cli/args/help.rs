@@ -28,7 +28,7 @@ const ORIGINALS: [&str; 23] = [
     "--precision",
 ];
 
-const OURS: [&str; 56] = [
+const OURS: [&str; 57] = [
     "--guidance_rescale",
     "--guidance_interval",
     "--deepcache",
@@ -54,6 +54,7 @@ const OURS: [&str; 56] = [
     "--long_prompt",
     "--webui_prompts",
     "--auto_orient",
+    "--fit",
     "--wildcards",
     "--rng",
     "--seed_mode",

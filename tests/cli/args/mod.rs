@@ -91,6 +91,7 @@ fn defaults() -> Args {
         long_prompt: false,
         webui_prompts: false,
         auto_orient: false,
+        fit: false,
         wildcards: false,
         rng: Rng::Cuda { sms: 108, threads_per_sm: 2048 },
         seed_mode: SeedMode::Stream,
