@@ -18,6 +18,10 @@ pub fn expand(command: &mut Command, words: Vec<OsString>) -> Result<Vec<OsStrin
         let text = word.to_str().unwrap_or_default();
         let (name, value) = text.split_at(text.find('=').unwrap_or(text.len()));
         let flags = name.strip_prefix("--").map_or(vec![], |name| matching_flags(command, name));
+        if let Some(letter) = short_flag(text) {
+            awaits_value =
+                command.get_arguments().any(|arg| arg.get_short() == Some(letter) && arg.get_action().takes_values());
+        }
         match flags.as_slice() {
             [] if is_dashed_value(text) && follows_flag => {
                 let flag = expanded.last_mut().expect("follows_flag implies a flag");
@@ -38,6 +42,12 @@ pub fn expand(command: &mut Command, words: Vec<OsString>) -> Result<Vec<OsStrin
     Ok(expanded)
 }
 
+/// Returns the letter of a short flag such as `-n`.
+fn short_flag(word: &str) -> Option<char> {
+    let mut letters = word.strip_prefix('-')?.chars();
+    letters.next().filter(|letter| *letter != '-' && letters.next().is_none())
+}
+
 /// Whether `flag` takes a value.
 fn takes_value(command: &Command, flag: &str) -> bool {
     let has_name = |arg: &&Arg| names(arg).any(|name| name == flag);
@@ -56,8 +66,8 @@ fn is_dashed_value(word: &str) -> bool {
     word.starts_with('-') && (word.contains(' ') || is_numeric())
 }
 
-/// Returns the flags that `name` may abbreviate: an exact match, or else the original's flags that begin with it, or else
-/// any. The original's take precedence so that its abbreviations keep their meaning.
+/// Returns the flags that `name` may abbreviate: an exact match, also with hyphens for underscores, or else the original's flags
+/// that begin with it, or else any. The original's take precedence so that its abbreviations keep their meaning.
 fn matching_flags<'a>(command: &'a Command, name: &str) -> Vec<&'a str> {
     if name.is_empty() {
         return vec![]; // a bare -- ends the flags
@@ -65,6 +75,10 @@ fn matching_flags<'a>(command: &'a Command, name: &str) -> Vec<&'a str> {
     let mut all = command.get_arguments().flat_map(names);
     if let Some(exact) = all.find(|flag| *flag == name) {
         return vec![exact];
+    }
+    let mut all = command.get_arguments().flat_map(names);
+    if let Some(hyphened) = all.find(|flag| flag.replace('_', "-") == name) {
+        return vec![hyphened];
     }
     let is_original = |arg: &&Arg| arg.get_help_heading() != Some(ADDITIONAL);
     let originals = command.get_arguments().filter(is_original).filter_map(Arg::get_long);

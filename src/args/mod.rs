@@ -38,11 +38,11 @@ const ADDITIONAL: &str = "Options that the original lacks";
 #[allow(rustdoc::broken_intra_doc_links)] // the brackets in help texts are not links
 pub struct Args {
     /// Text to draw
-    #[arg(long, value_name = "TEXT", default_value = "a painting of a virus monster playing guitar")]
+    #[arg(short, long, value_name = "TEXT", default_value = "a painting of a virus monster playing guitar")]
     pub prompt: String,
 
     /// Output folder
-    #[arg(long, value_name = "DIR", default_value = "outputs/txt2img-samples")]
+    #[arg(short, long, value_name = "DIR", default_value = "outputs/txt2img-samples")]
     pub outdir: PathBuf,
 
     /// Do not write a grid of all pictures
@@ -74,7 +74,7 @@ pub struct Args {
     pub channels: i64,
 
     /// Batch size: pictures per prompt, or with --from-file prompts per batch
-    #[arg(long = "n_samples", value_name = "N", value_parser = integer, default_value_t = 3)]
+    #[arg(short, long = "n_samples", visible_alias = "batch_size", value_name = "N", value_parser = integer, default_value_t = 3)]
     pub n_samples: i64,
 
     /// Pictures per row of the grid [default: n_samples]
@@ -97,7 +97,7 @@ pub struct Args {
     pub ckpt: Option<PathBuf>,
 
     /// Random seed; any value outside 0 to 4294967295, such as -1, picks one
-    #[arg(long, value_name = "N", default_value = "42", value_parser = seed)]
+    #[arg(short = 'S', long, value_name = "N", default_value = "42", value_parser = seed)]
     pub seed: Seed,
 
     /// full: f32 throughout; autocast: half precision where it is faster
@@ -246,7 +246,7 @@ pub struct Args {
     pub progress: ProgressFormat,
 
     /// Print no notes, progress or summary; errors and the events of --progress json remain
-    #[arg(long)]
+    #[arg(short, long)]
     pub quiet: bool,
 
     /// Write the path, settings, timings and safety result of each picture to this new JSON file; each shard has its

@@ -13,7 +13,7 @@ use anyhow::{Result, ensure};
 #[allow(missing_docs)] // a doc comment here would replace the text at the start of --help
 pub struct SamplingFlags {
     /// Number of sampling steps (for all samplers, despite its name)
-    #[arg(long = "ddim_steps", value_name = "N", value_parser = integer, default_value_t = 50)]
+    #[arg(short = 's', long = "ddim_steps", visible_alias = "steps", value_name = "N", value_parser = integer, default_value_t = 50)]
     pub ddim_steps: i64,
 
     /// Sample with PLMS instead of DDIM
@@ -41,7 +41,7 @@ pub struct SamplingFlags {
     pub factor: i64,
 
     /// Guidance scale: how closely to follow the prompt; 1 turns guidance off
-    #[arg(long, value_name = "F", default_value_t = 7.5, value_parser = finite)]
+    #[arg(long, visible_alias = "cfg_scale", value_name = "F", default_value_t = 7.5, value_parser = finite)]
     pub scale: f64,
 
     /// Keep this much of the contrast that the model predicts without guidance, 0 to 1; 0.7 suits models with zero

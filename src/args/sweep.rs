@@ -106,6 +106,8 @@ fn axis(text: &str, prompt: &str) -> Result<Axis, String> {
     let (name, values) =
         text.split_once('=').ok_or_else(|| format!("--sweep '{text}' is not NAME=VALUE,VALUE,…; {}", known()))?;
     let name = name.trim();
+    // As in prompts files, parameters have two names.
+    let name = PARAMS.iter().find(|param| param.name == name).map_or(name, |param| param.flag);
     if !axes().any(|axis| axis == name) {
         return Err(format!("--sweep {name}=… is not supported; {}", known()));
     }

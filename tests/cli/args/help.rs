@@ -92,8 +92,10 @@ const OURS: [&str; 57] = [
 fn flags_below(help: &str, heading: &str) -> Vec<String> {
     let (_, section) = help.split_once(&format!("\n{heading}:\n")).unwrap();
     let lines = section.lines().take_while(|line| line.is_empty() || line.starts_with(' '));
-    let flags = lines.filter_map(|line| line.strip_prefix("      --"));
-    flags.map(|line| format!("--{}", line.split(' ').next().unwrap())).collect()
+    // A short flag stands before a long one.
+    let flags = lines.filter(|line| line.starts_with("  -") || line.starts_with("      --"));
+    let flags = flags.filter_map(|line| line.split_once("--"));
+    flags.map(|(_, name)| format!("--{}", name.split(' ').next().unwrap())).collect()
 }
 
 #[test]

@@ -45,6 +45,37 @@ fn additional_flags_can_be_abbreviated() {
 }
 
 #[test]
+fn names_that_people_type_first_are_accepted() {
+    mean(&[
+        ("-p cube", |a| a.prompt = "cube".into()),
+        ("-n 4", |a| a.n_samples = 4),
+        ("-n4", |a| a.n_samples = 4),
+        ("-s 20", |a| a.sampling.ddim_steps = 20),
+        ("-S 7", |a| a.seed = Seed::Given(7)),
+        ("-S -1", |a| a.seed = Seed::Random),
+        ("-o x", |a| a.outdir = "x".into()),
+        ("-q", |a| a.quiet = true),
+        ("--steps 20", |a| a.sampling.ddim_steps = 20),
+        ("--cfg_scale 3", |a| a.sampling.scale = 3.),
+        ("--cfg-scale 3", |a| a.sampling.scale = 3.),
+        ("--cfg 3", |a| a.sampling.scale = 3.),
+        ("--batch-size 4", |a| a.n_samples = 4),
+    ]);
+}
+
+#[test]
+fn every_flag_may_have_hyphens_for_underscores() {
+    mean(&[
+        ("--ddim-steps 20", |a| a.sampling.ddim_steps = 20),
+        ("--n-iter=3", |a| a.n_iter = 3),
+        ("--skip-grid", |a| a.skip_grid = true),
+        ("--ddim-eta -1", |a| a.sampling.ddim_eta = Some(-1.)),
+        ("--negative-prompt blue", |a| a.negative_prompt = "blue".into()),
+        ("--from-file x", |a| a.from_file = Some("x".into())),
+    ]);
+}
+
+#[test]
 fn ambiguous_prefixes_are_refused_with_the_candidates() {
     for (word, candidates) in [
         ("--n", "--n could be --n_iter, --n_samples, --n_rows"),
