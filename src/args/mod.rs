@@ -125,8 +125,8 @@ pub struct Args {
     #[arg(long = "auto_orient")]
     pub auto_orient: bool,
 
-    /// Keep the proportions of the picture of --init-img: the new one is as large as fits in --H and --W, or without these as the
-    /// picture, in multiples of 8
+    /// Keep the proportions of the picture of --init-img, with sizes rounded to multiples of 8: the new picture fits in --H and --W,
+    /// of which one suffices; without them it is as large as the old one
     #[arg(long)]
     pub fit: bool,
 

@@ -81,6 +81,9 @@ const IMG2IMG_HELP: [(&str, &str); 8] = [
     ("skip_watermark", "Do not add the invisible watermark, which is the default"),
 ];
 
+/// The flags that `img2img` does not list, as they do not go with a picture to start from, by the names of fields.
+const NOT_IN_IMG2IMG: [&str; 5] = ["hires", "hires_strength", "hires_steps", "hires_sampler", "hires_upscaler"];
+
 /// The defaults of `img2img.py` that differ from those of `txt2img.py`, by the names of fields.
 const IMG2IMG_DEFAULTS: [(&str, &str); 4] =
     [("outdir", "outputs/img2img-samples"), ("n_iter", "1"), ("n_samples", "2"), ("scale", "5")];
@@ -99,6 +102,9 @@ impl Program {
             );
             for (id, value) in IMG2IMG_DEFAULTS {
                 command = command.mut_arg(id, |arg| arg.default_value(value));
+            }
+            for id in NOT_IN_IMG2IMG {
+                command = command.mut_arg(id, |arg| arg.hide(true));
             }
             for (id, help) in IMG2IMG_HELP {
                 command = command.mut_arg(id, |arg| arg.help(help).hide_default_value(true));

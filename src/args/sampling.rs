@@ -28,11 +28,11 @@ pub struct SamplingFlags {
     #[arg(long = "ddim_eta", value_name = "F", value_parser = finite)]
     pub ddim_eta: Option<f64>,
 
-    /// Height of a picture in pixels; with --init-img by default that of the input
+    /// Height of a picture in pixels; by default that of the picture of --init-img, or 256 if the demo model draws
     #[arg(long = "H", visible_alias = "height", value_name = "N", value_parser = integer, default_value_t = 512)]
     pub height: i64,
 
-    /// Width of a picture in pixels; with --init-img by default that of the input
+    /// Width of a picture in pixels; by default that of the picture of --init-img, or 256 if the demo model draws
     #[arg(long = "W", visible_alias = "width", value_name = "N", value_parser = integer, default_value_t = 512)]
     pub width: i64,
 
@@ -101,11 +101,11 @@ pub struct SamplingFlags {
     pub schedule: Spacing,
 
     /// Draw the picture in two passes, as AUTOMATIC1111's "Hires. fix" does: enlarge it by this factor or to this size, and draw it
-    /// once more from there. Avoids the repetitions of a single pass at large sizes
+    /// once more from there. Avoids the repetitions of a single pass at large sizes. Not with --init-img
     #[arg(long, value_name = "FACTOR|WxH", default_value_t = HiresSize::default(), hide_default_value = true)]
     pub hires: HiresSize,
 
-    /// Share of the enlarged picture that the second pass draws anew, 0 to 1
+    /// Share of the enlarged picture that the second pass draws anew, up to 1
     #[arg(long = "hires_strength", value_name = "F", default_value_t = 0.75, value_parser = finite)]
     pub hires_strength: f64,
 

@@ -26,7 +26,6 @@ use candle_core::{DType, IndexOp, Tensor};
 use candle_nn::VarBuilder;
 use context_cache::ContextCache;
 use input::InputEncoder;
-use sampling::Pass;
 use std::fmt;
 
 pub use conditions::Conditions;
@@ -34,6 +33,7 @@ pub use input::Input;
 pub use model::{Evaluation, Model, Phase, text_config};
 pub use noise::{BatchNoise, SeedNoise};
 pub use observer::{Observer, Preview};
+pub use sampling::Pass;
 
 /// A batch of images.
 #[derive(Clone, PartialEq, Debug)]

@@ -1,8 +1,7 @@
 //! Callbacks of the engine.
 
-use crate::diffusion::samplers::Counts;
+use super::Pass;
 use crate::output::Picture;
-use crate::params::SamplingParams;
 use anyhow::Result;
 use candle_core::Tensor;
 
@@ -17,9 +16,9 @@ pub trait Observer {
         Box::new(|| ())
     }
 
-    /// Called before each pass of sampling a batch, with the steps that it takes and its parameters.
-    fn on_start(&mut self, counts: Counts, params: &SamplingParams) {
-        let _ = (counts, params);
+    /// Called before each pass of sampling a batch.
+    fn on_start(&mut self, pass: &Pass) {
+        let _ = pass;
     }
 
     /// Called after step `i` of all passes, from 0, with the latents and the clean latents x₀: (B, h, w, 4) both. `preview` returns a

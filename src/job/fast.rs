@@ -59,8 +59,8 @@ pub fn params(args: &Args) -> Result<(SamplingParams, Option<String>)> {
 
 /// Returns a note on guidance at a scale that is not meant for few steps.
 pub fn guidance_note(args: &Args, all: &[SamplingParams]) -> Option<String> {
-    let is_few = |params: &&SamplingParams| matches!(params.sampler.kind, Kind::Lcm | Kind::Tcd);
-    let scales = all.iter().filter(is_few).map(|params| params.scale);
+    let is_few = |params: &SamplingParams| matches!(params.sampler.kind, Kind::Lcm | Kind::Tcd);
+    let scales = all.iter().filter(|params| params.passes().any(|pass| is_few(&pass))).map(|params| params.scale);
     let scale = scales.max_by(f64::total_cmp).filter(|scale| *scale > MAX_SCALE && !takes_guidance(args))?;
     Some(format!(
         "--scale {scale} is usually too much for the samplers lcm and tcd, as their models and LoRAs contain guidance: 1 adds \

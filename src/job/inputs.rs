@@ -119,6 +119,12 @@ impl Inputs {
         let borders = params.outpaint;
         let sides =
             [("H", size.1, params.height, borders.vertical()), ("W", size.0, params.width, borders.horizontal())];
+        for (flag, _, whole, border) in sides {
+            ensure!(
+                !is_stated(flag) || whole > border,
+                "--outpaint {borders} leaves no room for it in --{flag} {whole}"
+            );
+        }
         // With `--fit`, the scale of the picture.
         let scale = self.fit.then(|| {
             let stated = sides.iter().filter(|(flag, ..)| is_stated(flag));
@@ -136,14 +142,12 @@ impl Inputs {
                 "fewer than {SIDE_STEP} on a side; give the size of the new picture with --H and --W, or --fit"
             );
             let set = params.set(flag, &ParamValue::Whole((rounded + border) as i64));
-            if borders.is_empty() { set } else { set.with_context(|| format!("with --outpaint {borders}")) }?;
+            match (scale, border) {
+                (None, 0) => set?,
+                (None, _) => set.with_context(|| format!("with --outpaint {borders}"))?,
+                (Some(_), _) => set.context("with --fit")?,
+            }
         }
-        ensure!(
-            params.width > borders.horizontal() && params.height > borders.vertical(),
-            "--outpaint {borders} leaves no room for it in {}×{} pixels",
-            params.width,
-            params.height
-        );
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Turns the command line into a [`Job`]: makes every decision that can be made before weights are read.
 
 mod checks;
+mod demo;
 mod fast;
 mod files_below;
 mod images;
@@ -136,6 +137,7 @@ impl Job {
         match &args.replay {
             Some(path) => replay::job(path, args),
             None => {
+                let args = &demo::with_its_size(args);
                 let (params, note) = fast::params(args)?;
                 Self::new(args, params, note.into_iter().collect())
             }
@@ -156,6 +158,7 @@ impl Job {
         seeds.note(args, &mut notes);
         notes.extend(unused::flags(args, &requests).chain(unused::blank_prompts(args, &requests)));
         notes.extend(unused::lora_tags(args, &requests));
+        notes.extend(demo::note_unknown_words(args, &model.ckpt, &requests));
         notes.extend(fast::guidance_note(args, requests.params()));
         notes.extend(unused::instruction_set());
         checks::batch_sizes(args, &requests)?;

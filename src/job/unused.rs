@@ -37,7 +37,7 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
         (
             &["hires_strength", "hires_steps", "hires_sampler", "hires_upscaler"],
             requests.params().iter().all(|params| params.second_pass().is_none()),
-            "without --hires",
+            "without a second pass (--hires)",
         ),
         (
             &["mask_blur", "mask_fill"],

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
+/// The largest factor: from the smallest size to the largest.
+const MAX_FACTOR: f64 = 1024.;
+
 /// The parameters of the second pass, which enlarges a picture and draws it once more from there. Metadata contain these fields
 /// under these names.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -62,12 +65,17 @@ impl Hires {
         if self.steps > 0 { self.steps } else { first.steps }
     }
 
+    /// Returns the number of steps of which the second pass takes the last `taken`.
+    pub(super) fn steps_in_all(&self, taken: usize) -> usize {
+        // As in the web UI, except that at strength 1 they are all steps.
+        if self.strength > 0.999 { taken } else { (taken as f64 / self.strength) as usize }
+    }
+
     /// Returns the sampler of the second pass: one that takes exactly its steps, the last ones of as many as the strength is a
     /// share of. `first`: the sampler of the first pass.
     pub(super) fn sampler(&self, first: SamplerConfig) -> SamplerConfig {
         let taken = self.steps(first);
-        // As in the web UI, so that at strength 1 the last steps are all steps.
-        let steps = (taken as f64 / self.strength.min(0.999)) as usize;
+        let steps = self.steps_in_all(taken);
         let kind = self.sampler.unwrap_or(first.kind);
         SamplerConfig {
             kind,
@@ -106,17 +114,17 @@ impl FromStr for HiresSize {
     /// Parses `FACTOR` or `WIDTHxHEIGHT`. An error is a clause.
     fn from_str(text: &str) -> Result<Self> {
         let side = |text: &str| text.trim().parse::<usize>().ok().filter(|side| *side > 0);
-        match text.split_once('x').map(|(width, height)| (side(width), side(height))) {
+        match text.split_once(['x', 'X', '×']).map(|(width, height)| (side(width), side(height))) {
             Some((Some(width), Some(height))) => return Ok(Self::Pixels { width, height }),
             Some(_) => (),
             None => {
                 let factor = text.trim().parse::<f64>().ok();
-                if let Some(factor) = factor.filter(|factor| factor.is_finite() && *factor >= 1.) {
+                if let Some(factor) = factor.filter(|factor| (1. ..=MAX_FACTOR).contains(factor)) {
                     return Ok(Self::Factor(factor));
                 }
             }
         }
-        bail!("neither a number from 1 on, such as 1.5, nor a size, such as 1024x768")
+        bail!("neither a number from 1 to {MAX_FACTOR}, such as 1.5, nor a size, such as 1024x768")
     }
 }
 

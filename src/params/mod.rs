@@ -24,6 +24,9 @@ pub use table::{Field, PARAMS, Param};
 /// The largest side in pixels: more than any model draws well, and few enough to hold in memory.
 const MAX_SIDE: i64 = 8192;
 
+/// The most steps of which the second pass takes the last ones: those that samplers support.
+const MAX_SECOND_STEPS: usize = 1000;
+
 /// The largest plausible blur of a mask, in pixels.
 const MAX_MASK_BLUR: f64 = 1000.;
 
@@ -236,7 +239,8 @@ impl SamplingParams {
     fn check_second_pass(&self, second: &Self) -> Result<()> {
         let Hires { size, strength, .. } = self.hires;
         ensure!(self.init_img.is_none(), "--hires {size} cannot be combined with --init-img");
-        ensure!((0. ..=1.).contains(&strength), "--hires_strength {strength} is not between 0 and 1");
+        ensure!(strength > 0. && strength <= 1., "--hires_strength {strength} is not above 0 and up to 1");
+        let size_is_given = matches!(size, HiresSize::Pixels { .. });
         if let HiresSize::Pixels { width, height } = size {
             ensure!(
                 width % self.factor == 0 && height % self.factor == 0,
@@ -252,10 +256,27 @@ impl SamplingParams {
             second.height,
             self.factor
         );
+        ensure!(
+            second.height >= self.height && second.width >= self.width,
+            "--hires {size} is smaller than the first pass, of {}×{} pixels",
+            self.width,
+            self.height
+        );
+        ensure!(
+            size_is_given || (second.height, second.width) != (self.height, self.width),
+            "--hires {size} does not enlarge {}×{} pixels, because sizes are rounded down to multiples of {}",
+            self.width,
+            self.height,
+            self.factor
+        );
         let (taken, steps) = (self.hires.steps(self.sampler), second.sampler.steps);
-        second.sampler.check().with_context(|| {
-            format!("the second pass takes the last {taken} of {steps} steps at --hires_strength {strength}")
-        })
+        ensure!(
+            steps <= MAX_SECOND_STEPS,
+            "--hires_strength {strength} is too little for {taken} steps, which would be the last of more than {MAX_SECOND_STEPS}; give at \
+             least {}, or fewer --hires_steps",
+            (1000. * taken as f64 / MAX_SECOND_STEPS as f64).ceil() / 1000.
+        );
+        second.sampler.check().with_context(|| format!("the second pass takes the last {taken} of {steps} steps"))
     }
 
     /// Sets the parameter with the flag `flag`.

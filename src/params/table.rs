@@ -320,10 +320,7 @@ fn steps(n: i64) -> Result<usize> {
 
 /// Checks a number of steps of the second pass, of which 0 is that of the first.
 fn hires_steps(n: i64) -> Result<usize> {
-    ensure!(
-        (0..=MAX_STEPS).contains(&n),
-        "--hires_steps {n} is not between 0, which is as many as --ddim_steps, and {MAX_STEPS}"
-    );
+    ensure!((0..=1000).contains(&n), "--hires_steps {n} is not between 0, which is as many as --ddim_steps, and 1000");
     Ok(n as usize)
 }
 

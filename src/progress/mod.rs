@@ -76,6 +76,8 @@ pub struct Bar<'a> {
     progress: &'a Progress,
     shown: Option<ProgressBar>,
     name: &'static str,
+    /// The pass that the steps belong to, if it is not the first.
+    pass: Option<usize>,
     /// The name of the device, if there are several.
     device: Option<String>,
     clock: Arc<Clock>,
@@ -107,9 +109,16 @@ impl Progress {
         let _ = self.run.set(run);
     }
 
-    /// Starts to count the steps of a device's batch. `work`: the run's work per step.
-    pub fn steps(&self, device: Option<&str>, steps: usize, work: f64) -> Bar<'_> {
-        self.bar("step", "{prefix}step {pos} of {len} {wide_bar} {speed}", device, steps, work)
+    /// Starts to count the steps of a device's batch. `is_second`: whether they are those of the second pass. `work`: the run's
+    /// work per step.
+    pub fn steps(&self, device: Option<&str>, is_second: bool, steps: usize, work: f64) -> Bar<'_> {
+        let template = match is_second {
+            false => "{prefix}step {pos} of {len} {wide_bar} {speed}",
+            true => "{prefix}second pass, step {pos} of {len} {wide_bar} {speed}",
+        };
+        let mut bar = self.bar("step", template, device, steps, work);
+        bar.pass = is_second.then_some(2);
+        bar
     }
 
     /// Adds to the work done.
@@ -169,7 +178,7 @@ impl Progress {
             bar.set_prefix(format!("{device} "));
         }
         let (device, done) = (device.map(Into::into), AtomicUsize::new(0));
-        Bar { progress: self, shown, name, device, clock, done, of, work }
+        Bar { progress: self, shown, name, pass: None, device, clock, done, of, work }
     }
 
     fn bytes(&self, file: &str, of: Option<u64>) -> Option<ProgressBar> {
@@ -296,6 +305,9 @@ impl Bar<'_> {
         }
         if self.progress.format == ProgressFormat::Json && is_reported(done, self.of) {
             let mut event = json!({ "event": self.name, "done": done, "of": self.of });
+            if let Some(pass) = self.pass {
+                event["pass"] = json!(pass);
+            }
             if let Some(device) = &self.device {
                 event["device"] = json!(device);
             }

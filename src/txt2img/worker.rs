@@ -4,8 +4,7 @@ use super::costs::Costs;
 use super::model_hash;
 use crate::checkpoint::Checkpoint;
 use crate::device::ComputeDevice;
-use crate::diffusion::samplers::Counts;
-use crate::engine::{self, BatchNoise, Engine, Latents, Observer, Preview, Stage};
+use crate::engine::{self, BatchNoise, Engine, Latents, Observer, Pass, Preview, Stage};
 use crate::interrupt;
 use crate::job::tasks::Task;
 use crate::job::{self, Batch, Job, LoraFiles, RunNoise, name_of};
@@ -261,14 +260,15 @@ impl Observer for BatchObserver<'_> {
         self.loading.on_load(tensors)
     }
 
-    fn on_start(&mut self, counts: Counts, params: &SamplingParams) {
+    fn on_start(&mut self, pass: &Pass) {
+        let Pass { counts, params, .. } = pass;
         let (steps, calls) = (counts.steps.max(1) as f64, counts.model_calls as f64);
         let LoadObserver { job, device, progress } = self.loading;
         let n_contexts = self.batch.n_contexts(job.images.reading);
         let step = self.costs.step(params, n_contexts, calls / steps);
         self.pass = step * steps;
         self.cost += self.pass;
-        self.bar = Some(progress.steps(device_name(job, device), counts.steps, step));
+        self.bar = Some(progress.steps(device_name(job, device), pass.first_step > 0, counts.steps, step));
     }
 
     fn on_step(&mut self, i: usize, _: &Tensor, _: &Tensor, preview: &Preview) -> Result<()> {

@@ -12,3 +12,6 @@ cat <<TABLE
 | NVIDIA RTX 3090, the Python original (AIME, 2023) | 12.95 s | 5.64 s | |
 | this machine (${processor:-unknown}) |$row
 TABLE
+if txt2img --dry_run --quiet "$@" | grep -q '^model  *demo, built in$'; then
+    echo 'This row is not a valid comparison: it is the time of the small demo model. Give Stable Diffusion with --ckpt.' >&2
+fi

@@ -1,6 +1,6 @@
 //! The second pass for large pictures: `--hires`.
 
-use crate::support::{TestRun, notes, read_png, stdout};
+use crate::support::{TestRun, notes, read_png, stderr, stdout};
 use std::fs;
 use txt2img::output::Picture;
 
@@ -77,6 +77,15 @@ fn previews_of_the_second_pass_follow_those_of_the_first() {
 }
 
 #[test]
+fn the_steps_of_the_second_pass_are_told_apart() {
+    let run = TestRun::new();
+    let events = stderr(&run.quick([&TWICE[..], &["--progress", "json"]].concat()).ok());
+    let steps: Vec<&str> = events.lines().filter(|line| line.contains(r#""event":"step""#)).collect();
+    assert_eq!(steps.len(), 4);
+    assert!(steps.iter().enumerate().all(|(i, step)| step.contains(r#""pass":2"#) == (i >= 2)), "{steps:?}");
+}
+
+#[test]
 fn the_plan_names_the_second_pass_and_the_final_size() {
     let run = TestRun::new();
     let plan = stdout(&run.quick([&TWICE[..], &["--ddim_steps", "5", "--dry_run"]].concat()).ok());
@@ -101,23 +110,29 @@ fn second_passes_that_cannot_be_drawn_are_refused() {
         (&["--hires", "2", "--init-img", "in.png"][..], "--hires 2 cannot be combined with --init-img"),
         (
             &["--hires", "100"],
-            "--hires 100 makes a picture of 51200×51200 pixels, whose sides must be between 8 and 8192",
+            "--hires 100 makes a picture of 25600×25600 pixels, whose sides must be between 8 and 8192",
         ),
+        (&["--hires", "2", "--hires_strength", "0"], "--hires_strength 0 is not above 0 and up to 1"),
+        (
+            &["--hires", "1.01"],
+            "--hires 1.01 does not enlarge 256×256 pixels, because sizes are rounded down to multiples of 8",
+        ),
+        (&["--hires", "64x64"], "--hires 64x64 is smaller than the first pass, of 256×256 pixels"),
         (&["--hires", "100x200"], "--hires 100x200 is not in multiples of 8"),
-        (&["--hires", "2", "--hires_strength", "2"], "--hires_strength 2 is not between 0 and 1"),
+        (&["--hires", "2", "--hires_strength", "2"], "--hires_strength 2 is not above 0 and up to 1"),
         (
             &["--hires", "2", "--hires_strength", "0.01"],
-            "the second pass takes the last 50 of 5000 steps at --hires_strength 0.01: --ddim_steps 5000 is not between",
+            "--hires_strength 0.01 is too little for 50 steps, which would be the last of more than 1000; give at least 0.05",
         ),
         (&["--hires", "2", "--hires_steps", "-1"], "--hires_steps -1 is not between 0"),
     ] {
         run.alone([&["--outdir", "out", "--ckpt", "demo"][..], flags].concat()).fails_with(reason);
     }
     assert!(!run.path("out").exists());
-    for bad in ["0.5", "2x", "x", "0x64", "inf"] {
+    for bad in ["0.5", "2x", "x", "0x64", "inf", "1e30"] {
         let said = run.misuse(["--hires", bad]);
-        assert!(said.contains("neither a number from 1 on, such as 1.5, nor a size"), "{said}");
+        assert!(said.contains("neither a number from 1 to 1024, such as 1.5, nor a size"), "{said}");
     }
     let said = notes(&run.quick(["--hires_strength", "0.5"]).ok());
-    assert!(said.contains("--hires_strength has no effect without --hires"), "{said}");
+    assert!(said.contains("--hires_strength has no effect without a second pass (--hires)"), "{said}");
 }

@@ -212,7 +212,7 @@ fn masks_that_cannot_be_used_are_refused() {
         ),
         (
             &["--init-img", "in.png", "--outpaint", "32,0,32,0", "--W", "64"],
-            "'in.png' has 64×64 pixels: --outpaint 32,0,32,0 leaves no room for it in 64×64 pixels",
+            "'in.png' has 64×64 pixels: --outpaint 32,0,32,0 leaves no room for it in --W 64",
         ),
     ] {
         run.alone([&["--outdir", "out", "--ckpt", "demo"][..], flags].concat()).fails_with(reason);

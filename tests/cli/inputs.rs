@@ -92,6 +92,8 @@ fn the_size_is_that_of_the_picture_in_multiples_of_32() {
     assert_eq!(drawn(&["--fit", "--W", "64"]), (64, 48));
     assert_eq!(drawn(&["--fit", "--W", "200", "--H", "96"]), (136, 96));
     assert_eq!(drawn(&["--fit", "--W", "64", "--outpaint", "8,0,8,0"]), (64, 32));
+    run.args(["--init-img", "in.png", "--fit", "--W", "64", "--outpaint", "32,0,32,0"])
+        .fails_with("'in.png' has 101×70 pixels: --outpaint 32,0,32,0 leaves no room for it in --W 64");
 }
 
 #[test]

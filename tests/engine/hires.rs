@@ -6,8 +6,8 @@ use std::ops::Range;
 use txt2img::by_name::ByName;
 use txt2img::checkpoint::Checkpoint;
 use txt2img::checkpoint::lora::Loras;
-use txt2img::diffusion::samplers::{Counts, Kind, SamplerConfig, Sampling, Start};
-use txt2img::engine::{Batch, BatchNoise, Engine, Observer, Preview};
+use txt2img::diffusion::samplers::{Kind, SamplerConfig, Sampling, Start};
+use txt2img::engine::{Batch, BatchNoise, Engine, Observer, Pass, Preview};
 use txt2img::params::{Hires, HiresSize, SamplingParams, Upscaler};
 use txt2img::rng::{Noise, Rng};
 use txt2img::text::timeline::Timeline;
@@ -45,8 +45,8 @@ struct Passes {
 }
 
 impl Observer for Passes {
-    fn on_start(&mut self, _: Counts, params: &SamplingParams) {
-        self.sizes.push((params.height, params.width));
+    fn on_start(&mut self, pass: &Pass) {
+        self.sizes.push((pass.params.height, pass.params.width));
     }
 
     fn on_step(&mut self, i: usize, _: &Tensor, _: &Tensor, _: &Preview) -> anyhow::Result<()> {

@@ -38,7 +38,7 @@ pub const FORK_CKPT: &str = "stable-diffusion-v1-5-emaonly/v1-5-pruned-emaonly.c
 /// The notes when the demo model is used because no other was found.
 const DEMO_NOTES: [&str; 2] = [
     "no --ckpt given and none found at models/ldm/stable-diffusion-v1/model.ckpt; using the built-in demo model, which \
-     can only draw cubes, balls, pyramids, cones, cylinders and rings in twelve colours",
+     can only draw cubes, balls, pyramids, cones, cylinders and rings in twelve colours, at 256×256 unless --H or --W is given",
     "for real pictures add --ckpt hub (downloads Stable Diffusion 1.5, 4 GB, once) or --ckpt FILE",
 ];
 
@@ -82,11 +82,7 @@ impl ModelFiles {
     /// # Errors
     /// If a file is missing, the config is invalid or does not fit `--C`, or a file of `--embedding` is not an embedding.
     pub fn new(args: &Args, notes: &mut Vec<String>) -> Result<Self> {
-        let ckpt = match &args.ckpt {
-            Some(name) if name == Path::new(demo::NAME) => ModelSource::Demo,
-            Some(name) => ModelSource::Files(Location::new(name)),
-            None => ModelSource::default(args.config.is_some()),
-        };
+        let ckpt = ModelSource::of(args);
         if ckpt == ModelSource::Demo && args.ckpt.is_none() {
             notes.extend(DEMO_NOTES.map(Into::into));
         }
@@ -151,6 +147,15 @@ fn model_config(path: Option<&Path>) -> Result<ModelConfig> {
 }
 
 impl ModelSource {
+    /// Returns the model that the flags name, or the default one.
+    pub fn of(args: &Args) -> Self {
+        match &args.ckpt {
+            Some(name) if name == Path::new(demo::NAME) => ModelSource::Demo,
+            Some(name) => ModelSource::Files(Location::new(name)),
+            None => ModelSource::default(args.config.is_some()),
+        }
+    }
+
     /// Returns the model to use without `--ckpt`. `has_config`: whether `--config` is given.
     fn default(has_config: bool) -> Self {
         let found = [DEFAULT_CKPT, FORK_CKPT].into_iter().find(|path| Path::new(path).exists());

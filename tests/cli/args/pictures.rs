@@ -176,17 +176,48 @@ fn the_articles_checkpoint_is_found() {
 #[test]
 fn without_a_model_the_demo_model_is_used_with_a_note() {
     let run = TestRun::new();
-    let message = notes(&run.small(["--outdir", "out", "--skip_watermark"]).ok());
+    let cube = ["--prompt", "a pink cube", "--outdir", "out", "--skip_watermark"];
+    let message = notes(&run.small(cube).ok());
     let lines: Vec<&str> = message.lines().collect();
     assert!(lines.len() == 2 && lines.iter().all(|note| note.starts_with("Note: ")), "{message}");
     assert!(lines[0].contains("cubes, balls, pyramids, cones, cylinders and rings") && lines[1].contains("--ckpt"));
     run.has_files(["samples/00000.png", "grid-0000.png"]);
 
     let named = TestRun::new();
-    let message = notes(&named.small(["--ckpt", "demo", "--outdir", "out", "--skip_watermark"]).ok());
+    let message = notes(&named.small([&["--ckpt", "demo"], &cube[..]].concat()).ok());
     assert_eq!(message, "");
     let picture = |run: &TestRun| read_png(&run.path("out/samples/00000.png"));
     assert!(picture(&run) == picture(&named));
+}
+
+#[test]
+fn the_demo_model_draws_256_pixels_unless_a_size_is_given() {
+    let size_of = |flags: &[&str]| {
+        let run = TestRun::new();
+        let quick = ["--outdir", "out", "--ckpt", "demo", "--ddim_steps", "1", "--n_samples", "1", "--n_iter", "1"];
+        run.alone([&quick[..], flags].concat()).ok();
+        size(&run, "samples/00000.png")
+    };
+    assert_eq!(size_of(&[]), (256, 256));
+    assert_eq!(size_of(&["--W", "64"]), (64, 512));
+    let run = TestRun::new();
+    run.alone(["--outdir", "out", "--ckpt", "demo", "--ddim_steps", "1", "--sweep", "scale=1,2"]).ok();
+    assert_eq!(size(&run, "samples/00001.png"), (256, 256));
+}
+
+#[test]
+fn words_that_the_demo_model_has_never_seen_are_noted() {
+    let run = TestRun::new();
+    let said = |flags: &[&str]| notes(&run.small([&["--ckpt", "demo", "--outdir", "out"], flags].concat()).ok());
+    let note = "the demo model knows only coloured solids, not: ";
+    let astronaut = ["--prompt", "a photograph of an astronaut riding a horse"];
+    assert!(said(&astronaut).contains(&format!("{note}astronaut, riding, horse\n")));
+    assert!(!said(&["--prompt", "Two shiny red balls, next to a cone."]).contains("astronaut"));
+    let many = said(&["--prompt", "one cube, two three four five six seven eight"]);
+    assert!(many.contains(&format!("{note}two, three, four, five, six, …\n")), "{many}");
+    // A LoRA may know more words.
+    let lora = std::env::current_dir().unwrap().join("models/demo/striped.safetensors");
+    assert!(!said(&[&astronaut[..], &["--lora", lora.to_str().unwrap()]].concat()).contains(note));
 }
 
 #[test]

@@ -49,6 +49,6 @@ fn each_device_has_a_model_of_its_own() {
 
 #[test]
 fn a_grid_needs_memory_for_its_own_pictures_only() {
-    let memory = |n| about(&somewhere(["--n_samples", "1", "--n_iter", n]), "memory");
+    let memory = |n| about(&somewhere(["--H", "512", "--W", "512", "--n_samples", "1", "--n_iter", n]), "memory");
     assert_eq!(memory("1000000"), memory("256"));
 }

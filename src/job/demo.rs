@@ -1,0 +1,53 @@
+//! What is different if the demo model draws.
+
+use super::{ModelSource, Requests};
+use crate::args::Args;
+use crate::demo;
+use std::borrow::Cow;
+use std::iter::once;
+
+/// The most unknown words in a note.
+const MAX_WORDS: usize = 5;
+
+/// The most prompts that are searched for unknown words.
+const MAX_PROMPTS: usize = 1000;
+
+/// Returns the command line with the size of the demo model's pictures, if the demo model draws and no size is given.
+pub fn with_its_size(args: &Args) -> Cow<'_, Args> {
+    if ModelSource::of(args) != ModelSource::Demo {
+        return Cow::Borrowed(args);
+    }
+    let mut sized = args.clone();
+    let cells = sized.swept.take();
+    let set_size = |args: &mut Args| {
+        if !args.is_given("H") && !args.is_given("W") {
+            (args.sampling.height, args.sampling.width) = (demo::SIDE as i64, demo::SIDE as i64);
+        }
+    };
+    set_size(&mut sized);
+    sized.swept = cells.map(|mut swept| {
+        swept.cells.iter_mut().for_each(set_size);
+        swept
+    });
+    Cow::Owned(sized)
+}
+
+/// Returns a note on the words in prompts that the demo model has never seen, if it draws. LoRAs and embeddings may add words.
+pub fn note_unknown_words(args: &Args, model: &ModelSource, requests: &Requests) -> Option<String> {
+    let has_additions = !args.embedding.is_empty() || args.embedding_dir.is_some();
+    if *model != ModelSource::Demo || has_additions || requests.params().iter().any(|params| !params.loras.is_empty()) {
+        return None;
+    }
+    let mut words: Vec<String> = vec![];
+    for word in requests.prompts().take(MAX_PROMPTS).flat_map(demo::unknown_words) {
+        if !words.contains(&word) {
+            words.push(word);
+        }
+        if words.len() > MAX_WORDS {
+            words.truncate(MAX_WORDS);
+            words.extend(once("…".into()));
+            break;
+        }
+    }
+    (!words.is_empty()).then(|| format!("the demo model knows only coloured solids, not: {}", words.join(", ")))
+}
