@@ -1,7 +1,7 @@
 //! The second pass for large pictures: in how many pictures of the demo model it keeps one solid one solid, compared with a
 //! single pass of the same size, evaluated as in the tests. Prints a Markdown table.
 //!
-//! `cargo bench --bench hires [-- PICTURES]`
+//! `cargo bench --bench hires [-- PICTURES [SIZE]]`
 
 #[allow(dead_code)]
 #[path = "../tests/engine/demo/drawing.rs"]
@@ -27,7 +27,8 @@ use txt2img::text::Reading;
 const MAX_MISFIT: f32 = 0.15;
 
 fn main() -> anyhow::Result<()> {
-    let n = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(24);
+    let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
+    let (n, only) = (numbers.first().copied().unwrap_or(12), numbers.get(1));
     let every = every_scene();
     // Solids, colours and backgrounds all vary.
     let scenes: Vec<Scene> = (0..n).map(|i| every[29 * i % every.len()]).collect();
@@ -39,7 +40,7 @@ fn main() -> anyhow::Result<()> {
     let matcher = Matcher::new();
     println!("{n} pictures, DPM-Solver, 20 steps, scale 5, first pass 256×256, strength 0.5:\n");
     println!("| size | enlarged | one solid, the right one | and the right colours |\n| ---: | --- | ---: | ---: |");
-    for size in [256, 768, 1024] {
+    for size in [256, 768, 1024].into_iter().filter(|size| only.is_none_or(|only| only == size)) {
         let second = [Upscaler::Latent, Upscaler::Lanczos].map(Some);
         let upscalers = if size == 256 { &[None][..] } else { &[&[None][..], &second].concat() };
         for upscaler in upscalers {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Commands that are not run here, and the reason.
-const NOT_RUN: [(&str, &str); 32] = [
+const NOT_RUN: [(&str, &str); 35] = [
     (
         "cargo run --release -- --prompt \"a photo of a pink cube, black background\" --plms --skip_grid --n_samples 1",
         ".ci/run runs it",
@@ -52,6 +52,9 @@ const NOT_RUN: [(&str, &str); 32] = [
     ("cargo bench --bench bulk [-- PICTURES]", "it takes minutes"),
     ("cargo bench --bench bulk", "it takes minutes"),
     ("cargo bench --bench demo", "it takes minutes"),
+    ("cargo bench --bench demo [-- FOLDER]", "it takes minutes"),
+    ("cargo bench --bench hires", "it takes minutes"),
+    ("cargo bench --bench hires [-- PICTURES [SIZE]]", "it takes minutes"),
     ("cargo bench --bench shortcuts", "it takes minutes"),
     ("cargo bench --features cuda --bench stages -- half cuda", "it needs an NVIDIA GPU"),
     (

@@ -71,8 +71,8 @@ fn input() -> Input {
     Input { picture: picture("image.png"), mask: Some(Mask::of_white(&picture("mask.png"))) }
 }
 
-/// Returns the latents of every case of the fixture with this number of channels, by name.
-fn latents(channels: &str) -> HashMap<String, Tensor> {
+/// Returns the latents of every case of the fixture with this number of channels, by name. `dtype`: the type to compute in.
+fn latents(channels: &str, dtype: DType) -> HashMap<String, Tensor> {
     let expected = tensors("inpaint.safetensors");
     let folder = TempDir::new().unwrap();
     let wide = folder.path().join("wide.safetensors");
@@ -80,8 +80,7 @@ fn latents(channels: &str) -> HashMap<String, Tensor> {
     let checkpoint = Checkpoint::open(&if channels == "9" { wide } else { fixture("nano.ckpt") }).unwrap();
     let (config, device) = (nano_config(), compute_device());
     let loras = Loras::default();
-    let mut engine =
-        Engine::load(&checkpoint, &config, &loras, &device, DType::F32, Reading::default(), &mut ()).unwrap();
+    let mut engine = Engine::load(&checkpoint, &config, &loras, &device, dtype, Reading::default(), &mut ()).unwrap();
     engine.load_encoder(&checkpoint).unwrap();
     let (input, prompts) = (input(), prompts());
     let draw = |name: &String| {
@@ -105,7 +104,7 @@ fn latents(channels: &str) -> HashMap<String, Tensor> {
 
 fn the_latents_equal_those_of_diffusers(channels: &str) {
     let expected = tensors("inpaint.safetensors");
-    let latents = latents(channels);
+    let latents = latents(channels, DType::F32);
     assert_eq!(latents.len(), 8);
     for (name, ours) in latents {
         assert_close(&name, &ours, &channels_last(&expected[&name]), 1e-4);
@@ -120,6 +119,16 @@ fn any_model_draws_a_region_as_in_diffusers() {
 #[test]
 fn an_inpainting_model_draws_a_region_as_in_diffusers() {
     the_latents_equal_those_of_diffusers("9");
+}
+
+#[test]
+fn half_precision_draws_almost_the_same() {
+    for channels in ["4", "9"] {
+        let half = latents(channels, DType::BF16);
+        for (name, full) in latents(channels, DType::F32) {
+            assert_close(&name, &half[&name], &full, 0.03);
+        }
+    }
 }
 
 #[test]
