@@ -1,15 +1,24 @@
 //! `--sweep`: one command line for every value of a flag, or for every combination of two.
 
-use super::Args;
+use super::{Args, range};
 use crate::output::Axis;
-use crate::params::PARAMS;
+use crate::params::{Field, PARAMS};
 use clap::Command;
 use clap::error::{Error, ErrorKind};
 use std::ffi::OsString;
 
-/// Returns the names of the flags that `--sweep` can vary: the sampling parameters, the seed and the prompt.
+/// Returns the names of the flags that `--sweep` can vary: the sampling parameters, the seed and the prompts.
 fn axes() -> impl Iterator<Item = &'static str> {
-    PARAMS.iter().map(|param| param.flag).chain(["seed", "prompt"])
+    PARAMS.iter().map(|param| param.flag).chain(["seed", "prompt", NEGATIVE_PROMPT])
+}
+
+/// The name of the only axis whose values may be empty.
+const NEGATIVE_PROMPT: &str = "negative_prompt";
+
+/// Returns whether the values of an axis are numbers, which may be given as ranges.
+fn is_numeric(name: &str) -> bool {
+    let is_numeric = |field: &Field| matches!(field, Field::Whole { .. } | Field::Number { .. });
+    name == "seed" || PARAMS.iter().any(|param| param.flag == name && is_numeric(&param.field))
 }
 
 /// The largest number of pictures in a sweep.
@@ -114,13 +123,26 @@ fn axis(text: &str, prompt: &str) -> Result<Axis, String> {
     let values = split(values).ok_or_else(|| {
         format!("--sweep {text} has an unmatched quote, or no comma after one; write NAME=\"V\",\"V\",…")
     })?;
-    if values.iter().any(String::is_empty) {
+    if name != NEGATIVE_PROMPT && values.iter().any(String::is_empty) {
         return Err(format!("--sweep {text} has an empty value; write NAME=VALUE,VALUE,…"));
     }
+    let values = if is_numeric(name) { expanded(values)? } else { values };
     if name == "prompt" && !prompt.contains(&values[0]) {
         return Err(format!("--sweep prompt: the first value, '{}', must occur in the prompt", values[0]));
     }
     Ok(Axis { name: name.to_owned(), values })
+}
+
+/// Replaces ranges by their values.
+fn expanded(values: Vec<String>) -> Result<Vec<String>, String> {
+    let mut all = vec![];
+    for value in values {
+        match range::values(&value, MAX_CELLS) {
+            Some(range) => all.extend(range.map_err(|clause| format!("--sweep: the range {value} {clause}"))?),
+            None => all.push(value),
+        }
+    }
+    Ok(all)
 }
 
 impl Sweep {

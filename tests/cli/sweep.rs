@@ -32,6 +32,19 @@ fn every_axis_changes_the_picture() {
 }
 
 #[test]
+fn ranges_and_negative_prompts_are_swept_too() {
+    let run = sweep(&["--sweep", "seed=3-5", "--sweep", "negative_prompt=,blue"]);
+    let drawn = |n: usize| read_png(&run.path(&format!("out/samples/{n:05}.png")));
+    for (n, seed, negative) in [(0, "3", ""), (2, "5", ""), (3, "3", "blue"), (5, "5", "blue")] {
+        let alone = TestRun::new();
+        alone.quick(["--seed", seed, "--negative_prompt", negative, "--skip_watermark"]).ok();
+        assert!(drawn(n) == read_png(&alone.path("out/samples/00000.png")), "{n}");
+    }
+    let run = sweep(&["--sweep", "steps=1..3"]);
+    assert_eq!(run.files().iter().filter(|file| file.starts_with("samples/")).count(), 3);
+}
+
+#[test]
 fn a_sweep_writes_pictures_a_sheet_and_a_page() {
     let run = sweep(&["--sweep", "seed=1,2", "--n_samples", "5"]);
     run.has_files(["samples/00000.png", "samples/00001.png", "sweep-0000.png", "sweep-0000.html"]);
@@ -68,6 +81,8 @@ fn invalid_sweeps_are_refused_before_the_model_is_read() {
             "--sweep sampler=dim: invalid value 'dim' for '--sampler <NAME>' [possible values: ddim, plms,",
         ),
         (vec!["prompt=green,blue"], "--sweep prompt: the first value, 'green', must occur in the prompt"),
+        (vec!["scale=5..1"], "--sweep: the range 5..1 does not rise; write FIRST..LAST:STEP"),
+        (vec!["seed=1-1000000"], "--sweep: the range 1-1000000 has more than 10000 values"),
         (vec!["scale=1,2", "scale=3,4"], "--sweep scale is given twice"),
         (vec!["scale=1", "seed=1", "W=64"], "at most twice, for the columns and the rows"),
         (vec![&many, &more], "more than 10000 pictures"),

@@ -65,7 +65,7 @@ fn a_missing_checker_is_a_note_by_default() {
     assert_eq!(note.lines().count(), 1);
     // The demo model needs no checker.
     args.truncate(args.len() - 4);
-    args.extend(["--ckpt", "demo"]);
+    args.extend(["--ckpt", "demo", "--prompt", "a pink cube"]);
     assert_eq!(notes(&run.alone(&args).ok()), "");
 }
 
