@@ -72,13 +72,9 @@ fn matching_flags<'a>(command: &'a Command, name: &str) -> Vec<&'a str> {
     if name.is_empty() {
         return vec![]; // a bare -- ends the flags
     }
-    let mut all = command.get_arguments().flat_map(names);
-    if let Some(exact) = all.find(|flag| *flag == name) {
+    let find = |is_it: &dyn Fn(&str) -> bool| command.get_arguments().flat_map(names).find(|flag| is_it(flag));
+    if let Some(exact) = find(&|flag| flag == name).or_else(|| find(&|flag| flag.replace('_', "-") == name)) {
         return vec![exact];
-    }
-    let mut all = command.get_arguments().flat_map(names);
-    if let Some(hyphened) = all.find(|flag| flag.replace('_', "-") == name) {
-        return vec![hyphened];
     }
     let is_original = |arg: &&Arg| arg.get_help_heading() != Some(ADDITIONAL);
     let originals = command.get_arguments().filter(is_original).filter_map(Arg::get_long);

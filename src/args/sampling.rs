@@ -117,7 +117,7 @@ pub struct SamplingFlags {
     #[arg(long = "hires_sampler", value_name = "NAME", value_parser = one_of::<Kind>())]
     pub hires_sampler: Option<Kind>,
 
-    /// How to enlarge the picture: its latents (bilinearly, nearest or bicubic), or its pixels (lanczos)
+    /// Method of enlarging the picture: its latents (bilinearly, nearest or bicubic), or its pixels (lanczos)
     #[arg(long = "hires_upscaler", value_name = "NAME", default_value = "latent", value_parser = one_of::<Upscaler>())]
     pub hires_upscaler: Upscaler,
 

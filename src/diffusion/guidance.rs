@@ -97,7 +97,7 @@ impl fmt::Display for Interval {
 pub struct Guided<'a> {
     unet: &'a UNet,
     deepcache: DeepCache,
-    /// What the UNet takes besides the latents (1, h, w, C'), if it is an inpainting model's.
+    /// The inputs of an inpainting model's UNet besides the latents (1, h, w, C').
     mask: Option<Tensor>,
     /// The terms, uncond first if it matters.
     parts: Vec<Part>,

@@ -77,8 +77,8 @@ impl Engine<'_> {
             }
             let size = self.max_batch.min(batch.prompts.len());
             if size == 1 {
-                let last = batch.params.second_pass().unwrap_or_else(|| batch.params.clone());
-                return Err(self.too_large(last.latent_height(), last.latent_width()));
+                let (height, width) = batch.params.final_latent_size();
+                return Err(self.too_large(height, width));
             }
             self.max_batch = size.div_ceil(2);
             observer.on_note(&format!(

@@ -66,7 +66,7 @@ pub fn batch_sizes(args: &Args, requests: &Requests) -> Result<()> {
 
 /// Whether all pictures have the same size.
 pub fn is_one_size(requests: &Requests) -> bool {
-    let sizes = |params: &SamplingParams| params.passes().map(|pass| (pass.height, pass.width)).collect::<Vec<_>>();
+    let sizes = |params: &SamplingParams| (params.height, params.width, params.final_latent_size());
     requests.params().windows(2).all(|two| sizes(&two[0]) == sizes(&two[1]))
 }
 

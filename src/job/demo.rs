@@ -4,7 +4,6 @@ use super::{ModelSource, Requests};
 use crate::args::Args;
 use crate::demo;
 use std::borrow::Cow;
-use std::iter::once;
 
 /// The most unknown words in a note.
 const MAX_WORDS: usize = 5;
@@ -45,7 +44,7 @@ pub fn note_unknown_words(args: &Args, model: &ModelSource, requests: &Requests)
         }
         if words.len() > MAX_WORDS {
             words.truncate(MAX_WORDS);
-            words.extend(once("…".into()));
+            words.push("…".into());
             break;
         }
     }

@@ -24,8 +24,8 @@ const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 pub struct Inputs {
     /// The pictures by their paths as given.
     pictures: BTreeMap<String, PictureFile>,
-    /// The masks by their paths as given, except those that are the transparency of pictures.
-    masks: BTreeMap<String, PictureFile>,
+    /// The SHA-256 of the masks by their paths as given, except those that are the transparency of pictures.
+    masks: BTreeMap<String, String>,
     /// The masks that were checked: their paths and those of their pictures, their sizes (width, height), and the bits of their
     /// blurs.
     checked: BTreeSet<(String, String, (usize, usize), u64)>,
@@ -35,7 +35,7 @@ pub struct Inputs {
     fit: bool,
 }
 
-/// The file of an input picture or of a mask.
+/// The file of an input picture.
 #[derive(Debug)]
 struct PictureFile {
     width: usize,
@@ -154,27 +154,26 @@ impl Inputs {
     /// Checks that the mask of an image fits its picture, and marks a region.
     fn check_mask(&mut self, params: &SamplingParams, path: &str) -> Result<()> {
         let Some(mask) = &params.mask else { return Ok(()) };
-        if mask != ALPHA && !self.masks.contains_key(mask) {
-            let (opened, sha256) = self.open_mask(mask, path)?;
-            self.masks.insert(mask.clone(), PictureFile { width: opened.width, height: opened.height, sha256 });
-        }
-        if let Some(mask_file) = self.masks.get(mask).filter(|_| mask != ALPHA) {
-            let picture = &self.pictures[path];
-            ensure!(
-                (mask_file.width, mask_file.height) == (picture.width, picture.height),
-                "--mask '{mask}' has {}×{} pixels, but '{path}' has {}×{}; they must have the same size",
-                mask_file.width,
-                mask_file.height,
-                picture.width,
-                picture.height
-            );
-        }
-        let inner = size_within_borders(params);
-        let checked = (mask.clone(), path.to_owned(), inner, params.mask_blur.to_bits());
+        let size = size_within_borders(params);
+        let checked = (mask.clone(), path.to_owned(), size, params.mask_blur.to_bits());
         if self.checked.contains(&checked) {
             return Ok(());
         }
-        let marked = self.mask(mask, path, inner)?;
+        let (opened, sha256) = self.open_mask(mask, path)?;
+        let picture = &self.pictures[path];
+        ensure!(
+            (opened.width, opened.height) == (picture.width, picture.height),
+            "--mask '{mask}' has {}×{} pixels, but '{path}' has {}×{}; they must have the same size",
+            opened.width,
+            opened.height,
+            picture.width,
+            picture.height
+        );
+        if mask != ALPHA {
+            let first = self.masks.entry(mask.clone()).or_insert_with(|| sha256.clone());
+            check_unchanged("--mask", mask, Some(first), &sha256)?;
+        }
+        let marked = opened.resized(size.0, size.1);
         ensure!(
             marked.has_region(),
             "{}, so nothing would be drawn anew",
@@ -219,12 +218,13 @@ impl Inputs {
 
     /// Returns the SHA-256 of the file of an image's mask.
     pub fn mask_sha256(&self, params: &SamplingParams) -> Option<&str> {
-        self.masks.get(params.mask.as_ref()?).map(|file| &*file.sha256)
+        self.masks.get(params.mask.as_ref()?).map(String::as_str)
     }
 
     /// Returns the SHA-256 of all files, sorted.
     pub fn all_sha256(&self) -> Vec<&str> {
-        let mut all: Vec<&str> = self.pictures.values().chain(self.masks.values()).map(|file| &*file.sha256).collect();
+        let pictures = self.pictures.values().map(|file| &file.sha256);
+        let mut all: Vec<&str> = pictures.chain(self.masks.values()).map(String::as_str).collect();
         all.sort_unstable();
         all
     }
@@ -241,7 +241,7 @@ impl Inputs {
     pub fn input(&self, params: &SamplingParams) -> Result<Option<Input>> {
         let Some(path) = &params.init_img else { return Ok(None) };
         let (picture, sha256) = self.open(path, "--init-img")?;
-        check_unchanged("--init-img", path, self.pictures.get(path), &sha256)?;
+        check_unchanged("--init-img", path, self.pictures.get(path).map(|file| &file.sha256), &sha256)?;
         let borders = params.outpaint;
         let (width, height) = size_within_borders(params);
         let picture = resized(&picture, width, height).with_borders(borders);
@@ -292,10 +292,10 @@ fn size_within_borders(params: &SamplingParams) -> (usize, usize) {
     (params.width - borders.horizontal(), params.height - borders.vertical())
 }
 
-/// Checks that a file, which `flag` names, is still the one that was read first.
-fn check_unchanged(flag: &str, path: &str, first: Option<&PictureFile>, sha256: &str) -> Result<()> {
+/// Checks that a file, which `flag` names, is still the one that was read first. `first`: the SHA-256 of that.
+fn check_unchanged(flag: &str, path: &str, first: Option<&String>, sha256: &str) -> Result<()> {
     ensure!(
-        first.is_some_and(|first| first.sha256 == sha256),
+        first.is_some_and(|first| first == sha256),
         "{flag} '{path}' has changed since this run began; keep it until the run is finished"
     );
     Ok(())

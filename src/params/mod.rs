@@ -181,9 +181,15 @@ impl SamplingParams {
         [first.into()].into_iter().chain(second).collect()
     }
 
-    /// Returns the number of latents of the finished picture: those of the last pass.
+    /// Returns the rows and columns of latents of the finished picture: those of the last pass.
+    pub fn final_latent_size(&self) -> (usize, usize) {
+        self.hires.latent_size(self).unwrap_or((self.latent_height(), self.latent_width()))
+    }
+
+    /// Returns the number of latents of the finished picture.
     pub fn n_final_latents(&self) -> usize {
-        self.second_pass().map_or(self.n_latents(), |second| second.n_latents())
+        let (height, width) = self.final_latent_size();
+        height * width
     }
 
     /// Returns the parameters of a picture of the same latents with `factor` pixels per latent.
@@ -210,8 +216,9 @@ impl SamplingParams {
     /// Checks that the parameters fit together. [`Self::set`] checks each by itself.
     ///
     /// # Errors
-    /// If a side or a border is not a multiple of the factor, a mask is blurred by less than 0 or more than 1000 pixels, a LoRA's weight is beyond ±1000, guidance is rescaled by less than 0 or more
-    /// than 1, or the sampler does not support its eta or its spacing.
+    /// If a side or a border is not a multiple of the factor, a mask is blurred by less than 0 or more than 1000 pixels, a LoRA's
+    /// weight is beyond ±1000, guidance is rescaled by less than 0 or more than 1, the sampler does not support its eta or its
+    /// spacing, or the second pass cannot be drawn.
     pub fn check(&self) -> Result<()> {
         self.sampler.check()?;
         let rescale = self.guidance_rescale;

@@ -54,17 +54,21 @@ impl Costs {
     /// Returns the cost of all batches that this process draws. `finished`: the images that need not be drawn.
     pub fn total(&self, job: &Job, finished: &HashSet<usize>) -> f64 {
         let mut counts = CountCache::new(&job.model.config.noise);
+        let mut of_context = |params: &SamplingParams| {
+            let passes = params.passes();
+            passes.map(|pass| self.step(&pass, 1, counts.of(pass.sampler).model_calls as f64)).sum()
+        };
+        // Once for all batches with these parameters.
+        let of_contexts: Vec<f64> = job.images.requests.params().iter().map(&mut of_context).collect();
         let mut total = 0.;
         for number in 0..job.images.n_batches() {
             let wanted = n_wanted(job, finished, number);
             if wanted == 0 {
                 continue;
             }
-            let params = job.images.requests.params_of(number);
-            for pass in params.passes() {
-                let calls = counts.of(pass.sampler).model_calls;
-                total += self.step(&pass, job.images.n_contexts(number), calls as f64);
-            }
+            let index = job.images.requests.params_index(number);
+            let params = &job.images.requests.params()[index];
+            total += of_contexts[index] * job.images.n_contexts(number) as f64;
             total += wanted as f64 * (self.decoding(params) + self.saving(params));
         }
         total

@@ -81,8 +81,8 @@ fn name_fields<'a>(job: &Job, batch: &Batch, image: &'a ImageRequest) -> NameFie
 fn sizes(job: &Job) -> String {
     let mut sizes: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for Request { params, .. } in job.images.requests.iter() {
-        let last = params.second_pass().unwrap_or(params);
-        *sizes.entry((last.latent_width(), last.latent_height())).or_default() += job.images.iterations;
+        let (height, width) = params.final_latent_size();
+        *sizes.entry((width, height)).or_default() += job.images.iterations;
     }
     let factor = job.model.config.vae.side_factor();
     let size = |&(w, h): &(usize, usize)| format!("{}x{}", factor * w, factor * h);

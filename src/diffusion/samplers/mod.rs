@@ -269,7 +269,7 @@ impl SamplerConfig {
     pub fn sample(&self, schedule: &Schedule, start: impl Into<Start>, sampling: &mut Sampling) -> Result<Tensor> {
         let start = start.into();
         ensure!(start.image.is_some() == self.strength.is_some(), "an image and a strength belong together");
-        let mut steps = Steps::new(sampling, Kept::of(&start)?);
+        let mut steps = Steps::new(sampling, Kept::of(&start));
         let start = start.with_strength(self.strength);
         let x = match self.kind.row().run {
             Run::Timesteps(sample) => sample(schedule, self, start, &mut steps)?,

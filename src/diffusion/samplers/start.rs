@@ -18,10 +18,17 @@ pub struct Start {
 pub struct Region {
     /// 1 in the region, and 0 elsewhere: (1, h, w, 1), bytes.
     pub mask: Tensor,
-    /// Whether the image counts in the region, or sampling starts from noise alone there.
+    /// If true, sampling starts from the image in the region, too; if false, from noise alone.
     pub starts_from_image: bool,
-    /// Whether the rest of the image is put back after each step. Inpainting models keep it by themselves.
+    /// If true, the rest of the image is put back after each step. Inpainting models keep it by themselves.
     pub keeps_rest: bool,
+}
+
+impl Region {
+    /// Returns `inside` in the region, and `outside` elsewhere: all (B, h, w, C).
+    pub(super) fn choose(&self, inside: &Tensor, outside: &Tensor) -> Result<Tensor> {
+        self.mask.broadcast_as(inside.shape())?.contiguous()?.where_cond(inside, outside)
+    }
 }
 
 /// The parts of the image and of the noise in latents.
@@ -75,9 +82,7 @@ impl Start {
         let x = weighted_sum(&[(image, alpha), (&self.noise, sigma)])?;
         match &self.region {
             // As large as latents at this level are on average.
-            Some(Region { mask, starts_from_image: false, .. }) => {
-                mask.broadcast_as(x.shape())?.contiguous()?.where_cond(&(self.noise * alpha.hypot(sigma))?, &x)
-            }
+            Some(region) if !region.starts_from_image => region.choose(&(&self.noise * alpha.hypot(sigma))?, &x),
             _ => Ok(x),
         }
     }

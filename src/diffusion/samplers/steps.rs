@@ -1,7 +1,7 @@
 //! The steps of a sampler, and the image around the region that they draw anew.
 
 use super::Sampling;
-use super::start::{Level, Start};
+use super::start::{Level, Region, Start};
 use crate::diffusion::EpsModel;
 use crate::ops::weighted_sum;
 use crate::rng::Noise;
@@ -11,24 +11,19 @@ use candle_core::{Result, Tensor};
 pub(super) struct Kept {
     image: Tensor,
     noise: Tensor,
-    /// 1 in the region: (B, h, w, C).
-    mask: Tensor,
+    region: Region,
 }
 
 impl Kept {
     /// Returns the image of `start`, if only a region of it is drawn anew.
-    pub fn of(start: &Start) -> Result<Option<Self>> {
-        let (Some(image), Some(region)) = (&start.image, &start.region) else { return Ok(None) };
-        if !region.keeps_rest {
-            return Ok(None);
-        }
-        let mask = region.mask.broadcast_as(image.shape())?.contiguous()?;
-        Ok(Some(Self { image: image.clone(), noise: start.noise.clone(), mask }))
+    pub fn of(start: &Start) -> Option<Self> {
+        let region = start.region.clone().filter(|region| region.keeps_rest)?;
+        Some(Self { image: start.image.clone()?, noise: start.noise.clone(), region })
     }
 
     /// Returns `x` in the region, and elsewhere the image with the noise of a level: (B, h, w, C).
     pub fn around(&self, x: &Tensor, Level { alpha, sigma }: Level) -> Result<Tensor> {
-        self.mask.where_cond(x, &weighted_sum(&[(&self.image, alpha), (&self.noise, sigma)])?)
+        self.region.choose(x, &weighted_sum(&[(&self.image, alpha), (&self.noise, sigma)])?)
     }
 }
 
