@@ -19,7 +19,7 @@ mkdir -p "$dir/link"
 for library in "$cuda"/lib/lib{cudart,nvrtc,cublas,cublasLt,curand}.so.*; do
     ln -sf "$library" "$dir/link/$(basename "${library%%.so*}").so"
 done
-# The stub has every function that the header declares, and every renamed version of one.
+# The stub defines every function that the header declares, also under its versioned name (such as cuMemAlloc_v2).
 {
     grep -oE '\bcu[A-Z]\w*[[:space:]]*\(' "$cuda/include/cuda.h" | tr -d ' \t('
     sed -n 's/#define cu[A-Z]\w* *\(cu[A-Z]\w*\).*/\1/p' "$cuda/include/cuda.h"

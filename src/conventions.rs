@@ -99,7 +99,7 @@ fn prediction(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<Stated<Pr
 fn schedule(checkpoint: &Checkpoint, config: &ModelConfig) -> (Stated<String>, Schedule) {
     let declared = checkpoint.declared();
     let (mut noise, mut schedule) = match (weights::schedule(checkpoint), &declared.noise) {
-        (Some(schedule), _) => (Stated::new("its own".into(), "tensor 'alphas_cumprod'"), schedule),
+        (Some(schedule), _) => (Stated::new("stored in the checkpoint".into(), "tensor 'alphas_cumprod'"), schedule),
         (None, Some(Stated { value, by })) => (Stated::new(description(value), by), Schedule::new(value)),
         (None, None) => (Stated::new(description(&config.noise), CONFIG), Schedule::new(&config.noise)),
     };
@@ -132,14 +132,14 @@ fn use_ema(checkpoint: &Checkpoint, config: &ModelConfig, notes: &mut Vec<String
     match (config.use_ema, has(ema::UNET), has(UNET)) {
         (true, false, _) => {
             notes.push(
-                "use_ema is True in the config (the default), but the checkpoint has no moving averages (EMA) of the UNet's \
-                 weights; its other weights are used"
+                "use_ema is True in the config (the default), but the checkpoint has no EMA (moving average) UNet \
+                 weights; its regular weights are used"
                     .into(),
             );
             Stated::new(false, "the checkpoint has no others")
         }
         (false, true, false) => {
-            notes.push("the checkpoint has only the moving averages (EMA) of the UNet's weights; they are used".into());
+            notes.push("the checkpoint has only EMA (moving average) UNet weights; they are used".into());
             Stated::new(true, "the checkpoint has no others")
         }
         (wanted, ..) => Stated::new(wanted, CONFIG),

@@ -123,9 +123,13 @@ pub mod interrupt;
 
 pub mod progress;
 
+pub(crate) mod terminal;
+
 pub(crate) mod timings;
 
 pub mod shard;
+
+pub mod usage;
 
 pub mod by_name;
 

@@ -40,7 +40,7 @@ impl Shard {
         }
         ensure!(
             shard.of <= Self::MAX,
-            "{source} that this is one of {} shards, more than the {} that are possible; give --shard I/N",
+            "{source} that this is one of {} shards, but at most {} are supported; give --shard I/N",
             shard.of,
             Self::MAX
         );

@@ -1,16 +1,18 @@
 //! Rewrites for clap what only Python's argparse accepts: abbreviated flags, and values that begin with a dash.
 
-use super::ADDITIONAL;
+use super::{Program, misuse};
 use clap::error::ErrorKind;
 use clap::{Arg, Command, Error};
 use std::ffi::OsString;
+
+/// The flags that every program has, whose abbreviations take precedence like those of the original.
+const BUILT_IN: [&str; 2] = ["help", "version"];
 
 /// Completes abbreviated flags, and joins values that begin with a dash to their flags as `--flag=value`.
 ///
 /// # Errors
 /// If an abbreviation is ambiguous.
-pub fn expand(command: &mut Command, words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
-    command.build(); // adds --help and --version
+pub fn expand(command: &Command, words: Vec<OsString>) -> Result<Vec<OsString>, Error> {
     let mut expanded: Vec<OsString> = vec![];
     let mut awaits_value = false; // whether the last word is a flag without its value
     for word in words {
@@ -35,7 +37,7 @@ pub fn expand(command: &mut Command, words: Vec<OsString>) -> Result<Vec<OsStrin
             }
             several => {
                 let reason = format!("ambiguous option: {name} could be --{}", several.join(", --"));
-                return Err(command.error(ErrorKind::UnknownArgument, reason));
+                return Err(misuse::error(command, ErrorKind::UnknownArgument, reason));
             }
         }
     }
@@ -55,7 +57,7 @@ fn takes_value(command: &Command, flag: &str) -> bool {
 }
 
 /// Returns every spelling of a flag, without dashes.
-fn names(arg: &Arg) -> impl Iterator<Item = &str> {
+pub(super) fn names(arg: &Arg) -> impl Iterator<Item = &str> {
     arg.get_long().into_iter().chain(arg.get_visible_aliases().unwrap_or_default())
 }
 
@@ -76,9 +78,8 @@ fn matching_flags<'a>(command: &'a Command, name: &str) -> Vec<&'a str> {
     if let Some(exact) = find(&|flag| flag == name).or_else(|| find(&|flag| flag.replace('_', "-") == name)) {
         return vec![exact];
     }
-    let is_original = |arg: &&Arg| arg.get_help_heading() != Some(ADDITIONAL);
-    let originals = command.get_arguments().filter(is_original).filter_map(Arg::get_long);
-    let originals: Vec<&str> = originals.filter(|flag| flag.starts_with(name)).collect();
+    let originals = Program::of(command).originals().iter().chain(&BUILT_IN);
+    let originals: Vec<&str> = originals.copied().filter(|flag| flag.starts_with(name)).collect();
     if !originals.is_empty() {
         return originals;
     }

@@ -1,6 +1,8 @@
 //! The command line: the flags of the original's `scripts/txt2img.py` and `scripts/img2img.py`, and the additional ones.
 
 mod expand;
+mod help;
+mod misuse;
 mod program;
 mod range;
 mod sampling;
@@ -18,7 +20,8 @@ use crate::shard::Shard;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
+use clap_complete::Shell;
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -27,15 +30,9 @@ pub use program::Program;
 pub use sampling::{Fast, SamplingFlags};
 pub use sweep::Sweep;
 
-/// The heading in `--help` of the flags that the original has.
-const ORIGINAL: &str = "Options of the original";
-
-/// The heading in `--help` of the flags that the original lacks.
-const ADDITIONAL: &str = "Options that the original lacks";
-
 /// Generates pictures from text with Stable Diffusion 1.x. A drop-in for the original's scripts/txt2img.py.
 #[derive(Parser, Clone, PartialEq, Debug)]
-#[command(version, args_override_self = true, max_term_width = 110)]
+#[command(version, args_override_self = true, max_term_width = 100)]
 #[allow(rustdoc::broken_intra_doc_links)] // the brackets in help texts are not links
 pub struct Args {
     /// Text to draw
@@ -43,7 +40,14 @@ pub struct Args {
     pub prompt: String,
 
     /// Output folder
-    #[arg(short, long, value_name = "DIR", default_value = "outputs/txt2img-samples")]
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        env = "TXT2IMG_OUTDIR",
+        hide_env = true,
+        default_value = "outputs/txt2img-samples"
+    )]
     pub outdir: PathBuf,
 
     /// Do not write a grid of all pictures
@@ -94,7 +98,7 @@ pub struct Args {
     /// Model: a .ckpt or .safetensors file, a diffusers folder, OWNER/NAME[@REVISION][:FILE] on the Hugging Face hub,
     /// hub (downloads Stable Diffusion 1.5), or demo (built in; used if nothing else is found) [default:
     /// models/ldm/stable-diffusion-v1/model.ckpt]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "TXT2IMG_CKPT", hide_env = true)]
     pub ckpt: Option<PathBuf>,
 
     /// Random seed; any value outside 0 to 4294967295, such as -1, picks one
@@ -117,17 +121,17 @@ pub struct Args {
     #[arg(long = "long_prompt")]
     pub long_prompt: bool,
 
-    /// Read prompts as AUTOMATIC1111's web UI does: --emphasis and --long_prompt, [from:to:when], [one|or other] in turn,
-    /// AND between prompts, which may have weights, and BREAK before a new chunk
+    /// Read prompts as AUTOMATIC1111's web UI does: --emphasis and --long_prompt, prompt editing [from:to:when], alternating
+    /// words [a|b], AND between prompts with optional weights, and BREAK to start a new chunk
     #[arg(long = "webui_prompts")]
     pub webui_prompts: bool,
 
-    /// Turn the picture of --init-img upright as its EXIF orientation says, which the original ignores
+    /// Rotate the picture of --init-img according to its EXIF orientation, which the original ignores
     #[arg(long = "auto_orient")]
     pub auto_orient: bool,
 
-    /// Keep the proportions of the picture of --init-img, with sizes rounded to multiples of 8: the new picture fits in --H and --W,
-    /// of which one suffices; without them it is as large as the old one
+    /// Keep the aspect ratio of --init-img, rounding sizes to multiples of 8: the new picture fits within --H and --W (one of them
+    /// is enough); without them it keeps its size
     #[arg(long)]
     pub fit: bool,
 
@@ -152,8 +156,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_parser = one_of::<Prediction>())]
     pub prediction: Option<Prediction>,
 
-    /// Add a textual inversion (embedding): a .pt, .bin or .safetensors file, whose vectors take the place of the file's
-    /// name, or of NAME, in prompts; can be given several times
+    /// Add a textual inversion (embedding) from a .pt, .bin or .safetensors file; prompts refer to it by the file's
+    /// name or by NAME; can be given several times
     #[arg(long, value_name = "FILE[=NAME]", action = clap::ArgAction::Append)]
     pub embedding: Vec<PathBuf>,
 
@@ -161,7 +165,7 @@ pub struct Args {
     #[arg(long = "embedding_dir", value_name = "DIR")]
     pub embedding_dir: Option<PathBuf>,
 
-    /// Folder with LoRA files, which --lora and the tags <lora:NAME:WEIGHT> in prompts name without folder and extension
+    /// Folder of LoRA files; --lora and <lora:NAME:WEIGHT> tags in prompts refer to them by name, without folder and extension
     #[arg(long = "lora_dir", value_name = "DIR")]
     pub lora_dir: Option<PathBuf>,
 
@@ -246,21 +250,37 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "bar", value_parser = one_of::<ProgressFormat>())]
     pub progress: ProgressFormat,
 
-    /// Print no notes, progress or summary; errors and the events of --progress json remain
+    /// Print only errors and the final line, no notes or progress; --progress json still prints its events
     #[arg(short, long)]
     pub quiet: bool,
+
+    /// Also print what was chosen and why: the model and its properties, the instruction set, the devices and the memory needed
+    #[arg(long, conflicts_with = "quiet")]
+    pub verbose: bool,
+
+    /// Colour errors and notes: auto (on terminals, unless NO_COLOR is set), always or never
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+
+    /// Print a script that completes flags in this shell
+    #[arg(long, value_name = "SHELL")]
+    pub completions: Option<Shell>,
+
+    /// Print the manual page, in roff
+    #[arg(long)]
+    pub man: bool,
 
     /// Write the path, settings, timings and safety result of each picture to this new JSON file; each shard has its
     /// own, such as report-0-of-8.json
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
-    /// Draw each picture a second time without --deepcache, --guidance_interval and TAESD, and print how far it is from
-    /// that picture
+    /// Draw each picture a second time without --deepcache, --guidance_interval and TAESD, and print how similar the two
+    /// are (PSNR and SSIM)
     #[arg(long = "compare_exact")]
     pub compare_exact: bool,
 
-    /// Add the invisible watermark, as txt2img does without this flag too
+    /// Add the invisible watermark (the default)
     #[arg(long, overrides_with = "skip_watermark")]
     pub watermark: bool,
 
@@ -314,6 +334,20 @@ impl From<i128> for Seed {
     fn from(number: i128) -> Self {
         number.try_into().map_or(Seed::Random, Seed::Given)
     }
+}
+
+/// Returns the command of a program, with the texts of `-h` if `is_short`, else of `--help`.
+pub fn command(program: Program, is_short: bool) -> clap::Command {
+    help::add(program.adapt(Args::command()), program, is_short)
+}
+
+/// Returns the value of `--color` in `words`, which are not parsed yet, for the errors in them.
+fn color(words: &[OsString]) -> ColorChoice {
+    let values = words.iter().enumerate().filter_map(|(i, word)| match word.to_str()?.strip_prefix("--color")? {
+        "" => words.get(i + 1)?.to_str(),
+        value => value.strip_prefix('='),
+    });
+    values.last().and_then(|value| value.parse().ok()).unwrap_or_default()
 }
 
 /// Returns a parser of the names of `T`.
@@ -381,11 +415,15 @@ impl Args {
     /// # Errors
     /// If a flag is unknown or ambiguous, or its value is invalid; also on `--help`, which clap reports as an error.
     pub fn of_program(program: Program, words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut command = program.adapt(Self::command());
-        let words = expand::expand(&mut command, words.into_iter().collect())?;
-        let mut args = Self::parse_expanded(&mut command, &words)?;
-        args.swept = sweep::sweep(&mut command, &words, &args)?;
-        Ok(args)
+        let words: Vec<OsString> = words.into_iter().collect();
+        let mut command = command(program, words.iter().any(|word| word == "-h"));
+        let words = expand::expand(&command, words)?;
+        command = command.color(color(&words));
+        let args = Self::parse_expanded(&mut command, &words).and_then(|args| {
+            let swept = sweep::sweep(&mut command, &words, &args)?;
+            Ok(Self { swept, ..args })
+        });
+        args.map_err(|error| misuse::explain(error, &command))
     }
 
     /// Parses `words`, in which [`expand::expand`] has completed all flags.
@@ -395,8 +433,10 @@ impl Args {
         let is_given = |arg: &&clap::Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
         args.given =
             command.get_arguments().filter(is_given).filter_map(|arg| arg.get_long().map(Into::into)).collect();
-        args.sampling.sampler =
-            args.sampling.merged_sampler().map_err(|reason| command.error(ErrorKind::ArgumentConflict, reason))?;
+        args.sampling.sampler = args
+            .sampling
+            .merged_sampler()
+            .map_err(|reason| misuse::error(command, ErrorKind::ArgumentConflict, reason))?;
         args.program = Program::of(command);
         if args.program == Program::Img2Img {
             args.skip_watermark = !args.watermark;

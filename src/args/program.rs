@@ -1,7 +1,6 @@
 //! The two programs, which take the same flags with other defaults.
 
-use super::{ADDITIONAL, ORIGINAL};
-use clap::{Arg, Command};
+use clap::Command;
 
 /// A program of this crate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -13,7 +12,7 @@ pub enum Program {
     Img2Img,
 }
 
-/// The flags of `txt2img.py` in its order, in which `--help` lists them. The sampling parameters are defined apart from them.
+/// The flags of `txt2img.py`.
 const TXT2IMG_FLAGS: &[&str] = &[
     "prompt",
     "outdir",
@@ -40,7 +39,7 @@ const TXT2IMG_FLAGS: &[&str] = &[
     "precision",
 ];
 
-/// The flags of `img2img.py` in its order.
+/// The flags of `img2img.py`.
 const IMG2IMG_FLAGS: &[&str] = &[
     "prompt",
     "init-img",
@@ -67,7 +66,7 @@ const IMG2IMG_FLAGS: &[&str] = &[
 
 /// The help of flags that `img2img` treats in another way, by the names of fields.
 const IMG2IMG_HELP: [(&str, &str); 8] = [
-    ("plms", "Not supported, as in the original; --sampler plms is"),
+    ("plms", "Not supported, as in the original; use --sampler plms"),
     ("fixed_code", "No effect, as in the original"),
     ("factor", "No effect, as in the original"),
     ("height", "Height of a picture in pixels [default: that of the input, rounded down to a multiple of 32]"),
@@ -78,7 +77,7 @@ const IMG2IMG_HELP: [(&str, &str); 8] = [
          them (flag), or do not check (off) [default: off]",
     ),
     ("watermark", "Add the invisible watermark"),
-    ("skip_watermark", "Do not add the invisible watermark, which is the default"),
+    ("skip_watermark", "Do not add the invisible watermark (the default)"),
 ];
 
 /// The flags that `img2img` does not list, as they do not go with a picture to start from, by the names of fields.
@@ -98,7 +97,7 @@ impl Program {
     pub fn adapt(self, mut command: Command) -> Command {
         if self == Self::Img2Img {
             command = command.name("img2img").about(
-                "Changes pictures by text with Stable Diffusion 1.x. A drop-in for the original's scripts/img2img.py",
+                "Generates pictures from a picture and text with Stable Diffusion 1.x. A drop-in for the original's scripts/img2img.py",
             );
             for (id, value) in IMG2IMG_DEFAULTS {
                 command = command.mut_arg(id, |arg| arg.default_value(value));
@@ -110,11 +109,11 @@ impl Program {
                 command = command.mut_arg(id, |arg| arg.help(help).hide_default_value(true));
             }
         }
-        let originals = if self == Self::Img2Img { IMG2IMG_FLAGS } else { TXT2IMG_FLAGS };
-        let place = |arg: &Arg| originals.iter().position(|name| arg.get_long() == Some(name));
-        command.mut_args(|arg| match place(&arg) {
-            Some(place) => arg.display_order(place).help_heading(ORIGINAL),
-            None => arg.help_heading(ADDITIONAL),
-        })
+        command
+    }
+
+    /// Returns the flags of the original program.
+    pub fn originals(self) -> &'static [&'static str] {
+        if self == Self::Img2Img { IMG2IMG_FLAGS } else { TXT2IMG_FLAGS }
     }
 }

@@ -20,7 +20,7 @@ pub fn values(text: &str, max: usize) -> Option<Result<Vec<String>, String>> {
     let (first, last) = ends?;
     let (first, last, step) = (number(first)?, number(last)?, number(step)?);
     if step <= 0. || last < first {
-        return Some(Err("does not rise; write FIRST..LAST:STEP".into()));
+        return Some(Err("does not increase; write FIRST..LAST:STEP".into()));
     }
     let steps = ((last - first) / step + 1. / PRECISION).floor();
     if steps >= max as f64 {
@@ -49,8 +49,8 @@ mod tests {
             ("256..512:64", "256 320 384 448 512"),
             ("7-7", "7"),
             ("1..1.9", "1"),
-            ("5-1", "does not rise; write FIRST..LAST:STEP"),
-            ("1..5:0", "does not rise; write FIRST..LAST:STEP"),
+            ("5-1", "does not increase; write FIRST..LAST:STEP"),
+            ("1..5:0", "does not increase; write FIRST..LAST:STEP"),
             ("1-1000", "has more than 100 values"),
             ("1..1e300", "has more than 100 values"),
         ] {

@@ -8,6 +8,7 @@ use crate::diffusion::samplers::{Kind, Spacing};
 use crate::output::Borders;
 use crate::params::{HiresSize, MaskFill, ParamValue, SamplingParams, Upscaler};
 use anyhow::{Result, ensure};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 #[derive(clap::Args, Clone, PartialEq, Debug)]
 #[allow(missing_docs)] // a doc comment here would replace the text at the start of --help
@@ -28,12 +29,12 @@ pub struct SamplingFlags {
     #[arg(long = "ddim_eta", value_name = "F", value_parser = finite)]
     pub ddim_eta: Option<f64>,
 
-    /// Height of a picture in pixels; by default that of the picture of --init-img, or 256 if the demo model draws
-    #[arg(long = "H", visible_alias = "height", value_name = "N", value_parser = integer, default_value_t = 512)]
+    /// Height of the pictures in pixels [default: 512; with --init-img, that of its picture; with the demo model, 256]
+    #[arg(long = "H", visible_alias = "height", value_name = "N", value_parser = integer, default_value_t = 512, hide_default_value = true)]
     pub height: i64,
 
-    /// Width of a picture in pixels; by default that of the picture of --init-img, or 256 if the demo model draws
-    #[arg(long = "W", visible_alias = "width", value_name = "N", value_parser = integer, default_value_t = 512)]
+    /// Width of the pictures in pixels [default: 512; with --init-img, that of its picture; with the demo model, 256]
+    #[arg(long = "W", visible_alias = "width", value_name = "N", value_parser = integer, default_value_t = 512, hide_default_value = true)]
     pub width: i64,
 
     /// Downsampling factor: pixels per latent, in each direction
@@ -44,7 +45,7 @@ pub struct SamplingFlags {
     #[arg(long, visible_alias = "cfg_scale", value_name = "F", default_value_t = 7.5, value_parser = finite)]
     pub scale: f64,
 
-    /// Keep this much of the contrast that the model predicts without guidance, 0 to 1; 0.7 suits models with zero
+    /// Guidance rescale, from 0 (off) to 1: reduces the excess contrast caused by guidance; 0.7 suits models with zero
     /// terminal SNR
     #[arg(long = "guidance_rescale", value_name = "F", default_value_t = 0., value_parser = finite)]
     pub guidance_rescale: f64,
@@ -53,8 +54,8 @@ pub struct SamplingFlags {
     #[arg(long = "guidance_interval", value_name = "FROM,TO", default_value_t = Interval::default())]
     pub guidance_interval: Interval,
 
-    /// Run the whole UNet only in every Nth evaluation (with most samplers, every Nth step), and in the others only its
-    /// outer layers, those up to skip connection BRANCH [default: 0]; faster, and another picture; 1 turns it off
+    /// DeepCache: run the whole UNet only every Nth evaluation (with most samplers, every Nth step), and otherwise only its
+    /// outer layers, up to skip connection BRANCH [default: 0]. Faster, but changes the picture; 1 turns it off
     #[arg(long, value_name = "N[,BRANCH]", default_value_t = DeepCache::default())]
     pub deepcache: DeepCache,
 
@@ -62,50 +63,50 @@ pub struct SamplingFlags {
     #[arg(long = "clip_skip", value_name = "N", value_parser = integer, default_value_t = 1)]
     pub clip_skip: i64,
 
-    /// Picture to start from: a PNG, JPEG or WebP file, or a folder of them, which are all drawn. The new one is as large, in
-    /// multiples of 32, unless --H or --W is given
+    /// Picture to start from: a PNG, JPEG or WebP file, or a folder of them, each of which is redrawn. The new picture is as
+    /// large, rounded down to multiples of 32, unless --H or --W is given
     #[arg(long = "init-img", visible_alias = "init_img", value_name = "FILE")]
     pub init_img: Option<String>,
 
-    /// Share of the steps to take from the picture of --init-img, and so of what is drawn anew: 0 nothing, 1 everything
+    /// Denoising strength: how much of --init-img is redrawn, from 0 (nothing) to 1 (everything); also the share of the steps
     /// [default: 0.75; 1 with --outpaint]
     #[arg(long, value_name = "F", value_parser = finite)]
     pub strength: Option<f64>,
 
-    /// Draw only a region of the picture of --init-img anew (inpainting): the white part of FILE, a picture of the same size, or
-    /// with alpha the transparent part of the picture itself
+    /// Redraw only a region of --init-img (inpainting): the white part of FILE, a picture of the same size, or, with the value
+    /// alpha, the transparent part of --init-img itself
     #[arg(long, value_name = "FILE")]
     pub mask: Option<String>,
 
-    /// Soften the edges of the region (of --mask or --outpaint) by a Gaussian of this standard deviation, in pixels of the new
+    /// Blur the edges of the region (of --mask or --outpaint) with a Gaussian of this standard deviation, in pixels of the new
     /// picture, up to 1000
     #[arg(long = "mask_blur", value_name = "F", default_value_t = 0., value_parser = finite)]
     pub mask_blur: f64,
 
-    /// Start of sampling in the region: from the picture (original), or from noise alone (noise). At --strength 1 both are the
-    /// same: noise alone
+    /// What sampling starts from in the region: the noised picture (original) or pure noise (noise). At --strength 1 both are
+    /// pure noise
     #[arg(long = "mask_fill", value_name = "NAME", default_value = "original", value_parser = one_of::<MaskFill>())]
     pub mask_fill: MaskFill,
 
-    /// Add so many pixels, multiples of 8, to the sides of the picture of --init-img, and draw there (outpainting). --H and --W
-    /// include them
+    /// Extend the picture of --init-img by this many pixels, multiples of 8, on each side (outpainting). --H and --W
+    /// include the new borders
     #[arg(long, value_name = "LEFT,TOP,RIGHT,BOTTOM", default_value_t = Borders::default(), hide_default_value = true)]
     pub outpaint: Borders,
 
-    /// Sampler [default: ddim]
-    #[arg(long, value_name = "NAME", value_parser = one_of::<Kind>())]
+    /// Sampler: how steps are taken from noise to a picture [default: ddim]
+    #[arg(long, value_name = "NAME", value_parser = sampler())]
     pub sampler: Option<Kind>,
 
     /// Spacing of the steps: discrete, karras (k-diffusion's samplers) or trailing (DDIM)
     #[arg(long, value_name = "NAME", default_value = "discrete", value_parser = one_of::<Spacing>())]
     pub schedule: Spacing,
 
-    /// Draw the picture in two passes, as AUTOMATIC1111's "Hires. fix" does: enlarge it by this factor or to this size, and draw it
-    /// once more from there. Avoids the repetitions of a single pass at large sizes. Not with --init-img
+    /// Draw the picture in two passes, like AUTOMATIC1111's "Hires. fix": enlarge it by this factor or to this size, then refine it
+    /// in a second pass. Avoids the duplicated objects of a single pass at large sizes. Not with --init-img
     #[arg(long, value_name = "FACTOR|WxH", default_value_t = HiresSize::default(), hide_default_value = true)]
     pub hires: HiresSize,
 
-    /// Share of the enlarged picture that the second pass draws anew, up to 1
+    /// Denoising strength of the second pass: how much of the enlarged picture it redraws, above 0 and up to 1
     #[arg(long = "hires_strength", value_name = "F", default_value_t = 0.75, value_parser = finite)]
     pub hires_strength: f64,
 
@@ -117,17 +118,17 @@ pub struct SamplingFlags {
     #[arg(long = "hires_sampler", value_name = "NAME", value_parser = one_of::<Kind>())]
     pub hires_sampler: Option<Kind>,
 
-    /// Method of enlarging the picture: its latents (bilinearly, nearest or bicubic), or its pixels (lanczos)
+    /// How to enlarge the picture for the second pass: its latents (bilinear, nearest or bicubic) or its pixels (lanczos)
     #[arg(long = "hires_upscaler", value_name = "NAME", default_value = "latent", value_parser = one_of::<Upscaler>())]
     pub hires_upscaler: Upscaler,
 
-    /// Set the sampler, steps, scale and schedule for a LoRA or model of few steps, except those given; auto recognises
-    /// which it is by the LoRA's name, metadata or size
+    /// Set the sampler, steps, scale and schedule for a few-step LoRA or model, unless given as flags; auto detects
+    /// the method from the LoRA's name, metadata or size
     #[arg(long, value_name = "NAME", value_parser = one_of::<Fast>())]
     pub fast: Option<Fast>,
 
-    /// Change the model by a LoRA: a file, a file's name in --lora_dir, or a repository as for --ckpt, with its weight
-    /// [default: 1] and that of its changes to the UNet if it differs; can be given several times
+    /// Apply a LoRA: a file, the name of a file in --lora_dir, or a repository as for --ckpt, with its weight
+    /// [default: 1] and, if different, its weight for the UNet; can be given several times
     #[arg(long, value_name = "NAME[=WEIGHT[,UNET_WEIGHT]]", action = clap::ArgAction::Append)]
     pub lora: Vec<String>,
 
@@ -164,6 +165,12 @@ impl Fast {
             Fast::Hyper => "Hyper-SD",
         }
     }
+}
+
+/// Returns a parser of the names of samplers, which have a line each in `--help`.
+fn sampler() -> impl TypedValueParser<Value = Kind> {
+    let names = Kind::ALL.iter().map(|(name, kind)| PossibleValue::new(name).help(kind.description()));
+    PossibleValuesParser::new(names).try_map(|name| Kind::from_name(&name).ok_or("not a sampler"))
 }
 
 impl SamplingFlags {

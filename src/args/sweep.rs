@@ -1,6 +1,6 @@
 //! `--sweep`: one command line for every value of a flag, or for every combination of two.
 
-use super::{Args, range};
+use super::{Args, misuse, range};
 use crate::output::Axis;
 use crate::params::{Field, PARAMS};
 use clap::Command;
@@ -42,17 +42,17 @@ pub struct Sweep {
 pub fn sweep(command: &mut Command, words: &[OsString], args: &Args) -> Result<Option<Sweep>, Error> {
     let mut axes = vec![];
     for text in &args.sweep {
-        axes.push(axis(text, &args.prompt).map_err(|reason| command.error(ErrorKind::InvalidValue, reason))?);
+        axes.push(axis(text, &args.prompt).map_err(|reason| misuse::error(command, ErrorKind::InvalidValue, reason))?);
     }
     let (columns, rows) = match <[Axis; 2]>::try_from(axes) {
         Ok([columns, rows]) if columns.name != rows.name => (columns, Some(rows)),
         Ok([columns, _]) => {
             let reason = format!("--sweep {} is given twice", columns.name);
-            return Err(command.error(ErrorKind::ArgumentConflict, reason));
+            return Err(misuse::error(command, ErrorKind::ArgumentConflict, reason));
         }
         Err(axes) if axes.len() > 2 => {
-            return Err(command
-                .error(ErrorKind::TooManyValues, "--sweep can be given at most twice, for the columns and the rows"));
+            let reason = "--sweep can be given at most twice, for the columns and the rows";
+            return Err(misuse::error(command, ErrorKind::TooManyValues, reason));
         }
         Err(axes) => match axes.into_iter().next() {
             Some(columns) => (columns, None),
@@ -62,7 +62,7 @@ pub fn sweep(command: &mut Command, words: &[OsString], args: &Args) -> Result<O
     let n_rows = rows.as_ref().map_or(1, |rows| rows.values.len());
     if columns.values.len().saturating_mul(n_rows) > MAX_CELLS {
         let reason = format!("--sweep asks for more than {MAX_CELLS} pictures; give fewer values");
-        return Err(command.error(ErrorKind::TooManyValues, reason));
+        return Err(misuse::error(command, ErrorKind::TooManyValues, reason));
     }
     let mut sweep = Sweep { columns, rows, cells: vec![] };
     for i in 0..sweep.columns.values.len() * n_rows {
@@ -173,7 +173,7 @@ impl Sweep {
             let lines: Vec<&str> = message.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
             let reason = lines.join(" ");
             let reason = reason.trim_start_matches("error: ");
-            command.error(error.kind(), format!("--sweep {}: {reason}", self.label(i)))
+            misuse::error(command, error.kind(), format!("--sweep {}: {reason}", self.label(i)))
         })
     }
 }

@@ -23,23 +23,27 @@ pub fn collect(path: &Path, progress: &Progress) -> Result<End> {
     let is_sweep = outdir.run().overview == Some(Overview::Sweep);
     ensure!(
         !is_sweep || outdir.has_sweep(),
-        "all {n} pictures are present, but their page or their sheet is missing; repeat the command with --resume to make \
-         it again"
+        "no picture is missing, but the sweep's HTML page or sheet is; repeat the command with --resume to rebuild \
+         it"
     );
     if let Some(Overview::Grids(grids)) = outdir.run().overview {
         for grid in outdir.missing_grids().collect::<Vec<_>>() {
             let lost = grids.pictures(grid, n).find(|n| !outdir.was_spooled(*n));
             if let Some(lost) = lost {
                 bail!(
-                    "all {n} pictures are present, but a grid is missing, and picture {lost} as the grid shows it is no longer \
-                     stored; repeat the command with --resume to draw what the grid needs"
+                    "no picture is missing, but a grid is, and the copy of picture {lost} that was kept for it is gone; \
+                     repeat the command with --resume to redraw what the grid needs"
                 );
             }
             save_grid(&mut outdir, grids, grid, progress)?;
         }
     }
     outdir.end()?;
-    let message = format!("All {n} pictures are present and unchanged:\n{}\n", path.display());
+    let message = format!(
+        "{} present and unchanged:\n{}\n",
+        if n == 1 { "The picture is".into() } else { format!("All {n} pictures are") },
+        path.display()
+    );
     std::io::stdout().write_all(message.as_bytes()).context("writing to standard output")?;
     Ok(End::Finished)
 }
@@ -64,7 +68,7 @@ fn describe_missing(outdir: &OutDir, unchanged: &HashSet<usize>, modified: &[usi
     }
     sentences.push(match modified {
         [] => "repeat the command with --resume to draw what is missing".into(),
-        _ => "delete the modified files and repeat the command with --resume to draw them again".into(),
+        _ => "delete the modified files and repeat the command with --resume to redraw them".into(),
     });
     sentences.join("; ")
 }

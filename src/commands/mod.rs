@@ -2,15 +2,17 @@
 
 mod collect;
 pub mod dry_run;
+mod shell;
 mod verify_watermark;
 
 use crate::args::{Args, Program};
 use crate::job::Job;
 use crate::ops;
 use crate::progress::Progress;
+use crate::terminal::{self, Label};
 use crate::txt2img::{End, run};
+use crate::usage::UsageError;
 use anyhow::Result;
-use std::io::Write;
 use std::process::ExitCode;
 
 pub use collect::collect;
@@ -25,10 +27,9 @@ pub fn main(program: Program) -> ExitCode {
         // 128 + SIGINT, as in shells.
         Ok(End::Interrupted) => ExitCode::from(130),
         Err(error) => {
-            // One line, whatever a path contains. `eprintln!` would panic if standard error is closed.
-            let sentence = format!("{error:#}").replace(char::is_control, " ");
-            let _ = std::io::stderr().write_all(format!("Error: {sentence}\n").as_bytes());
-            ExitCode::FAILURE
+            terminal::print(Label::Error, &format!("{error:#}"));
+            // As clap does for the mistakes that it finds.
+            if error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -36,6 +37,13 @@ pub fn main(program: Program) -> ExitCode {
 /// Runs the command that the flags select.
 fn command(program: Program) -> Result<End> {
     let args = Args::from_command_line(program);
+    terminal::set_color(args.color);
+    if let Some(shell) = args.completions {
+        return shell::print_completions(program, shell);
+    }
+    if args.man {
+        return shell::print_man_page(program);
+    }
     if !args.verify_watermark.is_empty() {
         return verify_watermarks(&args.verify_watermark);
     }

@@ -185,7 +185,7 @@ fn check(model: &Model) -> Result<()> {
         ensure!(
             // An inpainting model's is "hybrid".
             ["crossattn", "hybrid"].contains(&&**key),
-            "conditioning_key '{key}' is not Stable Diffusion 1.x's, which is 'crossattn', or 'hybrid' for inpainting"
+            "conditioning_key '{key}' is not supported; it must be 'crossattn', or 'hybrid' for inpainting"
         );
     }
     ensure!(!model.scale_by_std, "scale_by_std is not supported; give the model's scale_factor instead");

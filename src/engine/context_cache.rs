@@ -42,7 +42,7 @@ impl ContextCache {
         if !tokens.cut.is_empty() {
             let room = tokens.chunks() * Tokens::ROOM;
             let cut = truncated(&tokens.cut, MAX_CHARS);
-            on_cut(&format!("CLIP reads {room} tokens of a prompt; these words of it are left out: {cut}"));
+            on_cut(&format!("a prompt is longer than the {room} tokens that CLIP reads; the rest is ignored: {cut}"));
         }
         let context = model.context_with(&[tokens], clip_skip)?; // (1, M, C)
         if contexts.len() == CAPACITY {

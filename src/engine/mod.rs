@@ -161,7 +161,7 @@ impl<'a> Engine<'a> {
         let on_tensor = observer.on_load(count_tensors(checkpoint, config)?);
         let model = Model::load(checkpoint, config, &self.loras, &device.device, dtype, &*on_tensor);
         let model = model.map_err(|error| match device.is_out_of_memory(&error) {
-            true => anyhow!("{} does not suffice for the model in {}", device.memory(), dtype.as_str()),
+            true => anyhow!("{} is too small for the model in {}", device.memory(), dtype.as_str()),
             false => error,
         })?;
         Ok(Loaded { model, dtype, contexts: ContextCache::new(self.reading) })
@@ -222,7 +222,7 @@ impl<'a> Engine<'a> {
         }
         if let Some(stage) = non_finite {
             observer.on_note(&format!(
-                "{stage} returned NaN or infinite values, so the picture is not the one asked for: the checkpoint may be \
+                "{stage} returned NaN or infinite values, so the picture is unusable: the checkpoint may be \
                  damaged, or --scale far too large"
             ));
         }
@@ -290,8 +290,8 @@ impl<'a> Engine<'a> {
             }
             self.tiled = true;
             observer.on_note(&format!(
-                "{} does not suffice to decode a whole picture; from now on pictures are decoded in tiles, which changes \
-                 them a little",
+                "{} is too small to decode a whole picture; from now on pictures are decoded in tiles, which changes \
+                 them slightly",
                 self.device.memory()
             ));
         }
@@ -307,7 +307,7 @@ impl<'a> Engine<'a> {
             return Ok(false);
         }
         observer.on_note(&format!(
-            "in half precision {stage} returned NaN or infinite values; pictures in which it does are drawn in f32"
+            "{stage} returned NaN or infinite values in half precision; affected pictures are redrawn in f32"
         ));
         if self.fallback.is_none() {
             self.fallback = Some(self.load_model(DType::F32, observer)?);
@@ -319,7 +319,7 @@ impl<'a> Engine<'a> {
     fn too_large(&self, height: usize, width: usize) -> Error {
         let side = self.config.vae.side_factor();
         anyhow!(
-            "{} does not suffice for a picture of {}·{} pixels; a smaller --H or --W takes less, and so does \
+            "{} is too small for a picture of {}×{} pixels; reduce --H or --W, or use \
              --precision autocast",
             self.device.memory(),
             width * side,

@@ -82,7 +82,7 @@ impl Engine<'_> {
             }
             self.max_batch = size.div_ceil(2);
             observer.on_note(&format!(
-                "{} does not suffice for {size} pictures at once; from now on it is at most {}",
+                "{} is too small for a batch of {size} pictures; the batch size is now limited to {}",
                 self.device.memory(),
                 self.max_batch
             ));

@@ -1,18 +1,32 @@
 //! Checks of flags against each other and against the requests.
 
-use super::Requests;
 use super::seeds::Seeds;
-use crate::args::{Args, Seed};
+use super::{Requests, loras};
+use crate::args::{Args, Program, Seed};
 use crate::config::ModelConfig;
 use crate::diffusion::samplers::CountCache;
 use crate::output::Pattern;
 use crate::params::{MaskFill, SamplingParams};
+use crate::prompts::PromptLine;
 use crate::shard::Shard;
 use anyhow::{Result, ensure};
 use std::collections::HashSet;
 
 /// The most pixels in a batch: those of 1024 pictures of 512×512, more than most machines have memory for.
 const MAX_BATCH_PIXELS: usize = 1 << 28;
+
+/// Checks that the program supports what the flags ask for, as far as they alone show it.
+pub fn supported(args: &Args) -> Result<()> {
+    ensure!(
+        !args.laion400m,
+        "--laion400m selects the LAION-400M model, which is not Stable Diffusion 1.x and not supported; leave it out"
+    );
+    ensure!(
+        args.program == Program::Txt2Img || !args.sampling.plms,
+        "img2img does not support --plms, as the original does not; give --sampler plms, or leave it out"
+    );
+    Ok(())
+}
 
 /// Checks that `--C` fits the model.
 pub fn channels(args: &Args, config: &ModelConfig) -> Result<()> {
@@ -70,11 +84,42 @@ pub fn is_one_size(requests: &Requests) -> bool {
     requests.params().windows(2).all(|two| sizes(&two[0]) == sizes(&two[1]))
 }
 
+/// Checks that a request has a picture to start from if something in its line or its parameters needs one.
+pub fn input(args: &Args, line: &PromptLine, params: &SamplingParams) -> Result<()> {
+    if params.init_img.is_some() {
+        return Ok(());
+    }
+    ensure!(
+        args.program == Program::Txt2Img,
+        "img2img needs a picture to start from; give it with --init-img FILE, or as \"init_img\" in a prompts file"
+    );
+    let has_strength = line.params.iter().any(|(param, _)| param.flag == "strength");
+    ensure!(!has_strength, "\"strength\" needs a picture to start from; give \"init_img\", too");
+    ensure!(
+        params.mask.is_none(),
+        "--mask needs a picture to inpaint; give --init-img FILE, or \"init_img\" in a prompts file"
+    );
+    ensure!(
+        params.outpaint.is_empty(),
+        "--outpaint needs a picture to extend; give --init-img FILE, or \"init_img\" in a prompts file"
+    );
+    Ok(())
+}
+
+/// Checks that `--wildcards` does not have to choose between tags of LoRAs.
+pub fn tags(args: &Args, prompt: &str) -> Result<()> {
+    ensure!(
+        !(args.wildcards && loras::has_tag_in_braces(prompt)),
+        "a <lora:…> tag in braces does not work with --wildcards; move it out of the braces"
+    );
+    Ok(())
+}
+
 /// Checks that all pictures can share their start noise with `--fixed_code`.
 pub fn fixed_code(args: &Args, requests: &Requests) -> Result<()> {
     ensure!(
         !args.fixed_code || args.swept.is_some() || is_one_size(requests),
-        "--fixed_code starts every batch from the same noise, which pictures of several sizes cannot share; leave it out"
+        "--fixed_code starts every batch from the same noise, which is impossible for pictures of different sizes; leave it out"
     );
     Ok(())
 }
@@ -83,7 +128,7 @@ pub fn fixed_code(args: &Args, requests: &Requests) -> Result<()> {
 pub fn seeds_of_shards(args: &Args, shard: Option<Shard>, seeds: &Seeds) -> Result<()> {
     ensure!(
         shard.is_none() || args.seed != Seed::Random && seeds.of_file.is_empty(),
-        "every shard would pick another random seed; give seeds from 0 to 4294967295, the same to all shards"
+        "each shard would pick a different random seed; give all shards the same seeds, from 0 to 4294967295"
     );
     Ok(())
 }
@@ -106,20 +151,22 @@ pub fn steps(requests: &Requests, config: &ModelConfig, notes: &mut Vec<String>)
         let (requested, actual) = (sampler.steps, counts.of(*sampler).steps);
         ensure!(
             actual > 0 || *mask_fill == MaskFill::Original,
-            "--mask_fill noise would stay noise, because --strength {} takes none of {requested} steps; give more",
+            "--mask_fill noise needs at least one step, but --strength {} takes none of {requested}; use a higher --strength",
             sampler.strength.unwrap_or_default()
         );
         if actual != requested && noted.insert(sampler.key()) {
             notes.push(match sampler.strength {
                 Some(strength) if actual == 0 => {
-                    format!("--strength {strength} takes none of {requested} steps, so nothing is drawn anew")
+                    format!("--strength {strength} takes none of {requested} steps, so nothing is redrawn")
                 }
                 Some(strength) => format!("--strength {strength} takes {actual} of {requested} steps"),
                 None => format!("--ddim_steps {requested} means {actual} steps with this sampler"),
             });
         }
         if actual > 0 && interval.steps(actual).is_empty() && noted_intervals.insert((actual, interval.to_string())) {
-            notes.push(format!("--guidance_interval {interval} contains none of {actual} steps, so none has guidance"));
+            notes.push(format!(
+                "--guidance_interval {interval} contains none of the {actual} steps, so guidance is never used"
+            ));
         }
     }
     Ok(())

@@ -7,7 +7,8 @@ use crate::checkpoint::lora;
 use crate::diffusion::samplers::{Kind, Spacing};
 use crate::json;
 use crate::params::{LoraChoice, SamplingParams};
-use anyhow::{Result, bail};
+use crate::usage::OrUsage;
+use anyhow::{Result, anyhow};
 use serde_json::Value;
 use std::fs;
 use std::ops::RangeInclusive;
@@ -54,7 +55,7 @@ struct Found {
 /// If the parameters are out of range or do not fit together, or `--fast auto` recognises nothing.
 pub fn params(args: &Args) -> Result<(SamplingParams, Option<String>)> {
     let (flags, note) = resolve(args)?;
-    Ok((flags.params()?, note))
+    Ok((flags.params().or_usage()?, note))
 }
 
 /// Returns a note on guidance at a scale that is not meant for few steps.
@@ -63,8 +64,8 @@ pub fn guidance_note(args: &Args, all: &[SamplingParams]) -> Option<String> {
     let scales = all.iter().filter(|params| params.passes().any(|pass| is_few(&pass))).map(|params| params.scale);
     let scale = scales.max_by(f64::total_cmp).filter(|scale| *scale > MAX_SCALE && !takes_guidance(args))?;
     Some(format!(
-        "--scale {scale} is usually too much for the samplers lcm and tcd, as their models and LoRAs contain guidance: 1 adds \
-         none, and up to {MAX_SCALE} is common (0 draws the negative prompt, as in the original)"
+        "--scale {scale} is usually too high for the samplers lcm and tcd, because guidance is distilled into their models and \
+         LoRAs: use 1 (no guidance) to {MAX_SCALE} (0 draws the negative prompt, as in the original)"
     ))
 }
 
@@ -138,15 +139,16 @@ fn recognise(args: &Args) -> Result<Found> {
         let name = ckpt.display().to_string();
         return Ok(Found { method: Fast::Lcm, name, mark: String::new(), by: "guidance input" });
     }
-    bail!(
-        "--fast auto recognises no LoRA of few steps given by --lora (it does not consider those of tags, sweeps and prompts \
-         files), nor a model of few steps; say which it is with --fast lcm, tcd or hyper"
-    )
+    Err(anyhow!(
+        "--fast auto recognises neither a few-step LoRA in --lora (those in tags, sweeps and prompts files are not \
+         considered) nor a few-step model; choose the method with --fast lcm, tcd or hyper"
+    ))
+    .or_usage()
 }
 
 /// The names of the LoRAs that flags give.
 fn names(args: &Args) -> Result<Vec<String>> {
-    args.sampling.lora.iter().map(|text| Ok(text.parse::<LoraChoice>()?.name)).collect()
+    args.sampling.lora.iter().map(|text| Ok(text.parse::<LoraChoice>().or_usage()?.name)).collect()
 }
 
 /// Returns the parts of a LoRA's name that may show its method: the repository and its file, or the file. Files of PEFT and

@@ -1,17 +1,19 @@
 //! The images of a run, batch by batch.
 
+use super::checks;
 use super::fast;
 use super::inputs::{self, Inputs};
 use super::loras;
 use super::seeds::{Seeds, seed};
 use super::{Batch, ImageRequest, Replay, Request, Requests};
-use crate::args::{self, Args, Program, Seed, SeedMode};
+use crate::args::{self, Args, Seed, SeedMode};
 use crate::output::Axis;
 use crate::params::{SamplingParams, Upscaler};
 use crate::prompts::{PromptLine, PromptsFile, wildcards};
 use crate::rng::{self, Rng};
 use crate::text::{Reading, check_weights};
-use anyhow::{Context, Result, ensure};
+use crate::usage::OrUsage;
+use anyhow::{Context, Result};
 use std::iter::repeat_n;
 use std::path::Path;
 
@@ -192,7 +194,7 @@ fn file_requests(
     inputs: &mut Inputs,
 ) -> Result<Requests> {
     // Once for all prompts that share it.
-    check_weights(("", &args.negative_prompt), reading(args), &params.prompt_steps())?;
+    check_weights(("", &args.negative_prompt), reading(args), &params.prompt_steps()).or_usage()?;
     let file = PromptsFile::read(file)?;
     let requests = file.map(|at, line| {
         let seed = line.seed.map(|seed| seeds.of_prompt(at, seed));
@@ -239,35 +241,25 @@ fn request<'a>(
         let in_line = || line.params.iter().any(|(param, _)| param.flag == flag);
         args.replay.is_some() || args.is_given(flag) || in_line()
     };
+    let are_flags = args.from_file.is_none();
+    checks::input(args, &line, &params).or_usage_if(are_flags)?;
     inputs.complete(&mut params, is_stated)?;
-    ensure!(
-        args.program == Program::Txt2Img || params.init_img.is_some(),
-        "img2img needs a picture to start from; give it with --init-img FILE, or as \"init_img\" in a prompts file"
-    );
-    let has_strength = line.params.iter().any(|(param, _)| param.flag == "strength");
-    ensure!(
-        !has_strength || params.init_img.is_some(),
-        "\"strength\" needs a picture to start from; give \"init_img\", too"
-    );
     if !is_stated("ddim_eta") && params.sampler.kind != default_params.sampler.kind {
         params.sampler.eta = params.sampler.kind.default_eta();
     }
-    params.check()?;
+    params.check().or_usage_if(are_flags)?;
     let mut prompt = line.prompt;
     if args.lora_dir.is_some() && loras::has_tag(&prompt) {
-        ensure!(
-            !(args.wildcards && loras::has_tag_in_braces(&prompt)),
-            "a tag <lora:…> in braces cannot be chosen by --wildcards; write it outside of them"
-        );
-        let (text, loras) = loras::without_tags(&prompt)?;
+        checks::tags(args, &prompt).or_usage_if(are_flags)?;
+        let (text, loras) = loras::without_tags(&prompt).or_usage_if(are_flags)?;
         prompt = text.into();
         params.loras.extend(loras);
     }
     if args.wildcards {
-        wildcards::expand(&prompt, &mut |_| 0)?;
+        wildcards::expand(&prompt, &mut |_| 0).or_usage_if(are_flags)?;
     }
     let negative = line.negative_prompt.as_deref().unwrap_or("");
-    check_weights((&prompt, negative), reading(args), &params.prompt_steps())?;
+    check_weights((&prompt, negative), reading(args), &params.prompt_steps()).or_usage_if(are_flags)?;
     let negative = line.negative_prompt.unwrap_or_else(|| (&*args.negative_prompt).into());
     Ok(Request { prompt, negative, seed: None, params })
 }

@@ -64,7 +64,7 @@ pub fn paths(path: &str) -> Result<Vec<String>> {
             paths.push(name.to_owned());
         }
     }
-    ensure!(!paths.is_empty(), "--init-img '{path}' is a folder without PNG, JPEG and WebP files");
+    ensure!(!paths.is_empty(), "--init-img '{path}' is a folder without PNG, JPEG or WebP files");
     paths.sort();
     Ok(paths)
 }
@@ -91,14 +91,6 @@ impl Inputs {
     pub fn complete(&mut self, params: &mut SamplingParams, is_stated: impl Fn(&str) -> bool) -> Result<()> {
         let Some(path) = params.init_img.clone() else {
             params.sampler.strength = None;
-            ensure!(
-                params.mask.is_none(),
-                "--mask needs a picture of which to draw a region; give --init-img FILE, or \"init_img\" in a prompts file"
-            );
-            ensure!(
-                params.outpaint.is_empty(),
-                "--outpaint needs a picture to add to; give --init-img FILE, or \"init_img\" in a prompts file"
-            );
             return Ok(());
         };
         let default_strength = if params.outpaint.is_empty() { SamplingParams::DEFAULT_STRENGTH } else { 1. };
@@ -122,7 +114,7 @@ impl Inputs {
         for (flag, _, whole, border) in sides {
             ensure!(
                 !is_stated(flag) || whole > border,
-                "--outpaint {borders} leaves no room for it in --{flag} {whole}"
+                "--outpaint {borders} leaves no room for the picture in --{flag} {whole}"
             );
         }
         // With `--fit`, the scale of the picture.
@@ -176,7 +168,7 @@ impl Inputs {
         let marked = opened.resized(size.0, size.1);
         ensure!(
             marked.has_region(),
-            "{}, so nothing would be drawn anew",
+            "{}, so nothing would be redrawn",
             match mask == ALPHA {
                 true => format!("--mask alpha: '{path}' is nowhere more than half transparent"),
                 false => format!("--mask '{mask}' is nowhere white"),
@@ -184,7 +176,7 @@ impl Inputs {
         );
         ensure!(
             marked.blurred(params.mask_blur).has_region(),
-            "--mask_blur {} leaves nothing of the region of --mask '{mask}'; give less",
+            "--mask_blur {} blurs away the whole region of --mask '{mask}'; use a smaller value",
             params.mask_blur
         );
         self.checked.insert(checked);

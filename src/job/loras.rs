@@ -70,7 +70,7 @@ fn find(name: &str, dir: Option<&Path>, files: &[PathBuf], may_download: bool) -
     let found = if exact.is_empty() { in_dir.iter().filter(is_named).collect() } else { exact };
     if let [one, other, ..] = found[..] {
         let (one, other) = (one.display(), other.display());
-        bail!("LoRA '{name}' is both '{one}' and '{other}' in --lora_dir; give the name of one as written here");
+        bail!("LoRA name '{name}' is ambiguous: --lora_dir contains '{one}' and '{other}'; give one of these paths");
     }
     let in_dir = dir.zip(found.first()).map(|(dir, file)| dir.join(file));
     if let Some(path) = in_dir.or_else(|| in_this_folder(name).find(|path| path.is_file())) {
@@ -79,8 +79,8 @@ fn find(name: &str, dir: Option<&Path>, files: &[PathBuf], may_download: bool) -
     ensure!(!path.is_dir(), "LoRA '{name}' is a folder; give the LoRA file in it");
     match (Location::new(path), dir) {
         (location @ Location::Hub(_), _) if may_download => Ok(location),
-        (_, Some(dir)) => bail!("LoRA '{name}' is missing in '{}'; check its name and --lora_dir", dir.display()),
-        (_, None) => bail!("LoRA '{name}' is missing; give a file, or its folder with --lora_dir"),
+        (_, Some(dir)) => bail!("LoRA '{name}' was not found in '{}'; check its name and --lora_dir", dir.display()),
+        (_, None) => bail!("LoRA '{name}' was not found; give a file, or its folder with --lora_dir"),
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) mod tasks;
 
 mod unused;
 
-use crate::args::{Args, Program};
+use crate::args::Args;
 use crate::device::{ComputeDevice, Precision};
 use crate::outdir::{Overview, RunParams, shard_path};
 use crate::output::{Format, Pattern};
@@ -26,6 +26,7 @@ use crate::params::{LoraChoice, SamplingParams};
 use crate::progress::ProgressFormat;
 use crate::safety::Action;
 use crate::shard::Shard;
+use crate::usage::OrUsage;
 use anyhow::{Result, ensure};
 use seeds::Seeds;
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,15 +126,7 @@ impl Job {
     /// # Errors
     /// If flags do not fit together or are out of range, or a file is missing or unreadable.
     pub fn from_args(args: &Args) -> Result<Self> {
-        ensure!(
-            !args.laion400m,
-            "--laion400m asks for the LAION-400M model, which is not Stable Diffusion 1.x and not supported; leave it out"
-        );
-        let is_img2img = args.program == Program::Img2Img;
-        ensure!(
-            !(is_img2img && args.sampling.plms),
-            "img2img does not support --plms, as the original does not; give --sampler plms, or leave it out"
-        );
+        checks::supported(args).or_usage()?;
         match &args.replay {
             Some(path) => replay::job(path, args),
             None => {
@@ -147,8 +140,8 @@ impl Job {
     /// Returns the job of a command line. `params`: the sampling parameters that apply unless a prompts file or a sweep
     /// sets them. `notes`: those on the parameters.
     fn new(args: &Args, params: SamplingParams, mut notes: Vec<String>) -> Result<Self> {
-        let n_samples = count("--n_samples", args.n_samples)?;
-        let iterations = count("--n_iter", args.n_iter)?;
+        let n_samples = count("--n_samples", args.n_samples).or_usage()?;
+        let iterations = count("--n_iter", args.n_iter).or_usage()?;
         let mut model = ModelFiles::new(args, &mut notes)?;
         let safety_ckpt = safety_checker(args)?;
         let compute = ComputeOptions::new(args)?;
@@ -161,19 +154,21 @@ impl Job {
         notes.extend(demo::note_unknown_words(args, &model.ckpt, &requests));
         notes.extend(fast::guidance_note(args, requests.params()));
         notes.extend(unused::instruction_set());
-        checks::batch_sizes(args, &requests)?;
-        checks::branches(&requests, &model.config)?;
-        checks::input_factor(&requests, &model.config)?;
-        checks::fixed_code(args, &requests)?;
+        // A prompts file also has parameters; a mistake in it is none in the command line.
+        let are_flags = args.from_file.is_none();
+        checks::batch_sizes(args, &requests).or_usage()?;
+        checks::branches(&requests, &model.config).or_usage_if(are_flags)?;
+        checks::input_factor(&requests, &model.config).or_usage_if(are_flags)?;
+        checks::fixed_code(args, &requests).or_usage()?;
+        checks::steps(&requests, &model.config, &mut notes).or_usage_if(are_flags)?;
         model.loras = find_loras(args, &requests)?;
-        checks::steps(&requests, &model.config, &mut notes)?;
         let run_params = run_params::run_params(args, &params, seeds.run, &requests, &inputs, &model.config);
         let images = Images::new(args, requests, inputs, iterations, seeds.run);
         notes.extend(model::embeddings::note(&model.embeddings, &images)?);
-        let overview = overview::overview(args, &images.requests, images.n_pictures(), &mut notes)?;
+        let overview = overview::overview(args, &images.requests, images.n_pictures(), &mut notes).or_usage()?;
         let shard = shard(args, &mut notes)?;
-        checks::seeds_of_shards(args, shard, &seeds)?;
-        checks::names(args, shard.is_some() || compute.devices.len() > 1)?;
+        checks::seeds_of_shards(args, shard, &seeds).or_usage()?;
+        checks::names(args, shard.is_some() || compute.devices.len() > 1).or_usage()?;
         let output = OutputOptions::new(args, overview, safety_ckpt, shard);
         let flags_to_resume = seeds.flags_to_resume(args);
         let (resume, progress, quiet) = (args.resume, args.progress, args.quiet);

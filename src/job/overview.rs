@@ -26,15 +26,17 @@ pub fn overview(
         return Ok(Some(Overview::Sweep));
     }
     if !is_one_size(requests) {
-        notes.push("pictures of several sizes make no grid".into());
+        notes.push("no grid is written, because the pictures differ in size".into());
         return Ok(None);
     }
     // In the original, 0 means `n_samples`.
     let columns = if args.n_rows > 0 { args.n_rows as usize } else { args.n_samples as usize };
     let every = grid_size(args, requests, n_pictures, columns)?;
     if every < n_pictures && args.grid_every.is_none() {
-        notes
-            .push(format!("{every} pictures of this size fit on a grid: there will be {}", n_pictures.div_ceil(every)));
+        notes.push(format!(
+            "at most {every} of these pictures fit on a grid, so {} grids will be written",
+            n_pictures.div_ceil(every)
+        ));
     }
     Ok(Some(Overview::Grids(Grids { columns, every, watermark: !args.skip_watermark })))
 }

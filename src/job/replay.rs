@@ -176,7 +176,7 @@ fn checkpoint(record: &Record) -> Result<PathBuf> {
     let in_folder = files.iter().filter(|_| is_file_name(&record.model)).map(|file| folder.join(file));
     let defaults = [DEFAULT_CKPT, FORK_CKPT].into_iter().map(PathBuf::from);
     let Some(hash) = &record.model_hash else {
-        ensure!(name.exists(), "its model '{}' is not here; give it with --ckpt", record.model);
+        ensure!(name.exists(), "its model '{}' was not found; give it with --ckpt", record.model);
         return Ok(name.to_owned());
     };
     let matches_hash =
@@ -184,7 +184,7 @@ fn checkpoint(record: &Record) -> Result<PathBuf> {
     match in_cwd.chain(in_folder).chain(defaults).find(matches_hash) {
         Some(path) => Ok(path),
         None => bail!(
-            "its model '{}' is not here, neither in this folder nor in {}; give it with --ckpt (its SHA-256 begins with \
+            "its model '{}' was not found in this folder or in {}; give it with --ckpt (its SHA-256 begins with \
              {:.10})",
             record.model,
             folder.display(),
@@ -197,7 +197,7 @@ fn checkpoint(record: &Record) -> Result<PathBuf> {
 fn config(args: &Args, record: &Record) -> Result<Option<PathBuf>> {
     match (&args.config, &record.config) {
         (None, Some(named)) if *named != name_of(Path::new(DEFAULT_CONFIG)) && named != DEFAULT_CONFIG => {
-            ensure!(Path::new(named).is_file(), "its config '{named}' is not here; give it with --config");
+            ensure!(Path::new(named).is_file(), "its config '{named}' was not found; give it with --config");
             Ok(Some(named.into()))
         }
         (given, _) => Ok(given.clone()),
@@ -215,7 +215,7 @@ fn prediction(args: &Args, record: &Record) -> Result<Option<Prediction>> {
 fn vae(args: &Args, record: &Record) -> Result<Option<PathBuf>> {
     match (&args.vae, &record.vae) {
         (None, Some(named)) => {
-            ensure!(Path::new(named).exists(), "its autoencoder '{named}' is not here; give it with --vae");
+            ensure!(Path::new(named).exists(), "its autoencoder '{named}' was not found; give it with --vae");
             Ok(Some(named.into()))
         }
         (given, _) => Ok(given.clone()),
@@ -234,7 +234,7 @@ fn input(
     let hash = sha256::of_file(Path::new(path), &|| true).ok().flatten();
     ensure!(
         hash.is_some() && hash == *sha256,
-        "'{path}' is not here, or not the picture that it was drawn from; give that with {flag} (its SHA-256 begins with {:.10})",
+        "'{path}' is missing or is not the picture that was used; give the original with {flag} (its SHA-256 begins with {:.10})",
         sha256.as_deref().unwrap_or_default()
     );
     Ok(Some(path.clone()))
@@ -249,7 +249,7 @@ fn loras(args: &Args, record: &Record) -> Result<Vec<LoraChoice>> {
         let file = file.with_context(|| format!("its metadata lack the hash of its LoRA '{name}'"))?;
         let path = find_by_hash(file, args.lora_dir.as_deref()).with_context(|| {
             let hash = &file.hash;
-            format!("no file here is its LoRA '{name}' with the hash {hash}; give the file's folder with --lora_dir")
+            format!("its LoRA '{name}' (hash {hash}) was not found; give the file's folder with --lora_dir")
         })?;
         Ok(LoraChoice { name: path.display().to_string(), ..lora.clone() })
     });
@@ -274,7 +274,7 @@ fn embeddings(args: &Args, record: &Record) -> Result<Vec<PathBuf>> {
         };
         let file = given.iter().cloned().chain(usual).find(is_it).with_context(|| {
             format!(
-                "no file here is its embedding '{name}', whose SHA-256 begins with {sha256:.10}; give it with --embedding"
+                "its embedding '{name}' was not found; give it with --embedding (its SHA-256 begins with {sha256:.10})"
             )
         })?;
         let mut value = file.into_os_string();

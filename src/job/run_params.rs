@@ -72,6 +72,8 @@ pub fn run_params(
         threads: _,
         progress: _,
         quiet: _,
+        verbose: _,
+        color: _,
         report: _,
         timings: _,
         compare_exact: _,
@@ -82,6 +84,8 @@ pub fn run_params(
         replay: _,
         collect: _,
         dry_run: _,
+        completions: _,
+        man: _,
         verify_watermark: _,
         given: _,
     } = args;
@@ -129,7 +133,7 @@ pub fn run_params(
 /// Returns the prompt; for several requests, the hash of all of them.
 fn prompts(args: &Args, requests: &Requests) -> (&'static str, Value) {
     let requested = match (&args.swept, &args.from_file) {
-        (Some(_), _) => "what is swept",
+        (Some(_), _) => "the sweep",
         (None, Some(_)) => "--from-file",
         (None, None) if requests.params().len() > 1 => "--prompt, the pictures of the folder or their sizes",
         (None, None) => return ("--prompt", json!(args.prompt)),

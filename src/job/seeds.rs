@@ -42,7 +42,7 @@ impl Seeds {
             n => format!(" and {n} more, which are in the pictures' metadata and in --report"),
         };
         let named = named.collect::<Vec<_>>().join(", ");
-        notes.push(format!("the seeds taken for prompts file '{}' are {named}{rest}", file.display()));
+        notes.push(format!("random seeds for prompts file '{}': {named}{rest}", file.display()));
     }
 
     /// Returns the flags to add to the command line to resume this run; `None` if it would pick other seeds.
@@ -69,7 +69,7 @@ pub fn seed(seed: Seed, notes: &mut Vec<String>) -> u32 {
         Seed::Given(seed) => seed,
         Seed::Random => {
             let seed = random_seed();
-            notes.push(format!("the seed taken is {seed}"));
+            notes.push(format!("the random seed is {seed}"));
             seed
         }
     }

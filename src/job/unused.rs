@@ -4,6 +4,7 @@ use super::{Requests, fast, loras};
 use crate::args::{Args, Program, SeedMode};
 use crate::by_name::ByName;
 use crate::diffusion::samplers::Kind;
+use crate::human;
 use crate::ops::Isa;
 use crate::safety::Action;
 
@@ -25,13 +26,13 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
             fast::takes_guidance(args),
             "with this model, whose UNet takes the scale as an input",
         ),
-        (&["prompt"], has_file, "beside --from-file"),
-        (&["emphasis", "long_prompt"], args.webui_prompts, "beside --webui_prompts, which includes them"),
-        (&["n_rows", "grid_every"], args.skip_grid, "beside --skip_grid"),
-        (&["n_iter", "n_samples", "n_rows", "grid_every", "seed_mode", "fixed_code"], is_swept, "beside --sweep"),
-        (&["format", "fname", "no_metadata"], args.skip_save, "beside --skip_save"),
-        (&["safety_ckpt"], args.safety == Some(Action::Off), "beside --safety off"),
-        (&["ddim_eta"], all(&|kind, _| !kind.takes_eta()), "with other samplers than ddim and tcd"),
+        (&["prompt"], has_file, "with --from-file"),
+        (&["emphasis", "long_prompt"], args.webui_prompts, "with --webui_prompts, which includes them"),
+        (&["n_rows", "grid_every"], args.skip_grid, "with --skip_grid"),
+        (&["n_iter", "n_samples", "n_rows", "grid_every", "seed_mode", "fixed_code"], is_swept, "with --sweep"),
+        (&["format", "fname", "no_metadata"], args.skip_save, "with --skip_save"),
+        (&["safety_ckpt"], args.safety == Some(Action::Off), "with --safety off"),
+        (&["ddim_eta"], all(&|kind, _| !kind.takes_eta()), "with samplers other than ddim and tcd"),
         (&["schedule"], all(&|kind, _| kind.spacings().len() == 1), "with this sampler"),
         (&["lora_weight"], requests.params().iter().all(|params| params.loras.is_empty()), "without a LoRA"),
         (
@@ -42,7 +43,7 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
         (
             &["mask_blur", "mask_fill"],
             requests.params().iter().all(|params| params.mask.is_none() && params.outpaint.is_empty()),
-            "without --mask",
+            "without --mask or --outpaint",
         ),
         (
             &["strength", "auto_orient", "fit"],
@@ -50,8 +51,8 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
             "without --init-img",
         ),
         (&["fixed_code", "f"], args.program == Program::Img2Img, "with img2img, as in the original"),
-        (&["plms"], args.sampling.dpm_solver, "beside --dpm_solver"),
-        (&["fixed_code"], args.seed_mode == SeedMode::PerImage, "beside --seed_mode per_image"),
+        (&["plms"], args.sampling.dpm_solver, "with --dpm_solver"),
+        (&["fixed_code"], args.seed_mode == SeedMode::PerImage, "with --seed_mode per_image"),
     ];
     let axes = args.swept.iter().flat_map(|swept| [Some(&swept.columns), swept.rows.as_ref()]).flatten();
     let axes: Vec<&str> = axes.map(|axis| &*axis.name).collect();
@@ -59,7 +60,7 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
     let unused = reasons.into_iter().filter(|(_, holds, _)| *holds).filter_map(|(flags, _, reason)| {
         let given: Vec<String> = flags.iter().filter(|flag| is_given(flag)).map(|flag| format!("--{flag}")).collect();
         let has = if given.len() == 1 { "has" } else { "have" };
-        (!given.is_empty()).then(|| format!("{} {has} no effect {reason}", given.join(", ")))
+        (!given.is_empty()).then(|| format!("{} {has} no effect {reason}", human::listed(&given)))
     });
     unused.collect::<Vec<_>>().into_iter()
 }
@@ -68,7 +69,7 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
 pub fn lora_tags(args: &Args, requests: &Requests) -> Option<String> {
     let has_tag = || requests.prompts().any(loras::has_tag);
     (args.lora_dir.is_none() && args.replay.is_none() && has_tag()).then(|| {
-        "the tag <lora:…> in a prompt is text, as in the original; with --lora_dir DIR it adds a LoRA from that folder"
+        "a <lora:…> tag in a prompt is treated as text, as in the original; give --lora_dir DIR to load LoRAs by tag"
             .into()
     })
 }
@@ -78,8 +79,8 @@ pub fn blank_prompts(args: &Args, requests: &Requests) -> Option<String> {
     let file = args.from_file.as_ref()?.display();
     match requests.prompts().filter(|prompt| prompt.trim().is_empty()).count() {
         0 => None,
-        1 => Some(format!("1 prompt of '{file}' is blank, and drawn like the others, as the original does")),
-        n => Some(format!("{n} prompts of '{file}' are blank, and drawn like the others, as the original does")),
+        1 => Some(format!("1 prompt in '{file}' is blank; it is drawn like the others, as in the original")),
+        n => Some(format!("{n} prompts in '{file}' are blank; they are drawn like the others, as in the original")),
     }
 }
 

@@ -80,5 +80,5 @@ pub fn probe(folder: &Path) -> Result<FileSystem> {
 }
 
 fn cannot(verb: &str, folder: &Path) -> String {
-    format!("cannot {verb} the folder '{}', choose another --outdir", folder.display())
+    format!("cannot {verb} the folder '{}'; choose another --outdir", folder.display())
 }

@@ -83,7 +83,7 @@ fn read(mut from: impl BufRead + Seek) -> Result<Picture> {
 fn alpha(from: BufReader<File>) -> Result<Picture> {
     let reader = ImageReader::new(from).with_guessed_format().map_err(|error| anyhow!("cannot be read: {error}"))?;
     let image = reader.decode().map_err(unfit)?;
-    ensure!(image.color().has_alpha(), "has no transparency; give the region to draw anew as a file");
+    ensure!(image.color().has_alpha(), "has no alpha channel; give the region as a file with --mask FILE");
     let rgba = image.into_rgba8();
     let rgb = rgba.pixels().flat_map(|pixel| [pixel[3]; 3]).collect();
     Ok(Picture { width: rgba.width() as usize, height: rgba.height() as usize, rgb })

@@ -246,7 +246,7 @@ impl SamplingParams {
     fn check_second_pass(&self, second: &Self) -> Result<()> {
         let Hires { size, strength, .. } = self.hires;
         ensure!(self.init_img.is_none(), "--hires {size} cannot be combined with --init-img");
-        ensure!(strength > 0. && strength <= 1., "--hires_strength {strength} is not above 0 and up to 1");
+        ensure!(strength > 0. && strength <= 1., "--hires_strength {strength} must be above 0 and at most 1");
         let size_is_given = matches!(size, HiresSize::Pixels { .. });
         if let HiresSize::Pixels { width, height } = size {
             ensure!(
@@ -279,7 +279,7 @@ impl SamplingParams {
         let (taken, steps) = (self.hires.steps(self.sampler), second.sampler.steps);
         ensure!(
             steps <= MAX_SECOND_STEPS,
-            "--hires_strength {strength} is too little for {taken} steps, which would be the last of more than {MAX_SECOND_STEPS}; give at \
+            "--hires_strength {strength} is too low for {taken} steps: they would be the last of more than {MAX_SECOND_STEPS}; give at \
              least {}, or fewer --hires_steps",
             (1000. * taken as f64 / MAX_SECOND_STEPS as f64).ceil() / 1000.
         );

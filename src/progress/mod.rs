@@ -5,6 +5,7 @@ mod clock;
 mod lines;
 
 use crate::by_name::ByName;
+use crate::terminal::{self, Label};
 use clock::{Clock, speed, time};
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use lines::Lines;
@@ -205,27 +206,16 @@ impl Progress {
             return;
         }
         match self.format {
-            // Names of files may contain control characters.
-            ProgressFormat::Bar => {
-                let sentence = sentence.replace(char::is_control, " ");
-                SCREEN.bars.suspend(|| write_line(&format!("Note: {sentence}")));
-            }
+            ProgressFormat::Bar => SCREEN.bars.suspend(|| terminal::print(Label::Note, sentence)),
             ProgressFormat::Json => emit(&json!({ "event": "note", "text": sentence })),
         }
     }
 
-    /// Prints the closing sentence of a run, unless quiet or with JSON events.
+    /// Prints the last sentence of a run, even if quiet; not with JSON events.
     pub fn closing(&self, sentence: &str) {
-        if !self.quiet {
-            self.stopped(sentence);
-        }
-    }
-
-    /// Prints the reason why a run ended early, even if quiet; not with JSON events.
-    pub fn stopped(&self, sentence: &str) {
         if self.format == ProgressFormat::Bar {
             self.remove_bars();
-            write_line(sentence);
+            terminal::print(Label::None, sentence);
         }
     }
 

@@ -142,7 +142,7 @@ fn checked<'a>(object: &'a PromptLine<'static>) -> Result<PromptLine<'a>> {
 fn check_length(text: &str) -> Result<()> {
     ensure!(
         text.len() <= MAX_PROMPT,
-        "more than {MAX_PROMPT} bytes, of which CLIP would use the first few thousand at most"
+        "longer than {MAX_PROMPT} bytes, while CLIP reads a few thousand at most; shorten it"
     );
     Ok(())
 }

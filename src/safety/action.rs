@@ -35,9 +35,9 @@ impl Action {
     /// Describes the effect on an image, for messages.
     pub fn outcome(self) -> &'static str {
         match self {
-            Self::Replace | Self::Black => "it is black",
-            Self::Blur => "it is blurred",
-            Self::Flag | Self::Off => "it is left as it is",
+            Self::Replace | Self::Black => "replaced by a black one",
+            Self::Blur => "blurred",
+            Self::Flag | Self::Off => "left unchanged",
         }
     }
 

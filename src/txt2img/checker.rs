@@ -29,7 +29,7 @@ pub fn load(job: &Job, progress: &Progress) -> Result<Option<Checker>> {
         Err(error) if action.is_some() => Err(error).context("--safety: the safety checker is not available"),
         Err(error) => {
             progress.note(&format!(
-                "pictures are not checked for safety, as the checker is not available ({error:#}); \
+                "the safety checker is not available ({error:#}), so pictures are not checked; \
                  give one with --safety_ckpt FOLDER, or turn checking off with --safety off"
             ));
             Ok(None)

@@ -38,7 +38,7 @@ pub fn report(
     progress.event(&json!({ "event": "end", "finished": end == End::Finished }));
     match end {
         End::Finished => progress.closing(&finished(job, start, &written, timings.elapsed())),
-        End::Interrupted => progress.stopped(&interrupted(job, start, &written)),
+        End::Interrupted => progress.closing(&interrupted(job, start, &written)),
     }
     print_results(job, end, timings)?;
     Ok(end)
@@ -46,7 +46,7 @@ pub fn report(
 
 /// Reports a run that Ctrl-C stopped before anything was drawn.
 pub fn interrupted_early(progress: &Progress) {
-    progress.stopped("Interrupted: nothing was drawn yet.");
+    progress.closing("Interrupted: nothing was drawn yet.");
 }
 
 /// Prints the timings and the original's closing message on standard output.
@@ -63,23 +63,23 @@ fn finished(job: &Job, start: Remaining, written: &Written, elapsed: Duration) -
     let (total, seconds) = (start.n_finished + start.n_pictures, duration(elapsed.as_secs_f64()));
     let mut sentence = match start.first {
         Some(first) if start.n_finished > 0 => format!(
-            "Resumed at picture {} of {}, when {} there: {} more {} in {seconds}",
+            "Resumed at picture {} of {} ({} already there): {} more {} in {seconds}",
             first + 1,
             job.images.n_pictures(),
             were(start.n_finished),
             written.pictures,
             participle(job)
         ),
-        None if total > 0 => format!("Nothing was left to draw: {} there already", were(total)),
+        None if total > 0 => format!("Nothing left to draw: {} already there", were(total)),
         _ => format!("{} {} in {seconds}", pictures(written.pictures), participle(job)),
     };
     if let Some(files) = file_names(&written.overviews) {
         sentence += &format!(", and {files}");
     }
     if let Some(shard) = job.run.shard {
-        let grids = if matches!(job.output.overview, Some(Overview::Grids(_))) { " and writes their grid" } else { "" };
+        let grids = if matches!(job.output.overview, Some(Overview::Grids(_))) { " and write the grid" } else { "" };
         sentence += &format!(
-            ". This is shard {shard} only: when all {} are done, --collect with the same --outdir checks their pictures{grids}",
+            ". This was shard {shard} only: when all {} have finished, run --collect with the same --outdir to verify the pictures{grids}",
             shard.of
         );
     }
@@ -96,7 +96,7 @@ fn interrupted(job: &Job, start: Remaining, written: &Written) -> String {
     let mut sentence = format!("Interrupted: {n} of {}{shard} {done}", pictures(total));
     if let Some(flags) = &job.run.flags_to_resume {
         let with = if flags.is_empty() { String::new() } else { format!(" with {flags}") };
-        sentence += &format!("; the same command{with} draws {}", if n > 0 { "the rest" } else { "them" });
+        sentence += &format!("; repeat the command{with} to draw {}", if n > 0 { "the rest" } else { "them" });
     }
     sentence + "."
 }

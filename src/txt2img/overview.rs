@@ -45,7 +45,9 @@ pub fn save_sweep(outdir: &mut OutDir, sweep: &Sweep, progress: &Progress) -> Re
     let Sweep { title, columns, rows } = sweep;
     match output::sheet(title, columns, rows.as_ref(), &pictures) {
         Ok(sheet) => _ = outdir.save_sheet(&sheet, completeness)?,
-        Err(too_large) => progress.note(&format!("this sweep gets a page, but no sheet: {too_large}")),
+        Err(too_large) => {
+            progress.note(&format!("no sheet is written for this sweep, only the HTML page: {too_large}"))
+        }
     }
     outdir.save_page(completeness, |file| {
         let mut out = BufWriter::new(file);

@@ -14,6 +14,7 @@ use crate::params::SamplingParams;
 use crate::progress::Progress;
 use crate::safety::{Action, Checker};
 use crate::text;
+use crate::usage::OrUsage;
 use anyhow::{Context, Result};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -110,7 +111,8 @@ pub(crate) fn check_clip_skip(job: &Job, checkpoint: &Checkpoint) -> Result<()> 
     if largest == 1 {
         return Ok(());
     }
-    text::check_clip_skip(largest, engine::text_config(checkpoint, &job.model.config)?.layers)
+    let layers = engine::text_config(checkpoint, &job.model.config)?.layers;
+    text::check_clip_skip(largest, layers).or_usage()
 }
 
 /// Opens the LoRA files, downloads those on a hub, and notes what they change.
@@ -125,8 +127,9 @@ fn create_outdir(job: &Job, progress: &Progress) -> Result<()> {
     let file_system = OutDir::create(&job.output.outdir)?;
     if !file_system.locks {
         let outdir = job.output.outdir.display();
-        progress
-            .note(&format!("the file system of '{outdir}' has no locks: do not run another txt2img there meanwhile"));
+        progress.note(&format!(
+            "the file system of '{outdir}' does not support locks; do not run another txt2img there at the same time"
+        ));
     }
     Ok(())
 }
@@ -198,9 +201,9 @@ fn run_params(job: &Job, checkpoint: &Checkpoint) -> RunParams {
         let (vae, config) = (&job.model.vae, &job.model.config_path);
         params.insert("--ckpt".into(), job.model.ckpt.to_string().into());
         params.insert("--vae".into(), vae.as_ref().map(ToString::to_string).into());
-        params.insert("the config's name".into(), config.as_ref().map(|path| path.display().to_string()).into());
+        params.insert("the config's file name".into(), config.as_ref().map(|path| path.display().to_string()).into());
     }
-    params.insert("what is multiplied".into(), compute_types(job).into());
+    params.insert("the compute type".into(), compute_types(job).into());
     params
 }
 

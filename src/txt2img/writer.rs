@@ -114,8 +114,8 @@ impl<'a> Writer<'a> {
             if record.map_or(Ok(true), |record| self.job.output.format.has_room(record)).is_ok_and(|has_room| !has_room)
             {
                 self.progress.note(
-                    "a prompt is too long for JPEG's EXIF, whose 64 KiB the parameters text would exceed: that text is \
-                     left out; the JSON that --replay reads is complete",
+                    "a prompt is too long for the EXIF data of a JPEG (at most 64 KiB): the parameters text is \
+                     omitted; the metadata that --replay reads is complete",
                 );
             }
             let bytes = self.job.output.format.encode(&rendered.picture, record)?;
@@ -139,7 +139,7 @@ impl<'a> Writer<'a> {
         if verdict.flagged {
             let (action, number) = (self.job.output.safety.unwrap_or(Action::Replace), rendered.number + 1);
             action.apply(&mut rendered.picture);
-            self.progress.note(&format!("picture {number} is flagged by the safety checker: {}", action.outcome()));
+            self.progress.note(&format!("picture {number} was flagged by the safety checker and {}", action.outcome()));
         }
         Ok(Some(verdict))
     }
@@ -149,12 +149,12 @@ impl<'a> Writer<'a> {
         let Some(Comparison { distance: Distance { psnr, ssim }, seconds: exact }) = comparison else { return };
         let distance = match ssim {
             _ if psnr.is_infinite() => "equal to".to_owned(),
-            Some(ssim) => format!("PSNR {psnr:.1} dB, SSIM {ssim:.3} to"),
-            None => format!("PSNR {psnr:.1} dB to"),
+            Some(ssim) => format!("PSNR {psnr:.1} dB, SSIM {ssim:.3} compared to"),
+            None => format!("PSNR {psnr:.1} dB compared to"),
         };
         let [ours, exact]: [f64; 2] = [seconds, exact].map(|seconds| seconds.iter().sum());
         self.progress.note(&format!(
-            "picture {}: {distance} the picture without shortcuts, in {ours:.1} s instead of {exact:.1} s",
+            "picture {}: {distance} the picture without shortcuts; {ours:.1} s instead of {exact:.1} s",
             number + 1
         ));
     }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The effect of words in the prompt: kinds of picture from left to right, backgrounds from top to bottom.
+# The effect of words in the prompt: kinds of picture from left to right, seeds from top to bottom.
 . "$(dirname "$0")/program.sh"
 
 txt2img --prompt "a photo of a pink cube, black background" --plms \

@@ -1,4 +1,4 @@
-//! Failures: exit code 1, one sentence on standard error, and no files left behind.
+//! Failures: exit code 1, or 2 for mistakes in the command line; one sentence on standard error, and no files left behind.
 
 use crate::support::{TestCommand, TestRun, fixture};
 use std::ffi::OsStr;
@@ -12,6 +12,13 @@ use zip::{CompressionMethod, ZipWriter};
 #[track_caller]
 fn refused<S: AsRef<OsStr>>(run: &TestRun, args: impl IntoIterator<Item = S>, reason: &str) {
     run.quick(args).fails_with(reason);
+    run.has_files([]);
+}
+
+/// Asserts that the command line is refused with exit code 2 and leaves no files.
+#[track_caller]
+fn misused<S: AsRef<OsStr>>(run: &TestRun, args: impl IntoIterator<Item = S>, reason: &str) {
+    run.quick(args).is_misuse(reason);
     run.has_files([]);
 }
 
@@ -61,9 +68,9 @@ fn nano() -> Vec<u8> {
 
 #[test]
 fn sizes_that_are_not_multiples_are_refused_with_the_nearest_multiples() {
-    refused(&TestRun::new(), ["--H", "100"], "--H 100 is not a multiple of 8; the nearest are 96 and 104");
-    refused(&TestRun::new(), ["--W", "65"], "--W 65 is not a multiple of 8; the nearest are 64 and 72");
-    refused(
+    misused(&TestRun::new(), ["--H", "100"], "--H 100 is not a multiple of 8; the nearest are 96 and 104");
+    misused(&TestRun::new(), ["--W", "65"], "--W 65 is not a multiple of 8; the nearest are 64 and 72");
+    misused(
         &TestRun::new(),
         ["--W", "100", "--f", "16"],
         "--W 100 is not a multiple of 16; the nearest are 96 and 112",
@@ -89,16 +96,16 @@ fn numbers_out_of_range_are_refused_by_name() {
         ("--C", "3", "--C 3 does not fit the config, whose latents have 4 channels; leave out --C"),
         ("--C", "-4", "--C -4 does not fit the config"),
     ] {
-        refused(&TestRun::new(), [flag, number], reason);
+        misused(&TestRun::new(), [flag, number], reason);
     }
 }
 
 #[test]
-fn unsupported_sampler_settings_are_refused() {
-    refused(&TestRun::new(), ["--plms", "--ddim_eta", "0.5"], "--ddim_eta must be 0 with PLMS");
+fn unsupported_sampler_settings_are_misused() {
+    misused(&TestRun::new(), ["--plms", "--ddim_eta", "0.5"], "--ddim_eta must be 0 with PLMS");
     for sampler in ["ddim", "plms", "dpm_solver"] {
         let args = ["--schedule", "karras", "--sampler", sampler];
-        refused(
+        misused(
             &TestRun::new(),
             args,
             "--schedule karras works only with --sampler lms, euler, euler_a, heun, dpm2, dpmpp_2m or uni_pc",
@@ -132,14 +139,14 @@ fn a_missing_autoencoder_is_reported() {
     refused(
         &TestRun::new(),
         ["--vae", "x.pt"],
-        "Error: VAE 'x.pt' does not exist; give one with --vae FILE (a .vae.pt,",
+        "error: VAE 'x.pt' does not exist; give one with --vae FILE (a .vae.pt,",
     );
 }
 
 #[test]
 fn a_web_address_gets_the_name_on_the_hub() {
     let address = "https://huggingface.co/a/b/resolve/main/x.safetensors";
-    let reason = "is a web address, not a path; give a/b:x.safetensors, which fetches it from the hub";
+    let reason = "is a web address, not a path; give a/b:x.safetensorsto download it from the Hugging Face hub";
     refused(&TestRun::new(), ["--ckpt", address], reason);
     refused(&TestRun::new(), ["--vae", "https://x.org/x.pt"], "is a web address, not a path; download the file and");
 }
@@ -288,7 +295,7 @@ fn an_outdir_that_is_a_file_or_below_one_is_refused() {
 fn a_failure_before_the_first_picture_creates_no_folder() {
     let run = TestRun::new().file("m.ckpt", "<html>");
     run.quick(["--ckpt", "m.ckpt"]).fails_with("is a web page");
-    run.quick(["--n_iter", "0"]).fails_with("draws nothing");
+    run.quick(["--n_iter", "0"]).is_misuse("draws nothing");
     assert!(!run.path("out").exists());
 }
 
@@ -334,7 +341,7 @@ mod unix {
         assert_eq!(run.files().len(), 2);
         let message = stderr(&output(shell(&run, r#"{ "$@"; echo $? >rc; } | true"#, &["--skip_watermark"]), 0));
         assert!(message.starts_with("1 picture saved in "), "{message}");
-        assert!(message.ends_with("\nError: writing to standard output: Broken pipe (os error 32)\n"), "{message}");
+        assert!(message.ends_with("\nerror: writing to standard output: Broken pipe (os error 32)\n"), "{message}");
         assert_eq!(fs::read(run.path("rc")).unwrap(), b"1\n");
         assert_eq!(run.files().len(), 4);
     }

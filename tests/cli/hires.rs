@@ -112,21 +112,21 @@ fn second_passes_that_cannot_be_drawn_are_refused() {
             &["--hires", "100"],
             "--hires 100 makes a picture of 25600×25600 pixels, whose sides must be between 8 and 8192",
         ),
-        (&["--hires", "2", "--hires_strength", "0"], "--hires_strength 0 is not above 0 and up to 1"),
+        (&["--hires", "2", "--hires_strength", "0"], "--hires_strength 0 must be above 0 and at most 1"),
         (
             &["--hires", "1.01"],
             "--hires 1.01 does not enlarge 256×256 pixels, because sizes are rounded down to multiples of 8",
         ),
         (&["--hires", "64x64"], "--hires 64x64 is smaller than the first pass, of 256×256 pixels"),
         (&["--hires", "100x200"], "--hires 100x200 is not in multiples of 8"),
-        (&["--hires", "2", "--hires_strength", "2"], "--hires_strength 2 is not above 0 and up to 1"),
+        (&["--hires", "2", "--hires_strength", "2"], "--hires_strength 2 must be above 0 and at most 1"),
         (
             &["--hires", "2", "--hires_strength", "0.01"],
-            "--hires_strength 0.01 is too little for 50 steps, which would be the last of more than 1000; give at least 0.05",
+            "--hires_strength 0.01 is too low for 50 steps: they would be the last of more than 1000; give at least 0.05",
         ),
         (&["--hires", "2", "--hires_steps", "-1"], "--hires_steps -1 is not between 0"),
     ] {
-        run.alone([&["--outdir", "out", "--ckpt", "demo"][..], flags].concat()).fails_with(reason);
+        run.alone([&["--outdir", "out", "--ckpt", "demo"][..], flags].concat()).is_misuse(reason);
     }
     assert!(!run.path("out").exists());
     for bad in ["0.5", "2x", "x", "0x64", "inf", "1e30"] {

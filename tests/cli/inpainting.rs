@@ -152,7 +152,7 @@ fn a_masked_picture_is_redrawn_from_its_metadata() {
     assert!(notes(&run.args(replay).ok()).contains("identical"));
     fs::rename(run.path("mask.png"), run.path("moved.png")).unwrap();
     run.args(replay)
-        .fails_with("'mask.png' is not here, or not the picture that it was drawn from; give that with --mask");
+        .fails_with("'mask.png' is missing or is not the picture that was used; give the original with --mask");
     assert!(notes(&run.args([&replay[..], &["--mask", "moved.png"]].concat()).ok()).contains("identical"));
 }
 
@@ -176,51 +176,60 @@ fn masks_that_cannot_be_used_are_refused() {
         .file("small.png", encoded(&mask().thumbnail_exact(32, 64)));
     let all_opaque = image::open(run.path("in.png")).unwrap().to_rgba8();
     fs::write(run.path("opaque.png"), encoded(&all_opaque.into())).unwrap();
-    for (flags, reason) in [
-        (&["--mask", "mask.png"][..], "--mask needs a picture of which to draw a region; give --init-img FILE, or"),
-        (&["--outpaint", "8,8,8,8"], "--outpaint needs a picture to add to; give --init-img FILE, or"),
-        (&["--init-img", "in.png", "--mask", "none.png"], "--mask: 'none.png' cannot be read"),
-        (&["--init-img", "in.png", "--mask", "text.png"], "--mask: 'text.png' is not a readable picture"),
+    for (code, flags, reason) in [
+        (2, &["--mask", "mask.png"][..], "--mask needs a picture to inpaint; give --init-img FILE, or"),
+        (2, &["--outpaint", "8,8,8,8"], "--outpaint needs a picture to extend; give --init-img FILE, or"),
+        (1, &["--init-img", "in.png", "--mask", "none.png"], "--mask: 'none.png' cannot be read"),
+        (1, &["--init-img", "in.png", "--mask", "text.png"], "--mask: 'text.png' is not a readable picture"),
         (
+            1,
             &["--init-img", "in.png", "--mask", "black.png"],
-            "--mask 'black.png' is nowhere white, so nothing would be drawn anew",
+            "--mask 'black.png' is nowhere white, so nothing would be redrawn",
         ),
         (
+            1,
             &["--init-img", "opaque.png", "--mask", "alpha"],
             "'opaque.png' is nowhere more than half transparent, so nothing would be drawn",
         ),
         (
+            1,
             &["--init-img", "in.png", "--mask", "small.png"],
             "--mask 'small.png' has 32×64 pixels, but 'in.png' has 64×64; they must have the same size",
         ),
         (
+            2,
             &["--init-img", "in.png", "--mask", "mask.png", "--mask_blur", "-1"],
             "--mask_blur -1 is not between 0 and 1000",
         ),
-        (&["--init-img", "in.png", "--outpaint", "4,0,4,0"], "--outpaint 4,0,4,0 is not in multiples of 8"),
+        (2, &["--init-img", "in.png", "--outpaint", "4,0,4,0"], "--outpaint 4,0,4,0 is not in multiples of 8"),
         (
+            1,
             &["--init-img", "in.png", "--mask", "mask.png", "--mask_blur", "500"],
-            "--mask_blur 500 leaves nothing of the region of --mask 'mask.png'; give less",
+            "--mask_blur 500 blurs away the whole region of --mask 'mask.png'; use a smaller value",
         ),
         (
+            2,
             &["--init-img", "in.png", "--mask", "mask.png", "--mask_fill", "noise", "--strength", "0.01"],
-            "--mask_fill noise would stay noise, because --strength 0.01 takes none of 50 steps; give more",
+            "--mask_fill noise needs at least one step, but --strength 0.01 takes none of 50; use a higher --strength",
         ),
         (
+            1,
             &["--init-img", "in.png", "--outpaint", "8192,0,0,0"],
             "'in.png' has 64×64 pixels: with --outpaint 8192,0,0,0: --W 8256 is not between 8 and 8192",
         ),
         (
+            1,
             &["--init-img", "in.png", "--outpaint", "32,0,32,0", "--W", "64"],
-            "'in.png' has 64×64 pixels: --outpaint 32,0,32,0 leaves no room for it in --W 64",
+            "'in.png' has 64×64 pixels: --outpaint 32,0,32,0 leaves no room for the picture in --W 64",
         ),
     ] {
-        run.alone([&["--outdir", "out", "--ckpt", "demo"][..], flags].concat()).fails_with(reason);
+        run.alone([&["--outdir", "out", "--ckpt", "demo"][..], flags].concat()).fails(code, reason);
     }
     run.misuse(["--init-img", "in.png", "--outpaint", "8"]);
     assert!(!run.path("out").exists());
     assert!(
-        draw(&run, &["--init-img", "in.png", "--mask_blur", "2"]).contains("--mask_blur has no effect without --mask")
+        draw(&run, &["--init-img", "in.png", "--mask_blur", "2"])
+            .contains("--mask_blur has no effect without --mask or --outpaint")
     );
 }
 

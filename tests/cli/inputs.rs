@@ -93,7 +93,7 @@ fn the_size_is_that_of_the_picture_in_multiples_of_32() {
     assert_eq!(drawn(&["--fit", "--W", "200", "--H", "96"]), (136, 96));
     assert_eq!(drawn(&["--fit", "--W", "64", "--outpaint", "8,0,8,0"]), (64, 32));
     run.args(["--init-img", "in.png", "--fit", "--W", "64", "--outpaint", "32,0,32,0"])
-        .fails_with("'in.png' has 101×70 pixels: --outpaint 32,0,32,0 leaves no room for it in --W 64");
+        .fails_with("'in.png' has 101×70 pixels: --outpaint 32,0,32,0 leaves no room for the picture in --W 64");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn all_pictures_of_a_folder_are_drawn_and_their_names_kept() {
     draw(&run, &["--seed_mode", "per_image", "--prompt", "a", "--ddim_steps", "2"]);
     assert!(picture(&run, 4) == read_png(&run.path("out/samples/00000-a.png")));
     fs::create_dir(run.path("empty")).unwrap();
-    run.quick(["--init-img", "empty"]).fails_with("--init-img 'empty' is a folder without PNG, JPEG and WebP files");
+    run.quick(["--init-img", "empty"]).fails_with("--init-img 'empty' is a folder without PNG, JPEG or WebP files");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_picture_is_redrawn_from_its_metadata_and_the_same_input() {
     run.args(replay).ok();
     fs::rename(run.path("in.png"), run.path("moved.png")).unwrap();
     run.args(replay)
-        .fails_with("'in.png' is not here, or not the picture that it was drawn from; give that with --init-img");
+        .fails_with("'in.png' is missing or is not the picture that was used; give the original with --init-img");
     run.args([&replay[..], &["--init-img", "moved.png"]].concat()).ok();
     let text = fs::read(run.path("out/samples/00000.png")).unwrap();
     assert!(String::from_utf8_lossy(&text).contains("Denoising strength: 0.6"));
@@ -215,26 +215,26 @@ fn inputs_that_cannot_be_used_are_refused_before_anything_is_read() {
         .file("tiny.png", encoded(&square().thumbnail_exact(16, 40), ImageFormat::Png))
         .file("bomb.png", bomb())
         .file("wide.png", encoded(&DynamicImage::new_luma8(9000, 32), ImageFormat::Png));
-    for (flags, reason) in [
-        (&["--init-img", "none.png"][..], "--init-img: 'none.png' cannot be read"),
-        (&["--init-img", "."], "--init-img: './bomb.png' is too large"),
-        (&["--init-img", "short.png"], "'short.png' is a damaged picture"),
-        (&["--init-img", "short.jpg"], "'short.jpg' is a damaged picture"),
-        (&["--init-img", "text.png"], "'text.png' is not a readable picture; give a PNG, JPEG or WebP file"),
-        (&["--init-img", "bomb.png"], "'bomb.png' is too large"),
-        (&["--init-img", "tiny.png"], "'tiny.png' has 16×40 pixels: fewer than 32 on a side; give the size"),
+    for (code, flags, reason) in [
+        (1, &["--init-img", "none.png"][..], "--init-img: 'none.png' cannot be read"),
+        (1, &["--init-img", "."], "--init-img: './bomb.png' is too large"),
+        (1, &["--init-img", "short.png"], "'short.png' is a damaged picture"),
+        (1, &["--init-img", "short.jpg"], "'short.jpg' is a damaged picture"),
+        (1, &["--init-img", "text.png"], "'text.png' is not a readable picture; give a PNG, JPEG or WebP file"),
+        (1, &["--init-img", "bomb.png"], "'bomb.png' is too large"),
+        (1, &["--init-img", "tiny.png"], "'tiny.png' has 16×40 pixels: fewer than 32 on a side; give the size"),
         (
+            2,
             &["--init-img", "in.png", "--f", "4"],
             "--f 4 does not fit --init-img, as the model encodes 8 pixels per latent",
         ),
-        (&["--init-img", "late.jpg"], "'late.jpg' is a damaged picture (it ends early)"),
-        (&["--from-file", "p.jsonl"], "line 1: \"strength\" needs a picture to start from"),
-        (&["--init-img", "wide.png"], "'wide.png' has 9000×32 pixels: --W 8992 is not between 8 and 8192"),
-        (&["--init-img", "in.png", "--strength", "1.5"], "--strength 1.5 is not between 0 and 1"),
-        (&["--init-img", "in.png", "--strength", "-0.1"], "--strength -0.1 is not between 0 and 1"),
+        (1, &["--init-img", "late.jpg"], "'late.jpg' is a damaged picture (it ends early)"),
+        (1, &["--from-file", "p.jsonl"], "line 1: \"strength\" needs a picture to start from"),
+        (1, &["--init-img", "wide.png"], "'wide.png' has 9000×32 pixels: --W 8992 is not between 8 and 8192"),
+        (2, &["--init-img", "in.png", "--strength", "1.5"], "--strength 1.5 is not between 0 and 1"),
+        (2, &["--init-img", "in.png", "--strength", "-0.1"], "--strength -0.1 is not between 0 and 1"),
     ] {
-        // The model does not exist, which only a later check would find.
-        run.alone([&["--outdir", "out", "--ckpt", "demo"][..], flags].concat()).fails_with(reason);
+        run.alone([&["--outdir", "out", "--ckpt", "demo"][..], flags].concat()).fails(code, reason);
     }
     assert!(!run.path("out").exists());
     for flags in [["--strength", "0.5"], ["--sweep", "strength=0.5,1"]] {
@@ -271,15 +271,15 @@ fn img2img_has_the_originals_defaults() {
     assert!((0..2).all(|n| picture(&run, n) == picture(&run, n + 2)));
     run.args_of(Program::Img2Img, [&flags[..], &["--watermark"]].concat()).ok();
     assert!(picture(&run, 4) == picture(&run, 0), "too small for a watermark");
-    for (flags, reason) in [
-        (&[][..], "img2img needs a picture to start from; give it with --init-img FILE"),
-        (&["--from-file", "p.txt"], "prompts file 'p.txt', line 1: img2img needs a picture to start from"),
-        (&["--init-img", "in.png", "--plms"], "img2img does not support --plms, as the original does not"),
+    for (code, flags, reason) in [
+        (2, &[][..], "img2img needs a picture to start from; give it with --init-img FILE"),
+        (1, &["--from-file", "p.txt"], "prompts file 'p.txt', line 1: img2img needs a picture to start from"),
+        (2, &["--init-img", "in.png", "--plms"], "img2img does not support --plms, as the original does not"),
     ] {
-        run.args_of(Program::Img2Img, flags).fails_with(reason);
+        run.args_of(Program::Img2Img, flags).fails(code, reason);
     }
     let output = run.args_of(Program::Img2Img, [&flags[..], &["--fixed_code", "--f", "4"]].concat()).ok();
-    assert!(notes(&output).contains("--fixed_code, --f have no effect with img2img, as in the original"));
+    assert!(notes(&output).contains("--fixed_code and --f have no effect with img2img, as in the original"));
     // Abbreviations of both spellings are one flag.
     run.quick(["--init", "in.png", "--str", "0.5"]).ok();
 }

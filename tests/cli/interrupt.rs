@@ -57,12 +57,12 @@ fn an_interrupted_run_reports_progress_and_how_to_resume() {
     let run = TestRun::new();
     let message = interrupted(&run, &["--n_iter", "100000"], "out/samples/00000.png");
     let n = fs::read_dir(run.path("out/samples")).unwrap().count();
-    let rest = "of 100000 pictures saved; the same command with --resume draws the rest.\n";
+    let rest = "of 100000 pictures saved; repeat the command with --resume to draw the rest.\n";
     assert!(message.ends_with(&format!("Interrupted: {n} {rest}")), "{message}");
     // The second run counts earlier pictures, and its command has --resume already.
     let message = interrupted(&run, &["--n_iter", "100000", "--resume"], &format!("out/samples/{n:05}.png"));
     let n = fs::read_dir(run.path("out/samples")).unwrap().count();
-    let rest = "of 100000 pictures saved; the same command draws the rest.\n";
+    let rest = "of 100000 pictures saved; repeat the command to draw the rest.\n";
     assert!(message.ends_with(&format!("Interrupted: {n} {rest}")), "{message}");
 }
 
@@ -72,22 +72,22 @@ fn the_closing_line_of_an_interrupted_run_is_true() {
         (
             &["--ddim_steps", "1000", "--n_samples", "8"][..],
             "out/samples",
-            "0 of 8 pictures saved; the same command with --resume draws them.",
+            "0 of 8 pictures saved; repeat the command with --resume to draw them.",
         ),
         (
             &["--n_iter", "100000", "--skip_save"],
             "out/.txt2img-aside",
-            "of 100000 pictures drawn; the same command with --resume draws the rest.",
+            "of 100000 pictures drawn; repeat the command with --resume to draw the rest.",
         ),
         (
             &["--n_iter", "100000", "--shard", "1/2"],
             "out/samples/00001.png",
-            "of 50000 pictures of shard 1/2 saved; the same command with --resume draws the rest.",
+            "of 50000 pictures of shard 1/2 saved; repeat the command with --resume to draw the rest.",
         ),
         (
             &["--n_iter", "100000", "--quiet"],
             "out/samples/00000.png",
-            "of 100000 pictures saved; the same command with --resume draws the rest.",
+            "of 100000 pictures saved; repeat the command with --resume to draw the rest.",
         ),
     ] {
         let run = TestRun::new();
@@ -109,8 +109,8 @@ fn the_closing_line_of_an_interrupted_run_is_true() {
 fn a_random_seed_is_part_of_the_advice_to_resume() {
     let run = TestRun::new();
     let message = interrupted(&run, &["--n_iter", "100000", "--seed", "-1"], "out/samples/00000.png");
-    let seed = message.lines().find_map(|line| line.strip_prefix("Note: the seed taken is ")).unwrap();
-    let end = format!("pictures saved; the same command with --seed {seed} --resume draws the rest.\n");
+    let seed = message.lines().find_map(|line| line.strip_prefix("note: the random seed is ")).unwrap();
+    let end = format!("pictures saved; repeat the command with --seed {seed} --resume to draw the rest.\n");
     assert!(message.ends_with(&end), "{message}");
 }
 

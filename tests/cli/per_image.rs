@@ -56,7 +56,7 @@ fn json_lines_override_the_command_line() {
     is_picture(&run, 4, &["--prompt", "e", "--seed", "1"]);
     assert_eq!(run.files().len(), 5);
     let message = notes(&run.quick(["--from-file", "p.jsonl", "--skip_watermark"]).ok());
-    assert_eq!(message, "Note: pictures of several sizes make no grid\n");
+    assert_eq!(message, "note: no grid is written, because the pictures differ in size\n");
     assert_eq!(run.files().len(), 10);
 }
 
@@ -89,7 +89,7 @@ fn errors_in_json_lines_are_reported_before_loading() {
     ] {
         let run = TestRun::new().file("p.jsonl", format!("{{\"prompt\": \"a\"}}\n{line}\n"));
         let message = run.quick(["--from-file", "p.jsonl"]).fails_with(complaint);
-        assert!(message.starts_with("Error: prompts file 'p.jsonl', line 2: "), "{line}: {message}");
+        assert!(message.starts_with("error: prompts file 'p.jsonl', line 2: "), "{line}: {message}");
     }
 }
 
@@ -98,7 +98,7 @@ fn the_random_seed_of_a_json_line_is_noted_and_repeats_the_run() {
     let run = TestRun::new().file("p.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"b\", \"seed\": -1}\n");
     let flags = ["--from-file", "p.jsonl", "--skip_watermark"];
     let message = stderr(&run.quick(flags).ok());
-    let (_, seed) = message.split_once("Note: the seeds taken for prompts file 'p.jsonl' are ").unwrap();
+    let (_, seed) = message.split_once("note: random seeds for prompts file 'p.jsonl' are ").unwrap();
     let (seed, _) = seed.split_once(" (line 2)\n").unwrap();
     is_picture(&run, 1, &["--prompt", "b", "--seed", seed]);
     run.args(["--replay", "out/samples/00001.png", "--outdir", "again"]).ok();
@@ -110,7 +110,8 @@ fn the_random_seed_of_a_json_line_is_noted_and_repeats_the_run() {
 #[test]
 fn pictures_of_several_sizes_do_not_start_from_the_same_noise() {
     let run = TestRun::new().file("p.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"a\", \"H\": 72}");
-    run.quick(["--from-file", "p.jsonl", "--fixed_code"]).fails_with("pictures of several sizes cannot");
+    run.quick(["--from-file", "p.jsonl", "--fixed_code"])
+        .is_misuse("which is impossible for pictures of different sizes");
 }
 
 #[test]

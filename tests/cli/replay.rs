@@ -15,7 +15,7 @@ fn sample(i: usize) -> String {
 fn comes_out_equal(run: &TestRun, file: &str) {
     for more in [&[][..], &["--skip_save"], &["--no_metadata"]] {
         let message = stderr(&run.args([&["--replay", file, "--outdir", "again"], more].concat()).ok());
-        assert!(message.contains(&format!("Note: '{file}' redrawn: identical")), "{message}");
+        assert!(message.contains(&format!("note: '{file}' redrawn: identical")), "{message}");
         assert!(!message.contains("different model file"), "{message}");
     }
 }
@@ -82,7 +82,7 @@ fn without_metadata_the_file_contains_none() {
     run.quick(["--no_metadata", "--prompt", "a secret"]).ok();
     let bytes = read(run.path(&sample(0))).unwrap();
     assert!(!bytes.windows(8).any(|window| window == b"a secret"));
-    run.args(["--replay", &sample(0)]).fails_with("does not say how it was drawn");
+    run.args(["--replay", &sample(0)]).fails_with("contains no metadata");
 }
 
 #[test]
@@ -97,17 +97,17 @@ fn pictures_without_usable_metadata_are_refused() {
         record.to_string()
     };
     for (json, complaint) in [
-        ("{}".to_owned(), "has metadata that this program cannot read"),
-        ("[".to_owned(), "has metadata that this program cannot read"),
+        ("{}".to_owned(), "has metadata that this version cannot read"),
+        ("[".to_owned(), "has metadata that this version cannot read"),
         (with("/sampler", "best".into()), "'best' is not one of ddim, plms,"),
         (with("/steps", 0.into()), "--ddim_steps 0"),
-        (with("/vae", "someone/model".into()), "its autoencoder 'someone/model' is not here; give it with --vae"),
+        (with("/vae", "someone/model".into()), "its autoencoder 'someone/model' was not found; give it with --vae"),
         (with("/origin/index", 7.into()), "its position in the random number stream is invalid"),
         (with("/origin/start/position", u64::MAX.into()), "its position in the random number stream is invalid"),
         (with("/width", 100_000.into()), "its size is not that of its latents"),
         (with("/latent_width", 0.into()), "its size is not that of its latents"),
         (with("/rng", "dice".into()), "'dice' is not a random generator"),
-        (with("/scale", Value::Null), "has metadata that this program cannot read"),
+        (with("/scale", Value::Null), "has metadata that this version cannot read"),
     ] {
         let mut bytes = vec![];
         let mut encoder = png::Encoder::new(&mut bytes, 64, 64);
@@ -148,11 +148,11 @@ fn a_model_is_found_by_its_name_and_hash() {
     let vae = crate::support::fixture("nano.ckpt");
     let run = drawn();
     let again = ["--replay", &sample(0), "--config", config.to_str().unwrap(), "--vae", vae.to_str().unwrap()];
-    let not_here = "its model 'nano' is not here, neither in this folder nor in models/ldm/stable-diffusion-v1/; give it \
+    let not_here = "its model 'nano' was not found in this folder or in models/ldm/stable-diffusion-v1/; give it \
                     with --ckpt (its SHA-256 begins with 55f914f8d5)";
     run.alone(again).fails_with(not_here);
     run.alone(["--replay", &sample(0), "--ckpt", "demo"])
-        .fails_with("its config 'nano' is not here; give it with --config");
+        .fails_with("its config 'nano' was not found; give it with --config");
     write(run.path("nano.ckpt"), "another").unwrap();
     run.alone(again).fails_with(not_here);
     for place in ["nano.ckpt", "models/ldm/stable-diffusion-v1/nano.ckpt", "models/ldm/stable-diffusion-v1/model.ckpt"]
@@ -210,7 +210,7 @@ fn a_text_too_long_for_jpegs_exif_is_left_out_with_a_note() {
     for (length, is_noted) in [(30_000, false), (40_000, true)] {
         let run = TestRun::new().file("p.txt", "x".repeat(length));
         let message = stderr(&run.quick(["--skip_grid", "--format", "jpg", "--from-file", "p.txt"]).ok());
-        assert_eq!(message.contains("too long for JPEG's EXIF"), is_noted, "{message}");
+        assert_eq!(message.contains("too long for the EXIF data of a JPEG"), is_noted, "{message}");
         assert_eq!(output::record(&run.path("out/samples/00000.jpg")).unwrap().prompt.len(), length);
     }
 }

@@ -87,7 +87,7 @@ fn invalid_values_are_refused() {
         assert!(error.contains(reason), "{error}");
     }
     run.args(["--deepcache", "3,12"])
-        .fails_with("--deepcache 3,12 asks for skip connection 12, but the model has only 0 to 5");
+        .is_misuse("--deepcache 3,12 asks for skip connection 12, but the model has only 0 to 5");
     run.args(["--from-file", "-"])
         .reads("{\"prompt\": \"a\", \"deepcache\": 0}")
         .fails_with("--deepcache '0' is not at least 1");

@@ -81,7 +81,7 @@ fn invalid_sweeps_are_refused_before_the_model_is_read() {
             "--sweep sampler=dim: invalid value 'dim' for '--sampler <NAME>' [possible values: ddim, plms,",
         ),
         (vec!["prompt=green,blue"], "--sweep prompt: the first value, 'green', must occur in the prompt"),
-        (vec!["scale=5..1"], "--sweep: the range 5..1 does not rise; write FIRST..LAST:STEP"),
+        (vec!["scale=5..1"], "--sweep: the range 5..1 does not increase; write FIRST..LAST:STEP"),
         (vec!["seed=1-1000000"], "--sweep: the range 1-1000000 has more than 10000 values"),
         (vec!["scale=1,2", "scale=3,4"], "--sweep scale is given twice"),
         (vec!["scale=1", "seed=1", "W=64"], "at most twice, for the columns and the rows"),
@@ -92,8 +92,6 @@ fn invalid_sweeps_are_refused_before_the_model_is_read() {
         assert!(message.contains(reason), "{axes:?}: {message}");
     }
     TestRun::new().misuse(["--sweep", "scale=1,2", "--from-file", "prompts.txt"]);
-    TestRun::new().quick(["--sweep", "W=64,100"]).fails_with("--sweep W=100: --W 100 is not a multiple of 8");
-    TestRun::new()
-        .quick(["--sweep", "ddim_steps=5,0"])
-        .fails_with("--sweep ddim_steps=0: --ddim_steps 0 draws nothing");
+    TestRun::new().quick(["--sweep", "W=64,100"]).is_misuse("--sweep W=100: --W 100 is not a multiple of 8");
+    TestRun::new().quick(["--sweep", "ddim_steps=5,0"]).is_misuse("--sweep ddim_steps=0: --ddim_steps 0 draws nothing");
 }

@@ -41,7 +41,7 @@ fn nan_is_reported_with_its_stage() {
             notes(&run.quick(flags).ok())
         };
         let in_f32 =
-            format!("Note: {stage} returned NaN or infinite values, so the picture is not the one asked for: ");
+            format!("note: {stage} returned NaN or infinite values, so the picture is not the one asked for: ");
         let full = said("full");
         assert!(full.starts_with(&in_f32) && full.lines().count() == 1, "{full}");
         // On CPUs with bf16 instructions, bf16 is tried first.
@@ -50,7 +50,7 @@ fn nan_is_reported_with_its_stage() {
         assert!(lines.last().unwrap().starts_with(&in_f32), "{half}");
         if let [first, _] = lines[..] {
             let tried = format!(
-                "Note: in half precision {stage} returned NaN or infinite values; pictures in which it does are drawn in f32"
+                "note: {stage} returned NaN or infinite values in half precision; affected pictures are redrawn in f32"
             );
             assert_eq!(first, tried);
         }
@@ -71,7 +71,7 @@ fn what_is_too_large_for_f16_is_drawn_in_f32() {
     assert_eq!(draw("full", "full"), "");
     let half = draw("autocast", "half");
     if crate::support::device().is_cuda() {
-        let note = "Note: in half precision a sampling step returned NaN or infinite values; pictures in which it does are drawn in f32\n";
+        let note = "note: a sampling step returned NaN or infinite values in half precision; affected pictures are redrawn in f32\n";
         assert_eq!(half, note);
         let [full, half] = ["full", "half"].map(|outdir| read_png(&run.path(outdir).join("samples/00000.png")));
         assert_same_picture("f32", &half, &full);

@@ -72,5 +72,5 @@ fn an_unavailable_model_is_reported_in_one_sentence() {
 fn a_dry_run_downloads_no_lora() {
     let run = TestRun::new();
     run.quick(["--lora", "someone/model=0.5", "--dry_run"])
-        .fails_with("'someone/model' is not in the cache, and a dry run downloads nothing; draw with it once");
+        .fails_with("'someone/model' is not in the cache, and --dry_run downloads nothing; run once without --dry_run");
 }

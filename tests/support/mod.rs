@@ -166,6 +166,7 @@ impl TestRun {
         command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());
         // No test contacts the real hub.
         command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", self.path("hub"));
+        command.env_remove("TXT2IMG_CKPT").env_remove("TXT2IMG_OUTDIR");
         command
     }
 
@@ -262,15 +263,25 @@ impl TestCommand {
     #[track_caller]
     pub fn fails_with(&mut self, reason: &str) -> String {
         let said = self.exits_with(1, reason);
-        let sentences: Vec<&str> = said.lines().filter(|line| !line.starts_with("Note: ")).collect();
-        assert!(sentences.len() == 1 && sentences[0].starts_with("Error: "), "{said}");
+        let sentences: Vec<&str> = said.lines().filter(|line| !line.starts_with("note: ")).collect();
+        assert!(sentences.len() == 1 && sentences[0].starts_with("error: "), "{said}");
         said
     }
 
-    /// Asserts exit code 2 and a message that contains `reason`.
+    /// Asserts exit code 2, an error that contains `reason`, nothing on standard output, and no panic.
     #[track_caller]
     pub fn is_misuse(&mut self, reason: &str) -> String {
-        self.exits_with(2, reason)
+        let said = self.exits_with(2, reason);
+        let mut lines = said.lines().filter(|line| !line.starts_with("note: "));
+        assert!(lines.next().is_some_and(|line| line.starts_with("error: ")), "{said}");
+        said
+    }
+
+    /// Asserts that the program fails with exit code 1, or 2 for a mistake in the command line, and an error that contains
+    /// `reason`.
+    #[track_caller]
+    pub fn fails(&mut self, code: i32, reason: &str) -> String {
+        if code == 2 { self.is_misuse(reason) } else { self.fails_with(reason) }
     }
 
     #[track_caller]
@@ -291,7 +302,7 @@ pub fn stderr(output: &Output) -> String {
 
 /// Returns the notes of a run, one per line.
 pub fn notes(output: &Output) -> String {
-    stderr(output).lines().filter(|line| line.starts_with("Note: ")).map(|line| format!("{line}\n")).collect()
+    stderr(output).lines().filter(|line| line.starts_with("note: ")).map(|line| format!("{line}\n")).collect()
 }
 
 pub fn stdout(output: &Output) -> String {

@@ -77,11 +77,11 @@ impl HubError {
                 hub.cache.display()
             ),
             Self::TimedOut => format!(
-                "{at} sent nothing for {} s while {what} was downloaded; try again, a partial download is resumed",
+                "{at} sent nothing for {} s while {what} was being downloaded; try again to resume the download",
                 hub.read_timeout.as_secs_f32()
             ),
             Self::Disconnected(why) => format!(
-                "the connection to {at} broke while {what} was downloaded ({why}); try again, a partial download is \
+                "the connection to {at} broke while {what} was being downloaded ({why}); try again: the partial download is \
                  resumed"
             ),
             Self::Invalid(why) => {

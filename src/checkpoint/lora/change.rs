@@ -61,8 +61,14 @@ impl Change {
         let (alpha, fixed, scalar) = (single(Part::Alpha)?, single(Part::Scale)?, single(Part::Scalar)?);
         let (norms, bias) = (parts.remove(&Part::DoraScale), parts.remove(&Part::DiffBias));
         let delta = Delta::new(parts)?;
-        ensure!(delta.is_some() || bias.is_some(), "has no change, only numbers for one; download it again");
-        ensure!(delta.is_some() || norms.is_none(), "has norms without a change; download it again");
+        ensure!(
+            delta.is_some() || bias.is_some(),
+            "has no matrices, only an alpha, a scale or a DoRA magnitude; download it again"
+        );
+        ensure!(
+            delta.is_some() || norms.is_none(),
+            "has a DoRA magnitude, but no matrices that it applies to; download it again"
+        );
         let rank = delta.as_ref().and_then(Delta::rank);
         let largest = delta.as_ref().map_or(0, Delta::largest_rank);
         ensure!(

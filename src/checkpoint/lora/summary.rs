@@ -95,7 +95,7 @@ impl fmt::Display for Summary<'_> {
         if self.n_unmatched() > 0 {
             let first = self.file.unmatched.first().map(|name| plain(name)).unwrap_or_default();
             let more = if self.n_unmatched() > 1 { ", …" } else { "" };
-            write!(f, "; the model lacks {} ({first}{more})", counted(self.n_unmatched(), "module"))?;
+            write!(f, "; ignores {} that the model lacks ({first}{more})", counted(self.n_unmatched(), "module"))?;
         }
         if !self.file.embeddings.is_empty() {
             let names: Vec<String> = self.file.embeddings.keys().map(|name| plain(name)).collect();
@@ -103,7 +103,7 @@ impl fmt::Display for Summary<'_> {
         }
         let triggers = self.triggers();
         if !triggers.is_empty() {
-            write!(f, "; trained with: {}", triggers.join(", "))?;
+            write!(f, "; most frequent training tags: {}", triggers.join(", "))?;
         }
         Ok(())
     }

@@ -97,9 +97,9 @@ impl Memory {
         let Self { weights, maps } = *self;
         let weights_text = bytes(weights);
         if on_gpus(job) {
-            return format!("about {} of a GPU, {weights_text} of them weights", bytes(weights + maps));
+            return format!("about {} of GPU memory ({weights_text} for weights)", bytes(weights + maps));
         }
-        format!("about {}, {weights_text} of them weights", bytes(PROGRAM + weights + maps + grid))
+        format!("about {} ({weights_text} for weights)", bytes(PROGRAM + weights + maps + grid))
     }
 }
 

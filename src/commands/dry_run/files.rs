@@ -21,7 +21,7 @@ pub fn rows(job: &Job, outdir: &OutDir, finished: &HashSet<usize>) -> Vec<Row> {
         Row::new("iterations", job.images.iterations),
         Row::new(
             "batches",
-            count(tasks.n_tasks, n_batches) + &format!(", of up to {} pictures", job.images.requests.longest()),
+            count(tasks.n_tasks, n_batches) + &format!(", batch size up to {}", job.images.requests.longest()),
         ),
         Row::new("pixels", sizes(job)),
     ];
@@ -64,7 +64,7 @@ fn file_system(outdir: &Path) -> String {
         Ok((folder, file_system)) if folder == outdir => file_system.to_string(),
         Ok((folder, file_system)) => {
             let folder = if folder.as_os_str().is_empty() { ".".into() } else { folder.display().to_string() };
-            format!("{file_system}, as far as '{folder}' tells, where OUTDIR will be")
+            format!("{file_system} (of '{folder}', in which OUTDIR will be created)")
         }
         Err(error) => format!("{error:#}"),
     }
@@ -90,7 +90,6 @@ fn sizes(job: &Job) -> String {
         return sizes.keys().map(size).collect();
     }
     let listed = sizes.iter().take(MAX_SIZES).map(|(wh, n)| format!("{n} of {}", size(wh)));
-    let more =
-        if sizes.len() > MAX_SIZES { format!(", {} more sizes", sizes.len() - MAX_SIZES) } else { String::new() };
+    let more = if sizes.len() > MAX_SIZES { format!(", and {} more", sizes.len() - MAX_SIZES) } else { String::new() };
     listed.collect::<Vec<_>>().join(", ") + &more
 }

@@ -75,7 +75,7 @@ impl Prompts {
         let mut rows = list_rows("wording", &self.wordings);
         if self.subprompts > 1 {
             let Self { subprompts, slowdown, .. } = self;
-            let row = format_args!("up to {subprompts}, so that a UNet pass takes {slowdown} times as long");
+            let row = format_args!("up to {subprompts}; a UNet pass takes {slowdown} times as long");
             rows.push(Row::new("subprompts", row));
         }
         match &self.cut[..] {
@@ -83,7 +83,7 @@ impl Prompts {
             cut => rows.extend(list_rows("words cut", cut)),
         }
         if self.unread > 0 {
-            rows.push(Row::new("words cut", format_args!("{} more prompts are not looked at", self.unread)));
+            rows.push(Row::new("words cut", format_args!("{} more prompts were not checked", self.unread)));
         }
         rows
     }
@@ -101,5 +101,9 @@ fn first_texts(
     let first = |phases: Phases| phases.iter().next().map_or(vec![], |phase| phase.subprompts);
     let described = |kind| move |(text, _)| (kind, text);
     let (prompts, negatives) = (first(prompt), first(negative));
-    Ok(prompts.into_iter().map(described("")).chain(negatives.into_iter().map(described(", what to avoid"))).collect())
+    Ok(prompts
+        .into_iter()
+        .map(described(""))
+        .chain(negatives.into_iter().map(described(", negative prompt")))
+        .collect())
 }

@@ -49,5 +49,6 @@ fn row(sampler: &SamplerConfig, schedule: &Schedule) -> String {
         steps if sampler.strength.is_some() => format!("the last {steps} of {}", sampler.steps),
         steps => format!("{steps} instead of {}", sampler.steps),
     };
-    format!("{name}{spacing}: {steps} ({} UNet passes per picture)", counts.model_calls)
+    let passes = if counts.model_calls == 1 { "pass" } else { "passes" };
+    format!("{name}{spacing}: {steps} ({} UNet {passes} per picture)", counts.model_calls)
 }

@@ -5,7 +5,7 @@ use crate::checkpoint::weights::{SCHEDULE, mismatch, schedule};
 use crate::checkpoint::{Checkpoint, Dtype, Layout, MARKERS};
 use crate::demo;
 use crate::files::sha256;
-use crate::human::bytes;
+use crate::human::{bytes, counted};
 use crate::interrupt::{self, Interrupted};
 use crate::job::{Job, ModelSource};
 use anyhow::{Context, Result, bail};
@@ -101,7 +101,7 @@ fn unread(checkpoint: &Checkpoint, inventory: &[(String, Vec<usize>)]) -> String
         parts.push(format!("{} more", n(others)));
     }
     let parts = parts.join(", ");
-    if groups.is_empty() { "0 tensors".into() } else { format!("{} tensors: {parts}", n(&groups)) }
+    if groups.is_empty() { "0 tensors".into() } else { format!("{}: {parts}", counted(n(&groups), "tensor")) }
 }
 
 /// Returns a name up to and including its second dot, or all of it if it has fewer.

@@ -91,27 +91,65 @@ struct Row {
     name: &'static str,
     /// The name in AUTOMATIC1111's web UI.
     web_ui_name: &'static str,
+    /// What the sampler is good for, and in how many steps.
+    description: &'static str,
     run: Run,
 }
 
 /// The samplers, in the order in which help and errors list them.
 const SAMPLERS: [Row; 12] = [
-    row(Kind::Ddim, "ddim", "DDIM", Run::Timesteps(ddim::ddim)),
-    row(Kind::Plms, "plms", "PLMS", Run::Timesteps(plms::plms)),
-    row(Kind::DpmSolver, "dpm_solver", "DPM-Solver++", Run::Timesteps(dpm_solver::dpm_solver)),
-    row(Kind::Lms, "lms", "LMS", Run::Sigmas(lms::lms)),
-    row(Kind::Euler, "euler", "Euler", Run::Sigmas(euler::euler)),
-    row(Kind::EulerA, "euler_a", "Euler a", Run::Sigmas(euler_a::euler_a)),
-    row(Kind::Heun, "heun", "Heun", Run::Sigmas(heun::heun)),
-    row(Kind::Dpm2, "dpm2", "DPM2", Run::Sigmas(dpm2::dpm2)),
-    row(Kind::DpmPp2m, "dpmpp_2m", "DPM++ 2M", Run::Sigmas(dpmpp_2m::dpmpp_2m)),
-    row(Kind::UniPc, "uni_pc", "UniPC", Run::Timesteps(uni_pc::uni_pc)),
-    row(Kind::Lcm, "lcm", "LCM", Run::Timesteps(lcm::lcm)),
-    row(Kind::Tcd, "tcd", "TCD", Run::Timesteps(tcd::tcd)),
+    row(Kind::Ddim, "ddim", "DDIM", "the original's default; 30 to 50 steps", Run::Timesteps(ddim::ddim)),
+    row(Kind::Plms, "plms", "PLMS", "multistep; 20 to 50 steps", Run::Timesteps(plms::plms)),
+    row(
+        Kind::DpmSolver,
+        "dpm_solver",
+        "DPM-Solver++",
+        "DPM-Solver++ (2M); good in 15 to 25 steps",
+        Run::Timesteps(dpm_solver::dpm_solver),
+    ),
+    row(Kind::Lms, "lms", "LMS", "linear multistep; 30 to 50 steps, rough below 20", Run::Sigmas(lms::lms)),
+    row(Kind::Euler, "euler", "Euler", "simple and robust; 20 to 30 steps", Run::Sigmas(euler::euler)),
+    row(
+        Kind::EulerA,
+        "euler_a",
+        "Euler a",
+        "adds noise at each step, so the picture keeps changing with the number of steps; 20 to 40 steps",
+        Run::Sigmas(euler_a::euler_a),
+    ),
+    row(
+        Kind::Heun,
+        "heun",
+        "Heun",
+        "precise, with two model evaluations per step; 10 to 20 steps",
+        Run::Sigmas(heun::heun),
+    ),
+    row(
+        Kind::Dpm2,
+        "dpm2",
+        "DPM2",
+        "precise, with two model evaluations per step; 10 to 25 steps",
+        Run::Sigmas(dpm2::dpm2),
+    ),
+    row(
+        Kind::DpmPp2m,
+        "dpmpp_2m",
+        "DPM++ 2M",
+        "good in 15 to 25 steps, best with --schedule karras",
+        Run::Sigmas(dpmpp_2m::dpmpp_2m),
+    ),
+    row(Kind::UniPc, "uni_pc", "UniPC", "good in 8 to 20 steps", Run::Timesteps(uni_pc::uni_pc)),
+    row(Kind::Lcm, "lcm", "LCM", "for LCM models and LoRAs; 2 to 8 steps at --scale 1 to 2", Run::Timesteps(lcm::lcm)),
+    row(
+        Kind::Tcd,
+        "tcd",
+        "TCD",
+        "for TCD and Hyper-SD LoRAs; 1 to 8 steps at --scale 1 to 2",
+        Run::Timesteps(tcd::tcd),
+    ),
 ];
 
-const fn row(kind: Kind, name: &'static str, web_ui_name: &'static str, run: Run) -> Row {
-    Row { kind, name, web_ui_name, run }
+const fn row(kind: Kind, name: &'static str, web_ui_name: &'static str, description: &'static str, run: Run) -> Row {
+    Row { kind, name, web_ui_name, description, run }
 }
 
 impl ByName for Kind {
@@ -134,6 +172,11 @@ impl Kind {
     /// The sampler's name in AUTOMATIC1111's web UI, without its spacing.
     pub fn web_ui_name(self) -> &'static str {
         self.row().web_ui_name
+    }
+
+    /// What the sampler is good for, and in how many steps.
+    pub fn description(self) -> &'static str {
+        self.row().description
     }
 
     /// Whether the sampler depends on `--ddim_eta`.

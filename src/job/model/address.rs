@@ -9,8 +9,10 @@ pub fn hint(path: &Path) -> Option<String> {
     let address = ["https://", "http://"].iter().find_map(|scheme| text.strip_prefix(scheme))?;
     let hub = ["huggingface.co/", "www.huggingface.co/", "hf.co/"].iter().find_map(|host| address.strip_prefix(host));
     Some(match hub.and_then(repository) {
-        Some(name) => format!("give {name}, which fetches it from the hub"),
-        None => "download the file and give its path, or from a Hugging Face hub give OWNER/NAME:FILE".to_string(),
+        Some(name) => format!("give {name} to download it from the Hugging Face hub"),
+        None => {
+            "download the file and give its path, or OWNER/NAME:FILE for a file on the Hugging Face hub".to_string()
+        }
     })
 }
 
@@ -44,7 +46,7 @@ mod tests {
             ("https://huggingface.co/a/b/blob/fp16/unet/x.bin", "a/b@fp16:unet/x.bin"),
             ("http://hf.co/a/b/tree/main", "a/b"),
         ] {
-            assert_eq!(hint(Path::new(address)), Some(format!("give {name}, which fetches it from the hub")));
+            assert_eq!(hint(Path::new(address)), Some(format!("give {name} to download it from the Hugging Face hub")));
         }
     }
 

@@ -9,6 +9,7 @@ use crate::checkpoint::hub::{Hub, OnProgress, Repo};
 use crate::checkpoint::{Checkpoint, Embedding};
 use crate::config::ModelConfig;
 use crate::demo;
+use crate::usage::OrUsage;
 use anyhow::{Result, anyhow, bail};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -89,7 +90,7 @@ impl ModelFiles {
         let default = (ckpt != ModelSource::Demo).then(|| DEFAULT_CONFIG.into());
         let config_path = args.config.clone().or(default);
         let config = ModelConfig { assumed_prediction: args.prediction, ..model_config(config_path.as_deref())? };
-        checks::channels(args, &config)?;
+        checks::channels(args, &config).or_usage()?;
         if let ModelSource::Files(location) = &ckpt {
             location.check_checkpoint()?;
         }
@@ -285,7 +286,7 @@ impl Location {
         self.resolved(|repo| {
             let path = fetch(&Hub { offline: true, ..Hub::from_env()? }, repo);
             path.map_err(|_| {
-                anyhow!("'{repo}' is not in the cache, and a dry run downloads nothing; draw with it once")
+                anyhow!("'{repo}' is not in the cache, and --dry_run downloads nothing; run once without --dry_run")
             })
         })
     }

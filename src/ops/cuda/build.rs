@@ -15,7 +15,8 @@ const GPUS: [&str; 4] = ["80", "86", "89", "90"];
 /// The PTX that the driver compiles for later GPUs.
 const PTX: &str = "80";
 
-fn main() {
+/// Compiles the kernels, if the feature is on.
+pub fn build() {
     println!("cargo::rerun-if-changed=src/ops/cuda/build.rs");
     println!("cargo::rerun-if-changed={KERNELS}");
     println!("cargo::rerun-if-env-changed=NVCC");

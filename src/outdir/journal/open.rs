@@ -140,7 +140,7 @@ fn join(outdir: &Path, header: impl FnOnce() -> Result<RunHeader>) -> Result<(Fi
             let is_stale = list(outdir)?.iter().any(|name| shard_of_journal(name).is_some());
             ensure!(
                 !is_stale,
-                "'{}' has journals of shards but no run they belong to; move them away",
+                "'{}' has journals of shards (run-I-of-N.jsonl) without the run's own (run.jsonl); move them away",
                 outdir.display()
             );
             log::append(&path, &mut file, &LogRecord::Begin(Box::new(header.clone())))?;
@@ -152,7 +152,7 @@ fn join(outdir: &Path, header: impl FnOnce() -> Result<RunHeader>) -> Result<(Fi
 }
 
 fn records_no_run(path: &Path) -> String {
-    format!("'{}' records no run", path.display())
+    format!("'{}' contains no run; choose another --outdir", path.display())
 }
 
 fn is_busy(path: &Path) -> String {

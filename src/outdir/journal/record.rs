@@ -93,7 +93,7 @@ pub struct RunHeader {
 }
 
 /// The version of the parameters of new runs.
-pub const PARAMS_VERSION: u32 = 1;
+pub const PARAMS_VERSION: u32 = 2;
 
 /// Everything that determines the pictures of a run and what is stored of them, by flag or, if there is no flag, by
 /// description.

@@ -4,7 +4,7 @@ use super::log;
 use super::record::{Artifact, Intent, LogRecord, RunHeader};
 use crate::outdir::dir::list;
 use crate::outdir::names::{JOURNAL, shard_of_journal};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -55,7 +55,9 @@ fn read_one(path: &Path, shard: Option<usize>, runs: &mut Vec<RunState>) -> Resu
     let text = log::read(path)?;
     let mut selected = None;
     for (line, record) in log::records(&text).enumerate() {
-        let applied = record.map_err(Into::into).and_then(|record| apply(record, line, shard, runs, &mut selected));
+        let applied = record
+            .map_err(|_| anyhow!("not a record of a run"))
+            .and_then(|record| apply(record, line, shard, runs, &mut selected));
         applied.with_context(|| format!("line {}", line + 1)).with_context(|| log::not_a_journal(path))?;
     }
     Ok(())

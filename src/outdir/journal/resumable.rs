@@ -79,7 +79,7 @@ fn has_same_params(one: &RunHeader, other: &RunHeader) -> bool {
 /// Describes how the parameters of two runs differ; empty if they do not.
 fn differences(run: &RunHeader, header: &RunHeader) -> String {
     if run.params_version != header.params_version {
-        return "it was begun by another version of txt2img, which can finish it".into();
+        return "it was started by another version of txt2img; finish it with that version".into();
     }
     let (was, is) = (&run.params, &header.params);
     let names = was.keys().chain(is.keys().filter(|name| !was.contains_key(*name)));

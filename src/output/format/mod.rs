@@ -108,13 +108,13 @@ pub fn record(path: &Path) -> Result<Record> {
         Texts { record: Some(json), .. } => json,
         Texts { parameters: Some(_), .. } => {
             bail!(
-                "'{name}' has a parameters text, which says too little to draw it again, and no metadata of this program; give its settings as flags"
+                "'{name}' has only a parameters text, which is not enough to redraw it, and no txt2img metadata; give its settings as flags"
             )
         }
-        _ => bail!("'{name}' does not say how it was drawn; give a picture made by txt2img"),
+        _ => bail!("'{name}' contains no metadata; give a picture made by txt2img"),
     };
     let record: Record = serde_json::from_str(&json)
-        .map_err(|error| anyhow!("'{name}' has metadata that this program cannot read ({error})"))?;
+        .map_err(|error| anyhow!("'{name}' has metadata that this version cannot read ({error})"))?;
     record.origin.check().with_context(|| format!("'{name}'"))?;
     Ok(record)
 }

@@ -8,6 +8,7 @@ mod pictures;
 mod prefixes;
 mod prompts;
 
+use clap::ColorChoice;
 use txt2img::args::{Args, Program, SamplingFlags, Seed, SeedMode};
 use txt2img::device::Precision;
 use txt2img::device::{DeviceSpec, DeviceSpecs};
@@ -119,6 +120,10 @@ fn defaults() -> Args {
         verify_watermark: vec![],
         progress: ProgressFormat::Bar,
         quiet: false,
+        verbose: false,
+        color: ColorChoice::Auto,
+        completions: None,
+        man: false,
         report: None,
         compare_exact: false,
         watermark: false,

@@ -5,7 +5,7 @@ use crate::support::{TestRun, stderr};
 #[track_caller]
 fn notes(flags: &[&str], note: &str) {
     let message = stderr(&TestRun::new().quick(flags).ok());
-    assert!(message.contains(&format!("Note: {note}")), "{message}");
+    assert!(message.contains(&format!("note: {note}")), "{message}");
 }
 
 #[test]
@@ -13,15 +13,15 @@ fn flags_without_effect_get_a_note() {
     notes(&["--scale", "1", "--negative_prompt", "a ball"], "--negative_prompt has no effect at --scale 1");
     notes(
         &["--skip_grid", "--n_rows", "2", "--grid_every", "3"],
-        "--n_rows, --grid_every have no effect beside --skip_grid",
+        "--n_rows and --grid_every have no effect with --skip_grid",
     );
-    notes(&["--skip_save", "--fname", "{seed}"], "--fname has no effect beside --skip_save");
-    notes(&["--safety", "off", "--safety_ckpt", "."], "--safety_ckpt has no effect beside --safety off");
-    notes(&["--sampler", "euler", "--ddim_eta", "1"], "--ddim_eta has no effect with other samplers than ddim and tcd");
+    notes(&["--skip_save", "--fname", "{seed}"], "--fname has no effect with --skip_save");
+    notes(&["--safety", "off", "--safety_ckpt", "."], "--safety_ckpt has no effect with --safety off");
+    notes(&["--sampler", "euler", "--ddim_eta", "1"], "--ddim_eta has no effect with samplers other than ddim and tcd");
     notes(&["--plms", "--schedule", "discrete"], "--schedule has no effect with this sampler");
-    notes(&["--plms", "--dpm_solver"], "--plms has no effect beside --dpm_solver");
-    notes(&["--fixed_code", "--seed_mode", "per_image"], "--fixed_code has no effect beside --seed_mode per_image");
-    notes(&["--sweep", "scale=1,2"], "--n_iter, --n_samples have no effect beside --sweep");
+    notes(&["--plms", "--dpm_solver"], "--plms has no effect with --dpm_solver");
+    notes(&["--fixed_code", "--seed_mode", "per_image"], "--fixed_code has no effect with --seed_mode per_image");
+    notes(&["--sweep", "scale=1,2"], "--n_iter and --n_samples have no effect with --sweep");
 }
 
 #[test]
@@ -41,8 +41,8 @@ fn flags_with_an_effect_get_none() {
 fn a_prompt_beside_a_file_and_blank_lines_get_notes() {
     let run = TestRun::new().file("p.txt", "a\n\n \nb\n");
     let message = stderr(&run.quick(["--from-file", "p.txt", "--prompt", "c"]).ok());
-    assert!(message.contains("Note: --prompt has no effect beside --from-file\n"), "{message}");
-    assert!(message.contains("Note: 2 prompts of 'p.txt' are blank, and drawn like the others"), "{message}");
+    assert!(message.contains("note: --prompt has no effect with --from-file\n"), "{message}");
+    assert!(message.contains("note: 2 prompts in 'p.txt' are blank; they are drawn like the others"), "{message}");
 }
 
 #[test]

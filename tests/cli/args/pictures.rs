@@ -112,7 +112,7 @@ fn guidance_may_be_absent_zero_or_negative() {
 fn a_random_seed_is_noted_and_redraws_the_same_picture() {
     let run = TestRun::new();
     let message = stderr(&run.quick(["--seed", "-1"]).ok());
-    let (_, rest) = message.split_once("Note: the seed taken is ").unwrap();
+    let (_, rest) = message.split_once("note: the random seed is ").unwrap();
     let seed = rest.lines().next().unwrap();
     assert_eq!(read_png(&run.path("out/samples/00000.png")).rgb, picture(&["--seed", seed]));
 }
@@ -138,7 +138,7 @@ fn a_picture_too_small_for_the_watermark_is_noted_once() {
     let message = notes(&TestRun::new().quick(["--n_samples", "2"]).ok());
     assert_eq!(
         message,
-        "Note: pictures under 256×256 pixels are too small for the invisible watermark; it is left out\n"
+        "note: pictures under 256×256 pixels are too small for the invisible watermark; it is left out\n"
     );
 }
 
@@ -147,8 +147,8 @@ fn a_rounded_number_of_steps_is_noted() {
     let note = |steps: &str, sampler: &str| {
         notes(&TestRun::new().quick(["--skip_watermark", "--ddim_steps", steps, "--sampler", sampler]).ok())
     };
-    assert_eq!(note("30", "ddim"), "Note: --ddim_steps 30 means 31 steps with this sampler\n");
-    assert_eq!(note("3", "plms"), "Note: --ddim_steps 3 means 4 steps with this sampler\n");
+    assert_eq!(note("30", "ddim"), "note: --ddim_steps 30 means 31 steps with this sampler\n");
+    assert_eq!(note("3", "plms"), "note: --ddim_steps 3 means 4 steps with this sampler\n");
     assert_eq!(note("3", "dpm_solver"), "");
 }
 
@@ -179,7 +179,7 @@ fn without_a_model_the_demo_model_is_used_with_a_note() {
     let cube = ["--prompt", "a pink cube", "--outdir", "out", "--skip_watermark"];
     let message = notes(&run.small(cube).ok());
     let lines: Vec<&str> = message.lines().collect();
-    assert!(lines.len() == 2 && lines.iter().all(|note| note.starts_with("Note: ")), "{message}");
+    assert!(lines.len() == 2 && lines.iter().all(|note| note.starts_with("note: ")), "{message}");
     assert!(lines[0].contains("cubes, balls, pyramids, cones, cylinders and rings") && lines[1].contains("--ckpt"));
     run.has_files(["samples/00000.png", "grid-0000.png"]);
 
@@ -230,10 +230,10 @@ fn a_file_called_demo_can_be_given_as_a_path() {
 #[test]
 fn laion400m_is_refused_before_anything_is_opened() {
     let reason =
-        "--laion400m asks for the LAION-400M model, which is not Stable Diffusion 1.x and not supported; leave it out";
+        "--laion400m selects the LAION-400M model, which is not Stable Diffusion 1.x and not supported; leave it out";
     let run = TestRun::new();
-    run.small(["--laion400m", "--config", "x", "--ckpt", "x", "--outdir", "out"]).fails_with(reason);
-    run.alone(["--laion400m", "--dry_run"]).fails_with(reason);
+    run.small(["--laion400m", "--config", "x", "--ckpt", "x", "--outdir", "out"]).is_misuse(reason);
+    run.alone(["--laion400m", "--dry_run"]).is_misuse(reason);
     run.has_files([]);
 }
 

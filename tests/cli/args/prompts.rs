@@ -48,7 +48,10 @@ fn cut_words_are_noted_once() {
     let prompt = format!("{} a sunken ship", "red ".repeat(74));
     let run = TestRun::new();
     let message = notes(&run.quick(["--prompt", &prompt, "--n_iter", "2", "--skip_watermark"]).ok());
-    assert_eq!(message, "Note: CLIP reads 75 tokens of a prompt; these words of it are left out: sunken ship\n");
+    assert_eq!(
+        message,
+        "note: a prompt is longer than the 75 tokens that CLIP reads; the rest is ignored: sunken ship\n"
+    );
 }
 
 #[test]
@@ -94,7 +97,7 @@ fn wildcards_are_chosen_for_every_picture() {
     run.quick(["--prompt", "{a|b|c|d} cube", "--wildcards", "--n_samples", "9", "--fixed_code", "--skip_grid"]).ok();
     let picture = |i| read_png(&run.path(&format!("out/samples/{i:05}.png"))).rgb;
     assert!((0..9).all(|i| picture(i) == picture(i + 9)));
-    run.quick(["--prompt", "a {cube", "--wildcards"]).fails_with("never closed");
+    run.quick(["--prompt", "a {cube", "--wildcards"]).is_misuse("never closed");
 }
 
 #[test]
@@ -147,9 +150,9 @@ fn weights_beyond_measure_are_refused_in_any_part_of_a_prompt() {
         ("[a|(b:2000)]", "the brackets around 'b' give it a weight of 2000"),
         ("a AND [b:(c:2000):1]", "the brackets around 'c' give it a weight of 2000"),
     ] {
-        run.quick(["--webui_prompts", "--prompt", prompt]).fails_with(reason);
+        run.quick(["--webui_prompts", "--prompt", prompt]).is_misuse(reason);
     }
-    run.quick(["--webui_prompts", "--negative_prompt", "[a:(b:2000):1]"]).fails_with("the brackets around 'b'");
+    run.quick(["--webui_prompts", "--negative_prompt", "[a:(b:2000):1]"]).is_misuse("the brackets around 'b'");
 }
 
 #[test]
@@ -166,5 +169,5 @@ fn prompts_are_recorded_as_typed() {
 fn flags_that_webui_prompts_includes_have_no_effect_beside_it() {
     let run = TestRun::new();
     let note = notes(&run.quick(["--webui_prompts", "--emphasis", "--long_prompt", "--skip_watermark"]).ok());
-    assert_eq!(note, "Note: --emphasis, --long_prompt have no effect beside --webui_prompts, which includes them\n");
+    assert_eq!(note, "note: --emphasis and --long_prompt have no effect with --webui_prompts, which includes them\n");
 }

@@ -24,7 +24,7 @@ fn cut_words_are_listed_with_their_prompt() {
 #[test]
 fn negative_prompts_are_cut_too() {
     let plan = somewhere(["--prompt", "a cube", "--negative_prompt", &long("and fog")]);
-    assert_eq!(plan.values("words cut"), ["prompt 1, what to avoid: and fog"]);
+    assert_eq!(plan.values("words cut"), ["prompt 1, negative prompt: and fog"]);
 }
 
 #[test]
@@ -43,9 +43,9 @@ fn prompts_that_change_are_listed_as_they_begin() {
 #[test]
 fn subprompts_are_counted() {
     let plan = somewhere(["--webui_prompts", "--prompt", "a cube AND a ball AND fog"]);
-    assert_eq!(plan.values("subprompts"), ["up to 3, so that a UNet pass takes 2 times as long"]);
+    assert_eq!(plan.values("subprompts"), ["up to 3; a UNet pass takes 2 times as long"]);
     let plan = somewhere(["--webui_prompts", "--scale", "1", "--prompt", "a cube AND a ball AND fog"]);
-    assert_eq!(plan.values("subprompts"), ["up to 3, so that a UNet pass takes 4 times as long"]);
+    assert_eq!(plan.values("subprompts"), ["up to 3; a UNet pass takes 4 times as long"]);
     assert!(somewhere(["--prompt", "a cube AND a ball"]).values("subprompts").is_empty());
 }
 

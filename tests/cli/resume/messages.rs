@@ -34,7 +34,7 @@ fn a_run_reports_the_number_of_pictures_and_its_grids() {
 fn a_resumed_run_reports_where_it_resumed_and_what_existed() {
     let run = TestRun::new();
     into(&run, "out", &RICH).ok();
-    assert_eq!(last_line(resume(&run, "out", &RICH)), "Nothing was left to draw: 12 pictures were there already.");
+    assert_eq!(last_line(resume(&run, "out", &RICH)), "Nothing left to draw: 12 pictures were already there.");
     for file in ["samples/00007.png", "samples/00009.png"] {
         fs::remove_file(run.path("out").join(file)).unwrap();
     }
@@ -46,19 +46,19 @@ fn a_resumed_run_reports_where_it_resumed_and_what_existed() {
 fn a_shard_reports_that_it_is_one_and_how_to_collect_all() {
     let run = TestRun::new();
     let line = last_line(into(&run, "out", &[&RICH[..], &["--shard", "0/3"]].concat()));
-    let expected = "6 pictures saved in. This is shard 0/3 only: when all 3 are done, --collect with the same --outdir \
-                    checks their pictures and writes their grid.";
+    let expected = "6 pictures saved in. This was shard 0/3 only: when all 3 have finished, run --collect with the same \
+                    --outdir to verify the pictures and write the grid.";
     assert_eq!(line, expected);
 }
 
 #[test]
-fn a_quiet_run_prints_only_errors() {
+fn a_quiet_run_prints_only_errors_and_the_last_line() {
     let run = TestRun::new();
     let output = into(&run, "out", &["--quiet", "--seed", "-1"]).ok();
-    assert_eq!(stderr(&output), "");
+    assert!(stderr(&output).starts_with("1 picture saved in ") && stderr(&output).lines().count() == 1);
     assert_eq!(stdout(&output), "Your samples are ready and waiting for you here: \nout\n");
     assert_eq!(stderr(&into(&run, "out", &["--quiet", "--seed", "-1", "--dry_run"]).ok()), "");
-    into(&run, "out", &["--quiet", "--H", "99"]).fails_with("--H 99 is not a multiple of 8");
+    into(&run, "out", &["--quiet", "--H", "99"]).is_misuse("--H 99 is not a multiple of 8");
     let events = stderr(&into(&run, "out", &["--quiet", "--progress", "json"]).ok());
     assert!(events.lines().all(|line| line.starts_with('{')) && events.contains(r#""event":"step""#), "{events}");
 }

@@ -53,11 +53,11 @@ fn a_run_of_a_version_that_recorded_less_is_refused() {
     let run = TestRun::new();
     into(&run, "out", &RICH).ok();
     let journal = fs::read_to_string(run.path("out/run.jsonl")).unwrap();
-    fs::write(run.path("out/run.jsonl"), journal.replacen(r#""edition":1,"#, "", 1)).unwrap();
+    fs::write(run.path("out/run.jsonl"), journal.replacen(r#""edition":2,"#, "", 1)).unwrap();
     is_refused(
         &run,
         &[],
-        "'out' holds a different run (it was begun by another version of txt2img, which can finish it)",
+        "'out' holds a different run (it was started by another version of txt2img; finish it with that version)",
     );
     into(&run, "out", &["--collect"]).ok();
     into(&run, "out", &RICH).ok();
@@ -102,7 +102,7 @@ fn a_second_process_is_refused() {
     kill(child);
     let message = stderr(&into(&run, "out", &[]).ok());
     assert!(
-        message.contains("Note: the previous run in 'out' did not finish; repeat its command with --resume"),
+        message.contains("note: the previous run in 'out' did not finish; repeat its command with --resume"),
         "{message}"
     );
     let message = stderr(&into(&run, "out", &[]).ok());

@@ -135,6 +135,6 @@ fn a_late_shard_of_many_pictures_starts_at_once() {
 fn names_without_numbers_are_refused() {
     let run = TestRun::new();
     let reason = "--fname needs {index} with several devices or shards";
-    into(&run, "out", &["--fname", "{prompt}", "--shard", "0/2"]).fails_with(reason);
+    into(&run, "out", &["--fname", "{prompt}", "--shard", "0/2"]).is_misuse(reason);
     into(&run, "out", &["--fname", "{prompt}-{index}", "--shard", "0/2"]).ok();
 }

@@ -73,7 +73,7 @@ fn a_model_of_averages_alone_is_drawn_with_them() {
     let expected = drawn(&Model::file(&halved()), &plain_yaml()).0;
     let (picture, said) = drawn(&Model::file(&without_plain(with_averages())), &plain_yaml());
     assert!(picture == expected);
-    assert!(said.contains("Note: the checkpoint has only the moving averages (EMA) of the UNet's weights"), "{said}");
+    assert!(said.contains("note: the checkpoint has only the moving averages (EMA) of the UNet's weights"), "{said}");
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn averages_that_are_asked_for_and_missing_are_noted() {
     let plain = Model::file(&weights());
     let (picture, said) = drawn(&plain, &nano_yaml("use_ema: False", "use_ema: True"));
     assert!(picture == drawn(&plain, &plain_yaml()).0);
-    assert!(said.contains("Note: use_ema is True in the config (the default), but the checkpoint has no"), "{said}");
+    assert!(said.contains("note: use_ema is True in the config (the default), but the checkpoint has no"), "{said}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn whole_numbers_may_be_written_with_a_point() {
 /// Returns the seeds of a file's prompts, and the note on random ones.
 fn seeds(text: &str) -> (Vec<Option<u32>>, String) {
     let job = job(text, &[]).unwrap();
-    let note = job.run.notes.iter().find(|note| note.starts_with("the seeds taken for prompts file '")).unwrap();
+    let note = job.run.notes.iter().find(|note| note.starts_with("random seeds for prompts file '")).unwrap();
     let (_, note) = note.split_once("p.json' are ").unwrap();
     (job.images.requests.iter().map(|line| line.seed).collect(), note.to_owned())
 }
@@ -161,6 +161,6 @@ fn texts_in_an_array_may_not_be_longer_than_any_prompt() {
             "[{{\"{key}\": \"{long}\", \"{}\": \"a\"}}]",
             if key == "prompt" { "negative_prompt" } else { "prompt" }
         );
-        refused(&text, ", object 1: more than 100000 bytes, of which CLIP would use the first few thousand at most");
+        refused(&text, ", object 1: more than 100000 bytes, while CLIP reads a few thousand at most; shorten it");
     }
 }

@@ -25,7 +25,7 @@ fn flagged_images_are_treated_and_reported_and_others_unchanged() {
     let folder = folder();
     let at = ["--safety_ckpt", folder.path().to_str().unwrap()];
     let (unchecked, messages, flagged) = nine(&["--safety", "off"]);
-    assert!(!messages.contains("Note: ") && !flagged.contains(&true));
+    assert!(!messages.contains("note: ") && !flagged.contains(&true));
     for action in ["replace", "black", "blur", "flag"] {
         let (run, messages, flagged) = nine(&[&at[..], &["--safety", action]].concat());
         assert!(flagged.contains(&true), "none of nine images is flagged");
@@ -37,7 +37,8 @@ fn flagged_images_are_treated_and_reported_and_others_unchanged() {
                 _ => after == before,
             };
             assert!(expected, "{action}, image {i}");
-            let is_reported = messages.contains(&format!("Note: picture {} is flagged by the safety checker: ", i + 1));
+            let is_reported =
+                messages.contains(&format!("note: picture {} was flagged by the safety checker and ", i + 1));
             assert_eq!(is_reported, *flagged, "{messages}");
         }
     }
@@ -61,7 +62,7 @@ fn a_missing_checker_is_a_note_by_default() {
     let (config, ckpt) = (super::fixture("nano.yaml"), super::fixture("nano.ckpt"));
     args.extend(["--config", config.to_str().unwrap(), "--ckpt", ckpt.to_str().unwrap()]);
     let note = notes(&run.alone(&args).ok());
-    assert!(note.starts_with("Note: pictures are not checked for safety, as the checker is not available ("), "{note}");
+    assert!(note.starts_with("note: the safety checker is not available ("), "{note}");
     assert_eq!(note.lines().count(), 1);
     // The demo model needs no checker.
     args.truncate(args.len() - 4);

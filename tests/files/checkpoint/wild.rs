@@ -36,7 +36,7 @@ fn outcome(checkpoint: &Path) -> Result<Vec<u8>, String> {
     let out = Folder::new();
     let output = run(checkpoint, out.path());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let sentences: Vec<&str> = said.lines().filter(|line| line.starts_with("Error: ")).collect();
+    let sentences: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
     match (output.status.code(), &sentences[..]) {
         (Some(0), []) => {
             let file = fs::read(out.path().join("samples/00000.png")).unwrap();

@@ -146,7 +146,7 @@ fn pictures_of_the_web_ui_are_told_from_others() {
     for file in files {
         assert_eq!(
             file.refusal(),
-            "'picture' has a parameters text, which says too little to draw it again, and no metadata of this program; give its settings as flags"
+            "'picture' has only a parameters text, which is not enough to redraw it, and no txt2img metadata; give its settings as flags"
         );
     }
 }
@@ -155,7 +155,7 @@ fn pictures_of_the_web_ui_are_told_from_others() {
 fn pictures_that_say_nothing_are_told_from_other_files() {
     for &(_, format) in Format::ALL {
         let refusal = PictureFile::of(&format.encode(&picture(), None).unwrap()).refusal();
-        assert_eq!(refusal, "'picture' does not say how it was drawn; give a picture made by txt2img");
+        assert_eq!(refusal, "'picture' contains no metadata; give a picture made by txt2img");
     }
     for bytes in [&b""[..], b"hello", b"GIF89a, and more", b"II*\0\x08\0\0\0", &[0; 5000], b"RIFF....WAVEfmt "] {
         let refusal = PictureFile::of(bytes).refusal();

@@ -73,7 +73,7 @@ mod linux {
         // The superuser may write to any folder.
         if fs::write(outdir.path().join("probe"), "").is_err() {
             let expected = format!(
-                "cannot write to the folder '{}', choose another --outdir: Permission denied (os error 13)",
+                "cannot write to the folder '{}'; choose another --outdir: Permission denied (os error 13)",
                 outdir.path().display()
             );
             assert_eq!(outdir.refusal(), expected);
