@@ -67,8 +67,8 @@ fn pictures_tell_their_embeddings_and_are_drawn_again_with_them() {
 
     let replay = ["--replay", PICTURE, "--outdir", "again"];
     run.args(replay).fails_with(&format!(
-        "'{PICTURE}' cannot be redrawn: its embedding 'EasyNeg' was not found) (its SHA-256 begins with {sha256:.10}; \
-         give it with --embedding"
+        "'{PICTURE}' cannot be redrawn: its embedding 'EasyNeg' was not found; give it with --embedding \
+         (its SHA-256 begins with {sha256:.10})"
     ));
     let identical = |flags: &[&str]| {
         let said = stderr(&run.args([&replay[..], flags].concat()).ok());

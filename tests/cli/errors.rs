@@ -146,7 +146,7 @@ fn a_missing_autoencoder_is_reported() {
 #[test]
 fn a_web_address_gets_the_name_on_the_hub() {
     let address = "https://huggingface.co/a/b/resolve/main/x.safetensors";
-    let reason = "is a web address, not a path; give a/b:x.safetensorsto download it from the Hugging Face hub";
+    let reason = "is a web address, not a path; give a/b:x.safetensors to download it from the Hugging Face hub";
     refused(&TestRun::new(), ["--ckpt", address], reason);
     refused(&TestRun::new(), ["--vae", "https://x.org/x.pt"], "is a web address, not a path; download the file and");
 }
@@ -256,7 +256,7 @@ fn files_that_are_no_config_are_refused() {
 fn prompts_files_that_cannot_be_drawn_are_refused() {
     prompts("", "prompts file 'p.txt' is empty; write one prompt on each line");
     prompts(b"caf\xe9", "prompts file 'p.txt' is not UTF-8 text; save it as UTF-8");
-    prompts(format!("a\n{}", "x".repeat(100_001)), "prompts file 'p.txt', line 2: more than 100000 bytes");
+    prompts(format!("a\n{}", "x".repeat(100_001)), "prompts file 'p.txt', line 2: longer than 100000 bytes");
     refused(&TestRun::new(), ["--from-file", "."], "prompts file '.' is a folder; name a text file in it");
     refused(&TestRun::new(), ["--from-file", "x"], "reading prompts file 'x': No such file");
     refused(&TestRun::new(), ["--from-file", "-"], "prompts file '-' is empty");

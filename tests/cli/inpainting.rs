@@ -80,7 +80,7 @@ fn transparency_can_be_the_mask() {
     draw(&run, &["--init-img", "in.png", "--mask", "mask.png"]);
     draw(&run, &["--init-img", "holed.png", "--mask", "alpha"]);
     assert!(picture(&run, 0) == picture(&run, 1));
-    run.quick(["--init-img", "in.png", "--mask", "alpha"]).fails_with("--mask alpha: 'in.png' has no transparency");
+    run.quick(["--init-img", "in.png", "--mask", "alpha"]).fails_with("--mask alpha: 'in.png' has no alpha channel");
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn masks_that_cannot_be_used_are_refused() {
         (
             1,
             &["--init-img", "opaque.png", "--mask", "alpha"],
-            "'opaque.png' is nowhere more than half transparent, so nothing would be drawn",
+            "'opaque.png' is nowhere more than half transparent, so nothing would be redrawn",
         ),
         (
             1,

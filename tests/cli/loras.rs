@@ -67,7 +67,7 @@ fn a_name_that_two_files_have_is_refused_unless_it_says_which() {
     fs::copy(run.path("loras/peft.safetensors"), run.path("loras/old/loha.pt")).unwrap();
     let lora = |name: &str| run.quick(["--lora_dir", "loras", "--lora", name]);
     lora("loha").fails_with(
-        "LoRA 'loha' is ambiguous: --lora_dir contains 'old/loha.pt' and 'style/loha.safetensors' in --lora_dir",
+        "LoRA name 'loha' is ambiguous: --lora_dir contains 'old/loha.pt' and 'style/loha.safetensors'",
     );
     for name in ["style/loha", "style/loha.safetensors", "loha.safetensors"] {
         assert!(notes(&lora(name).ok()).contains("LoHa"), "{name}");
@@ -104,7 +104,7 @@ fn tags_in_prompts_add_the_loras_of_a_folder() {
 fn without_a_folder_a_tag_is_text_and_a_note_says_so() {
     let run = run();
     let said = notes(&run.quick(["--prompt", "a cube <lora:none:1>"]).ok());
-    assert!(said.contains("the tag <lora:…> in a prompt is text, as in the original; with --lora_dir DIR"), "{said}");
+    assert!(said.contains("a <lora:…> tag in a prompt is treated as text, as in the original; give --lora_dir DIR"), "{said}");
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn metadata_name_the_loras_and_replay_finds_them_by_their_hash() {
         assert!(said.contains("redrawn: identical"), "{said}");
     };
     run.args(replay).fails_with(&format!(
-        "'{PICTURE}' cannot be redrawn: its LoRA 'locon' (hash {hash}; give the file's folder with \
+        "'{PICTURE}' cannot be redrawn: its LoRA 'locon' (hash {hash}) was not found; give the file's folder with \
          --lora_dir"
     ));
     identical(&["--lora_dir", "loras"]);

@@ -98,7 +98,7 @@ fn the_random_seed_of_a_json_line_is_noted_and_repeats_the_run() {
     let run = TestRun::new().file("p.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"b\", \"seed\": -1}\n");
     let flags = ["--from-file", "p.jsonl", "--skip_watermark"];
     let message = stderr(&run.quick(flags).ok());
-    let (_, seed) = message.split_once("note: random seeds for prompts file 'p.jsonl' are ").unwrap();
+    let (_, seed) = message.split_once("note: random seeds for prompts file 'p.jsonl': ").unwrap();
     let (seed, _) = seed.split_once(" (line 2)\n").unwrap();
     is_picture(&run, 1, &["--prompt", "b", "--seed", seed]);
     run.args(["--replay", "out/samples/00001.png", "--outdir", "again"]).ok();

@@ -161,7 +161,7 @@ fn ranks_are_shards_if_both_of_their_numbers_are_set() {
     says("RANK=5 WORLD_SIZE=16", "5/16: RANK says");
     says_nothing("RANK=0 WORLD_SIZE=1");
     says_nothing("RANK=major");
-    is_refused("RANK=0 WORLD_SIZE=1000001", &["one of 1000001 shards", "more than the 1000000 that are possible"]);
+    is_refused("RANK=0 WORLD_SIZE=1000001", &["one of 1000001 shards", "at most 1000000 are supported"]);
     is_refused("RANK=0 WORLD_SIZE=0", &["RANK 0", "WORLD_SIZE 0"]);
     is_refused("RANK=-1 WORLD_SIZE=4", &["RANK '-1' is not a whole number from 0 to"]);
 }

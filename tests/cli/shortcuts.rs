@@ -41,7 +41,7 @@ fn pictures_are_compared_with_those_without_shortcuts() {
     let output = run.quick([&STEPS[..], &flags, &[report.to_str().unwrap()]].concat()).ok();
     run.quick([&STEPS[..], &["--skip_watermark"]].concat()).ok();
     let distance = Distance::new(&picture(&run, 1), &picture(&run, 2));
-    let note = format!("picture 1: PSNR {:.1} dB, SSIM {:.3} to", distance.psnr, distance.ssim.unwrap());
+    let note = format!("picture 1: PSNR {:.1} dB, SSIM {:.3} compared to", distance.psnr, distance.ssim.unwrap());
     assert!(notes(&output).contains(&note), "{note}: {}", notes(&output));
     let report: Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
     let compared = &report["pictures"][0]["compared_with_exact"];

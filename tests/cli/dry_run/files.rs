@@ -23,7 +23,7 @@ fn a_plan_lists_the_capabilities_of_the_file_system() {
     let found = plan.values("file system")[0].to_owned();
     assert!(found.starts_with("has ") || found.starts_with("lacks "), "{found}");
     let missing = folder.path().join("new/folder");
-    let expected = format!("{found}(of '{}', in which OUTDIR will be created)", folder.path().display());
+    let expected = format!("{found} (of '{}', in which OUTDIR will be created)", folder.path().display());
     assert_eq!(demo(&missing, ["--n_iter", "1"]).values("file system"), [expected]);
 }
 
@@ -67,7 +67,7 @@ fn pictures_batches_and_sizes_are_counted() {
     let flags = ["--n_iter", "3", "--n_samples", "4", "--H", "128", "--W", "192"];
     let plan = demo("/nowhere/at/all".as_ref(), flags);
     assert_eq!(plan.values("pictures"), ["12"]);
-    assert_eq!(plan.values("batches"), ["3, batch size up to 4 pictures"]);
+    assert_eq!(plan.values("batches"), ["3, batch size up to 4"]);
     assert_eq!(plan.values("pixels"), ["192x128"]);
     let plan = demo("/nowhere/at/all".as_ref(), ["--sweep", "W=64,128,128"]);
     assert_eq!(plan.values("pixels"), ["1 of 64x512, 2 of 128x512"]);
@@ -111,7 +111,7 @@ fn the_plan_of_a_resumed_run_covers_the_rest() {
     let rest = resumed(&[]);
     assert_eq!(
         (rest.values("pictures"), rest.values("batches")),
-        (vec!["1 of 8"], vec!["1 of 4, batch size up to 2 pictures"])
+        (vec!["1 of 8"], vec!["1 of 4, batch size up to 2"])
     );
     assert_eq!(
         (rest.values("first file"), rest.values("last file")),
@@ -140,7 +140,7 @@ fn the_plan_of_a_shard_covers_its_part() {
     let plan = shard("1/3");
     assert_eq!(
         (plan.values("pictures"), plan.values("batches")),
-        (vec!["2 of 8"], vec!["1 of 4, batch size up to 2 pictures"])
+        (vec!["2 of 8"], vec!["1 of 4, batch size up to 2"])
     );
     assert!(plan.values("first file")[0].ends_with("00002.png") && plan.values("last file")[0].ends_with("00003.png"));
     assert!(plan.values("grid").is_empty());

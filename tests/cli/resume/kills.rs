@@ -119,7 +119,7 @@ fn a_deleted_sheet_is_rebuilt() {
     for file in ["sweep-0000.png", "sweep-0000.html"] {
         fs::remove_file(run.path("out").join(file)).unwrap();
         into(&run, "out", &["--collect"])
-            .fails_with("but their page or their sheet is missing; repeat the command with --resume");
+            .fails_with("but the sweep's HTML page or sheet is; repeat the command with --resume");
         resume(&run, "out", &sweep).ok();
         assert!(content(&run, "out") == before);
         into(&run, "out", &["--collect"]).ok();
@@ -232,7 +232,7 @@ fn modified_pictures_are_reported_and_left_alone() {
     fs::write(run.path("torn/samples/00003.png"), "retouched").unwrap();
     fs::remove_file(run.path("torn/samples/00004.png")).unwrap();
     let reason = "1 of 12 pictures is missing (4); 1 of 12 pictures was modified (3); delete the modified files and \
-                  repeat the command with --resume to draw them again";
+                  repeat the command with --resume to redraw them";
     into(&run, "torn", &["--collect"]).fails_with(reason);
     resume(&run, "torn", &RICH).ok();
     assert_eq!(fs::read(run.path("torn/samples/00003.png")).unwrap(), b"retouched");
@@ -248,7 +248,7 @@ fn a_deleted_grid_is_rebuilt() {
     into(&run, "whole", &RICH).ok();
     into(&run, "torn", &RICH).ok();
     fs::remove_file(run.path("torn/grid-0000.png")).unwrap();
-    into(&run, "torn", &["--collect"]).fails_with("all 12 pictures are present, but a grid is missing");
+    into(&run, "torn", &["--collect"]).fails_with("no picture is missing, but a grid is");
     resume(&run, "torn", &RICH).ok();
     are_equal(&run, "whole", "torn");
 }

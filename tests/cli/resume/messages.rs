@@ -38,7 +38,7 @@ fn a_resumed_run_reports_where_it_resumed_and_what_existed() {
     for file in ["samples/00007.png", "samples/00009.png"] {
         fs::remove_file(run.path("out").join(file)).unwrap();
     }
-    let expected = "Resumed at picture 8 of 12, when 10 pictures were there: 2 more saved in.";
+    let expected = "Resumed at picture 8 of 12 (10 pictures were already there): 2 more saved in.";
     assert_eq!(last_line(resume(&run, "out", &RICH)), expected);
 }
 
