@@ -17,9 +17,16 @@ fn main() {
     cuda::build();
 }
 
-/// Returns the short hash of the commit that is built, from git or from the file that `cargo package` adds.
+/// Names the commit where there is no repository, as in containers.
+const VARIABLE: &str = "TXT2IMG_COMMIT";
+
+/// Returns the short hash of the commit that is built, from the environment, from git, or from the file that `cargo package` adds.
 fn commit() -> Option<String> {
     const PACKAGED: &str = ".cargo_vcs_info.json";
+    println!("cargo::rerun-if-env-changed={VARIABLE}");
+    if let Some(commit) = env::var(VARIABLE).ok().filter(|commit| !commit.is_empty()) {
+        return Some(commit);
+    }
     if let Ok(text) = fs::read_to_string(PACKAGED) {
         let (_, hash) = text.split_once("\"sha1\": \"")?;
         return hash.get(..9).map(Into::into);

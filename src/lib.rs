@@ -5,52 +5,37 @@
 //!
 //! # Example
 //!
-//! Draws a picture with the bundled demo model and saves it:
+//! Draws a picture with the built-in demo model and saves it:
 //!
 //! ```
-//! use candle_core::{DType, Tensor};
-//! use txt2img::checkpoint::lora::Loras;
-//! use txt2img::demo;
-//! use txt2img::device::DeviceSpecs;
-//! use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
-//! use txt2img::engine::{Batch, Engine, Observer, Preview, SeedNoise};
-//! use txt2img::params::SamplingParams;
-//! use txt2img::rng::Rng;
-//! use txt2img::text::Reading;
+//! # fn main() -> anyhow::Result<()> {
+//! # std::env::set_current_dir(tempfile::tempdir()?.keep())?;
+//! txt2img::Model::demo()?.draw("a photo of a red ball, black background")?.save("ball.png")?;
+//! # Ok(())
+//! # }
+//! ```
 //!
-//! /// Prints progress. An engine calls its observer after each step; an error there stops it.
-//! struct Steps;
+//! Draws several with other parameters. The weights are loaded once:
 //!
-//! impl Observer for Steps {
-//!     fn on_step(&mut self, i: usize, _x: &Tensor, _x0: &Tensor, _preview: &Preview) -> anyhow::Result<()> {
-//!         eprintln!("step {}", i + 1);
-//!         Ok(())
-//!     }
-//! }
+//! ```
+//! use txt2img::Model;
+//! use txt2img::diffusion::samplers::{Kind, SamplerConfig};
 //!
 //! # fn main() -> anyhow::Result<()> {
-//! # let folder = tempfile::tempdir()?;
-//! # let file = folder.path().join("cube.png");
-//! // The bundled demo model, on the CPU.
-//! let (checkpoint, config) = (demo::checkpoint()?, demo::config()?);
-//! let device = "cpu".parse::<DeviceSpecs>().map_err(anyhow::Error::msg)?.open(None)?.remove(0);
-//! let (loras, reading) = (Loras::default(), Reading::default());
-//! let mut engine = Engine::load(&checkpoint, &config, &loras, &device, DType::F32, reading, &mut Steps)?;
-//!
-//! // One image of 256×256 pixels, from seed 42.
-//! let sampler = SamplerConfig { kind: Kind::DpmSolver, steps: 10, ..SamplerConfig::default() };
-//! let params = SamplingParams { height: 256, width: 256, sampler, ..SamplingParams::default() };
-//! let prompts = vec![("a photo of a pink cube, black background", "")];
-//! let batch = Batch { prompts, params, input: None };
-//! let mut noise = SeedNoise::new(Rng::default(), 42);
-//! for image in engine.render(&batch, &mut noise, &mut Steps)? {
-//!     let picture = image.picture()?;
-//!     let (width, height) = (picture.width as u32, picture.height as u32);
-//!     image::save_buffer(&file, &picture.rgb, width, height, image::ColorType::Rgb8)?;
+//! # std::env::set_current_dir(tempfile::tempdir()?.keep())?;
+//! let model = Model::demo()?; // or Model::open("v1-5-pruned-emaonly.safetensors")?
+//! let mut model = model.load()?;
+//! let mut drawing = model.drawing("a photo of a blue cone, black background");
+//! drawing.params.sampler = SamplerConfig { kind: Kind::DpmSolver, steps: 10, ..SamplerConfig::default() };
+//! for seed in 1..=2 {
+//!     drawing.seed = seed;
+//!     model.draw(&drawing)?.save(format!("cone-{seed}.png"))?;
 //! }
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`engine`] has everything else: batches, LoRAs, input pictures, progress.
 //!
 //! # Glossary
 //!
@@ -74,36 +59,51 @@
 //! - **packed**: laid out for the kernels of one device, as weights are when they are loaded.
 //! - **plain**: made of candle's own operations only. The plain version of an operation defines it.
 
+// For other programs. What else they need is documented; the rest is public for the tests and benchmarks alone.
+mod model;
+
+pub use model::{Drawing, LoadedModel, Model};
+pub use output::Picture;
+
 // From the command line to a job.
+#[doc(hidden)]
 pub mod args;
 
+#[doc(hidden)]
 pub mod job;
 
+#[doc(hidden)]
 pub mod prompts;
 
 pub mod params;
 
 // Commands: the one that draws, and the others.
+#[doc(hidden)]
 pub mod txt2img;
 
+#[doc(hidden)]
 pub mod commands;
 
 // From prompts to pixels.
 pub mod engine;
 
+#[doc(hidden)]
 pub mod conventions;
 
 pub mod text;
 
 pub mod diffusion;
 
+#[doc(hidden)]
 pub mod vae;
 
+#[doc(hidden)]
 pub mod safety;
 
 // From pixels to files.
 pub mod output;
 
+#[doc(hidden)]
 pub mod outdir;
 
 // Used by the modules above, and independent of them.
@@ -117,20 +117,26 @@ pub mod demo;
 
 pub mod device;
 
+#[doc(hidden)]
 pub mod files;
 
+#[doc(hidden)]
 pub mod interrupt;
 
+#[doc(hidden)]
 pub mod progress;
 
 pub(crate) mod terminal;
 
 pub(crate) mod timings;
 
+#[doc(hidden)]
 pub mod shard;
 
+#[doc(hidden)]
 pub mod usage;
 
+#[doc(hidden)]
 pub mod by_name;
 
 pub(crate) mod as_text;
@@ -141,4 +147,5 @@ pub(crate) mod ranges;
 
 mod human;
 
+#[doc(hidden)]
 pub mod ops;

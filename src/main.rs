@@ -1,8 +1,9 @@
-//! The command `txt2img`.
+//! The command `txt2img`, which is `img2img` if its file is called so: releases have the program once, under both names.
 
 use std::process::ExitCode;
 use txt2img::args::Program;
 
 fn main() -> ExitCode {
-    txt2img::commands::main(Program::Txt2Img)
+    let name = std::env::args_os().next().unwrap_or_default();
+    txt2img::commands::main(Program::of_file(&name))
 }

@@ -58,6 +58,23 @@ pub struct Args {
     #[arg(long = "skip_save")]
     pub skip_save: bool,
 
+    /// Write the number and the prompt below each picture of a grid
+    #[arg(long)]
+    pub caption: bool,
+
+    /// Also write an HTML page of all pictures, which can be searched and shows their prompts and settings; with --collect, for the
+    /// latest run
+    #[arg(long)]
+    pub index: bool,
+
+    /// Show the grid, or else the first picture, in the terminal at the end
+    #[arg(long)]
+    pub show: bool,
+
+    /// Open the HTML page, the grid or else the first picture at the end, with the program that the desktop has for it
+    #[arg(long)]
+    pub open: bool,
+
     /// The sampling parameters
     #[command(flatten)]
     pub sampling: SamplingFlags,

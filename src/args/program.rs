@@ -1,6 +1,8 @@
 //! The two programs, which take the same flags with other defaults.
 
 use clap::Command;
+use std::ffi::OsStr;
+use std::path::Path;
 
 /// A program of this crate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -90,7 +92,20 @@ const IMG2IMG_DEFAULTS: [(&str, &str); 4] =
 impl Program {
     /// Returns the program that [`Self::adapt`] has made of a command.
     pub fn of(command: &Command) -> Self {
-        if command.get_name() == "img2img" { Self::Img2Img } else { Self::Txt2Img }
+        Self::of_file(OsStr::new(command.get_name()))
+    }
+
+    /// Returns the program in a file with this path, by its name.
+    pub fn of_file(path: &OsStr) -> Self {
+        if Path::new(path).file_stem() == Some(OsStr::new("img2img")) { Self::Img2Img } else { Self::Txt2Img }
+    }
+
+    /// Returns the name of the program.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Txt2Img => "txt2img",
+            Self::Img2Img => "img2img",
+        }
     }
 
     /// Returns the command of `txt2img` with the name, the help and the defaults of this program.

@@ -4,18 +4,19 @@ use crate::outdir::{OutDir, Overview};
 use crate::progress::Progress;
 use crate::ranges::ranges;
 use crate::txt2img::End;
-use crate::txt2img::overview::save_grid;
+use crate::txt2img::overview::{save_grid, save_index};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
 
-/// Verifies every picture of the latest run in OUTDIR by its hash, and writes the missing grids.
+/// Verifies every picture of the latest run in OUTDIR by its hash, and writes the missing grids. `makes_index`: also
+/// writes the page that lists all pictures.
 ///
 /// # Errors
 /// If pictures are missing or modified, if the page or the sheet of a sweep is missing, or if there is no run or it is
 /// still running.
-pub fn collect(path: &Path, progress: &Progress) -> Result<End> {
+pub fn collect(path: &Path, makes_index: bool, progress: &Progress) -> Result<End> {
     let mut outdir = OutDir::reopen(path)?;
     let n = outdir.run().pictures;
     let (unchanged, modified) = outdir.verify();
@@ -37,6 +38,9 @@ pub fn collect(path: &Path, progress: &Progress) -> Result<End> {
             }
             save_grid(&mut outdir, grids, grid, progress)?;
         }
+    }
+    if makes_index {
+        save_index(&mut outdir, progress)?;
     }
     outdir.end()?;
     let message = format!(

@@ -1,7 +1,9 @@
 //! The commands: their common beginning and end, and those that draw nothing.
 
 mod collect;
+pub(crate) mod display;
 pub mod dry_run;
+mod handover;
 mod shell;
 mod verify_watermark;
 
@@ -48,8 +50,9 @@ fn command(program: Program) -> Result<End> {
         return verify_watermarks(&args.verify_watermark);
     }
     if args.collect {
-        return collect(&args.outdir, &Progress::new(args.progress, args.quiet));
+        return collect(&args.outdir, args.index, &Progress::new(args.progress, args.quiet));
     }
+    handover::to_cuda(&args);
     let job = Job::from_args(&args)?;
     if args.dry_run {
         return print_dry_run(&job);

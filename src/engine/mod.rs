@@ -1,5 +1,52 @@
 //! A model on one device, which draws batches of images. It knows no flags, files, terminal or journal: prompts and
 //! parameters, noise and an observer are passed in.
+//!
+//! # Example
+//!
+//! Draws a picture with the bundled demo model and saves it:
+//!
+//! ```
+//! use candle_core::{DType, Tensor};
+//! use txt2img::checkpoint::lora::Loras;
+//! use txt2img::demo;
+//! use txt2img::device::DeviceSpecs;
+//! use txt2img::diffusion::samplers::{Kind, SamplerConfig, Spacing};
+//! use txt2img::engine::{Batch, Engine, Observer, Preview, SeedNoise};
+//! use txt2img::params::SamplingParams;
+//! use txt2img::rng::Rng;
+//! use txt2img::text::Reading;
+//!
+//! /// Prints progress. An engine calls its observer after each step; an error there stops it.
+//! struct Steps;
+//!
+//! impl Observer for Steps {
+//!     fn on_step(&mut self, i: usize, _x: &Tensor, _x0: &Tensor, _preview: &Preview) -> anyhow::Result<()> {
+//!         eprintln!("step {}", i + 1);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! # let folder = tempfile::tempdir()?;
+//! # let file = folder.path().join("cube.png");
+//! // The bundled demo model, on the CPU.
+//! let (checkpoint, config) = (demo::checkpoint()?, demo::config()?);
+//! let device = "cpu".parse::<DeviceSpecs>().map_err(anyhow::Error::msg)?.open(None)?.remove(0);
+//! let (loras, reading) = (Loras::default(), Reading::default());
+//! let mut engine = Engine::load(&checkpoint, &config, &loras, &device, DType::F32, reading, &mut Steps)?;
+//!
+//! // One image of 256×256 pixels, from seed 42.
+//! let sampler = SamplerConfig { kind: Kind::DpmSolver, steps: 10, ..SamplerConfig::default() };
+//! let params = SamplingParams { height: 256, width: 256, sampler, ..SamplingParams::default() };
+//! let prompts = vec![("a photo of a pink cube, black background", "")];
+//! let batch = Batch { prompts, params, input: None };
+//! let mut noise = SeedNoise::new(Rng::default(), 42);
+//! for image in engine.render(&batch, &mut noise, &mut Steps)? {
+//!     image.picture()?.save(&file)?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod conditions;
 mod context_cache;

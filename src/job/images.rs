@@ -42,6 +42,8 @@ pub struct Images {
     pub replay: Option<Replay>,
     /// The pictures that images start from.
     pub inputs: Inputs,
+    /// Whether the requests are those of a prompts file.
+    pub is_of_file: bool,
 }
 
 /// A comparison of pictures, one request for each cell, row by row.
@@ -74,6 +76,7 @@ impl Images {
             sweep,
             replay: None,
             inputs,
+            is_of_file: args.from_file.is_some(),
         }
     }
 

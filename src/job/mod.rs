@@ -73,6 +73,14 @@ pub struct OutputOptions {
     pub outdir: PathBuf,
     /// Whether single pictures are written.
     pub saves_samples: bool,
+    /// Whether the pictures of grids have captions.
+    pub caption: bool,
+    /// Whether a page that lists all pictures is written.
+    pub index: bool,
+    /// Whether the grid, or else the first picture, is shown in the terminal at the end.
+    pub show: bool,
+    /// Whether the page or the grid, or else the first picture, is opened at the end.
+    pub open: bool,
     /// The grids, or the sheet and page of a sweep.
     pub overview: Option<Overview>,
     /// Whether pictures get the invisible watermark.
@@ -110,6 +118,8 @@ pub struct RunOptions {
     pub progress: ProgressFormat,
     /// Whether notes and progress bars are left out.
     pub quiet: bool,
+    /// Whether the plan is printed before drawing.
+    pub verbose: bool,
     /// The flags to add to the command line to resume the run; `None` if it cannot be resumed.
     pub flags_to_resume: Option<String>,
     /// The notes for the user on these decisions, a sentence each.
@@ -171,8 +181,8 @@ impl Job {
         checks::names(args, shard.is_some() || compute.devices.len() > 1).or_usage()?;
         let output = OutputOptions::new(args, overview, safety_ckpt, shard);
         let flags_to_resume = seeds.flags_to_resume(args);
-        let (resume, progress, quiet) = (args.resume, args.progress, args.quiet);
-        let run = RunOptions { resume, shard, params: run_params, progress, quiet, flags_to_resume, notes };
+        let (resume, progress, quiet, verbose) = (args.resume, args.progress, args.quiet, args.verbose);
+        let run = RunOptions { resume, shard, params: run_params, progress, quiet, verbose, flags_to_resume, notes };
         Ok(Self { images, model, compute, output, run })
     }
 }
@@ -192,6 +202,10 @@ impl OutputOptions {
         Self {
             outdir: args.outdir.clone(),
             saves_samples: !args.skip_save,
+            caption: args.caption && args.swept.is_none(),
+            index: args.index,
+            show: args.show,
+            open: args.open,
             overview,
             watermark: !args.skip_watermark,
             safety: args.safety,

@@ -1,13 +1,16 @@
 //! The parameters that a resumed run must share with the run that it resumes.
 
-use super::{Inputs, Requests};
-use crate::args::Args;
+use super::{Images, Inputs, Requests};
+use crate::args::{Args, SeedMode};
 use crate::by_name::ByName;
 use crate::config::ModelConfig;
 use crate::files::sha256;
 use crate::outdir::RunParams;
 use crate::params::{PARAMS, SamplingParams};
 use serde_json::{Value, json};
+
+/// The parameter that stands for the requests of a prompts file.
+const FROM_FILE: &str = "--from-file";
 
 /// Returns the parameters in `args` that determine the pictures and the files written. `seed`: the run's seed. `txt2img`
 /// adds the parameters that depend on the opened model and safety checker.
@@ -41,6 +44,7 @@ pub fn run_params(
         save_intermediates,
         skip_save,
         skip_grid,
+        caption,
         n_rows,
         grid_every,
         skip_watermark,
@@ -77,6 +81,10 @@ pub fn run_params(
         report: _,
         timings: _,
         compare_exact: _,
+        // Not included: made or displayed at the end of any run.
+        index: _,
+        show: _,
+        open: _,
         // Included by their results, as these are defaults of other flags.
         program: _,
         watermark: _,
@@ -121,6 +129,7 @@ pub fn run_params(
         ("--save_intermediates", json!(save_intermediates)),
         ("--skip_save", json!(skip_save)),
         ("--skip_grid", json!(skip_grid)),
+        ("--caption", json!(caption)),
         ("--n_rows", json!(n_rows)),
         ("--grid_every", json!(grid_every)),
         ("--skip_watermark", json!(skip_watermark)),
@@ -130,13 +139,34 @@ pub fn run_params(
     params.chain(others.map(|(name, value)| (name.to_owned(), value))).collect()
 }
 
+impl Images {
+    /// Returns the parameters that would differ if the run had only so many `iterations` of its first `n_requests` requests;
+    /// `None` if it has fewer, or its first pictures would be others.
+    pub fn shortened(&self, iterations: usize, n_requests: usize) -> Option<RunParams> {
+        let is_shorter = iterations <= self.iterations && (1..=self.requests.n_requests()).contains(&n_requests);
+        if !is_shorter {
+            return None;
+        }
+        let mut params = RunParams::from([("--n_iter".into(), json!(iterations))]);
+        if n_requests < self.requests.n_requests() {
+            // A second iteration begins after the last request, and the noise of `--fixed_code` is that of the longest batch.
+            let are_first = self.iterations == 1 && self.fixed_code.is_none() && self.is_of_file;
+            if !are_first || !(self.requests.can_end_after(n_requests) || self.seed_mode == SeedMode::PerImage) {
+                return None;
+            }
+            params.insert(FROM_FILE.into(), json!(self.requests.sha256(n_requests)));
+        }
+        Some(params)
+    }
+}
+
 /// Returns the prompt; for several requests, the hash of all of them.
 fn prompts(args: &Args, requests: &Requests) -> (&'static str, Value) {
     let requested = match (&args.swept, &args.from_file) {
         (Some(_), _) => "the sweep",
-        (None, Some(_)) => "--from-file",
+        (None, Some(_)) => FROM_FILE,
         (None, None) if requests.params().len() > 1 => "--prompt, the pictures of the folder or their sizes",
         (None, None) => return ("--prompt", json!(args.prompt)),
     };
-    (requested, json!(requests.sha256()))
+    (requested, json!(requests.sha256(requests.n_requests())))
 }

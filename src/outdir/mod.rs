@@ -40,6 +40,8 @@ pub struct OutDir {
     collisions: HashMap<String, usize>,
     /// The grids, sheets and pages that this process wrote.
     overviews: Vec<PathBuf>,
+    /// The samples that this process saved, by number, with their paths within OUTDIR.
+    saved: Vec<(usize, Box<str>)>,
 }
 
 impl OutDir {
@@ -70,7 +72,8 @@ impl OutDir {
     /// # Errors
     /// If another process draws there, the run to resume is a different one, or OUTDIR cannot be read or written.
     pub fn open(spec: RunSpec) -> Result<Self> {
-        let journal = Journal::open(spec.outdir, spec.shard, spec.mode, || spec.header())?;
+        let extension = |old: &RunHeader, asked: &RunHeader| spec.extension(old, asked);
+        let journal = Journal::open(spec.outdir, spec.shard, spec.mode, || spec.header(), &extension)?;
         let outdir = Self::new(spec.outdir, journal, spec.format, spec.pattern)?;
         outdir.remove_placeholders();
         if !outdir.journal.is_of_shard() {
@@ -84,7 +87,8 @@ impl OutDir {
     /// # Errors
     /// If the run to resume is a different one, or OUTDIR cannot be read.
     pub fn inspect(spec: RunSpec) -> Result<Self> {
-        let journal = Journal::inspect(spec.outdir, spec.shard, spec.mode, spec.header()?)?;
+        let extension = |old: &RunHeader, asked: &RunHeader| spec.extension(old, asked);
+        let journal = Journal::inspect(spec.outdir, spec.shard, spec.mode, spec.header()?, &extension)?;
         Self::new(spec.outdir, journal, spec.format, spec.pattern)
     }
 
@@ -108,8 +112,8 @@ impl OutDir {
         }
         let RunHeader { id, numbering, .. } = journal.header();
         let (names, spool) = (Names::new(numbering.clone(), format, pattern), Spool::new(outdir, id)?);
-        let (collisions, overviews) = (HashMap::new(), vec![]);
-        Ok(Self { outdir: outdir.to_owned(), names, journal, spool, collisions, overviews })
+        let (collisions, overviews, saved) = (HashMap::new(), vec![], vec![]);
+        Ok(Self { outdir: outdir.to_owned(), names, journal, spool, collisions, overviews, saved })
     }
 
     /// Deletes the placeholders of files that a killed process was about to rename.
@@ -131,6 +135,11 @@ impl OutDir {
     /// The run, as recorded when it began.
     pub fn run(&self) -> &RunHeader {
         self.journal.header()
+    }
+
+    /// The output folder.
+    pub fn path(&self) -> &Path {
+        &self.outdir
     }
 
     /// The names of the run's files.

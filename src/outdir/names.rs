@@ -17,12 +17,15 @@ pub const JOURNAL: &str = "run.jsonl";
 pub const SAMPLES: &str = "samples";
 /// The folder of previews in OUTDIR.
 pub const INTERMEDIATES: &str = "intermediates";
+/// The prefix of the names of pages that list all pictures.
+const INDEX: &str = "index-";
 /// The prefix of the names of a sweep's files.
 const SWEEP: &str = "sweep-";
 
 const GRIDS: Series = Series { prefix: "grid-", digits: 4, extension: "png" };
 const SHEETS: Series = Series { prefix: SWEEP, digits: 4, extension: "png" };
 const PAGES: Series = Series { prefix: SWEEP, digits: 4, extension: "html" };
+const INDEXES: Series = Series { prefix: INDEX, digits: 4, extension: "html" };
 
 /// Returns the path of a shard's own version of the file `path`: `a/run-0-of-8.jsonl` for `a/run.jsonl`.
 pub fn shard_path(path: &Path, shard: Shard) -> PathBuf {
@@ -62,6 +65,8 @@ pub struct Numbering {
     grids: Counter,
     sheets: Counter,
     pages: Counter,
+    #[serde(default)]
+    indexes: Counter,
 }
 
 /// A file name within OUTDIR, with a series of alternatives in case it is taken.
@@ -73,7 +78,7 @@ pub struct Name {
 impl Numbering {
     /// Whether a numbering read from a journal is valid.
     pub fn is_valid(&self) -> bool {
-        [&self.samples, &self.grids, &self.sheets, &self.pages].into_iter().all(Counter::is_valid)
+        [&self.samples, &self.grids, &self.sheets, &self.pages, &self.indexes].into_iter().all(Counter::is_valid)
     }
 
     /// Counts the files in OUTDIR, from which the numbers of a new run continue. `format`: that of its samples. Nothing
@@ -96,6 +101,23 @@ impl Numbering {
             grids: GRIDS.counter(n_grids, &outside),
             sheets: SHEETS.counter(0, &outside),
             pages: PAGES.counter(0, &outside),
+            indexes: INDEXES.counter(0, &outside),
+        })
+    }
+}
+
+impl Numbering {
+    /// Returns the numbering of a run that continues after its first `n_samples` samples and `n_grids` grids, beside the files
+    /// that are in OUTDIR by now.
+    ///
+    /// # Errors
+    /// If a folder cannot be listed.
+    pub fn extended(&self, outdir: &Path, format: Format, n_samples: usize, n_grids: usize) -> Result<Self> {
+        let (inside, outside) = (list(&outdir.join(SAMPLES))?, list(outdir)?);
+        Ok(Self {
+            samples: self.samples.extended(n_samples, &sample_series(format), &inside),
+            grids: self.grids.extended(n_grids, &GRIDS, &outside),
+            ..self.clone()
         })
     }
 }
@@ -142,6 +164,11 @@ impl Names {
     /// Returns `sweep-NNNN.html`.
     pub fn page(&self) -> Name {
         Name { stem: PAGES.stem(self.numbering.pages.nth(0)), extension: "html" }
+    }
+
+    /// Returns `index-NNNN.html`.
+    pub fn index_page(&self) -> Name {
+        Name { stem: INDEXES.stem(self.numbering.indexes.nth(0)), extension: "html" }
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Series {
 const MAX_FIRST: usize = 1 << 48;
 
 /// The numbers of a run's files in a series: all from `first` on, except those that were taken when the run began.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Counter {
     first: usize,
     /// Ascending, none below `first`.
@@ -49,6 +49,15 @@ impl Series {
 }
 
 impl Counter {
+    /// Returns this counter for a run that continues after its first `n` files: beyond them, the numbers of other `files` of
+    /// `series` are taken, too.
+    pub fn extended(&self, n: usize, series: &Series, files: &[OsString]) -> Self {
+        let next = n.checked_sub(1).map_or(self.first, |last| self.nth(last) + 1);
+        let mut taken: Vec<usize> = self.taken.iter().copied().filter(|taken| *taken < next).collect();
+        taken.extend(series.counter(next, files).taken);
+        Self { first: self.first, taken }
+    }
+
     /// Whether a counter read from a journal is valid.
     pub fn is_valid(&self) -> bool {
         let ascend = self.taken.windows(2).all(|two| two[0] < two[1]);

@@ -7,9 +7,10 @@ use super::names::{INTERMEDIATES, Name};
 use crate::files::{atomic, sha256};
 use crate::output::{Format, NameFields, Picture};
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 /// The number of taken alternatives from which on they are remembered, so that each is tried only once.
@@ -40,7 +41,21 @@ impl OutDir {
         let name = self.names.sample(n, fields);
         let name = if self.is_possible(&name) { name } else { self.names.numbered_sample(n) };
         let write = Write { artifact: Artifact::Picture(n), name, completeness: Completeness::Complete };
-        self.write(write, |file| Ok(file.write_all(bytes)?))
+        let path = self.write(write, |file| Ok(file.write_all(bytes)?))?;
+        let file = path.strip_prefix(&self.outdir).ok().and_then(Path::to_str);
+        self.saved.extend(file.map(|file| (n, file.into())));
+        Ok(path)
+    }
+
+    /// Returns the files of all samples of the run that are saved, by earlier processes or this one, in order, within OUTDIR.
+    pub fn sample_files(&self) -> Vec<Box<str>> {
+        let earlier = self.journal.all_committed().filter_map(|(artifact, intent)| match (artifact, intent) {
+            (Artifact::Picture(n), Some(intent)) => Some((n, intent.file.clone())),
+            _ => None,
+        });
+        let mut files: BTreeMap<usize, Box<str>> = earlier.collect();
+        files.extend(self.saved.iter().map(|(n, file)| (*n, file.clone())));
+        files.into_values().collect()
     }
 
     /// Whether the file system of OUTDIR allows a name: some allow fewer bytes or characters than others.
@@ -100,6 +115,22 @@ impl OutDir {
         self.write(Write { artifact: Artifact::Page, name, completeness }, contents)
     }
 
+    /// Saves the page that lists all pictures, written by `contents` from the paths of the pictures within OUTDIR, as
+    /// OUTDIR/index-NNNN.html. Returns the path, or `None` if no picture is saved.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save_index(&mut self, contents: impl FnOnce(&mut File, &[&str]) -> Result<()>) -> Result<Option<PathBuf>> {
+        let files = self.sample_files();
+        if files.is_empty() {
+            return Ok(None);
+        }
+        let completeness = Completeness::of(files.len() == self.run().pictures);
+        let files: Vec<&str> = files.iter().map(|file| &**file).collect();
+        let write = Write { artifact: Artifact::Index, name: self.names.index_page(), completeness };
+        self.write(write, |file| contents(file, &files)).map(Some)
+    }
+
     fn write_png(&mut self, write: Write, picture: &Picture) -> Result<PathBuf> {
         let png = Format::Png.encode(picture, None)?;
         self.write(write, |file| Ok(file.write_all(&png)?))
@@ -122,7 +153,7 @@ impl OutDir {
         };
         let saved = saved.with_context(cannot)?;
         self.journal.commit(write.artifact)?;
-        if matches!(write.artifact, Artifact::Grid(_) | Artifact::Sheet | Artifact::Page) {
+        if matches!(write.artifact, Artifact::Grid(_) | Artifact::Sheet | Artifact::Page | Artifact::Index) {
             self.overviews.push(saved.clone());
         }
         Ok(saved)

@@ -56,7 +56,7 @@ pub fn page(
 }
 
 /// Returns JSON for a `<script>` element, without `<`, so that it contains neither `</script` nor `<!--`.
-fn json(value: &(impl Serialize + ?Sized)) -> Result<String> {
+pub(super) fn json(value: &(impl Serialize + ?Sized)) -> Result<String> {
     // In JSON, `<` occurs in strings only.
     Ok(serde_json::to_string(value)?.replace('<', "\\u003c"))
 }
@@ -92,7 +92,8 @@ fn sample(pictures: &[Picture]) -> impl Iterator<Item = &Picture> {
     (0..pictures.len().min(SAMPLES)).map(move |i| &pictures[if all { i } else { spread(i) as usize }])
 }
 
-fn jpeg(picture: &Picture) -> Result<Vec<u8>> {
+/// Returns a picture as a JPEG file.
+pub(super) fn jpeg(picture: &Picture) -> Result<Vec<u8>> {
     let mut jpeg = vec![];
     JpegEncoder::new_with_quality(&mut jpeg, QUALITY).write_image(
         &picture.rgb,

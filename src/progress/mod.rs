@@ -211,6 +211,13 @@ impl Progress {
         }
     }
 
+    /// Prints a line of `--verbose`; not with JSON events.
+    pub fn detail(&self, line: &str) {
+        if self.format == ProgressFormat::Bar {
+            SCREEN.bars.suspend(|| terminal::print(Label::None, line));
+        }
+    }
+
     /// Prints the last sentence of a run, even if quiet; not with JSON events.
     pub fn closing(&self, sentence: &str) {
         if self.format == ProgressFormat::Bar {

@@ -3,7 +3,8 @@
 use super::End;
 use super::pipeline::Outcome;
 use super::writer::Written;
-use crate::human::{counted, duration};
+use crate::commands::display;
+use crate::human::{counted, duration, listed};
 use crate::interrupt::Interrupted;
 use crate::job::Job;
 use crate::job::tasks::Remaining;
@@ -41,12 +42,24 @@ pub fn report(
         End::Interrupted => progress.closing(&interrupted(job, start, &written)),
     }
     print_results(job, end, timings)?;
+    display(job, &written, progress);
     Ok(end)
 }
 
 /// Reports a run that Ctrl-C stopped before anything was drawn.
 pub fn interrupted_early(progress: &Progress) {
     progress.closing("Interrupted: nothing was drawn yet.");
+}
+
+/// Shows or opens what was written, if that is asked for: the overview, or else the first picture.
+fn display(job: &Job, written: &Written, progress: &Progress) {
+    let files = || written.overviews.iter().chain(&written.first);
+    if job.output.show {
+        files().find(|path| !is_page(path)).into_iter().for_each(|picture| display::show(picture, progress));
+    }
+    if job.output.open {
+        files().find(is_page).or_else(|| files().next()).into_iter().for_each(|file| display::open(file, progress));
+    }
 }
 
 /// Prints the timings and the original's closing message on standard output.
@@ -113,13 +126,19 @@ fn were(n: usize) -> String {
     if n == 1 { "1 picture was".into() } else { format!("{n} pictures were") }
 }
 
-/// Lists the names of files: all of up to two, else the first and the last.
+/// Lists the names of files: of more than two pictures, the first and the last.
 fn file_names(files: &[PathBuf]) -> Option<String> {
-    let name = |path: &PathBuf| path.file_name().unwrap_or(Path::new("").as_os_str()).display().to_string();
-    match files {
-        [] => None,
-        [file] => Some(name(file)),
-        [first, second] => Some(format!("{} and {}", name(first), name(second))),
-        [first, .., last] => Some(format!("{} to {}", name(first), name(last))),
-    }
+    let name = |path: &&PathBuf| path.file_name().unwrap_or(Path::new("").as_os_str()).display().to_string();
+    let (pages, pictures): (Vec<_>, Vec<_>) = files.iter().partition(is_page);
+    let mut names: Vec<String> = match &pictures[..] {
+        [first, _, .., last] => vec![format!("{} to {}", name(first), name(last))],
+        few => few.iter().map(name).collect(),
+    };
+    names.extend(pages.iter().map(name));
+    (!names.is_empty()).then(|| listed(&names))
+}
+
+/// Whether a file is an HTML page.
+fn is_page(path: &&PathBuf) -> bool {
+    path.extension().is_some_and(|extension| extension == "html")
 }

@@ -60,6 +60,23 @@ pub fn save_sweep(outdir: &mut OutDir, sweep: &Sweep, progress: &Progress) -> Re
     Ok(())
 }
 
+/// Writes the page that lists all pictures of the run that are saved.
+///
+/// # Errors
+/// If a picture cannot be read, or the page cannot be written.
+pub fn save_index(outdir: &mut OutDir, progress: &Progress) -> Result<()> {
+    let folder = outdir.path().to_owned();
+    let saved = outdir.save_index(|file, samples| {
+        let mut out = BufWriter::new(file);
+        output::index(&mut out, &folder, samples)?;
+        Ok(out.flush()?)
+    })?;
+    if saved.is_none() {
+        progress.note("--index has no effect, because no pictures are saved");
+    }
+    Ok(())
+}
+
 /// Adds the watermark, or a note if the picture is too small for it.
 pub fn mark(picture: &mut Picture, progress: &Progress) {
     if !output::mark(picture) {

@@ -4,6 +4,7 @@ use super::report::Report;
 use super::{checker, on_download};
 use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
+use crate::commands::dry_run::describe;
 use crate::conventions::Conventions;
 use crate::device::{self, Precision};
 use crate::engine;
@@ -64,6 +65,10 @@ impl<'a> Session<'a> {
         let finished = outdir.finished();
         let remaining = Remaining::new(job, &finished);
         let report = Report::create(job, &outdir.run().id, &finished, remaining.n_finished)?;
+        if job.run.verbose {
+            let details = describe(job, &checkpoint, &loras, &outdir, vec![])?.to_string();
+            details.lines().for_each(|line| progress.detail(line));
+        }
         Ok(Self { job, progress, checkpoint, with_own_vae, loras, checker, outdir, report, finished, remaining })
     }
 }
@@ -185,6 +190,7 @@ fn run_spec<'a>(
         params,
         pictures: job.images.n_pictures(),
         overview: job.output.overview,
+        shortened: Box::new(|iterations, requests| job.images.shortened(iterations, requests)),
     }
 }
 

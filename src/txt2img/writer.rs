@@ -2,9 +2,10 @@
 
 use super::costs::Costs;
 use super::model_hash::ModelHash;
-use super::overview::{mark, save_grid, save_sweep};
+use super::overview::{mark, save_grid, save_index, save_sweep};
 use super::report::Report;
 use super::worker::{Comparison, Message, Rendered};
+use crate::args::SeedMode;
 use crate::job::{Job, Replay};
 use crate::outdir::{Grids, OutDir, Overview};
 use crate::output::{self, Distance, Format, Picture};
@@ -26,6 +27,8 @@ pub struct Written {
     pub pictures: usize,
     /// The grids, sheets and pages.
     pub overviews: Vec<PathBuf>,
+    /// The first picture of the run that is saved.
+    pub first: Option<PathBuf>,
 }
 
 /// The writer of a run's files.
@@ -91,7 +94,8 @@ impl<'a> Writer<'a> {
         });
         let reported = self.report.end(is_finished, self.progress);
         result.and(reported)?;
-        Ok(Written { pictures: self.n_saved, overviews: self.outdir.overviews().to_vec() })
+        let first = self.outdir.sample_files().first().map(|file| self.outdir.path().join(&**file));
+        Ok(Written { pictures: self.n_saved, overviews: self.outdir.overviews().to_vec(), first })
     }
 
     /// Checks, marks and saves a picture, and the grid that it completes.
@@ -168,7 +172,20 @@ impl<'a> Writer<'a> {
     /// Returns the picture as an overview will show it, if one is still to be made.
     fn for_overview(&self, rendered: &Rendered) -> Option<Picture> {
         let awaited = self.outdir.is_awaited(rendered.number);
-        awaited.then(|| output::shrunk(&rendered.picture, self.shrink_factor).into_owned())
+        awaited.then(|| match self.job.output.caption {
+            true => output::captioned(&rendered.picture, &self.caption(rendered)),
+            false => output::shrunk(&rendered.picture, self.shrink_factor).into_owned(),
+        })
+    }
+
+    /// Returns the caption of a picture: the number in its file's name, its seed if it has one of its own, and the prompt.
+    fn caption(&self, Rendered { number, record, .. }: &Rendered) -> String {
+        let index = self.outdir.names().index(*number);
+        let seed = match self.job.images.seed_mode {
+            SeedMode::PerImage => format!("seed {} ", record.origin.seed),
+            SeedMode::Stream => String::new(),
+        };
+        format!("{index:05} {seed}{}", record.prompt)
     }
 
     fn mark(&self, rendered: &mut Rendered) {
@@ -179,7 +196,7 @@ impl<'a> Writer<'a> {
 
     /// Returns the grids that this process makes. With shards, `--collect` makes them when all shards are done.
     fn grids(&self) -> Option<Grids> {
-        match (self.job.output.overview, self.job.run.shard) {
+        match (self.outdir.run().overview, self.job.run.shard) {
             (Some(Overview::Grids(grids)), None) => Some(grids),
             _ => None,
         }
@@ -219,11 +236,16 @@ impl<'a> Writer<'a> {
     /// Writes the overviews of all pictures, or of those drawn before the run was stopped.
     fn save_overviews(&mut self) -> Result<()> {
         if let (Some(Overview::Sweep), Some(sweep)) = (self.job.output.overview, &self.job.images.sweep) {
-            return save_sweep(&mut self.outdir, sweep, self.progress);
+            save_sweep(&mut self.outdir, sweep, self.progress)?;
         }
-        let Some(grids) = self.grids() else { return Ok(()) };
-        for n in std::mem::take(&mut self.missing).into_keys() {
-            save_grid(&mut self.outdir, grids, n, self.progress)?;
+        if let Some(grids) = self.grids() {
+            for n in std::mem::take(&mut self.missing).into_keys() {
+                save_grid(&mut self.outdir, grids, n, self.progress)?;
+            }
+        }
+        // Of a shard's run, --collect sees all pictures.
+        if self.job.output.index && self.job.run.shard.is_none() {
+            save_index(&mut self.outdir, self.progress)?;
         }
         Ok(())
     }

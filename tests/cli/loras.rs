@@ -66,9 +66,8 @@ fn a_name_that_two_files_have_is_refused_unless_it_says_which() {
     fs::create_dir(run.path("loras/old")).unwrap();
     fs::copy(run.path("loras/peft.safetensors"), run.path("loras/old/loha.pt")).unwrap();
     let lora = |name: &str| run.quick(["--lora_dir", "loras", "--lora", name]);
-    lora("loha").fails_with(
-        "LoRA name 'loha' is ambiguous: --lora_dir contains 'old/loha.pt' and 'style/loha.safetensors'",
-    );
+    lora("loha")
+        .fails_with("LoRA name 'loha' is ambiguous: --lora_dir contains 'old/loha.pt' and 'style/loha.safetensors'");
     for name in ["style/loha", "style/loha.safetensors", "loha.safetensors"] {
         assert!(notes(&lora(name).ok()).contains("LoHa"), "{name}");
     }
@@ -104,7 +103,10 @@ fn tags_in_prompts_add_the_loras_of_a_folder() {
 fn without_a_folder_a_tag_is_text_and_a_note_says_so() {
     let run = run();
     let said = notes(&run.quick(["--prompt", "a cube <lora:none:1>"]).ok());
-    assert!(said.contains("a <lora:…> tag in a prompt is treated as text, as in the original; give --lora_dir DIR"), "{said}");
+    assert!(
+        said.contains("a <lora:…> tag in a prompt is treated as text, as in the original; give --lora_dir DIR"),
+        "{said}"
+    );
 }
 
 #[test]

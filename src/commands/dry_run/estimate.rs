@@ -129,7 +129,7 @@ fn saved_pixels(job: &Job, finished: &HashSet<usize>) -> f64 {
 fn overview(job: &Job, outdir: &OutDir) -> (f64, f64) {
     let largest = job.images.requests.params().iter().map(|params| pixels(job, params)).fold(0., f64::max);
     let n = job.images.n_pictures();
-    let (shown, at_once) = match job.output.overview {
+    let (shown, at_once) = match outdir.run().overview {
         Some(Overview::Grids(grids)) => {
             let shown = outdir.missing_grids().map(|grid| grids.pictures(grid, n).len()).sum();
             (shown, grids.every as f64 * largest)

@@ -42,7 +42,7 @@ pub fn rows(job: &Job, outdir: &OutDir, finished: &HashSet<usize>) -> Vec<Row> {
         sample(first, <[_]>::first).into_iter().for_each(|first| file("first file", first));
         sample(last, <[_]>::last).into_iter().for_each(|last| file("last file", last));
     }
-    match job.output.overview {
+    match outdir.run().overview {
         Some(Overview::Grids(_)) => {
             let (first, last) = (outdir.missing_grids().next(), outdir.missing_grids().next_back());
             first.into_iter().for_each(|grid| file("grid", path(names.grid(grid))));

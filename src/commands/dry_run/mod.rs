@@ -8,14 +8,18 @@ mod prompts;
 mod steps;
 mod weights;
 
+use crate::by_name::ByName;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::weights::remedy;
 use crate::config::ModelConfig;
 use crate::conventions::Conventions;
 use crate::device::Precision;
+use crate::device::{self, ComputeDevice};
 use crate::engine;
-use crate::job::{Job, LoraFiles, loras};
-use crate::ops::Compute;
+use crate::human::{counted, listed};
+use crate::job::{ComputeOptions, Job, LoraFiles, loras};
+use crate::ops::{self, Compute};
+use crate::outdir::OutDir;
 use crate::params::SamplingParams;
 use crate::progress::Progress;
 use crate::text::TextConfig;
@@ -34,7 +38,7 @@ pub struct Report {
 }
 
 /// A line of a report.
-struct Row {
+pub(crate) struct Row {
     what: &'static str,
     value: String,
 }
@@ -53,31 +57,64 @@ impl Row {
 /// are not an error but lines of the report, which then has no estimate of memory.
 pub fn dry_run(job: &Job) -> Result<Report> {
     let checkpoint = checkpoint(job)?;
-    let text = engine::text_config(&checkpoint, &job.model.config)?;
     check_clip_skip(job, &checkpoint)?;
-    let conventions = Conventions::new(&checkpoint, &job.model.config)?;
+    let loras = LoraFiles::open(job, &checkpoint, loras::local_path)?;
+    let outdir = inspect(job, &checkpoint, &loras)?;
+    let hashes = weights::hashes(job, &checkpoint)?;
+    describe(job, &checkpoint, &loras, &outdir, hashes)
+}
+
+/// Describes the part of a job that remains for this process, with an opened model, LoRAs and output folder. `hashes`: the lines
+/// about the hashes of the model's files, if they are known.
+///
+/// # Errors
+/// If the networks that the checkpoint and the config describe do not exist.
+pub(crate) fn describe(
+    job: &Job,
+    checkpoint: &Checkpoint,
+    loras: &LoraFiles,
+    outdir: &OutDir,
+    hashes: Vec<Row>,
+) -> Result<Report> {
+    let text = engine::text_config(checkpoint, &job.model.config)?;
+    let conventions = Conventions::new(checkpoint, &job.model.config)?;
     let config = ModelConfig { unet: checkpoint.unet_config(&job.model.config), ..job.model.config.clone() };
     let encodes = job.images.are_encoded();
     let networks = Networks::new(&config, text, checkpoint.has_tiny_vae(), encodes, estimate::compute(job))?;
     let inventory = conventions.stored(networks.inventory());
-    let mismatches = weights::mismatches(&checkpoint, &inventory);
+    let mismatches = weights::mismatches(checkpoint, &inventory);
     let prompts = prompts::Prompts::read(job)?;
-    let loras = LoraFiles::open(job, &checkpoint, loras::local_path)?;
-    let outdir = inspect(job, &checkpoint, &loras)?;
     let finished = outdir.finished();
-    let estimate = estimate::rows(job, mismatches.is_empty().then_some(&networks), &outdir, &finished)?;
-    let mut rows = weights::rows(job, &checkpoint, &inventory)?;
+    let estimate = estimate::rows(job, mismatches.is_empty().then_some(&networks), outdir, &finished)?;
+    let mut rows = weights::model_rows(job, checkpoint)?;
+    rows.extend(hashes);
+    rows.extend(weights::rows(checkpoint, &inventory));
     rows.extend(conventions::rows(&conventions));
-    let remedy = (!mismatches.is_empty()).then(|| remedy(&checkpoint, mismatches.iter().map(|(name, _)| *name)));
+    let remedy = (!mismatches.is_empty()).then(|| remedy(checkpoint, mismatches.iter().map(|(name, _)| *name)));
     let mismatches: Vec<String> = mismatches.into_iter().map(|(_, clause)| clause).collect();
     rows.extend(list_rows("does not fit", &mismatches));
     rows.extend(list_rows("LoRA", &loras.summaries().collect::<Vec<_>>()));
     rows.extend(input_rows(job));
     rows.extend(steps::rows(job));
     rows.extend(prompts.rows());
-    rows.extend(files::rows(job, &outdir, &finished));
+    rows.extend(files::rows(job, outdir, &finished));
+    rows.push(Row::new("computes", compute_text(job)));
     rows.extend(estimate);
     Ok(Report { rows, remedy })
+}
+
+/// Returns the devices, the arithmetic, and, on CPUs, the instruction set and the threads.
+fn compute_text(job: &Job) -> String {
+    let ComputeOptions { devices, precision, threads } = &job.compute;
+    let text = |device: &ComputeDevice| {
+        let dtype = device.dtype(*precision).as_str();
+        match device.device.is_cpu() {
+            true => format!("{} in {dtype}, {}", device.name, ops::isa().name()),
+            false => format!("{} in {dtype}", device.name),
+        }
+    };
+    let devices: Vec<String> = devices.iter().map(text).collect();
+    format!("on {}, {}", listed(&devices), counted(device::n_threads(*threads), "thread"))
 }
 
 /// Returns the lines about the pictures that images start from, and the regions of them that are drawn.

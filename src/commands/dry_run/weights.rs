@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The most groups of unread tensors that are named.
 const MAX_GROUPS: usize = 6;
@@ -31,38 +31,55 @@ fn not_float(name: &str, dtype: Dtype) -> Option<String> {
     (!dtype.is_float()).then(|| format!("'{name}' is stored as {dtype}, not as floating point numbers"))
 }
 
-/// Returns the lines that identify the model and count its tensors.
+/// Returns the lines about the checkpoint's contents.
+pub fn rows(checkpoint: &Checkpoint, inventory: &[(String, Vec<usize>)]) -> Vec<Row> {
+    vec![
+        Row::new("layout", layout(checkpoint.layout())),
+        Row::new("parameters", parameters(checkpoint, inventory)),
+        Row::new("not read", unread(checkpoint, inventory)),
+    ]
+}
+
+/// Returns the lines that name the model and the sizes of its files.
 ///
 /// # Errors
-/// If a file cannot be read, or the user interrupts the program.
-pub fn rows(job: &Job, checkpoint: &Checkpoint, inventory: &[(String, Vec<usize>)]) -> Result<Vec<Row>> {
-    let mut rows = match &job.model.ckpt {
-        ModelSource::Demo => vec![
-            Row::new("model", "demo, built in"),
-            Row::new("size", bytes(demo::WEIGHTS.len() as f64)),
-            Row::new("sha256", sha256::of_bytes(demo::WEIGHTS)),
-        ],
-        ModelSource::Files(_) => file_rows(checkpoint.path(), checkpoint)?,
-    };
-    rows.push(Row::new("layout", layout(checkpoint.layout())));
-    rows.push(Row::new("parameters", parameters(checkpoint, inventory)));
-    rows.push(Row::new("not read", unread(checkpoint, inventory)));
+/// If a file cannot be read.
+pub fn model_rows(job: &Job, checkpoint: &Checkpoint) -> Result<Vec<Row>> {
+    if let ModelSource::Demo = job.model.ckpt {
+        return Ok(vec![Row::new("model", "demo, built in"), Row::new("size", bytes(demo::WEIGHTS.len() as f64))]);
+    }
+    let mut rows = vec![Row::new("model", checkpoint.path().display())];
+    for file in checkpoint.files() {
+        let size = fs::metadata(file).with_context(|| reading(file))?.len();
+        rows.push(Row::new("size", bytes(size as f64) + &suffix(checkpoint, file)));
+    }
     Ok(rows)
 }
 
-fn file_rows(path: &Path, checkpoint: &Checkpoint) -> Result<Vec<Row>> {
-    let mut rows = vec![Row::new("model", path.display())];
-    for file in checkpoint.files() {
-        let reading = || format!("reading checkpoint '{}'", file.display());
-        let size = fs::metadata(file).with_context(reading)?.len();
-        let Some(hash) = sha256::of_file(file, &|| interrupt::check().is_ok())? else { bail!(Interrupted) };
-        // For a folder, whose path is on the line above, the file's path in it.
-        let name = file.strip_prefix(path).ok().filter(|name| *name != Path::new(""));
-        let suffix = name.map_or(String::new(), |name| format!(" {}", name.display()));
-        rows.push(Row::new("size", bytes(size as f64) + &suffix));
-        rows.push(Row::new("sha256", hash + &suffix));
+/// Returns the lines about the hashes of the model's files, which are read.
+///
+/// # Errors
+/// If a file cannot be read, or the user interrupts the program.
+pub fn hashes(job: &Job, checkpoint: &Checkpoint) -> Result<Vec<Row>> {
+    if let ModelSource::Demo = job.model.ckpt {
+        return Ok(vec![Row::new("sha256", sha256::of_bytes(demo::WEIGHTS))]);
     }
-    Ok(rows)
+    let row = |file: &PathBuf| {
+        let hash = sha256::of_file(file, &|| interrupt::check().is_ok()).with_context(|| reading(file))?;
+        let Some(hash) = hash else { bail!(Interrupted) };
+        Ok(Row::new("sha256", hash + &suffix(checkpoint, file)))
+    };
+    checkpoint.files().iter().map(row).collect()
+}
+
+fn reading(file: &Path) -> String {
+    format!("reading checkpoint '{}'", file.display())
+}
+
+/// Returns a file's path in the model's folder, after a space; empty if the model is a single file.
+fn suffix(checkpoint: &Checkpoint, file: &Path) -> String {
+    let name = file.strip_prefix(checkpoint.path()).ok().filter(|name| *name != Path::new(""));
+    name.map_or(String::new(), |name| format!(" {}", name.display()))
 }
 
 fn layout(layout: Layout) -> &'static str {

@@ -103,9 +103,16 @@ impl Requests {
         (0..self.table.len()).map(|i| self.table.prompt(i))
     }
 
-    /// Returns the SHA-256 of the requests of one iteration.
-    pub fn sha256(&self) -> String {
-        self.table.sha256()
+    /// Returns the SHA-256 of the first `n` requests of an iteration.
+    pub fn sha256(&self, n: usize) -> String {
+        self.table.sha256(n)
+    }
+
+    /// Whether the first `n` requests make the same batches alone, or have seeds of their own, so that they draw the same pictures.
+    pub fn can_end_after(&self, n: usize) -> bool {
+        n == self.n_requests()
+            || u32::try_from(n).is_ok_and(|n| self.starts.binary_search(&n).is_ok())
+            || self.table.seed(n - 1).is_some()
     }
 
     /// Returns the distinct sampling parameters of all requests.

@@ -81,12 +81,14 @@ impl RequestTable {
         &self.params
     }
 
-    /// Returns the SHA-256 of all requests. Parameters are hashed once and then named by their index, since there may be a
-    /// million requests.
-    pub fn sha256(&self) -> String {
+    /// Returns the SHA-256 of the first `n` requests. Parameters are hashed once and then named by their index, since there may be
+    /// a million requests.
+    pub fn sha256(&self, n: usize) -> String {
         let mut hash = Sha256::new();
-        self.params.iter().for_each(|params| hash.update(params.key()));
-        for i in 0..self.len() {
+        // Those of the first requests come first.
+        let n_params = (0..n).map(|i| self.params_index(i) + 1).max().unwrap_or(0);
+        self.params[..n_params].iter().for_each(|params| hash.update(params.key()));
+        for i in 0..n {
             for text in [self.prompt(i), self.negative(i)] {
                 hash.update(text.len().to_le_bytes());
                 hash.update(text);
@@ -211,7 +213,8 @@ mod tests {
     #[test]
     fn the_hash_depends_on_every_part_of_every_request() {
         let one = || Request { prompt: "ab".into(), negative: "c".into(), seed: None, params: params(3.) };
-        let hash = |requests: &[Request]| RequestTable::new(requests.iter().cloned().map(Ok)).unwrap().sha256();
+        let hash =
+            |requests: &[Request]| RequestTable::new(requests.iter().cloned().map(Ok)).unwrap().sha256(requests.len());
         let others = [
             Request { prompt: "a".into(), negative: "bc".into(), ..one() },
             Request { negative: "d".into(), ..one() },
@@ -223,6 +226,16 @@ mod tests {
             assert_ne!(hash(&[one(), other.clone()]), hash(&[other, one()]));
         }
         assert_eq!(hash(&[one(), one()]), hash(&[one(), one()]));
+    }
+
+    #[test]
+    fn the_hash_of_the_first_requests_does_not_depend_on_the_others() {
+        let request =
+            |scale: f64| Request { prompt: "a".into(), negative: "".into(), seed: None, params: params(scale) };
+        let table = RequestTable::new([3., 7.5, 3., 5.].map(request).map(Ok)).unwrap();
+        let first = RequestTable::new([3., 7.5, 3.].map(request).map(Ok)).unwrap();
+        assert_eq!(table.sha256(3), first.sha256(3));
+        assert_ne!(table.sha256(4), first.sha256(3));
     }
 
     #[test]

@@ -5,7 +5,9 @@ use super::lock::{self, Lock};
 use super::log;
 use super::record::{LogRecord, RunHeader};
 use super::recover::{self, RunState};
-use super::resumable::{Mode, ensure_same_run, ensure_shard_may_begin, latest, latest_unfinished, resumable};
+use super::resumable::{
+    Extension, Mode, Resumption, ensure_same_run, ensure_shard_may_begin, latest, latest_unfinished, resumable,
+};
 use crate::outdir::dir::list;
 use crate::outdir::names::{JOURNAL, shard_of_journal, shard_path};
 use crate::shard::Shard;
@@ -15,7 +17,7 @@ use std::path::Path;
 
 impl Journal {
     /// Begins or resumes a run in `outdir`, or a shard of one. `header` describes the run as if it began now; it is
-    /// called once no other process can begin one.
+    /// called once no other process can begin one. `extension` decides whether an earlier run can be extended to it.
     ///
     /// # Errors
     /// If another process draws in `outdir`, a journal is invalid or cannot be written, or the run to resume is a
@@ -25,9 +27,10 @@ impl Journal {
         shard: Option<Shard>,
         mode: Mode,
         header: impl FnOnce() -> Result<RunHeader>,
+        extension: &Extension,
     ) -> Result<Self> {
         match shard {
-            None => Self::open_run(outdir, mode, header),
+            None => Self::open_run(outdir, mode, header, extension),
             Some(shard) => Self::open_shard(outdir, shard, mode, header),
         }
     }
@@ -37,13 +40,23 @@ impl Journal {
     ///
     /// # Errors
     /// If a journal is invalid, or the run to resume is a different one.
-    pub fn inspect(outdir: &Path, shard: Option<Shard>, mode: Mode, mut header: RunHeader) -> Result<Self> {
+    pub fn inspect(
+        outdir: &Path,
+        shard: Option<Shard>,
+        mode: Mode,
+        mut header: RunHeader,
+        extension: &Extension,
+    ) -> Result<Self> {
         let mut runs = recover::read(outdir)?;
         for (name, value) in latest(&runs).iter().flat_map(|latest| &runs[*latest].header.params) {
             header.params.entry(name.clone()).or_insert_with(|| value.clone());
         }
         let run = match shard {
-            None => resumable(outdir, &runs, mode, &header)?.map(|run| runs.swap_remove(run)),
+            None => resumable(outdir, &runs, mode, &header, extension)?.map(|resumption| {
+                let mut run = runs.swap_remove(resumption.run);
+                resumption.extended.into_iter().for_each(|header| run.extend(header));
+                run
+            }),
             Some(shard) => {
                 ensure_shard_may_begin(outdir, shard, mode)?;
                 let run = runs.pop();
@@ -74,18 +87,35 @@ impl Journal {
         Ok(journal)
     }
 
-    fn open_run(outdir: &Path, mode: Mode, header: impl FnOnce() -> Result<RunHeader>) -> Result<Self> {
+    fn open_run(
+        outdir: &Path,
+        mode: Mode,
+        header: impl FnOnce() -> Result<RunHeader>,
+        extension: &Extension,
+    ) -> Result<Self> {
         let file = open_exclusively(&outdir.join(JOURNAL))?;
         let (mut runs, header) = (recover::read(outdir)?, header()?);
-        let resumed = resumable(outdir, &runs, mode, &header)?;
+        let resumed = resumable(outdir, &runs, mode, &header, extension)?;
         let abandons_unfinished = resumed.is_none() && latest(&runs).is_some_and(|latest| !runs[latest].is_finished());
-        let (run, record) = match resumed {
-            Some(run) => (runs.swap_remove(run), LogRecord::Select(run)),
-            None => (RunState::new(header.clone()), LogRecord::Begin(Box::new(header))),
+        let mut records = vec![];
+        let run = match resumed {
+            Some(Resumption { run: index, extended }) => {
+                records.push(LogRecord::Select(index));
+                let mut run = runs.swap_remove(index);
+                if let Some(header) = extended {
+                    records.push(LogRecord::Extend(Box::new(header.clone())));
+                    run.extend(header);
+                }
+                run
+            }
+            None => {
+                records.push(LogRecord::Begin(Box::new(header.clone())));
+                RunState::new(header)
+            }
         };
         let latest_unfinished = latest_unfinished(&runs, &run);
         let mut journal = Self { abandons_unfinished, latest_unfinished, ..Self::of_run(outdir, Some(file), run) };
-        journal.append(&record)?;
+        records.iter().try_for_each(|record| journal.append(record))?;
         Ok(journal)
     }
 

@@ -15,6 +15,9 @@ pub enum LogRecord {
     /// A run began. The following records belong to it.
     #[serde(rename = "begun")]
     Begin(Box<RunHeader>),
+    /// The run of the records before gets this header: more pictures.
+    #[serde(rename = "extended")]
+    Extend(Box<RunHeader>),
     /// The following records belong to this run, counted from 0 in the order of the `Begin` records in `run.jsonl`.
     #[serde(rename = "of")]
     Select(usize),
@@ -43,6 +46,8 @@ pub enum Artifact {
     Sheet,
     /// The page of a sweep.
     Page,
+    /// The page that lists all pictures.
+    Index,
 }
 
 /// The intent to give a file its name, logged once its contents are on disk under a temporary name.

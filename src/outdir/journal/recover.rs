@@ -1,7 +1,7 @@
 //! The recovery of runs from the journals in OUTDIR.
 
 use super::log;
-use super::record::{Artifact, Intent, LogRecord, RunHeader};
+use super::record::{Artifact, Completeness, Intent, LogRecord, Overview, RunHeader};
 use crate::outdir::dir::list;
 use crate::outdir::names::{JOURNAL, shard_of_journal};
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -88,6 +88,10 @@ fn apply(
         LogRecord::Commit(artifact) => run.commit(artifact),
         LogRecord::End(shard) => run.finished.push(shard),
         LogRecord::Select(_) if shard.is_none() => run.last_selected = line,
+        LogRecord::Extend(header) => {
+            ensure!(header.is_valid() && header.id == run.header.id, "the run's header is invalid");
+            run.extend(*header);
+        }
         LogRecord::Begin(_) | LogRecord::Select(_) => {}
     }
     Ok(())
@@ -98,6 +102,21 @@ impl RunState {
     pub fn new(header: RunHeader) -> Self {
         let (committed, lost, pending) = (HashMap::new(), HashSet::new(), HashMap::new());
         Self { header, last_selected: 0, committed, lost, pending, finished: vec![] }
+    }
+
+    /// Adds the pictures that `header` has more. The last grid, if it is short, and the index do not show everything then.
+    pub fn extend(&mut self, header: RunHeader) {
+        let shows_all = |artifact: &Artifact| match (artifact, self.header.overview) {
+            (Artifact::Grid(n), Some(Overview::Grids(grids))) => {
+                grids.pictures(*n, self.header.pictures).len() == grids.every
+            }
+            (artifact, _) => *artifact != Artifact::Index,
+        };
+        for (_, intent) in self.committed.iter_mut().filter(|(artifact, _)| !shows_all(artifact)) {
+            intent.iter_mut().for_each(|intent| intent.completeness = Completeness::Partial);
+        }
+        self.header = header;
+        self.finished.clear();
     }
 
     /// Whether everything that belongs to this shard was drawn.

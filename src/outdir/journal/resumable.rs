@@ -4,7 +4,7 @@ use super::record::RunHeader;
 use super::recover::RunState;
 use crate::outdir::names::{JOURNAL, shard_path};
 use crate::shard::Shard;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 use std::path::Path;
 
@@ -28,22 +28,46 @@ pub fn latest_unfinished(runs: &[RunState], this: &RunState) -> Option<String> {
     others.max_by_key(|run| run.last_selected).map(|run| run.header.id.clone())
 }
 
-/// Returns the index of the last run that equals the one asked for in `header`, or `None` if a new run is to begin.
+/// A run to resume.
+pub struct Resumption {
+    /// The index of the run.
+    pub run: usize,
+    /// The header that it gets, if it is extended.
+    pub extended: Option<RunHeader>,
+}
+
+/// Returns the header of a run (the first argument) that is extended to the one asked for (the second), if that is possible.
+pub type Extension<'a> = dyn Fn(&RunHeader, &RunHeader) -> Result<Option<RunHeader>> + 'a;
+
+/// Returns the last run that equals the one asked for in `header`, or else the last that can be extended to it, or `None` if a
+/// new run is to begin.
 ///
 /// # Errors
-/// If there are runs and `mode` is `Resume`, but none is equal.
-pub fn resumable(outdir: &Path, runs: &[RunState], mode: Mode, header: &RunHeader) -> Result<Option<usize>> {
+/// If there are runs and `mode` is `Resume`, but none of these.
+pub fn resumable(
+    outdir: &Path,
+    runs: &[RunState],
+    mode: Mode,
+    header: &RunHeader,
+    extension: &Extension,
+) -> Result<Option<Resumption>> {
     let Some(latest) = latest(runs).filter(|_| mode == Mode::Resume) else { return Ok(None) };
-    let is_equal = |run: &RunHeader| {
-        has_same_params(run, header) && run.pictures == header.pictures && run.overview == header.overview
+    // Their overviews may differ, as the grids of a run that was extended are smaller.
+    let is_equal = |run: &RunHeader| has_same_params(run, header) && run.pictures == header.pictures;
+    if let Some(run) = runs.iter().rposition(|run| is_equal(&run.header)) {
+        return Ok(Some(Resumption { run, extended: None }));
+    }
+    for (run, state) in runs.iter().enumerate().rev() {
+        if let Some(header) = extension(&state.header, header)? {
+            return Ok(Some(Resumption { run, extended: Some(header) }));
+        }
+    }
+    let (run, outdir) = (&runs[latest].header, outdir.display());
+    let hint = match can_differ_in_length(run, header) {
+        true => "a run can be extended by a larger --n_iter, or after whole batches of --n_samples by more lines",
+        false => "use the same flags or another --outdir",
     };
-    runs.iter().rposition(|run| is_equal(&run.header)).map(Some).with_context(|| {
-        let differences = differences(&runs[latest].header, header);
-        format!(
-            "--resume: '{}' holds a different run ({differences}); use the same flags or another --outdir",
-            outdir.display()
-        )
-    })
+    bail!("--resume: '{outdir}' holds a different run ({}); {hint}", differences(run, header))
 }
 
 /// Checks that a shard that was begun is to be resumed.
@@ -72,6 +96,14 @@ pub fn ensure_same_run(outdir: &Path, run: &RunHeader, header: &RunHeader) -> Re
     Ok(())
 }
 
+/// Whether two runs differ only in parameters that decide how many pictures they have.
+fn can_differ_in_length(one: &RunHeader, other: &RunHeader) -> bool {
+    let are_equal = |name: &String| one.params.get(name) == other.params.get(name);
+    let mut names = one.params.keys().chain(other.params.keys());
+    one.params_version == other.params_version
+        && names.all(|name| ["--n_iter", "--from-file"].contains(&&**name) || are_equal(name))
+}
+
 fn has_same_params(one: &RunHeader, other: &RunHeader) -> bool {
     one.params_version == other.params_version && one.params == other.params
 }
@@ -94,6 +126,7 @@ fn differences(run: &RunHeader, header: &RunHeader) -> String {
 /// Returns a value as text if that is short enough for a message.
 fn short(value: &Value) -> Option<String> {
     let text = match value {
+        Value::Null => "none".into(),
         Value::Array(items) if items.is_empty() => "none".into(),
         Value::Array(items) if items.iter().all(Value::is_string) => {
             items.iter().map(Value::to_string).collect::<Vec<_>>().join(", ")

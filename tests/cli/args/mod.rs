@@ -46,6 +46,10 @@ fn defaults() -> Args {
         outdir: "outputs/txt2img-samples".into(),
         skip_grid: false,
         skip_save: false,
+        caption: false,
+        index: false,
+        show: false,
+        open: false,
         sampling: SamplingFlags {
             ddim_steps: 50,
             plms: false,

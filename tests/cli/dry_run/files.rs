@@ -109,10 +109,7 @@ fn the_plan_of_a_resumed_run_covers_the_rest() {
     std::fs::remove_file(&lost).unwrap();
     let before = files_below(&outdir);
     let rest = resumed(&[]);
-    assert_eq!(
-        (rest.values("pictures"), rest.values("batches")),
-        (vec!["1 of 8"], vec!["1 of 4, batch size up to 2"])
-    );
+    assert_eq!((rest.values("pictures"), rest.values("batches")), (vec!["1 of 8"], vec!["1 of 4, batch size up to 2"]));
     assert_eq!(
         (rest.values("first file"), rest.values("last file")),
         (vec![lost.to_str().unwrap()], vec![lost.to_str().unwrap()])
@@ -138,10 +135,7 @@ fn the_plan_of_a_shard_covers_its_part() {
     let shard = |i: &'static str| demo(&outdir, flags.into_iter().chain(["--resume", "--shard", i]));
     assert_eq!(shard("0/3").values("pictures"), ["0 of 8"]);
     let plan = shard("1/3");
-    assert_eq!(
-        (plan.values("pictures"), plan.values("batches")),
-        (vec!["2 of 8"], vec!["1 of 4, batch size up to 2"])
-    );
+    assert_eq!((plan.values("pictures"), plan.values("batches")), (vec!["2 of 8"], vec!["1 of 4, batch size up to 2"]));
     assert!(plan.values("first file")[0].ends_with("00002.png") && plan.values("last file")[0].ends_with("00003.png"));
     assert!(plan.values("grid").is_empty());
 }
