@@ -2,6 +2,7 @@
 
 mod args;
 mod article;
+mod display;
 mod dry_run;
 mod embeddings;
 mod errors;

@@ -67,6 +67,7 @@ fn a_plan_is_a_table_of_what_and_value() {
             "last file",
             "grid",
             "file system",
+            "computes",
             "memory",
             "disk"
         ]

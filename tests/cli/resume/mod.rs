@@ -1,6 +1,7 @@
 //! `--resume`, `--collect` and shards: in the end, the files are those of an uninterrupted run.
 
 mod devices;
+mod extend;
 mod kills;
 mod messages;
 mod refusals;
