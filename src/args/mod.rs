@@ -195,8 +195,9 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = within::<u16>(1..=device::MAX_THREADS.into()))]
     pub threads: Option<u16>,
 
-    /// Draw one picture for every value of a flag, such as scale=1,2,5,7.5, seed=1-5, strength=0.2..1:0.2 (first, last and
-    /// step) or prompt=pink,blue (pink must occur in the prompt), on one labelled sheet and an HTML page with sliders; give it twice for columns and rows
+    /// Draw one picture for every value of a flag, on one labelled sheet and an HTML page with sliders; give it twice for columns
+    /// and rows. NAME is a sampling parameter, seed, prompt (the first value must occur in the prompt; the others replace it),
+    /// negative_prompt, ckpt or vae, such as scale=1,2,5,7.5, seed=1-5 or strength=0.2..1:0.2 (first, last and step)
     #[arg(long, value_name = "NAME=V,V,…", action = clap::ArgAction::Append, conflicts_with = "from_file")]
     pub sweep: Vec<String>,
 

@@ -7,9 +7,10 @@ use clap::Command;
 use clap::error::{Error, ErrorKind};
 use std::ffi::OsString;
 
-/// Returns the names of the flags that `--sweep` can vary: the sampling parameters, the seed and the prompts.
+/// Returns the names of the flags that `--sweep` can vary: the sampling parameters, the seed, the prompts and the
+/// model.
 fn axes() -> impl Iterator<Item = &'static str> {
-    PARAMS.iter().map(|param| param.flag).chain(["seed", "prompt", NEGATIVE_PROMPT])
+    PARAMS.iter().map(|param| param.flag).chain(["seed", "prompt", NEGATIVE_PROMPT, "ckpt", "vae"])
 }
 
 /// The name of the only axis whose values may be empty.

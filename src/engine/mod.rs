@@ -203,6 +203,11 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
+    /// Frees the memory of the weights. [`Self::use_loras`] loads them again.
+    pub fn unload(&mut self) {
+        (self.loaded, self.fallback, self.exact_decoder, self.encoder) = (None, None, None, None);
+    }
+
     fn load_model(&self, dtype: DType, observer: &mut dyn Observer) -> Result<Loaded> {
         let Self { checkpoint, config, device, .. } = *self;
         let on_tensor = observer.on_load(count_tensors(checkpoint, config)?);

@@ -11,23 +11,23 @@ const MAX_WORDS: usize = 5;
 /// The most prompts that are searched for unknown words.
 const MAX_PROMPTS: usize = 1000;
 
-/// Returns the command line with the size of the demo model's pictures, if the demo model draws and no size is given.
+/// Returns the command line with the size of the demo model's pictures where the demo model draws and no size is given: in the command
+/// line or in cells of its sweep.
 pub fn with_its_size(args: &Args) -> Cow<'_, Args> {
-    if ModelSource::of(args) != ModelSource::Demo {
+    let needs_size =
+        |args: &Args| ModelSource::of(args) == ModelSource::Demo && !args.is_given("H") && !args.is_given("W");
+    let cells = args.swept.iter().flat_map(|swept| &swept.cells);
+    if !cells.chain([args]).any(needs_size) {
         return Cow::Borrowed(args);
     }
     let mut sized = args.clone();
-    let cells = sized.swept.take();
-    let set_size = |args: &mut Args| {
-        if !args.is_given("H") && !args.is_given("W") {
+    let mut swept = sized.swept.take();
+    for args in swept.iter_mut().flat_map(|swept| &mut swept.cells).chain([&mut sized]) {
+        if needs_size(args) {
             (args.sampling.height, args.sampling.width) = (demo::SIDE as i64, demo::SIDE as i64);
         }
-    };
-    set_size(&mut sized);
-    sized.swept = cells.map(|mut swept| {
-        swept.cells.iter_mut().for_each(set_size);
-        swept
-    });
+    }
+    sized.swept = swept;
     Cow::Owned(sized)
 }
 

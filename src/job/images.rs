@@ -55,14 +55,25 @@ pub struct Sweep {
     pub columns: Axis,
     /// The parameter that changes from top to bottom, if there are two.
     pub rows: Option<Axis>,
+    /// The number of each cell's model.
+    pub models: Vec<usize>,
 }
 
 impl Images {
-    pub(super) fn new(args: &Args, requests: Requests, inputs: Inputs, iterations: usize, seed: u32) -> Self {
+    /// `models`: the number of the model of each cell of a sweep.
+    pub(super) fn new(
+        args: &Args,
+        requests: Requests,
+        inputs: Inputs,
+        iterations: usize,
+        seed: u32,
+        models: Vec<usize>,
+    ) -> Self {
         let sweep = args.swept.as_ref().map(|args::Sweep { columns, rows, .. }| Sweep {
             title: args.prompt.clone(),
             columns: columns.clone(),
             rows: rows.clone(),
+            models,
         });
         Self {
             iterations: if sweep.is_some() { 1 } else { iterations },
@@ -117,6 +128,12 @@ impl Images {
             batch.images.iter_mut().for_each(|image| self.expand_wildcards(image));
         }
         batch
+    }
+
+    /// Returns the number of the model that draws batch `number`.
+    pub fn model_of(&self, number: usize) -> usize {
+        // A sweep has a batch for each cell.
+        self.sweep.as_ref().map_or(0, |sweep| sweep.models[number])
     }
 
     /// Returns the number of contexts that the UNet evaluates for batch `number`.

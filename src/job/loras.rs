@@ -3,7 +3,7 @@
 use super::files_below::files_below;
 use super::model::is_file_name;
 use super::requests::Request;
-use super::{Job, Location, Requests, name_of};
+use super::{Location, ModelFiles, Requests, name_of};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::hub::{Hub, OnProgress, Repo};
 use crate::checkpoint::lora::{LoraFile, LoraWeights, Loras, PEFT, content_hash};
@@ -151,18 +151,18 @@ impl LoraFiles {
     /// # Errors
     /// If `path` fails, or a file does not fit the model.
     pub fn open(
-        job: &Job,
+        model: &ModelFiles,
         checkpoint: &Checkpoint,
         mut path: impl FnMut(&Location) -> Result<PathBuf>,
     ) -> Result<Self> {
         let open = |(name, location): (&String, &Location)| {
             let path = path(location)?;
-            let file = LoraFile::open(&path, checkpoint, &job.model.config.unet);
+            let file = LoraFile::open(&path, checkpoint, &model.config.unet);
             // The error of the file names its path.
             let file = if path == Path::new(name) { file } else { file.with_context(|| format!("LoRA '{name}'")) };
             Ok((name.clone(), Arc::new(file?)))
         };
-        Ok(Self(job.model.loras.iter().map(open).collect::<Result<_>>()?))
+        Ok(Self(model.loras.iter().map(open).collect::<Result<_>>()?))
     }
 
     /// Returns the LoRAs of a request with their weights.

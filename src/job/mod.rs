@@ -30,6 +30,7 @@ use crate::usage::OrUsage;
 use anyhow::{Result, ensure};
 use seeds::Seeds;
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::path::PathBuf;
 
 pub use images::{Images, Sweep};
@@ -45,8 +46,10 @@ pub use requests::{Batch, ImageRequest, Request, Requests};
 pub struct Job {
     /// The images to draw.
     pub images: Images,
-    /// The model that draws them.
+    /// The model that draws them, or the first one of a sweep over models.
     pub model: ModelFiles,
+    /// The other models of a sweep.
+    pub other_models: Vec<ModelFiles>,
     /// The devices that it runs on.
     pub compute: ComputeOptions,
     /// The files to write.
@@ -152,7 +155,8 @@ impl Job {
     fn new(args: &Args, params: SamplingParams, mut notes: Vec<String>) -> Result<Self> {
         let n_samples = count("--n_samples", args.n_samples).or_usage()?;
         let iterations = count("--n_iter", args.n_iter).or_usage()?;
-        let mut model = ModelFiles::new(args, &mut notes)?;
+        let (mut models, models_of_cells) = model::models(args, &mut notes)?;
+        let model = &models[0];
         let safety_ckpt = safety_checker(args)?;
         let compute = ComputeOptions::new(args)?;
         let mut seeds = Seeds::new(args, &mut notes);
@@ -171,9 +175,9 @@ impl Job {
         checks::input_factor(&requests, &model.config).or_usage_if(are_flags)?;
         checks::fixed_code(args, &requests).or_usage()?;
         checks::steps(&requests, &model.config, &mut notes).or_usage_if(are_flags)?;
-        model.loras = find_loras(args, &requests)?;
         let run_params = run_params::run_params(args, &params, seeds.run, &requests, &inputs, &model.config);
-        let images = Images::new(args, requests, inputs, iterations, seeds.run);
+        let loras = find_loras(args, &requests)?;
+        let images = Images::new(args, requests, inputs, iterations, seeds.run, models_of_cells);
         notes.extend(model::embeddings::note(&model.embeddings, &images)?);
         let overview = overview::overview(args, &images.requests, images.n_pictures(), &mut notes).or_usage()?;
         let shard = shard(args, &mut notes)?;
@@ -183,7 +187,14 @@ impl Job {
         let flags_to_resume = seeds.flags_to_resume(args);
         let (resume, progress, quiet, verbose) = (args.resume, args.progress, args.quiet, args.verbose);
         let run = RunOptions { resume, shard, params: run_params, progress, quiet, verbose, flags_to_resume, notes };
-        Ok(Self { images, model, compute, output, run })
+        models.iter_mut().for_each(|model| model.loras.clone_from(&loras));
+        let model = models.remove(0);
+        Ok(Self { images, model, other_models: models, compute, output, run })
+    }
+
+    /// Iterates over the models, by the numbers that [`Images::model_of`] returns.
+    pub fn models(&self) -> impl Iterator<Item = &ModelFiles> {
+        iter::once(&self.model).chain(&self.other_models)
     }
 }
 
@@ -231,7 +242,7 @@ fn count(flag: &str, n: i64) -> Result<usize> {
 /// Finds the LoRAs of all requests.
 fn find_loras(args: &Args, requests: &Requests) -> Result<BTreeMap<String, Location>> {
     let cells = args.swept.iter().flat_map(|swept| &swept.cells);
-    let values = std::iter::once(args).chain(cells).flat_map(|args| &args.sampling.lora);
+    let values = iter::once(args).chain(cells).flat_map(|args| &args.sampling.lora);
     let names = values.map(|value| Ok(value.parse::<LoraChoice>()?.name)).collect::<Result<BTreeSet<_>>>()?;
     loras::find_all(requests, args.lora_dir.as_deref(), &names)
 }

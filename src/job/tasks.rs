@@ -19,6 +19,8 @@ pub struct Task<'a> {
     pub origins: Vec<Origin>,
     /// The indices in the batch of the images to draw; the others are finished.
     pub wanted: Vec<usize>,
+    /// The number of the model that draws it.
+    pub model: usize,
 }
 
 /// The source of a batch's noise.
@@ -78,11 +80,11 @@ pub struct Tasks<'a> {
     /// The position of the run's stream before the next batch.
     position: u64,
     /// The LoRAs of each of the run's distinct parameters, as an index of a set of LoRAs.
-    sets: Vec<usize>,
-    /// The number of sets.
-    n_sets: usize,
-    /// The set whose batches are returned now. All batches of a set come together, because the model is loaded again for
-    /// each set.
+    lora_sets: Vec<usize>,
+    /// The number of sets of LoRAs.
+    n_lora_sets: usize,
+    /// The model and the set of LoRAs whose batches are returned now, as an index of both. They come together, because weights are
+    /// loaded again for each.
     set: usize,
 }
 
@@ -90,9 +92,15 @@ impl<'a> Tasks<'a> {
     /// Returns the tasks of this process. `finished`: the pictures that need not be drawn.
     pub fn new(job: &'a Job, finished: &'a HashSet<usize>) -> Self {
         let counts = CountCache::new(&job.model.config.noise);
-        let sets = lora_sets(job.images.requests.params());
-        let n_sets = sets.iter().max().map_or(0, |last| last + 1);
-        Self { job, finished, counts, next: 0, position: start(job), sets, n_sets, set: 0 }
+        let lora_sets = lora_sets(job.images.requests.params());
+        let n_lora_sets = lora_sets.iter().max().map_or(0, |last| last + 1);
+        Self { job, finished, counts, next: 0, position: start(job), lora_sets, n_lora_sets, set: 0 }
+    }
+
+    /// Returns the index of the model and the LoRAs of batch `number`.
+    fn set_of(&self, number: usize) -> usize {
+        let images = &self.job.images;
+        images.model_of(number) * self.n_lora_sets + self.lora_sets[images.requests.params_index(number)]
     }
 
     /// Returns the position of the run's stream after batch `number`, if `self.position` is that before it.
@@ -123,7 +131,8 @@ impl<'a> Tasks<'a> {
         let stream_origin = |index| Origin { seed: images.seed, start, steps, index };
         let origins =
             batch.images.iter().enumerate().map(|(i, image)| image.origin.unwrap_or_else(|| stream_origin(i)));
-        Task { noise, origins: origins.collect(), batch, wanted }
+        let model = images.model_of(number);
+        Task { noise, origins: origins.collect(), batch, wanted, model }
     }
 }
 
@@ -132,13 +141,14 @@ impl<'a> Iterator for Tasks<'a> {
 
     fn next(&mut self) -> Option<Task<'a>> {
         let images = &self.job.images;
-        while self.set < self.n_sets {
+        let n_sets = self.n_lora_sets * self.job.models().count();
+        while self.set < n_sets {
             while self.next < images.n_batches() {
                 let (number, position) = (self.next, self.position);
                 self.next += 1;
                 self.position = self.after(number);
-                let is_in_set = self.sets[images.requests.params_index(number)] == self.set;
-                let wanted = if is_in_set { wanted(self.job, self.finished, number) } else { vec![] };
+                let wanted =
+                    if self.set_of(number) == self.set { wanted(self.job, self.finished, number) } else { vec![] };
                 if !wanted.is_empty() {
                     return Some(self.task(number, position, wanted));
                 }

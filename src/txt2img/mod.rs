@@ -3,6 +3,7 @@
 mod checker;
 mod costs;
 mod model_hash;
+mod open_model;
 mod outcome;
 pub(crate) mod overview;
 mod pipeline;
@@ -20,7 +21,8 @@ use crate::timings::Timings;
 use anyhow::Result;
 use session::Session;
 
-pub(crate) use session::{check_clip_skip, inspect};
+pub(crate) use open_model::OpenModel;
+pub(crate) use session::inspect;
 
 /// The end of a run that did not fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -42,7 +42,7 @@ pub fn save_sweep(outdir: &mut OutDir, sweep: &Sweep, progress: &Progress) -> Re
     }
     let grey = || Picture { width: 1, height: 1, rgb: vec![128; 3] };
     let pictures: Vec<Picture> = spooled.into_iter().map(|picture| picture.unwrap_or_else(grey)).collect();
-    let Sweep { title, columns, rows } = sweep;
+    let Sweep { title, columns, rows, .. } = sweep;
     match output::sheet(title, columns, rows.as_ref(), &pictures) {
         Ok(sheet) => _ = outdir.save_sheet(&sheet, completeness)?,
         Err(too_large) => {

@@ -33,27 +33,14 @@ pub struct Outcome {
 /// # Errors
 /// If a picture cannot be saved. An error of drawing is part of the outcome, because pictures may have been saved before.
 pub fn run(session: Session, timings: &mut Timings) -> Result<Outcome> {
-    let Session { job, progress, checkpoint, with_own_vae, loras, checker, outdir, report, finished, remaining } =
-        session;
+    let Session { job, progress, models, checker, outdir, report, finished, remaining } = session;
     let (drawn, saved) = thread::scope(|scope| {
         let (messages, waiting) = sync_channel(MAX_WAITING);
         let is_checked = checker.is_some();
-        let hash = if remaining.n_pictures > 0 {
-            ModelHash::start(job, &checkpoint, &loras, scope)
-        } else {
-            ModelHash::default()
-        };
+        let hash = if remaining.n_pictures > 0 { ModelHash::start(job, &models, scope) } else { ModelHash::default() };
         let writer = Writer::new(job, outdir, &finished, checker, report, hash, progress);
         let writer = scope.spawn(|| writer.run(waiting, remaining.n_pictures));
-        let inputs = Inputs {
-            job,
-            checkpoint: &checkpoint,
-            with_own_vae: with_own_vae.as_ref(),
-            loras: &loras,
-            progress,
-            is_checked,
-            costs: Costs::of(job),
-        };
+        let inputs = Inputs { job, models: &models, progress, is_checked, costs: Costs::of(job) };
         let drawn = if remaining.n_pictures > 0 {
             let work = inputs.costs.total(job, &finished);
             draw(inputs, Tasks::new(job, &finished), remaining.n_tasks, work, timings, messages)
@@ -80,8 +67,8 @@ fn draw<'a>(
 ) -> Result<()> {
     let progress = inputs.progress;
     let mut tasks = tasks.peekable();
-    let first = tasks.peek().map(|task| task.batch.params.clone()).unwrap_or_default();
-    let workers = workers(inputs, &first, messages)?;
+    let first = tasks.peek().map(|task| (task.model, task.batch.params.clone())).unwrap_or_default();
+    let workers = workers(inputs, first.0, &first.1, messages)?;
     timings.loaded();
     let names: Vec<&str> = workers.iter().map(|worker| &*worker.device.name).collect();
     progress.begin_run(n_tasks, work);
@@ -92,17 +79,22 @@ fn draw<'a>(
     pool::run(tasks, workers, is_final, |i, error| note_failure(names[i], error, progress))
 }
 
-/// Loads the model, with the LoRAs of `first`, on all devices in parallel. Devices that fail are left out, if there are
+/// Loads a model, with the LoRAs of `first`, on all devices in parallel. Devices that fail are left out, if there are
 /// several.
 ///
 /// # Errors
 /// If no device is left, or the only device fails.
-fn workers<'a>(inputs: Inputs<'a>, first: &SamplingParams, messages: SyncSender<Message>) -> Result<Vec<Worker<'a>>> {
+fn workers<'a>(
+    inputs: Inputs<'a>,
+    model: usize,
+    first: &SamplingParams,
+    messages: SyncSender<Message>,
+) -> Result<Vec<Worker<'a>>> {
     let devices = &inputs.job.compute.devices;
     let loaded: Vec<_> = thread::scope(|scope| {
         let load = |device: &'a ComputeDevice| {
             let messages = messages.clone();
-            scope.spawn(move || device.run(|| Worker::new(inputs, first, device, messages)))
+            scope.spawn(move || device.run(|| Worker::new(inputs, model, first, device, messages)))
         };
         let loading: Vec<_> = devices.iter().map(load).collect();
         loading.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()

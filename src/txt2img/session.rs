@@ -1,33 +1,24 @@
 //! Preparation of a run: everything that can fail early fails here.
 
 use super::report::Report;
-use super::{checker, on_download};
+use super::{OpenModel, checker};
 use crate::by_name::ByName;
-use crate::checkpoint::Checkpoint;
 use crate::commands::dry_run::describe;
-use crate::conventions::Conventions;
-use crate::device::{self, Precision};
-use crate::engine;
+use crate::device;
+use crate::job::Job;
 use crate::job::tasks::Remaining;
-use crate::job::{Job, Location, LoraFiles, loras};
 use crate::outdir::{Mode, OutDir, RunParams, RunSpec};
-use crate::params::SamplingParams;
 use crate::progress::Progress;
 use crate::safety::{Action, Checker};
-use crate::text;
-use crate::usage::OrUsage;
-use anyhow::{Context, Result};
-use std::collections::HashSet;
-use std::path::PathBuf;
+use anyhow::Result;
+use std::collections::{BTreeSet, HashSet};
 
 /// A run that is ready to draw.
 pub struct Session<'a> {
     pub job: &'a Job,
     pub progress: &'a Progress,
-    pub checkpoint: Checkpoint,
-    /// The checkpoint with its own autoencoder, if TAESD replaces it and it is needed too.
-    pub with_own_vae: Option<Checkpoint>,
-    pub loras: LoraFiles,
+    /// The models, by the numbers of [`Job::models`].
+    pub models: Vec<OpenModel<'a>>,
     pub checker: Option<Checker>,
     pub outdir: OutDir,
     pub report: Report,
@@ -53,79 +44,19 @@ impl<'a> Session<'a> {
         job.run.notes.iter().for_each(|note| progress.note(note));
         Report::check(job)?;
         OutDir::probe(&job.output.outdir)?;
-        let checkpoint = open(job, progress)?;
-        let with_own_vae = open_with_own_vae(job, &checkpoint, progress)?;
-        let conventions = Conventions::new(&checkpoint, &job.model.config)?;
-        check_clip_skip(job, &checkpoint)?;
-        conventions.notes.iter().for_each(|note| progress.note(note));
-        let loras = open_loras(job, &checkpoint, progress)?;
+        let models = job.models().map(|files| OpenModel::open(job, files, progress)).collect::<Result<Vec<_>>>()?;
         create_outdir(job, progress)?;
         let checker = checker::load(job, progress)?;
-        let outdir = begin(job, &checkpoint, &loras, checker.as_ref(), progress)?;
+        let outdir = begin(job, &models, checker.as_ref(), progress)?;
         let finished = outdir.finished();
         let remaining = Remaining::new(job, &finished);
         let report = Report::create(job, &outdir.run().id, &finished, remaining.n_finished)?;
         if job.run.verbose {
-            let details = describe(job, &checkpoint, &loras, &outdir, vec![])?.to_string();
+            let details = describe(job, &models, &outdir, vec![])?.to_string();
             details.lines().for_each(|line| progress.detail(line));
         }
-        Ok(Self { job, progress, checkpoint, with_own_vae, loras, checker, outdir, report, finished, remaining })
+        Ok(Self { job, progress, models, checker, outdir, report, finished, remaining })
     }
-}
-
-/// Opens the model's files, and downloads those on a hub.
-fn open(job: &Job, progress: &Progress) -> Result<Checkpoint> {
-    job.model.open(path(job, progress))
-}
-
-/// Opens the model's files without TAESD, if its pictures are compared with those of the model's own autoencoder, or pictures
-/// have to be encoded, as they are for inpainting models.
-fn open_with_own_vae(job: &Job, checkpoint: &Checkpoint, progress: &Progress) -> Result<Option<Checkpoint>> {
-    let (compares, encodes) = (job.output.compares_exact, job.images.are_encoded());
-    let takes_mask = checkpoint.unet_config(&job.model.config).takes_mask();
-    if checkpoint.has_tiny_vae() && (compares || encodes || takes_mask) {
-        let reason = match (compares, encodes) {
-            (true, _) => "--compare_exact",
-            (_, true) if job.images.inputs.is_empty() => "--hires_upscaler lanczos",
-            (_, true) => "--init-img",
-            _ => "an inpainting model",
-        };
-        let opened = job.model.open_with_own_vae(path(job, progress));
-        return opened.with_context(|| format!("{reason} needs the model's own autoencoder")).map(Some);
-    }
-    if compares && !job.images.requests.params().iter().any(SamplingParams::has_shortcuts) {
-        progress.note("--compare_exact has no effect without --deepcache, --guidance_interval or TAESD");
-    }
-    Ok(None)
-}
-
-/// Returns a function that returns the path of a location, and downloads it if it is on a hub.
-fn path(job: &Job, progress: &Progress) -> impl FnMut(&Location) -> Result<PathBuf> {
-    let half = job.compute.precision == Precision::Autocast;
-    let mut on_progress = on_download(progress);
-    move |location| location.path(half, &mut on_progress)
-}
-
-/// Checks that the model's text encoder has the layers that the requests ask for.
-///
-/// # Errors
-/// If it has fewer.
-pub(crate) fn check_clip_skip(job: &Job, checkpoint: &Checkpoint) -> Result<()> {
-    let largest = job.images.requests.params().iter().map(|params| params.clip_skip).max().unwrap_or(1);
-    // Every text encoder has a layer; whether there is a text encoder is found out later.
-    if largest == 1 {
-        return Ok(());
-    }
-    let layers = engine::text_config(checkpoint, &job.model.config)?.layers;
-    text::check_clip_skip(largest, layers).or_usage()
-}
-
-/// Opens the LoRA files, downloads those on a hub, and notes what they change.
-fn open_loras(job: &Job, checkpoint: &Checkpoint, progress: &Progress) -> Result<LoraFiles> {
-    let mut on_progress = on_download(progress);
-    let loras = LoraFiles::open(job, checkpoint, |location| loras::path(location, &mut on_progress))?;
-    loras.summaries().for_each(|summary| progress.note(&format!("LoRA {summary}")));
-    Ok(loras)
 }
 
 fn create_outdir(job: &Job, progress: &Progress) -> Result<()> {
@@ -140,16 +71,10 @@ fn create_outdir(job: &Job, progress: &Progress) -> Result<()> {
 }
 
 /// Begins the run in OUTDIR, or resumes the one there.
-fn begin(
-    job: &Job,
-    checkpoint: &Checkpoint,
-    loras: &LoraFiles,
-    checker: Option<&Checker>,
-    progress: &Progress,
-) -> Result<OutDir> {
+fn begin(job: &Job, models: &[OpenModel], checker: Option<&Checker>, progress: &Progress) -> Result<OutDir> {
     let safety = checker.map_or(Action::Off, |_| job.output.safety.unwrap_or(Action::Replace));
     let fingerprint = checker.map(|checker| checker.fingerprint().to_owned());
-    let outdir = OutDir::open(run_spec(job, checkpoint, loras, Some(safety), fingerprint))?;
+    let outdir = OutDir::open(run_spec(job, models, Some(safety), fingerprint))?;
     if outdir.abandons_unfinished() {
         let path = job.output.outdir.display();
         progress.note(&format!(
@@ -163,22 +88,17 @@ fn begin(
 ///
 /// # Errors
 /// If the run cannot be resumed, or its report exists already.
-pub(crate) fn inspect(job: &Job, checkpoint: &Checkpoint, loras: &LoraFiles) -> Result<OutDir> {
+pub(crate) fn inspect(job: &Job, models: &[OpenModel]) -> Result<OutDir> {
     Report::check_free(job)?;
-    OutDir::inspect(run_spec(job, checkpoint, loras, checker::action(job), checker::fingerprint(job)))
+    OutDir::inspect(run_spec(job, models, checker::action(job), checker::fingerprint(job)))
 }
 
 /// Returns the specification of the run for OUTDIR. `safety`: the treatment of flagged pictures; `checker`: the
 /// fingerprint of the safety checker; both `None` if unknown.
-fn run_spec<'a>(
-    job: &'a Job,
-    checkpoint: &Checkpoint,
-    loras: &LoraFiles,
-    safety: Option<Action>,
-    checker: Option<String>,
-) -> RunSpec<'a> {
-    let mut params = run_params(job, checkpoint);
-    params.insert("the LoRA files".into(), loras.fingerprints().into());
+fn run_spec<'a>(job: &'a Job, models: &[OpenModel], safety: Option<Action>, checker: Option<String>) -> RunSpec<'a> {
+    let mut params = run_params(job, models);
+    let loras = models.iter().flat_map(|model| model.loras.fingerprints());
+    params.insert("the LoRA files".into(), loras.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().into());
     params.extend(safety.map(|safety| ("--safety".into(), safety.name().into())));
     params.extend(checker.map(|checker| ("the safety checker".into(), checker.into())));
     RunSpec {
@@ -195,9 +115,10 @@ fn run_spec<'a>(
 }
 
 /// Returns the parameters that a run and its resumption must share.
-fn run_params(job: &Job, checkpoint: &Checkpoint) -> RunParams {
+fn run_params(job: &Job, models: &[OpenModel]) -> RunParams {
     let mut params = job.run.params.clone();
-    params.insert("the model".into(), checkpoint.fingerprint().into());
+    let fingerprints: Vec<String> = models.iter().map(|model| model.checkpoint.fingerprint()).collect();
+    params.insert("the model".into(), fingerprints.join(" ").into());
     if !job.model.embeddings.is_empty() {
         let embeddings = job.model.embeddings.iter().map(|embedding| [embedding.name(), embedding.sha256()].join(" "));
         params.insert("--embedding".into(), embeddings.collect::<Vec<_>>().into());

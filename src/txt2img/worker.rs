@@ -1,13 +1,13 @@
 //! The worker of one device, which renders batches: sample → decode → send to the writer.
 
+use super::OpenModel;
 use super::costs::Costs;
 use super::model_hash;
-use crate::checkpoint::Checkpoint;
 use crate::device::ComputeDevice;
 use crate::engine::{self, BatchNoise, Engine, Latents, Observer, Pass, Preview, Stage};
 use crate::interrupt;
 use crate::job::tasks::Task;
-use crate::job::{self, Batch, Job, LoraFiles, RunNoise, name_of};
+use crate::job::{self, Batch, Job, RunNoise, name_of};
 use crate::output::{Distance, EmbeddingRecord, Picture, Record};
 use crate::params::SamplingParams;
 use crate::progress::{Bar, Progress};
@@ -25,6 +25,8 @@ pub struct Rendered {
     pub seen: Option<Picture>,
     /// The metadata of the image.
     pub record: Record,
+    /// The number of the model that drew it.
+    pub model: usize,
     /// The number of the image in the run, from 0.
     pub number: usize,
     /// The parameters of its batch.
@@ -68,10 +70,7 @@ impl std::error::Error for WriterGone {}
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     pub job: &'a Job,
-    pub checkpoint: &'a Checkpoint,
-    /// The checkpoint with its own autoencoder, if TAESD replaces it and it is needed too.
-    pub with_own_vae: Option<&'a Checkpoint>,
-    pub loras: &'a LoraFiles,
+    pub models: &'a [OpenModel<'a>],
     pub progress: &'a Progress,
     /// Whether the images are checked for safety.
     pub is_checked: bool,
@@ -80,42 +79,42 @@ pub struct Inputs<'a> {
 
 /// The worker of one device.
 pub struct Worker<'a> {
-    job: &'a Job,
+    inputs: Inputs<'a>,
     pub device: &'a ComputeDevice,
+    /// The number of the model in the engine.
+    model: usize,
     engine: Engine<'a>,
-    loras: &'a LoraFiles,
-    progress: &'a Progress,
     noise: RunNoise,
     messages: SyncSender<Message>,
-    /// Whether the images are checked for safety.
-    is_checked: bool,
-    costs: Costs,
 }
 
 impl<'a> Worker<'a> {
-    /// Loads the model on the device, changed by the LoRAs of `first`, the parameters of the first task.
+    /// Loads model `model` on the device, changed by the LoRAs of `first`, the parameters of the first task.
     ///
     /// # Errors
     /// If the model cannot be loaded.
     pub fn new(
         inputs: Inputs<'a>,
+        model: usize,
         first: &SamplingParams,
         device: &'a ComputeDevice,
         messages: SyncSender<Message>,
     ) -> Result<Self> {
-        let Inputs { job, checkpoint, with_own_vae, loras, progress, is_checked, costs } = inputs;
-        let noise = RunNoise::new(&job.images, job.model.config.unet.out_channels, &device.device)?;
-        let dtype = device.dtype(job.compute.precision);
-        let mut loading = LoadObserver { job, device, progress };
-        let (config, reading) = (&job.model.config, job.images.reading);
-        let mut engine = Engine::load(checkpoint, config, &loras.of(first), device, dtype, reading, &mut loading)?;
-        if let Some(checkpoint) = with_own_vae.filter(|_| job.output.compares_exact) {
-            engine.load_exact_decoder(checkpoint)?;
+        let channels = inputs.job.model.config.unet.out_channels;
+        let noise = RunNoise::new(&inputs.job.images, channels, &device.device)?;
+        let engine = load(inputs, model, first, device)?;
+        Ok(Self { inputs, device, model, engine, noise, messages })
+    }
+
+    /// Replaces the model in the engine, unless it is the one of the task.
+    fn use_model_of(&mut self, task: &Task) -> Result<()> {
+        if self.model != task.model {
+            // Before the next one is loaded, so that there are never two.
+            self.engine.unload();
+            self.engine = load(self.inputs, task.model, &task.batch.params, self.device)?;
+            self.model = task.model;
         }
-        if job.images.are_encoded() || engine.takes_mask() {
-            engine.load_encoder(with_own_vae.unwrap_or(checkpoint))?;
-        }
-        Ok(Self { job, device, engine, loras, progress, noise, messages, is_checked, costs })
+        Ok(())
     }
 
     /// Renders the wanted images of a batch. Images already sent to the writer are removed from `task.wanted`.
@@ -124,28 +123,31 @@ impl<'a> Worker<'a> {
     /// If the device fails, after Ctrl-C, or if the writer is gone.
     pub fn draw(&mut self, task: &mut Task) -> Result<()> {
         interrupt::check()?;
+        self.use_model_of(task)?;
+        let Inputs { job, models, progress, is_checked, costs } = self.inputs;
+        let loras = &models[task.model].loras;
         let start = Instant::now();
         let wanted = task.wanted.clone();
         let prompts = task.batch.images.iter().map(|image| (&*image.prompt, image.negative)).collect();
-        let input = self.job.images.inputs.input(&task.batch.params)?;
+        let input = job.images.inputs.input(&task.batch.params)?;
         let batch = engine::Batch { prompts, params: task.batch.params.clone(), input: input.as_ref() };
         let mut observer = BatchObserver {
-            loading: LoadObserver { job: self.job, device: self.device, progress: self.progress },
+            loading: LoadObserver { job, device: self.device, progress },
             bar: None,
             batch: &task.batch,
             wanted: &wanted,
             messages: &self.messages,
-            costs: self.costs,
+            costs,
             cost: 0.,
             pass: 0.,
         };
-        self.engine.use_loras(&self.loras.of(&task.batch.params), &mut observer)?;
+        self.engine.use_loras(&loras.of(&task.batch.params), &mut observer)?;
         let mut noise = self.noise.for_task(task);
         let latents = self.engine.sample(&batch, &mut noise, &mut observer)?;
         observer.bar = None;
         let sampled = start.elapsed().as_secs_f64();
         let is_approximate = batch.params.has_shortcuts() || self.engine.has_exact_decoder();
-        let compares = self.job.output.compares_exact && is_approximate;
+        let compares = job.output.compares_exact && is_approximate;
         let exact = (compares && batch.params.has_shortcuts())
             .then(|| sample_exactly(&mut self.engine, &batch, &mut self.noise.for_task(task), &mut observer))
             .transpose()?;
@@ -153,7 +155,7 @@ impl<'a> Worker<'a> {
             let start = Instant::now();
             let image = self.engine.decode(&latents, index, &mut observer)?;
             let mut picture = image.picture()?;
-            let mut seen = self.is_checked.then(|| image.rounded()).transpose()?;
+            let mut seen = is_checked.then(|| image.rounded()).transpose()?;
             let restored = seen.iter_mut().chain([&mut picture]);
             restored.for_each(|picture| input.iter().for_each(|input| input.restore(picture)));
             let seconds = [sampled, start.elapsed().as_secs_f64()];
@@ -164,6 +166,7 @@ impl<'a> Worker<'a> {
             let rendered = Rendered {
                 seen,
                 record: self.record(&task.batch, index, task.origins[index], &latents)?,
+                model: task.model,
                 picture,
                 number: task.batch.images[index].number,
                 params: task.batch.params.clone(),
@@ -171,7 +174,7 @@ impl<'a> Worker<'a> {
                 non_finite: image.non_finite,
                 comparison,
             };
-            self.progress.worked(self.costs.decoding(&task.batch.params));
+            progress.worked(costs.decoding(&task.batch.params));
             send(&self.messages, Message::Image(Box::new(rendered)))?;
             task.wanted.remove(0);
             interrupt::check()?;
@@ -186,8 +189,32 @@ impl<'a> Worker<'a> {
         let embeddings = embeddings
             .map(|embedding| EmbeddingRecord { name: embedding.name().into(), sha256: embedding.sha256().into() })
             .collect();
-        Ok(Record { embeddings, ..record(self.job, self.loras, batch, index, origin, latents) })
+        let model = &self.inputs.models[self.model];
+        Ok(Record { embeddings, ..record(self.inputs.job, model, batch, index, origin, latents) })
     }
+}
+
+/// Loads a model on a device, changed by the LoRAs of `params`, with the other networks that the job needs.
+fn load<'a>(
+    inputs: Inputs<'a>,
+    model: usize,
+    params: &SamplingParams,
+    device: &'a ComputeDevice,
+) -> Result<Engine<'a>> {
+    let Inputs { job, models, progress, .. } = inputs;
+    let OpenModel { files, checkpoint, with_own_vae, loras } = &models[model];
+    let dtype = device.dtype(job.compute.precision);
+    let mut loading = LoadObserver { job, device, progress };
+    let (config, reading) = (&files.config, job.images.reading);
+    let mut engine = Engine::load(checkpoint, config, &loras.of(params), device, dtype, reading, &mut loading)?;
+    let own_vae = with_own_vae.as_ref();
+    if let Some(checkpoint) = own_vae.filter(|_| job.output.compares_exact) {
+        engine.load_exact_decoder(checkpoint)?;
+    }
+    if job.images.are_encoded() || engine.takes_mask() {
+        engine.load_encoder(own_vae.unwrap_or(checkpoint))?;
+    }
+    Ok(engine)
 }
 
 /// Samples a batch without shortcuts. Returns the latents, and the seconds that it took.
@@ -300,7 +327,8 @@ impl Observer for BatchObserver<'_> {
 }
 
 /// Returns the metadata of image `index` of a batch, except its embeddings.
-fn record(job: &Job, loras: &LoraFiles, batch: &Batch, index: usize, origin: Origin, latents: &Latents) -> Record {
+fn record(job: &Job, model: &OpenModel, batch: &Batch, index: usize, origin: Origin, latents: &Latents) -> Record {
+    let OpenModel { files, loras, .. } = model;
     let image = &batch.images[index];
     Record {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -308,7 +336,7 @@ fn record(job: &Job, loras: &LoraFiles, batch: &Batch, index: usize, origin: Ori
         negative_prompt: image.negative.into(),
         origin,
         rng: job.images.rng.to_string(),
-        params: loras.recorded(batch.params.with_factor(job.model.config.vae.side_factor())),
+        params: loras.recorded(batch.params.with_factor(files.config.vae.side_factor())),
         latent_width: batch.params.latent_width(),
         latent_height: batch.params.latent_height(),
         init_img_sha256: job.images.inputs.sha256(&batch.params).map(Into::into),
@@ -317,13 +345,13 @@ fn record(job: &Job, loras: &LoraFiles, batch: &Batch, index: usize, origin: Ori
         emphasis: job.images.reading.emphasis,
         long_prompt: job.images.reading.long,
         webui_prompts: job.images.reading.web_ui,
-        model: job.model.ckpt.name(),
+        model: files.ckpt.name(),
         model_hash: None,
         lora_files: if model_hash::are_needed(job) { loras.records(&batch.params) } else { vec![] },
-        prediction: job.model.config.assumed_prediction.map(|prediction| prediction.to_string()),
-        vae: job.model.vae.as_ref().map(job::Location::name),
+        prediction: files.config.assumed_prediction.map(|prediction| prediction.to_string()),
+        vae: files.vae.as_ref().map(job::Location::name),
         embeddings: vec![],
-        config: job.model.config_path.as_deref().map(name_of),
+        config: files.config_path.as_deref().map(name_of),
         products: latents.dtype.as_str().into(),
         watermark: job.output.watermark,
     }

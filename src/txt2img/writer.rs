@@ -101,7 +101,7 @@ impl<'a> Writer<'a> {
     /// Checks, marks and saves a picture, and the grid that it completes.
     fn save(&mut self, mut rendered: Rendered) -> Result<()> {
         let verdict = self.check(&mut rendered)?;
-        rendered.record.model_hash = self.hash.get()?;
+        rendered.record.model_hash = self.hash.get(rendered.model)?;
         // A sheet shows pictures as they are saved; a grid is made of unmarked pictures and then marked as a whole.
         let spooled = if self.job.images.sweep.is_some() {
             self.mark(&mut rendered);

@@ -1,6 +1,7 @@
 //! `--sweep`: each picture equals that of a single run, and errors are reported before a model is loaded.
 
-use crate::support::{TestRun, read_png};
+use crate::support::{TestRun, fixture, read_png};
+use txt2img::output;
 
 #[track_caller]
 fn sweep(flags: &[&str]) -> TestRun {
@@ -94,4 +95,40 @@ fn invalid_sweeps_are_refused_before_the_model_is_read() {
     TestRun::new().misuse(["--sweep", "scale=1,2", "--from-file", "prompts.txt"]);
     TestRun::new().quick(["--sweep", "W=64,100"]).is_misuse("--sweep W=100: --W 100 is not a multiple of 8");
     TestRun::new().quick(["--sweep", "ddim_steps=5,0"]).is_misuse("--sweep ddim_steps=0: --ddim_steps 0 draws nothing");
+}
+
+#[test]
+fn models_can_be_swept() {
+    let run = TestRun::new().with_nano("m.yaml", "a.ckpt").with_nano("m.yaml", "b.ckpt");
+    let flags = ["--config", "m.yaml", "--sweep", "ckpt=a.ckpt,b.ckpt", "--sweep", "seed=1,2"];
+    run.quick(flags).ok();
+    run.has_files([
+        "samples/00000.png",
+        "samples/00001.png",
+        "samples/00002.png",
+        "samples/00003.png",
+        "sweep-0000.html",
+        "sweep-0000.png",
+    ]);
+    let record = |n: usize| output::record(&run.path(&format!("out/samples/{n:05}.png"))).unwrap();
+    assert_eq!([0, 1, 2, 3].map(|n| record(n).model), ["a", "b", "a", "b"]);
+    assert!((0..4).all(|n| record(n).model_hash.is_some()));
+    run.quick(["--seed", "2"]).ok();
+    let picture = |n: usize| read_png(&run.path(&format!("out/samples/{n:05}.png"))).rgb;
+    assert!(picture(2) == picture(4) && picture(3) == picture(4) && picture(0) != picture(2));
+    run.quick([&flags[..], &["--resume"]].concat()).ok();
+    run.args(["--replay", "out/samples/00003.png", "--config", "m.yaml", "--outdir", "again"]).ok();
+    run.quick(["--sweep", "ckpt=a.ckpt,none.ckpt"]).fails_with("checkpoint 'none.ckpt' does not exist");
+}
+
+#[test]
+fn autoencoders_can_be_swept() {
+    let run = TestRun::new();
+    let (tiny, own) = (fixture("taesd/decoder.pth"), fixture("nano.ckpt"));
+    let (tiny, own) = (tiny.to_str().unwrap(), own.to_str().unwrap());
+    run.quick(["--sweep", &format!("vae={tiny},{own}")]).ok();
+    run.quick(["--vae", tiny]).ok();
+    run.quick::<&str>([]).ok();
+    let picture = |n: usize| read_png(&run.path(&format!("out/samples/{n:05}.png"))).rgb;
+    assert!(picture(0) == picture(2) && picture(1) == picture(3) && picture(0) != picture(1));
 }

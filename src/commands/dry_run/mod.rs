@@ -9,21 +9,19 @@ mod steps;
 mod weights;
 
 use crate::by_name::ByName;
-use crate::checkpoint::Checkpoint;
 use crate::checkpoint::weights::remedy;
 use crate::config::ModelConfig;
 use crate::conventions::Conventions;
-use crate::device::Precision;
 use crate::device::{self, ComputeDevice};
 use crate::engine;
 use crate::human::{counted, listed};
-use crate::job::{ComputeOptions, Job, LoraFiles, loras};
+use crate::job::{ComputeOptions, Job};
 use crate::ops::{self, Compute};
 use crate::outdir::OutDir;
 use crate::params::SamplingParams;
 use crate::progress::Progress;
 use crate::text::TextConfig;
-use crate::txt2img::{End, check_clip_skip, inspect};
+use crate::txt2img::{End, OpenModel, inspect};
 use anyhow::{Context, Result, bail};
 use networks::{Inventory, Networks};
 use std::collections::BTreeSet;
@@ -56,26 +54,20 @@ impl Row {
 /// If the checkpoint cannot be read or lacks its text encoder, or OUTDIR cannot be used. Tensors that do not fit the config
 /// are not an error but lines of the report, which then has no estimate of memory.
 pub fn dry_run(job: &Job) -> Result<Report> {
-    let checkpoint = checkpoint(job)?;
-    check_clip_skip(job, &checkpoint)?;
-    let loras = LoraFiles::open(job, &checkpoint, loras::local_path)?;
-    let outdir = inspect(job, &checkpoint, &loras)?;
-    let hashes = weights::hashes(job, &checkpoint)?;
-    describe(job, &checkpoint, &loras, &outdir, hashes)
+    let models = job.models().map(|files| OpenModel::inspect(job, files)).collect::<Result<Vec<_>>>()?;
+    let outdir = inspect(job, &models)?;
+    let hashes = weights::hashes(job, &models[0].checkpoint)?;
+    describe(job, &models, &outdir, hashes)
 }
 
-/// Describes the part of a job that remains for this process, with an opened model, LoRAs and output folder. `hashes`: the lines
+/// Describes the part of a job that remains for this process, with opened models and the output folder; of several models, the first
+/// one in detail. `hashes`: the lines
 /// about the hashes of the model's files, if they are known.
 ///
 /// # Errors
 /// If the networks that the checkpoint and the config describe do not exist.
-pub(crate) fn describe(
-    job: &Job,
-    checkpoint: &Checkpoint,
-    loras: &LoraFiles,
-    outdir: &OutDir,
-    hashes: Vec<Row>,
-) -> Result<Report> {
+pub(crate) fn describe(job: &Job, models: &[OpenModel], outdir: &OutDir, hashes: Vec<Row>) -> Result<Report> {
+    let OpenModel { checkpoint, loras, .. } = &models[0];
     let text = engine::text_config(checkpoint, &job.model.config)?;
     let conventions = Conventions::new(checkpoint, &job.model.config)?;
     let config = ModelConfig { unet: checkpoint.unet_config(&job.model.config), ..job.model.config.clone() };
@@ -94,6 +86,8 @@ pub(crate) fn describe(
     let mismatches: Vec<String> = mismatches.into_iter().map(|(_, clause)| clause).collect();
     rows.extend(list_rows("does not fit", &mismatches));
     rows.extend(list_rows("LoRA", &loras.summaries().collect::<Vec<_>>()));
+    let others: Vec<String> = job.other_models.iter().map(|files| files.ckpt.to_string()).collect();
+    rows.extend(list_rows("also draws", &others));
     rows.extend(input_rows(job));
     rows.extend(steps::rows(job));
     rows.extend(prompts.rows());
@@ -154,12 +148,6 @@ pub fn print_dry_run(job: &Job) -> Result<End> {
 /// If there are no networks of these shapes.
 pub fn inventory(config: &ModelConfig, text: TextConfig) -> Result<Inventory> {
     Ok(Networks::new(config, text, false, false, Compute::F32)?.inventory())
-}
-
-/// Opens the checkpoint without downloading it.
-fn checkpoint(job: &Job) -> Result<Checkpoint> {
-    let half = job.compute.precision == Precision::Autocast;
-    job.model.open(|location| location.local_path(half))
 }
 
 impl Report {

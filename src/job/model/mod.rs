@@ -10,7 +10,7 @@ use crate::checkpoint::{Checkpoint, Embedding};
 use crate::config::ModelConfig;
 use crate::demo;
 use crate::usage::OrUsage;
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -100,6 +100,14 @@ impl ModelFiles {
         Ok(Self { config, config_path, ckpt, vae, embeddings, loras: BTreeMap::new() })
     }
 
+    /// Whether the latents of two models have the same shapes and noise schedule.
+    fn draws_like(&self, other: &Self) -> bool {
+        let (one, other) = (&self.config, &other.config);
+        one.unet.out_channels == other.unet.out_channels
+            && one.vae.side_factor() == other.vae.side_factor()
+            && one.noise == other.noise
+    }
+
     /// Opens the checkpoint, with the autoencoder of `vae` if there is one, and the embeddings. `path` returns the path
     /// of a location, and may download it.
     ///
@@ -135,6 +143,35 @@ impl ModelFiles {
         };
         Ok(checkpoint?.with_embeddings(self.embeddings.iter().cloned()))
     }
+}
+
+/// Returns the model that the flags name, or the distinct models of a sweep's cells, and the number of each cell's model.
+///
+/// # Errors
+/// If one of them cannot be used, or the latents of several differ in their shapes or noise.
+pub fn models(args: &Args, notes: &mut Vec<String>) -> Result<(Vec<ModelFiles>, Vec<usize>)> {
+    let cells = args.swept.iter().flat_map(|swept| &swept.cells);
+    let mut keys: Vec<(&Option<PathBuf>, &Option<PathBuf>)> = vec![];
+    let (mut models, mut numbers) = (vec![], vec![]);
+    for args in cells.chain(args.swept.is_none().then_some(args)) {
+        let key = (&args.ckpt, &args.vae);
+        let number = keys.iter().position(|other| *other == key);
+        if number.is_none() {
+            keys.push(key);
+            models.push(ModelFiles::new(args, notes)?);
+        }
+        numbers.push(number.unwrap_or(keys.len() - 1));
+    }
+    let (first, others) = models.split_first().context("a sweep has cells")?;
+    for other in others {
+        ensure!(
+            first.draws_like(other),
+            "--sweep cannot compare '{}' with '{}', as their latents differ; sweep over one of them",
+            first.ckpt,
+            other.ckpt
+        );
+    }
+    Ok((models, numbers))
 }
 
 /// Returns the config in a YAML file, or the demo model's for `None`. The default file may be missing, because its

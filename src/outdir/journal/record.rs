@@ -191,14 +191,15 @@ mod tests {
     use super::*;
 
     /// Lines as earlier versions of this program wrote them.
-    const LINES: [&str; 9] = [
-        r#"{"begun":{"id":"5e0c","terms":{"--seed":42},"edition":1,"pictures":12,"shards":1,"overview":{"grids":{"columns":3,"every":12,"watermark":true}},"numbering":{"samples":{"first":0,"taken":[]},"grids":{"first":0,"taken":[3]},"sheets":{"first":0,"taken":[]},"pages":{"first":0,"taken":[]}}}}"#,
+    const LINES: [&str; 10] = [
+        r#"{"begun":{"id":"5e0c","terms":{"--seed":42},"edition":1,"pictures":12,"shards":1,"overview":{"grids":{"columns":3,"every":12,"watermark":true}},"numbering":{"samples":{"first":0,"taken":[]},"grids":{"first":0,"taken":[3]},"sheets":{"first":0,"taken":[]},"pages":{"first":0,"taken":[]},"indexes":{"first":0,"taken":[]}}}}"#,
         r#"{"of":0}"#,
         r#"{"promised":{"what":{"picture":3},"file":"samples/00003.png","sha256":"00"}}"#,
         r#"{"promised":{"what":{"grid":0},"file":"grid-0000.png","sha256":"00","partial":true}}"#,
         r#"{"done":{"picture":3}}"#,
         r#"{"done":{"preview":[3,10]}}"#,
         r#"{"done":"sheet"}"#,
+        r#"{"done":"index"}"#,
         r#"{"ended":null}"#,
         r#"{"ended":2}"#,
     ];
@@ -209,6 +210,13 @@ mod tests {
             let record: LogRecord = serde_json::from_str(line).unwrap();
             assert_eq!(serde_json::to_string(&record).unwrap(), line);
         }
+    }
+
+    #[test]
+    fn headers_without_numbers_of_index_pages_can_be_read() {
+        let old = LINES[0].replace(r#","indexes":{"first":0,"taken":[]}"#, "");
+        assert_ne!(old, LINES[0]);
+        assert_eq!(serde_json::from_str::<LogRecord>(&old).unwrap(), serde_json::from_str(LINES[0]).unwrap());
     }
 
     #[test]
