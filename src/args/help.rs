@@ -4,7 +4,7 @@ use super::program::Program;
 use crate::by_name::ByName;
 use crate::ops;
 use clap::builder::StyledStr;
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, Command, ValueHint};
 use std::fmt::Write;
 use std::sync::LazyLock;
 
@@ -170,6 +170,9 @@ const EXIT_CODES: [(&str, &str); 4] = [
     ("130", "Interrupted by Ctrl-C; --resume continues"),
 ];
 
+/// The tables at the end of `--help` and of the manual page.
+pub const TABLES: [(&str, &[(&str, &str)]); 2] = [("Environment variables", &VARIABLES), ("Exit codes", &EXIT_CODES)];
+
 /// Adds the texts to the command of `program`: those of `-h` if `is_short`, else those of `--help`.
 pub fn add(mut command: Command, program: Program, is_short: bool) -> Command {
     // Defined here, as those that clap adds have no group.
@@ -177,6 +180,7 @@ pub fn add(mut command: Command, program: Program, is_short: bool) -> Command {
     command = command.arg(flag('h', "help", ArgAction::Help, "Print all flags; -h prints the most common ones"));
     command =
         command.arg(flag('V', "version", ArgAction::Version, "Print the version; --version also prints the build"));
+    command = command.mut_args(with_hint);
     let epilogue = epilogue(&command, program);
     command = command.long_version(LONG_VERSION.as_str()).after_long_help(epilogue);
     if is_short {
@@ -188,6 +192,16 @@ pub fn add(mut command: Command, program: Program, is_short: bool) -> Command {
         }
     }
     command
+}
+
+/// Returns an argument that shells complete by files or folders, if its value is one.
+fn with_hint(arg: Arg) -> Arg {
+    let value = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string).unwrap_or_default();
+    match &*value {
+        "FILE" | "FILE[=NAME]" | "NAME[=WEIGHT[,UNET_WEIGHT]]" => arg.value_hint(ValueHint::AnyPath),
+        "DIR" | "FOLDER" => arg.value_hint(ValueHint::DirPath),
+        _ => arg,
+    }
 }
 
 /// Returns a flag without a value.
@@ -217,26 +231,28 @@ fn short(mut command: Command) -> Command {
     command
 }
 
+/// Returns examples of command lines, with their purposes.
+pub fn examples(program: Program) -> &'static [(&'static str, &'static str)] {
+    if program == Program::Img2Img { IMG2IMG_EXAMPLES } else { TXT2IMG_EXAMPLES }
+}
+
 /// Returns the end of `--help`: examples, environment variables and exit codes.
 fn epilogue(command: &Command, program: Program) -> StyledStr {
     let header = command.get_styles().get_header();
     let literal = command.get_styles().get_literal();
     let mut text = StyledStr::new();
-    let examples = if program == Program::Img2Img { IMG2IMG_EXAMPLES } else { TXT2IMG_EXAMPLES };
     // Writing to a string does not fail.
     let _ = write!(text, "{header}Examples:{header:#}");
-    for (example, purpose) in examples {
+    for (example, purpose) in examples(program) {
         let _ = write!(text, "\n  {purpose}:\n      {literal}{example}{literal:#}");
     }
-    let mut table = |title: &str, rows: &[(&str, &str)]| {
+    for (title, rows) in TABLES {
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
         let _ = write!(text, "\n\n{header}{title}:{header:#}");
         for (name, meaning) in rows {
             let _ = write!(text, "\n  {literal}{name:width$}{literal:#}  {meaning}");
         }
-    };
-    table("Environment variables", &VARIABLES);
-    table("Exit codes", &EXIT_CODES);
+    }
     text
 }
 

@@ -49,7 +49,10 @@ pub fn explain(mut error: Error, command: &Command) -> Error {
         error.remove(ContextKind::SuggestedArg);
         error.remove(ContextKind::Suggested);
         if !word.starts_with('-') {
-            let tip = "texts that contain spaces need quotes, as in --prompt \"a red ball\"";
+            let tip = match word.starts_with(['–', '—']) {
+                true => "flags begin with two hyphens, which some programs turn into a dash",
+                false => "texts that contain spaces need quotes, as in --prompt \"a red ball\"",
+            };
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.to_owned().into()]));
         } else if let Some((name, _)) = suggestion(command, &word) {
             error.insert(ContextKind::SuggestedArg, ContextValue::String(format!("--{name}")));

@@ -26,6 +26,7 @@ use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+pub use help::{TABLES, examples};
 pub use program::Program;
 pub use sampling::{Fast, SamplingFlags};
 pub use sweep::Sweep;
@@ -40,14 +41,7 @@ pub struct Args {
     pub prompt: String,
 
     /// Output folder
-    #[arg(
-        short,
-        long,
-        value_name = "DIR",
-        env = "TXT2IMG_OUTDIR",
-        hide_env = true,
-        default_value = "outputs/txt2img-samples"
-    )]
+    #[arg(short, long, value_name = "DIR", default_value = "outputs/txt2img-samples")]
     pub outdir: PathBuf,
 
     /// Do not write a grid of all pictures
@@ -115,7 +109,7 @@ pub struct Args {
     /// Model: a .ckpt or .safetensors file, a diffusers folder, OWNER/NAME[@REVISION][:FILE] on the Hugging Face hub,
     /// hub (downloads Stable Diffusion 1.5), or demo (built in; used if nothing else is found) [default:
     /// models/ldm/stable-diffusion-v1/model.ckpt]
-    #[arg(long, value_name = "FILE", env = "TXT2IMG_CKPT", hide_env = true)]
+    #[arg(long, value_name = "FILE")]
     pub ckpt: Option<PathBuf>,
 
     /// Random seed; any value outside 0 to 4294967295, such as -1, picks one
@@ -456,6 +450,7 @@ impl Args {
             .merged_sampler()
             .map_err(|reason| misuse::error(command, ErrorKind::ArgumentConflict, reason))?;
         args.program = Program::of(command);
+        args.take_variables(&|name| std::env::var_os(name).filter(|value| !value.is_empty()));
         if args.program == Program::Img2Img {
             args.skip_watermark = !args.watermark;
             args.safety.get_or_insert(Action::Off);
@@ -464,6 +459,17 @@ impl Args {
             args.sampling.factor = SamplingParams::default().factor as i64;
         }
         Ok(args)
+    }
+
+    /// Takes the model and the output folder from environment variables, if the flags do not name them. A picture to redraw names its
+    /// model.
+    fn take_variables(&mut self, variable: &dyn Fn(&str) -> Option<OsString>) {
+        if self.ckpt.is_none() && self.replay.is_none() {
+            self.ckpt = variable("TXT2IMG_CKPT").map(PathBuf::from);
+        }
+        if !self.is_given("outdir") {
+            self.outdir = variable("TXT2IMG_OUTDIR").map_or_else(|| self.outdir.clone(), PathBuf::from);
+        }
     }
 
     /// Whether flag `name` (in full, without dashes) is on the command line.

@@ -40,7 +40,7 @@ pub fn collect(path: &Path, makes_index: bool, progress: &Progress) -> Result<En
         }
     }
     if makes_index {
-        save_index(&mut outdir, progress)?;
+        save_index(&mut outdir)?;
     }
     outdir.end()?;
     let message = format!(

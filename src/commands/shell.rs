@@ -1,9 +1,11 @@
 //! `--completions` and `--man`: what a shell and `man` need to know about the flags.
 
-use crate::args::{Program, command};
+use crate::args::{Program, TABLES, command, examples};
 use crate::txt2img::End;
 use anyhow::{Context, Result};
 use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
 use std::io::{Write, stdout};
 
 /// Prints a script that completes the flags of `program` in `shell`.
@@ -23,8 +25,27 @@ pub fn print_completions(program: Program, shell: Shell) -> Result<End> {
 /// # Errors
 /// If standard output cannot be written.
 pub fn print_man_page(program: Program) -> Result<End> {
+    let man = Man::new(command(program, false)).manual("Stable Diffusion");
     let mut page = vec![];
-    clap_mangen::Man::new(command(program, false)).render(&mut page)?;
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    let mut roff = Roff::new();
+    roff.control("SH", ["SYNOPSIS"]).text([bold(program.name()), roman(" [OPTIONS]")]);
+    roff.to_writer(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    let mut roff = Roff::new();
+    roff.control("SH", ["EXAMPLES"]);
+    for (example, purpose) in examples(program) {
+        roff.control("TP", []).text([roman(*purpose)]).text([bold(*example)]);
+    }
+    for (title, rows) in TABLES {
+        roff.control("SH", [&*title.to_uppercase()]);
+        for (name, meaning) in rows {
+            roff.control("TP", []).text([bold(*name)]).text([roman(*meaning)]);
+        }
+    }
+    roff.to_writer(&mut page)?;
     print(&page)
 }
 

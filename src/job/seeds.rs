@@ -1,6 +1,7 @@
 //! The seeds of a run, given or picked at random.
 
 use crate::args::{Args, Seed, Sweep};
+use crate::outdir::OutDir;
 use crate::prompts::Position;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -16,9 +17,10 @@ pub struct Seeds {
 }
 
 impl Seeds {
-    /// Picks the run's seed if `--seed` asks for a random one.
+    /// Picks the run's seed if `--seed` asks for a random one, or takes that of the run to resume.
     pub fn new(args: &Args, notes: &mut Vec<String>) -> Self {
-        Self { run: seed(args.seed, notes), of_file: vec![] }
+        let recorded = (args.resume && args.seed == Seed::Random).then(|| OutDir::last_seed(&args.outdir)).flatten();
+        Self { run: recorded.unwrap_or_else(|| seed(args.seed, notes)), of_file: vec![] }
     }
 
     /// Returns the seed of a prompt at `at` in a file; picks one if `seed` is random.

@@ -34,7 +34,7 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
             is_swept,
             "with --sweep",
         ),
-        (&["format", "fname", "no_metadata"], args.skip_save, "with --skip_save"),
+        (&["format", "fname", "no_metadata", "index"], args.skip_save, "with --skip_save"),
         (&["safety_ckpt"], args.safety == Some(Action::Off), "with --safety off"),
         (&["ddim_eta"], all(&|kind, _| !kind.takes_eta()), "with samplers other than ddim and tcd"),
         (&["schedule"], all(&|kind, _| kind.spacings().len() == 1), "with this sampler"),

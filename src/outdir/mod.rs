@@ -66,6 +66,11 @@ impl OutDir {
         Ok((existing.to_owned(), dir::probe(existing)?))
     }
 
+    /// Returns the seed of the run that was begun or resumed last in OUTDIR, if there is one.
+    pub fn last_seed(outdir: &Path) -> Option<u32> {
+        Journal::last_params(outdir)?.get("--seed")?.as_u64()?.try_into().ok()
+    }
+
     /// Begins or resumes a run in OUTDIR, which must exist. The process holds a lock on the run until the value is
     /// dropped. Unless it draws a shard, it deletes what killed processes left.
     ///

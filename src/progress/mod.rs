@@ -211,10 +211,11 @@ impl Progress {
         }
     }
 
-    /// Prints a line of `--verbose`; not with JSON events.
+    /// Prints a line of `--verbose`.
     pub fn detail(&self, line: &str) {
-        if self.format == ProgressFormat::Bar {
-            SCREEN.bars.suspend(|| terminal::print(Label::None, line));
+        match self.format {
+            ProgressFormat::Bar => SCREEN.bars.suspend(|| terminal::print(Label::None, line)),
+            ProgressFormat::Json => emit(&json!({ "event": "detail", "text": line })),
         }
     }
 

@@ -54,6 +54,9 @@ pub fn interrupted_early(progress: &Progress) {
 /// Shows or opens what was written, if that is asked for: the overview, or else the first picture.
 fn display(job: &Job, written: &Written, progress: &Progress) {
     let files = || written.overviews.iter().chain(&written.first);
+    if (job.output.show || job.output.open) && files().next().is_none() {
+        return progress.note("--show and --open have no effect, because no pictures are saved");
+    }
     if job.output.show {
         files().find(|path| !is_page(path)).into_iter().for_each(|picture| display::show(picture, progress));
     }

@@ -64,16 +64,13 @@ pub fn save_sweep(outdir: &mut OutDir, sweep: &Sweep, progress: &Progress) -> Re
 ///
 /// # Errors
 /// If a picture cannot be read, or the page cannot be written.
-pub fn save_index(outdir: &mut OutDir, progress: &Progress) -> Result<()> {
+pub fn save_index(outdir: &mut OutDir) -> Result<()> {
     let folder = outdir.path().to_owned();
-    let saved = outdir.save_index(|file, samples| {
+    outdir.save_index(|file, samples| {
         let mut out = BufWriter::new(file);
         output::index(&mut out, &folder, samples)?;
         Ok(out.flush()?)
     })?;
-    if saved.is_none() {
-        progress.note("--index has no effect, because no pictures are saved");
-    }
     Ok(())
 }
 

@@ -245,7 +245,7 @@ impl<'a> Writer<'a> {
         }
         // Of a shard's run, --collect sees all pictures.
         if self.job.output.index && self.job.run.shard.is_none() {
-            save_index(&mut self.outdir, self.progress)?;
+            save_index(&mut self.outdir)?;
         }
         Ok(())
     }

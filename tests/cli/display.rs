@@ -68,7 +68,7 @@ fn collect_makes_the_index_of_a_run_in_shards() {
 fn without_pictures_there_is_no_index() {
     let run = TestRun::new();
     let said = notes(&run.quick(["--index", "--skip_save"]).ok());
-    assert!(said.contains("--index has no effect, because no pictures are saved"), "{said}");
+    assert!(said.contains("--index has no effect with --skip_save"), "{said}");
     run.has_files(["grid-0000.png"]);
 }
 
@@ -111,6 +111,10 @@ fn variables_are_defaults_of_the_model_and_the_folder() {
     command.0.env("TXT2IMG_OUTDIR", "pictures").env("TXT2IMG_CKPT", "demo");
     assert!(!stderr(&command.ok()).contains("no --ckpt given"));
     assert!(run.path("pictures/samples/00000.png").exists());
+    // A picture to redraw names its model, and an empty variable names nothing.
+    let mut command = run.alone(["--replay", "pictures/samples/00000.png", "--outdir", "again", "--safety", "off"]);
+    command.0.env("TXT2IMG_CKPT", "none").env("TXT2IMG_OUTDIR", "");
+    assert!(stderr(&command.ok()).contains("redrawn: identical"));
     let mut command = run.alone([&flags[..], &["--ckpt", "none", "--outdir", "out"]].concat());
     command.0.env("TXT2IMG_CKPT", "demo").env("TXT2IMG_OUTDIR", "pictures");
     command.fails_with("'none' does not exist");

@@ -6,6 +6,7 @@ mod sixel_query;
 
 use crate::output;
 use crate::progress::Progress;
+use anstream::{AutoStream, ColorChoice};
 use anyhow::Result;
 use protocol::{Protocol, Screen};
 use std::io::{IsTerminal, Write, stdout};
@@ -16,6 +17,9 @@ use std::path::Path;
 pub fn show(picture: &Path, progress: &Progress) {
     if !stdout().is_terminal() {
         return progress.note("--show has no effect, because standard output is not a terminal");
+    }
+    if AutoStream::choice(&stdout()) == ColorChoice::Never {
+        return progress.note("--show has no effect, because the terminal has no colours, or they are turned off");
     }
     if let Err(error) = print(picture) {
         progress.note(&format!("'{}' cannot be shown ({error:#})", picture.display()));
@@ -40,6 +44,10 @@ fn has_sixel() -> bool {
 
 /// Opens a file with the program that the desktop has for its kind. If that fails, prints a note.
 pub fn open(file: &Path, progress: &Progress) {
+    let has_session = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
+    if cfg!(target_os = "linux") && !has_session {
+        return progress.note("--open has no effect, because there is no desktop session here");
+    }
     if let Err(error) = opener::open(file) {
         progress.note(&format!("'{}' cannot be opened ({error})", file.display()));
     }

@@ -54,6 +54,9 @@ pub fn rows(job: &Job, outdir: &OutDir, finished: &HashSet<usize>) -> Vec<Row> {
         }
         _ => (),
     }
+    if job.output.index && job.output.saves_samples {
+        file("index page", path(names.index_page()));
+    }
     rows.push(Row::new("file system", file_system(&job.output.outdir)));
     rows
 }

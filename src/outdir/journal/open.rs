@@ -3,7 +3,7 @@
 use super::Journal;
 use super::lock::{self, Lock};
 use super::log;
-use super::record::{LogRecord, RunHeader};
+use super::record::{LogRecord, RunHeader, RunParams};
 use super::recover::{self, RunState};
 use super::resumable::{
     Extension, Mode, Resumption, ensure_same_run, ensure_shard_may_begin, latest, latest_unfinished, resumable,
@@ -66,6 +66,13 @@ impl Journal {
         };
         let run = run.unwrap_or_else(|| RunState::new(header));
         Ok(Self { file: None, shard, ..Self::of_run(outdir, None, run) })
+    }
+
+    /// Returns the parameters of the run that was begun or resumed last; `None` if there is none that can be read.
+    pub fn last_params(outdir: &Path) -> Option<RunParams> {
+        let mut runs = recover::read(outdir).ok()?;
+        let latest = latest(&runs)?;
+        Some(runs.swap_remove(latest).header.params)
     }
 
     /// Reopens the run that was begun or resumed last, to verify and complete it.

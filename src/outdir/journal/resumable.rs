@@ -1,6 +1,6 @@
 //! The choice of the run to resume.
 
-use super::record::RunHeader;
+use super::record::{Overview, RunHeader};
 use super::recover::RunState;
 use crate::outdir::names::{JOURNAL, shard_path};
 use crate::shard::Shard;
@@ -64,7 +64,10 @@ pub fn resumable(
     }
     let (run, outdir) = (&runs[latest].header, outdir.display());
     let hint = match can_differ_in_length(run, header) {
-        true => "a run can be extended by a larger --n_iter, or after whole batches of --n_samples by more lines",
+        true => {
+            "a run can be extended by a larger --n_iter, or, with --n_iter 1 and without --fixed_code, by lines after whole batches \
+             of --n_samples; otherwise use the same flags or another --outdir"
+        }
         false => "use the same flags or another --outdir",
     };
     bail!("--resume: '{outdir}' holds a different run ({}); {hint}", differences(run, header))
@@ -101,6 +104,8 @@ fn can_differ_in_length(one: &RunHeader, other: &RunHeader) -> bool {
     let are_equal = |name: &String| one.params.get(name) == other.params.get(name);
     let mut names = one.params.keys().chain(other.params.keys());
     one.params_version == other.params_version
+        && [one.shards, other.shards] == [1, 1]
+        && one.overview != Some(Overview::Sweep)
         && names.all(|name| ["--n_iter", "--from-file"].contains(&&**name) || are_equal(name))
 }
 

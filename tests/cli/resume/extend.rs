@@ -57,7 +57,7 @@ fn lines_can_be_appended_after_whole_batches() {
     // The last batch would be another with one line more.
     fs::write(run.path("p.txt"), "a\nb\nc\nd\ne\nf\n").unwrap();
     resume(&run, "out", &flags)
-        .fails_with("(--from-file changed); a run can be extended by a larger --n_iter, or after");
+        .fails_with("(--from-file changed); a run can be extended by a larger --n_iter, or, with --n_iter 1");
     // With seeds of their own, pictures do not depend on their batch.
     let seeds = [&flags[..], &["--seed_mode", "per_image"]].concat();
     fs::write(run.path("p.txt"), "a\nb\nc\n").unwrap();
@@ -95,4 +95,27 @@ fn an_extended_run_does_not_take_the_numbers_of_later_runs() {
     into(&run, "long", &["--seed", "1", "--n_iter", "2"]).ok();
     let (added, expected) = (fs::read(run.path("out/samples/00002.png")), fs::read(run.path("long/samples/00001.png")));
     assert!(added.unwrap() == expected.unwrap());
+}
+
+#[test]
+fn a_run_with_a_random_seed_resumes_with_that_seed() {
+    let run = TestRun::new();
+    into(&run, "out", &["--seed", "-1", "--n_iter", "2"]).ok();
+    let said = stderr(&resume(&run, "out", &["--seed", "-1", "--n_iter", "2"]).ok());
+    assert!(said.contains("Nothing left to draw") && !said.contains("the random seed"), "{said}");
+    // Without a run to resume, a seed is picked.
+    assert!(stderr(&resume(&run, "new", &["--seed", "-1"]).ok()).contains("note: the random seed is "));
+}
+
+#[test]
+fn sweeps_and_shards_are_not_extended() {
+    let run = TestRun::new();
+    into(&run, "out", &["--sweep", "scale=1,2"]).ok();
+    let said = resume(&run, "out", &["--sweep", "scale=1,2", "--n_iter", "3"]).fails_with("--n_iter was 1, is now 3");
+    assert!(!said.contains("extended"), "{said}");
+    for shard in ["0/2", "1/2"] {
+        into(&run, "shards", &["--n_iter", "2", "--shard", shard]).ok();
+    }
+    let said = resume(&run, "shards", &["--n_iter", "4"]).fails_with("--n_iter was 2, is now 4");
+    assert!(!said.contains("extended"), "{said}");
 }
