@@ -53,7 +53,7 @@ impl<'a> Row<'a> {
             Location::Path(path) => Ok(path.clone()),
             Location::Hub(repo) => bail!("{repo} would be downloaded"),
         };
-        let loras = LoraFiles::open(job, checkpoint, path)?.of(params);
+        let loras = LoraFiles::open(&job.model, checkpoint, path)?.of(params);
         let dtype = device.dtype(job.compute.precision);
         let reading = job.images.reading;
         let engine = Engine::load(checkpoint, &job.model.config, &loras, device, dtype, reading, &mut ())?;

@@ -355,11 +355,11 @@ pub fn command(program: Program, is_short: bool) -> clap::Command {
 
 /// Returns the value of `--color` in `words`, which are not parsed yet, for the errors in them.
 fn color(words: &[OsString]) -> ColorChoice {
-    let values = words.iter().enumerate().filter_map(|(i, word)| match word.to_str()?.strip_prefix("--color")? {
+    let mut values = words.iter().enumerate().filter_map(|(i, word)| match word.to_str()?.strip_prefix("--color")? {
         "" => words.get(i + 1)?.to_str(),
         value => value.strip_prefix('='),
     });
-    values.last().and_then(|value| value.parse().ok()).unwrap_or_default()
+    values.next_back().and_then(|value| value.parse().ok()).unwrap_or_default()
 }
 
 /// Returns a parser of the names of `T`.

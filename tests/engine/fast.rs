@@ -112,7 +112,7 @@ fn auto_looks_at_words_of_the_file_name_alone() {
     for name in ["lcmiller/tcd/style.safetensors", "alcmene.safetensors", "hyperreal.safetensors"] {
         let path = lora(folder.path(), name, &[("modelspec.title", "calcmaster")]);
         let error = job(&["--lora", &path, "--fast", "auto"]).unwrap_err().to_string();
-        assert!(error.starts_with("--fast auto recognises no LoRA of few steps"), "{name}: {error}");
+        assert!(error.starts_with("--fast auto recognises neither a few-step LoRA"), "{name}: {error}");
     }
     for name in ["SD15_LCM_LoRA.safetensors", "x-lcmlora.safetensors"] {
         let path = lora(folder.path(), name, &[]);
@@ -165,12 +165,12 @@ fn auto_refuses_what_it_does_not_recognise() {
     let style = lora(folder.path(), "style.safetensors", &[]);
     for flags in [&["--fast", "auto"][..], &["--fast", "auto", "--lora", &style]] {
         let error = job(flags).unwrap_err().to_string();
-        assert!(error.starts_with("--fast auto recognises no LoRA of few steps"), "{error}");
+        assert!(error.starts_with("--fast auto recognises neither a few-step LoRA"), "{error}");
     }
     let error = job(&["--fast", "auto", "--lora", "lcm=x"]).unwrap_err().to_string();
     assert!(error.contains("has weights 'x', which are not one or two numbers"), "{error}");
     let error = job(&["--fast", "auto", "--lora", "missing"]).unwrap_err().to_string();
-    assert!(error.contains("LoRA 'missing' is missing"), "{error}");
+    assert!(error.contains("LoRA 'missing' was not found"), "{error}");
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_note_names_an_interval_of_guidance_without_steps() {
 
 #[test]
 fn a_note_warns_of_guidance_for_few_steps() {
-    let warning = "--scale 7.5 is usually too much for the samplers lcm and tcd";
+    let warning = "--scale 7.5 is usually too high for the samplers lcm and tcd";
     assert!(notes(&["--sampler", "lcm", "--ddim_steps", "4"]).contains(warning));
     for flags in [&["--sampler", "lcm", "--ddim_steps", "4", "--scale", "2"][..], &["--fast", "tcd"], &["--plms"]] {
         assert!(!notes(flags).contains("usually too much"), "{flags:?}");

@@ -40,8 +40,7 @@ fn nan_is_reported_with_its_stage() {
             let flags = ["--ckpt", "other.safetensors", "--skip_watermark", "--n_iter", "2", "--precision", precision];
             notes(&run.quick(flags).ok())
         };
-        let in_f32 =
-            format!("note: {stage} returned NaN or infinite values, so the picture is not the one asked for: ");
+        let in_f32 = format!("note: {stage} returned NaN or infinite values, so the picture is unusable: ");
         let full = said("full");
         assert!(full.starts_with(&in_f32) && full.lines().count() == 1, "{full}");
         // On CPUs with bf16 instructions, bf16 is tried first.

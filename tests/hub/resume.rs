@@ -112,7 +112,9 @@ fn a_server_that_stalls_forever_fails_and_the_part_is_kept() {
     let hub = Hub { read_timeout: Duration::from_millis(200), ..pretend.seen() };
     let sentence = refusal(&hub, &model());
     assert!(
-        sentence.contains("sent nothing for 0.2 s while 'a.safetensors' of 'someone/model' was downloaded; try again")
+        sentence.contains(
+            "sent nothing for 0.2 s while 'a.safetensors' of 'someone/model' was being downloaded; try again"
+        )
     );
     assert!(part(&pretend).exists());
 }

@@ -73,7 +73,7 @@ fn a_model_of_averages_alone_is_drawn_with_them() {
     let expected = drawn(&Model::file(&halved()), &plain_yaml()).0;
     let (picture, said) = drawn(&Model::file(&without_plain(with_averages())), &plain_yaml());
     assert!(picture == expected);
-    assert!(said.contains("note: the checkpoint has only the moving averages (EMA) of the UNet's weights"), "{said}");
+    assert!(said.contains("note: the checkpoint has only EMA (moving average) UNet weights"), "{said}");
 }
 
 #[test]

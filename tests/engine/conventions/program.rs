@@ -50,7 +50,7 @@ fn a_flag_states_the_prediction_of_a_model_that_does_not() {
     let ours = run.path("out/samples/00000.png");
     assert!(read_png(&ours) == picture(&marked.path));
     assert_eq!(output::record(&ours).unwrap().prediction.as_deref(), Some("v"));
-    run.small([flags(&nano), vec!["--resume".into()]].concat()).fails_with("--prediction was \"v\", is now null");
+    run.small([flags(&nano), vec!["--resume".into()]].concat()).fails_with("--prediction was \"v\", is now none");
 
     run.small([flags(&marked.path), ["--prediction", "eps"].map(String::from).to_vec()].concat())
         .fails_with("--prediction eps contradicts the model, which predicts v (tensor 'v_pred'); leave it out");
@@ -60,14 +60,17 @@ fn a_flag_states_the_prediction_of_a_model_that_does_not() {
 fn a_dry_run_tells_what_is_stated_and_where() {
     let nano = dry_run(&fixture("nano.ckpt"));
     assert_eq!(nano.values("prediction"), ["eps (the default)"]);
-    assert_eq!(nano.values("noise"), ["its own (tensor 'alphas_cumprod')"]);
+    assert_eq!(nano.values("noise"), ["stored in the checkpoint (tensor 'alphas_cumprod')"]);
     assert_eq!(nano.values("weights"), ["not averaged (config)"]);
     assert_eq!(nano.values("scaling"), ["0.18215 (config)"]);
 
     let marked = Model::file(&marked(&["v_pred", "ztsnr"]));
     let marked = dry_run(&marked.path);
     assert_eq!(marked.values("prediction"), ["v (tensor 'v_pred')"]);
-    assert_eq!(marked.values("noise"), ["its own (tensor 'alphas_cumprod'; zero terminal SNR: tensor 'ztsnr')"]);
+    assert_eq!(
+        marked.values("noise"),
+        ["stored in the checkpoint (tensor 'alphas_cumprod'; zero terminal SNR: tensor 'ztsnr')"]
+    );
 
     let scheduler = json!({
         "prediction_type": "v_prediction", "beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02

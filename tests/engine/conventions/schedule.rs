@@ -78,7 +78,7 @@ fn a_schedule_of_its_own_may_end_in_zero() {
     let conventions = Model::file(&with_buffer(Some(values.clone()))).conventions();
     assert_eq!(conventions.schedule.alpha_cumprod(998) as f32, values[998]);
     assert_eq!(conventions.schedule.alpha_cumprod(999), ZERO);
-    assert_eq!(conventions.noise.value, "its own, zero terminal SNR");
+    assert_eq!(conventions.noise.value, "stored in the checkpoint, zero terminal SNR");
 }
 
 #[test]

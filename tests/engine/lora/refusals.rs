@@ -123,9 +123,9 @@ fn shapes_that_do_not_fit_are_refused_with_the_module() {
         &format!("{named} has norms of 7 for a weight"),
     );
     refused(Lora::kohya().with(format!("{}.diff", module()), &[64, 32]), "which exclude each other");
-    refused(Lora::default().with(format!("{}.dora_scale", module()), &[64]), "has no change, only numbers for one");
+    refused(Lora::default().with(format!("{}.dora_scale", module()), &[64]), "has no matrices, only an alpha");
     refused(Lora::kohya().with(format!("{}.alpha", module()), &[2]), "has 2 numbers in 'alpha' instead of one");
-    refused(Lora::default().with_number(format!("{}.alpha", module()), 1.), "has no change, only numbers for one");
+    refused(Lora::default().with_number(format!("{}.alpha", module()), 1.), "has no matrices, only an alpha");
 }
 
 #[test]

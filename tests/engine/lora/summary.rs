@@ -42,7 +42,7 @@ fn modules_that_the_model_lacks_are_counted() {
     let file = lora.open().unwrap();
     assert_eq!((file.summary().matched(), file.summary().n_unmatched()), ([0, 1, 0], 3));
     let summary = file.summary().to_string();
-    assert!(summary.ends_with("; ignores 3 modules (some.other tensor, …)"), "{summary}");
+    assert!(summary.ends_with("; ignores 3 modules that the model lacks (some.other tensor, …)"), "{summary}");
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn whole_numbers_may_be_written_with_a_point() {
 fn seeds(text: &str) -> (Vec<Option<u32>>, String) {
     let job = job(text, &[]).unwrap();
     let note = job.run.notes.iter().find(|note| note.starts_with("random seeds for prompts file '")).unwrap();
-    let (_, note) = note.split_once("p.json' are ").unwrap();
+    let (_, note) = note.split_once("p.json': ").unwrap();
     (job.images.requests.iter().map(|line| line.seed).collect(), note.to_owned())
 }
 
@@ -82,7 +82,7 @@ fn shards_cannot_take_random_seeds() {
         ("{\"prompt\": \"a\"}", &["--shard", "0/2", "--seed", "-1"]),
     ] {
         let refusal = job(text, flags).unwrap_err().to_string();
-        assert!(refusal.starts_with("every shard would pick another random seed; give seeds from 0"), "{refusal}");
+        assert!(refusal.starts_with("each shard would pick a different random seed; give all shards"), "{refusal}");
     }
 }
 
@@ -161,6 +161,6 @@ fn texts_in_an_array_may_not_be_longer_than_any_prompt() {
             "[{{\"{key}\": \"{long}\", \"{}\": \"a\"}}]",
             if key == "prompt" { "negative_prompt" } else { "prompt" }
         );
-        refused(&text, ", object 1: more than 100000 bytes, while CLIP reads a few thousand at most; shorten it");
+        refused(&text, ", object 1: longer than 100000 bytes, while CLIP reads a few thousand at most; shorten it");
     }
 }

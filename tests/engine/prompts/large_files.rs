@@ -72,7 +72,7 @@ fn one_bad_line_among_a_million_is_named() {
     let said = |text, flags| format!("{:#}", job(text, flags).unwrap_err());
     assert!(said(text.clone(), &["--wildcards"]).contains("p.txt', line 777777: the brace at character 3"));
     text.push_str(&"x".repeat(100_001));
-    assert!(said(text, &[]).contains("p.txt', line 1000001: more than 100000 bytes"));
+    assert!(said(text, &[]).contains("p.txt', line 1000001: longer than 100000 bytes"));
 }
 
 #[test]

@@ -30,7 +30,9 @@ pub fn open_as(spec: RunSpec) -> Result<Run> {
 /// Of a run of a thousand pictures that has no terms and no grid.
 pub fn spec(outdir: &Path) -> RunSpec<'_> {
     let (format, params) = (Format::Png, RunParams::new());
-    RunSpec { outdir, mode: Mode::Begin, shard: None, params, pictures: 1000, overview: None, format, pattern: None }
+    let shortened = Box::new(|_, _| None);
+    let (mode, shard, pattern, overview) = (Mode::Begin, None, None, None);
+    RunSpec { outdir, mode, shard, params, pictures: 1000, overview, format, pattern, shortened }
 }
 
 /// Saves the run's next picture, of which nothing is known.
