@@ -84,3 +84,39 @@ fn a_value_with_a_dash_needs_a_flag_before_it() {
         TestRun::new().quick(words).is_misuse("unexpected argument");
     }
 }
+
+#[test]
+fn an_unknown_flag_gets_the_right_suggestion_or_none() {
+    for (flag, suggested) in [
+        ("--heigth", "--height"),
+        ("--seeds", "--seed"),
+        ("--stepss", "--steps"),
+        ("--negativ_prompt", "--negative_prompt"),
+        ("--guidance-scale=3", "--scale"),
+        ("--num_inference_steps", "--steps"),
+        ("--output", "--outdir"),
+        ("--model", "--ckpt"),
+        ("--denoising-strength", "--strength"),
+    ] {
+        let message = misuse([flag, "1"]);
+        assert!(message.contains(&format!("tip: a similar argument exists: '{suggested}'")), "{flag}: {message}");
+    }
+    for flag in ["--foo", "--cgf", "--size", "-x"] {
+        assert!(!misuse([flag, "1"]).contains("similar"), "{flag}");
+    }
+    assert!(misuse(["--prompt", "a", "red", "ball"]).contains("texts that contain spaces need quotes"));
+    assert!(misuse(["\u{2014}seed", "1"]).contains("flags begin with two hyphens"));
+}
+
+#[test]
+fn errors_end_with_the_usage_of_their_flag() {
+    let message = misuse(["--H", "5x"]);
+    assert!(
+        message
+            .starts_with("error: invalid value '5x' for '--H <N>': not a whole number\n\nUsage: --H <N>\n  Height of")
+    );
+    assert!(misuse(["--heigth", "5"]).contains("\n\nUsage: --H <N>\n"));
+    for words in [&["--foo"][..], &["--n"], &["--sweep", "scale"], &["--plms", "--sampler", "ddim"], &["--H"]] {
+        assert!(!misuse(words.iter().copied()).contains("[OPTIONS]"), "{words:?}");
+    }
+}
