@@ -1,9 +1,9 @@
-//! Messages on standard error: coloured and wrapped between words on a terminal, one line each elsewhere.
+//! Messages on standard error: coloured and wrapped between words on a terminal, one line each elsewhere. Results on standard output.
 
-use anstream::AutoStream;
+use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
-use clap::ColorChoice;
-use std::io::{IsTerminal, Write, stderr};
+use anyhow::{Context, Result};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use terminal_size::{Width, terminal_size_of};
 use textwrap::{Options, WordSeparator, WordSplitter};
 
@@ -38,18 +38,13 @@ impl Label {
 
 /// Applies `--color` to everything printed from here on. `Auto` colours on terminals, unless `NO_COLOR` is set.
 pub fn set_color(choice: ColorChoice) {
-    match choice {
-        ColorChoice::Auto => anstream::ColorChoice::Auto,
-        ColorChoice::Always => anstream::ColorChoice::Always,
-        ColorChoice::Never => anstream::ColorChoice::Never,
-    }
-    .write_global();
+    choice.write_global();
 }
 
 /// Prints a message. Control characters, which names of files may contain, become spaces. A closed standard error does not
 /// stop the program.
 pub fn print(label: Label, sentence: &str) {
-    let has_color = AutoStream::choice(&stderr()) != anstream::ColorChoice::Never;
+    let has_color = AutoStream::choice(&stderr()) != ColorChoice::Never;
     let width = stderr().is_terminal().then(|| terminal_size_of(stderr())).flatten();
     let text = layout(label, sentence, width.map(|(Width(columns), _)| columns.into()), has_color);
     // One write, as other processes may write to the same file.
@@ -57,6 +52,14 @@ pub fn print(label: Label, sentence: &str) {
         true => anstream::stderr().write_all(text.as_bytes()),
         false => stderr().write_all(text.as_bytes()),
     };
+}
+
+/// Writes results to standard output.
+///
+/// # Errors
+/// If it is closed or full.
+pub fn write_results(results: &[u8]) -> Result<()> {
+    stdout().write_all(results).context("writing to standard output")
 }
 
 /// Returns the lines of a message. `width`: the number of columns to wrap at; `None` is one line.

@@ -52,8 +52,12 @@ fn short_flag(word: &str) -> Option<char> {
 
 /// Whether `flag` takes a value.
 fn takes_value(command: &Command, flag: &str) -> bool {
-    let has_name = |arg: &&Arg| names(arg).any(|name| name == flag);
-    command.get_arguments().find(has_name).is_some_and(|arg| arg.get_action().takes_values())
+    find(command, flag).is_some_and(|arg| arg.get_action().takes_values())
+}
+
+/// Returns the argument of a flag, in any of its spellings, without dashes.
+pub(super) fn find<'a>(command: &'a Command, flag: &str) -> Option<&'a Arg> {
+    command.get_arguments().find(|arg| names(arg).any(|name| name == flag))
 }
 
 /// Returns every spelling of a flag, without dashes.

@@ -1,6 +1,6 @@
 //! Errors in the command line: one sentence, the flag that it is about, and a suggestion if there is a good one.
 
-use super::expand::names;
+use super::expand::{find, names};
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Error};
@@ -54,7 +54,7 @@ pub fn explain(mut error: Error, command: &Command) -> Error {
                 false => "texts that contain spaces need quotes, as in --prompt \"a red ball\"",
             };
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.to_owned().into()]));
-        } else if let Some((name, _)) = suggestion(command, &word) {
+        } else if let Some(name) = suggestion(command, &word) {
             error.insert(ContextKind::SuggestedArg, ContextValue::String(format!("--{name}")));
         }
     }
@@ -62,28 +62,23 @@ pub fn explain(mut error: Error, command: &Command) -> Error {
         Some(ContextValue::String(suggested)) => suggested,
         _ => &word,
     };
-    if let Some(arg) = find(command, about) {
+    let name = about.split(' ').next().and_then(|flag| flag.strip_prefix("--"));
+    if let Some(arg) = name.and_then(|name| find(command, name)) {
         error.insert(ContextKind::Usage, ContextValue::StyledStr(usage(command, arg)));
     }
     error
 }
 
-/// Returns the argument of a flag with its dashes, such as `--H` or `--H <N>`.
-fn find<'a>(command: &'a Command, flag: &str) -> Option<&'a Arg> {
-    let name = flag.split(' ').next().and_then(|flag| flag.strip_prefix("--"))?;
-    command.get_arguments().find(|arg| names(arg).any(|other| other == name))
-}
-
-/// Returns the name of the flag that an unknown one stands for or resembles, and the argument.
-fn suggestion<'a>(command: &'a Command, unknown: &str) -> Option<(&'a str, &'a Arg)> {
+/// Returns the name of the flag that an unknown one stands for or resembles.
+fn suggestion<'a>(command: &'a Command, unknown: &str) -> Option<&'a str> {
     let name = unknown.trim_start_matches('-').split('=').next().unwrap_or_default().replace('_', "-");
-    let all = || command.get_arguments().flat_map(|arg| names(arg).map(move |name| (name, arg)));
     if let Some((_, ours)) = OTHER_NAMES.iter().find(|(other, _)| *other == name) {
-        return all().find(|(name, _)| name == ours);
+        return Some(ours);
     }
     let similarity = |flag: &str| strsim::normalized_damerau_levenshtein(&name, &flag.replace('_', "-"));
-    let rated = all().map(|flag| (similarity(flag.0), flag)).filter(|(similarity, _)| *similarity >= MIN_SIMILARITY);
-    rated.max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, flag)| flag)
+    let rated = command.get_arguments().flat_map(names).map(|flag| (similarity(flag), flag));
+    let similar = rated.filter(|(similarity, _)| *similarity >= MIN_SIMILARITY);
+    similar.max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, flag)| flag)
 }
 
 /// Returns the usage of one flag, with its help.

@@ -461,6 +461,15 @@ impl Args {
         Ok(args)
     }
 
+    /// Returns the value of `--color` for messages.
+    pub fn color_choice(&self) -> anstream::ColorChoice {
+        match self.color {
+            ColorChoice::Auto => anstream::ColorChoice::Auto,
+            ColorChoice::Always => anstream::ColorChoice::Always,
+            ColorChoice::Never => anstream::ColorChoice::Never,
+        }
+    }
+
     /// Takes the model and the output folder from environment variables, if the flags do not name them. A picture to redraw names its
     /// model.
     fn take_variables(&mut self, variable: &dyn Fn(&str) -> Option<OsString>) {

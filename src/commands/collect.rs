@@ -3,11 +3,11 @@
 use crate::outdir::{OutDir, Overview};
 use crate::progress::Progress;
 use crate::ranges::ranges;
+use crate::terminal;
 use crate::txt2img::End;
 use crate::txt2img::overview::{save_grid, save_index};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use std::collections::HashSet;
-use std::io::Write;
 use std::path::Path;
 
 /// Verifies every picture of the latest run in OUTDIR by its hash, and writes the missing grids. `makes_index`: also
@@ -48,7 +48,7 @@ pub fn collect(path: &Path, makes_index: bool, progress: &Progress) -> Result<En
         if n == 1 { "The picture is".into() } else { format!("All {n} pictures are") },
         path.display()
     );
-    std::io::stdout().write_all(message.as_bytes()).context("writing to standard output")?;
+    terminal::write_results(message.as_bytes())?;
     Ok(End::Finished)
 }
 

@@ -39,7 +39,7 @@ pub fn main(program: Program) -> ExitCode {
 /// Runs the command that the flags select.
 fn command(program: Program) -> Result<End> {
     let args = Args::from_command_line(program);
-    terminal::set_color(args.color);
+    terminal::set_color(args.color_choice());
     if let Some(shell) = args.completions {
         return shell::print_completions(program, shell);
     }

@@ -1,12 +1,12 @@
 //! `--completions` and `--man`: what a shell and `man` need to know about the flags.
 
 use crate::args::{Program, TABLES, command, examples};
+use crate::terminal;
 use crate::txt2img::End;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
-use std::io::{Write, stdout};
 
 /// Prints a script that completes the flags of `program` in `shell`.
 ///
@@ -50,6 +50,6 @@ pub fn print_man_page(program: Program) -> Result<End> {
 }
 
 fn print(bytes: &[u8]) -> Result<End> {
-    stdout().write_all(bytes).context("writing to standard output")?;
+    terminal::write_results(bytes)?;
     Ok(End::Finished)
 }

@@ -1,9 +1,9 @@
 //! `--verify_watermark`: reads the watermarks of existing pictures.
 
 use crate::output;
+use crate::terminal;
 use crate::txt2img::End;
-use anyhow::{Context, Result, bail};
-use std::io::{Write, stdout};
+use anyhow::{Result, bail};
 use std::path::PathBuf;
 
 /// Prints a line for each picture with the watermark that it carries.
@@ -14,7 +14,7 @@ pub fn verify_watermarks(files: &[PathBuf]) -> Result<End> {
     let mut errors = vec![];
     for file in files {
         match output::verify(file) {
-            Ok(mark) => writeln!(stdout(), "{}: {mark}", file.display()).context("writing to standard output")?,
+            Ok(mark) => terminal::write_results(format!("{}: {mark}\n", file.display()).as_bytes())?,
             Err(error) => errors.push(format!("{error:#}")),
         }
     }

@@ -42,8 +42,6 @@ pub struct Images {
     pub replay: Option<Replay>,
     /// The pictures that images start from.
     pub inputs: Inputs,
-    /// Whether the requests are those of a prompts file.
-    pub is_of_file: bool,
 }
 
 /// A comparison of pictures, one request for each cell, row by row.
@@ -87,7 +85,6 @@ impl Images {
             sweep,
             replay: None,
             inputs,
-            is_of_file: args.from_file.is_some(),
         }
     }
 

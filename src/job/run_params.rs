@@ -150,10 +150,11 @@ impl Images {
         let mut params = RunParams::from([("--n_iter".into(), json!(iterations))]);
         if n_requests < self.requests.n_requests() {
             // A second iteration begins after the last request, and the noise of `--fixed_code` is that of the longest batch.
-            let are_first = self.iterations == 1 && self.fixed_code.is_none() && self.is_of_file;
+            let are_first = self.iterations == 1 && self.fixed_code.is_none();
             if !are_first || !(self.requests.can_end_after(n_requests) || self.seed_mode == SeedMode::PerImage) {
                 return None;
             }
+            // Runs without a prompts file lack this parameter, and so are different ones.
             params.insert(FROM_FILE.into(), json!(self.requests.sha256(n_requests)));
         }
         Some(params)

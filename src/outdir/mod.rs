@@ -40,8 +40,8 @@ pub struct OutDir {
     collisions: HashMap<String, usize>,
     /// The grids, sheets and pages that this process wrote.
     overviews: Vec<PathBuf>,
-    /// The samples that this process saved, by number, with their paths within OUTDIR.
-    saved: Vec<(usize, Box<str>)>,
+    /// The samples that this process saved, by number, with their paths within OUTDIR; `None` if nothing asks for them.
+    saved: Option<Vec<(usize, Box<str>)>>,
 }
 
 impl OutDir {
@@ -117,7 +117,7 @@ impl OutDir {
         }
         let RunHeader { id, numbering, .. } = journal.header();
         let (names, spool) = (Names::new(numbering.clone(), format, pattern), Spool::new(outdir, id)?);
-        let (collisions, overviews, saved) = (HashMap::new(), vec![], vec![]);
+        let (collisions, overviews, saved) = (HashMap::new(), vec![], None);
         Ok(Self { outdir: outdir.to_owned(), names, journal, spool, collisions, overviews, saved })
     }
 
@@ -145,6 +145,11 @@ impl OutDir {
     /// The output folder.
     pub fn path(&self) -> &Path {
         &self.outdir
+    }
+
+    /// Remembers the samples that are saved from now on, for [`Self::sample_files`].
+    pub fn remember_samples(&mut self) {
+        self.saved = Some(vec![]);
     }
 
     /// The names of the run's files.

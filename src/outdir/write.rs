@@ -42,19 +42,22 @@ impl OutDir {
         let name = if self.is_possible(&name) { name } else { self.names.numbered_sample(n) };
         let write = Write { artifact: Artifact::Picture(n), name, completeness: Completeness::Complete };
         let path = self.write(write, |file| Ok(file.write_all(bytes)?))?;
-        let file = path.strip_prefix(&self.outdir).ok().and_then(Path::to_str);
-        self.saved.extend(file.map(|file| (n, file.into())));
+        if let Some(saved) = &mut self.saved {
+            let file = path.strip_prefix(&self.outdir).ok().and_then(Path::to_str);
+            saved.extend(file.map(|file| (n, file.into())));
+        }
         Ok(path)
     }
 
-    /// Returns the files of all samples of the run that are saved, by earlier processes or this one, in order, within OUTDIR.
+    /// Returns the files of all samples of the run that are saved, in order, within OUTDIR: by earlier processes, and by this one
+    /// since [`Self::remember_samples`].
     pub fn sample_files(&self) -> Vec<Box<str>> {
         let earlier = self.journal.all_committed().filter_map(|(artifact, intent)| match (artifact, intent) {
             (Artifact::Picture(n), Some(intent)) => Some((n, intent.file.clone())),
             _ => None,
         });
         let mut files: BTreeMap<usize, Box<str>> = earlier.collect();
-        files.extend(self.saved.iter().map(|(n, file)| (*n, file.clone())));
+        files.extend(self.saved.iter().flatten().map(|(n, file)| (*n, file.clone())));
         files.into_values().collect()
     }
 

@@ -1,7 +1,7 @@
 //! The HTML page that lists all pictures of a run (`--index`).
 
 use super::page::{jpeg, json};
-use super::shrink::{shrunk, shrunk_length};
+use super::shrink::shrunk;
 use super::{Record, open, record};
 use anyhow::Result;
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -66,7 +66,7 @@ pub fn index(out: &mut impl Write, folder: &Path, files: &[&str]) -> Result<()> 
 fn entry(folder: &Path, file: &str, longest: usize) -> Result<Entry> {
     let path = folder.join(file);
     let picture = open(&path)?;
-    let factor = (1..).find(|factor| shrunk_length(picture.width.max(picture.height), *factor) <= longest).unwrap_or(1);
+    let factor = picture.width.max(picture.height).div_ceil(longest);
     let thumbnail = BASE64_STANDARD.encode(jpeg(&shrunk(&picture, factor))?);
     // A picture without metadata is shown without text.
     let record = record(&path).ok();

@@ -47,7 +47,7 @@ pub use preview::preview;
 pub use record::{EmbeddingRecord, LoraRecord, Record};
 pub use resize::{resized, square};
 pub use sheet::sheet;
-pub use shrink::shrunk;
+pub use shrink::{mean, shrunk};
 pub use verify::{Mark, verify};
 pub use watermark::{mark, read};
 

@@ -2,6 +2,7 @@
 
 use super::Picture;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Returns the number of pixels that `length` pixels are reduced to.
 pub fn shrunk_length(length: usize, factor: usize) -> usize {
@@ -17,16 +18,16 @@ pub fn shrunk(picture: &Picture, factor: usize) -> Cow<'_, Picture> {
     let mut rgb = Vec::with_capacity(3 * width * height);
     for y in 0..height {
         for x in 0..width {
-            rgb.extend(mean(picture, x * factor, y * factor, factor));
+            let (columns, rows) = (x * factor..(x + 1) * factor, y * factor..(y + 1) * factor);
+            let (right, bottom) = (columns.end.min(picture.width), rows.end.min(picture.height));
+            rgb.extend(mean(picture, columns.start..right, rows.start..bottom));
         }
     }
     Cow::Owned(Picture { width, height, rgb })
 }
 
-/// Returns the mean colour of a square of side `side`, clipped to the picture.
-fn mean(picture: &Picture, left: usize, top: usize, side: usize) -> [u8; 3] {
-    let columns = left..(left + side).min(picture.width);
-    let rows = top..(top + side).min(picture.height);
+/// Returns the mean colour of a part of a picture.
+pub fn mean(picture: &Picture, columns: Range<usize>, rows: Range<usize>) -> [u8; 3] {
     let n = columns.len() * rows.len();
     let mut sums = [0; 3];
     for y in rows {

@@ -33,11 +33,17 @@ impl<'scope> ModelHash<'scope> {
         let is_needed_still = is_needed.clone();
         let thread = scope.spawn(move || {
             models.iter().for_each(|model| model.loras.compute_hashes());
-            let hash = |model: &OpenModel| match model.files.ckpt {
-                ModelSource::Demo => Ok(Some(sha256::of_bytes(demo::WEIGHTS))),
-                _ => model_sha256(model.checkpoint.path(), &|| is_needed_still.load(Ordering::Relaxed)),
-            };
-            models.iter().map(hash).collect()
+            let mut hashes: Vec<Option<String>> = vec![];
+            for model in models {
+                // Models that differ in their autoencoder alone are read once.
+                let same = models[..hashes.len()].iter().position(|other| other.files.ckpt == model.files.ckpt);
+                hashes.push(match (same, &model.files.ckpt) {
+                    (Some(same), _) => hashes[same].clone(),
+                    (None, ModelSource::Demo) => Some(sha256::of_bytes(demo::WEIGHTS)),
+                    _ => model_sha256(model.checkpoint.path(), &|| is_needed_still.load(Ordering::Relaxed))?,
+                });
+            }
+            Ok(hashes)
         });
         Self { thread: Some(thread), is_needed, values: vec![] }
     }

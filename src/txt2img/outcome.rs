@@ -10,10 +10,10 @@ use crate::job::Job;
 use crate::job::tasks::Remaining;
 use crate::outdir::Overview;
 use crate::progress::Progress;
+use crate::terminal;
 use crate::timings::Timings;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ fn print_results(job: &Job, end: End, timings: &Timings) -> Result<()> {
     if end == End::Finished {
         results += &format!("Your samples are ready and waiting for you here: \n{}\n", job.output.outdir.display());
     }
-    std::io::stdout().write_all(results.as_bytes()).context("writing to standard output")
+    terminal::write_results(results.as_bytes())
 }
 
 /// Returns the closing line of a run that drew everything.
@@ -141,7 +141,7 @@ fn file_names(files: &[PathBuf]) -> Option<String> {
     (!names.is_empty()).then(|| listed(&names))
 }
 
-/// Whether a file is an HTML page.
+/// Returns whether a file is an HTML page.
 fn is_page(path: &&PathBuf) -> bool {
     path.extension().is_some_and(|extension| extension == "html")
 }

@@ -27,7 +27,7 @@ pub struct Written {
     pub pictures: usize,
     /// The grids, sheets and pages.
     pub overviews: Vec<PathBuf>,
-    /// The first picture of the run that is saved.
+    /// The first picture of the run that is saved, if it is to be shown or opened.
     pub first: Option<PathBuf>,
 }
 
@@ -81,6 +81,9 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// If a file cannot be written, the safety checker fails, or a replayed picture differs.
     pub fn run(mut self, messages: Receiver<Message>, n: usize) -> Result<Written> {
+        if self.job.output.index || self.job.output.show || self.job.output.open {
+            self.outdir.remember_samples();
+        }
         self.save_complete_grids()?;
         let saved = messages.into_iter().try_for_each(|message| match message {
             Message::Image(rendered) => self.save(*rendered),
@@ -94,7 +97,9 @@ impl<'a> Writer<'a> {
         });
         let reported = self.report.end(is_finished, self.progress);
         result.and(reported)?;
-        let first = self.outdir.sample_files().first().map(|file| self.outdir.path().join(&**file));
+        let Job { output, .. } = self.job;
+        let files = if output.show || output.open { self.outdir.sample_files() } else { vec![] };
+        let first = files.first().map(|file| self.outdir.path().join(&**file));
         Ok(Written { pictures: self.n_saved, overviews: self.outdir.overviews().to_vec(), first })
     }
 

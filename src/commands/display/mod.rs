@@ -34,7 +34,7 @@ fn print(picture: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether the terminal says that it displays sixels.
+/// Returns whether the terminal says that it displays sixels.
 fn has_sixel() -> bool {
     #[cfg(unix)]
     return sixel_query::has_sixel();

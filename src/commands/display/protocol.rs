@@ -120,7 +120,7 @@ fn blocks(picture: &Picture, screen: Screen) -> String {
     let pixel = |x: usize, y: usize| {
         let (left, right) = (x * picture.width / columns, ((x + 1) * picture.width).div_ceil(columns));
         let (top, bottom) = (y * picture.height / rows, ((y + 1) * picture.height).div_ceil(rows));
-        mean(picture, left..right, top..bottom)
+        output::mean(picture, left..right, top..bottom)
     };
     let mut text = String::new();
     for y in (0..rows).step_by(2) {
@@ -131,19 +131,6 @@ fn blocks(picture: &Picture, screen: Screen) -> String {
         text += if y + 2 < rows { "\x1b[0m\n" } else { "\x1b[0m" };
     }
     text
-}
-
-/// Returns the mean colour of a part of a picture.
-fn mean(picture: &Picture, columns: std::ops::Range<usize>, rows: std::ops::Range<usize>) -> [usize; 3] {
-    let n = columns.len() * rows.len();
-    let mut sums = [0; 3];
-    for y in rows {
-        let row = &picture.rgb[3 * y * picture.width..][..3 * picture.width];
-        for rgb in row[3 * columns.start..3 * columns.end].chunks_exact(3) {
-            sums.iter_mut().zip(rgb).for_each(|(sum, level)| *sum += usize::from(*level));
-        }
-    }
-    sums.map(|sum| sum / n.max(1))
 }
 
 #[cfg(test)]

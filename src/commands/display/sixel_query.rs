@@ -11,7 +11,7 @@ const PATIENCE: i64 = 200_000_000;
 /// The attribute of terminals that display sixels.
 const SIXEL: &str = "4";
 
-/// Whether the terminal names sixels among its attributes.
+/// Returns whether the terminal names sixels among its attributes.
 pub fn has_sixel() -> bool {
     ask().is_some_and(|answer| names_sixel(&answer))
 }
@@ -46,7 +46,7 @@ fn answer(terminal: &mut File) -> Option<String> {
     String::from_utf8(answer).ok()
 }
 
-/// Whether an answer such as `ESC [ ? 62 ; 4 ; 22 c` names sixels.
+/// Returns whether an answer such as `ESC [ ? 62 ; 4 ; 22 c` names sixels.
 fn names_sixel(answer: &str) -> bool {
     let attributes = answer.rsplit_once("[?").and_then(|(_, rest)| rest.strip_suffix('c'));
     attributes.is_some_and(|attributes| attributes.split(';').skip(1).any(|attribute| attribute == SIXEL))

@@ -20,13 +20,13 @@ use crate::ops::{self, Compute};
 use crate::outdir::OutDir;
 use crate::params::SamplingParams;
 use crate::progress::Progress;
+use crate::terminal;
 use crate::text::TextConfig;
 use crate::txt2img::{End, OpenModel, inspect};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use networks::{Inventory, Networks};
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
-use std::io::{Write, stdout};
 
 /// The description of a run.
 pub struct Report {
@@ -137,7 +137,7 @@ pub fn print_dry_run(job: &Job) -> Result<End> {
     let report = dry_run(job)?;
     let progress = Progress::new(job.run.progress, job.run.quiet);
     job.run.notes.iter().for_each(|note| progress.note(note));
-    stdout().write_all(report.to_string().as_bytes()).context("writing to standard output")?;
+    terminal::write_results(report.to_string().as_bytes())?;
     report.check_fit()?;
     Ok(End::Finished)
 }

@@ -100,7 +100,7 @@ impl ModelFiles {
         Ok(Self { config, config_path, ckpt, vae, embeddings, loras: BTreeMap::new() })
     }
 
-    /// Whether the latents of two models have the same shapes and noise schedule.
+    /// Returns whether the latents of two models have the same shapes and noise schedule.
     fn draws_like(&self, other: &Self) -> bool {
         let (one, other) = (&self.config, &other.config);
         one.unet.out_channels == other.unet.out_channels

@@ -108,7 +108,7 @@ impl Requests {
         self.table.sha256(n)
     }
 
-    /// Whether the first `n` requests make the same batches alone, or have seeds of their own, so that they draw the same pictures.
+    /// Returns whether the first `n` requests make the same batches alone, or have seeds of their own, so that they draw the same pictures.
     pub fn can_end_after(&self, n: usize) -> bool {
         n == self.n_requests()
             || u32::try_from(n).is_ok_and(|n| self.starts.binary_search(&n).is_ok())

@@ -99,7 +99,7 @@ pub fn ensure_same_run(outdir: &Path, run: &RunHeader, header: &RunHeader) -> Re
     Ok(())
 }
 
-/// Whether two runs differ only in parameters that decide how many pictures they have.
+/// Returns whether two runs differ only in parameters that decide how many pictures they have.
 fn can_differ_in_length(one: &RunHeader, other: &RunHeader) -> bool {
     let are_equal = |name: &String| one.params.get(name) == other.params.get(name);
     let mut names = one.params.keys().chain(other.params.keys());
