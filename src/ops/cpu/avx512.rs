@@ -1,19 +1,19 @@
 //! AVX-512: vectors of 16.
 
-use super::kernel::{Tile, kernel, products};
+use super::kernel::{Tile, kernel, no_steps, products};
 use super::math::{EXP2_BF16, ROUND};
 use std::arch::x86_64::*;
 
 kernel! {
     #[target_feature(enable = "avx512f")]
     kernel, __m512, lanes: 16, zero: _mm512_setzero_ps(), load: _mm512_loadu_ps, splat: _mm512_set1_ps,
-    multiply_add: _mm512_fmadd_ps, add: _mm512_add_ps, store: _mm512_storeu_ps,
+    multiply_add: _mm512_fmadd_ps, add: _mm512_add_ps, store: _mm512_storeu_ps, first_steps: no_steps,
 }
 
 kernel! {
     #[target_feature(enable = "avx512f,avx512bf16")]
     kernel_bf16, __m512, lanes: 16, zero: _mm512_setzero_ps(), load: _mm512_loadu_ps, splat: _mm512_set1_ps,
-    multiply_add: dot_pairs, add: _mm512_add_ps, store: _mm512_storeu_ps,
+    multiply_add: dot_pairs, add: _mm512_add_ps, store: _mm512_storeu_ps, first_steps: no_steps,
 }
 
 /// sum + a · b, where each slot of `a` and `b` holds two bf16.
@@ -36,7 +36,7 @@ pub unsafe fn exp_scores_bf16<const MR: usize>(tile: &Tile, scale: f32, keys: us
     const NV: usize = 2;
     let products = products! {
         tile, MR, NV, __m512, lanes: 16, zero: _mm512_setzero_ps(), load: _mm512_loadu_ps, splat: _mm512_set1_ps,
-        multiply_add: dot_pairs,
+        multiply_add: dot_pairs, first_steps: no_steps,
     };
     // Through memory: the loop below is too long to be unrolled, so the scores cannot stay in registers.
     let mut scores = [[0f32; 32]; MR];

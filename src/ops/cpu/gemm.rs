@@ -139,15 +139,15 @@ pub unsafe fn strip(a: MatrixA, b: &Packed, panel: Panel, epilogue: Epilogue, fi
     for (i, rows) in a.rows.chunks(mr).enumerate() {
         let row = first + i * mr;
         let mut tile = MatrixA { rows, ..a }.tile(b, panel, products.as_mut_ptr(), width);
+        // The epilogue's memory is fetched while the kernel computes.
+        for row in row..row + rows.len() {
+            epilogue.prefetch(row, panel.column, width, b.n, out);
+        }
         if store_directly && rows.len() == mr {
             (tile.out, tile.stride) = (out.ptr(row * b.n + panel.column, (mr - 1) * b.n + width), b.n);
             // SAFETY: the caller guarantees A and the rows; the panel has all of K; `ptr` checked that there is room.
             unsafe { kernel(&tile) };
             continue;
-        }
-        // The epilogue's memory is fetched while the kernel computes.
-        for row in row..row + rows.len() {
-            epilogue.prefetch(row, panel.column, width, b.n, out);
         }
         // SAFETY: as above; `products` has room for the largest tile.
         unsafe { kernel(&tile) };
@@ -185,8 +185,7 @@ pub fn kernel(b: &Packed, vectors: usize) -> Kernel {
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2, _, 2) => (avx2::kernel::<6, 2>, 6),
         #[cfg(target_arch = "x86_64")]
-        // Four rows would need more than the 16 registers, and take twice as long.
-        (Isa::Avx2, _, _) => (avx2::kernel::<3, 3>, 3),
+        (Isa::Avx2, _, _) => (avx2::kernel::<4, 3>, 4),
         #[cfg(target_arch = "aarch64")]
         (Isa::Neon, _, 1) => (neon::kernel::<6, 1>, 6),
         #[cfg(target_arch = "aarch64")]

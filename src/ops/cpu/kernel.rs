@@ -37,22 +37,28 @@ pub fn prefetch(start: *const f32, count: usize) {
 }
 
 /// Computes the products of a tile, `MR` × `NV` vectors kept in registers. The tile must be valid, as for `kernel!`.
+///
+/// `first_steps` may add the products of the first steps of K to the sums, and returns their number.
 macro_rules! products {
     (
         $tile:expr, $rows:ident, $vectors:ident, $vector:ty, lanes: $lanes:literal, zero: $zero:expr, load: $load:expr,
-        splat: $splat:expr, multiply_add: $multiply_add:expr $(,)?
+        splat: $splat:expr, multiply_add: $multiply_add:expr, first_steps: $first_steps:expr $(,)?
     ) => {{
         let tile: &Tile = $tile;
         let mut sums: [[$vector; $vectors]; $rows] = [[$zero; $vectors]; $rows];
         let mut b = tile.panel;
-        let last = tile.rows.len() - 1;
+        let last = tile.rows[tile.rows.len() - 1];
         for &tap in tile.taps {
             let mut a = [tile.a; $rows];
             for r in 0..$rows {
                 // SAFETY: A has this row and tap. Missing rows of the tile repeat the last one.
-                a[r] = unsafe { tile.a.add(tile.rows[r.min(last)] + tap) };
+                a[r] = unsafe { tile.a.add(tile.rows.get(r).unwrap_or(&last) + tap) };
             }
-            for k in 0..tile.depth {
+            // SAFETY: every row of A and the panel have `depth` steps.
+            let done = unsafe { $first_steps(&a, b, tile.depth, &mut sums) };
+            // SAFETY: at most one past the end of the panel.
+            b = unsafe { b.add($lanes * $vectors * done) };
+            for k in done..tile.depth {
                 let mut columns: [$vector; $vectors] = [$zero; $vectors];
                 for v in 0..$vectors {
                     // SAFETY: the panel has this row.
@@ -74,12 +80,26 @@ macro_rules! products {
 }
 pub(super) use products;
 
+/// The `first_steps` of instruction sets for which the loop of `products!` is fast enough.
+///
+/// # Safety
+/// Always safe.
+#[inline(always)]
+pub unsafe fn no_steps<V, const MR: usize, const NV: usize>(
+    _: &[*const f32; MR],
+    _: *const f32,
+    _: usize,
+    _: &mut [[V; NV]; MR],
+) -> usize {
+    0
+}
+
 /// Defines `kernel::<MR, NV>`, which multiplies `MR` rows of A by a panel of `NV` vectors.
 macro_rules! kernel {
     (
         $(#[$attribute:meta])*
         $name:ident, $vector:ty, lanes: $lanes:literal, zero: $zero:expr, load: $load:expr, splat: $splat:expr,
-        multiply_add: $multiply_add:expr, add: $add:expr, store: $store:expr $(,)?
+        multiply_add: $multiply_add:expr, add: $add:expr, store: $store:expr, first_steps: $first_steps:expr $(,)?
     ) => {
         /// Writes the products of a tile's rows and its panel to the tile's output, or adds them to it.
         ///
@@ -90,7 +110,7 @@ macro_rules! kernel {
         pub unsafe fn $name<const MR: usize, const NV: usize>(tile: &Tile) {
             let mut sums = products! {
                 tile, MR, NV, $vector, lanes: $lanes, zero: $zero, load: $load, splat: $splat,
-                multiply_add: $multiply_add,
+                multiply_add: $multiply_add, first_steps: $first_steps,
             };
             if tile.adds {
                 for r in 0..MR {

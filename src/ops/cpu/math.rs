@@ -91,6 +91,19 @@ pub fn exp2<const FMA: bool, const N: usize>(x: f32, polynomial: [f32; N]) -> f3
     p * f32::from_bits(shifted.to_bits().wrapping_shl(23).wrapping_add(0x3f80_0000))
 }
 
+/// 2^(scale · x) by one of the polynomials above, for scale · x from -126 to 126.
+#[inline(always)]
+pub fn exp2_scaled<const FMA: bool, const N: usize>(x: f32, scale: f32, polynomial: [f32; N]) -> f32 {
+    let shifted = multiply_add::<FMA>(x, scale, ROUND);
+    let r = multiply_add::<FMA>(x, scale, ROUND - shifted);
+    let mut p = polynomial[0];
+    for coefficient in &polynomial[1..] {
+        p = multiply_add::<FMA>(p, r, *coefficient);
+    }
+    // The integer part is in the low bits of `shifted`, and is added to the exponent.
+    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits().wrapping_shl(23)))
+}
+
 /// x / (1 + e⁻ˣ).
 #[inline(always)]
 pub fn silu<const FMA: bool>(x: f32) -> f32 {

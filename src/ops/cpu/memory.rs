@@ -1,4 +1,6 @@
-//! The settings of the memory allocator, and huge pages.
+//! The settings of the memory allocator, aligned memory, and huge pages.
+
+use std::ops::{Deref, DerefMut};
 
 /// Keeps freed memory in the process, so that each activation reuses the pages of an earlier one instead of faulting
 /// in new ones.
@@ -19,6 +21,37 @@ pub fn zeros(count: usize) -> Vec<f32> {
     let zeros = vec![0.; count];
     advise_huge_pages(zeros.as_ptr(), count);
     zeros
+}
+
+/// Numbers that begin at a cache line, so that no vector of them is in two lines.
+pub struct Aligned {
+    memory: Vec<f32>,
+    start: usize,
+    length: usize,
+}
+
+impl Aligned {
+    /// Returns zeros, as [`zeros`] does.
+    pub fn zeros(length: usize) -> Self {
+        const LINE: usize = 16; // f32
+        let memory = zeros(length + LINE - 1);
+        let start = (memory.as_ptr().addr() / size_of::<f32>()).wrapping_neg() % LINE;
+        Self { memory, start, length }
+    }
+}
+
+impl Deref for Aligned {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.memory[self.start..][..self.length]
+    }
+}
+
+impl DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.memory[self.start..][..self.length]
+    }
 }
 
 /// Advises the system to back `count` f32 from `start` with huge pages, which take fewer page faults. Does nothing for

@@ -1,6 +1,6 @@
 //! NEON, which every 64-bit ARM CPU has: vectors of 8, in two registers each.
 
-use super::kernel::{Tile, kernel, products};
+use super::kernel::{Tile, kernel, no_steps, products};
 use std::arch::aarch64::*;
 use std::convert::identity;
 
@@ -10,7 +10,7 @@ type Vector = [float32x4_t; 2];
 kernel! {
     #[target_feature(enable = "neon")]
     kernel, Vector, lanes: 8, zero: [vdupq_n_f32(0.); 2], load: load, splat: identity, multiply_add: multiply_add,
-    add: add, store: store,
+    add: add, store: store, first_steps: no_steps,
 }
 
 /// # Safety

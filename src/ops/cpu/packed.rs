@@ -2,7 +2,7 @@
 
 use super::bf16;
 use super::isa::{Isa, isa};
-use super::memory::zeros;
+use super::memory::Aligned;
 use super::parallel::{DisjointSlice, for_each};
 use crate::ops::Compute;
 use std::array;
@@ -35,7 +35,7 @@ pub struct Packed {
     pub(super) compute: Compute,
     pub(super) k: usize,
     pub(super) n: usize,
-    data: Vec<f32>, // slots of one f32, or of two bf16 from neighbouring rows
+    data: Aligned, // slots of one f32, or of two bf16 from neighbouring rows
 }
 
 /// A panel of a packed matrix.
@@ -87,9 +87,9 @@ impl Packed {
     ) -> [Self; N] {
         assert!(compute == Compute::F32 || isa == Isa::Avx512Bf16, "{compute:?} without instructions for it");
         let vectors = n.div_ceil(isa.lanes());
-        let new = |data| Self { isa, compute, k, n, data };
-        let slots = new(vec![]).k_slots();
-        let mut packed: [Self; N] = array::from_fn(|_| new(zeros(slots * vectors * isa.lanes())));
+        let slots = compute.slots(k);
+        let new = || Self { isa, compute, k, n, data: Aligned::zeros(slots * vectors * isa.lanes()) };
+        let mut packed: [Self; N] = array::from_fn(|_| new());
         let shared = packed.each_mut().map(|packed| DisjointSlice::new(&mut packed.data));
         let panels = panels(vectors, isa.lanes());
         for_each(panels.len(), |i| {

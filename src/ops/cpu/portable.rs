@@ -1,12 +1,12 @@
 //! Plain Rust for every CPU, and the reference for the other instruction sets: vectors of 8.
 
-use super::kernel::{Tile, kernel, products};
+use super::kernel::{Tile, kernel, no_steps, products};
 
 type Vector = [f32; 8];
 
 kernel! {
     kernel, Vector, lanes: 8, zero: [0.; 8], load: load, splat: splat, multiply_add: multiply_add, add: add,
-    store: store,
+    store: store, first_steps: no_steps,
 }
 
 /// # Safety

@@ -38,7 +38,8 @@ impl TileSize {
 /// The bytes of transformed tiles in flight on one core, which should stay in its L2 cache.
 const L2_BYTES: usize = 512 << 10;
 
-/// The bytes of transformed tiles in flight on all cores, which should stay in the last-level cache.
+/// The bytes of transformed tiles in flight on all cores, which should stay in the last-level cache unless the weights, which
+/// are read for each batch of tiles, take more memory than they.
 const L3_BYTES: usize = 12 << 20;
 
 /// The number of tiles in flight on one core from which each core works on its own. With fewer, reading the weights would
@@ -74,7 +75,8 @@ impl Winograd {
         let outputs = self.size.outputs();
         let tiles = map.b * map.h.div_ceil(outputs) * map.w.div_ceil(outputs);
         let tile_bytes = 4 * self.size.points() * (self.points[0].k_slots() + c_out);
-        let (of_core, of_all) = (L2_BYTES / tile_bytes, L3_BYTES / tile_bytes);
+        let weight_bytes = 4 * self.size.points() * self.points[0].k_slots() * c_out;
+        let (of_core, of_all) = (L2_BYTES / tile_bytes, L3_BYTES.max(weight_bytes / 2) / tile_bytes);
         let is_narrow = of_core >= MIN_TILES;
         let size = (if is_narrow { of_core } else { of_all }).next_multiple_of(12).max(12).min(tiles);
         let batches = tiles.div_ceil(size);

@@ -61,11 +61,12 @@ fn interleave(first: &[f32], second: &[f32], slots: &mut [f32]) {
 }
 
 for_each_isa! {
-    /// The largest Euclidean norm of the rows of `slots` slots that begin at `rows`.
+    /// The largest Euclidean norm of the rows of `slots` slots that begin at `rows`; infinite if there is a NaN.
     pub fn max_norm(x: &[f32], rows: &[usize], slots: usize, compute: Compute) -> f32 {
         let mut max = 0f32;
         for &row in rows {
-            max = max.max(sum_of_squares(&x[row..][..slots], compute));
+            let sum = sum_of_squares(&x[row..][..slots], compute);
+            max = max.max(if sum.is_nan() { f32::INFINITY } else { sum });
         }
         max.sqrt()
     }

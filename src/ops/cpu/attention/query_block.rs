@@ -9,12 +9,15 @@ use crate::ops::cpu::bf16::write_pairs;
 use crate::ops::cpu::gemm::{MatrixA, kernel};
 use crate::ops::cpu::isa::isa;
 use crate::ops::cpu::kernel::Tile;
-use crate::ops::cpu::math::{EXP2_F32, exp2, for_each_isa};
+use crate::ops::cpu::math::{EXP2_F32, exp2, exp2_scaled, for_each_isa};
 use crate::ops::cpu::packed::Packed;
 
 /// If the magnitudes of all scaled scores are below this bound, exp2 of a score cannot overflow or underflow f32, nor
 /// can the sum over all keys, nor that sum times values up to 2²⁰; the running maximum is then skipped.
 const MAX_UNSHIFTED: f32 = 90.;
+
+/// The scaled score of padding, which gives it next to no weight.
+const PADDING: f32 = -126.;
 
 /// A block of queries of one head, with the state of its online softmax.
 pub struct QueryBlock<'a> {
@@ -23,7 +26,7 @@ pub struct QueryBlock<'a> {
     compute: Compute,     // of both products
     scale: f32,           // log2(e) / √D: exp(score / √D) = exp2(scale · score)
     unshifted: bool,      // whether the running maximum is skipped
-    scores: Vec<f32>,     // (QUERIES, stride), empty if unshifted
+    scores: Vec<f32>,     // (QUERIES, stride), empty if weights are computed without storing them
     weights: Vec<f32>,    // (QUERIES, stride / 2) bf16 pairs: exp2 of the scores, empty with f32
     stride: usize,        // keys of a block, rounded up to whole vectors
     acc: Vec<f32>,        // (QUERIES, width): Σ weight · value
@@ -46,14 +49,14 @@ impl<'a> QueryBlock<'a> {
             let max_key = blocks.iter().map(|kv| kv.max_norm).fold(0., f32::max);
             max_norm(queries, rows, keys.k_slots(), compute) * max_key
         };
-        let unshifted = is_half && scale * bound() < MAX_UNSHIFTED;
+        let unshifted = scale * bound() < MAX_UNSHIFTED;
         Self {
             queries,
             rows,
             compute,
             scale,
             unshifted,
-            scores: vec![0.; if unshifted { 0 } else { QUERIES * stride }],
+            scores: vec![0.; if unshifted && is_half { 0 } else { QUERIES * stride }],
             weights: vec![0.; if is_half { QUERIES * stride / 2 } else { 0 }],
             stride,
             acc: vec![0.; QUERIES * width],
@@ -65,26 +68,40 @@ impl<'a> QueryBlock<'a> {
 
     /// Adds the weighted values of one block to the accumulator.
     pub fn attend(&mut self, kv: &KvBlock) {
-        if self.unshifted {
-            self.exp_scores(kv);
-        } else {
-            self.score(&kv.keys);
-            for row in 0..self.rows.len() {
-                let scores = &mut self.scores[row * self.stride..][..self.stride];
-                // Padding gets next to no weight, and its values are zeros.
-                scores[kv.n_keys..].fill(f32::NEG_INFINITY);
-                let acc = &mut self.acc[row * self.width..][..self.width];
-                softmax_step(scores, self.scale, &mut self.max[row], &mut self.sums[row], acc);
-                if self.compute == Compute::Half {
-                    write_pairs(scores, &mut self.weights[row * (self.stride / 2)..][..self.stride / 2]);
-                }
-            }
+        match (self.unshifted, self.compute) {
+            (true, Compute::Half) => self.exp_scores_half(kv),
+            (true, Compute::F32) => self.exp_scores(kv),
+            (false, _) => self.softmax_step(kv),
         }
         self.accumulate(&kv.values);
     }
 
-    /// weights = 2^(scale · queries · keys), in bf16, without storing the scores.
+    /// Computes the weights of a block with the running maximum.
+    fn softmax_step(&mut self, KvBlock { keys, n_keys, .. }: &KvBlock) {
+        self.score(keys);
+        for row in 0..self.rows.len() {
+            let scores = &mut self.scores[row * self.stride..][..self.stride];
+            scores[*n_keys..].fill(f32::NEG_INFINITY);
+            let acc = &mut self.acc[row * self.width..][..self.width];
+            softmax_step(scores, self.scale, &mut self.max[row], &mut self.sums[row], acc);
+            if self.compute == Compute::Half {
+                write_pairs(scores, &mut self.weights[row * (self.stride / 2)..][..self.stride / 2]);
+            }
+        }
+    }
+
+    /// scores = 2^(scale · queries · keys).
     fn exp_scores(&mut self, KvBlock { keys, n_keys, .. }: &KvBlock) {
+        self.score(keys);
+        for (row, sums) in self.sums[..self.rows.len()].iter_mut().enumerate() {
+            let scores = &mut self.scores[row * self.stride..][..self.stride];
+            scores[*n_keys..].fill(PADDING / self.scale);
+            exp_scores(scores, self.scale, sums);
+        }
+    }
+
+    /// weights = 2^(scale · queries · keys), in bf16, without storing the scores.
+    fn exp_scores_half(&mut self, KvBlock { keys, n_keys, .. }: &KvBlock) {
         #[cfg(target_arch = "x86_64")]
         for panel in keys.panels() {
             assert_eq!(panel.vectors, 2, "keys are padded to pairs of vectors");
@@ -172,6 +189,23 @@ for_each_isa! {
             *max = new_max;
         }
         exp2_scores::<FMA>(scores, new_max, sums);
+    }
+}
+
+for_each_isa! {
+    /// Replaces scores by weights 2^(scale · score), and adds these to `sums`.
+    fn exp_scores(scores: &mut [f32], scale: f32, sums: &mut [f32; 16]) {
+        let (vectors, rest) = scores.as_chunks_mut::<16>();
+        for vector in vectors {
+            for (sum, x) in sums.iter_mut().zip(vector) {
+                *x = exp2_scaled::<FMA, _>(*x, scale, EXP2_F32);
+                *sum += *x;
+            }
+        }
+        for (sum, x) in sums.iter_mut().zip(rest) {
+            *x = exp2_scaled::<FMA, _>(*x, scale, EXP2_F32);
+            *sum += *x;
+        }
     }
 }
 
