@@ -6,6 +6,7 @@
 ROUNDS: default 3. BATCH: pictures per step, default 1.
 """
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -25,13 +26,21 @@ def peer(script):
     def run(dtype, batch):
         lines = output([sys.executable, HERE / script, dtype, str(batch)], HERE)
         words = [line.split() for line in lines]
-        return {word[0]: float(word[1]) for word in words if len(word) == 2 and word[0] in ("step", "decode")}
+        stages = {word[0]: float(word[1]) for word in words if len(word) == 2 and word[0] in ("step", "decode")}
+        if not stages:
+            raise RuntimeError(f"{script} printed no times")
+        return stages
 
     return run
 
 
 def output(command, folder):
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if done.returncode < 0:
+        raise RuntimeError(f"ended by signal {-done.returncode}, {signal.strsignal(-done.returncode)}")
+    if done.returncode > 0:
+        errors = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise RuntimeError(errors[-1])
     return done.stdout.splitlines()
 
 
@@ -44,7 +53,7 @@ def main():
             for name, run in programs.items():
                 try:
                     stages = run(dtype, batch)
-                except subprocess.CalledProcessError as error:
+                except RuntimeError as error:
                     print(f"{name} in {dtype} is left out: {error}", file=sys.stderr)
                     continue
                 for stage, seconds in stages.items():

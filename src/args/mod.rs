@@ -116,7 +116,7 @@ pub struct Args {
     #[arg(short = 'S', long, value_name = "N", default_value = "42", value_parser = seed)]
     pub seed: Seed,
 
-    /// full: f32 throughout; autocast: half precision where it is faster
+    /// full: f32 throughout; autocast: half precision where it is faster or takes less memory
     #[arg(long, value_name = "NAME", default_value = "autocast", value_parser = one_of::<Precision>())]
     pub precision: Precision,
 

@@ -130,13 +130,13 @@ pub struct ComputeDevice {
 }
 
 impl ComputeDevice {
-    /// Returns the compute type of matrix products. With `--precision autocast` it is f16 on GPUs, as in the original,
-    /// and bf16 on CPUs with instructions for it.
+    /// Returns the type of the weights. With `--precision autocast` it is f16, as in the original, or bf16 on CPUs with
+    /// instructions for it. Products are computed in the same type on GPUs and with bf16, else in f32.
     pub fn dtype(&self, precision: Precision) -> DType {
         match precision {
-            Precision::Autocast if self.device.is_cuda() => DType::F16,
-            Precision::Autocast if ops::has_bf16() => DType::BF16,
-            Precision::Full | Precision::Autocast => DType::F32,
+            Precision::Full => DType::F32,
+            Precision::Autocast if !self.device.is_cuda() && ops::has_bf16() => DType::BF16,
+            Precision::Autocast => DType::F16,
         }
     }
 
@@ -176,7 +176,7 @@ impl ComputeDevice {
 pub enum Precision {
     /// f32 throughout.
     Full,
-    /// Half precision in matrix products, on devices where it is faster.
+    /// Weights in half precision, and matrix products on devices where they are faster with it.
     Autocast,
 }
 

@@ -9,7 +9,7 @@ pub enum Compute {
     #[default]
     F32,
     /// Half precision: f16 on GPUs; bf16 on CPUs that have instructions for it, for products with an even inner
-    /// dimension; otherwise f32.
+    /// dimension. On other CPUs, products are computed in f32 with weights that are stored in f16.
     Half,
 }
 

@@ -29,16 +29,18 @@ pub fn conv3x3(x: &Tensor, weight: &Tensor, bias: &Tensor, stride: usize) -> Res
     y.permute((0, 2, 3, 1))?.contiguous()?.broadcast_add(bias)
 }
 
-/// Group normalisation. `x`: (B, h, w, C), `weight`, `bias`: (C).
+/// Group normalisation in f64, as sums of a group may be too long for f32. `x`: (B, h, w, C), `weight`, `bias`: (C).
 pub fn group_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     let (b, h, w, c) = x.dims4()?;
-    let groups = x.reshape((b, h * w, GROUPS, c / GROUPS))?;
+    let dtype = x.dtype();
+    let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.to_dtype(DType::F64));
+    let groups = x?.reshape((b, h * w, GROUPS, c / GROUPS))?;
     let size = (h * w * c / GROUPS) as f64;
     let mean = (groups.sum_keepdim((1, 3))? / size)?; // (B, 1, G, 1)
     let centred = groups.broadcast_sub(&mean)?;
     let variance = (centred.sqr()?.sum_keepdim((1, 3))? / size)?;
     let normal = centred.broadcast_div(&(variance + eps)?.sqrt()?)?;
-    normal.reshape((b, h, w, c))?.broadcast_mul(weight)?.broadcast_add(bias)
+    normal.reshape((b, h, w, c))?.broadcast_mul(&weight?)?.broadcast_add(&bias?)?.to_dtype(dtype)
 }
 
 /// Layer normalisation. `x`: (…, C), `weight`, `bias`: (C).

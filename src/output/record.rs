@@ -66,7 +66,7 @@ pub struct Record {
     /// The name of the model's YAML file, if there is one.
     #[serde(default)]
     pub config: Option<String>,
-    /// The type that the networks computed products in: `f32` or `bf16`.
+    /// The type of the networks' weights: `f32`, `bf16` or `f16`. Products were computed in it, too, except with f16 on CPUs.
     pub products: String,
     /// Whether the picture carries the invisible watermark.
     pub watermark: bool,

@@ -134,7 +134,7 @@ fn run_params(job: &Job, models: &[OpenModel]) -> RunParams {
     params
 }
 
-/// Returns the types that the devices compute in, on which the rounding of pictures depends.
+/// Returns the types of the devices' weights, on which the rounding of pictures depends.
 fn compute_types(job: &Job) -> String {
     let mut names: Vec<_> =
         job.compute.devices.iter().map(|device| device.dtype(job.compute.precision).as_str()).collect();

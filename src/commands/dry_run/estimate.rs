@@ -9,7 +9,7 @@ use super::networks::Networks;
 use crate::human::bytes;
 use crate::job::Job;
 use crate::job::tasks::n_wanted;
-use crate::ops::Compute;
+use crate::ops::{self, Compute};
 use crate::outdir::{OutDir, Overview};
 use crate::params::SamplingParams;
 use anyhow::Result;
@@ -114,7 +114,8 @@ fn maps(job: &Job, number: usize, sampling: f64, decoding: f64) -> f64 {
     if on_gpus(job) {
         return gpu_element(job) * (GPU_SAMPLING * sampling + GPU_DECODING * decoding);
     }
-    let factor = if compute(job) == Compute::Half { SAMPLING_HALF } else { SAMPLING };
+    let are_maps_half = compute(job) == Compute::Half && ops::has_bf16();
+    let factor = if are_maps_half { SAMPLING_HALF } else { SAMPLING };
     (4. * factor * sampling).max(4. * DECODING * decoding + DECODING_PIXEL * pixels(job, params))
 }
 

@@ -24,6 +24,7 @@ use crate::terminal;
 use crate::text::TextConfig;
 use crate::txt2img::{End, OpenModel, inspect};
 use anyhow::{Result, bail};
+use candle_core::DType;
 use networks::{Inventory, Networks};
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
@@ -101,10 +102,11 @@ pub(crate) fn describe(job: &Job, models: &[OpenModel], outdir: &OutDir, hashes:
 fn compute_text(job: &Job) -> String {
     let ComputeOptions { devices, precision, threads } = &job.compute;
     let text = |device: &ComputeDevice| {
-        let dtype = device.dtype(*precision).as_str();
-        match device.device.is_cpu() {
-            true => format!("{} in {dtype}, {}", device.name, ops::isa().name()),
-            false => format!("{} in {dtype}", device.name),
+        let (dtype, isa) = (device.dtype(*precision), ops::isa().name());
+        match (device.device.is_cpu(), dtype) {
+            (true, DType::F16) => format!("{} in f32 with weights in f16, {isa}", device.name),
+            (true, _) => format!("{} in {}, {isa}", device.name, dtype.as_str()),
+            (false, _) => format!("{} in {}", device.name, dtype.as_str()),
         }
     };
     let devices: Vec<String> = devices.iter().map(text).collect();

@@ -4,9 +4,8 @@ use super::gemm::{MAX_TILE, MatrixA, kernel};
 use super::isa::{Isa, isa};
 use super::kernel::Tile;
 use super::math::for_each_isa;
-use super::packed::{Packed, Panel, panels};
+use super::packed::{Format, Packed, Panel, panels};
 use super::parallel::{DisjointSlice, for_each, from_uninit};
-use crate::ops::Compute;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -37,7 +36,7 @@ pub fn add_products(
     let pack = |Product { left, right }: &Product| {
         let rank = left.len() / m;
         assert!(left.len() == m * rank && right.len() == rank * n, "the factors do not fit {m}×{n}");
-        let [packed] = Packed::several(isa, Compute::F32, rank, n, |panel, [slots]| {
+        let [packed] = Packed::several(isa, Format::F32, rank, n, |panel, [slots]| {
             let width = panel.vectors * isa.lanes();
             let columns = panel.column..n.min(panel.column + width);
             for (slots, row) in slots.chunks_exact_mut(width).zip(right.chunks_exact(n)) {
@@ -109,10 +108,11 @@ impl Block<'_> {
         for &panel in self.panels {
             let (kernel, mr) = kernel(right, panel.vectors);
             let width = panel.vectors * self.isa.lanes();
+            let slots = right.slots(panel);
             for (i, rows) in rows.chunks(mr).enumerate() {
                 let a = MatrixA { slots: left, rows, taps: &[0] };
                 let start = (self.rows.start + i * mr) * self.n + panel.column;
-                let tile = a.tile(right, panel, buffer.as_mut_ptr(), width);
+                let tile = a.tile(right, slots, buffer.as_mut_ptr(), width);
                 if rows.len() == mr && panel.column + width <= self.n {
                     let out = self.out.ptr(start, (mr - 1) * self.n + width);
                     // SAFETY: `left` has these rows, the panel all of K, and `ptr` checked that there is room.

@@ -133,3 +133,29 @@ pub fn f16_to_f32(halves: &[u8], out: &mut [f32]) {
     }
     f16::portable(rest, out_rest);
 }
+
+/// Rounds `panel` times `factor` to f16, two to a slot.
+#[target_feature(enable = "avx2,f16c")]
+pub fn narrow(panel: &[f32], factor: f32, slots: &mut [f32]) {
+    let factor = _mm256_set1_ps(factor);
+    for (vector, slots) in panel.as_chunks::<8>().0.iter().zip(slots.as_chunks_mut::<4>().0) {
+        // SAFETY: the vectors are as long as the instructions need, and need no alignment.
+        unsafe {
+            let x = _mm256_mul_ps(_mm256_loadu_ps(vector.as_ptr()), factor);
+            _mm_storeu_si128(slots.as_mut_ptr().cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x));
+        }
+    }
+}
+
+/// Converts the f16 in `slots` to f32, times `factor`.
+#[target_feature(enable = "avx2,f16c")]
+pub fn widen(slots: &[f32], factor: f32, panel: &mut [f32]) {
+    let factor = _mm256_set1_ps(factor);
+    for (slots, vector) in slots.as_chunks::<4>().0.iter().zip(panel.as_chunks_mut::<8>().0) {
+        // SAFETY: as above.
+        unsafe {
+            let x = _mm256_cvtph_ps(_mm_loadu_si128(slots.as_ptr().cast()));
+            _mm256_storeu_ps(vector.as_mut_ptr(), _mm256_mul_ps(x, factor));
+        }
+    }
+}

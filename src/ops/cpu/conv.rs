@@ -51,15 +51,20 @@ enum Algorithm {
 
 impl Algorithm {
     fn new(wanted: Compute, c_in: usize, c_out: usize, stride: usize) -> Self {
-        match wanted.supported(isa(), c_in) {
-            _ if stride > 1 => Self::Direct(wanted),
-            // Too few channels for the vectors of the transforms, and little to save.
-            _ if c_in < LANES || c_out < LANES => Self::Direct(Compute::F32),
-            // The transforms of 4×4 tiles would lose two of the three digits of bf16.
-            Compute::Half if c_in.min(c_out) >= BF16_CHANNELS => Self::Winograd(TileSize::Two, Compute::Half),
-            _ if c_out >= SMALL_MAP_CHANNELS => Self::Winograd(TileSize::Two, Compute::F32),
-            _ => Self::Winograd(TileSize::Four, Compute::F32),
+        if stride > 1 {
+            return Self::Direct(wanted);
         }
+        // Too few channels for the vectors of the transforms, and little to save.
+        if c_in < LANES || c_out < LANES {
+            return Self::Direct(Compute::F32);
+        }
+        let is_bf16 = wanted.supported(isa(), c_in) == Compute::Half;
+        // The transforms of 4×4 tiles would lose two of the three digits of bf16.
+        if is_bf16 && c_in.min(c_out) >= BF16_CHANNELS {
+            return Self::Winograd(TileSize::Two, Compute::Half);
+        }
+        let size = if c_out >= SMALL_MAP_CHANNELS { TileSize::Two } else { TileSize::Four };
+        Self::Winograd(size, if is_bf16 { Compute::F32 } else { wanted })
     }
 }
 

@@ -8,7 +8,7 @@ use super::math::{self, for_each_isa};
 #[cfg(target_arch = "aarch64")]
 use super::neon;
 use super::operand::{Operand, Output};
-use super::packed::{Packed, Panel};
+use super::packed::{Format, Packed, Panel};
 use super::parallel::{DisjointSlice, for_each};
 use super::portable;
 #[cfg(target_arch = "x86_64")]
@@ -24,10 +24,11 @@ pub struct MatrixA<'a> {
 }
 
 impl<'a> MatrixA<'a> {
-    /// Returns the kernel call that multiplies these rows by a panel of `b`, to rows of `out` that are `stride` apart.
-    pub fn tile(self, b: &Packed, panel: Panel, out: *mut f32, stride: usize) -> Tile<'a> {
+    /// Returns the kernel call that multiplies these rows by `panel`, the slots of a panel of `b`, to rows of `out` that
+    /// are `stride` apart.
+    pub fn tile(self, b: &Packed, panel: &[f32], out: *mut f32, stride: usize) -> Tile<'a> {
         let (a, depth) = (self.slots.as_ptr(), b.k_slots() / self.taps.len());
-        Tile { a, rows: self.rows, taps: self.taps, depth, panel: b.panel(panel).as_ptr(), out, stride, adds: false }
+        Tile { a, rows: self.rows, taps: self.taps, depth, panel: panel.as_ptr(), out, stride, adds: false }
     }
 }
 
@@ -76,6 +77,9 @@ const L2_BYTES: usize = 640 << 10;
 /// The largest number of rows of A in a task.
 const TASK_ROWS: usize = 96;
 
+/// The same if panels are converted for each task.
+const TASK_ROWS_CONVERTED: usize = 192;
+
 /// The offsets of A's rows, in elements. Row r has one part for each tap t, which begins at `rows[r] + taps[t]`; B's K
 /// dimension is the concatenation of the taps.
 ///
@@ -114,7 +118,8 @@ fn multiply(a: MatrixA, b: &Packed, epilogue: Epilogue, out: &DisjointSlice) {
     let max_panels = (L2_BYTES / (8 * b.isa.lanes() * b.k_slots())).clamp(1, panels.len());
     let groups = panels.len().div_ceil(max_panels);
     let group = panels.len().div_ceil(groups);
-    let task_rows = a.rows.len().div_ceil(rayon::current_num_threads()).clamp(1, TASK_ROWS).next_multiple_of(12);
+    let max_rows = if b.format == Format::F16 { TASK_ROWS_CONVERTED } else { TASK_ROWS };
+    let task_rows = a.rows.len().div_ceil(rayon::current_num_threads()).clamp(1, max_rows).next_multiple_of(12);
     let chunks = a.rows.len().div_ceil(task_rows);
     for_each(groups * chunks, |task| {
         let (chunk, panels) = (task % chunks, panels.chunks(group).nth(task / chunks).unwrap_or_default());
@@ -132,13 +137,30 @@ fn multiply(a: MatrixA, b: &Packed, epilogue: Epilogue, out: &DisjointSlice) {
 /// # Safety
 /// A must have every row and tap, and no other thread may write to these rows of this panel.
 pub unsafe fn strip(a: MatrixA, b: &Packed, panel: Panel, epilogue: Epilogue, first: usize, out: &DisjointSlice) {
+    // SAFETY: guaranteed by the caller; the slots are those of the panel.
+    b.with_panel(panel, |slots| unsafe { multiply_panel(a, b, panel, slots, epilogue, first, out) });
+}
+
+/// [`strip`] with the slots of the panel.
+///
+/// # Safety
+/// As for [`strip`].
+unsafe fn multiply_panel(
+    a: MatrixA,
+    b: &Packed,
+    panel: Panel,
+    slots: &[f32],
+    epilogue: Epilogue,
+    first: usize,
+    out: &DisjointSlice,
+) {
     let (kernel, mr) = kernel(b, panel.vectors);
     let width = panel.vectors * b.isa.lanes();
     let store_directly = epilogue.is_none() && panel.column + width <= b.n;
     let mut products = [0.; MAX_TILE];
     for (i, rows) in a.rows.chunks(mr).enumerate() {
         let row = first + i * mr;
-        let mut tile = MatrixA { rows, ..a }.tile(b, panel, products.as_mut_ptr(), width);
+        let mut tile = MatrixA { rows, ..a }.tile(b, slots, products.as_mut_ptr(), width);
         // The epilogue's memory is fetched while the kernel computes.
         for row in row..row + rows.len() {
             epilogue.prefetch(row, panel.column, width, b.n, out);

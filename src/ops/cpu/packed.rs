@@ -1,11 +1,64 @@
 //! Matrices in the order in which the GEMM kernels read them.
 
 use super::bf16;
+use super::f16;
 use super::isa::{Isa, isa};
 use super::memory::Aligned;
 use super::parallel::{DisjointSlice, for_each};
 use crate::ops::Compute;
 use std::array;
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// How the elements of a packed matrix are stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// f32.
+    F32,
+    /// bf16, for products of bf16. A slot holds two neighbouring rows.
+    Bf16,
+    /// f16, for products of f32: panels are converted to f32 before they are used.
+    F16,
+}
+
+impl Format {
+    /// Returns the format of weights for `isa`. `run`: the number of consecutive elements of a row of A.
+    pub fn of(wanted: Compute, isa: Isa, run: usize) -> Self {
+        match (wanted, wanted.supported(isa, run)) {
+            (Compute::F32, _) => Self::F32,
+            (_, Compute::Half) => Self::Bf16,
+            // The instructions are there, but bf16 do not come in pairs; there are few of these layers.
+            _ if isa == Isa::Avx512Bf16 => Self::F32,
+            _ => Self::F16,
+        }
+    }
+
+    /// The type of the products.
+    pub fn compute(self) -> Compute {
+        match self {
+            Self::F32 | Self::F16 => Compute::F32,
+            Self::Bf16 => Compute::Half,
+        }
+    }
+
+    /// The size of an element in bytes.
+    fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 | Self::F16 => 2,
+        }
+    }
+}
+
+impl From<Compute> for Format {
+    /// Returns the format of operands that are not weights.
+    fn from(compute: Compute) -> Self {
+        match compute {
+            Compute::F32 => Self::F32,
+            Compute::Half => Self::Bf16,
+        }
+    }
+}
 
 impl Compute {
     /// Returns the type that `isa` supports for this one: bf16 needs an even number of consecutive elements, `run`.
@@ -35,7 +88,9 @@ pub struct Packed {
     pub(super) compute: Compute,
     pub(super) k: usize,
     pub(super) n: usize,
-    data: Aligned, // slots of one f32, or of two bf16 from neighbouring rows
+    pub(super) format: Format,
+    data: Aligned, // slots of one f32, of two bf16 from neighbouring rows, or of two f16 from neighbouring columns
+    scales: Vec<f32>, // with f16, the factor of each panel
 }
 
 /// A panel of a packed matrix.
@@ -45,6 +100,14 @@ pub struct Panel {
     pub column: usize,
     /// The width in vectors.
     pub vectors: usize,
+}
+
+impl Panel {
+    /// The slots of a matrix with `k` rows that store the panel.
+    fn stored(self, isa: Isa, format: Format, k: usize) -> Range<usize> {
+        let slots = |columns: usize| columns * k * format.bytes() / 4;
+        slots(self.column)..slots(self.column + self.vectors * isa.lanes())
+    }
 }
 
 impl Packed {
@@ -57,13 +120,13 @@ impl Packed {
         n: usize,
         at: impl Fn(usize, usize) -> f32 + Sync,
     ) -> Self {
-        let compute = wanted.supported(isa, k / taps);
-        let [packed] = Self::several(isa, compute, k, n, |panel, [slots]| {
+        let format = Format::of(wanted, isa, k / taps);
+        let [packed] = Self::several(isa, format, k, n, |panel, [slots]| {
             let width = panel.vectors * isa.lanes();
             for (block, slots) in slots.chunks_mut(BLOCK * width).enumerate() {
                 for (lane, column) in (panel.column..n.min(panel.column + width)).enumerate() {
                     for (slot, row) in slots.iter_mut().skip(lane).step_by(width).zip(block * BLOCK..) {
-                        *slot = match compute {
+                        *slot = match format.compute() {
                             Compute::F32 => at(row, column),
                             Compute::Half => bf16::pair(at(2 * row, column), at(2 * row + 1, column)),
                         };
@@ -74,29 +137,43 @@ impl Packed {
         packed
     }
 
-    /// Packs several matrices of one size at once. `fill` writes a panel of each, which is zero before.
+    /// Packs several matrices of one size at once. `fill` writes a panel of each, in slots of one f32 or two bf16, which are
+    /// zero before.
     ///
     /// # Panics
-    /// If `compute` is bf16 and `isa` lacks instructions for it.
+    /// If `format` is bf16 and `isa` lacks instructions for it.
     pub fn several<const N: usize>(
         isa: Isa,
-        compute: Compute,
+        format: Format,
         k: usize,
         n: usize,
         fill: impl Fn(Panel, [&mut [f32]; N]) + Sync,
     ) -> [Self; N] {
-        assert!(compute == Compute::F32 || isa == Isa::Avx512Bf16, "{compute:?} without instructions for it");
-        let vectors = n.div_ceil(isa.lanes());
-        let slots = compute.slots(k);
-        let new = || Self { isa, compute, k, n, data: Aligned::zeros(slots * vectors * isa.lanes()) };
-        let mut packed: [Self; N] = array::from_fn(|_| new());
-        let shared = packed.each_mut().map(|packed| DisjointSlice::new(&mut packed.data));
+        assert!(format != Format::Bf16 || isa == Isa::Avx512Bf16, "bf16 without instructions for it");
+        let (compute, vectors) = (format.compute(), n.div_ceil(isa.lanes()));
         let panels = panels(vectors, isa.lanes());
+        let scales = if format == Format::F16 { panels.len() } else { 0 };
+        let mut packed: [Self; N] = array::from_fn(|_| {
+            let data = Aligned::zeros(vectors * isa.lanes() * k * format.bytes() / 4);
+            Self { isa, compute, k, n, format, data, scales: vec![0.; scales] }
+        });
+        let shared = packed
+            .each_mut()
+            .map(|packed| (DisjointSlice::new(&mut packed.data), DisjointSlice::new(&mut packed.scales)));
         for_each(panels.len(), |i| {
             let panel = panels[i];
-            let (offset, length) = (panel.column * slots, panel.vectors * isa.lanes() * slots);
+            let Range { start, end } = panel.stored(isa, format, k);
             // SAFETY: panels do not overlap, and each belongs to one task.
-            fill(panel, shared.each_ref().map(|data| unsafe { data.slice_mut(offset, length) }));
+            let stored = shared.each_ref().map(|(data, _)| unsafe { data.slice_mut(start, end - start) });
+            if format != Format::F16 {
+                return fill(panel, stored);
+            }
+            let mut wide: [Vec<f32>; N] = array::from_fn(|_| vec![0.; 2 * (end - start)]);
+            fill(panel, wide.each_mut().map(|wide| &mut wide[..]));
+            for ((wide, stored), (_, scales)) in wide.iter().zip(stored).zip(&shared) {
+                // SAFETY: each panel has a factor of its own.
+                unsafe { scales.slice_mut(i, 1) }.fill(f16::narrow(wide, stored));
+            }
         });
         packed
     }
@@ -108,11 +185,11 @@ impl Packed {
 
     /// The size in bytes of a matrix (`k`, `n`) packed by [`Self::new`] for this CPU.
     pub fn bytes(wanted: Compute, taps: usize, k: usize, n: usize) -> f64 {
-        let slots = wanted.supported(isa(), k / taps).slots(k);
-        4. * slots as f64 * n.next_multiple_of(isa().lanes()) as f64
+        let format = Format::of(wanted, isa(), k / taps);
+        format.bytes() as f64 * k as f64 * n.next_multiple_of(isa().lanes()) as f64
     }
 
-    /// The number of slots of a column.
+    /// The number of slots of a column, in the operand that the kernels read.
     pub(super) fn k_slots(&self) -> usize {
         self.compute.slots(self.k)
     }
@@ -121,9 +198,31 @@ impl Packed {
         panels(self.n.div_ceil(self.isa.lanes()), self.isa.lanes())
     }
 
-    /// The slots of a panel: rows of `vectors` vectors.
-    pub(super) fn panel(&self, panel: Panel) -> &[f32] {
-        &self.data[panel.column * self.k_slots()..][..panel.vectors * self.isa.lanes() * self.k_slots()]
+    /// The slots of a panel of a matrix that is not in f16: rows of `vectors` vectors.
+    pub(super) fn slots(&self, panel: Panel) -> &[f32] {
+        debug_assert!(self.format != Format::F16, "f16 must be converted");
+        &self.data[panel.stored(self.isa, self.format, self.k)]
+    }
+
+    /// Calls `f` with the slots of a panel as the kernels read them: rows of `vectors` vectors.
+    pub(super) fn with_panel<T>(&self, panel: Panel, f: impl FnOnce(&[f32]) -> T) -> T {
+        thread_local! {
+            /// The panel in use, if it is converted; it stays in the cache.
+            static WIDE: RefCell<Vec<f32>> = const { RefCell::new(vec![]) };
+        }
+        if self.format != Format::F16 {
+            return f(self.slots(panel));
+        }
+        let stored = &self.data[panel.stored(self.isa, self.format, self.k)];
+        WIDE.with_borrow_mut(|wide| {
+            let length = 2 * stored.len();
+            if wide.len() < length {
+                wide.resize(length, 0.);
+            }
+            let scale = self.scales[panel.column / (2 * self.isa.lanes())];
+            f16::widen(stored, scale, &mut wide[..length]);
+            f(&wide[..length])
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use super::conv::{ConvEpilogue, MapShape};
 use super::gemm::{Epilogue, MatrixA, strip};
 use super::isa::Isa;
 use super::math::for_each_isa;
-use super::packed::Packed;
+use super::packed::{Format, Packed};
 use super::parallel::{DisjointSlice, for_each, from_uninit};
 use crate::ops::Compute;
 use std::array;
@@ -55,10 +55,10 @@ pub struct Winograd {
 impl Winograd {
     /// Transforms and packs `weight` (C_out, C_in, 3, 3).
     pub fn new(isa: Isa, wanted: Compute, size: TileSize, weight: &[f32], c_in: usize, c_out: usize) -> Self {
-        let compute = wanted.supported(isa, c_in);
+        let format = Format::of(wanted, isa, c_in);
         let points = match size {
-            TileSize::Two => pack::<16>(isa, compute, size, weight, c_in, c_out).into(),
-            TileSize::Four => pack::<36>(isa, compute, size, weight, c_in, c_out).into(),
+            TileSize::Two => pack::<16>(isa, format, size, weight, c_in, c_out).into(),
+            TileSize::Four => pack::<36>(isa, format, size, weight, c_in, c_out).into(),
         };
         Self { size, points }
     }
@@ -130,17 +130,17 @@ impl Winograd {
 /// Computes G·w·Gᵀ of every 3×3 kernel in `weight` (C_out, C_in, 3, 3), and packs a matrix for each point.
 fn pack<const POINTS: usize>(
     isa: Isa,
-    compute: Compute,
+    format: Format,
     size: TileSize,
     weight: &[f32],
     c_in: usize,
     c_out: usize,
 ) -> [Packed; POINTS] {
-    Packed::several(isa, compute, c_in, c_out, |panel, mut points| {
+    Packed::several(isa, format, c_in, c_out, |panel, mut points| {
         let width = panel.vectors * isa.lanes();
         let columns = panel.column..c_out.min(panel.column + width);
         let weight = &weight[columns.start * c_in * 9..columns.end * c_in * 9];
-        transform_kernels(size, weight, c_in, compute, width, &mut points);
+        transform_kernels(size, weight, c_in, format.compute(), width, &mut points);
     })
 }
 

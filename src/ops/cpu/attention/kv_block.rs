@@ -23,7 +23,7 @@ impl KvBlock {
             Compute::F32 => n_keys,
             Compute::Half => n_keys.next_multiple_of(2 * isa.lanes()),
         };
-        let [keys] = Packed::several(isa, compute, d, padded, |panel, [slots]| {
+        let [keys] = Packed::several(isa, compute.into(), d, padded, |panel, [slots]| {
             let width = panel.vectors * isa.lanes();
             for (lane, i) in (panel.column..n_keys.min(panel.column + width)).enumerate() {
                 for (row, x) in slots.chunks_exact_mut(width).zip(key(i)) {
@@ -31,7 +31,7 @@ impl KvBlock {
                 }
             }
         });
-        let [values] = Packed::several(isa, compute, padded, d, |panel, [slots]| {
+        let [values] = Packed::several(isa, compute.into(), padded, d, |panel, [slots]| {
             let width = panel.vectors * isa.lanes();
             let columns = panel.column..d.min(panel.column + width);
             let rows = slots.chunks_exact_mut(width);
