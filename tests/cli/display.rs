@@ -92,9 +92,9 @@ fn colours_are_for_terminals_unless_asked_for() {
 
 #[test]
 fn verbose_prints_the_plan_before_drawing() {
-    let said = stderr(&TestRun::new().quick(["--verbose", "--threads", "1"]).ok());
+    let said = stderr(&TestRun::new().quick(["--verbose", "--threads", "1", "--precision", "full"]).ok());
     for line in
-        ["layout       ckpt", "prediction   eps", "steps        ddim: 2", "computes     on cpu in ", "memory   "]
+        ["layout       ckpt", "prediction   eps", "steps        ddim: 2", "computes     on cpu in f32, ", "memory   "]
     {
         assert!(said.contains(&format!("\n{line}")) || said.starts_with(line), "{line}: {said}");
     }

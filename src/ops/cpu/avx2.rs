@@ -11,6 +11,37 @@ kernel! {
     multiply_add: _mm256_fmadd_ps, add: _mm256_add_ps, store: _mm256_storeu_ps, first_steps: steps_of_four,
 }
 
+/// Runs a step of K, given in assembly, `steps` times, in a loop of four steps. `i` numbers the four, `k` counts up to 0 from
+/// `-steps`, the registers `rows` point to the ends of their rows, `b` to the panel, and ymm0 to ymm11 are the sums.
+///
+/// # Safety
+/// Each row and the panel must be valid for `steps` steps, and `steps` must be a positive multiple of four.
+macro_rules! loop_of_four {
+    (
+        rows: [$($row:ident),*], panel: $panel:expr, row_bytes: $row_bytes:literal, steps: $steps:expr, sums: $sums:expr,
+        step: [$($line:literal),* $(,)?] $(,)?
+    ) => {{
+        let [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11] = $sums else { unreachable!("a tile has twelve sums") };
+        asm!(
+            "2:",
+            ".set i, 0",
+            ".rept 4",
+            $($line,)*
+            ".set i, i + 1",
+            ".endr",
+            concat!("add {b}, 4*", $row_bytes),
+            "add {k}, 4",
+            "jnz 2b",
+            b = inout(reg) $panel => _, k = inout(reg) -$steps.cast_signed() => _, $($row = in(reg) $row,)*
+            inout("ymm0") *s0, inout("ymm1") *s1, inout("ymm2") *s2, inout("ymm3") *s3, inout("ymm4") *s4,
+            inout("ymm5") *s5, inout("ymm6") *s6, inout("ymm7") *s7, inout("ymm8") *s8, inout("ymm9") *s9,
+            inout("ymm10") *s10, inout("ymm11") *s11,
+            out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
+            options(readonly, nostack),
+        );
+    }};
+}
+
 /// Adds the products of the first steps of K to the sums, four at a time, and returns their number. Only the shapes that take
 /// most of the time have code here, as the compiler spills registers when it unrolls the loop.
 ///
@@ -28,19 +59,17 @@ unsafe fn steps_of_four<const MR: usize, const NV: usize>(
     sums: &mut [[__m256; NV]; MR],
 ) -> usize {
     let steps = depth / 4 * 4;
-    let a = a.map(|row| row.wrapping_add(steps));
-    let end = steps.cast_signed();
     if steps == 0 {
         return 0;
     }
-    match (&a[..], sums.as_flattened_mut()) {
-        (&[a0, a1, a2, a3, a4, a5], [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11]) if NV == 2 => {
-            // SAFETY: this reads `steps` slots of each row and rows of the panel, and stores nothing.
-            unsafe {
-                asm!(
-                    "2:",
-                    ".set i, 0",
-                    ".rept 4",
+    let ends = a.map(|row| row.wrapping_add(steps));
+    let sums = sums.as_flattened_mut();
+    match (NV, &ends[..]) {
+        // SAFETY: this reads `steps` slots of each row and rows of the panel, and stores nothing.
+        (2, &[a0, a1, a2, a3, a4, a5]) => unsafe {
+            loop_of_four! {
+                rows: [a0, a1, a2, a3, a4, a5], panel: b, row_bytes: 64, steps: steps, sums: sums,
+                step: [
                     "vmovups ymm12, [{b} + 64*i]",
                     "vmovups ymm13, [{b} + 64*i + 32]",
                     "vbroadcastss ymm14, [{a0} + 4*{k} + 4*i]",
@@ -61,29 +90,14 @@ unsafe fn steps_of_four<const MR: usize, const NV: usize>(
                     "vbroadcastss ymm15, [{a5} + 4*{k} + 4*i]",
                     "vfmadd231ps ymm10, ymm12, ymm15",
                     "vfmadd231ps ymm11, ymm13, ymm15",
-                    ".set i, i + 1",
-                    ".endr",
-                    "add {b}, 256",
-                    "add {k}, 4",
-                    "jnz 2b",
-                    b = inout(reg) b => _, k = inout(reg) -end => _,
-                    a0 = in(reg) a0, a1 = in(reg) a1, a2 = in(reg) a2, a3 = in(reg) a3, a4 = in(reg) a4, a5 = in(reg) a5,
-                    inout("ymm0") *s0, inout("ymm1") *s1, inout("ymm2") *s2, inout("ymm3") *s3, inout("ymm4") *s4,
-                    inout("ymm5") *s5, inout("ymm6") *s6, inout("ymm7") *s7, inout("ymm8") *s8, inout("ymm9") *s9,
-                    inout("ymm10") *s10, inout("ymm11") *s11,
-                    out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
-                    options(readonly, nostack),
-                );
+                ],
             }
-            steps
-        }
-        (&[a0, a1, a2, a3], [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11]) if NV == 3 => {
-            // SAFETY: as above.
-            unsafe {
-                asm!(
-                    "2:",
-                    ".set i, 0",
-                    ".rept 4",
+        },
+        // SAFETY: as above.
+        (3, &[a0, a1, a2, a3]) => unsafe {
+            loop_of_four! {
+                rows: [a0, a1, a2, a3], panel: b, row_bytes: 96, steps: steps, sums: sums,
+                step: [
                     "vmovups ymm12, [{b} + 96*i]",
                     "vmovups ymm13, [{b} + 96*i + 32]",
                     "vmovups ymm14, [{b} + 96*i + 64]",
@@ -103,35 +117,27 @@ unsafe fn steps_of_four<const MR: usize, const NV: usize>(
                     "vfmadd231ps ymm9, ymm12, ymm15",
                     "vfmadd231ps ymm10, ymm13, ymm15",
                     "vfmadd231ps ymm11, ymm14, ymm15",
-                    ".set i, i + 1",
-                    ".endr",
-                    "add {b}, 384",
-                    "add {k}, 4",
-                    "jnz 2b",
-                    b = inout(reg) b => _, k = inout(reg) -end => _,
-                    a0 = in(reg) a0, a1 = in(reg) a1, a2 = in(reg) a2, a3 = in(reg) a3,
-                    inout("ymm0") *s0, inout("ymm1") *s1, inout("ymm2") *s2, inout("ymm3") *s3, inout("ymm4") *s4,
-                    inout("ymm5") *s5, inout("ymm6") *s6, inout("ymm7") *s7, inout("ymm8") *s8, inout("ymm9") *s9,
-                    inout("ymm10") *s10, inout("ymm11") *s11,
-                    out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
-                    options(readonly, nostack),
-                );
+                ],
             }
-            steps
-        }
-        _ => 0,
+        },
+        _ => return 0,
     }
+    steps
 }
 
-/// Converts f16, of two little-endian bytes each, to f32.
+/// Converts f16, of two little-endian bytes each, to f32, times `factor`.
 #[target_feature(enable = "avx2,f16c")]
-pub fn f16_to_f32(halves: &[u8], out: &mut [f32]) {
+pub fn f16_to_f32(halves: &[u8], factor: f32, out: &mut [f32]) {
     let ((vectors, rest), (out, out_rest)) = (halves.as_chunks::<16>(), out.as_chunks_mut::<8>());
+    let factors = _mm256_set1_ps(factor);
     for (vector, out) in vectors.iter().zip(out) {
         // SAFETY: both are as long as the vectors, which need no alignment.
-        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(vector.as_ptr().cast()))) };
+        unsafe {
+            let x = _mm256_cvtph_ps(_mm_loadu_si128(vector.as_ptr().cast()));
+            _mm256_storeu_ps(out.as_mut_ptr(), _mm256_mul_ps(x, factors));
+        }
     }
-    f16::portable(rest, out_rest);
+    f16::portable(rest, factor, out_rest);
 }
 
 /// Rounds `panel` times `factor` to f16, two to a slot.
@@ -143,19 +149,6 @@ pub fn narrow(panel: &[f32], factor: f32, slots: &mut [f32]) {
         unsafe {
             let x = _mm256_mul_ps(_mm256_loadu_ps(vector.as_ptr()), factor);
             _mm_storeu_si128(slots.as_mut_ptr().cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x));
-        }
-    }
-}
-
-/// Converts the f16 in `slots` to f32, times `factor`.
-#[target_feature(enable = "avx2,f16c")]
-pub fn widen(slots: &[f32], factor: f32, panel: &mut [f32]) {
-    let factor = _mm256_set1_ps(factor);
-    for (slots, vector) in slots.as_chunks::<4>().0.iter().zip(panel.as_chunks_mut::<8>().0) {
-        // SAFETY: as above.
-        unsafe {
-            let x = _mm256_cvtph_ps(_mm_loadu_si128(slots.as_ptr().cast()));
-            _mm256_storeu_ps(vector.as_mut_ptr(), _mm256_mul_ps(x, factor));
         }
     }
 }

@@ -77,7 +77,7 @@ const L2_BYTES: usize = 640 << 10;
 /// The largest number of rows of A in a task.
 const TASK_ROWS: usize = 96;
 
-/// The same if panels are converted for each task.
+/// The largest number of rows of A in a task that converts its panels, so that the conversion takes little of its time.
 const TASK_ROWS_CONVERTED: usize = 192;
 
 /// The offsets of A's rows, in elements. Row r has one part for each tap t, which begins at `rows[r] + taps[t]`; B's K
@@ -101,13 +101,13 @@ pub fn gemm(a: Operand, offsets: RowOffsets, b: &Packed, epilogue: Epilogue) -> 
     assert!(last <= a.len() && b.k == depth * taps.len(), "A does not fit B");
     let are_whole = b.n.is_multiple_of(2 * b.isa.lanes());
     assert!(epilogue.act == Act::None || epilogue.bias.is_some() && are_whole, "GEGLU without a bias or whole vectors");
-    assert!(b.compute == Compute::F32 || rows.iter().chain(taps).all(|offset| offset % 2 == 0), "pairs are split");
+    assert!(b.compute() == Compute::F32 || rows.iter().chain(taps).all(|offset| offset % 2 == 0), "pairs are split");
     let length = rows.len() * if epilogue.act == Act::Geglu { b.n / 2 } else { b.n };
     assert!(epilogue.bias.is_none_or(|bias| bias.len() == b.n), "the bias does not fit B");
     assert!(epilogue.residual.is_none_or(|residual| residual.len() == length), "the residual does not fit");
-    let to_slots = |offsets: &[usize]| offsets.iter().map(|&offset| b.compute.slots(offset)).collect::<Vec<_>>();
+    let to_slots = |offsets: &[usize]| offsets.iter().map(|&offset| b.compute().slots(offset)).collect::<Vec<_>>();
     let (rows, taps) = (to_slots(rows), to_slots(taps));
-    let a = MatrixA { slots: &a.slots(b.compute), rows: &rows, taps: &taps };
+    let a = MatrixA { slots: &a.slots(b.compute()), rows: &rows, taps: &taps };
     // SAFETY: `multiply` writes every row of every panel.
     unsafe { Output::new(epilogue.output, length, |out| multiply(a, b, epilogue, out)) }
 }
@@ -141,10 +141,10 @@ pub unsafe fn strip(a: MatrixA, b: &Packed, panel: Panel, epilogue: Epilogue, fi
     b.with_panel(panel, |slots| unsafe { multiply_panel(a, b, panel, slots, epilogue, first, out) });
 }
 
-/// [`strip`] with the slots of the panel.
+/// Multiplies a strip of A's rows by `slots`, the slots of a panel, for [`strip`].
 ///
 /// # Safety
-/// As for [`strip`].
+/// A must have every row and tap, `slots` all of K, and no other thread may write to these rows of this panel.
 unsafe fn multiply_panel(
     a: MatrixA,
     b: &Packed,
@@ -189,7 +189,7 @@ pub type Kernel = (unsafe fn(&Tile), usize);
 /// Returns the kernel for `b`, which must be packed for an instruction set that the CPU has, and panels of `vectors`
 /// vectors.
 pub fn kernel(b: &Packed, vectors: usize) -> Kernel {
-    match (b.isa, b.compute, vectors) {
+    match (b.isa, b.compute(), vectors) {
         #[cfg(target_arch = "x86_64")]
         (_, Compute::Half, 1) => (avx512::kernel_bf16::<12, 1>, 12),
         #[cfg(target_arch = "x86_64")]

@@ -78,16 +78,22 @@ pub const EXP2_F32: [f32; 7] = [1.534_581e-4, 1.339_993_1e-3, 9.618_489e-3, 5.55
 /// Highest power first.
 pub const EXP2_BF16: [f32; 4] = [0.055_171_67, 0.242_611_12, 0.693_260_99, 0.999_928_07];
 
+/// The value at `r` of a polynomial, highest power first.
+#[inline(always)]
+fn evaluate<const FMA: bool, const N: usize>(polynomial: [f32; N], r: f32) -> f32 {
+    let mut p = polynomial[0];
+    for coefficient in &polynomial[1..] {
+        p = multiply_add::<FMA>(p, r, *coefficient);
+    }
+    p
+}
+
 /// 2ˣ by one of the polynomials above. `x` must not be above 127; below -126 the result is 2⁻¹²⁶. NaN stays NaN.
 #[inline(always)]
 pub fn exp2<const FMA: bool, const N: usize>(x: f32, polynomial: [f32; N]) -> f32 {
     let x = if x < -126. { -126. } else { x }; // `max` would turn NaN into -126
     let shifted = x + ROUND;
-    let r = x - (shifted - ROUND);
-    let mut p = polynomial[0];
-    for coefficient in &polynomial[1..] {
-        p = multiply_add::<FMA>(p, r, *coefficient);
-    }
+    let p = evaluate::<FMA, _>(polynomial, x - (shifted - ROUND));
     p * f32::from_bits(shifted.to_bits().wrapping_shl(23).wrapping_add(0x3f80_0000))
 }
 
@@ -95,11 +101,7 @@ pub fn exp2<const FMA: bool, const N: usize>(x: f32, polynomial: [f32; N]) -> f3
 #[inline(always)]
 pub fn exp2_scaled<const FMA: bool, const N: usize>(x: f32, scale: f32, polynomial: [f32; N]) -> f32 {
     let shifted = multiply_add::<FMA>(x, scale, ROUND);
-    let r = multiply_add::<FMA>(x, scale, ROUND - shifted);
-    let mut p = polynomial[0];
-    for coefficient in &polynomial[1..] {
-        p = multiply_add::<FMA>(p, r, *coefficient);
-    }
+    let p = evaluate::<FMA, _>(polynomial, multiply_add::<FMA>(x, scale, ROUND - shifted));
     // The integer part is in the low bits of `shifted`, and is added to the exponent.
     f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits().wrapping_shl(23)))
 }

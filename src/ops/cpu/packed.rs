@@ -10,7 +10,7 @@ use std::array;
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// How the elements of a packed matrix are stored.
+/// The type in which the elements of a packed matrix are stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
     /// f32.
@@ -85,7 +85,6 @@ const BLOCK: usize = 64;
 /// are zero.
 pub struct Packed {
     pub(super) isa: Isa,
-    pub(super) compute: Compute,
     pub(super) k: usize,
     pub(super) n: usize,
     pub(super) format: Format,
@@ -150,12 +149,12 @@ impl Packed {
         fill: impl Fn(Panel, [&mut [f32]; N]) + Sync,
     ) -> [Self; N] {
         assert!(format != Format::Bf16 || isa == Isa::Avx512Bf16, "bf16 without instructions for it");
-        let (compute, vectors) = (format.compute(), n.div_ceil(isa.lanes()));
+        let vectors = n.div_ceil(isa.lanes());
         let panels = panels(vectors, isa.lanes());
         let scales = if format == Format::F16 { panels.len() } else { 0 };
         let mut packed: [Self; N] = array::from_fn(|_| {
             let data = Aligned::zeros(vectors * isa.lanes() * k * format.bytes() / 4);
-            Self { isa, compute, k, n, format, data, scales: vec![0.; scales] }
+            Self { isa, k, n, format, data, scales: vec![0.; scales] }
         });
         let shared = packed
             .each_mut()
@@ -189,9 +188,14 @@ impl Packed {
         format.bytes() as f64 * k as f64 * n.next_multiple_of(isa().lanes()) as f64
     }
 
+    /// The type of the products.
+    pub(super) fn compute(&self) -> Compute {
+        self.format.compute()
+    }
+
     /// The number of slots of a column, in the operand that the kernels read.
     pub(super) fn k_slots(&self) -> usize {
-        self.compute.slots(self.k)
+        self.compute().slots(self.k)
     }
 
     pub(super) fn panels(&self) -> Vec<Panel> {

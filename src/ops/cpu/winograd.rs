@@ -38,8 +38,8 @@ impl TileSize {
 /// The bytes of transformed tiles in flight on one core, which should stay in its L2 cache.
 const L2_BYTES: usize = 512 << 10;
 
-/// The bytes of transformed tiles in flight on all cores, which should stay in the last-level cache unless the weights, which
-/// are read for each batch of tiles, take more memory than they.
+/// The bytes of transformed tiles in flight on all cores, which should stay in the last-level cache. They may be half as large as
+/// the weights, which are read again for each batch of tiles.
 const L3_BYTES: usize = 12 << 20;
 
 /// The number of tiles in flight on one core from which each core works on its own. With fewer, reading the weights would
@@ -101,8 +101,8 @@ impl Winograd {
         out: &DisjointSlice,
         each: impl Fn(usize, &(dyn Fn(usize) + Sync)),
     ) {
-        let Packed { compute, k: c_in, n: c_out, .. } = self.points[0];
-        let (slots, panels) = (self.points[0].k_slots(), self.points[0].panels());
+        let Packed { k: c_in, n: c_out, .. } = self.points[0];
+        let (compute, slots, panels) = (self.points[0].compute(), self.points[0].k_slots(), self.points[0].panels());
         let transform = |inputs: &DisjointSlice| {
             each(tiles.count, &|tile| input_tile(tiles, tile, x, c_in, compute, inputs));
         };

@@ -40,7 +40,7 @@ impl<'a> QueryBlock<'a> {
     pub fn new(blocks: &[KvBlock], queries: &'a [f32], rows: &'a [usize]) -> Self {
         let lanes = isa().lanes();
         let KvBlock { keys, values, .. } = &blocks[0];
-        let compute = keys.compute;
+        let compute = keys.compute();
         let (stride, width) = (keys.n.next_multiple_of(lanes), values.n.next_multiple_of(lanes));
         let scale = std::f32::consts::LOG2_E / (keys.k as f32).sqrt();
         let is_half = compute == Compute::Half;
@@ -141,7 +141,7 @@ impl<'a> QueryBlock<'a> {
 
     /// acc += weights · values. With f32, the weights have replaced the scores.
     fn accumulate(&mut self, values: &Packed) {
-        let (weights, stride) = match values.compute {
+        let (weights, stride) = match values.compute() {
             Compute::F32 => (&self.scores, self.stride),
             Compute::Half => (&self.weights, self.stride / 2),
         };
@@ -191,24 +191,14 @@ for_each_isa! {
             sums.iter_mut().chain(acc).for_each(|x| *x *= shrink);
             *max = new_max;
         }
-        exp2_scores::<FMA>(scores, new_max, sums);
+        weigh(scores, sums, |x| exp2::<FMA, _>(x - new_max, EXP2_F32));
     }
 }
 
 for_each_isa! {
     /// Replaces scores by weights 2^(scale · score), and adds these to `sums`.
     fn exp_scores(scores: &mut [f32], scale: f32, sums: &mut [f32; 16]) {
-        let (vectors, rest) = scores.as_chunks_mut::<16>();
-        for vector in vectors {
-            for (sum, x) in sums.iter_mut().zip(vector) {
-                *x = exp2_scaled::<FMA, _>(*x, scale, EXP2_F32);
-                *sum += *x;
-            }
-        }
-        for (sum, x) in sums.iter_mut().zip(rest) {
-            *x = exp2_scaled::<FMA, _>(*x, scale, EXP2_F32);
-            *sum += *x;
-        }
+        weigh(scores, sums, |x| exp2_scaled::<FMA, _>(x, scale, EXP2_F32));
     }
 }
 
@@ -225,18 +215,18 @@ fn max_of(scores: &[f32], old_max: f32) -> f32 {
     lanes.iter().chain(rest).fold(old_max, |max, &x| if x > max { x } else { max })
 }
 
-/// Replaces scaled scores by weights 2^(score − max), and adds these to `sums`.
+/// Replaces scores by their weights, and adds these to `sums`.
 #[inline(always)]
-fn exp2_scores<const FMA: bool>(scores: &mut [f32], max: f32, sums: &mut [f32; 16]) {
+fn weigh(scores: &mut [f32], sums: &mut [f32; 16], weight: impl Fn(f32) -> f32) {
     let (vectors, rest) = scores.as_chunks_mut::<16>();
     for vector in vectors {
         for (sum, x) in sums.iter_mut().zip(vector) {
-            *x = exp2::<FMA, _>(*x - max, EXP2_F32);
+            *x = weight(*x);
             *sum += *x;
         }
     }
     for (sum, x) in sums.iter_mut().zip(rest) {
-        *x = exp2::<FMA, _>(*x - max, EXP2_F32);
+        *x = weight(*x);
         *sum += *x;
     }
 }
