@@ -15,7 +15,7 @@ use txt2img::config::ModelConfig;
 use txt2img::diffusion::EpsModel;
 use txt2img::diffusion::guidance::Guided;
 use txt2img::diffusion::unet::UNet;
-use txt2img::ops::{self, Compute, LayerBuilder};
+use txt2img::ops::{self, Compute, LayerBuilder, Packing};
 use txt2img::text::{TextConfig, TextEncoder, Tokenizer};
 use txt2img::vae::{Decoder, Encoder};
 
@@ -24,17 +24,19 @@ fn main() -> anyhow::Result<()> {
     let mut words: Vec<String> = std::env::args().skip(1).collect();
     let device = device(&mut words)?;
     let compute = if take(&mut words, "half") { Compute::Half } else { Compute::F32 };
+    let packing = if take(&mut words, "compact") { Packing::Compact } else { Packing::Fast };
     let batch = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1);
     let only = words.iter().find(|word| ["text", "step", "decode", "tiny", "encode"].contains(&word.as_str()));
     let calls = if only.is_some() { 9 } else { 3 };
     let wants = |stage: &str| only.is_none_or(|only| only == stage);
     let config = ModelConfig::v1();
     let vb = VarBuilder::from_backend(Box::new(Generated), DType::F32, device.clone());
+    let layers = |network: &str| LayerBuilder::new(vb.pp(network), compute, packing);
     println!("512×512, batch of {batch}, {}\n\n| stage | seconds |\n| --- | ---: |", place());
 
     let text = TextEncoder::new(
         TextConfig { width: 768, intermediate: 3072, layers: 12, vocabulary: TextConfig::VOCABULARY },
-        LayerBuilder::new(vb.pp("text"), Compute::F32)?,
+        LayerBuilder::new(vb.pp("text"), Compute::F32, packing)?,
     )?;
     let tokens = [Tokenizer::new()?.encode("a photograph of an astronaut riding a horse")?];
     let context = text.encode(&tokens, 1)?; // (1, 77, 768)
@@ -42,23 +44,23 @@ fn main() -> anyhow::Result<()> {
         println!("| text | {:.4} |", median(calls, || Ok(text.encode(&tokens, 1).expect("tokens are encoded")))?);
     }
     if wants("step") {
-        let unet = UNet::new(&config.unet, LayerBuilder::new(vb.pp("unet"), compute)?)?;
+        let unet = UNet::new(&config.unet, layers("unet")?)?;
         let guided = Guided::new(&unet, &context, &context.repeat((batch, 1, 1))?, 7.5)?;
         let x = random(&[batch, 64, 64, 4])?;
         println!("| step | {:.4} |", median(calls, || guided.eps(&x, 500., 0.5))?);
     }
     if wants("decode") {
-        let decoder = Decoder::new(&config.vae, config.scale_factor, LayerBuilder::new(vb.pp("vae"), compute)?)?;
+        let decoder = Decoder::new(&config.vae, config.scale_factor, layers("vae")?)?;
         let latents = random(&[1, 64, 64, 4])?;
         println!("| decode | {:.4} |", median(calls, || decoder.forward(&latents))?);
     }
     if wants("tiny") {
-        let decoder = Decoder::tiny(LayerBuilder::new(vb.pp("vae"), compute)?)?;
+        let decoder = Decoder::tiny(layers("vae")?)?;
         let latents = random(&[1, 64, 64, 4])?;
         println!("| decode, TAESD | {:.4} |", median(calls, || decoder.forward(&latents))?);
     }
     if wants("encode") {
-        let encoder = Encoder::new(&config.vae, config.scale_factor, LayerBuilder::new(vb.pp("vae"), compute)?)?;
+        let encoder = Encoder::new(&config.vae, config.scale_factor, layers("vae")?)?;
         let pixels = random(&[1, 512, 512, 3])?;
         println!("| encode | {:.4} |", median(calls, || encoder.forward(&pixels))?);
     }

@@ -76,6 +76,7 @@ const GROUPS: [(&str, &[&str]); 9] = [
             "lora_weight",
             "lora_dir",
             "precision",
+            "low_memory",
             "device",
             "threads",
             "laion400m",

@@ -120,6 +120,11 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "autocast", value_parser = one_of::<Precision>())]
     pub precision: Precision,
 
+    /// Use about a third less memory, but more time: load the text encoder and the decoder for each batch, transform the
+    /// weights of convolutions in each step, and decode in tiles of 512×512 pixels, which changes larger pictures slightly
+    #[arg(long = "low_memory")]
+    pub low_memory: bool,
+
     /// What should not be in the picture (negative prompt)
     #[arg(long = "negative_prompt", value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub negative_prompt: String,

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use candle_core::{DType, Device, Error, Shape, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The number of mismatches after which loading stops.
@@ -34,18 +34,36 @@ pub fn load<T>(
     let averages = loras.names_of_averages();
     let weights = Weights { checkpoint, loras: loras.clone(), averages, on_tensor, mismatches: mismatches.clone() };
     let network = build(VarBuilder::from_backend(Box::new(weights), DType::F32, device.clone()));
-    let mismatches = mismatches.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(first) = mismatches.first() {
-        let more = if mismatches.len() < MAX_MISMATCHES { "" } else { " and perhaps more" };
-        let path = checkpoint.path_of(&first.name).display();
-        let clauses: Vec<&str> = mismatches.iter().map(|mismatch| &mismatch.clause[..]).collect();
-        bail!(
-            "'{path}' does not fit the model's config: {}{more}; {}",
-            clauses.join(", "),
-            remedy(checkpoint, mismatches.iter().map(|mismatch| &*mismatch.name))
-        );
-    }
+    check_none(checkpoint, &mismatches.lock().unwrap_or_else(PoisonError::into_inner))?;
     Ok(network?)
+}
+
+/// Checks that a checkpoint has tensors of these names and shapes.
+///
+/// # Errors
+/// If some are missing or have other shapes, in one error that names the first few.
+pub fn check(checkpoint: &Checkpoint, tensors: &BTreeMap<String, Vec<usize>>) -> Result<()> {
+    let mismatch = |(name, shape): (&String, &Vec<usize>)| {
+        let clause = mismatch(checkpoint, name, shape)?;
+        Some(Mismatch { name: name.clone(), clause })
+    };
+    check_none(checkpoint, &tensors.iter().filter_map(mismatch).take(MAX_MISMATCHES).collect::<Vec<_>>())
+}
+
+/// Checks that there are no mismatches.
+///
+/// # Errors
+/// If there are, in one error that names them.
+fn check_none(checkpoint: &Checkpoint, mismatches: &[Mismatch]) -> Result<()> {
+    let Some(first) = mismatches.first() else { return Ok(()) };
+    let more = if mismatches.len() < MAX_MISMATCHES { "" } else { " and perhaps more" };
+    let path = checkpoint.path_of(&first.name).display();
+    let clauses: Vec<&str> = mismatches.iter().map(|mismatch| &mismatch.clause[..]).collect();
+    bail!(
+        "'{path}' does not fit the model's config: {}{more}; {}",
+        clauses.join(", "),
+        remedy(checkpoint, mismatches.iter().map(|mismatch| &*mismatch.name))
+    );
 }
 
 /// The tensor of the model's noise schedule.

@@ -98,7 +98,7 @@ impl DeviceSpec {
             }
             Self::Cuda(index) => (gpu::open(index).with_context(|| format!("--device {self}"))?, None),
         };
-        Ok(ComputeDevice { device, name: self.to_string(), cores })
+        Ok(ComputeDevice { device, name: self.to_string(), saves_memory: false, cores })
     }
 }
 
@@ -125,6 +125,8 @@ pub struct ComputeDevice {
     pub device: Device,
     /// The name in `--device`.
     pub name: String,
+    /// Whether to use less of its memory, although images take longer.
+    pub saves_memory: bool,
     /// The cores that the device is restricted to, if any.
     cores: Option<Cores>,
 }

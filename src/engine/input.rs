@@ -1,5 +1,6 @@
 //! Input pictures and their masks, as latents.
 
+use super::part::Part;
 use super::{is_finite, load_vae};
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
@@ -56,7 +57,7 @@ pub struct InputEncoder<'a> {
     checkpoint: &'a Checkpoint,
     config: &'a ModelConfig,
     device: &'a ComputeDevice,
-    encoder: Encoder,
+    encoder: Part<'a, Encoder>,
     dtype: DType,
     /// The encoder in f32, once half precision has returned NaN or infinity. Each picture is tried in half precision first, so
     /// that no latents depend on the pictures before.
@@ -76,7 +77,8 @@ impl<'a> InputEncoder<'a> {
         device: &'a ComputeDevice,
         dtype: DType,
     ) -> Result<Self> {
-        let encoder = load_vae(checkpoint, config, device, dtype, Encoder::new)?;
+        let load = move || load_vae(checkpoint, config, device, dtype, Encoder::new);
+        let encoder = if device.saves_memory { Part::on_demand(load) } else { Part::kept(load()?) };
         Ok(Self { checkpoint, config, device, encoder, dtype, fallback: None, last: VecDeque::new() })
     }
 
@@ -126,7 +128,8 @@ impl<'a> InputEncoder<'a> {
             return Ok(latents.clone());
         }
         let pixels = self.pixels(picture, hole)?;
-        let mut latents = self.latents(&self.encoder, &pixels)?;
+        let mut latents = self.latents(&*self.encoder.get()?, &pixels)?;
+        self.encoder.free();
         if self.dtype != DType::F32 && !is_finite(&latents)? {
             let fallback = match self.fallback.take() {
                 Some(fallback) => fallback,
@@ -146,11 +149,15 @@ impl<'a> InputEncoder<'a> {
 
     /// Encodes `pixels` (1, 8h, 8w, 3), in tiles if memory does not suffice for the whole.
     fn latents(&self, encoder: &Encoder, pixels: &Tensor) -> Result<Tensor> {
+        let in_tiles = || -> Result<Tensor> {
+            let latents = encoder.forward_in_tiles(pixels, self.config.vae.side_factor())?;
+            Ok(latents.to_device(&self.device.device)?)
+        };
+        if self.device.saves_memory {
+            return in_tiles();
+        }
         match encoder.forward(pixels).map_err(Into::into) {
-            Err(error) if self.device.is_out_of_memory(&error) => {
-                let factor = self.config.vae.side_factor();
-                Ok(encoder.forward_in_tiles(pixels, factor)?.to_device(&self.device.device)?)
-            }
+            Err(error) if self.device.is_out_of_memory(&error) => in_tiles(),
             latents => latents,
         }
     }

@@ -55,7 +55,9 @@ mod input;
 mod model;
 mod noise;
 mod observer;
+mod part;
 mod sampling;
+mod sources;
 
 use crate::checkpoint::lora::Loras;
 use crate::checkpoint::names::VAE;
@@ -63,7 +65,7 @@ use crate::checkpoint::{Checkpoint, Embedding, ema, weights};
 use crate::config::{ModelConfig, VaeConfig};
 use crate::conventions::Conventions;
 use crate::device::ComputeDevice;
-use crate::ops::{Compute, LayerBuilder};
+use crate::ops::{Compute, LayerBuilder, Packing};
 use crate::output::{self, Picture};
 use crate::params::SamplingParams;
 use crate::text::Reading;
@@ -132,22 +134,22 @@ pub struct Engine<'a> {
     /// The LoRAs in the loaded models.
     loras: Loras,
     /// The model. `None` if it could not be loaded again with other LoRAs.
-    loaded: Option<Loaded>,
+    loaded: Option<Loaded<'a>>,
     /// The model in f32, once half precision has returned NaN or infinity.
-    fallback: Option<Loaded>,
+    fallback: Option<Loaded<'a>>,
     /// The model's own decoder beside TAESD, for [`Self::decode_exactly`].
     exact_decoder: Option<Decoder>,
     /// The encoder of input pictures, if it was loaded.
     encoder: Option<InputEncoder<'a>>,
     /// The number of images that fit in memory at once, as far as is known.
     max_batch: usize,
-    /// Whether images are decoded in tiles, because a whole one does not fit in memory.
+    /// Whether images are decoded in tiles, because a whole one does not fit in memory or takes too much of it.
     tiled: bool,
 }
 
 /// A loaded model with its contexts.
-struct Loaded {
-    model: Model,
+struct Loaded<'a> {
+    model: Model<'a>,
     dtype: DType,
     contexts: ContextCache,
 }
@@ -182,7 +184,7 @@ impl<'a> Engine<'a> {
             exact_decoder: None,
             encoder: None,
             max_batch: usize::MAX,
-            tiled: false,
+            tiled: device.saves_memory,
         };
         engine.loaded = Some(engine.load_model(dtype, observer)?);
         Ok(engine)
@@ -208,10 +210,11 @@ impl<'a> Engine<'a> {
         (self.loaded, self.fallback, self.exact_decoder, self.encoder) = (None, None, None, None);
     }
 
-    fn load_model(&self, dtype: DType, observer: &mut dyn Observer) -> Result<Loaded> {
+    fn load_model(&self, dtype: DType, observer: &mut dyn Observer) -> Result<Loaded<'a>> {
         let Self { checkpoint, config, device, .. } = *self;
-        let on_tensor = observer.on_load(count_tensors(checkpoint, config)?);
-        let model = Model::load(checkpoint, config, &self.loras, &device.device, dtype, &*on_tensor);
+        let on_tensor = observer.on_load(count_tensors(checkpoint, config, device.saves_memory)?);
+        let load = if device.saves_memory { Model::load_on_demand } else { Model::load };
+        let model = load(checkpoint, config, &self.loras, &device.device, dtype, &*on_tensor);
         let model = model.map_err(|error| match device.is_out_of_memory(&error) {
             true => anyhow!("{} is too small for the model in {}", device.memory(), dtype.as_str()),
             false => error,
@@ -234,7 +237,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Returns the model. `in_f32`: whether it is the fallback.
-    fn loaded(&self, in_f32: bool) -> Result<&Loaded> {
+    fn loaded(&self, in_f32: bool) -> Result<&Loaded<'a>> {
         if in_f32 { &self.fallback } else { &self.loaded }.as_ref().context(NOT_LOADED)
     }
 
@@ -380,11 +383,12 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// Returns the number of tensors that loading reads.
-fn count_tensors(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<usize> {
+/// Returns the number of tensors that loading reads. `only_unet`: whether the other networks are loaded on demand.
+fn count_tensors(checkpoint: &Checkpoint, config: &ModelConfig, only_unet: bool) -> Result<usize> {
     let use_ema = Conventions::new(checkpoint, config)?.use_ema.value;
     let unet = if use_ema { ema::UNET } else { "model.diffusion_model." };
     let parts = [unet, "cond_stage_model.", "first_stage_model.decoder.", "first_stage_model.post_quant"];
+    let parts = if only_unet { &parts[..1] } else { &parts[..] };
     let is_read = |name: &&str| parts.iter().any(|part| name.starts_with(part)) && !name.ends_with("position_ids");
     Ok(checkpoint.names().filter(is_read).count())
 }
@@ -427,7 +431,9 @@ fn load_vae<T>(
     build: fn(&VaeConfig, f64, LayerBuilder) -> candle_core::Result<T>,
 ) -> Result<T> {
     let scale_factor = Conventions::new(checkpoint, config)?.scale_factor.value;
-    let build = |vb: VarBuilder| build(&config.vae, scale_factor, LayerBuilder::new(vb.pp(VAE), Compute::of(dtype))?);
+    let packing = if device.saves_memory { Packing::Compact } else { Packing::Fast };
+    let build =
+        |vb: VarBuilder| build(&config.vae, scale_factor, LayerBuilder::new(vb.pp(VAE), Compute::of(dtype), packing)?);
     weights::load(checkpoint, &Loras::default(), &device.device, &|| (), build)
 }
 

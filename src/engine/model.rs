@@ -1,9 +1,11 @@
 //! The three networks of Stable Diffusion 1.x with their weights.
 
 use super::Conditions;
+use super::part::Part;
+use super::sources::Sources;
+use crate::checkpoint::Checkpoint;
 use crate::checkpoint::lora::Loras;
-use crate::checkpoint::names::{TEXT, UNET, VAE};
-use crate::checkpoint::{Checkpoint, ema, weights};
+use crate::checkpoint::names::TEXT;
 use crate::config::{ModelConfig, Prediction};
 use crate::conventions::Conventions;
 use crate::diffusion::deep_cache::DeepCache;
@@ -13,28 +15,29 @@ use crate::diffusion::split_batch::SplitBatch;
 use crate::diffusion::staged::Staged;
 use crate::diffusion::unet::UNet;
 use crate::diffusion::{EpsModel, VPrediction};
-use crate::ops::{Compute, LayerBuilder};
+use crate::ops::Packing;
 use crate::output::{self, Picture};
 use crate::text::{PassSteps, Reading, TextConfig, TextEncoder, Tokenizer, Tokens, check_clip_skip, texts};
 use crate::vae::Decoder;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, IndexOp, Tensor};
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// A loaded model.
-pub struct Model {
+pub struct Model<'a> {
     tokenizer: Tokenizer,
-    text: TextEncoder,
+    text: Part<'a, TextEncoder>,
     unet: UNet,
-    decoder: Decoder,
+    decoder: Part<'a, Decoder>,
+    has_tiny_decoder: bool,
     prediction: Prediction,
     schedule: Schedule,
     /// The contexts of the empty prompt by clip skip, from 1, each encoded on first use.
     uncond: Vec<OnceLock<Tensor>>, // (1, 77, C) each
 }
 
-impl Model {
+impl Model<'static> {
     /// Loads the networks that `config` describes, changed by `loras`. `dtype`: the type that the UNet and the decoder
     /// multiply, f32 or a half precision; the text encoder computes in f32. `read` is called after each tensor.
     ///
@@ -48,42 +51,69 @@ impl Model {
         dtype: DType,
         read: &(dyn Fn() + Sync),
     ) -> Result<Self> {
-        let conventions = Conventions::new(checkpoint, config)?;
-        let text_config = text_config(checkpoint, config)?;
-        let mut tokenizer = Tokenizer::new()?.with_embeddings(checkpoint.embeddings())?;
-        let mut embeddings = checkpoint.embeddings().to_vec();
-        // Of several with one name, the first counts.
-        let added = loras.embeddings()?.into_iter().filter(|embedding| tokenizer.add_embedding(embedding).is_ok());
-        embeddings.extend(added);
-        let scale_factor = conventions.scale_factor.value;
-        let compute = Compute::of(dtype);
-        weights::load(checkpoint, loras, device, read, |vb| {
-            let of_unet = if conventions.use_ema.value { vb.clone().rename_f(ema::name) } else { vb.clone() };
-            let (unet, (text, decoder)) = rayon::join(
-                || UNet::new(&checkpoint.unet_config(config), LayerBuilder::new(of_unet.pp(UNET), compute)?),
-                || {
-                    rayon::join(
-                        || TextEncoder::new(text_config, LayerBuilder::new(vb.pp(TEXT), Compute::F32)?),
-                        || {
-                            let lb = LayerBuilder::new(vb.pp(VAE), compute)?;
-                            match checkpoint.has_tiny_vae() {
-                                true => Decoder::tiny(lb),
-                                false => Decoder::new(&config.vae, scale_factor, lb),
-                            }
-                        },
-                    )
-                },
-            );
-            Ok(Self {
-                uncond: vec![OnceLock::new(); text_config.layers],
-                text: text?.with_embeddings(&embeddings)?,
-                unet: unet?,
-                decoder: decoder?,
-                prediction: conventions.prediction.value,
-                schedule: conventions.schedule,
-                tokenizer,
-            })
-        })
+        let (sources, tokenizer) = Sources::new(checkpoint, config, loras, device, dtype, Packing::Fast)?;
+        let (unet, text, decoder) = sources.load(read, |vb| {
+            let (unet, (text, decoder)) =
+                rayon::join(|| sources.unet(vb), || rayon::join(|| sources.text_encoder(vb), || sources.decoder(vb)));
+            Ok((unet?, text?, decoder?))
+        })?;
+        Ok(Self::new(&sources, tokenizer, unet, Part::kept(text), Part::kept(decoder)))
+    }
+}
+
+impl<'a> Model<'a> {
+    /// Loads the UNet that `config` describes, changed by `loras`, and the other networks when they are needed, all of them
+    /// packed for memory. See [`Model::load`] for the parameters.
+    ///
+    /// # Errors
+    /// If tensors are missing or have another shape, which the error names, or the device fails.
+    pub fn load_on_demand(
+        checkpoint: &'a Checkpoint,
+        config: &'a ModelConfig,
+        loras: &Loras,
+        device: &Device,
+        dtype: DType,
+        read: &(dyn Fn() + Sync),
+    ) -> Result<Self> {
+        let (sources, tokenizer) = Sources::new(checkpoint, config, loras, device, dtype, Packing::Compact)?;
+        // Before anything is computed in vain.
+        sources.check()?;
+        let sources = Arc::new(sources);
+        let unet = sources.load(read, |vb| sources.unet(vb))?;
+        let (of_text, of_decoder) = (sources.clone(), sources.clone());
+        let text = Part::on_demand(move || of_text.load(&|| (), |vb| of_text.text_encoder(vb)));
+        let decoder = Part::on_demand(move || of_decoder.load(&|| (), |vb| of_decoder.decoder(vb)));
+        Ok(Self::new(&sources, tokenizer, unet, text, decoder))
+    }
+
+    fn new(
+        sources: &Sources,
+        tokenizer: Tokenizer,
+        unet: UNet,
+        text: Part<'a, TextEncoder>,
+        decoder: Part<'a, Decoder>,
+    ) -> Self {
+        let Conventions { prediction, schedule, .. } = &sources.conventions;
+        Self {
+            tokenizer,
+            uncond: vec![OnceLock::new(); sources.text_config.layers],
+            text,
+            unet,
+            decoder,
+            has_tiny_decoder: sources.has_tiny_decoder(),
+            prediction: prediction.value,
+            schedule: schedule.clone(),
+        }
+    }
+
+    /// Frees the memory of the text encoder, if it is loaded on demand.
+    pub fn free_text_encoder(&self) {
+        self.text.free();
+    }
+
+    /// Frees the memory of the decoder, if it is loaded on demand.
+    pub fn free_decoder(&self) {
+        self.decoder.free();
     }
 
     /// The noise schedule that the model was trained with.
@@ -145,10 +175,10 @@ impl Model {
         match prompts.split_first() {
             // Copies of one prompt, the usual batch, are encoded once.
             Some((first, rest)) if rest.iter().all(|other| other == first) => {
-                let context = self.text.encode(&prompts[..1], clip_skip)?; // (1, M, C)
+                let context = self.text.get()?.encode(&prompts[..1], clip_skip)?; // (1, M, C)
                 Ok(context.repeat((prompts.len(), 1, 1))?)
             }
-            _ => self.text.encode(prompts, clip_skip),
+            _ => self.text.get()?.encode(prompts, clip_skip),
         }
     }
 
@@ -162,12 +192,12 @@ impl Model {
 
     /// The context of the empty prompt: (1, 77, C).
     fn empty(&self, clip_skip: usize) -> Result<Tensor> {
-        check_clip_skip(clip_skip, self.text.layers())?;
+        check_clip_skip(clip_skip, self.uncond.len())?;
         let kept = &self.uncond[clip_skip - 1];
         if let Some(uncond) = kept.get() {
             return Ok(uncond.clone());
         }
-        let uncond = self.text.encode(&[self.tokens("")?], clip_skip)?;
+        let uncond = self.text.get()?.encode(&[self.tokens("")?], clip_skip)?;
         Ok(kept.get_or_init(|| uncond).clone())
     }
 
@@ -334,9 +364,9 @@ impl Model {
     /// # Errors
     /// If the device fails.
     pub fn preview(&self, latents: &Tensor, index: usize) -> Result<Picture> {
-        match self.decoder {
-            Decoder::Tiny(_) => self.picture(latents, index),
-            Decoder::Kl(_) => output::preview(&latents.i(index..=index)?),
+        match self.has_tiny_decoder {
+            true => self.picture(latents, index),
+            false => output::preview(&latents.i(index..=index)?),
         }
     }
 
@@ -345,7 +375,7 @@ impl Model {
     /// # Errors
     /// If the device fails.
     pub fn pixels(&self, latents: &Tensor) -> Result<Tensor> {
-        Ok(self.decoder.forward(latents)?)
+        Ok(self.decoder.get()?.forward(latents)?)
     }
 
     /// Decodes `latents` (1, h, w, 4) tile by tile, which takes less memory than [`Self::pixels`]. The pixels
@@ -354,12 +384,7 @@ impl Model {
     /// # Errors
     /// If the device fails.
     pub fn pixels_in_tiles(&self, latents: &Tensor) -> Result<Tensor> {
-        Ok(self.decoder.forward_in_tiles(latents)?)
-    }
-
-    /// The decoder.
-    pub fn decoder(&self) -> &Decoder {
-        &self.decoder
+        Ok(self.decoder.get()?.forward_in_tiles(latents)?)
     }
 }
 

@@ -125,9 +125,11 @@ impl Engine<'_> {
         } = *params;
         let loaded = if in_f32 { &mut self.fallback } else { &mut self.loaded };
         let Loaded { model, dtype, contexts } = loaded.as_mut().context(NOT_LOADED)?;
+        model.free_decoder();
         let steps = Steps { steps: *steps, evaluations: counts.model_calls };
         let encode = |text: &str| contexts.get(text, clip_skip, model, &mut |note| observer.on_note(note));
         let conditions = BatchConditions::new(prompts, self.reading, steps, encode)?;
+        model.free_text_encoder();
         let guided = sampler.evaluations(model.schedule(), guidance_interval.steps(counts.steps));
         let phases = conditions.guided_phases(Guidance { scale, rescale }, guided);
         let shape = (prompts.len(), params.latent_height(), params.latent_width(), self.config.unet.out_channels);

@@ -20,6 +20,7 @@ mod unused;
 
 use crate::args::Args;
 use crate::device::{ComputeDevice, Precision};
+use crate::ops::Packing;
 use crate::outdir::{Overview, RunParams, shard_path};
 use crate::output::{Format, Pattern};
 use crate::params::{LoraChoice, SamplingParams};
@@ -27,6 +28,7 @@ use crate::progress::ProgressFormat;
 use crate::safety::Action;
 use crate::shard::Shard;
 use crate::usage::OrUsage;
+use crate::vae::TILE_SIDE;
 use anyhow::{Result, ensure};
 use seeds::Seeds;
 use std::collections::{BTreeMap, BTreeSet};
@@ -168,6 +170,7 @@ impl Job {
         notes.extend(demo::note_unknown_words(args, &model.ckpt, &requests));
         notes.extend(fast::guidance_note(args, requests.params()));
         notes.extend(unused::instruction_set());
+        notes.extend(args.low_memory.then(|| tiles_note(&requests)).flatten());
         // A prompts file also has parameters; a mistake in it is none in the command line.
         let are_flags = args.from_file.is_none();
         checks::batch_sizes(args, &requests).or_usage()?;
@@ -201,10 +204,21 @@ impl Job {
 impl ComputeOptions {
     fn new(args: &Args) -> Result<Self> {
         let threads = args.threads.map(usize::from);
-        let devices = args.device.open(threads)?;
+        let mut devices = args.device.open(threads)?;
+        devices.iter_mut().for_each(|device| device.saves_memory = args.low_memory);
         // Devices with thread pools of their own leave little work to the global one.
         let threads = threads.or_else(|| devices.iter().map(ComputeDevice::threads).sum());
         Ok(Self { devices, precision: args.precision, threads })
+    }
+
+    /// Returns whether the devices save memory.
+    pub fn saves_memory(&self) -> bool {
+        self.devices.iter().any(|device| device.saves_memory)
+    }
+
+    /// Returns the packing of the networks' weights.
+    pub fn packing(&self) -> Packing {
+        if self.saves_memory() { Packing::Compact } else { Packing::Fast }
     }
 }
 
@@ -230,6 +244,16 @@ impl OutputOptions {
             compares_exact: args.compare_exact,
         }
     }
+}
+
+/// Returns a note if a picture is decoded in several tiles.
+fn tiles_note(requests: &Requests) -> Option<String> {
+    let is_large = |params: &SamplingParams| {
+        let (height, width) = params.final_latent_size();
+        height.max(width) > TILE_SIDE
+    };
+    let is_needed = requests.params().iter().any(is_large);
+    is_needed.then(|| "--low_memory decodes pictures larger than 512×512 in tiles, which changes them slightly".into())
 }
 
 /// Returns the value of a flag that counts pictures.

@@ -68,6 +68,7 @@ pub fn run_params(
         safety: _,
         safety_ckpt: _,
         precision: _,
+        low_memory: _,
         device: _,
         // Not included: the location of the run, the part of it that is drawn, its speed, and its messages.
         outdir: _,

@@ -1,10 +1,10 @@
 //! The interface of a kind of device, and the only place that chooses between devices.
 
-use super::Compute;
 use super::conv2d::ConvOptions;
-use super::cpu;
+use super::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use super::cuda;
+use super::{Compute, Packing};
 use candle_core::{Device, Result, Tensor, bail};
 
 #[cfg(feature = "cuda")]
@@ -127,13 +127,24 @@ impl LinearWeights {
     }
 }
 
+/// Returns the packer for `device` that stores weights as `packing` says.
+///
+/// # Errors
+/// If there are no kernels for this kind of device.
+pub(super) fn packer(device: &Device, packing: Packing) -> Result<&'static dyn Packer> {
+    match (device, packing) {
+        (Device::Cpu, Packing::Compact) => Ok(&Cpu { packing: Packing::Compact }),
+        _ => Ok(of(device)?),
+    }
+}
+
 /// Returns the kernels for `device`.
 ///
 /// # Errors
 /// If there are none for this kind of device.
 pub(super) fn of(device: &Device) -> Result<&'static dyn Backend> {
     match device {
-        Device::Cpu => Ok(&cpu::Cpu),
+        Device::Cpu => Ok(&Cpu { packing: Packing::Fast }),
         #[cfg(feature = "cuda")]
         Device::Cuda(_) => Ok(&cuda::Cuda),
         device => bail!("there are no kernels for {device:?}"),

@@ -1,7 +1,7 @@
 //! The source of a network's layers.
 
-use super::Compute;
 use super::backend::{self, Packer};
+use super::{Compute, Packing};
 use candle_core::{Device, Result, Shape, Tensor};
 use candle_nn::VarBuilder;
 
@@ -18,8 +18,8 @@ impl<'a> LayerBuilder<'a> {
     ///
     /// # Errors
     /// If there are no kernels for the device.
-    pub fn new(vb: VarBuilder<'a>, compute: Compute) -> Result<Self> {
-        let packer = backend::of(vb.device())?;
+    pub fn new(vb: VarBuilder<'a>, compute: Compute, packing: Packing) -> Result<Self> {
+        let packer = backend::packer(vb.device(), packing)?;
         Ok(Self::with_packer(vb, compute, packer))
     }
 

@@ -19,6 +19,7 @@ mod linear;
 mod maps;
 mod norm;
 mod outline;
+mod packing;
 pub mod plain;
 mod sum;
 
@@ -33,6 +34,7 @@ pub use linear::{Geglu, Linear, Projections, StackedLinears, geglu, linear, line
 pub use maps::{concat, upsample_nearest};
 pub use norm::{GroupNorm, LayerNorm, group_norm, layer_norm};
 pub use outline::{Needs, Outline};
+pub use packing::Packing;
 pub use sum::{MAX_TERMS, weighted_sum};
 
 /// Whether the CPU multiplies bf16 faster than f32.

@@ -2,8 +2,8 @@
 
 use super::backend::{Addends, GroupNorm, LayerNorm, LinearWeights, MatMul, Packer, Projections};
 use super::conv2d::ConvOptions;
-use super::cpu::{Conv3x3, Packed};
-use super::{Compute, LayerBuilder};
+use super::cpu::{Conv3x3, Format, Packed, isa};
+use super::{Compute, LayerBuilder, Packing};
 use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
@@ -15,7 +15,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Such a network is built from [`Self::var_builder`] or [`Self::layer_builder`] in milliseconds. Its layers return
 /// zeros.
 #[derive(Clone, Default)]
-pub struct Outline(Arc<Mutex<Needs>>);
+pub struct Outline {
+    needs: Arc<Mutex<Needs>>,
+    packing: Packing,
+}
 
 /// The needs of a network.
 #[derive(Clone, Default, Debug)]
@@ -37,6 +40,11 @@ impl Needs {
 }
 
 impl Outline {
+    /// Returns an outline of layers whose weights are stored as `packing` says.
+    pub fn new(packing: Packing) -> Self {
+        Self { packing, ..Self::default() }
+    }
+
     /// Returns a source of tensors of any name and shape.
     pub fn var_builder(&self) -> VarBuilder<'static> {
         VarBuilder::from_backend(Box::new(self.clone()), DType::F32, Device::Cpu)
@@ -53,7 +61,7 @@ impl Outline {
     }
 
     fn lock(&self) -> MutexGuard<'_, Needs> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.needs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds the bias of a layer, if any, to its packed weight of `bytes`.
@@ -64,7 +72,7 @@ impl Outline {
     /// Records a linear layer. Returns C_out.
     fn add_linear(&self, compute: Compute, weight: &Tensor, bias: Option<&Tensor>) -> Result<usize> {
         let (c_out, c_in) = weight.dims2()?;
-        self.add_weight(Packed::bytes(compute, 1, c_in, c_out), bias);
+        self.add_weight(Packed::bytes(Format::of(compute, isa(), c_in), c_in, c_out), bias);
         Ok(c_out)
     }
 
@@ -117,7 +125,7 @@ impl Packer for Outline {
         ConvOptions { stride, .. }: ConvOptions,
     ) -> Result<Box<dyn MatMul>> {
         let (c_out, c_in, _, _) = weight.dims4()?;
-        self.add_weight(Conv3x3::bytes(compute, c_in, c_out, stride), Some(bias));
+        self.add_weight(Conv3x3::bytes(compute, self.packing, c_in, c_out, stride), Some(bias));
         Ok(Box::new(Layer { outline: self.clone(), columns: c_out, c_out, stride }))
     }
 

@@ -134,11 +134,12 @@ fn run_params(job: &Job, models: &[OpenModel]) -> RunParams {
     params
 }
 
-/// Returns the types of the devices' weights, on which the rounding of pictures depends.
+/// Returns the types of the devices' weights and whether they are packed for memory, on which the rounding of pictures depends.
 fn compute_types(job: &Job) -> String {
     let mut names: Vec<_> =
         job.compute.devices.iter().map(|device| device.dtype(job.compute.precision).as_str()).collect();
     names.sort_unstable();
     names.dedup();
-    names.join(", ")
+    let low_memory = if job.compute.saves_memory() { " with --low_memory" } else { "" };
+    names.join(", ") + low_memory
 }

@@ -13,6 +13,7 @@ use kl::KlDecoder;
 use tiny::TinyDecoder;
 
 pub use encoder::Encoder;
+pub use tiles::SIDE as TILE_SIDE;
 
 /// A decoder.
 pub enum Decoder {

@@ -8,7 +8,7 @@ use candle_core::{Device, Result, Tensor};
 use std::ops::Range;
 
 /// The side of a tile, in latents.
-const SIDE: usize = 64;
+pub const SIDE: usize = 64;
 
 /// The minimum overlap of neighbouring tiles, in latents.
 const OVERLAP: usize = 16;

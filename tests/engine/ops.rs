@@ -5,8 +5,8 @@ use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use std::collections::HashMap;
 use txt2img::ops::{
-    self, Compute, Conv2d, ConvOptions, Geglu, GroupNorm, LayerBuilder, LayerNorm, Linear, Product, add_products,
-    f16_to_f32,
+    self, Compute, Conv2d, ConvOptions, Geglu, GroupNorm, LayerBuilder, LayerNorm, Linear, Packing, Product,
+    add_products, f16_to_f32,
 };
 use txt2img::rng::Rng;
 
@@ -15,6 +15,8 @@ const EXACT: f64 = 2e-6;
 /// The tolerance of Winograd convolutions: the transforms of F(4×4) lose a digit.
 const WINOGRAD: f64 = 1e-5;
 
+/// The tolerance of products in bf16 and f16, with sums in f32: three digits.
+const HALF: f64 = 4e-3;
 /// The tolerance of results that are rounded once to bf16.
 const BF16: f64 = 2e-3;
 
@@ -99,7 +101,8 @@ fn convolutions_equal_their_definition() {
         for [b, h, w, c_in, c_out] in [
             [2, 64, 64, 32, 48],
             [1, 16, 16, 320, 64],
-            [2, 8, 8, 64, 1280], // tiles of 2×2
+            [2, 8, 8, 64, 1280], // transformed in each call
+            [1, 3, 9, 96, 1288],
             [1, 1, 1, 16, 16],
             [3, 3, 5, 17, 19],
             [1, 7, 2, 33, 1285],
@@ -122,6 +125,23 @@ fn convolutions_equal_their_definition() {
             assert_close(&name, &conv.forward_shift(&x, &shift).unwrap(), &shifted, limit);
         }
     }
+}
+
+#[test]
+fn compact_convolutions_equal_their_definition() -> Result<()> {
+    // Several blocks of channels, tasks and batches of tiles, and panels of one and of three vectors.
+    for [b, h, w, c_in, c_out] in [[1, 35, 34, 512, 528], [2, 1, 5, 544, 552], [1, 30, 40, 1280, 264]] {
+        let (x, k, bias) = (random(&[b, h, w, c_in], 1), weight(&[c_out, c_in, 3, 3], 2), random(&[c_out], 3));
+        let plain = ops::plain::conv3x3(&x, &k, &bias, 1)?;
+        let tensors = HashMap::from([("weight".to_string(), k), ("bias".to_string(), bias)]);
+        for (compute, limit) in [(Compute::F32, WINOGRAD), (Compute::Half, HALF)] {
+            let vb = VarBuilder::from_tensors(tensors.clone(), DType::F32, x.device());
+            let conv = ops::conv3x3(c_in, c_out, LayerBuilder::new(vb, compute, Packing::Compact)?)?;
+            let name = format!("convolution of {b}×{h}×{w}×{c_in} to {c_out} in {compute:?}");
+            assert_close(&name, &conv.forward(&x)?, &plain, limit);
+        }
+    }
+    Ok(())
 }
 
 #[test]
@@ -188,30 +208,28 @@ fn norms_before_half_precision_products_are_rounded() -> Result<()> {
     Ok(())
 }
 
-/// Products in bf16 and f16, with sums in f32, are accurate to three digits. CPUs without bf16 instructions compute in
-/// f32, with weights in f16.
+/// CPUs without bf16 instructions compute in f32, with weights in f16.
 #[test]
 fn half_precision_products_keep_three_digits() -> Result<()> {
-    const LIMIT: f64 = 4e-3;
     for [n, c_in, c_out] in [[13, 320, 48], [97, 33, 47], [200, 1280, 320]] {
         let (x, w) = (random(&[n, c_in], 1), weight(&[c_out, c_in], 2));
         let linear = Linear::new(Compute::Half, &w, None)?;
         let plain = ops::plain::linear(&x, &w, None)?;
-        assert_close("linear", &linear.forward(&x)?, &plain, LIMIT);
+        assert_close("linear", &linear.forward(&x)?, &plain, HALF);
         let tensors = HashMap::from([("weight".to_string(), w)]);
         let vb = VarBuilder::from_tensors(tensors, DType::F32, &crate::support::device());
-        let lb = LayerBuilder::new(vb, Compute::Half)?;
+        let lb = LayerBuilder::new(vb, Compute::Half, Packing::Fast)?;
         for y in ops::projections(c_in, c_out, [lb.clone(), lb])?.forward(&x)? {
-            assert_close("projection", &y, &plain, LIMIT);
+            assert_close("projection", &y, &plain, HALF);
         }
     }
     let (x, w, b) = (random(&[1, 50, 320], 1), weight(&[256, 320], 2), random(&[256], 3));
     let ours = Geglu::new(Compute::Half, &w, &b)?.forward(&x)?;
-    assert_close("geglu", &ours, &ops::plain::geglu(&x, &w, &b)?, LIMIT);
+    assert_close("geglu", &ours, &ops::plain::geglu(&x, &w, &b)?, HALF);
     for (c_in, c_out, stride) in [(320, 330, 1), (64, 1280, 1), (64, 64, 1), (64, 64, 2), (321, 320, 1)] {
         let (x, k, b) = (random(&[2, 5, 7, c_in], 1), weight(&[c_out, c_in, 3, 3], 2), random(&[c_out], 3));
         let ours = Conv2d::new(Compute::Half, &k, &b, stride)?.forward(&x)?;
-        assert_close("convolution", &ours, &ops::plain::conv3x3(&x, &k, &b, stride)?, LIMIT);
+        assert_close("convolution", &ours, &ops::plain::conv3x3(&x, &k, &b, stride)?, HALF);
     }
     // The operands are exact in bf16, and so are the scores: small ones, and some far above the largest exponent.
     for scale in [1., 50.] {
@@ -221,7 +239,7 @@ fn half_precision_products_keep_three_digits() -> Result<()> {
             let ours = ops::attention(Compute::Half, &q, &k, &v, heads)?;
             let [q, k, v] = [q, k, v].map(|x| x.to_dtype(DType::F32));
             let plain = ops::plain::attention(&q?, &k?, &v?, heads)?;
-            assert_close(&format!("attention {n}×{m}, {heads} heads of {d}, {scale}"), &ours, &plain, LIMIT);
+            assert_close(&format!("attention {n}×{m}, {heads} heads of {d}, {scale}"), &ours, &plain, HALF);
         }
     }
     Ok(())

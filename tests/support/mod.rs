@@ -67,11 +67,11 @@ pub fn nano_config() -> ModelConfig {
     ModelConfig::from_yaml(&fixture("nano.yaml")).unwrap()
 }
 
-pub fn nano() -> Model {
+pub fn nano() -> Model<'static> {
     nano_from(&fixture("nano.ckpt"))
 }
 
-pub fn nano_from(checkpoint: &Path) -> Model {
+pub fn nano_from(checkpoint: &Path) -> Model<'static> {
     let checkpoint = Checkpoint::open(checkpoint).unwrap();
     Model::load(&checkpoint, &nano_config(), &Default::default(), &device(), DType::F32, &|| ()).unwrap()
 }

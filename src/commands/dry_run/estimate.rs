@@ -5,13 +5,14 @@
 //! 2 steps), in both precisions, on two cores with AVX-512; those for GPUs with the latter on an emulated one.
 
 use super::Row;
-use super::networks::Networks;
+use super::networks::{Bytes, Networks};
 use crate::human::bytes;
 use crate::job::Job;
 use crate::job::tasks::n_wanted;
 use crate::ops::{self, Compute};
 use crate::outdir::{OutDir, Overview};
 use crate::params::SamplingParams;
+use crate::vae;
 use anyhow::Result;
 use candle_core::DType;
 use std::collections::HashSet;
@@ -83,13 +84,37 @@ impl Memory {
         if n_batches == 0 {
             return Ok(Self { weights: 0., maps: 0. });
         }
+        let weights = if on_gpus(job) { networks.gpu_bytes(gpu_element(job)) } else { networks.packed_bytes() };
         let (sampling, decoding) = (networks.sampling_elements()?, networks.decoding_elements()?);
-        let maps = batches().map(|number| maps(job, number, sampling, decoding)).fold(0., f64::max);
+        let batches = batches().map(|number| Maps::new(job, number, sampling, decoding));
+        let maps = batches.reduce(Maps::max).unwrap_or_default();
+        let memory = if job.compute.saves_memory() {
+            Self::on_demand(&weights, &maps)
+        } else {
+            Self::at_once(job, &weights, &maps)
+        };
         if on_gpus(job) {
-            return Ok(Self { weights: networks.gpu_bytes(gpu_element(job)), maps });
+            return Ok(memory);
         }
         let n_models = job.compute.devices.len();
-        Ok(Self { weights: n_models as f64 * networks.packed_bytes(), maps: n_models.min(n_batches) as f64 * maps })
+        Ok(Self { weights: n_models as f64 * memory.weights, maps: n_models.min(n_batches) as f64 * memory.maps })
+    }
+
+    /// Returns the memory of all networks, and of the larger maps.
+    fn at_once(job: &Job, weights: &Bytes, maps: &Maps) -> Self {
+        let Bytes { text, unet, decoder, encoder } = weights;
+        // On GPUs, a captured step keeps its maps while images are decoded.
+        let maps = if on_gpus(job) { maps.sampling + maps.decoding } else { maps.sampling.max(maps.decoding) };
+        Self { weights: text + unet + decoder + encoder, maps }
+    }
+
+    /// Returns the memory of the UNet with one other network, and of the maps at that time.
+    fn on_demand(weights: &Bytes, maps: &Maps) -> Self {
+        let Bytes { text, unet, decoder, encoder } = weights;
+        let phases = [(*text, 0.), (0., maps.sampling), (*decoder, maps.decoding), (*encoder, maps.decoding)];
+        let phases = phases.map(|(weights, maps)| Self { weights: unet + weights, maps });
+        let total = |memory: &Self| memory.weights + memory.maps;
+        phases.into_iter().max_by(|one, other| total(one).total_cmp(&total(other))).expect("there are phases")
     }
 
     /// Formats the memory. `grid`: the bytes for a grid, on the CPU.
@@ -103,21 +128,40 @@ impl Memory {
     }
 }
 
-/// Returns the bytes of the maps of batch `number`. `sampling`: the UNet's elements for each latent and context, `decoding`: the
-/// decoder's for each latent.
-fn maps(job: &Job, number: usize, sampling: f64, decoding: f64) -> f64 {
-    let params = job.images.requests.params_of(number);
-    let contexts = params.n_contexts(1);
-    let latents = params.n_final_latents() as f64;
-    let sampling = sampling * latents * (contexts * job.images.requests.len_of(number)) as f64;
-    let decoding = decoding * latents;
-    if on_gpus(job) {
-        return gpu_element(job) * (GPU_SAMPLING * sampling + GPU_DECODING * decoding);
-    }
-    let are_maps_half = compute(job) == Compute::Half && ops::has_bf16();
-    let factor = if are_maps_half { SAMPLING_HALF } else { SAMPLING };
-    (4. * factor * sampling).max(4. * DECODING * decoding + DECODING_PIXEL * pixels(job, params))
+/// The bytes of a batch's maps.
+#[derive(Default)]
+struct Maps {
+    sampling: f64,
+    decoding: f64,
 }
+
+impl Maps {
+    /// Returns those of batch `number`. `sampling`: the UNet's elements for each latent and context, `decoding`: the decoder's
+    /// for each latent.
+    fn new(job: &Job, number: usize, sampling: f64, decoding: f64) -> Self {
+        let params = job.images.requests.params_of(number);
+        let contexts = params.n_contexts(1);
+        let latents = params.n_final_latents() as f64;
+        let sampling = sampling * latents * (contexts * job.images.requests.len_of(number)) as f64;
+        let decoded = if job.compute.saves_memory() { latents.min(MAX_TILE) } else { latents };
+        let decoding = decoding * decoded;
+        if on_gpus(job) {
+            let element = gpu_element(job);
+            return Self { sampling: element * GPU_SAMPLING * sampling, decoding: element * GPU_DECODING * decoding };
+        }
+        let are_maps_half = compute(job) == Compute::Half && ops::has_bf16();
+        let factor = if are_maps_half { SAMPLING_HALF } else { SAMPLING };
+        let decoding = 4. * DECODING * decoding + DECODING_PIXEL * pixels(job, params);
+        Self { sampling: 4. * factor * sampling, decoding }
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self { sampling: self.sampling.max(other.sampling), decoding: self.decoding.max(other.decoding) }
+    }
+}
+
+/// The latents of a tile, if images are decoded in tiles.
+const MAX_TILE: f64 = (vae::TILE_SIDE * vae::TILE_SIDE) as f64;
 
 /// Returns the number of pixels of all images to be drawn.
 fn saved_pixels(job: &Job, finished: &HashSet<usize>) -> f64 {

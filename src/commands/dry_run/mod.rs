@@ -16,7 +16,7 @@ use crate::device::{self, ComputeDevice};
 use crate::engine;
 use crate::human::{counted, listed};
 use crate::job::{ComputeOptions, Job};
-use crate::ops::{self, Compute};
+use crate::ops::{self, Compute, Packing};
 use crate::outdir::OutDir;
 use crate::params::SamplingParams;
 use crate::progress::Progress;
@@ -73,7 +73,14 @@ pub(crate) fn describe(job: &Job, models: &[OpenModel], outdir: &OutDir, hashes:
     let conventions = Conventions::new(checkpoint, &job.model.config)?;
     let config = ModelConfig { unet: checkpoint.unet_config(&job.model.config), ..job.model.config.clone() };
     let encodes = job.images.are_encoded();
-    let networks = Networks::new(&config, text, checkpoint.has_tiny_vae(), encodes, estimate::compute(job))?;
+    let networks = Networks::new(
+        &config,
+        text,
+        checkpoint.has_tiny_vae(),
+        encodes,
+        estimate::compute(job),
+        job.compute.packing(),
+    )?;
     let inventory = conventions.stored(networks.inventory());
     let mismatches = weights::mismatches(checkpoint, &inventory);
     let prompts = prompts::Prompts::read(job)?;
@@ -149,7 +156,7 @@ pub fn print_dry_run(job: &Job) -> Result<End> {
 /// # Errors
 /// If there are no networks of these shapes.
 pub fn inventory(config: &ModelConfig, text: TextConfig) -> Result<Inventory> {
-    Ok(Networks::new(config, text, false, false, Compute::F32)?.inventory())
+    Ok(Networks::new(config, text, false, false, Compute::F32, Packing::Fast)?.inventory())
 }
 
 impl Report {

@@ -3,7 +3,7 @@
 use crate::checkpoint::names::{TEXT, UNET, VAE};
 use crate::config::ModelConfig;
 use crate::diffusion::unet::{UNet, skips_per_latent};
-use crate::ops::{Compute, Outline};
+use crate::ops::{Compute, Outline, Packing};
 use crate::text::{TextConfig, TextEncoder};
 use crate::vae::{Decoder, Encoder};
 use candle_core::{DType, Device, Result, Tensor};
@@ -21,13 +21,21 @@ pub struct Networks {
     config: ModelConfig,
 }
 
+/// The sizes in bytes of the weights of each network.
+pub struct Bytes {
+    pub text: f64,
+    pub unet: f64,
+    pub decoder: f64,
+    pub encoder: f64,
+}
+
 /// The smallest side, in latents, of the map that the UNet is run on. On smaller maps a layer over the prompt could be the
 /// largest.
 const SIDE: usize = 8;
 
 impl Networks {
     /// Outlines the networks. `has_tiny_vae`: whether the decoder is TAESD's. `encodes`: whether pictures are encoded besides by
-    /// inpainting models. `compute`: the arithmetic of the UNet and the autoencoder.
+    /// inpainting models. `compute`, `packing`: the arithmetic of the UNet and the autoencoder, and how their weights are stored.
     ///
     /// # Errors
     /// If there are no networks of these shapes.
@@ -37,8 +45,9 @@ impl Networks {
         has_tiny_vae: bool,
         encodes: bool,
         compute: Compute,
+        packing: Packing,
     ) -> Result<Self> {
-        let [text_outline, unet_outline, decoder_outline, encoder] = [(); 4].map(|()| Outline::default());
+        let [text_outline, unet_outline, decoder_outline, encoder] = [(); 4].map(|()| Outline::new(packing));
         TextEncoder::new(text, text_outline.layer_builder(Compute::F32).pp(TEXT))?;
         let unet = UNet::new(&config.unet, unet_outline.layer_builder(compute).pp(UNET))?;
         let lb = decoder_outline.layer_builder(compute).pp(VAE);
@@ -60,16 +69,20 @@ impl Networks {
             .collect()
     }
 
-    /// Returns the size in bytes of all weights, packed for this CPU. The text encoder's take as much in f32 unpacked.
-    pub fn packed_bytes(&self) -> f64 {
-        let packed = [&self.unet.1, &self.decoder.1, &self.encoder].map(|outline| outline.needs().packed_bytes);
-        4. * self.text.needs().parameters() + packed.iter().sum::<f64>()
+    /// Returns the sizes of the weights, packed for this CPU.
+    pub fn packed_bytes(&self) -> Bytes {
+        self.bytes(|outline| outline.needs().packed_bytes)
     }
 
-    /// Returns the size in bytes of all weights on a GPU. `element`: the bytes of an element of the UNet and the autoencoder.
-    pub fn gpu_bytes(&self, element: f64) -> f64 {
-        let others = [&self.unet.1, &self.decoder.1, &self.encoder].map(|outline| outline.needs().parameters());
-        4. * self.text.needs().parameters() + element * others.iter().sum::<f64>()
+    /// Returns the sizes of the weights on a GPU. `element`: the bytes of an element of the UNet and the autoencoder.
+    pub fn gpu_bytes(&self, element: f64) -> Bytes {
+        self.bytes(|outline| element * outline.needs().parameters())
+    }
+
+    /// Returns the sizes of the weights. The text encoder computes in f32, and takes as much packed and unpacked.
+    fn bytes(&self, bytes: impl Fn(&Outline) -> f64) -> Bytes {
+        let [unet, decoder, encoder] = [&self.unet.1, &self.decoder.1, &self.encoder].map(bytes);
+        Bytes { text: 4. * self.text.needs().parameters(), unet, decoder, encoder }
     }
 
     /// Returns the number of elements that the UNet holds at once for each latent and context: its skips,

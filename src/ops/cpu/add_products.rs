@@ -106,13 +106,13 @@ impl Block<'_> {
         let rows: Vec<usize> = self.rows.clone().map(|row| row * right.k).collect();
         let mut buffer = [0.; MAX_TILE];
         for &panel in self.panels {
-            let (kernel, mr) = kernel(right, panel.vectors);
+            let (kernel, mr) = kernel(right, panel.vectors, rows.len());
             let width = panel.vectors * self.isa.lanes();
             let slots = right.slots(panel);
             for (i, rows) in rows.chunks(mr).enumerate() {
                 let a = MatrixA { slots: left, rows, taps: &[0] };
                 let start = (self.rows.start + i * mr) * self.n + panel.column;
-                let tile = a.tile(right, slots, buffer.as_mut_ptr(), width);
+                let tile = a.tile(right.k, slots, buffer.as_mut_ptr(), width);
                 if rows.len() == mr && panel.column + width <= self.n {
                     let out = self.out.ptr(start, (mr - 1) * self.n + width);
                     // SAFETY: `left` has these rows, the panel all of K, and `ptr` checked that there is room.

@@ -2,16 +2,18 @@
 
 use super::{Act, AttentionShape, Conv3x3, ConvEpilogue, Epilogue, MapShape, Norm, Output, Packed, RowOffsets};
 use super::{attention, copy_rows, gemm, group_norm, isa, layer_norm, to_tensor, with_f32, with_operand};
-use crate::ops::Compute;
 use crate::ops::backend::{self, Addends, Backend, Capture, LinearWeights, MatMul, Packer};
 use crate::ops::conv2d::ConvOptions;
 use crate::ops::linear::interleaved;
 use crate::ops::norm::GROUPS;
+use crate::ops::{Compute, Packing};
 use candle_core::{Result, Tensor};
 use std::borrow::Cow;
 
 /// The CPU backend.
-pub struct Cpu;
+pub struct Cpu {
+    pub packing: Packing,
+}
 
 impl Packer for Cpu {
     fn linear(&self, layers: &[LinearWeights]) -> Result<Box<dyn MatMul>> {
@@ -39,7 +41,7 @@ impl Packer for Cpu {
         options: ConvOptions,
     ) -> Result<Box<dyn MatMul>> {
         let c_in = weight.dim(1)?;
-        let packed = with_f32(weight, |weight| Ok(Conv3x3::new(compute, weight, c_in, options.stride)))?;
+        let packed = with_f32(weight, |weight| Ok(Conv3x3::new(compute, self.packing, weight, c_in, options.stride)))?;
         Ok(Box::new(Conv { weight: packed, bias: bias.to_vec1()?, options }))
     }
 

@@ -4,9 +4,9 @@
 use super::gemm::{Epilogue, RowOffsets, gemm};
 use super::isa::isa;
 use super::operand::Output;
-use super::packed::Packed;
-use super::winograd::{LANES, TileSize, Winograd};
-use crate::ops::Compute;
+use super::packed::{Format, Packed};
+use super::winograd::{CompactWinograd, LANES, TileSize, Winograd};
+use crate::ops::{Compute, Packing};
 
 /// The size of an input: B maps of h·w pixels.
 #[derive(Clone, Copy)]
@@ -33,61 +33,74 @@ pub enum Conv3x3 {
     Direct { weight: Packed, c_in: usize, stride: usize },
     /// A transformed weight, for stride 1 only.
     Winograd(Winograd),
+    /// A weight that is transformed in each call, for stride 1 only.
+    Compact(CompactWinograd),
 }
 
-/// The number of output channels from which maps are so small that reading the weights dominates; a 4×4 tile, for which
-/// the weights grow by 4, would be slower.
+/// The number of output channels from which maps are so small that reading the weights takes most of the time. Transformed
+/// weights, which are four times as large for 4×4 tiles, would be slower.
 const SMALL_MAP_CHANNELS: usize = 1280;
+
+/// The number of 3×3 kernels from which compact packing saves memory that counts.
+const LARGE_WEIGHT: usize = 512 * 512;
 
 /// The number of channels from which the products take longer than the transforms, so that bf16 products pay although
 /// their 2×2 tiles take more transforms.
 const BF16_CHANNELS: usize = 320;
 
-/// The algorithm and type of a convolution.
+/// The algorithm of a convolution, and the format of its weight.
 enum Algorithm {
-    Direct(Compute),
-    Winograd(TileSize, Compute),
+    Direct(Format),
+    Winograd(TileSize, Format),
+    Compact(Format),
 }
 
 impl Algorithm {
-    fn new(wanted: Compute, c_in: usize, c_out: usize, stride: usize) -> Self {
+    fn new(wanted: Compute, packing: Packing, c_in: usize, c_out: usize, stride: usize) -> Self {
         if stride > 1 {
-            return Self::Direct(wanted);
+            return Self::Direct(Format::of(wanted, isa(), c_in));
         }
         // Too few channels for the vectors of the transforms, and little to save.
         if c_in < LANES || c_out < LANES {
-            return Self::Direct(Compute::F32);
+            return Self::Direct(Format::F32);
         }
-        let is_bf16 = wanted.supported(isa(), c_in) == Compute::Half;
-        // The transforms of 4×4 tiles would lose two of the three digits of bf16.
-        if is_bf16 && c_in.min(c_out) >= BF16_CHANNELS {
-            return Self::Winograd(TileSize::Two, Compute::Half);
+        let can_be_compact = CompactWinograd::supports(c_in, c_out);
+        if can_be_compact && packing == Packing::Compact && c_in * c_out >= LARGE_WEIGHT {
+            return Self::Compact(Format::of_f32_products(wanted));
         }
-        let size = if c_out >= SMALL_MAP_CHANNELS { TileSize::Two } else { TileSize::Four };
-        Self::Winograd(size, if is_bf16 { Compute::F32 } else { wanted })
+        let format = Format::of(wanted, isa(), c_in);
+        match format {
+            // The transforms of 4×4 tiles would lose two of the three digits of bf16.
+            Format::Bf16 if c_in.min(c_out) >= BF16_CHANNELS => Self::Winograd(TileSize::Two, format),
+            Format::Bf16 if c_out >= SMALL_MAP_CHANNELS => Self::Winograd(TileSize::Two, Format::F32),
+            Format::Bf16 => Self::Winograd(TileSize::Four, Format::F32),
+            _ if c_out < SMALL_MAP_CHANNELS => Self::Winograd(TileSize::Four, format),
+            _ if can_be_compact => Self::Compact(format),
+            _ => Self::Winograd(TileSize::Two, format),
+        }
     }
 }
 
 impl Conv3x3 {
-    /// Packs `weight` (C_out, C_in, 3, 3) for the fastest algorithm.
-    pub fn new(wanted: Compute, weight: &[f32], c_in: usize, stride: usize) -> Self {
+    /// Packs `weight` (C_out, C_in, 3, 3) for the fastest algorithm that `packing` allows.
+    pub fn new(wanted: Compute, packing: Packing, weight: &[f32], c_in: usize, stride: usize) -> Self {
         let c_out = weight.len() / (9 * c_in);
         let at = |k: usize, o: usize| weight[(o * c_in + k % c_in) * 9 + k / c_in];
-        match Algorithm::new(wanted, c_in, c_out, stride) {
-            Algorithm::Direct(compute) => {
-                Self::Direct { weight: Packed::new(isa(), compute, 9, 9 * c_in, c_out, at), c_in, stride }
+        let taps = |format: Format| Packed::new(isa(), format, 9 * c_in, c_out, at);
+        match Algorithm::new(wanted, packing, c_in, c_out, stride) {
+            Algorithm::Direct(format) => Self::Direct { weight: taps(format), c_in, stride },
+            Algorithm::Winograd(size, format) => {
+                Self::Winograd(Winograd::new(isa(), format, size, weight, c_in, c_out))
             }
-            Algorithm::Winograd(size, compute) => {
-                Self::Winograd(Winograd::new(isa(), compute, size, weight, c_in, c_out))
-            }
+            Algorithm::Compact(format) => Self::Compact(CompactWinograd::new(taps(format), c_in)),
         }
     }
 
     /// The size in bytes of a weight packed by [`Self::new`].
-    pub fn bytes(wanted: Compute, c_in: usize, c_out: usize, stride: usize) -> f64 {
-        match Algorithm::new(wanted, c_in, c_out, stride) {
-            Algorithm::Direct(compute) => Packed::bytes(compute, 9, 9 * c_in, c_out),
-            Algorithm::Winograd(size, compute) => size.points() as f64 * Packed::bytes(compute, 1, c_in, c_out),
+    pub fn bytes(wanted: Compute, packing: Packing, c_in: usize, c_out: usize, stride: usize) -> f64 {
+        match Algorithm::new(wanted, packing, c_in, c_out, stride) {
+            Algorithm::Direct(format) | Algorithm::Compact(format) => Packed::bytes(format, 9 * c_in, c_out),
+            Algorithm::Winograd(size, format) => size.points() as f64 * Packed::bytes(format, c_in, c_out),
         }
     }
 
@@ -95,6 +108,7 @@ impl Conv3x3 {
     pub fn forward(&self, x: &[f32], map: MapShape, epilogue: ConvEpilogue) -> Output {
         match self {
             Self::Winograd(winograd) => Output::F32(winograd.forward(x, map, epilogue)),
+            Self::Compact(winograd) => Output::F32(winograd.forward(x, map, epilogue)),
             Self::Direct { weight, c_in, stride } => {
                 let mut y = direct(x, map, weight, *c_in, *stride, epilogue);
                 // Layers with ReLU that are not transformed have few channels.

@@ -24,11 +24,11 @@ pub struct MatrixA<'a> {
 }
 
 impl<'a> MatrixA<'a> {
-    /// Returns the kernel call that multiplies these rows by `panel`, the slots of a panel of `b`, to rows of `out` that
-    /// are `stride` apart.
-    pub fn tile(self, b: &Packed, panel: &[f32], out: *mut f32, stride: usize) -> Tile<'a> {
-        let (a, depth) = (self.slots.as_ptr(), b.k_slots() / self.taps.len());
-        Tile { a, rows: self.rows, taps: self.taps, depth, panel: panel.as_ptr(), out, stride, adds: false }
+    /// Returns the kernel call that multiplies these rows, of `depth` slots for each tap, by the slots of a panel, to rows of
+    /// `out` that are `stride` apart.
+    pub fn tile(self, depth: usize, panel: &[f32], out: *mut f32, stride: usize) -> Tile<'a> {
+        let Self { slots, rows, taps } = self;
+        Tile { a: slots.as_ptr(), rows, taps, depth, panel: panel.as_ptr(), out, stride, adds: false }
     }
 }
 
@@ -154,13 +154,13 @@ unsafe fn multiply_panel(
     first: usize,
     out: &DisjointSlice,
 ) {
-    let (kernel, mr) = kernel(b, panel.vectors);
-    let width = panel.vectors * b.isa.lanes();
+    let (kernel, mr) = kernel(b, panel.vectors, a.rows.len());
+    let (width, depth) = (panel.vectors * b.isa.lanes(), b.k_slots() / a.taps.len());
     let store_directly = epilogue.is_none() && panel.column + width <= b.n;
     let mut products = [0.; MAX_TILE];
     for (i, rows) in a.rows.chunks(mr).enumerate() {
         let row = first + i * mr;
-        let mut tile = MatrixA { rows, ..a }.tile(b, slots, products.as_mut_ptr(), width);
+        let mut tile = MatrixA { rows, ..a }.tile(depth, slots, products.as_mut_ptr(), width);
         // The epilogue's memory is fetched while the kernel computes.
         for row in row..row + rows.len() {
             epilogue.prefetch(row, panel.column, width, b.n, out);
@@ -186,9 +186,11 @@ pub const MAX_TILE: usize = 12 * 2 * 16;
 /// The tile's pointers must be valid, and its output must have room for MR rows.
 pub type Kernel = (unsafe fn(&Tile), usize);
 
-/// Returns the kernel for `b`, which must be packed for an instruction set that the CPU has, and panels of `vectors`
-/// vectors.
-pub fn kernel(b: &Packed, vectors: usize) -> Kernel {
+/// Returns the kernel for `b`, which must be packed for an instruction set that the CPU has, for panels of `vectors`
+/// vectors and `rows` rows of A.
+pub fn kernel(b: &Packed, vectors: usize, rows: usize) -> Kernel {
+    // A lower tile loads B more often, but a tile with missing rows computes them in vain.
+    let is_better = |low: usize, high: usize| 21 * rows.next_multiple_of(low) < 20 * rows.next_multiple_of(high);
     match (b.isa, b.compute(), vectors) {
         #[cfg(target_arch = "x86_64")]
         (_, Compute::Half, 1) => (avx512::kernel_bf16::<12, 1>, 12),
@@ -199,17 +201,23 @@ pub fn kernel(b: &Packed, vectors: usize) -> Kernel {
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx512 | Isa::Avx512Bf16, _, 1) => (avx512::kernel::<12, 1>, 12),
         #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512 | Isa::Avx512Bf16, _, 2) if is_better(8, 12) => (avx512::kernel::<8, 2>, 8),
+        #[cfg(target_arch = "x86_64")]
         (Isa::Avx512 | Isa::Avx512Bf16, _, 2) => (avx512::kernel::<12, 2>, 12),
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx512 | Isa::Avx512Bf16, _, _) => (avx512::kernel::<8, 3>, 8),
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2, _, 1) => (avx2::kernel::<12, 1>, 12),
         #[cfg(target_arch = "x86_64")]
+        (Isa::Avx2, _, 2) if is_better(4, 6) => (avx2::kernel::<4, 2>, 4),
+        #[cfg(target_arch = "x86_64")]
         (Isa::Avx2, _, 2) => (avx2::kernel::<6, 2>, 6),
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2, _, _) => (avx2::kernel::<4, 3>, 4),
         #[cfg(target_arch = "aarch64")]
         (Isa::Neon, _, 1) => (neon::kernel::<6, 1>, 6),
+        #[cfg(target_arch = "aarch64")]
+        (Isa::Neon, _, 2) if is_better(4, 6) => (neon::kernel::<4, 2>, 4),
         #[cfg(target_arch = "aarch64")]
         (Isa::Neon, _, 2) => (neon::kernel::<6, 2>, 6),
         #[cfg(target_arch = "aarch64")]

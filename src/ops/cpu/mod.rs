@@ -41,4 +41,4 @@ pub use conv::Conv3x3;
 pub use f16::f16_to_f32;
 pub use isa::{Isa, isa};
 pub use memory::{keep_memory, zeros};
-pub use packed::Packed;
+pub use packed::{Format, Packed};

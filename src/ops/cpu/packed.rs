@@ -33,6 +33,14 @@ impl Format {
         }
     }
 
+    /// Returns the format of weights for products in f32.
+    pub fn of_f32_products(wanted: Compute) -> Self {
+        match wanted {
+            Compute::F32 => Self::F32,
+            Compute::Half => Self::F16,
+        }
+    }
+
     /// The type of the products.
     pub fn compute(self) -> Compute {
         match self {
@@ -110,16 +118,11 @@ impl Panel {
 }
 
 impl Packed {
-    /// Packs the matrix with the elements `at(k, n)`. `taps`: the number of equal parts that a row of A consists of.
-    pub fn new(
-        isa: Isa,
-        wanted: Compute,
-        taps: usize,
-        k: usize,
-        n: usize,
-        at: impl Fn(usize, usize) -> f32 + Sync,
-    ) -> Self {
-        let format = Format::of(wanted, isa, k / taps);
+    /// Packs the matrix with the elements `at(k, n)`.
+    ///
+    /// # Panics
+    /// If `format` is bf16 and `isa` lacks instructions for it.
+    pub fn new(isa: Isa, format: Format, k: usize, n: usize, at: impl Fn(usize, usize) -> f32 + Sync) -> Self {
         let [packed] = Self::several(isa, format, k, n, |panel, [slots]| {
             let width = panel.vectors * isa.lanes();
             for (block, slots) in slots.chunks_mut(BLOCK * width).enumerate() {
@@ -179,12 +182,11 @@ impl Packed {
 
     /// Packs the transpose of `weight` (N, K), the layout of torch's linear layers.
     pub fn from_rows(isa: Isa, wanted: Compute, weight: &[f32], k: usize) -> Self {
-        Self::new(isa, wanted, 1, k, weight.len() / k, |row, column| weight[column * k + row])
+        Self::new(isa, Format::of(wanted, isa, k), k, weight.len() / k, |row, column| weight[column * k + row])
     }
 
-    /// The size in bytes of a matrix (`k`, `n`) packed by [`Self::new`] for this CPU.
-    pub fn bytes(wanted: Compute, taps: usize, k: usize, n: usize) -> f64 {
-        let format = Format::of(wanted, isa(), k / taps);
+    /// The size in bytes of a matrix (`k`, `n`) packed for this CPU.
+    pub fn bytes(format: Format, k: usize, n: usize) -> f64 {
         format.bytes() as f64 * k as f64 * n.next_multiple_of(isa().lanes()) as f64
     }
 
@@ -206,6 +208,20 @@ impl Packed {
     pub(super) fn slots(&self, panel: Panel) -> &[f32] {
         debug_assert!(self.format != Format::F16, "f16 must be converted");
         &self.data[panel.stored(self.isa, self.format, self.k)]
+    }
+
+    /// Reads rows of a panel from `row` on, as f32. The products must be in f32.
+    pub(super) fn read(&self, panel: Panel, row: usize, out: &mut [f32]) {
+        let stored = &self.data[panel.stored(self.isa, self.format, self.k)];
+        let start = row * panel.vectors * self.isa.lanes();
+        match self.format {
+            Format::F32 => out.copy_from_slice(&stored[start..][..out.len()]),
+            Format::F16 => {
+                let scale = self.scales[panel.column / (2 * self.isa.lanes())];
+                f16::widen(&stored[start / 2..][..out.len() / 2], scale, out);
+            }
+            Format::Bf16 => unreachable!("products are in bf16"),
+        }
     }
 
     /// Calls `f` with the slots of a panel as the kernels read them: rows of `vectors` vectors.
@@ -246,21 +262,27 @@ pub(super) fn panels(vectors: usize, lanes: usize) -> Vec<Panel> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::Packing;
     use crate::ops::cpu::Conv3x3;
 
     #[test]
     fn the_size_of_packed_weights_follows_from_their_shape() {
         for compute in [Compute::F32, Compute::Half] {
             for (k, n) in [(64, 320), (5, 3), (30, 100)] {
-                let packed = Packed::new(isa(), compute, 1, k, n, |_, _| 0.);
-                assert_eq!(Packed::bytes(compute, 1, k, n), 4. * packed.data.len() as f64);
+                let format = Format::of(compute, isa(), k);
+                let packed = Packed::new(isa(), format, k, n, |_, _| 0.);
+                assert_eq!(Packed::bytes(format, k, n), 4. * packed.data.len() as f64);
             }
-            for (c_in, c_out, stride) in [(4, 32, 1), (64, 48, 1), (32, 1280, 1), (320, 330, 1), (32, 64, 2)] {
-                let slots = match Conv3x3::new(compute, &vec![0.; 9 * c_in * c_out], c_in, stride) {
+            let shapes = [(4, 32, 1), (64, 48, 1), (32, 1280, 1), (320, 330, 1), (512, 512, 1), (32, 64, 2)];
+            for ((c_in, c_out, stride), packing) in
+                shapes.into_iter().flat_map(|shape| [Packing::Fast, Packing::Compact].map(|packing| (shape, packing)))
+            {
+                let slots = match Conv3x3::new(compute, packing, &vec![0.; 9 * c_in * c_out], c_in, stride) {
                     Conv3x3::Direct { weight, .. } => weight.data.len(),
                     Conv3x3::Winograd(winograd) => winograd.points().iter().map(|point| point.data.len()).sum(),
+                    Conv3x3::Compact(compact) => compact.taps().data.len(),
                 };
-                assert_eq!(Conv3x3::bytes(compute, c_in, c_out, stride), 4. * slots as f64);
+                assert_eq!(Conv3x3::bytes(compute, packing, c_in, c_out, stride), 4. * slots as f64);
             }
         }
     }

@@ -71,6 +71,7 @@ fn every_additional_flag_is_read() {
         ("--shard 3/8", |a| a.shard = Some(Shard { index: 3, of: 8 })),
         ("--collect", |a| a.collect = true),
         ("--device cuda:3", |a| a.device = DeviceSpecs(vec![DeviceSpec::Cuda(3)])),
+        ("--low_memory", |a| a.low_memory = true),
         ("--threads 2", |a| a.threads = Some(2)),
         ("--safety blur", |a| a.safety = Some(Action::Blur)),
         ("--safety_ckpt x", |a| a.safety_ckpt = Some("x".into())),

@@ -106,6 +106,7 @@ fn defaults() -> Args {
         embedding_dir: None,
         lora_dir: None,
         device: DeviceSpecs(vec![DeviceSpec::Auto]),
+        low_memory: false,
         threads: None,
         sweep: vec![],
         swept: None,

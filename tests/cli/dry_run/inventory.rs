@@ -13,7 +13,7 @@ use txt2img::config::ModelConfig;
 use txt2img::demo;
 use txt2img::diffusion::unet::UNet;
 use txt2img::engine::text_config;
-use txt2img::ops::{Compute, LayerBuilder};
+use txt2img::ops::{Compute, LayerBuilder, Packing};
 use txt2img::text::{TextConfig, TextEncoder};
 use txt2img::vae::Decoder;
 
@@ -44,7 +44,7 @@ impl SimpleBackend for Asked {
 fn asked(config: &ModelConfig, text: TextConfig) -> Shapes {
     let asked = Asked::default();
     let vb = VarBuilder::from_backend(Box::new(asked.clone()), DType::F32, Device::Cpu);
-    let lb = LayerBuilder::new(vb, Compute::F32).unwrap();
+    let lb = LayerBuilder::new(vb, Compute::F32, Packing::Fast).unwrap();
     TextEncoder::new(text, lb.pp(TEXT)).unwrap();
     UNet::new(&config.unet, lb.pp(UNET)).unwrap();
     Decoder::new(&config.vae, config.scale_factor, lb.pp(VAE)).unwrap();

@@ -53,16 +53,16 @@ fn article(word: &str) -> &'static str {
     if word.starts_with('o') { "an" } else { "a" }
 }
 
-pub fn model() -> Model {
+pub fn model() -> Model<'static> {
     model_in(DType::F32)
 }
 
-pub fn model_in(dtype: DType) -> Model {
+pub fn model_in(dtype: DType) -> Model<'static> {
     load(&demo::checkpoint().unwrap(), &Loras::default(), dtype)
 }
 
 /// Loads the demo model from its `checkpoint`, changed by `loras`.
-pub fn load(checkpoint: &Checkpoint, loras: &Loras, dtype: DType) -> Model {
+pub fn load(checkpoint: &Checkpoint, loras: &Loras, dtype: DType) -> Model<'static> {
     Model::load(checkpoint, &demo::config().unwrap(), loras, &Device::Cpu, dtype, &|| ()).unwrap()
 }
 
@@ -78,7 +78,7 @@ pub fn lora(name: &str) -> LoraFile {
 }
 
 /// Loads the model with a LoRA.
-pub fn with_lora(name: &str, weight: f64) -> Model {
+pub fn with_lora(name: &str, weight: f64) -> Model<'static> {
     let loras = Loras::new([(Arc::new(lora(name)), LoraWeights { text: weight, unet: weight })]);
     load(&demo::checkpoint().unwrap(), &loras, DType::F32)
 }

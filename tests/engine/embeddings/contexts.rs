@@ -13,7 +13,7 @@ use txt2img::text::{Reading, Tokens};
 const LIMIT: f64 = 2e-5;
 
 /// Loads the small model with the embeddings.
-fn model() -> Model {
+fn model() -> Model<'static> {
     let checkpoint = Checkpoint::open(&fixture("nano.ckpt")).unwrap().with_embeddings(embeddings());
     Model::load(&checkpoint, &nano_config(), &Loras::default(), &device(), DType::F32, &|| ()).unwrap()
 }

@@ -93,7 +93,7 @@ fn what_holds_no_autoencoder_is_refused() {
     assert!(refusal(&empty.path().join("none.ckpt")).starts_with("'"));
 }
 
-pub fn load(checkpoint: &Checkpoint) -> anyhow::Result<Model> {
+pub fn load(checkpoint: &Checkpoint) -> anyhow::Result<Model<'static>> {
     let config = ModelConfig::from_yaml(&nano_path().with_extension("yaml"))?;
     Model::load(checkpoint, &config, &Default::default(), &Device::Cpu, DType::F32, &|| ())
 }

@@ -111,7 +111,7 @@ impl<'a> QueryBlock<'a> {
                 let offset = 12 * i * (self.stride / 2) + panel.column / 2;
                 assert!(offset + 11 * (self.stride / 2) + 16 <= self.weights.len());
                 let queries = MatrixA { slots: self.queries, rows, taps: &[0] };
-                let tile = queries.tile(keys, slots, self.weights[offset..].as_mut_ptr(), self.stride / 2);
+                let tile = queries.tile(keys.k_slots(), slots, self.weights[offset..].as_mut_ptr(), self.stride / 2);
                 let sums = self.sums[12 * i..].first_chunk_mut().expect("a multiple of 12 queries");
                 // SAFETY: keys are bf16 only on CPUs with AVX-512 BF16; `queries` has all rows, the panel two vectors
                 // for all of D, and `weights` room for the tile, as asserted; no scaled score exceeds `MAX_UNSHIFTED`.
@@ -125,14 +125,14 @@ impl<'a> QueryBlock<'a> {
     /// scores = queries · keys.
     fn score(&mut self, keys: &Packed) {
         for panel in keys.panels() {
-            let (kernel, mr) = kernel(keys, panel.vectors);
+            let (kernel, mr) = kernel(keys, panel.vectors, self.rows.len());
             let width = panel.vectors * keys.isa.lanes();
             let slots = keys.slots(panel);
             for (i, rows) in self.rows.chunks(mr).enumerate() {
                 let offset = i * mr * self.stride + panel.column;
                 assert!(offset + (mr - 1) * self.stride + width <= self.scores.len());
                 let queries = MatrixA { slots: self.queries, rows, taps: &[0] };
-                let tile = queries.tile(keys, slots, self.scores[offset..].as_mut_ptr(), self.stride);
+                let tile = queries.tile(keys.k_slots(), slots, self.scores[offset..].as_mut_ptr(), self.stride);
                 // SAFETY: `queries` has all rows, the panel all of D, and `scores` room for the tile, as asserted.
                 unsafe { kernel(&tile) };
             }
@@ -147,14 +147,14 @@ impl<'a> QueryBlock<'a> {
         };
         let rows: Vec<usize> = (0..self.rows.len()).map(|row| row * stride).collect();
         for panel in values.panels() {
-            let (kernel, mr) = kernel(values, panel.vectors);
+            let (kernel, mr) = kernel(values, panel.vectors, rows.len());
             let width = panel.vectors * values.isa.lanes();
             let slots = values.slots(panel);
             for (i, rows) in rows.chunks(mr).enumerate() {
                 let weights = MatrixA { slots: weights, rows, taps: &[0] };
                 let offset = i * mr * self.width + panel.column;
                 assert!(offset + (mr - 1) * self.width + width <= self.acc.len());
-                let tile = weights.tile(values, slots, self.acc[offset..].as_mut_ptr(), self.width);
+                let tile = weights.tile(values.k_slots(), slots, self.acc[offset..].as_mut_ptr(), self.width);
                 // SAFETY: `weights` has all rows, the panel a row for each key, and `acc` room for the tile, as asserted.
                 unsafe { kernel(&Tile { adds: true, ..tile }) };
             }

@@ -1,0 +1,191 @@
+//! Convolutions whose weights are transformed when they are packed.
+
+use super::TileSize;
+use super::tiles::{Channels, Products, Tiles, input_tile, output_tile};
+use super::transforms::{weight_transform_four, weight_transform_two};
+use crate::ops::Compute;
+use crate::ops::cpu::bf16::pair;
+use crate::ops::cpu::conv::{ConvEpilogue, MapShape};
+use crate::ops::cpu::gemm::{Epilogue, MatrixA, strip};
+use crate::ops::cpu::isa::Isa;
+use crate::ops::cpu::math::for_each_isa;
+use crate::ops::cpu::packed::{Format, Packed};
+use crate::ops::cpu::parallel::{DisjointSlice, for_each, from_uninit};
+use std::array;
+
+/// The bytes of transformed tiles in flight on one core, which should stay in its L2 cache.
+const L2_BYTES: usize = 512 << 10;
+
+/// The bytes of transformed tiles in flight on all cores, which should stay in the last-level cache. They may be half as large as
+/// the weights, which are read again for each batch of tiles.
+const L3_BYTES: usize = 12 << 20;
+
+/// The number of tiles in flight on one core from which each core works on its own. With fewer, reading the weights would
+/// take longer than it saves.
+const MIN_TILES: usize = 24;
+
+/// The transformed weight of a 3×3 convolution.
+pub struct Winograd {
+    size: TileSize,
+    points: Vec<Packed>, // (C_in, C_out) for each point
+}
+
+impl Winograd {
+    /// Transforms and packs `weight` (C_out, C_in, 3, 3).
+    pub fn new(isa: Isa, format: Format, size: TileSize, weight: &[f32], c_in: usize, c_out: usize) -> Self {
+        let points = match size {
+            TileSize::Two => pack::<16>(isa, format, size, weight, c_in, c_out).into(),
+            TileSize::Four => pack::<36>(isa, format, size, weight, c_in, c_out).into(),
+        };
+        Self { size, points }
+    }
+
+    /// The weights: a matrix (C_in, C_out) for each point.
+    #[cfg(test)]
+    pub fn points(&self) -> &[Packed] {
+        &self.points
+    }
+
+    /// `x`: (B, h, w, C_in) → (B, h, w, C_out).
+    pub fn forward(&self, x: &[f32], map: MapShape, epilogue: ConvEpilogue) -> Vec<f32> {
+        let c_out = self.points[0].n;
+        let tiles = self.size.tiles(map);
+        let tile_bytes = 4 * self.size.points() * (self.points[0].k_slots() + c_out);
+        let weight_bytes = 4 * self.size.points() * self.points[0].k_slots() * c_out;
+        let (of_core, of_all) = (L2_BYTES / tile_bytes, L3_BYTES.max(weight_bytes / 2) / tile_bytes);
+        let is_narrow = of_core >= MIN_TILES;
+        let size = (if is_narrow { of_core } else { of_all }).next_multiple_of(12).max(12).min(tiles);
+        let batches = tiles.div_ceil(size);
+        let batch = |i: usize| Tiles { size: self.size, map, first: i * size, count: size.min(tiles - i * size) };
+        let convolve = |out: &DisjointSlice| {
+            if is_narrow {
+                for_each(batches, |i| self.convolve(batch(i), x, epilogue, out, |n, f| (0..n).for_each(f)));
+            } else {
+                (0..batches).for_each(|i| self.convolve(batch(i), x, epilogue, out, |n, f| for_each(n, f)));
+            }
+        };
+        // SAFETY: the tiles cover the whole output.
+        unsafe { from_uninit(map.b * map.h * map.w * c_out, convolve) }
+    }
+
+    /// Computes the outputs of a batch of tiles. `each` calls a function with every index below a number.
+    fn convolve(
+        &self,
+        tiles: Tiles,
+        x: &[f32],
+        epilogue: ConvEpilogue,
+        out: &DisjointSlice,
+        each: impl Fn(usize, &(dyn Fn(usize) + Sync)),
+    ) {
+        let Packed { k: c_in, n: c_out, .. } = self.points[0];
+        let (compute, slots, panels) = (self.points[0].compute(), self.points[0].k_slots(), self.points[0].panels());
+        let transform = |inputs: &DisjointSlice| {
+            let channels = Channels { count: c_in, block: c_in };
+            each(tiles.count, &|tile| input_tile(tiles, tile, x, channels, compute, inputs));
+        };
+        // Slots of (points, count, C_in).
+        // SAFETY: every tile writes a row at each point.
+        let inputs: Vec<f32> = unsafe { from_uninit(self.points.len() * tiles.count * slots, transform) };
+        let rows: Vec<usize> = (0..tiles.count).map(|row| row * slots).collect();
+        let multiply = |products: &DisjointSlice| {
+            each(self.points.len() * panels.len(), &|task| {
+                let (point, panel) = (task / panels.len(), panels[task % panels.len()]);
+                let slots = &inputs[point * tiles.count * slots..][..tiles.count * slots];
+                let a = MatrixA { slots, rows: &rows, taps: &[0] };
+                let first = point * tiles.count;
+                // SAFETY: A has `count` rows of all of K. Each task has a panel of its own, in the rows of its point.
+                unsafe { strip(a, &self.points[point], panel, Epilogue::default(), first, products) };
+            });
+        };
+        // (points, count, C_out).
+        // SAFETY: the tasks cover every panel of every point.
+        let products: Vec<f32> = unsafe { from_uninit(self.points.len() * tiles.count * c_out, multiply) };
+        let products = Products { values: &products, tiles: tiles.count, width: c_out, column: 0 };
+        each(tiles.count, &|tile| output_tile(tiles, tile, products, tile, epilogue, out));
+    }
+}
+
+/// Computes G·w·Gᵀ of every 3×3 kernel in `weight` (C_out, C_in, 3, 3), and packs a matrix for each point.
+fn pack<const POINTS: usize>(
+    isa: Isa,
+    format: Format,
+    size: TileSize,
+    weight: &[f32],
+    c_in: usize,
+    c_out: usize,
+) -> [Packed; POINTS] {
+    Packed::several(isa, format, c_in, c_out, |panel, mut points| {
+        let width = panel.vectors * isa.lanes();
+        let columns = panel.column..c_out.min(panel.column + width);
+        let weight = &weight[columns.start * c_in * 9..columns.end * c_in * 9];
+        transform_kernels(size, weight, c_in, format.compute(), width, &mut points);
+    })
+}
+
+for_each_isa! {
+    /// Transforms the kernels `weight` (columns, C_in, 3, 3) into a panel of `width` columns at each point. Columns beyond
+    /// those of `weight` become zero.
+    fn transform_kernels(
+        size: TileSize,
+        weight: &[f32],
+        c_in: usize,
+        compute: Compute,
+        width: usize,
+        points: &mut [&mut [f32]],
+    ) {
+        match size {
+            TileSize::Two => transform_weight(weight_transform_two, weight, c_in, compute, width, points),
+            TileSize::Four => transform_weight(weight_transform_four, weight, c_in, compute, width, points),
+        }
+    }
+}
+
+/// The number of input channels whose kernels are transformed at once, so that long runs are read and written, and what is
+/// between stays in the L2 cache. Even, for pairs of bf16.
+const CHANNELS: usize = 8;
+
+/// The number of kernels that are transformed at once, in panels of three vectors.
+const KERNELS: usize = CHANNELS * 3 * 16;
+
+#[inline(always)]
+fn transform_weight<const IN: usize>(
+    transform: impl Fn([f32; 3]) -> [f32; IN],
+    weight: &[f32],
+    c_in: usize,
+    compute: Compute,
+    width: usize,
+    points: &mut [&mut [f32]],
+) {
+    let mut taps = [[0.; KERNELS]; 9];
+    let mut transformed = [[[0.; KERNELS]; IN]; IN];
+    for first in (0..c_in).step_by(CHANNELS) {
+        let channels = first..c_in.min(first + CHANNELS);
+        for (column, kernels) in weight.chunks(9 * c_in).enumerate() {
+            let kernels = &kernels[9 * channels.start..9 * channels.end];
+            for (channel, kernel) in kernels.as_chunks::<9>().0.iter().enumerate() {
+                (0..9).for_each(|tap| taps[tap][channel * width + column] = kernel[tap]);
+            }
+        }
+        // The compiler vectorises this loop, as it knows a bound of `count`.
+        let count = KERNELS.min(channels.len() * width);
+        for i in 0..count {
+            let columns: [_; 3] = array::from_fn(|x| transform([taps[x][i], taps[3 + x][i], taps[6 + x][i]]));
+            for y in 0..IN {
+                let row = transform([columns[0][y], columns[1][y], columns[2][y]]);
+                (0..IN).for_each(|x| transformed[y][x][i] = row[x]);
+            }
+        }
+        for (point, transformed) in points.iter_mut().zip(transformed.as_flattened_mut()) {
+            let slots = &mut point[compute.slots(first) * width..][..compute.slots(channels.len()) * width];
+            match compute {
+                Compute::F32 => slots.copy_from_slice(&transformed[..count]),
+                Compute::Half => {
+                    let rows = transformed[..count].chunks_exact(2 * width).map(|rows| rows.split_at(width));
+                    for (slots, (low, high)) in slots.chunks_exact_mut(width).zip(rows) {
+                        (0..width).for_each(|i| slots[i] = pair(low[i], high[i]));
+                    }
+                }
+            }
+        }
+    }
+}

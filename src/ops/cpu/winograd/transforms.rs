@@ -1,0 +1,58 @@
+//! The transforms of Lavin & Gray 2015 (arXiv 1509.09308), of one row or column.
+
+/// G for F(2×2): a polynomial's values at 0, 1, -1 and infinity, scaled.
+#[inline(always)]
+pub fn weight_transform_two(w: [f32; 3]) -> [f32; 4] {
+    let even = w[0] + w[2];
+    [w[0], (even + w[1]) * 0.5, (even - w[1]) * 0.5, w[2]]
+}
+
+/// G for F(4×4): a polynomial's values at 0, 1, -1, 2, -2 and infinity, scaled.
+#[inline(always)]
+pub fn weight_transform_four(w: [f32; 3]) -> [f32; 6] {
+    let (even, odd) = (w[0] + w[2], w[1]);
+    let (even2, odd2) = (w[0] + w[2] * 4., w[1] * 2.);
+    [
+        w[0] * (1. / 4.),
+        (even + odd) * (-1. / 6.),
+        (even - odd) * (-1. / 6.),
+        (even2 + odd2) * (1. / 24.),
+        (even2 - odd2) * (1. / 24.),
+        w[2],
+    ]
+}
+
+/// Bᵀ for F(2×2).
+#[inline(always)]
+pub fn input_transform_two(d: [f32; 4]) -> [f32; 4] {
+    [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
+}
+
+/// Aᵀ for F(2×2).
+#[inline(always)]
+pub fn output_transform_two(m: [f32; 4]) -> [f32; 2] {
+    [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
+}
+
+/// Bᵀ for F(4×4).
+#[inline(always)]
+pub fn input_transform_four(d: [f32; 6]) -> [f32; 6] {
+    let (even, odd) = (d[4] - d[2] * 4., d[3] - d[1] * 4.);
+    let (half_even, half_odd) = (d[4] - d[2], (d[3] - d[1]) * 2.);
+    [
+        d[0] * 4. - d[2] * 5. + d[4],
+        even + odd,
+        even - odd,
+        half_even + half_odd,
+        half_even - half_odd,
+        d[1] * 4. - d[3] * 5. + d[5],
+    ]
+}
+
+/// Aᵀ for F(4×4).
+#[inline(always)]
+pub fn output_transform_four(m: [f32; 6]) -> [f32; 4] {
+    let (even, odd) = (m[1] + m[2], m[1] - m[2]);
+    let (even2, odd2) = (m[3] + m[4], m[3] - m[4]);
+    [m[0] + even + even2, odd + odd2 * 2., even + even2 * 4., odd + odd2 * 8. + m[5]]
+}
