@@ -12,6 +12,7 @@ mod inputs;
 #[cfg(unix)]
 mod interrupt;
 mod loras;
+mod low_memory;
 mod per_image;
 #[cfg(unix)]
 mod readme;

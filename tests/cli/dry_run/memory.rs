@@ -38,6 +38,12 @@ fn half_precision_takes_no_more_memory() {
 }
 
 #[test]
+fn little_memory_is_less_memory() {
+    let memory = |flags: &[&str]| about(&somewhere([&["--H", "768", "--W", "768"], flags].concat()), "memory");
+    assert!(memory(&["--low_memory"]) < 0.7 * memory(&[]));
+}
+
+#[test]
 fn each_device_has_a_model_of_its_own() {
     if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
         return println!("skipped: this machine has one core");

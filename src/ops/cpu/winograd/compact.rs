@@ -6,7 +6,7 @@ use super::transforms::weight_transform_four;
 use crate::ops::Compute;
 use crate::ops::cpu::conv::{ConvEpilogue, MapShape};
 use crate::ops::cpu::gemm::{MatrixA, kernel};
-use crate::ops::cpu::kernel::{Tile, prefetch};
+use crate::ops::cpu::kernel::{Tile, prefetch_once};
 use crate::ops::cpu::math::for_each_isa;
 use crate::ops::cpu::memory::Aligned;
 use crate::ops::cpu::packed::{Packed, Panel};
@@ -122,10 +122,9 @@ impl CompactWinograd {
                 let slots = &inputs[(first * POINTS + point * depth) * tiles.count..][..tiles.count * depth];
                 let products = &mut products[point * n_rows * width..][..n_rows * width];
                 for (rows, products) in rows.chunks(mr).zip(products.chunks_exact_mut(mr * width)) {
-                    // The next rows, which follow in memory, are fetched while the kernel computes.
-                    if range.len() > 2 * mr {
-                        prefetch(slots.as_ptr().wrapping_add(rows[0] + mr * depth), mr * depth);
-                    }
+                    // The next rows, which follow in memory, are fetched while the kernel computes. They are used once, and must
+                    // not take the place of the kernels and the products in the L2 cache.
+                    prefetch_once(slots.as_ptr().wrapping_add(rows[0] + mr * depth), mr * depth);
                     let a = MatrixA { slots, rows, taps: &[0] };
                     let tile = a.tile(depth, kernels, products.as_mut_ptr(), width);
                     // SAFETY: A has these rows, the panel has `depth` rows, and the products have room for MR rows.
