@@ -1,9 +1,9 @@
 //! The stages of one image with Stable Diffusion 1.5's sizes and made-up weights, which need no file: text, one guided
 //! step, decoding and encoding, at 512×512.
 //!
-//! `cargo bench --bench stages [-- half] [cuda] [BATCH] [STAGE]`: `half` for products in half precision, which is bf16 or on
-//! GPUs f16; `cuda` for a GPU; BATCH images in a batch, by default 1; only the STAGE text, step, decode, tiny (TAESD) or
-//! encode, more often.
+//! `cargo bench --bench stages [-- half] [compact] [cuda] [BATCH] [STAGE]`: `half` for products in half precision, which is
+//! bf16 or on GPUs f16; `compact` for weights packed as with `--low_memory`; `cuda` for a GPU; BATCH images in a batch, by
+//! default 1; only the STAGE text, step, decode, tiny (TAESD) or encode, more often.
 
 mod support;
 

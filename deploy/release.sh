@@ -35,6 +35,9 @@ date=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH=$date
 [ -z "$(git status --porcelain)" ] || echo "release.sh: note: files differ from the last commit" >&2
 
+# Link-time optimisation removes candle's calls of its products of quantized matrices, which this program does not use, before
+# their library is linked. With it, the CUDA program is 32 MB smaller.
+export CARGO_PROFILE_RELEASE_LTO=thin
 # An explicit target keeps this build apart from target/release, and the flags away from build scripts.
 us=$(printf '\037')
 export CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo$us--remap-path-prefix=$PWD=txt2img"

@@ -41,8 +41,8 @@ pub enum Conv3x3 {
 /// weights, which are four times as large for 4×4 tiles, would be slower.
 const SMALL_MAP_CHANNELS: usize = 1280;
 
-/// The number of 3×3 kernels from which compact packing saves memory that counts.
-const LARGE_WEIGHT: usize = 512 * 512;
+/// The number of 3×3 kernels from which compact packing saves much memory.
+const LARGE_WEIGHT: usize = 320 * 320;
 
 /// The number of channels from which the products take longer than the transforms, so that bf16 products pay although
 /// their 2×2 tiles take more transforms.
