@@ -46,7 +46,7 @@ const NOT_RUN: [(&str, &str); 35] = [
     ("cargo doc --open", "it opens a browser"),
     ("deploy/release.sh", "it compiles for minutes"),
     ("cargo bench --bench ops [-- half] [cuda] [WORD]", "it takes minutes"),
-    ("cargo bench --bench stages [-- half] [cuda] [BATCH] [STAGE]", "it takes minutes"),
+    ("cargo bench --bench stages [-- half] [compact] [cuda] [BATCH] [STAGE]", "it takes minutes"),
     ("cargo bench --bench stages -- tiny", "it takes minutes"),
     ("cargo bench --bench ops -- attention", "it takes minutes"),
     ("cargo bench --bench bulk [-- PICTURES]", "it takes minutes"),
