@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Commands that are not run here, and the reason.
-const NOT_RUN: [(&str, &str); 35] = [
+const NOT_RUN: [(&str, &str); 37] = [
     (
         "cargo run --release -- --prompt \"a photo of a pink cube, black background\" --plms --skip_grid --n_samples 1",
         ".ci/run runs it",
@@ -49,6 +49,8 @@ const NOT_RUN: [(&str, &str); 35] = [
     ("cargo bench --bench stages [-- half] [compact] [cuda] [BATCH] [STAGE]", "it takes minutes"),
     ("cargo bench --bench stages -- tiny", "it takes minutes"),
     ("cargo bench --bench ops -- attention", "it takes minutes"),
+    ("cargo bench --bench ops -- half conv", "it takes minutes"),
+    ("cargo bench --bench stages -- half [compact]", "it takes minutes"),
     ("cargo bench --bench bulk [-- PICTURES]", "it takes minutes"),
     ("cargo bench --bench bulk", "it takes minutes"),
     ("cargo bench --bench demo", "it takes minutes"),
