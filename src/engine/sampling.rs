@@ -141,6 +141,8 @@ impl Engine<'_> {
         let start = Start { noise: noise_at_start, image: enlarged.or(image), region };
         let evaluation = Evaluation { clip_skip, deepcache, max_batch: self.max_batch, mask };
         let denoiser = model.denoiser_in_phases(phases, conditions.conditions, evaluation)?;
+        // Again, as contexts of different lengths are padded with that of the empty prompt.
+        model.free_text_encoder();
         observer.on_start(pass);
         let mut on_step = |i: usize, x: &Tensor, x0: &Tensor| {
             observer.on_step(first_step + i, x, x0, &|index| model.preview(x0, index))

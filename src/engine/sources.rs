@@ -28,8 +28,8 @@ pub struct Sources<'a> {
 }
 
 impl<'a> Sources<'a> {
-    /// Finds out how the networks are built, and returns the tokenizer with the embeddings. See [`Model::load`](super::Model::load) for the
-    /// parameters.
+    /// Finds out how the networks are built, and returns the tokenizer with the embeddings. See
+    /// [`Model::load`](super::Model::load) for the parameters.
     ///
     /// # Errors
     /// If the checkpoint lacks a network, or it is not one of Stable Diffusion 1.x.
