@@ -3,7 +3,7 @@
 mod cores;
 
 use crate::by_name::ByName;
-use crate::ops::{self, gpu};
+use crate::ops::{self, Packing, gpu};
 use anyhow::{Context, Error, Result, bail, ensure};
 use candle_core::{DType, Device};
 use cores::Cores;
@@ -125,7 +125,7 @@ pub struct ComputeDevice {
     pub device: Device,
     /// The name in `--device`.
     pub name: String,
-    /// Whether to use less of its memory, although images take longer.
+    /// If true, less of its memory is used, although images take longer.
     pub saves_memory: bool,
     /// The cores that the device is restricted to, if any.
     cores: Option<Cores>,
@@ -140,6 +140,11 @@ impl ComputeDevice {
             Precision::Autocast if !self.device.is_cuda() && ops::has_bf16() => DType::BF16,
             Precision::Autocast => DType::F16,
         }
+    }
+
+    /// Returns the packing of the networks' weights.
+    pub fn packing(&self) -> Packing {
+        if self.saves_memory { Packing::Compact } else { Packing::Fast }
     }
 
     /// Returns whether `error` is an out-of-memory error of this device; if so, frees the device's cached memory.

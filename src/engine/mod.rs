@@ -65,7 +65,7 @@ use crate::checkpoint::{Checkpoint, Embedding, ema, weights};
 use crate::config::{ModelConfig, VaeConfig};
 use crate::conventions::Conventions;
 use crate::device::ComputeDevice;
-use crate::ops::{Compute, LayerBuilder, Packing};
+use crate::ops::{Compute, LayerBuilder};
 use crate::output::{self, Picture};
 use crate::params::SamplingParams;
 use crate::text::Reading;
@@ -143,7 +143,7 @@ pub struct Engine<'a> {
     encoder: Option<InputEncoder<'a>>,
     /// The number of images that fit in memory at once, as far as is known.
     max_batch: usize,
-    /// Whether images are decoded in tiles, because a whole one does not fit in memory or takes too much of it.
+    /// If true, images are decoded in tiles, because a whole one does not fit in memory or takes too much of it.
     tiled: bool,
 }
 
@@ -431,9 +431,9 @@ fn load_vae<T>(
     build: fn(&VaeConfig, f64, LayerBuilder) -> candle_core::Result<T>,
 ) -> Result<T> {
     let scale_factor = Conventions::new(checkpoint, config)?.scale_factor.value;
-    let packing = if device.saves_memory { Packing::Compact } else { Packing::Fast };
-    let build =
-        |vb: VarBuilder| build(&config.vae, scale_factor, LayerBuilder::new(vb.pp(VAE), Compute::of(dtype), packing)?);
+    let build = |vb: VarBuilder| {
+        build(&config.vae, scale_factor, LayerBuilder::new(vb.pp(VAE), Compute::of(dtype), device.packing())?)
+    };
     weights::load(checkpoint, &Loras::default(), &device.device, &|| (), build)
 }
 

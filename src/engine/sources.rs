@@ -14,7 +14,7 @@ use anyhow::Result;
 use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 
-/// What the networks of a model are built from.
+/// The files and settings that the networks of a model are built from.
 pub struct Sources<'a> {
     checkpoint: &'a Checkpoint,
     config: &'a ModelConfig,
@@ -54,7 +54,7 @@ impl<'a> Sources<'a> {
         Ok((sources, tokenizer))
     }
 
-    /// Whether the decoder is TAESD's.
+    /// Returns whether the decoder is TAESD's.
     pub fn has_tiny_decoder(&self) -> bool {
         self.checkpoint.has_tiny_vae()
     }

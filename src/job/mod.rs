@@ -20,7 +20,6 @@ mod unused;
 
 use crate::args::Args;
 use crate::device::{ComputeDevice, Precision};
-use crate::ops::Packing;
 use crate::outdir::{Overview, RunParams, shard_path};
 use crate::output::{Format, Pattern};
 use crate::params::{LoraChoice, SamplingParams};
@@ -214,11 +213,6 @@ impl ComputeOptions {
     /// Returns whether the devices save memory.
     pub fn saves_memory(&self) -> bool {
         self.devices.iter().any(|device| device.saves_memory)
-    }
-
-    /// Returns the packing of the networks' weights.
-    pub fn packing(&self) -> Packing {
-        if self.saves_memory() { Packing::Compact } else { Packing::Fast }
     }
 }
 

@@ -79,7 +79,7 @@ pub(crate) fn describe(job: &Job, models: &[OpenModel], outdir: &OutDir, hashes:
         checkpoint.has_tiny_vae(),
         encodes,
         estimate::compute(job),
-        job.compute.packing(),
+        job.compute.devices.first().map(ComputeDevice::packing).unwrap_or_default(),
     )?;
     let inventory = conventions.stored(networks.inventory());
     let mismatches = weights::mismatches(checkpoint, &inventory);

@@ -25,29 +25,27 @@ pub struct Tile<'a> {
 /// Prefetches `count` f32 into the L1 cache, on CPUs with an instruction for it.
 #[inline(always)]
 pub fn prefetch(start: *const f32, count: usize) {
-    #[cfg(target_arch = "x86_64")]
-    prefetch_lines::<{ std::arch::x86_64::_MM_HINT_T0 }>(start, count);
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, count);
+    prefetch_lines::<false>(start, count);
 }
 
 /// Prefetches `count` f32 that are used once into the L1 cache, past the others, on CPUs with an instruction for it.
 #[inline(always)]
 pub fn prefetch_once(start: *const f32, count: usize) {
-    #[cfg(target_arch = "x86_64")]
-    prefetch_lines::<{ std::arch::x86_64::_MM_HINT_NTA }>(start, count);
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, count);
+    prefetch_lines::<true>(start, count);
 }
 
-#[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn prefetch_lines<const HINT: i32>(start: *const f32, count: usize) {
+fn prefetch_lines<const ONCE: bool>(start: *const f32, count: usize) {
+    #[cfg(target_arch = "x86_64")]
     // One cache line more, as `start` may be anywhere in the first.
     for line in (0..count + 15).step_by(16) {
+        use std::arch::x86_64::{_MM_HINT_NTA, _MM_HINT_T0, _mm_prefetch};
+        let line = start.wrapping_add(line).cast();
         // SAFETY: a prefetch is a hint, for which every address is allowed.
-        unsafe { std::arch::x86_64::_mm_prefetch::<HINT>(start.wrapping_add(line).cast()) };
+        unsafe { if ONCE { _mm_prefetch::<_MM_HINT_NTA>(line) } else { _mm_prefetch::<_MM_HINT_T0>(line) } };
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, count);
 }
 
 /// Computes the products of a tile, `MR` × `NV` vectors kept in registers. The tile must be valid, as for `kernel!`.

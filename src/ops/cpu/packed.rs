@@ -233,14 +233,12 @@ impl Packed {
         if self.format != Format::F16 {
             return f(self.slots(panel));
         }
-        let stored = &self.data[panel.stored(self.isa, self.format, self.k)];
         WIDE.with_borrow_mut(|wide| {
-            let length = 2 * stored.len();
+            let length = self.k * panel.vectors * self.isa.lanes();
             if wide.len() < length {
                 wide.resize(length, 0.);
             }
-            let scale = self.scales[panel.column / (2 * self.isa.lanes())];
-            f16::widen(stored, scale, &mut wide[..length]);
+            self.read(panel, 0, &mut wide[..length]);
             f(&wide[..length])
         })
     }

@@ -1,8 +1,8 @@
 //! Convolutions whose weights are transformed in each call: the weights take a quarter of the memory, and less time to read.
 
-use super::TileSize;
 use super::tiles::{Channels, LANES, NARROW, Products, Tiles, input_tile, output_tile};
-use super::transforms::weight_transform_four;
+use super::transforms::{transform_weights, weight_transform_four};
+use super::{L3_BYTES, TileSize};
 use crate::ops::Compute;
 use crate::ops::cpu::conv::{ConvEpilogue, MapShape};
 use crate::ops::cpu::gemm::{MatrixA, kernel};
@@ -11,7 +11,6 @@ use crate::ops::cpu::math::for_each_isa;
 use crate::ops::cpu::memory::Aligned;
 use crate::ops::cpu::packed::{Packed, Panel};
 use crate::ops::cpu::parallel::{DisjointSlice, for_each, from_uninit};
-use std::array;
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -28,9 +27,6 @@ const KERNELS: usize = BLOCK * 3 * 16;
 /// The distance between the kernels of two points. It is not a multiple of a page, so that they are in different sets of the
 /// L1 cache.
 const STRIDE: usize = KERNELS + 16;
-
-/// The bytes of transformed tiles in flight, which should stay in the last-level cache.
-const L3_BYTES: usize = 12 << 20;
 
 /// The largest number of tiles in a task, so that its products stay in the L2 cache.
 const TASK_TILES: usize = 64;
@@ -106,7 +102,7 @@ impl CompactWinograd {
         scratch: &'a mut Scratch,
     ) -> Products<'a> {
         let Scratch { taps, points, products } = scratch;
-        let points = points.as_chunks_mut().0.first_chunk_mut().expect("room for all points");
+        let points = points.as_chunks_mut().0.as_chunks_mut().0.first_chunk_mut().expect("room for all points");
         let width = panel.vectors * self.taps.isa.lanes();
         let (kernel, mr) = kernel(&self.taps, panel.vectors, range.len());
         let n_rows = range.len().next_multiple_of(mr);
@@ -118,7 +114,7 @@ impl CompactWinograd {
             }
             transform_kernels(taps, depth * width, points);
             let rows: Vec<usize> = range.clone().map(|tile| tile * depth).collect();
-            for (point, kernels) in points.iter().enumerate() {
+            for (point, kernels) in points.as_flattened().iter().enumerate() {
                 let slots = &inputs[(first * POINTS + point * depth) * tiles.count..][..tiles.count * depth];
                 let products = &mut products[point * n_rows * width..][..n_rows * width];
                 for (rows, products) in rows.chunks(mr).zip(products.chunks_exact_mut(mr * width)) {
@@ -154,15 +150,7 @@ thread_local! {
 
 for_each_isa! {
     /// Computes G·w·Gᵀ of `count` 3×3 kernels, for all points.
-    fn transform_kernels(taps: &[[f32; KERNELS]; 9], count: usize, points: &mut [[f32; STRIDE]; POINTS]) {
-        // The compiler vectorises this loop, as it knows a bound of `count`.
-        for i in 0..count.min(KERNELS) {
-            let columns: [_; 3] =
-                array::from_fn(|x| weight_transform_four([taps[x][i], taps[3 + x][i], taps[6 + x][i]]));
-            for y in 0..6 {
-                let row = weight_transform_four([columns[0][y], columns[1][y], columns[2][y]]);
-                (0..6).for_each(|x| points[6 * y + x][i] = row[x]);
-            }
-        }
+    fn transform_kernels(taps: &[[f32; KERNELS]; 9], count: usize, points: &mut [[[f32; STRIDE]; 6]; 6]) {
+        transform_weights(weight_transform_four, taps, count, points);
     }
 }

@@ -12,6 +12,9 @@ pub use transformed::Winograd;
 
 use super::conv::MapShape;
 
+/// The bytes of transformed tiles in flight on all cores, which should stay in the last-level cache.
+const L3_BYTES: usize = 12 << 20;
+
 /// The size of a tile of outputs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TileSize {

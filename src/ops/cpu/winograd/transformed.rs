@@ -1,8 +1,8 @@
 //! Convolutions whose weights are transformed when they are packed.
 
-use super::TileSize;
 use super::tiles::{Channels, Products, Tiles, input_tile, output_tile};
-use super::transforms::{weight_transform_four, weight_transform_two};
+use super::transforms::{transform_weights, weight_transform_four, weight_transform_two};
+use super::{L3_BYTES, TileSize};
 use crate::ops::Compute;
 use crate::ops::cpu::bf16::pair;
 use crate::ops::cpu::conv::{ConvEpilogue, MapShape};
@@ -11,14 +11,9 @@ use crate::ops::cpu::isa::Isa;
 use crate::ops::cpu::math::for_each_isa;
 use crate::ops::cpu::packed::{Format, Packed};
 use crate::ops::cpu::parallel::{DisjointSlice, for_each, from_uninit};
-use std::array;
 
 /// The bytes of transformed tiles in flight on one core, which should stay in its L2 cache.
 const L2_BYTES: usize = 512 << 10;
-
-/// The bytes of transformed tiles in flight on all cores, which should stay in the last-level cache. They may be half as large as
-/// the weights, which are read again for each batch of tiles.
-const L3_BYTES: usize = 12 << 20;
 
 /// The number of tiles in flight on one core from which each core works on its own. With fewer, reading the weights would
 /// take longer than it saves.
@@ -52,6 +47,7 @@ impl Winograd {
         let tiles = self.size.tiles(map);
         let tile_bytes = 4 * self.size.points() * (self.points[0].k_slots() + c_out);
         let weight_bytes = 4 * self.size.points() * self.points[0].k_slots() * c_out;
+        // The weights are read again for each batch of tiles, which may be half as large.
         let (of_core, of_all) = (L2_BYTES / tile_bytes, L3_BYTES.max(weight_bytes / 2) / tile_bytes);
         let is_narrow = of_core >= MIN_TILES;
         let size = (if is_narrow { of_core } else { of_all }).next_multiple_of(12).max(12).min(tiles);
@@ -166,15 +162,8 @@ fn transform_weight<const IN: usize>(
                 (0..9).for_each(|tap| taps[tap][channel * width + column] = kernel[tap]);
             }
         }
-        // The compiler vectorises this loop, as it knows a bound of `count`.
-        let count = KERNELS.min(channels.len() * width);
-        for i in 0..count {
-            let columns: [_; 3] = array::from_fn(|x| transform([taps[x][i], taps[3 + x][i], taps[6 + x][i]]));
-            for y in 0..IN {
-                let row = transform([columns[0][y], columns[1][y], columns[2][y]]);
-                (0..IN).for_each(|x| transformed[y][x][i] = row[x]);
-            }
-        }
+        let count = channels.len() * width;
+        transform_weights(&transform, &taps, count, &mut transformed);
         for (point, transformed) in points.iter_mut().zip(transformed.as_flattened_mut()) {
             let slots = &mut point[compute.slots(first) * width..][..compute.slots(channels.len()) * width];
             match compute {

@@ -1,4 +1,25 @@
-//! The transforms of Lavin & Gray 2015 (arXiv 1509.09308), of one row or column.
+//! The transforms of Lavin & Gray 2015 (arXiv 1509.09308), of one row or column, and of whole weights.
+
+use std::array;
+
+/// Computes G·w·Gᵀ of the first `count` 3×3 kernels, for all points. `transform`: the product with G, `taps`: (9, kernels),
+/// `points`: at least (points, kernels).
+#[inline(always)]
+pub fn transform_weights<const IN: usize, const N: usize, const M: usize>(
+    transform: impl Fn([f32; 3]) -> [f32; IN],
+    taps: &[[f32; N]; 9],
+    count: usize,
+    points: &mut [[[f32; M]; IN]; IN],
+) {
+    // The compiler vectorises this loop, as it knows a bound of `count`.
+    for i in 0..count.min(N) {
+        let columns: [_; 3] = array::from_fn(|x| transform([taps[x][i], taps[3 + x][i], taps[6 + x][i]]));
+        for y in 0..IN {
+            let row = transform([columns[0][y], columns[1][y], columns[2][y]]);
+            (0..IN).for_each(|x| points[y][x][i] = row[x]);
+        }
+    }
+}
 
 /// G for F(2×2): a polynomial's values at 0, 1, -1 and infinity, scaled.
 #[inline(always)]
