@@ -1,4 +1,5 @@
-//! The hashes of a run's models and its LoRAs, computed on a thread while the first pictures are drawn.
+//! The hashes of a run's models and its LoRAs, computed on a thread while the first pictures are drawn: not while the first
+//! model is loaded, which would take longer.
 
 use super::OpenModel;
 use crate::checkpoint::model_sha256;
@@ -9,6 +10,7 @@ use anyhow::Result;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::thread::{Scope, ScopedJoinHandle};
 
 /// Hashes that are known or being computed.
@@ -23,8 +25,14 @@ pub struct ModelHash<'scope> {
 }
 
 impl<'scope> ModelHash<'scope> {
-    /// Starts to read the files of the models and their LoRAs, if the run needs the hashes.
-    pub fn start<'env>(job: &'env Job, models: &'env [OpenModel], scope: &'scope Scope<'scope, 'env>) -> Self {
+    /// Starts a thread that reads the files of the models and their LoRAs once the sender of `loading` is dropped, if the run
+    /// needs the hashes.
+    pub fn start<'env>(
+        job: &'env Job,
+        models: &'env [OpenModel],
+        loading: Receiver<()>,
+        scope: &'scope Scope<'scope, 'env>,
+    ) -> Self {
         if !are_needed(job) {
             return Self::default();
         }
@@ -32,6 +40,7 @@ impl<'scope> ModelHash<'scope> {
         let is_needed = Arc::new(AtomicBool::new(true));
         let is_needed_still = is_needed.clone();
         let thread = scope.spawn(move || {
+            let _ = loading.recv(); // fails when the sender is dropped
             models.iter().for_each(|model| model.loras.compute_hashes());
             let mut hashes: Vec<Option<String>> = vec![];
             for model in models {

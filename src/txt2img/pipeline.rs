@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::timings::Timings;
 use anyhow::{Error, Result, ensure};
 use std::panic::resume_unwind;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, channel, sync_channel};
 use std::thread;
 
 /// The most messages that wait for the writer; more would only fill memory.
@@ -37,13 +37,21 @@ pub fn run(session: Session, timings: &mut Timings) -> Result<Outcome> {
     let (drawn, saved) = thread::scope(|scope| {
         let (messages, waiting) = sync_channel(MAX_WAITING);
         let is_checked = checker.is_some();
-        let hash = if remaining.n_pictures > 0 { ModelHash::start(job, &models, scope) } else { ModelHash::default() };
+        let (loading, loaded) = channel();
+        let hash = match remaining.n_pictures {
+            0 => ModelHash::default(),
+            _ => ModelHash::start(job, &models, loaded, scope),
+        };
         let writer = Writer::new(job, outdir, &finished, checker, report, hash, progress);
         let writer = scope.spawn(|| writer.run(waiting, remaining.n_pictures));
         let inputs = Inputs { job, models: &models, progress, is_checked, costs: Costs::of(job) };
         let drawn = if remaining.n_pictures > 0 {
             let work = inputs.costs.total(job, &finished);
-            draw(inputs, Tasks::new(job, &finished), remaining.n_tasks, work, timings, messages)
+            let on_loaded = || {
+                drop(loading);
+                timings.loaded();
+            };
+            draw(inputs, Tasks::new(job, &finished), remaining.n_tasks, work, messages, on_loaded)
         } else {
             drop(messages);
             Ok(())
@@ -56,20 +64,20 @@ pub fn run(session: Session, timings: &mut Timings) -> Result<Outcome> {
     Ok(Outcome { written, error: drawn.err() })
 }
 
-/// Loads the model and distributes the tasks over the devices.
+/// Loads the model, calls `on_loaded`, and distributes the tasks over the devices.
 fn draw<'a>(
     inputs: Inputs<'a>,
     tasks: Tasks<'a>,
     n_tasks: usize,
     work: f64,
-    timings: &mut Timings,
     messages: SyncSender<Message>,
+    on_loaded: impl FnOnce(),
 ) -> Result<()> {
     let progress = inputs.progress;
     let mut tasks = tasks.peekable();
     let first = tasks.peek().map(|task| (task.model, task.batch.params.clone())).unwrap_or_default();
     let workers = workers(inputs, first.0, &first.1, messages)?;
-    timings.loaded();
+    on_loaded();
     let names: Vec<&str> = workers.iter().map(|worker| &*worker.device.name).collect();
     progress.begin_run(n_tasks, work);
     let draw = |mut worker: Worker<'a>| {

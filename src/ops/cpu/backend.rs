@@ -1,6 +1,6 @@
 //! The CPU kernels as a [`Backend`] over candle's tensors.
 
-use super::{Act, AttentionShape, Conv3x3, ConvEpilogue, Epilogue, MapShape, Norm, Output, Packed, RowOffsets};
+use super::{Act, AttentionShape, Conv3x3, ConvEpilogue, Epilogue, Format, MapShape, Norm, Output, Packed, RowOffsets};
 use super::{attention, copy_rows, gemm, group_norm, isa, layer_norm, to_tensor, with_f32, with_operand};
 use crate::ops::backend::{self, Addends, Backend, Capture, LinearWeights, MatMul, Packer};
 use crate::ops::conv2d::ConvOptions;
@@ -126,7 +126,8 @@ impl Linear {
     /// Packs `weight` (C_out, C_in) and `bias` (C_out). `output`: the type of the output, if this CPU supports it.
     fn new(compute: Compute, weight: &Tensor, bias: Option<&Tensor>, act: Act, output: Compute) -> Result<Self> {
         let (rows, c_in) = weight.dims2()?;
-        let weight = with_f32(weight, |weight| Ok(Packed::from_rows(isa(), compute, weight, c_in)))?;
+        let format = Format::of(compute, isa(), c_in);
+        let weight = with_f32(weight, |weight| Ok(Packed::from_weight::<1>(isa(), format, weight, c_in)))?;
         let width = if act == Act::Geglu { rows / 2 } else { rows };
         let output = output.supported(isa(), width);
         Ok(Self { weight, bias: bias.map(Tensor::to_vec1).transpose()?, act, c_in, width, output })

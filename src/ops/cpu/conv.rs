@@ -85,8 +85,7 @@ impl Conv3x3 {
     /// Packs `weight` (C_out, C_in, 3, 3) for the fastest algorithm that `packing` allows.
     pub fn new(wanted: Compute, packing: Packing, weight: &[f32], c_in: usize, stride: usize) -> Self {
         let c_out = weight.len() / (9 * c_in);
-        let at = |k: usize, o: usize| weight[(o * c_in + k % c_in) * 9 + k / c_in];
-        let taps = |format: Format| Packed::new(isa(), format, 9 * c_in, c_out, at);
+        let taps = |format: Format| Packed::from_weight::<9>(isa(), format, weight, c_in);
         match Algorithm::new(wanted, packing, c_in, c_out, stride) {
             Algorithm::Direct(format) => Self::Direct { weight: taps(format), c_in, stride },
             Algorithm::Winograd(size, format) => {

@@ -83,8 +83,8 @@ impl Compute {
     }
 }
 
-/// The number of slots of a column that are packed before those of the next, so that weights stored column by column are
-/// read in long runs.
+/// The number of channels of a column that are packed before those of the next, so that a weight is read in long runs, and
+/// from memory only once for all taps.
 const BLOCK: usize = 64;
 
 /// A matrix (K, N) divided into panels of columns, each stored row by row.
@@ -118,20 +118,27 @@ impl Panel {
 }
 
 impl Packed {
-    /// Packs the matrix with the elements `at(k, n)`.
+    /// Packs `weight` (N, C, TAPS), the layout of torch's layers, as a matrix (TAPS·C, N).
     ///
     /// # Panics
-    /// If `format` is bf16 and `isa` lacks instructions for it.
-    pub fn new(isa: Isa, format: Format, k: usize, n: usize, at: impl Fn(usize, usize) -> f32 + Sync) -> Self {
-        let [packed] = Self::several(isa, format, k, n, |panel, [slots]| {
-            let width = panel.vectors * isa.lanes();
-            for (block, slots) in slots.chunks_mut(BLOCK * width).enumerate() {
+    /// If `format` is bf16, and `isa` lacks instructions for it or C is odd.
+    pub fn from_weight<const TAPS: usize>(isa: Isa, format: Format, weight: &[f32], c: usize) -> Self {
+        let n = weight.len() / (TAPS * c);
+        let [packed] = Self::several(isa, format, TAPS * c, n, |panel, [slots]| {
+            let (width, compute) = (panel.vectors * isa.lanes(), format.compute());
+            for first in (0..c).step_by(BLOCK) {
+                let channels = BLOCK.min(c - first);
+                let at = |tap: usize| compute.slots(tap * c + first) * width;
                 for (lane, column) in (panel.column..n.min(panel.column + width)).enumerate() {
-                    for (slot, row) in slots.iter_mut().skip(lane).step_by(width).zip(block * BLOCK..) {
-                        *slot = match format.compute() {
-                            Compute::F32 => at(row, column),
-                            Compute::Half => bf16::pair(at(2 * row, column), at(2 * row + 1, column)),
-                        };
+                    let kernels = weight[(column * c + first) * TAPS..][..channels * TAPS].as_chunks::<TAPS>().0;
+                    for tap in 0..TAPS {
+                        let rows = slots[at(tap)..][..compute.slots(channels) * width].chunks_exact_mut(width);
+                        match compute {
+                            Compute::F32 => rows.zip(kernels).for_each(|(row, kernel)| row[lane] = kernel[tap]),
+                            Compute::Half => rows.zip(kernels.as_chunks().0).for_each(|(row, [low, high])| {
+                                row[lane] = bf16::pair(low[tap], high[tap]);
+                            }),
+                        }
                     }
                 }
             }
@@ -178,11 +185,6 @@ impl Packed {
             }
         });
         packed
-    }
-
-    /// Packs the transpose of `weight` (N, K), the layout of torch's linear layers.
-    pub fn from_rows(isa: Isa, wanted: Compute, weight: &[f32], k: usize) -> Self {
-        Self::new(isa, Format::of(wanted, isa, k), k, weight.len() / k, |row, column| weight[column * k + row])
     }
 
     /// The size in bytes of a matrix (`k`, `n`) packed for this CPU.
@@ -268,7 +270,7 @@ mod tests {
         for compute in [Compute::F32, Compute::Half] {
             for (k, n) in [(64, 320), (5, 3), (30, 100)] {
                 let format = Format::of(compute, isa(), k);
-                let packed = Packed::new(isa(), format, k, n, |_, _| 0.);
+                let packed = Packed::from_weight::<1>(isa(), format, &vec![0.; k * n], k);
                 assert_eq!(Packed::bytes(format, k, n), 4. * packed.data.len() as f64);
             }
             let shapes = [(4, 32, 1), (64, 48, 1), (32, 1280, 1), (320, 330, 1), (320, 328, 1), (32, 64, 2)];
