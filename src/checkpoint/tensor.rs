@@ -3,7 +3,7 @@
 use super::bytes::Bytes;
 use super::float8;
 use crate::files::sha256::Sha256;
-use crate::ops::{all_finite, f16_to_f32, zeros};
+use crate::ops::{all_finite, f16_to_f32, from_chunks};
 use candle_core::DType;
 use half::f16;
 use rayon::prelude::*;
@@ -166,7 +166,7 @@ impl Tensor {
             convert(bytes, numbers);
             all_finite(numbers)
         };
-        let all = self.row_major()?.par_chunks(CHUNK * size).with_min_len(CHUNKS_PER_THREAD).all(is_finite);
+        let all = self.row_major()?.par_chunks(CHUNK * size).with_min_len(PART / CHUNK).all(is_finite);
         self.file.release(self.storage.clone());
         Some(all)
     }
@@ -229,8 +229,8 @@ const SAMPLES: usize = 16;
 /// The number of elements converted at a time, which fit in the L1 cache.
 const CHUNK: usize = 4096;
 
-/// The number of chunks that a thread converts at a time.
-const CHUNKS_PER_THREAD: usize = 16;
+/// The number of elements that a thread converts at a time.
+const PART: usize = 16 * CHUNK;
 
 /// A conversion of little-endian elements to f32. Both slices have the same number of elements.
 type Convert = fn(&[u8], &mut [f32]);
@@ -268,15 +268,8 @@ impl Elements<'_> {
 
     /// Reads all elements, many of them in parallel.
     pub fn to_vec(&self) -> Vec<f32> {
-        let mut out = zeros(self.bytes.len() / self.size);
-        if out.len() <= CHUNKS_PER_THREAD * CHUNK {
-            // Without threads: embeddings, which are small, are read before `--threads` takes effect.
-            self.read(0, &mut out);
-            return out;
-        }
-        let parts = out.par_chunks_mut(CHUNK).enumerate().with_min_len(CHUNKS_PER_THREAD);
-        parts.for_each(|(i, out)| self.read(i * CHUNK, out));
-        out
+        // Embeddings, which are read before `--threads` takes effect, are smaller than a part, and need no threads.
+        from_chunks(self.bytes.len() / self.size, PART, |i, out| self.read(i * PART, out))
     }
 }
 

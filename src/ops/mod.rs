@@ -27,7 +27,7 @@ pub use attention::attention;
 pub use backend::gpu;
 pub use compute::Compute;
 pub use conv2d::{Conv2d, ConvOptions, conv1x1, conv1x1s, conv3x3, conv3x3_no_bias, conv3x3_relu, conv3x3_stride2};
-pub use cpu::{Isa, Product, add_products, all_finite, f16_to_f32, isa, keep_memory, zeros};
+pub use cpu::{Isa, Product, add_products, all_finite, f16_to_f32, from_chunks, isa, keep_memory};
 pub use graph::Graph;
 pub use layer_builder::LayerBuilder;
 pub use linear::{Geglu, Linear, Projections, StackedLinears, geglu, linear, linear_no_bias, projections};

@@ -2,7 +2,7 @@
 
 use super::gemm::{MAX_TILE, MatrixA, kernel};
 use super::isa::{Isa, isa};
-use super::kernel::Tile;
+use super::kernel::{Tile, prefetch};
 use super::math::for_each_isa;
 use super::packed::{Format, Packed, Panel, panels};
 use super::parallel::{DisjointSlice, for_each, from_uninit};
@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The rows and the panels of a block, which stays in the L2 cache together with the parts of B that it needs.
-const BLOCK: (usize, usize) = (96, 32);
+const BLOCK: (usize, usize) = (48, 64);
 
 /// A product of factors A (m, r) and B (r, n).
 pub struct Product {
@@ -115,6 +115,8 @@ impl Block<'_> {
                 let tile = a.tile(right.k, slots, buffer.as_mut_ptr(), width);
                 if rows.len() == mr && panel.column + width <= self.n {
                     let out = self.out.ptr(start, (mr - 1) * self.n + width);
+                    // The sums are fetched while the kernel computes what is added to them.
+                    (0..mr).for_each(|row| prefetch(out.wrapping_add(row * self.n), width));
                     // SAFETY: `left` has these rows, the panel all of K, and `ptr` checked that there is room.
                     unsafe { kernel(&Tile { out, stride: self.n, adds: true, ..tile }) };
                     continue;

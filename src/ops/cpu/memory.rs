@@ -17,7 +17,7 @@ pub fn keep_memory() {
 }
 
 /// Returns zeros, in huge pages if there are many. Memory that the process has not used before is not touched.
-pub fn zeros(count: usize) -> Vec<f32> {
+fn zeros(count: usize) -> Vec<f32> {
     let zeros = vec![0.; count];
     advise_huge_pages(zeros.as_ptr(), count);
     zeros

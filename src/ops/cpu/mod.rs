@@ -40,5 +40,6 @@ pub use backend::Cpu;
 pub use conv::Conv3x3;
 pub use f16::f16_to_f32;
 pub use isa::{Isa, isa};
-pub use memory::{keep_memory, zeros};
+pub use memory::keep_memory;
 pub use packed::{Format, Packed};
+pub use parallel::from_chunks;

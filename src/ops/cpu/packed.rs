@@ -123,6 +123,7 @@ impl Packed {
     /// # Panics
     /// If `format` is bf16, and `isa` lacks instructions for it or C is odd.
     pub fn from_weight<const TAPS: usize>(isa: Isa, format: Format, weight: &[f32], c: usize) -> Self {
+        assert!(format != Format::Bf16 || c.is_multiple_of(2), "bf16 do not come in pairs");
         let n = weight.len() / (TAPS * c);
         let [packed] = Self::several(isa, format, TAPS * c, n, |panel, [slots]| {
             let (width, compute) = (panel.vectors * isa.lanes(), format.compute());
@@ -147,7 +148,7 @@ impl Packed {
     }
 
     /// Packs several matrices of one size at once. `fill` writes a panel of each, in slots of one f32 or two bf16, which are
-    /// zero before.
+    /// zero before. With f16, only those beyond the last column are, and it must write all others.
     ///
     /// # Panics
     /// If `format` is bf16 and `isa` lacks instructions for it.
@@ -177,12 +178,18 @@ impl Packed {
             if format != Format::F16 {
                 return fill(panel, stored);
             }
-            let mut wide: [Vec<f32>; N] = array::from_fn(|_| vec![0.; 2 * (end - start)]);
-            fill(panel, wide.each_mut().map(|wide| &mut wide[..]));
-            for ((wide, stored), (_, scales)) in wide.iter().zip(stored).zip(&shared) {
-                // SAFETY: each panel has a factor of its own.
-                unsafe { scales.slice_mut(i, 1) }.fill(f16::narrow(wide, stored));
-            }
+            let length = 2 * (end - start);
+            with_scratch(N * length, |wide| {
+                if panel.column + panel.vectors * isa.lanes() > n {
+                    wide.fill(0.);
+                }
+                let mut parts = wide.chunks_exact_mut(length);
+                fill(panel, array::from_fn(|_| parts.next().expect("as many parts as matrices")));
+                for ((wide, stored), (_, scales)) in wide.chunks_exact(length).zip(stored).zip(&shared) {
+                    // SAFETY: each panel has a factor of its own.
+                    unsafe { scales.slice_mut(i, 1) }.fill(f16::narrow(wide, stored));
+                }
+            });
         });
         packed
     }
@@ -228,22 +235,27 @@ impl Packed {
 
     /// Calls `f` with the slots of a panel as the kernels read them: rows of `vectors` vectors.
     pub(super) fn with_panel<T>(&self, panel: Panel, f: impl FnOnce(&[f32]) -> T) -> T {
-        thread_local! {
-            /// The panel in use, if it is converted; it stays in the cache.
-            static WIDE: RefCell<Vec<f32>> = const { RefCell::new(vec![]) };
-        }
         if self.format != Format::F16 {
             return f(self.slots(panel));
         }
-        WIDE.with_borrow_mut(|wide| {
-            let length = self.k * panel.vectors * self.isa.lanes();
-            if wide.len() < length {
-                wide.resize(length, 0.);
-            }
-            self.read(panel, 0, &mut wide[..length]);
-            f(&wide[..length])
+        with_scratch(self.k * panel.vectors * self.isa.lanes(), |wide| {
+            self.read(panel, 0, wide);
+            f(wide)
         })
     }
+}
+
+/// Calls `f` with `length` slots of this thread's scratch memory, which stays in its cache. They may hold anything.
+fn with_scratch<T>(length: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(vec![]) };
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < length {
+            scratch.resize(length, 0.);
+        }
+        f(&mut scratch[..length])
+    })
 }
 
 /// Divides a matrix of `vectors` vectors of `lanes` columns into panels.

@@ -53,6 +53,23 @@ pub fn for_each(n: usize, f: impl Fn(usize) + Sync) {
     (0..n).into_par_iter().for_each(&f);
 }
 
+/// Returns a vector of `length` numbers. `f` writes them in chunks of `chunk`, the last of which may be shorter, and is
+/// called with each chunk's index, on all threads; with a single chunk, on this thread.
+///
+/// A thread zeroes its chunks before `f` writes them. Zeroing the whole vector would take longer, on one thread.
+pub fn from_chunks(length: usize, chunk: usize, f: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    let write = |out: &DisjointSlice| {
+        for_each(length.div_ceil(chunk), |i| {
+            // SAFETY: chunks do not overlap, and each belongs to one task.
+            let chunk = unsafe { out.slice_mut(i * chunk, chunk.min(length - i * chunk)) };
+            chunk.fill(0.);
+            f(i, chunk);
+        });
+    };
+    // SAFETY: the chunks cover the whole vector, and are zeroed before `f` reads them.
+    unsafe { from_uninit(length, write) }
+}
+
 /// Returns a vector of `length` elements that `f` writes, without zeroing it first, which would take as long as some
 /// kernels do. Elements are f32, one to a slot, or an even number of bf16, two to a slot.
 ///
