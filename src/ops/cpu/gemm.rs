@@ -1,6 +1,7 @@
 //! Matrix products C = A·B, where B is packed and the rows of A may be anywhere in memory.
 
 use super::bf16::{pair, store_pairs};
+use super::caches::caches;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use super::isa::Isa;
 use super::kernel::{Tile, prefetch};
@@ -71,9 +72,6 @@ pub enum Act {
     Geglu,
 }
 
-/// The bytes of B that stay in the L2 cache while A's rows are streamed.
-const L2_BYTES: usize = 640 << 10;
-
 /// The largest number of rows of A in a task.
 const TASK_ROWS: usize = 96;
 
@@ -115,7 +113,8 @@ pub fn gemm(a: Operand, offsets: RowOffsets, b: &Packed, epilogue: Epilogue) -> 
 /// Writes epilogue(A·B) to `out`. Tasks are chunks of rows times groups of panels that fit in the L2 cache.
 fn multiply(a: MatrixA, b: &Packed, epilogue: Epilogue, out: &DisjointSlice) {
     let panels = b.panels();
-    let max_panels = (L2_BYTES / (8 * b.isa.lanes() * b.k_slots())).clamp(1, panels.len());
+    // Most of the panels stay in the L2 cache while A's rows are streamed.
+    let max_panels = (caches().l2 * 5 / 4 / (8 * b.isa.lanes() * b.k_slots())).clamp(1, panels.len());
     let groups = panels.len().div_ceil(max_panels);
     let group = panels.len().div_ceil(groups);
     let max_rows = if b.format == Format::F16 { TASK_ROWS_CONVERTED } else { TASK_ROWS };

@@ -9,6 +9,7 @@ mod avx2;
 mod avx512;
 mod backend;
 mod bf16;
+mod caches;
 mod conv;
 mod copy;
 mod f16;

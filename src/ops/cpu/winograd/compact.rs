@@ -2,7 +2,7 @@
 
 use super::tiles::{Channels, LANES, NARROW, Products, Tiles, input_tile, output_tile};
 use super::transforms::{transform_weights, weight_transform_four};
-use super::{L3_BYTES, TileSize};
+use super::{TileSize, tile_memory};
 use crate::ops::Compute;
 use crate::ops::cpu::conv::{ConvEpilogue, MapShape};
 use crate::ops::cpu::gemm::{MatrixA, kernel};
@@ -58,7 +58,7 @@ impl CompactWinograd {
     pub fn forward(&self, x: &[f32], map: MapShape, epilogue: ConvEpilogue) -> Vec<f32> {
         let size = TileSize::Four;
         let tiles = size.tiles(map);
-        let batch = (L3_BYTES / (4 * POINTS * self.c_in)).max(12).min(tiles);
+        let batch = (tile_memory() / (4 * POINTS * self.c_in)).max(12).min(tiles);
         let convolve = |out: &DisjointSlice| {
             for first in (0..tiles).step_by(batch) {
                 self.convolve(Tiles { size, map, first, count: batch.min(tiles - first) }, x, epilogue, out);

@@ -10,10 +10,13 @@ pub use compact::CompactWinograd;
 pub use tiles::LANES;
 pub use transformed::Winograd;
 
+use super::caches::caches;
 use super::conv::MapShape;
 
 /// The bytes of transformed tiles in flight on all cores, which should stay in the last-level cache.
-const L3_BYTES: usize = 12 << 20;
+fn tile_memory() -> usize {
+    caches().l3 * 3 / 8
+}
 
 /// The size of a tile of outputs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,18 +2,16 @@
 
 use super::tiles::{Channels, Products, Tiles, input_tile, output_tile};
 use super::transforms::{transform_weights, weight_transform_four, weight_transform_two};
-use super::{L3_BYTES, TileSize};
+use super::{TileSize, tile_memory};
 use crate::ops::Compute;
 use crate::ops::cpu::bf16::pair;
+use crate::ops::cpu::caches::caches;
 use crate::ops::cpu::conv::{ConvEpilogue, MapShape};
 use crate::ops::cpu::gemm::{Epilogue, MatrixA, strip};
 use crate::ops::cpu::isa::Isa;
 use crate::ops::cpu::math::for_each_isa;
 use crate::ops::cpu::packed::{Format, Packed};
 use crate::ops::cpu::parallel::{DisjointSlice, for_each, from_uninit};
-
-/// The bytes of transformed tiles in flight on one core, which should stay in its L2 cache.
-const L2_BYTES: usize = 512 << 10;
 
 /// The number of tiles in flight on one core from which each core works on its own. With fewer, reading the weights would
 /// take longer than it saves.
@@ -48,7 +46,7 @@ impl Winograd {
         let tile_bytes = 4 * self.size.points() * (self.points[0].k_slots() + c_out);
         let weight_bytes = 4 * self.size.points() * self.points[0].k_slots() * c_out;
         // The weights are read again for each batch of tiles, which may be half as large.
-        let (of_core, of_all) = (L2_BYTES / tile_bytes, L3_BYTES.max(weight_bytes / 2) / tile_bytes);
+        let (of_core, of_all) = (caches().l2 / tile_bytes, tile_memory().max(weight_bytes / 2) / tile_bytes);
         let is_narrow = of_core >= MIN_TILES;
         let size = (if is_narrow { of_core } else { of_all }).next_multiple_of(12).max(12).min(tiles);
         let batches = tiles.div_ceil(size);
