@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// The sizes of a core's caches, in bytes, up to those from which larger blocks are no faster.
+/// The sizes of a core's caches, in bytes, but no more than [`LARGEST`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Caches {
     pub l2: usize,
@@ -15,12 +15,12 @@ pub struct Caches {
     pub l3: usize,
 }
 
-/// The largest sizes, which most CPUs since 2020 have. They are assumed where the sizes cannot be read.
+/// The sizes from which larger blocks are no faster. They are assumed where the sizes cannot be read.
 const LARGEST: Caches = Caches { l2: 512 << 10, l3: 32 << 20 };
 
 impl Caches {
-    /// Reads the sizes from a folder of Linux's, with a folder for each cache. Sizes that are missing, not plausible or too
-    /// large are replaced by the largest. Without a third level, the second is the last one.
+    /// Reads the sizes from a folder in which Linux describes each cache. Sizes that are missing, not plausible or larger than
+    /// [`LARGEST`] are replaced by it. Without a third level, the second is the last one.
     fn read(folder: &Path) -> Self {
         let caches = || fs::read_dir(folder).into_iter().flatten().flatten().map(|cache| cache.path());
         let size = |level: &str| {

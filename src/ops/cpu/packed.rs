@@ -277,6 +277,40 @@ mod tests {
     use crate::ops::Packing;
     use crate::ops::cpu::Conv3x3;
 
+    /// The element at (`row`, `column`) of a packed matrix whose panels are read by `read`.
+    fn element(packed: &Packed, row: usize, column: usize) -> f32 {
+        let panels = packed.panels();
+        let panel = *panels.iter().rev().find(|panel| panel.column <= column).unwrap();
+        let (width, lane) = (panel.vectors * packed.isa.lanes(), column - panel.column);
+        packed.with_panel(panel, |slots| match packed.compute() {
+            Compute::F32 => slots[row * width + lane],
+            Compute::Half => bf16::split(slots[row / 2 * width + lane])[row % 2],
+        })
+    }
+
+    fn check_elements<const TAPS: usize>(isa: Isa, format: Format, c: usize, n: usize) {
+        // Integers of few bits, which every format represents.
+        let weight: Vec<f32> = (0..n * c * TAPS).map(|i| (i % 199) as f32 - 99.).collect();
+        let packed = Packed::from_weight::<TAPS>(isa, format, &weight, c);
+        let padded = n.next_multiple_of(isa.lanes());
+        for (row, column) in (0..TAPS * c).flat_map(|row| (0..padded).map(move |column| (row, column))) {
+            let (tap, channel) = (row / c, row % c);
+            let expected = if column < n { weight[(column * c + channel) * TAPS + tap] } else { 0. };
+            assert_eq!(element(&packed, row, column), expected, "{format:?}, ({row}, {column}) of ({TAPS}·{c}, {n})");
+        }
+    }
+
+    #[test]
+    fn packed_weights_have_every_element_in_its_place_and_zeros_beyond() {
+        // No kernels run, so that bf16 can be packed on any CPU.
+        for (isa, format) in [(isa(), Format::F32), (isa(), Format::F16), (Isa::Avx512Bf16, Format::Bf16)] {
+            for (c, n) in [(2, 3), (64, 16), (130, 100), (66, 40)] {
+                check_elements::<1>(isa, format, c, n);
+                check_elements::<9>(isa, format, c, n);
+            }
+        }
+    }
+
     #[test]
     fn the_size_of_packed_weights_follows_from_their_shape() {
         for compute in [Compute::F32, Compute::Half] {
