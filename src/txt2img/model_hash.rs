@@ -1,5 +1,5 @@
-//! The hashes of a run's models and its LoRAs, computed on a thread while the first pictures are drawn: not while the first
-//! model is loaded, which would take longer.
+//! The hashes of a run's models and its LoRAs, computed on a thread while the first pictures are drawn. They are not computed
+//! while the first model is loaded, because that would slow loading down.
 
 use super::OpenModel;
 use crate::checkpoint::model_sha256;

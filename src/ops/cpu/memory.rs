@@ -16,13 +16,6 @@ pub fn keep_memory() {
     }
 }
 
-/// Returns zeros, in huge pages if there are many. Memory that the process has not used before is not touched.
-fn zeros(count: usize) -> Vec<f32> {
-    let zeros = vec![0.; count];
-    advise_huge_pages(zeros.as_ptr(), count);
-    zeros
-}
-
 /// Numbers that begin at a cache line, so that no vector of them is in two lines.
 pub struct Aligned {
     memory: Vec<f32>,
@@ -31,10 +24,11 @@ pub struct Aligned {
 }
 
 impl Aligned {
-    /// Returns zeros, as [`zeros`] does.
+    /// Returns zeros, in huge pages if there are many. Memory that the process has not used before is not touched.
     pub fn zeros(length: usize) -> Self {
         const LINE: usize = 16; // f32
-        let memory = zeros(length + LINE - 1);
+        let memory = vec![0.; length + LINE - 1];
+        advise_huge_pages(memory.as_ptr(), memory.len());
         let start = (memory.as_ptr().addr() / size_of::<f32>()).wrapping_neg() % LINE;
         Self { memory, start, length }
     }
