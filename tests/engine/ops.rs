@@ -60,14 +60,22 @@ fn sums_of_products_equal_their_definition() {
         let plain = ops::plain::add_products(&w, &factors.iter().map(|(a, b)| (a, b)).collect::<Vec<_>>()).unwrap();
         let numbers = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let product = |(a, b): &(Tensor, Tensor)| Product { left: numbers(a), right: numbers(b) };
-        let products: Vec<_> = factors.iter().map(product).collect();
+        let mut products: Vec<_> = factors.iter().map(product).collect();
         let mut w = numbers(&w);
-        let sum =
-            |w: &[f32]| add_products((m, n), |start, row| row.copy_from_slice(&w[start..][..row.len()]), &products);
-        let ours = Tensor::from_vec(sum(&w).unwrap(), (m, n), plain.device()).unwrap();
+        let sum = |w: &[f32], products: &[Product]| {
+            add_products((m, n), |start, row| row.copy_from_slice(&w[start..][..row.len()]), products)
+        };
+        let ours = Tensor::from_vec(sum(&w, &products).unwrap(), (m, n), plain.device()).unwrap();
         assert_close(&format!("{m}×{n} + {ranks:?}"), &ours, &plain, EXACT);
-        *w.last_mut().unwrap() = f32::INFINITY;
-        assert!(sum(&w).is_none());
+        for extreme in [f32::MAX, f32::INFINITY] {
+            *w.last_mut().unwrap() = extreme;
+            assert_eq!(sum(&w, &products).unwrap().last(), Some(&extreme));
+        }
+        // A factor so large that a sum might not be finite, or that is not finite itself.
+        for extreme in [1e38, f32::INFINITY, f32::NAN] {
+            *products[0].left.last_mut().unwrap() = extreme;
+            assert!(sum(&w, &products).is_none());
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! W + Σ A·B, for matrices A and B of low rank: the weights of a layer with LoRAs.
 
+use super::f16::largest;
 use super::gemm::{MAX_TILE, MatrixA, kernel};
 use super::isa::{Isa, isa};
 use super::kernel::{Tile, prefetch};
@@ -7,7 +8,6 @@ use super::math::for_each_isa;
 use super::packed::{Format, Packed, Panel, panels};
 use super::parallel::{DisjointSlice, for_each, from_uninit};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The rows and the panels of a block, which stays in the L2 cache together with the parts of B that it needs.
 const BLOCK: (usize, usize) = (48, 64);
@@ -20,7 +20,18 @@ pub struct Product {
     pub right: Vec<f32>,
 }
 
-/// Returns W + Σ A·B (m, n), or `None` if a number in it is infinite or NaN.
+impl Product {
+    /// Returns whether the elements of A·B are so small that no sum of a few products and a finite number overflows. `m`:
+    /// the number of rows of A.
+    fn is_bounded(&self, m: usize) -> bool {
+        const LIMIT: f32 = 1e28; // adding this to f32::MAX gives f32::MAX
+        let Self { left, right } = self;
+        let bound = (left.len() / m) as f32 * largest(left) * largest(right);
+        all_finite(left) && all_finite(right) && bound < LIMIT
+    }
+}
+
+/// Returns W + Σ A·B (m, n), or `None` if the products may make a number in it infinite or NaN.
 ///
 /// `read` writes the elements of W from an index on. It is called for one part of a row after another, to which all
 /// products are added before they leave the cache.
@@ -33,6 +44,9 @@ pub fn add_products(
     products: &[Product],
 ) -> Option<Vec<f32>> {
     let isa = isa();
+    if !products.iter().all(|product| product.is_bounded(m)) {
+        return None;
+    }
     let pack = |Product { left, right }: &Product| {
         let rank = left.len() / m;
         assert!(left.len() == m * rank && right.len() == rank * n, "the factors do not fit {m}×{n}");
@@ -49,7 +63,6 @@ pub fn add_products(
     let panels = panels(n.div_ceil(isa.lanes()), isa.lanes());
     let rows = m.div_ceil(rayon::current_num_threads()).clamp(1, BLOCK.0).next_multiple_of(12);
     let (down, across) = (m.div_ceil(rows), panels.len().div_ceil(BLOCK.1));
-    let is_finite = AtomicBool::new(true);
     let add = |out: &DisjointSlice| {
         for_each(down * across, |task| {
             let first = task % down * rows;
@@ -61,17 +74,11 @@ pub fn add_products(
                 for (Product { left, .. }, right) in products.iter().zip(&packed) {
                     block.add(left, right);
                 }
-                block.for_each_row(|_, row| {
-                    if !all_finite(row) {
-                        is_finite.store(false, Ordering::Relaxed);
-                    }
-                });
             }
         });
     };
     // SAFETY: every row of every block is written before it is read.
-    let sum = unsafe { from_uninit(m * n, add) };
-    is_finite.into_inner().then_some(sum)
+    Some(unsafe { from_uninit(m * n, add) })
 }
 
 /// A block of a matrix `out` (m, `n`).

@@ -71,7 +71,7 @@ pub fn narrow(panel: &[f32], slots: &mut [f32]) -> f32 {
 
 for_each_isa! {
     /// The largest magnitude. NaN is ignored.
-    fn largest(panel: &[f32]) -> f32 {
+    pub fn largest(panel: &[f32]) -> f32 {
         let mut lanes = [0f32; 16];
         for vector in panel.as_chunks::<16>().0 {
             for lane in 0..16 {

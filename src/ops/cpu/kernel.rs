@@ -37,8 +37,8 @@ pub fn prefetch_once(start: *const f32, count: usize) {
 #[inline(always)]
 fn prefetch_lines<const ONCE: bool>(start: *const f32, count: usize) {
     #[cfg(target_arch = "x86_64")]
-    // One cache line more, as `start` may be anywhere in the first.
-    for line in (0..count + 15).step_by(16) {
+    // Tensors are aligned to lines, and most rows too; of others, the last line may be missed.
+    for line in (0..count).step_by(16) {
         use std::arch::x86_64::{_MM_HINT_NTA, _MM_HINT_T0, _mm_prefetch};
         let line = start.wrapping_add(line).cast();
         // SAFETY: a prefetch is a hint, for which every address is allowed.

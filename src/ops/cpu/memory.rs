@@ -1,6 +1,6 @@
-//! The settings of the memory allocator, aligned memory, and huge pages.
+//! The memory allocator, its settings, and huge pages.
 
-use std::ops::{Deref, DerefMut};
+use std::alloc::{GlobalAlloc, Layout, System};
 
 /// Keeps freed memory in the process, so that each activation reuses the pages of an earlier one instead of faulting
 /// in new ones.
@@ -16,36 +16,80 @@ pub fn keep_memory() {
     }
 }
 
-/// Numbers that begin at a cache line, so that no vector of them is in two lines.
-pub struct Aligned {
-    memory: Vec<f32>,
-    start: usize,
-    length: usize,
-}
+#[global_allocator]
+static ALLOCATOR: LineAllocator = LineAllocator;
 
-impl Aligned {
-    /// Returns zeros, in huge pages if there are many. Memory that the process has not used before is not touched.
-    pub fn zeros(length: usize) -> Self {
-        const LINE: usize = 16; // f32
-        let memory = vec![0.; length + LINE - 1];
-        advise_huge_pages(memory.as_ptr(), memory.len());
-        let start = (memory.as_ptr().addr() / size_of::<f32>()).wrapping_neg() % LINE;
-        Self { memory, start, length }
+/// The system's allocator, except that large blocks begin at a cache line, so that no vector of a tensor is in two lines.
+///
+/// It takes a larger block from the system and returns a part of it. If the system's malloc aligned blocks, a freed one would
+/// be too small for the next of the same size, and a picture would take 0.4 GB more.
+struct LineAllocator;
+
+impl LineAllocator {
+    /// Allocates a block with `system`, for a layout of the system's.
+    ///
+    /// # Safety
+    /// As for `system`.
+    unsafe fn allocate(layout: Layout, system: unsafe fn(&System, Layout) -> *mut u8) -> *mut u8 {
+        let Some(larger) = larger(layout) else {
+            // SAFETY: guaranteed by the caller.
+            return unsafe { system(&System, layout) };
+        };
+        // SAFETY: the size is not zero.
+        let block = unsafe { system(&System, larger) };
+        if block.is_null() {
+            return block;
+        }
+        let offset = LINE - block.addr() % LINE;
+        // SAFETY: the larger block ends at least a line after `layout.size()`. `offset` is at least the alignment of its
+        // start, which has room for a number before the line.
+        unsafe {
+            let start = block.add(offset);
+            start.cast::<usize>().sub(1).write(offset);
+            start
+        }
     }
 }
 
-impl Deref for Aligned {
-    type Target = [f32];
+// SAFETY: blocks are as large and aligned as asked for, do not overlap, and are freed as they were allocated.
+unsafe impl GlobalAlloc for LineAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: guaranteed by the caller.
+        unsafe { Self::allocate(layout, System::alloc) }
+    }
 
-    fn deref(&self) -> &[f32] {
-        &self.memory[self.start..][..self.length]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: guaranteed by the caller.
+        unsafe { Self::allocate(layout, System::alloc_zeroed) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the block was allocated for this layout, and `allocate` wrote the offset before it if it was a larger one.
+        unsafe {
+            match larger(layout) {
+                Some(larger) => System.dealloc(block.sub(*block.cast::<usize>().sub(1)), larger),
+                None => System.dealloc(block, layout),
+            }
+        }
     }
 }
 
-impl DerefMut for Aligned {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.memory[self.start..][..self.length]
-    }
+/// The size of a cache line in bytes.
+const LINE: usize = 64;
+
+/// Returns the layout of the system's block for a large `layout`, which has room for the alignment; `None` for small ones.
+fn larger(layout: Layout) -> Option<Layout> {
+    const LARGE: usize = 4096;
+    let is_large = layout.size() >= LARGE && layout.align() <= LINE;
+    let larger = || Layout::from_size_align(layout.size().checked_add(LINE)?, size_of::<usize>()).ok();
+    is_large.then(larger).flatten()
+}
+
+/// Returns zeros, in huge pages if there are many. Memory that the process has not used before is not touched.
+pub fn zeros(length: usize) -> Vec<f32> {
+    let zeros = vec![0.; length];
+    advise_huge_pages(zeros.as_ptr(), length);
+    zeros
 }
 
 /// Advises the system to back `count` f32 from `start` with huge pages, which take fewer page faults. Does nothing for
@@ -64,4 +108,21 @@ pub fn advise_huge_pages(start: *const f32, count: usize) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (start, count);
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn large_vectors_begin_at_a_cache_line_and_keep_their_elements() {
+        for length in [1024, 1025, 100_003] {
+            let (zeros, ones) = (vec![0f32; length], vec![1f32; length]);
+            let mut grown = vec![];
+            (0..length).for_each(|i| grown.push(i as f32));
+            for vector in [&zeros, &ones, &grown] {
+                assert_eq!(vector.as_ptr().addr() % 64, 0, "{length} elements");
+            }
+            assert!(zeros.iter().all(|&x| x == 0.) && ones.iter().all(|&x| x == 1.));
+            assert!(grown.iter().enumerate().all(|(i, &x)| x == i as f32));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use super::bf16;
 use super::f16;
 use super::isa::{Isa, isa};
-use super::memory::Aligned;
+use super::memory::zeros;
 use super::parallel::{DisjointSlice, for_each};
 use crate::ops::Compute;
 use std::array;
@@ -96,7 +96,7 @@ pub struct Packed {
     pub(super) k: usize,
     pub(super) n: usize,
     pub(super) format: Format,
-    data: Aligned, // slots of one f32, of two bf16 from neighbouring rows, or of two f16 from neighbouring columns
+    data: Vec<f32>, // slots of one f32, of two bf16 from neighbouring rows, or of two f16 from neighbouring columns
     scales: Vec<f32>, // with f16, the factor of each panel
 }
 
@@ -164,7 +164,7 @@ impl Packed {
         let panels = panels(vectors, isa.lanes());
         let scales = if format == Format::F16 { panels.len() } else { 0 };
         let mut packed: [Self; N] = array::from_fn(|_| {
-            let data = Aligned::zeros(vectors * isa.lanes() * k * format.bytes() / 4);
+            let data = zeros(vectors * isa.lanes() * k * format.bytes() / 4);
             Self { isa, k, n, format, data, scales: vec![0.; scales] }
         });
         let shared = packed

@@ -6,12 +6,14 @@ use std::time::Instant;
 use txt2img::checkpoint::Checkpoint;
 use txt2img::checkpoint::lora::{LoraFile, LoraWeights, Loras};
 use txt2img::config::ModelConfig;
+use txt2img::ops;
 
 /// Opens and loads a model with and without a LoRA, alternately. The variables `TXT2IMG_MODEL` and `TXT2IMG_LORA` hold the
 /// paths of a checkpoint of Stable Diffusion 1.5 and of a LoRA.
 #[test]
 #[ignore = "needs files of full size"]
 fn a_lora_adds_little_time_to_loading() {
+    ops::keep_memory(); // as the program does
     let path = |name: &str| std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set"));
     let (model, lora) = (path("TXT2IMG_MODEL"), path("TXT2IMG_LORA"));
     let config = ModelConfig::v1();

@@ -8,7 +8,6 @@ use crate::ops::cpu::conv::{ConvEpilogue, MapShape};
 use crate::ops::cpu::gemm::{MatrixA, kernel};
 use crate::ops::cpu::kernel::{Tile, prefetch_once};
 use crate::ops::cpu::math::for_each_isa;
-use crate::ops::cpu::memory::Aligned;
 use crate::ops::cpu::packed::{Packed, Panel};
 use crate::ops::cpu::parallel::{DisjointSlice, for_each, from_uninit};
 use std::cell::RefCell;
@@ -135,7 +134,7 @@ impl CompactWinograd {
 /// The memory of a task.
 struct Scratch {
     taps: Box<[[f32; KERNELS]; 9]>,
-    points: Aligned,    // (points, stride)
+    points: Vec<f32>,   // (points, stride)
     products: Vec<f32>, // (points, tiles, width)
 }
 
@@ -143,7 +142,7 @@ thread_local! {
     /// The memory of this thread's tasks, which stays in its cache.
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
         taps: Box::new([[0.; KERNELS]; 9]),
-        points: Aligned::zeros(POINTS * STRIDE),
+        points: vec![0.; POINTS * STRIDE],
         products: vec![],
     });
 }
