@@ -1,10 +1,9 @@
 //! W + Σ A·B, for matrices A and B of low rank: the weights of a layer with LoRAs.
 
-use super::f16::largest;
 use super::gemm::{MAX_TILE, MatrixA, kernel};
 use super::isa::{Isa, isa};
 use super::kernel::{Tile, prefetch};
-use super::math::for_each_isa;
+use super::math::{all_finite, largest};
 use super::packed::{Format, Packed, Panel, panels};
 use super::parallel::{DisjointSlice, for_each, from_uninit};
 use std::ops::Range;
@@ -137,12 +136,5 @@ impl Block<'_> {
                 }
             }
         }
-    }
-}
-
-for_each_isa! {
-    /// Returns whether no number is infinite or NaN.
-    pub fn all_finite(numbers: &[f32]) -> bool {
-        numbers.iter().fold(true, |all, number| all & number.is_finite())
     }
 }

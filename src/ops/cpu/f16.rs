@@ -1,7 +1,7 @@
 //! Conversion of f16.
 
 use super::isa::{Isa, isa};
-use super::math::for_each_isa;
+use super::math::largest;
 use half::f16;
 
 /// Converts f16, of two little-endian bytes each, to f32. Every value is exact, and NaN stays NaN.
@@ -67,20 +67,6 @@ pub fn narrow(panel: &[f32], slots: &mut [f32]) -> f32 {
         }
     }
     scale
-}
-
-for_each_isa! {
-    /// The largest magnitude. NaN is ignored.
-    pub fn largest(panel: &[f32]) -> f32 {
-        let mut lanes = [0f32; 16];
-        for vector in panel.as_chunks::<16>().0 {
-            for lane in 0..16 {
-                lanes[lane] = lanes[lane].max(vector[lane].abs());
-            }
-        }
-        let rest = panel.as_chunks::<16>().1.iter().map(|x| x.abs());
-        rest.chain(lanes).fold(0., f32::max)
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Elementary functions that the compiler vectorises, and their compilation for each instruction set.
+//! Elementary functions and reductions that the compiler vectorises, and their compilation for each instruction set.
 
 use std::f32::consts::{FRAC_1_SQRT_2, LN_2, LOG2_E};
 
@@ -137,4 +137,25 @@ pub fn gelu_bf16<const FMA: bool>(x: f32) -> f32 {
     let p = multiply_add::<FMA>(p, square, 2.299_818);
     let numerator = if x < -5. { -5. } else { x };
     numerator / (1. + exp2::<FMA, _>(-inner * p, EXP2_BF16))
+}
+
+for_each_isa! {
+    /// Returns whether no number is infinite or NaN.
+    pub fn all_finite(numbers: &[f32]) -> bool {
+        numbers.iter().fold(true, |all, number| all & number.is_finite())
+    }
+}
+
+for_each_isa! {
+    /// The largest magnitude. NaN is ignored.
+    pub fn largest(numbers: &[f32]) -> f32 {
+        let mut lanes = [0f32; 16];
+        for vector in numbers.as_chunks::<16>().0 {
+            for lane in 0..16 {
+                lanes[lane] = lanes[lane].max(vector[lane].abs());
+            }
+        }
+        let rest = numbers.as_chunks::<16>().1.iter().map(|x| x.abs());
+        rest.chain(lanes).fold(0., f32::max)
+    }
 }

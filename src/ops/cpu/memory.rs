@@ -16,6 +16,9 @@ pub fn keep_memory() {
     }
 }
 
+/// The size of a cache line in bytes.
+const LINE: usize = 64;
+
 #[global_allocator]
 static ALLOCATOR: LineAllocator = LineAllocator;
 
@@ -26,23 +29,23 @@ static ALLOCATOR: LineAllocator = LineAllocator;
 struct LineAllocator;
 
 impl LineAllocator {
-    /// Allocates a block with `system`, for a layout of the system's.
+    /// Allocates a block for `layout`. `method`: the method of the system's allocator to use, `alloc` or `alloc_zeroed`.
     ///
     /// # Safety
-    /// As for `system`.
-    unsafe fn allocate(layout: Layout, system: unsafe fn(&System, Layout) -> *mut u8) -> *mut u8 {
+    /// The size of `layout` must not be zero.
+    unsafe fn allocate(layout: Layout, method: unsafe fn(&System, Layout) -> *mut u8) -> *mut u8 {
         let Some(larger) = larger(layout) else {
             // SAFETY: guaranteed by the caller.
-            return unsafe { system(&System, layout) };
+            return unsafe { method(&System, layout) };
         };
         // SAFETY: the size is not zero.
-        let block = unsafe { system(&System, larger) };
+        let block = unsafe { method(&System, larger) };
         if block.is_null() {
             return block;
         }
         let offset = LINE - block.addr() % LINE;
-        // SAFETY: the larger block ends at least a line after `layout.size()`. `offset` is at least the alignment of its
-        // start, which has room for a number before the line.
+        // SAFETY: `offset` is at most a line, by which the block is larger than `layout`, and at least the alignment of the
+        // block, which is the size of the number written before the start.
         unsafe {
             let start = block.add(offset);
             start.cast::<usize>().sub(1).write(offset);
@@ -73,9 +76,6 @@ unsafe impl GlobalAlloc for LineAllocator {
         }
     }
 }
-
-/// The size of a cache line in bytes.
-const LINE: usize = 64;
 
 /// Returns the layout of the system's block for a large `layout`, which has room for the alignment; `None` for small ones.
 fn larger(layout: Layout) -> Option<Layout> {

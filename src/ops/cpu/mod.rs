@@ -36,11 +36,12 @@ use norm::{Norm, group_norm, layer_norm};
 use operand::Output;
 use tensor::{to_tensor, with_f32, with_operand};
 
-pub use add_products::{Product, add_products, all_finite};
+pub use add_products::{Product, add_products};
 pub use backend::Cpu;
 pub use conv::Conv3x3;
 pub use f16::f16_to_f32;
 pub use isa::{Isa, isa};
+pub use math::all_finite;
 pub use memory::keep_memory;
 pub use packed::{Format, Packed};
 pub use parallel::from_chunks;
