@@ -8,20 +8,18 @@ mod support;
 
 use candle_core::{DType, Result, Tensor};
 use support::{device, median_with, place, random, relative_rms, take, weight};
-use txt2img::ops::{self, Compute, Conv2d, Geglu, GroupNorm, LayerNorm, Linear};
+use txt2img::ops::{self, Compute, Conv2d, Geglu, GroupNorm, LayerNorm, Linear, UpsampledConv2d};
 
 /// 3×3 convolutions: (calls per step, B, side, C_in, C_out); the last five are the decoder's, for one image.
-const CONVOLUTIONS: [(usize, usize, usize, usize, usize); 23] = [
+const CONVOLUTIONS: [(usize, usize, usize, usize, usize); 21] = [
     (7, 2, 64, 320, 320),
     (2, 2, 64, 640, 320),
     (1, 2, 64, 960, 320),
-    (1, 2, 64, 640, 640),
     (1, 2, 32, 320, 640),
     (6, 2, 32, 640, 640),
     (1, 2, 32, 960, 640),
     (1, 2, 32, 1280, 640),
     (1, 2, 32, 1920, 640),
-    (1, 2, 32, 1280, 1280),
     (1, 2, 16, 640, 1280),
     (6, 2, 16, 1280, 1280),
     (1, 2, 16, 1920, 1280),
@@ -31,11 +29,15 @@ const CONVOLUTIONS: [(usize, usize, usize, usize, usize); 23] = [
     (1, 2, 64, 4, 320),
     (1, 2, 64, 320, 4),
     (10, 1, 64, 512, 512),
-    (7, 1, 128, 512, 512),
+    (6, 1, 128, 512, 512),
     (5, 1, 256, 256, 256),
     (1, 1, 512, 256, 128),
     (5, 1, 512, 128, 128),
 ];
+
+/// 3×3 convolutions of upsampled maps, once per step or picture: (B, side of the output, C); the last three are the decoder's.
+const UPSAMPLED: [(usize, usize, usize); 6] =
+    [(2, 16, 1280), (2, 32, 1280), (2, 64, 640), (1, 128, 512), (1, 256, 512), (1, 512, 256)];
 
 /// Linear layers and 1×1 convolutions: (calls per step, rows, C_in, C_out).
 const LINEARS: [(usize, usize, usize, usize); 9] = [
@@ -88,6 +90,16 @@ fn main() -> anyhow::Result<()> {
                 (map(products, &[b, side, side, c_in])?, weight(&[c_out, c_in, 3, 3])?, random(&[c_out])?);
             let conv = Conv2d::new(products, &w, &bias, 1)?;
             Ok((move |x: &Tensor| conv.forward(x), x, move |x: &Tensor| ops::plain::conv3x3(&plain(x)?, &w, &bias, 1)))
+        })?;
+    }
+    for (b, side, c) in UPSAMPLED {
+        let name = format!("upsampled conv 3×3 {b}×{side}²×{c}");
+        table.line(&name, 1, 18. * (b * side * side * c * c) as f64, || {
+            let x = map(products, &[b, side / 2, side / 2, c])?;
+            let (w, bias) = (weight(&[c, c, 3, 3])?, random(&[c])?);
+            let conv = UpsampledConv2d::new(products, &w, &bias)?;
+            let definition = move |x: &Tensor| ops::plain::conv3x3_upsampled(&plain(x)?, &w, &bias, side, side);
+            Ok((move |x: &Tensor| conv.forward(x, side, side), x, definition))
         })?;
     }
     for (calls, n, c_in, c_out) in LINEARS {

@@ -38,6 +38,9 @@ pub(super) trait Packer: Sync {
         options: ConvOptions,
     ) -> Result<Box<dyn MatMul>>;
 
+    /// Packs a 3×3 convolution of a map that is upsampled first. `weight`: (C_out, C_in, 3, 3), `bias`: (C_out).
+    fn conv3x3_upsampled(&self, compute: Compute, weight: &Tensor, bias: &Tensor) -> Result<Box<dyn UpsampledConv>>;
+
     /// Prepares a group norm with 32 groups for input to products in `compute`. `weight`, `bias`: (C).
     fn group_norm(&self, compute: Compute, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Box<dyn GroupNorm>>;
 
@@ -53,9 +56,6 @@ pub(super) trait Backend: Packer {
     /// softmax(q·kᵀ / √D)·v. `q`: (B, N, H·D); `k`, `v`: (B, M, H·D) → (B, N, H·D).
     fn attention(&self, compute: Compute, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor>;
 
-    /// Nearest-neighbour doubling, cropped. `x`: (B, h, w, C) → (B, `height`, `width`, C).
-    fn upsample_nearest(&self, x: &Tensor, height: usize, width: usize) -> Result<Tensor>;
-
     /// Concatenates channels. `x`: (R·B, h, w, C_x), `skip`: (B, h, w, C_skip) → (R·B, h, w, C_x + C_skip).
     fn concat(&self, x: &Tensor, skip: &Tensor) -> Result<Tensor>;
 
@@ -70,6 +70,12 @@ pub(super) trait Backend: Packer {
 pub(super) trait MatMul: Send + Sync {
     /// Multiplies `x` and adds `addends`.
     fn apply(&self, x: &Tensor, addends: Addends) -> Result<Tensor>;
+}
+
+/// A packed 3×3 convolution of upsampled maps.
+pub(super) trait UpsampledConv: Send + Sync {
+    /// `x`: (B, ⌈height/2⌉, ⌈width/2⌉, C_in) → (B, `height`, `width`, C_out).
+    fn apply(&self, x: &Tensor, height: usize, width: usize) -> Result<Tensor>;
 }
 
 /// Packed linear layers of one input.

@@ -1,6 +1,6 @@
 //! Convolutions over maps (B, h, w, C): 1×1, and 3×3 with padding 1.
 
-use super::backend::{self, Addends, MatMul, Packer};
+use super::backend::{self, Addends, MatMul, Packer, UpsampledConv};
 use super::linear::{Linear, Projections, read};
 use super::{Compute, LayerBuilder};
 use candle_core::{Result, Tensor, bail};
@@ -46,14 +46,23 @@ pub fn conv3x3_relu(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Conv2
     Conv2d::read(c_in, c_out, ConvOptions { stride: 1, relu: true }, lb)
 }
 
-/// Reads `weight` (C_out, C_in, 3, 3) of a convolution with stride 1 and without a bias.
+/// Reads `weight` (C_out, C_in, 3, 3) and `bias` (C_out) of a convolution of upsampled maps.
+///
+/// # Errors
+/// If a tensor is missing or has another shape.
+pub fn conv3x3_upsampled(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<UpsampledConv2d> {
+    let (weight, bias) = (lb.get((c_out, c_in, 3, 3), "weight")?, lb.get(c_out, "bias")?);
+    UpsampledConv2d::pack(lb.compute(), &weight, &bias, lb.packer())
+}
+
+/// Reads `weight` (C_out, C_in, 3, 3) of a convolution of upsampled maps without a bias.
 ///
 /// # Errors
 /// If the tensor is missing or has another shape.
-pub fn conv3x3_no_bias(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Conv2d> {
+pub fn conv3x3_upsampled_no_bias(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<UpsampledConv2d> {
     let weight = lb.get((c_out, c_in, 3, 3), "weight")?;
     let bias = Tensor::zeros(c_out, weight.dtype(), weight.device())?;
-    Conv2d::pack(lb.compute(), &weight, &bias, 1.into(), lb.packer())
+    UpsampledConv2d::pack(lb.compute(), &weight, &bias, lb.packer())
 }
 
 /// Reads `weight` (C_out, C_in, 3, 3) and `bias` (C_out) of a convolution with stride 2: (B, h, w, C_in) → (B, ⌈h/2⌉,
@@ -133,5 +142,41 @@ impl Conv2d {
             bail!("a convolution of {} to {} channels does not fit {:?}", self.c_in, self.c_out, x.dims());
         }
         self.weight.apply(x, addends)
+    }
+}
+
+/// A 3×3 convolution with padding 1 of a map that is first upsampled to twice its size, by repeating every pixel in a 2×2 square.
+/// It is packed at load for the device of its weight.
+pub struct UpsampledConv2d {
+    weight: Box<dyn UpsampledConv>,
+    c_in: usize,
+    c_out: usize,
+}
+
+impl UpsampledConv2d {
+    /// `weight`: (C_out, C_in, 3, 3), `bias`: (C_out).
+    ///
+    /// # Errors
+    /// If there are no kernels for the device of `weight`.
+    pub fn new(compute: Compute, weight: &Tensor, bias: &Tensor) -> Result<Self> {
+        Self::pack(compute, weight, bias, backend::of(weight.device())?)
+    }
+
+    fn pack(compute: Compute, weight: &Tensor, bias: &Tensor, packer: &dyn Packer) -> Result<Self> {
+        let (c_out, c_in, _, _) = weight.dims4()?;
+        Ok(Self { weight: packer.conv3x3_upsampled(compute, weight, bias)?, c_in, c_out })
+    }
+
+    /// Upsamples `x` (B, h, w, C_in), crops it, and convolves it → (B, `height`, `width`, C_out).
+    ///
+    /// # Errors
+    /// If `height` is neither 2h nor 2h − 1, `width` neither 2w nor 2w − 1, `x` has other channels, or the device fails.
+    pub fn forward(&self, x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+        let (_, h, w, c) = x.dims4()?;
+        if c != self.c_in || height.div_ceil(2) != h || width.div_ceil(2) != w {
+            let Self { c_in, c_out, .. } = self;
+            bail!("a convolution of {c_in} to {c_out} channels cannot upsample {:?} to {height}×{width}", x.dims());
+        }
+        self.weight.apply(x, height, width)
     }
 }

@@ -26,12 +26,15 @@ mod sum;
 pub use attention::attention;
 pub use backend::gpu;
 pub use compute::Compute;
-pub use conv2d::{Conv2d, ConvOptions, conv1x1, conv1x1s, conv3x3, conv3x3_no_bias, conv3x3_relu, conv3x3_stride2};
+pub use conv2d::{Conv2d, ConvOptions, UpsampledConv2d};
+pub use conv2d::{
+    conv1x1, conv1x1s, conv3x3, conv3x3_relu, conv3x3_stride2, conv3x3_upsampled, conv3x3_upsampled_no_bias,
+};
 pub use cpu::{Isa, Product, add_products, all_finite, f16_to_f32, from_chunks, isa, keep_memory};
 pub use graph::Graph;
 pub use layer_builder::LayerBuilder;
 pub use linear::{Geglu, Linear, Projections, StackedLinears, geglu, linear, linear_no_bias, projections};
-pub use maps::{concat, upsample_nearest};
+pub use maps::concat;
 pub use norm::{GroupNorm, LayerNorm, group_norm, layer_norm};
 pub use outline::{Needs, Outline};
 pub use packing::Packing;

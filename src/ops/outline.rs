@@ -1,8 +1,8 @@
 //! Networks without weights, to find out what a network reads, holds and computes.
 
-use super::backend::{Addends, GroupNorm, LayerNorm, LinearWeights, MatMul, Packer, Projections};
+use super::backend::{Addends, GroupNorm, LayerNorm, LinearWeights, MatMul, Packer, Projections, UpsampledConv};
 use super::conv2d::ConvOptions;
-use super::cpu::{Conv3x3, Format, Packed, isa};
+use super::cpu::{Conv3x3, Format, Packed, UpsampledConv3x3, isa};
 use super::{Compute, LayerBuilder, Packing};
 use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 use candle_nn::var_builder::SimpleBackend;
@@ -129,6 +129,12 @@ impl Packer for Outline {
         Ok(Box::new(Layer { outline: self.clone(), columns: c_out, c_out, stride }))
     }
 
+    fn conv3x3_upsampled(&self, compute: Compute, weight: &Tensor, bias: &Tensor) -> Result<Box<dyn UpsampledConv>> {
+        let (c_out, c_in, _, _) = weight.dims4()?;
+        self.add_weight(UpsampledConv3x3::bytes(compute, c_in, c_out), Some(bias));
+        Ok(Box::new(Upsampled { outline: self.clone(), c_out }))
+    }
+
     fn group_norm(&self, _: Compute, weight: &Tensor, bias: &Tensor, _: f64) -> Result<Box<dyn GroupNorm>> {
         self.add_weight(4. * weight.elem_count() as f64, Some(bias));
         Ok(Box::new(Norm(self.clone())))
@@ -159,6 +165,19 @@ impl MatMul for Layer {
         let rows: usize = shape.iter().product();
         shape.push(self.c_out);
         self.outline.call(x, rows * self.columns, shape)
+    }
+}
+
+/// A convolution of upsampled maps without weights.
+struct Upsampled {
+    outline: Outline,
+    c_out: usize,
+}
+
+impl UpsampledConv for Upsampled {
+    fn apply(&self, x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+        let shape = (x.dim(0)?, height, width, self.c_out);
+        self.outline.call(x, Shape::from(shape).elem_count(), shape)
     }
 }
 

@@ -29,6 +29,11 @@ pub fn conv3x3(x: &Tensor, weight: &Tensor, bias: &Tensor, stride: usize) -> Res
     y.permute((0, 2, 3, 1))?.contiguous()?.broadcast_add(bias)
 }
 
+/// The 3×3 convolution of `x` (B, h, w, C_in), upsampled to (B, `height`, `width`, C_in).
+pub fn conv3x3_upsampled(x: &Tensor, weight: &Tensor, bias: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+    conv3x3(&upsample_nearest(x, height, width)?, weight, bias, 1)
+}
+
 /// Group normalisation in f64, as sums of a group may be too long for f32. `x`: (B, h, w, C), `weight`, `bias`: (C).
 pub fn group_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     let (b, h, w, c) = x.dims4()?;
@@ -67,7 +72,7 @@ fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor> {
 }
 
 /// Nearest-neighbour doubling, cropped to (`height`, `width`). `x`: (B, h, w, C).
-pub fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
     let (b, h, w, c) = x.dims4()?;
     let x = x.reshape((b, h, 1, w, 1, c))?.broadcast_as((b, h, 2, w, 2, c))?;
     let x = x.contiguous()?.reshape((b, 2 * h, 2 * w, c))?;

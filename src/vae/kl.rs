@@ -2,7 +2,9 @@
 
 use super::blocks::{LevelBlocks, Middle};
 use crate::config::VaeConfig;
-use crate::ops::{Conv2d, GroupNorm, LayerBuilder, Linear, conv1x1, conv3x3, group_norm, upsample_nearest};
+use crate::ops::{
+    Conv2d, GroupNorm, LayerBuilder, Linear, UpsampledConv2d, conv1x1, conv3x3, conv3x3_upsampled, group_norm,
+};
 use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
@@ -20,7 +22,7 @@ pub struct KlDecoder {
 /// A resolution level, `decoder.up.N`: its blocks, then upsampling.
 struct Level {
     blocks: LevelBlocks,
-    upsample: Option<Conv2d>,
+    upsample: Option<UpsampledConv2d>,
 }
 
 impl KlDecoder {
@@ -66,18 +68,17 @@ impl Level {
         let c = config.ch * config.ch_mult[level];
         Ok(Self {
             blocks: LevelBlocks::new(config, level, c_below, config.num_res_blocks + 1, &lb)?,
-            upsample: if level > 0 { Some(conv3x3(c, c, lb.pp("upsample.conv"))?) } else { None },
+            upsample: if level > 0 { Some(conv3x3_upsampled(c, c, lb.pp("upsample.conv"))?) } else { None },
         })
     }
 
     /// `x`: (B, h, w, C_below) → (B, 2h, 2w, C), or (B, h, w, C) at the last level.
     fn forward(&self, x: Tensor) -> Result<Tensor> {
-        let mut x = self.blocks.forward(x)?;
+        let x = self.blocks.forward(x)?;
         match &self.upsample {
             Some(conv) => {
                 let (_, h, w, _) = x.dims4()?;
-                x = upsample_nearest(&x, 2 * h, 2 * w)?;
-                conv.forward(&x)
+                conv.forward(&x, 2 * h, 2 * w)
             }
             None => Ok(x),
         }

@@ -1,7 +1,7 @@
 //! The decoder of TAESD (Bohan 2023, github.com/madebyollin/taesd), a small autoencoder that was trained to give the pictures
 //! of Stable Diffusion 1.x's own.
 
-use crate::ops::{Conv2d, LayerBuilder, conv3x3, conv3x3_no_bias, conv3x3_relu, upsample_nearest};
+use crate::ops::{Conv2d, LayerBuilder, UpsampledConv2d, conv3x3, conv3x3_relu, conv3x3_upsampled_no_bias};
 use candle_core::{DType, Result, Tensor};
 
 /// The channels of all maps.
@@ -21,7 +21,7 @@ pub struct TinyDecoder {
 /// Three blocks, then twice the size.
 struct Level {
     blocks: Vec<Block>,
-    conv: Conv2d,
+    conv: UpsampledConv2d,
 }
 
 /// conv → ReLU, twice, and conv, added to the input, → ReLU.
@@ -62,7 +62,7 @@ impl Level {
         Ok(Self {
             blocks: (first..first + 3).map(|i| Block::new(layers.pp(i))).collect::<Result<_>>()?,
             // Upsampling is a layer, too.
-            conv: conv3x3_no_bias(CHANNELS, CHANNELS, layers.pp(first + 4))?,
+            conv: conv3x3_upsampled_no_bias(CHANNELS, CHANNELS, layers.pp(first + 4))?,
         })
     }
 
@@ -72,7 +72,7 @@ impl Level {
             x = block.forward(&x)?;
         }
         let (_, h, w, _) = x.dims4()?;
-        self.conv.forward(&upsample_nearest(&x, 2 * h, 2 * w)?)
+        self.conv.forward(&x, 2 * h, 2 * w)
     }
 }
 

@@ -287,11 +287,27 @@ fn attention_propagates_nan() -> Result<()> {
 }
 
 #[test]
-fn upsampling_equals_its_definition() {
-    let x = random(&[2, 3, 5, 7], 1);
-    for (h, w) in [(6, 10), (5, 10), (6, 9), (5, 9)] {
-        let plain = ops::plain::upsample_nearest(&x, h, w).unwrap();
-        assert_close("upsample", &ops::upsample_nearest(&x, h, w).unwrap(), &plain, 0.);
+fn convolutions_of_upsampled_maps_equal_their_definition() {
+    // Too few channels for transforms; one and several panels; columns that do not fill a vector.
+    for (c_in, c_out) in [(7, 5), (32, 32), (64, 100), (66, 48)] {
+        let (x, k, bias) = (random(&[2, 3, 5, c_in], 1), weight(&[c_out, c_in, 3, 3], 2), random(&[c_out], 3));
+        for (compute, limit) in [(Compute::F32, EXACT), (Compute::Half, HALF)] {
+            let conv = ops::UpsampledConv2d::new(compute, &k, &bias).unwrap();
+            for (h, w) in [(6, 10), (5, 10), (6, 9), (5, 9)] {
+                let plain = ops::plain::conv3x3_upsampled(&x, &k, &bias, h, w).unwrap();
+                assert_close("upsampled convolution", &conv.forward(&x, h, w).unwrap(), &plain, limit);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_map_is_upsampled_to_twice_its_size_at_most_one_less() {
+    let conv = ops::UpsampledConv2d::new(Compute::F32, &random(&[32, 32, 3, 3], 1), &random(&[32], 2)).unwrap();
+    let x = random(&[1, 3, 5, 32], 3);
+    for (h, w) in [(7, 10), (4, 10), (6, 11), (6, 8)] {
+        let error = conv.forward(&x, h, w).unwrap_err().to_string();
+        assert!(error.contains(&format!("to {h}×{w}")), "{error}");
     }
 }
 

@@ -3,7 +3,8 @@
 use super::attention::{Kv, SpatialTransformer};
 use crate::config::UNetConfig;
 use crate::ops::{
-    Conv2d, GroupNorm, LayerBuilder, Linear, concat, conv1x1, conv3x3, conv3x3_stride2, group_norm, upsample_nearest,
+    Conv2d, GroupNorm, LayerBuilder, Linear, UpsampledConv2d, concat, conv1x1, conv3x3, conv3x3_stride2,
+    conv3x3_upsampled, group_norm,
 };
 use candle_core::{Result, Tensor};
 
@@ -67,7 +68,13 @@ pub struct BlockShape {
 pub struct Block {
     res: Option<ResBlock>,
     attention: Option<SpatialTransformer>,
-    resample: Option<(Resample, Conv2d)>,
+    resample: Option<ResampleConv>,
+}
+
+/// The convolution of a [`Resample`].
+enum ResampleConv {
+    Down(Conv2d),
+    Up(UpsampledConv2d),
 }
 
 impl Block {
@@ -83,12 +90,9 @@ impl Block {
             .transpose()?;
         let resample = shape
             .resample
-            .map(|resample| {
-                let conv = match resample {
-                    Resample::Down => conv3x3_stride2(c, c, part().pp("op")),
-                    Resample::Up => conv3x3(c, c, part().pp("conv")),
-                };
-                conv.map(|conv| (resample, conv))
+            .map(|resample| match resample {
+                Resample::Down => conv3x3_stride2(c, c, part().pp("op")).map(ResampleConv::Down),
+                Resample::Up => conv3x3_upsampled(c, c, part().pp("conv")).map(ResampleConv::Up),
             })
             .transpose()?;
         Ok(Self { res, attention, resample })
@@ -116,8 +120,8 @@ impl Block {
             x = attention.forward(&x, prompts.next().expect("one for each transformer"))?;
         }
         match &self.resample {
-            Some((Resample::Down, conv)) => conv.forward(&x),
-            Some((Resample::Up, conv)) => conv.forward(&upsample_nearest(&x, larger.0, larger.1)?),
+            Some(ResampleConv::Down(conv)) => conv.forward(&x),
+            Some(ResampleConv::Up(conv)) => conv.forward(&x, larger.0, larger.1),
             None => Ok(x),
         }
     }

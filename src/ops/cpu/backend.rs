@@ -1,7 +1,9 @@
 //! The CPU kernels as a [`Backend`] over candle's tensors.
 
 use super::{Act, AttentionShape, Conv3x3, ConvEpilogue, Epilogue, Format, MapShape, Norm, Output, Packed, RowOffsets};
-use super::{attention, copy_rows, gemm, group_norm, isa, layer_norm, to_tensor, with_f32, with_operand};
+use super::{
+    UpsampledConv3x3, attention, copy_rows, gemm, group_norm, isa, layer_norm, to_tensor, with_f32, with_operand,
+};
 use crate::ops::backend::{self, Addends, Backend, Capture, LinearWeights, MatMul, Packer};
 use crate::ops::conv2d::ConvOptions;
 use crate::ops::linear::interleaved;
@@ -45,6 +47,17 @@ impl Packer for Cpu {
         Ok(Box::new(Conv { weight: packed, bias: bias.to_vec1()?, options }))
     }
 
+    fn conv3x3_upsampled(
+        &self,
+        compute: Compute,
+        weight: &Tensor,
+        bias: &Tensor,
+    ) -> Result<Box<dyn backend::UpsampledConv>> {
+        let c_in = weight.dim(1)?;
+        let packed = with_f32(weight, |weight| Ok(UpsampledConv3x3::new(compute, weight, c_in)))?;
+        Ok(Box::new(UpsampledConv { weight: packed, bias: bias.to_vec1()? }))
+    }
+
     fn group_norm(
         &self,
         compute: Compute,
@@ -72,16 +85,6 @@ impl Backend for Cpu {
         let shape = AttentionShape { b, n, m: k.dim(1)?, h: heads, d: c / heads };
         let y = with_operand(q, |q| with_operand(k, |k| with_operand(v, |v| Ok(attention(compute, q, k, v, shape)))))?;
         to_tensor(y, (b, n, c))
-    }
-
-    fn upsample_nearest(&self, x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
-        let (b, h, w, c) = x.dims4()?;
-        let pixel = |i: usize| {
-            let (row, column) = (i / width, i % width);
-            (row / height * h + row % height / 2) * w + column / 2
-        };
-        let y = with_f32(x, |x| Ok(copy_rows(b * height * width, c, |i| [&x[pixel(i) * c..][..c], &[]])))?;
-        to_tensor(Output::F32(y), (b, height, width, c))
     }
 
     fn concat(&self, x: &Tensor, skip: &Tensor) -> Result<Tensor> {
@@ -183,6 +186,21 @@ impl MatMul for Conv {
             with_f32(x, |x| Ok(self.weight.forward(x, MapShape { b, h, w }, epilogue)))
         })?;
         to_tensor(y, (b, h.div_ceil(stride), w.div_ceil(stride), bias.len()))
+    }
+}
+
+/// A packed 3×3 convolution of upsampled maps.
+struct UpsampledConv {
+    weight: UpsampledConv3x3,
+    bias: Vec<f32>, // (C_out)
+}
+
+impl backend::UpsampledConv for UpsampledConv {
+    fn apply(&self, x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+        let map = MapShape { b: x.dim(0)?, h: height, w: width };
+        let epilogue = ConvEpilogue { bias: &self.bias, residual: None, relu: false };
+        let y = with_f32(x, |x| Ok(self.weight.forward(x, map, epilogue)))?;
+        to_tensor(y, (map.b, height, width, self.bias.len()))
     }
 }
 

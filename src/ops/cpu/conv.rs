@@ -1,6 +1,7 @@
 //! 3×3 convolutions with padding 1: by Winograd's algorithm if that is faster, else as one implicit matrix product over
 //! the nine taps.
 
+use super::copy::copy_rows;
 use super::gemm::{Epilogue, RowOffsets, gemm};
 use super::isa::isa;
 use super::operand::Output;
@@ -8,7 +9,7 @@ use super::packed::{Format, Packed};
 use super::winograd::{CompactWinograd, LANES, TileSize, Winograd};
 use crate::ops::{Compute, Packing};
 
-/// The size of an input: B maps of h·w pixels.
+/// The size of an input or output: B maps of h·w pixels.
 #[derive(Clone, Copy)]
 pub struct MapShape {
     pub b: usize,
@@ -118,6 +119,55 @@ impl Conv3x3 {
             }
         }
     }
+}
+
+/// The packed weight of a convolution of a map that is upsampled first: every pixel is repeated in a 2×2 square.
+pub enum UpsampledConv3x3 {
+    /// A weight for the pixels of the smaller map.
+    Winograd(Winograd),
+    /// A weight for upsampled maps, which have too few channels for transforms.
+    Direct { weight: Packed, c_in: usize },
+}
+
+impl UpsampledConv3x3 {
+    /// Returns the format of a transformed weight, if the layer has enough channels. Tiles are the same for f32 and bf16.
+    fn format(wanted: Compute, c_in: usize, c_out: usize) -> Option<Format> {
+        (c_in >= LANES && c_out >= LANES).then(|| Format::of(wanted, isa(), c_in))
+    }
+
+    /// Packs `weight` (C_out, C_in, 3, 3).
+    pub fn new(wanted: Compute, weight: &[f32], c_in: usize) -> Self {
+        let c_out = weight.len() / (9 * c_in);
+        match Self::format(wanted, c_in, c_out) {
+            Some(format) => Self::Winograd(Winograd::new(isa(), format, TileSize::Upsampled, weight, c_in, c_out)),
+            None => Self::Direct { weight: Packed::from_weight::<9>(isa(), Format::F32, weight, c_in), c_in },
+        }
+    }
+
+    /// The size in bytes of a weight packed by [`Self::new`].
+    pub fn bytes(wanted: Compute, c_in: usize, c_out: usize) -> f64 {
+        match Self::format(wanted, c_in, c_out) {
+            Some(format) => TileSize::Upsampled.points() as f64 * Packed::bytes(format, c_in, c_out),
+            None => Packed::bytes(Format::F32, 9 * c_in, c_out),
+        }
+    }
+
+    /// `x`: (B, ⌈h/2⌉, ⌈w/2⌉, C_in) → (B, h, w, C_out), the shape `map`.
+    pub fn forward(&self, x: &[f32], map: MapShape, epilogue: ConvEpilogue) -> Output {
+        match self {
+            Self::Winograd(winograd) => Output::F32(winograd.forward(x, map, epilogue)),
+            Self::Direct { weight, c_in } => direct(&upsample(x, map, *c_in), map, weight, *c_in, 1, epilogue),
+        }
+    }
+}
+
+/// Nearest-neighbour upsampling by 2, cropped. `x`: (B, ⌈h/2⌉, ⌈w/2⌉, C) → (B, h, w, C), the shape `map`.
+fn upsample(x: &[f32], MapShape { b, h, w }: MapShape, c: usize) -> Vec<f32> {
+    let pixel = |i: usize| {
+        let (row, column) = (i / w, i % w);
+        (row / h * h.div_ceil(2) + row % h / 2) * w.div_ceil(2) + column / 2
+    };
+    copy_rows(b * h * w, c, |i| [&x[pixel(i) * c..][..c], &[]])
 }
 
 /// One matrix product whose row for a pixel is gathered from the nine taps around it.

@@ -1,4 +1,4 @@
-//! Copies of rows: upsampling and concatenation.
+//! Copies of rows, for upsampling and concatenation.
 
 use super::parallel::{DisjointSlice, for_each, from_uninit};
 

@@ -41,6 +41,15 @@ impl Packer for Cuda {
         Ok(if options.relu { Box::new(Rectified(conv)) } else { Box::new(conv) })
     }
 
+    fn conv3x3_upsampled(
+        &self,
+        compute: Compute,
+        weight: &Tensor,
+        bias: &Tensor,
+    ) -> Result<Box<dyn backend::UpsampledConv>> {
+        Ok(Box::new(UpsampledConv(Gemm::conv3x3(compute, weight, bias, 1)?)))
+    }
+
     fn group_norm(
         &self,
         compute: Compute,
@@ -67,10 +76,6 @@ impl Backend for Cuda {
         attention::attention(compute, q, k, v, heads)
     }
 
-    fn upsample_nearest(&self, x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
-        maps::upsample_nearest(x, height, width)
-    }
-
     fn concat(&self, x: &Tensor, skip: &Tensor) -> Result<Tensor> {
         maps::concat(x, skip)
     }
@@ -90,6 +95,15 @@ struct Rectified(Gemm);
 impl MatMul for Rectified {
     fn apply(&self, x: &Tensor, addends: Addends) -> Result<Tensor> {
         self.0.apply(x, addends)?.relu()
+    }
+}
+
+/// A convolution of maps that are upsampled first.
+struct UpsampledConv(Gemm);
+
+impl backend::UpsampledConv for UpsampledConv {
+    fn apply(&self, x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+        self.0.apply(&maps::upsample_nearest(x, height, width)?, Addends::default())
     }
 }
 

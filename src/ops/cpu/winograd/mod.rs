@@ -25,24 +25,44 @@ pub enum TileSize {
     Two,
     /// F(4×4, 3×3): 36 products make 16 outputs; weights grow by 4.
     Four,
+    /// 2×2 outputs for a map upsampled by 2, so that their 4×4 inputs are 3×3 pixels: 9 products make 4 outputs; weights do not
+    /// grow.
+    Upsampled,
 }
 
 impl TileSize {
     /// The number of outputs along each side of a tile.
     fn outputs(self) -> usize {
         match self {
-            TileSize::Two => 2,
+            TileSize::Two | TileSize::Upsampled => 2,
             TileSize::Four => 4,
         }
     }
 
-    /// The number of tiles that cover maps.
+    /// The number of inputs along each side of a tile.
+    fn inputs(self) -> usize {
+        match self {
+            TileSize::Two => 4,
+            TileSize::Four => 6,
+            TileSize::Upsampled => 3,
+        }
+    }
+
+    /// The factor by which maps are upsampled before the convolution.
+    fn upsampling(self) -> usize {
+        match self {
+            TileSize::Two | TileSize::Four => 1,
+            TileSize::Upsampled => 2,
+        }
+    }
+
+    /// The number of tiles that cover maps of outputs.
     fn tiles(self, map: MapShape) -> usize {
         map.b * map.h.div_ceil(self.outputs()) * map.w.div_ceil(self.outputs())
     }
 
     /// The number of points of a transformed tile, which is its number of products for each pair of channels.
     pub fn points(self) -> usize {
-        (self.outputs() + 2).pow(2)
+        self.inputs().pow(2)
     }
 }

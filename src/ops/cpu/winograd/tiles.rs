@@ -1,7 +1,10 @@
 //! The transforms of tiles: from inputs to factors of the products, and from products to outputs.
 
 use super::TileSize;
-use super::transforms::{input_transform_four, input_transform_two, output_transform_four, output_transform_two};
+use super::transforms::{
+    input_transform_four, input_transform_two, input_transform_upsampled, output_transform_four, output_transform_two,
+    output_transform_upsampled,
+};
 use crate::ops::Compute;
 use crate::ops::cpu::bf16::pair_vector;
 use crate::ops::cpu::conv::{ConvEpilogue, MapShape};
@@ -12,6 +15,7 @@ use crate::ops::cpu::parallel::DisjointSlice;
 #[derive(Clone, Copy)]
 pub struct Tiles {
     pub size: TileSize,
+    /// The maps of outputs.
     pub map: MapShape,
     pub first: usize,
     pub count: usize,
@@ -23,6 +27,13 @@ impl Tiles {
         let (outputs, tile) = (self.size.outputs(), self.first + i);
         let (across, down) = (self.map.w.div_ceil(outputs), self.map.h.div_ceil(outputs));
         (tile / (across * down), tile / across % down * outputs, tile % across * outputs)
+    }
+
+    /// The image of the `i`th tile of the range, the height and width of the input, and the row and column of the tile's second
+    /// input. The first is above and to the left of it.
+    fn inputs(self, i: usize) -> (usize, (usize, usize), (usize, usize)) {
+        let (factor, (image, top, left)) = (self.size.upsampling(), self.position(i));
+        (image, (self.map.h.div_ceil(factor), self.map.w.div_ceil(factor)), (top / factor, left / factor))
     }
 }
 
@@ -69,11 +80,14 @@ fn transform_lanes<const A: usize, const B: usize, const L: usize>(
 
 for_each_isa! {
     /// Transforms one tile of the input `x` (B, h, w, C), and writes it to `out`, slots of (C / block, points, count, block):
-    /// the last block may be shorter.
+    /// the last block may be shorter. `x` is smaller than the outputs if it is upsampled.
     pub fn input_tile(tiles: Tiles, tile: usize, x: &[f32], channels: Channels, compute: Compute, out: &DisjointSlice) {
         match tiles.size {
             TileSize::Two => transform_input::<BF16, 4>(input_transform_two, tiles, tile, x, channels, compute, out),
             TileSize::Four => transform_input::<BF16, 6>(input_transform_four, tiles, tile, x, channels, compute, out),
+            TileSize::Upsampled => {
+                transform_input::<BF16, 3>(input_transform_upsampled, tiles, tile, x, channels, compute, out)
+            }
         }
     }
 }
@@ -97,7 +111,7 @@ fn transform_input<const BF16: bool, const IN: usize>(
     compute: Compute,
     out: &DisjointSlice,
 ) {
-    let (map, (image, top, left)) = (tiles.map, tiles.position(tile));
+    let (image, (h, w), (top, left)) = tiles.inputs(tile);
     let Channels { count: c, block } = channels;
     let mut columns = [[[0.; LANES]; IN]; IN];
     let mut transformed = [[0.; LANES]; IN];
@@ -107,8 +121,8 @@ fn transform_input<const BF16: bool, const IN: usize>(
             for i in 0..IN {
                 // Because of the padding, the inputs begin one pixel above and to the left of the outputs.
                 let (row, pixel) = ((top + i).wrapping_sub(1), (left + j).wrapping_sub(1));
-                if row < map.h && pixel < map.w {
-                    column[i] = load(x, ((image * map.h + row) * map.w + pixel) * c + channel);
+                if row < h && pixel < w {
+                    column[i] = load(x, ((image * h + row) * w + pixel) * c + channel);
                 }
             }
             transform_lanes(&transform, column.each_ref(), &mut columns[j]);
@@ -153,26 +167,31 @@ for_each_isa! {
         out: &DisjointSlice,
     ) {
         let place = (tiles, tile, row);
+        let (two, four) = (|m, _| output_transform_two(m), |m, _| output_transform_four(m));
         match tiles.size {
-            TileSize::Two => transform_output::<4, 2, LANES>(output_transform_two, place, products, epilogue, out),
+            TileSize::Two => transform_output::<4, 2, LANES>(two, place, products, epilogue, out),
             TileSize::Four if products.width < LANES => {
-                transform_output::<6, 4, NARROW>(output_transform_four, place, products, epilogue, out)
+                transform_output::<6, 4, NARROW>(four, place, products, epilogue, out)
             }
-            TileSize::Four => transform_output::<6, 4, LANES>(output_transform_four, place, products, epilogue, out),
+            TileSize::Four => transform_output::<6, 4, LANES>(four, place, products, epilogue, out),
+            TileSize::Upsampled => {
+                transform_output::<3, 2, LANES>(output_transform_upsampled, place, products, epilogue, out)
+            }
         }
     }
 }
 
+/// `transform`: the transform of a row or column, which is also told whether the map ends within the tile.
 #[inline(always)]
 fn transform_output<const IN: usize, const OUT: usize, const L: usize>(
-    transform: impl Fn([f32; IN]) -> [f32; OUT],
+    transform: impl Fn([f32; IN], bool) -> [f32; OUT],
     (tiles, tile, number): (Tiles, usize, usize),
     products: Products,
     epilogue: ConvEpilogue,
     out: &DisjointSlice,
 ) {
     let (map, (image, top, left)) = (tiles.map, tiles.position(tile));
-    let c = epilogue.bias.len();
+    let (down, across, c) = (OUT.min(map.h - top), OUT.min(map.w - left), epilogue.bias.len());
     let mut columns = [[[0.; L]; OUT]; IN];
     let mut row = [[0.; L]; OUT];
     for channel in chunks::<L>(products.width) {
@@ -182,13 +201,13 @@ fn transform_output<const IN: usize, const OUT: usize, const L: usize>(
                 let offset = ((i * IN + j) * products.tiles + number) * products.width;
                 column[i] = load(products.values, offset + channel);
             }
-            transform_lanes(&transform, column.each_ref(), &mut columns[j]);
+            transform_lanes(|m| transform(m, down < OUT), column.each_ref(), &mut columns[j]);
         }
         let channel = products.column + channel;
         let bias: [f32; L] = load(epilogue.bias, channel);
-        for i in 0..OUT.min(map.h - top) {
-            transform_lanes(&transform, columns.each_ref().map(|column| &column[i]), &mut row);
-            for j in 0..OUT.min(map.w - left) {
+        for i in 0..down {
+            transform_lanes(|m| transform(m, across < OUT), columns.each_ref().map(|column| &column[i]), &mut row);
+            for j in 0..across {
                 let offset = ((image * map.h + top + i) * map.w + left + j) * c + channel;
                 (0..L).for_each(|lane| row[j][lane] += bias[lane]);
                 if let Some(residual) = epilogue.residual {

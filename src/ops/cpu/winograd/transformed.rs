@@ -1,7 +1,7 @@
 //! Convolutions whose weights are transformed when they are packed.
 
 use super::tiles::{Channels, Products, Tiles, input_tile, output_tile};
-use super::transforms::{transform_weights, weight_transform_four, weight_transform_two};
+use super::transforms::{transform_weights, weight_transform_four, weight_transform_two, weight_transform_upsampled};
 use super::{TileSize, tile_memory};
 use crate::ops::Compute;
 use crate::ops::cpu::bf16::pair;
@@ -29,6 +29,7 @@ impl Winograd {
         let points = match size {
             TileSize::Two => pack::<16>(isa, format, size, weight, c_in, c_out).into(),
             TileSize::Four => pack::<36>(isa, format, size, weight, c_in, c_out).into(),
+            TileSize::Upsampled => pack::<9>(isa, format, size, weight, c_in, c_out).into(),
         };
         Self { size, points }
     }
@@ -39,7 +40,8 @@ impl Winograd {
         &self.points
     }
 
-    /// `x`: (B, h, w, C_in) → (B, h, w, C_out).
+    /// `x`: (B, h, w, C_in) → (B, h, w, C_out), the shape `map`. With `TileSize::Upsampled`, `x` is
+    /// (B, ⌈h/2⌉, ⌈w/2⌉, C_in).
     pub fn forward(&self, x: &[f32], map: MapShape, epilogue: ConvEpilogue) -> Vec<f32> {
         let c_out = self.points[0].n;
         let tiles = self.size.tiles(map);
@@ -130,6 +132,7 @@ for_each_isa! {
         match size {
             TileSize::Two => transform_weight(weight_transform_two, weight, c_in, compute, width, points),
             TileSize::Four => transform_weight(weight_transform_four, weight, c_in, compute, width, points),
+            TileSize::Upsampled => transform_weight(weight_transform_upsampled, weight, c_in, compute, width, points),
         }
     }
 }

@@ -43,6 +43,13 @@ pub fn weight_transform_four(w: [f32; 3]) -> [f32; 6] {
     ]
 }
 
+/// G for an upsampled map. Three pixels x₋, x₀, x₊ are four inputs x₋, x₀, x₀, x₊, which have the two outputs
+/// w₀·(x₋ − x₀) + (w₀ + w₁ + w₂)·x₀ and (w₀ + w₁ + w₂)·x₀ + w₂·(x₊ − x₀).
+#[inline(always)]
+pub fn weight_transform_upsampled(w: [f32; 3]) -> [f32; 3] {
+    [w[0], w[0] + w[1] + w[2], w[2]]
+}
+
 /// Bᵀ for F(2×2).
 #[inline(always)]
 pub fn input_transform_two(d: [f32; 4]) -> [f32; 4] {
@@ -76,4 +83,18 @@ pub fn output_transform_four(m: [f32; 6]) -> [f32; 4] {
     let (even, odd) = (m[1] + m[2], m[1] - m[2]);
     let (even2, odd2) = (m[3] + m[4], m[3] - m[4]);
     [m[0] + even + even2, odd + odd2 * 2., even + even2 * 4., odd + odd2 * 8. + m[5]]
+}
+
+/// Bᵀ for an upsampled map.
+#[inline(always)]
+pub fn input_transform_upsampled(d: [f32; 3]) -> [f32; 3] {
+    [d[0] - d[1], d[1], d[2] - d[1]]
+}
+
+/// Aᵀ for an upsampled map. `is_cut`: whether the map ends after the first output. Its right neighbour is then 0 instead of x₀, for
+/// which w₂·(0 − x₀) is added.
+#[inline(always)]
+pub fn output_transform_upsampled(m: [f32; 3], is_cut: bool) -> [f32; 2] {
+    let first = m[0] + m[1];
+    [if is_cut { first + m[2] } else { first }, m[1] + m[2]]
 }
