@@ -16,7 +16,7 @@ pub struct Caches {
 }
 
 /// The sizes from which larger blocks are no faster. They are assumed where the sizes cannot be read.
-const LARGEST: Caches = Caches { l2: 512 << 10, l3: 32 << 20 };
+const LARGEST: Caches = Caches { l2: 1 << 20, l3: 32 << 20 };
 
 impl Caches {
     /// Reads the sizes from a folder in which Linux describes each cache. Sizes that are missing, not plausible or larger than

@@ -75,6 +75,9 @@ pub enum Act {
 /// The largest number of rows of A in a task.
 const TASK_ROWS: usize = 96;
 
+/// The size in bytes from which larger groups of panels are no faster.
+const MAX_GROUP: usize = 640 << 10;
+
 /// The largest number of rows of A in a task that converts its panels, so that the conversion takes little of its time.
 const TASK_ROWS_CONVERTED: usize = 192;
 
@@ -114,7 +117,7 @@ pub fn gemm(a: Operand, offsets: RowOffsets, b: &Packed, epilogue: Epilogue) -> 
 fn multiply(a: MatrixA, b: &Packed, epilogue: Epilogue, out: &DisjointSlice) {
     let panels = b.panels();
     // Most of the panels stay in the L2 cache while A's rows are streamed.
-    let max_panels = (caches().l2 * 5 / 4 / (8 * b.isa.lanes() * b.k_slots())).clamp(1, panels.len());
+    let max_panels = ((caches().l2 * 5 / 4).min(MAX_GROUP) / (8 * b.isa.lanes() * b.k_slots())).clamp(1, panels.len());
     let groups = panels.len().div_ceil(max_panels);
     let group = panels.len().div_ceil(groups);
     let max_rows = if b.format == Format::F16 { TASK_ROWS_CONVERTED } else { TASK_ROWS };

@@ -15,7 +15,7 @@ use crate::ops::cpu::parallel::{DisjointSlice, for_each, from_uninit};
 
 /// The number of tiles in flight on one core from which each core works on its own. With fewer, reading the weights would
 /// take longer than it saves.
-const MIN_TILES: usize = 24;
+const MIN_TILES: usize = 16;
 
 /// The transformed weight of a 3×3 convolution.
 pub struct Winograd {
