@@ -151,12 +151,13 @@ const IMG2IMG_EXAMPLES: &[(&str, &str)] = &[
 ];
 
 /// The environment variables.
-const VARIABLES: [(&str, &str); 9] = [
+const VARIABLES: [(&str, &str); 10] = [
     ("TXT2IMG_CKPT", "The model, if --ckpt is not given"),
     ("TXT2IMG_OUTDIR", "The output folder, if --outdir is not given"),
     ("TXT2IMG_ISA", "Restrict the CPU code to an older instruction set"),
     ("HF_TOKEN", "Token for gated or private repositories of the Hugging Face hub"),
     ("HF_HOME", "Folder of downloaded models [default: ~/.cache/huggingface]"),
+    ("XDG_CACHE_HOME", "Folder of caches; txt2img/sha256 keeps the hashes of large models [default: ~/.cache]"),
     ("HF_ENDPOINT", "Mirror of the Hugging Face hub"),
     ("HF_HUB_OFFLINE", "1: download nothing"),
     ("HTTPS_PROXY", "Proxy for downloads"),

@@ -1,10 +1,11 @@
 //! Atomic files, hashes, and the capabilities of file systems.
 //!
-//! [`sha256`] hashes files and bytes; `atomic` creates files that appear whole or not at all, and [`FileSystem`] detects
+//! [`sha256`] hashes files and bytes, and `hash_cache` keeps the hashes of large files between runs; `atomic` creates files that appear whole or not at all, and [`FileSystem`] detects
 //! what a file system supports of that.
 
 pub(crate) mod atomic;
 mod file_system;
+pub(crate) mod hash_cache;
 pub mod sha256;
 
 pub use file_system::FileSystem;

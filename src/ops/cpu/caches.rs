@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn the_second_level_may_be_the_last() {
-        assert_eq!(read(&[("1", "64K"), ("2", "4096K")]), Caches { l2: 512 << 10, l3: 4 << 20 });
+        assert_eq!(read(&[("1", "64K"), ("2", "4096K")]), Caches { l2: LARGEST.l2, l3: 4 << 20 });
     }
 
     #[test]
