@@ -144,7 +144,7 @@ fn transform_input<const BF16: bool, const IN: usize>(
     }
 }
 
-/// The products of tiles, for some columns of the output. Columns beyond those of the output are ignored.
+/// The products of tiles, for some columns of the output.
 #[derive(Clone, Copy)]
 pub struct Products<'a> {
     pub values: &'a [f32], // (points, tiles, width)
@@ -153,6 +153,13 @@ pub struct Products<'a> {
     pub width: usize,
     /// The column of the output at which rows begin.
     pub column: usize,
+}
+
+impl Products<'_> {
+    /// The number of columns that the output has, which may be fewer than a panel's.
+    fn columns(&self, epilogue: ConvEpilogue) -> usize {
+        self.width.min(epilogue.bias.len() - self.column)
+    }
 }
 
 for_each_isa! {
@@ -170,7 +177,7 @@ for_each_isa! {
         let (two, four) = (|m, _| output_transform_two(m), |m, _| output_transform_four(m));
         match tiles.size {
             TileSize::Two => transform_output::<4, 2, LANES>(two, place, products, epilogue, out),
-            TileSize::Four if products.width < LANES => {
+            TileSize::Four if products.columns(epilogue) < LANES => {
                 transform_output::<6, 4, NARROW>(four, place, products, epilogue, out)
             }
             TileSize::Four => transform_output::<6, 4, LANES>(four, place, products, epilogue, out),
@@ -194,7 +201,7 @@ fn transform_output<const IN: usize, const OUT: usize, const L: usize>(
     let (down, across, c) = (OUT.min(map.h - top), OUT.min(map.w - left), epilogue.bias.len());
     let mut columns = [[[0.; L]; OUT]; IN];
     let mut row = [[0.; L]; OUT];
-    for channel in chunks::<L>(products.width) {
+    for channel in chunks::<L>(products.columns(epilogue)) {
         for j in 0..IN {
             let mut column = [[0.; L]; IN];
             for i in 0..IN {
