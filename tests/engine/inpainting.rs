@@ -123,10 +123,12 @@ fn an_inpainting_model_draws_a_region_as_in_diffusers() {
 
 #[test]
 fn half_precision_draws_almost_the_same() {
+    // Rounding nothing but the UNet's weights to bf16, which has three bits less than f16, already changes these latents by 0.013.
+    let limit = if txt2img::ops::has_bf16() { 0.04 } else { 0.03 };
     for channels in ["4", "9"] {
         let half = latents(channels, DType::BF16);
         for (name, full) in latents(channels, DType::F32) {
-            assert_close(&name, &half[&name], &full, 0.03);
+            assert_close(&name, &half[&name], &full, limit);
         }
     }
 }
