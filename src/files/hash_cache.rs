@@ -1,9 +1,8 @@
 //! The SHA-256 of large files, kept between runs, so that a model is read once for it.
 
 use super::atomic::{persist_replacing, write_temporary};
-use super::sha256;
+use super::{sha256, user_cache};
 use anyhow::Result;
-use std::env;
 use std::fs::{self, Metadata};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,11 +20,9 @@ const SETTLED: Duration = Duration::from_secs(10);
 pub struct HashCache(Option<PathBuf>);
 
 impl HashCache {
-    /// Returns the user's cache: `txt2img` in the folder `XDG_CACHE_HOME`, by default `~/.cache`.
+    /// Returns the cache in the user's cache folder.
     pub fn of_user() -> Self {
-        let set = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
-        let folder = set.or_else(|| Some(env::home_dir()?.join(".cache")));
-        Self(folder.map(|folder| folder.join("txt2img").join("sha256")))
+        Self(user_cache().map(|folder| folder.join("txt2img").join("sha256")))
     }
 
     /// Returns the SHA-256 of a file, or `None` if it must be computed and `keep_going`, called before each chunk of 1 MiB,

@@ -1,6 +1,7 @@
 //! The hub's settings from the environment variables of `huggingface_hub`.
 
 use super::Hub;
+use crate::files::user_cache;
 use anyhow::{Context, Result, ensure};
 use std::env;
 use std::fs;
@@ -60,8 +61,7 @@ fn path(name: &str) -> Option<PathBuf> {
 
 /// Returns the folder for all files of the hub's programs.
 fn home() -> Option<PathBuf> {
-    let cache = || path("XDG_CACHE_HOME").or_else(|| Some(env::home_dir()?.join(".cache")));
-    path("HF_HOME").or_else(|| Some(cache()?.join("huggingface")))
+    path("HF_HOME").or_else(|| Some(user_cache()?.join("huggingface")))
 }
 
 /// Returns the cache folder as an absolute path.
