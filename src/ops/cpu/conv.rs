@@ -46,7 +46,7 @@ const SMALL_MAP_CHANNELS: usize = 1280;
 const LARGE_WEIGHT: usize = 320 * 320;
 
 /// The number of channels from which the products take longer than the transforms, so that bf16 products pay although
-/// their 2×2 tiles take more transforms.
+/// their smaller tiles take more transforms.
 const BF16_CHANNELS: usize = 320;
 
 /// The algorithm of a convolution, and the format of its weight.
@@ -71,8 +71,12 @@ impl Algorithm {
         }
         let format = Format::of(wanted, isa(), c_in);
         match format {
-            // The transforms of 4×4 tiles would lose two of the three digits of bf16.
-            Format::Bf16 if c_in.min(c_out) >= BF16_CHANNELS => Self::Winograd(TileSize::Two, format),
+            // The transforms of larger tiles would lose one of the three digits of bf16. Tiles three columns wide would reach far
+            // beyond small maps.
+            Format::Bf16 if c_in.min(c_out) >= BF16_CHANNELS && c_out >= SMALL_MAP_CHANNELS => {
+                Self::Winograd(TileSize::Two, format)
+            }
+            Format::Bf16 if c_in.min(c_out) >= BF16_CHANNELS => Self::Winograd(TileSize::TwoByThree, format),
             Format::Bf16 if c_out >= SMALL_MAP_CHANNELS => Self::Winograd(TileSize::Two, Format::F32),
             Format::Bf16 => Self::Winograd(TileSize::Four, Format::F32),
             _ if c_out < SMALL_MAP_CHANNELS => Self::Winograd(TileSize::Four, format),

@@ -197,6 +197,8 @@ pub fn kernel(b: &Packed, vectors: usize, rows: usize) -> Kernel {
         #[cfg(target_arch = "x86_64")]
         (_, Compute::Half, 1) => (avx512::kernel_bf16::<12, 1>, 12),
         #[cfg(target_arch = "x86_64")]
+        (_, Compute::Half, 2) if is_better(8, 12) => (avx512::kernel_bf16::<8, 2>, 8),
+        #[cfg(target_arch = "x86_64")]
         (_, Compute::Half, 2) => (avx512::kernel_bf16::<12, 2>, 12),
         #[cfg(target_arch = "x86_64")]
         (_, Compute::Half, _) => (avx512::kernel_bf16::<8, 3>, 8),

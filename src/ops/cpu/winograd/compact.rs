@@ -150,6 +150,6 @@ thread_local! {
 for_each_isa! {
     /// Computes G·w·Gᵀ of `count` 3×3 kernels, for all points.
     fn transform_kernels(taps: &[[f32; KERNELS]; 9], count: usize, points: &mut [[[f32; STRIDE]; 6]; 6]) {
-        transform_weights(weight_transform_four, taps, count, points);
+        transform_weights(weight_transform_four, weight_transform_four, taps, count, points);
     }
 }

@@ -23,6 +23,8 @@ fn tile_memory() -> usize {
 pub enum TileSize {
     /// F(2×2, 3×3): 16 products make 4 outputs; weights grow by 16/9.
     Two,
+    /// F(2×3, 3×3), two rows of three outputs: 20 products make 6 outputs; weights grow by 20/9.
+    TwoByThree,
     /// F(4×4, 3×3): 36 products make 16 outputs; weights grow by 4.
     Four,
     /// 2×2 outputs for a map upsampled by 2, so that their 4×4 inputs are 3×3 pixels: 9 products make 4 outputs; weights do not
@@ -31,38 +33,36 @@ pub enum TileSize {
 }
 
 impl TileSize {
-    /// The number of outputs along each side of a tile.
-    fn outputs(self) -> usize {
+    /// The height and width of a tile in outputs.
+    fn outputs(self) -> (usize, usize) {
         match self {
-            TileSize::Two | TileSize::Upsampled => 2,
-            TileSize::Four => 4,
-        }
-    }
-
-    /// The number of inputs along each side of a tile.
-    fn inputs(self) -> usize {
-        match self {
-            TileSize::Two => 4,
-            TileSize::Four => 6,
-            TileSize::Upsampled => 3,
+            TileSize::Two | TileSize::Upsampled => (2, 2),
+            TileSize::TwoByThree => (2, 3),
+            TileSize::Four => (4, 4),
         }
     }
 
     /// The factor by which maps are upsampled before the convolution.
     fn upsampling(self) -> usize {
         match self {
-            TileSize::Two | TileSize::Four => 1,
+            TileSize::Two | TileSize::TwoByThree | TileSize::Four => 1,
             TileSize::Upsampled => 2,
         }
     }
 
     /// The number of tiles that cover maps of outputs.
     fn tiles(self, map: MapShape) -> usize {
-        map.b * map.h.div_ceil(self.outputs()) * map.w.div_ceil(self.outputs())
+        let (height, width) = self.outputs();
+        map.b * map.h.div_ceil(height) * map.w.div_ceil(width)
     }
 
     /// The number of points of a transformed tile, which is its number of products for each pair of channels.
     pub fn points(self) -> usize {
-        self.inputs().pow(2)
+        match self {
+            TileSize::Two => 4 * 4,
+            TileSize::TwoByThree => 4 * 5,
+            TileSize::Four => 6 * 6,
+            TileSize::Upsampled => 3 * 3,
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::TileSize;
 use super::transforms::{
-    input_transform_four, input_transform_two, input_transform_upsampled, output_transform_four, output_transform_two,
-    output_transform_upsampled,
+    input_transform_four, input_transform_three, input_transform_two, input_transform_upsampled, output_transform_four,
+    output_transform_three, output_transform_two, output_transform_upsampled,
 };
 use crate::ops::Compute;
 use crate::ops::cpu::bf16::pair_vector;
@@ -24,9 +24,9 @@ pub struct Tiles {
 impl Tiles {
     /// The image of the `i`th tile of the range, and the first row and column of its outputs.
     fn position(self, i: usize) -> (usize, usize, usize) {
-        let (outputs, tile) = (self.size.outputs(), self.first + i);
-        let (across, down) = (self.map.w.div_ceil(outputs), self.map.h.div_ceil(outputs));
-        (tile / (across * down), tile / across % down * outputs, tile % across * outputs)
+        let ((height, width), tile) = (self.size.outputs(), self.first + i);
+        let (across, down) = (self.map.w.div_ceil(width), self.map.h.div_ceil(height));
+        (tile / (across * down), tile / across % down * height, tile % across * width)
     }
 
     /// The image of the `i`th tile of the range, the height and width of the input, and the row and column of the tile's second
@@ -82,11 +82,14 @@ for_each_isa! {
     /// Transforms one tile of the input `x` (B, h, w, C), and writes it to `out`, slots of (C / block, points, count, block):
     /// the last block may be shorter. `x` is smaller than the outputs if it is upsampled.
     pub fn input_tile(tiles: Tiles, tile: usize, x: &[f32], channels: Channels, compute: Compute, out: &DisjointSlice) {
+        let (two, three, four) = (input_transform_two, input_transform_three, input_transform_four);
+        let upsampled = input_transform_upsampled;
         match tiles.size {
-            TileSize::Two => transform_input::<BF16, 4>(input_transform_two, tiles, tile, x, channels, compute, out),
-            TileSize::Four => transform_input::<BF16, 6>(input_transform_four, tiles, tile, x, channels, compute, out),
+            TileSize::Two => transform_input::<BF16, 4, 4>((two, two), tiles, tile, x, channels, compute, out),
+            TileSize::TwoByThree => transform_input::<BF16, 4, 5>((two, three), tiles, tile, x, channels, compute, out),
+            TileSize::Four => transform_input::<BF16, 6, 6>((four, four), tiles, tile, x, channels, compute, out),
             TileSize::Upsampled => {
-                transform_input::<BF16, 3>(input_transform_upsampled, tiles, tile, x, channels, compute, out)
+                transform_input::<BF16, 3, 3>((upsampled, upsampled), tiles, tile, x, channels, compute, out)
             }
         }
     }
@@ -101,9 +104,10 @@ pub struct Channels {
     pub block: usize,
 }
 
+/// `H` and `W`: the height and width of the tile's inputs.
 #[inline(always)]
-fn transform_input<const BF16: bool, const IN: usize>(
-    transform: impl Fn([f32; IN]) -> [f32; IN],
+fn transform_input<const BF16: bool, const H: usize, const W: usize>(
+    (vertical, horizontal): (impl Fn([f32; H]) -> [f32; H], impl Fn([f32; W]) -> [f32; W]),
     tiles: Tiles,
     tile: usize,
     x: &[f32],
@@ -113,26 +117,26 @@ fn transform_input<const BF16: bool, const IN: usize>(
 ) {
     let (image, (h, w), (top, left)) = tiles.inputs(tile);
     let Channels { count: c, block } = channels;
-    let mut columns = [[[0.; LANES]; IN]; IN];
-    let mut transformed = [[0.; LANES]; IN];
+    let mut columns = [[[0.; LANES]; H]; W];
+    let mut transformed = [[0.; LANES]; W];
     for channel in chunks::<LANES>(c) {
-        for j in 0..IN {
-            let mut column = [[0.; LANES]; IN];
-            for i in 0..IN {
+        for j in 0..W {
+            let mut column = [[0.; LANES]; H];
+            for i in 0..H {
                 // Because of the padding, the inputs begin one pixel above and to the left of the outputs.
                 let (row, pixel) = ((top + i).wrapping_sub(1), (left + j).wrapping_sub(1));
                 if row < h && pixel < w {
                     column[i] = load(x, ((image * h + row) * w + pixel) * c + channel);
                 }
             }
-            transform_lanes(&transform, column.each_ref(), &mut columns[j]);
+            transform_lanes(&vertical, column.each_ref(), &mut columns[j]);
         }
         let first = channel / block * block;
-        let (start, length) = (first * IN * IN * tiles.count + channel - first, block.min(c - first));
-        for i in 0..IN {
-            transform_lanes(&transform, columns.each_ref().map(|column| &column[i]), &mut transformed);
-            for j in 0..IN {
-                let offset = start + ((i * IN + j) * tiles.count + tile) * length;
+        let (start, length) = (first * H * W * tiles.count + channel - first, block.min(c - first));
+        for i in 0..H {
+            transform_lanes(&horizontal, columns.each_ref().map(|column| &column[i]), &mut transformed);
+            for j in 0..W {
+                let offset = start + ((i * W + j) * tiles.count + tile) * length;
                 match compute {
                     // SAFETY: each tile has a row of its own at every point.
                     Compute::F32 => unsafe { store(&transformed[j], out, offset) },
@@ -175,45 +179,49 @@ for_each_isa! {
     ) {
         let place = (tiles, tile, row);
         let (two, four) = (|m, _| output_transform_two(m), |m, _| output_transform_four(m));
+        let (three, upsampled) = (|m, _| output_transform_three(m), output_transform_upsampled);
         match tiles.size {
-            TileSize::Two => transform_output::<4, 2, LANES>(two, place, products, epilogue, out),
+            TileSize::Two => transform_output::<4, 4, 2, 2, LANES>((two, two), place, products, epilogue, out),
+            TileSize::TwoByThree => transform_output::<4, 5, 2, 3, LANES>((two, three), place, products, epilogue, out),
             TileSize::Four if products.columns(epilogue) < LANES => {
-                transform_output::<6, 4, NARROW>(four, place, products, epilogue, out)
+                transform_output::<6, 6, 4, 4, NARROW>((four, four), place, products, epilogue, out)
             }
-            TileSize::Four => transform_output::<6, 4, LANES>(four, place, products, epilogue, out),
+            TileSize::Four => transform_output::<6, 6, 4, 4, LANES>((four, four), place, products, epilogue, out),
             TileSize::Upsampled => {
-                transform_output::<3, 2, LANES>(output_transform_upsampled, place, products, epilogue, out)
+                transform_output::<3, 3, 2, 2, LANES>((upsampled, upsampled), place, products, epilogue, out)
             }
         }
     }
 }
 
-/// `transform`: the transform of a row or column, which is also told whether the map ends within the tile.
+/// `H` and `W`: the height and width of the tile's inputs, `DOWN` and `ACROSS`: those of its outputs. `vertical`, `horizontal`:
+/// the transforms of a column and a row, which are also told whether the map ends within the tile.
 #[inline(always)]
-fn transform_output<const IN: usize, const OUT: usize, const L: usize>(
-    transform: impl Fn([f32; IN], bool) -> [f32; OUT],
+fn transform_output<const H: usize, const W: usize, const DOWN: usize, const ACROSS: usize, const L: usize>(
+    (vertical, horizontal): (impl Fn([f32; H], bool) -> [f32; DOWN], impl Fn([f32; W], bool) -> [f32; ACROSS]),
     (tiles, tile, number): (Tiles, usize, usize),
     products: Products,
     epilogue: ConvEpilogue,
     out: &DisjointSlice,
 ) {
     let (map, (image, top, left)) = (tiles.map, tiles.position(tile));
-    let (down, across, c) = (OUT.min(map.h - top), OUT.min(map.w - left), epilogue.bias.len());
-    let mut columns = [[[0.; L]; OUT]; IN];
-    let mut row = [[0.; L]; OUT];
+    let (down, across, c) = (DOWN.min(map.h - top), ACROSS.min(map.w - left), epilogue.bias.len());
+    let mut columns = [[[0.; L]; DOWN]; W];
+    let mut row = [[0.; L]; ACROSS];
     for channel in chunks::<L>(products.columns(epilogue)) {
-        for j in 0..IN {
-            let mut column = [[0.; L]; IN];
-            for i in 0..IN {
-                let offset = ((i * IN + j) * products.tiles + number) * products.width;
+        for j in 0..W {
+            let mut column = [[0.; L]; H];
+            for i in 0..H {
+                let offset = ((i * W + j) * products.tiles + number) * products.width;
                 column[i] = load(products.values, offset + channel);
             }
-            transform_lanes(|m| transform(m, down < OUT), column.each_ref(), &mut columns[j]);
+            transform_lanes(|m| vertical(m, down < DOWN), column.each_ref(), &mut columns[j]);
         }
         let channel = products.column + channel;
         let bias: [f32; L] = load(epilogue.bias, channel);
         for i in 0..down {
-            transform_lanes(|m| transform(m, across < OUT), columns.each_ref().map(|column| &column[i]), &mut row);
+            let columns = columns.each_ref().map(|column| &column[i]);
+            transform_lanes(|m| horizontal(m, across < ACROSS), columns, &mut row);
             for j in 0..across {
                 let offset = ((image * map.h + top + i) * map.w + left + j) * c + channel;
                 (0..L).for_each(|lane| row[j][lane] += bias[lane]);

@@ -1,7 +1,9 @@
 //! Convolutions whose weights are transformed when they are packed.
 
 use super::tiles::{Channels, Products, Tiles, input_tile, output_tile};
-use super::transforms::{transform_weights, weight_transform_four, weight_transform_two, weight_transform_upsampled};
+use super::transforms::{
+    transform_weights, weight_transform_four, weight_transform_three, weight_transform_two, weight_transform_upsampled,
+};
 use super::{TileSize, tile_memory};
 use crate::ops::Compute;
 use crate::ops::cpu::bf16::pair;
@@ -28,6 +30,7 @@ impl Winograd {
     pub fn new(isa: Isa, format: Format, size: TileSize, weight: &[f32], c_in: usize, c_out: usize) -> Self {
         let points = match size {
             TileSize::Two => pack::<16>(isa, format, size, weight, c_in, c_out).into(),
+            TileSize::TwoByThree => pack::<20>(isa, format, size, weight, c_in, c_out).into(),
             TileSize::Four => pack::<36>(isa, format, size, weight, c_in, c_out).into(),
             TileSize::Upsampled => pack::<9>(isa, format, size, weight, c_in, c_out).into(),
         };
@@ -129,10 +132,13 @@ for_each_isa! {
         width: usize,
         points: &mut [&mut [f32]],
     ) {
+        let (two, three, four) = (weight_transform_two, weight_transform_three, weight_transform_four);
+        let upsampled = weight_transform_upsampled;
         match size {
-            TileSize::Two => transform_weight(weight_transform_two, weight, c_in, compute, width, points),
-            TileSize::Four => transform_weight(weight_transform_four, weight, c_in, compute, width, points),
-            TileSize::Upsampled => transform_weight(weight_transform_upsampled, weight, c_in, compute, width, points),
+            TileSize::Two => transform_weight((two, two), weight, c_in, compute, width, points),
+            TileSize::TwoByThree => transform_weight((two, three), weight, c_in, compute, width, points),
+            TileSize::Four => transform_weight((four, four), weight, c_in, compute, width, points),
+            TileSize::Upsampled => transform_weight((upsampled, upsampled), weight, c_in, compute, width, points),
         }
     }
 }
@@ -145,8 +151,8 @@ const CHANNELS: usize = 8;
 const KERNELS: usize = CHANNELS * 3 * 16;
 
 #[inline(always)]
-fn transform_weight<const IN: usize>(
-    transform: impl Fn([f32; 3]) -> [f32; IN],
+fn transform_weight<const H: usize, const W: usize>(
+    (vertical, horizontal): (impl Fn([f32; 3]) -> [f32; H], impl Fn([f32; 3]) -> [f32; W]),
     weight: &[f32],
     c_in: usize,
     compute: Compute,
@@ -154,7 +160,7 @@ fn transform_weight<const IN: usize>(
     points: &mut [&mut [f32]],
 ) {
     let mut taps = [[0.; KERNELS]; 9];
-    let mut transformed = [[[0.; KERNELS]; IN]; IN];
+    let mut transformed = [[[0.; KERNELS]; W]; H];
     for first in (0..c_in).step_by(CHANNELS) {
         let channels = first..c_in.min(first + CHANNELS);
         for (column, kernels) in weight.chunks(9 * c_in).enumerate() {
@@ -164,7 +170,7 @@ fn transform_weight<const IN: usize>(
             }
         }
         let count = channels.len() * width;
-        transform_weights(&transform, &taps, count, &mut transformed);
+        transform_weights(&vertical, &horizontal, &taps, count, &mut transformed);
         for (point, transformed) in points.iter_mut().zip(transformed.as_flattened_mut()) {
             let slots = &mut point[compute.slots(first) * width..][..compute.slots(channels.len()) * width];
             match compute {
