@@ -218,6 +218,7 @@ impl ComputeOptions {
 
 impl OutputOptions {
     fn new(args: &Args, overview: Option<Overview>, safety_ckpt: Option<Location>, shard: Option<Shard>) -> Self {
+        let hides_comparisons = args.quiet && args.progress == ProgressFormat::Bar && args.report.is_none();
         Self {
             outdir: args.outdir.clone(),
             saves_samples: !args.skip_save,
@@ -235,7 +236,7 @@ impl OutputOptions {
             metadata: !args.no_metadata,
             report: args.report.as_ref().map(|path| shard.map_or(path.clone(), |shard| shard_path(path, shard))),
             timings: args.timings,
-            compares_exact: args.compare_exact,
+            compares_exact: args.compare_exact && !hides_comparisons,
         }
     }
 }

@@ -21,6 +21,8 @@ fn flags_without_effect_get_a_note() {
     notes(&["--plms", "--schedule", "discrete"], "--schedule has no effect with this sampler");
     notes(&["--plms", "--dpm_solver"], "--plms has no effect with --dpm_solver");
     notes(&["--fixed_code", "--seed_mode", "per_image"], "--fixed_code has no effect with --seed_mode per_image");
+    notes(&["--deepcache", "2", "--ddim_steps", "1"], "--deepcache has no effect with a single step");
+    notes(&["--scale", "3", "--sweep", "scale=1,2"], "--scale has no effect with --sweep, which sets it");
     notes(&["--sweep", "scale=1,2"], "--n_iter and --n_samples have no effect with --sweep");
 }
 
