@@ -143,11 +143,12 @@ pub fn names(args: &Args, order_varies: bool) -> Result<()> {
 }
 
 /// Checks that noise does not remain in a region, and adds a note for each sampler that takes another number of steps than
-/// requested, and for each interval that contains no step.
+/// requested, for each interval that contains no step, and if `--deepcache` has no second evaluation of the UNet.
 pub fn steps(requests: &Requests, config: &ModelConfig, notes: &mut Vec<String>) -> Result<()> {
     let mut counts = CountCache::new(&config.noise);
-    let (mut noted, mut noted_intervals) = (HashSet::new(), HashSet::new());
-    for SamplingParams { sampler, guidance_interval: interval, mask_fill, .. } in requests.params() {
+    let (mut noted, mut noted_intervals, mut noted_deepcache) = (HashSet::new(), HashSet::new(), false);
+    for params in requests.params() {
+        let SamplingParams { sampler, guidance_interval: interval, mask_fill, deepcache, .. } = params;
         let (requested, actual) = (sampler.steps, counts.of(*sampler).steps);
         ensure!(
             actual > 0 || *mask_fill == MaskFill::Original,
@@ -167,6 +168,12 @@ pub fn steps(requests: &Requests, config: &ModelConfig, notes: &mut Vec<String>)
             notes.push(format!(
                 "--guidance_interval {interval} contains none of the {actual} steps, so guidance is never used"
             ));
+        }
+        // Some samplers evaluate the UNet twice in a step.
+        let mut evaluates_once = || params.passes().all(|pass| counts.of(pass.sampler).model_calls == 1);
+        if deepcache.every > 1 && !noted_deepcache && evaluates_once() {
+            notes.push("--deepcache has no effect with a single step, which runs the whole UNet".into());
+            noted_deepcache = true;
         }
     }
     Ok(())

@@ -218,7 +218,7 @@ impl ComputeOptions {
 
 impl OutputOptions {
     fn new(args: &Args, overview: Option<Overview>, safety_ckpt: Option<Location>, shard: Option<Shard>) -> Self {
-        let hides_comparisons = args.quiet && args.progress == ProgressFormat::Bar && args.report.is_none();
+        let hides_comparisons = args.progress.hides_notes(args.quiet) && args.report.is_none();
         Self {
             outdir: args.outdir.clone(),
             saves_samples: !args.skip_save,

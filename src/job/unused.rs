@@ -36,11 +36,6 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
         ),
         (&["format", "fname", "no_metadata", "index"], args.skip_save, "with --skip_save"),
         (&["safety_ckpt"], args.safety == Some(Action::Off), "with --safety off"),
-        (
-            &["deepcache"],
-            requests.params().iter().all(|params| params.sampler.steps == 1),
-            "with a single step, which runs the whole UNet",
-        ),
         (&["ddim_eta"], all(&|kind, _| !kind.takes_eta()), "with samplers other than ddim and tcd"),
         (&["schedule"], all(&|kind, _| kind.spacings().len() == 1), "with this sampler"),
         (&["lora_weight"], requests.params().iter().all(|params| params.loras.is_empty()), "without a LoRA"),
@@ -66,14 +61,14 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
     let axes = args.swept.iter().flat_map(|swept| [Some(&swept.columns), swept.rows.as_ref()]).flatten();
     let axes: Vec<&str> = axes.map(|axis| &*axis.name).collect();
     let is_given = |flag: &str| args.is_given(flag) || axes.contains(&flag);
-    let swept = axes.iter().filter(|axis| args.is_given(axis));
-    let swept = swept.map(|axis| format!("--{axis} has no effect with --sweep, which sets it")).collect::<Vec<_>>();
     let unused = reasons.into_iter().filter(|(_, holds, _)| *holds).filter_map(|(flags, _, reason)| {
         let given: Vec<String> = flags.iter().filter(|flag| is_given(flag)).map(|flag| format!("--{flag}")).collect();
         let has = if given.len() == 1 { "has" } else { "have" };
         (!given.is_empty()).then(|| format!("{} {has} no effect {reason}", human::listed(&given)))
     });
-    unused.chain(swept).collect::<Vec<_>>().into_iter()
+    let overridden = axes.iter().filter(|axis| args.is_given(axis));
+    let overridden = overridden.map(|axis| format!("--{axis} has no effect with --sweep, which sets it"));
+    unused.chain(overridden).collect::<Vec<_>>().into_iter()
 }
 
 /// Returns a note on tags of LoRAs in prompts that are text, because `--lora_dir` is missing.

@@ -26,6 +26,13 @@ pub enum ProgressFormat {
     Json,
 }
 
+impl ProgressFormat {
+    /// Returns whether notes are hidden. `--quiet` does not hide events.
+    pub fn hides_notes(self, quiet: bool) -> bool {
+        quiet && self == Self::Bar
+    }
+}
+
 impl ByName for ProgressFormat {
     const ALL: &'static [(&'static str, Self)] = &[("bar", ProgressFormat::Bar), ("json", ProgressFormat::Json)];
 }
@@ -92,7 +99,7 @@ impl Progress {
     /// Creates a progress that shows nothing yet. `quiet` suppresses bars, lines and notes, but not events.
     pub fn new(format: ProgressFormat, quiet: bool) -> Self {
         let (hasher, printed, run) = (RandomState::new(), Mutex::default(), OnceLock::new());
-        Self { format, quiet: quiet && format == ProgressFormat::Bar, hasher, printed, run }
+        Self { format, quiet: format.hides_notes(quiet), hasher, printed, run }
     }
 
     /// Starts to count the tensors read while a device's model loads.

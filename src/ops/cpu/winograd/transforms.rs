@@ -22,8 +22,8 @@ pub fn transform_weights<const H: usize, const W: usize, const N: usize, const M
     }
 }
 
-/// The points of F(3) besides infinity are ±`R` and ±`S`, for which rounding errors are nearly the smallest possible: 5e-3 in bf16 for
-/// 2×3 tiles, and 4e-3 for 2×2 tiles.
+/// The points of F(3) besides infinity are ±`R` and ±`S`, for which rounding errors are nearly the smallest possible:
+/// 5e-3 in bf16 for 2×3 tiles, where 2×2 tiles have 4e-3.
 const R: f32 = 0.375;
 const S: f32 = 1.25;
 const RR: f32 = R * R;
