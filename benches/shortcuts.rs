@@ -17,6 +17,7 @@ use std::time::Instant;
 use txt2img::args::Args;
 use txt2img::checkpoint::Checkpoint;
 use txt2img::demo;
+use txt2img::device::ComputeDevice;
 use txt2img::engine::{Batch, Engine, SeedNoise};
 use txt2img::job::{Job, Location, LoraFiles};
 use txt2img::output::{Distance, Picture};
@@ -42,6 +43,7 @@ const ROWS: [&str; 10] = [
 /// A command line that draws pictures.
 struct Row<'a> {
     engine: Engine<'a>,
+    device: &'a ComputeDevice,
     params: SamplingParams,
 }
 
@@ -57,16 +59,19 @@ impl<'a> Row<'a> {
         let dtype = device.dtype(job.compute.precision);
         let reading = job.images.reading;
         let engine = Engine::load(checkpoint, &job.model.config, &loras, device, dtype, reading, &mut ())?;
-        Ok(Self { engine, params: params.clone() })
+        Ok(Self { engine, device, params: params.clone() })
     }
 
     /// Draws a picture, and returns the seconds for sampling it.
     fn draw(&mut self, prompt: &str) -> Result<(Picture, f64)> {
-        let batch = Batch { prompts: vec![(prompt, "")], params: self.params.clone(), input: None };
-        let start = Instant::now();
-        let latents = self.engine.sample(&batch, &mut SeedNoise::new(Rng::default(), 42), &mut ())?;
-        let seconds = start.elapsed().as_secs_f64();
-        Ok((self.engine.decode(&latents, 0, &mut ())?.picture()?, seconds))
+        let Self { engine, device, params } = self;
+        let batch = Batch { prompts: vec![(prompt, "")], params: params.clone(), input: None };
+        device.run(|| {
+            let start = Instant::now();
+            let latents = engine.sample(&batch, &mut SeedNoise::new(Rng::default(), 42), &mut ())?;
+            let seconds = start.elapsed().as_secs_f64();
+            Ok((engine.decode(&latents, 0, &mut ())?.picture()?, seconds))
+        })
     }
 }
 

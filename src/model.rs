@@ -25,6 +25,7 @@ pub struct Model {
 /// A model whose weights are in memory.
 pub struct LoadedModel<'a> {
     engine: Engine<'a>,
+    device: &'a ComputeDevice,
     params: SamplingParams,
 }
 
@@ -90,8 +91,8 @@ impl Model {
     pub fn load(&self) -> Result<LoadedModel<'_>> {
         let Self { checkpoint, config, device, params } = self;
         let (dtype, reading) = (device.dtype(Precision::Autocast), Reading::default());
-        let engine = Engine::load(checkpoint, config, &Loras::default(), device, dtype, reading, &mut NoObserver)?;
-        Ok(LoadedModel { engine, params: params.clone() })
+        let load = || Engine::load(checkpoint, config, &Loras::default(), device, dtype, reading, &mut NoObserver);
+        Ok(LoadedModel { engine: device.run(load)?, device, params: params.clone() })
     }
 }
 
@@ -109,8 +110,10 @@ impl LoadedModel<'_> {
         drawing.params.check()?;
         let prompts = vec![(&*drawing.prompt, &*drawing.negative_prompt)];
         let batch = Batch { prompts, params: drawing.params.clone(), input: None };
-        let mut noise = SeedNoise::new(Rng::default(), drawing.seed);
-        let images = self.engine.render(&batch, &mut noise, &mut NoObserver)?;
-        images.first().context("nothing was drawn")?.picture()
+        self.device.run(|| {
+            let mut noise = SeedNoise::new(Rng::default(), drawing.seed);
+            let images = self.engine.render(&batch, &mut noise, &mut NoObserver)?;
+            images.first().context("nothing was drawn")?.picture()
+        })
     }
 }

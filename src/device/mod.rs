@@ -1,16 +1,16 @@
 //! Compute devices, and the flags `--device`, `--precision` and `--threads`.
 
-mod cores;
+mod threads;
 
 use crate::by_name::ByName;
 use crate::ops::{self, Packing, gpu};
 use anyhow::{Context, Error, Result, bail, ensure};
 use candle_core::{DType, Device};
-use cores::Cores;
 use std::error::Error as _;
 use std::fmt;
 use std::str::FromStr;
 use std::{env, thread};
+use threads::Threads;
 
 /// The value of `--device`: one device, or several that share the work.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,7 +19,7 @@ pub struct DeviceSpecs(pub Vec<DeviceSpec>);
 /// One device in `--device`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DeviceSpec {
-    /// The first CUDA GPU, or else the CPU.
+    /// The first CUDA GPU, or else the CPU, of which both halves draw a picture each if pictures are small.
     Auto,
     /// The whole CPU.
     Cpu,
@@ -87,35 +87,50 @@ impl DeviceSpec {
         }
     }
 
-    /// Opens the device.
-    fn open(self) -> Result<ComputeDevice> {
-        let (device, cores) = match self {
-            Self::Auto if gpu::count() > 0 => return Self::Cuda(0).open(),
-            Self::Auto | Self::Cpu => (Device::Cpu, None),
-            Self::Cores(first, last) => {
-                let cores = Cores::new(first..=last).with_context(|| format!("--device {self}"))?;
-                (Device::Cpu, Some(cores))
-            }
-            Self::Cuda(index) => (gpu::open(index).with_context(|| format!("--device {self}"))?, None),
+    /// Opens the device. `threads`: the value of `--threads`.
+    fn open(self, threads: Option<usize>) -> Result<ComputeDevice> {
+        let opened = match self {
+            Self::Auto if gpu::count() > 0 => return Self::Cuda(0).open(threads),
+            Self::Auto => return Self::Cpu.open(threads),
+            Self::Cpu => Threads::new(n_threads(threads)).map(|threads| (Device::Cpu, Some(threads))),
+            Self::Cores(first, last) => Threads::on_cores(first..=last).map(|threads| (Device::Cpu, Some(threads))),
+            Self::Cuda(index) => gpu::open(index).map(|gpu| (gpu, None)),
         };
-        Ok(ComputeDevice { device, name: self.to_string(), saves_memory: false, cores })
+        let (device, threads) = opened.with_context(|| format!("--device {self}"))?;
+        Ok(ComputeDevice { device, name: self.to_string(), saves_memory: false, threads })
     }
 }
 
 impl DeviceSpecs {
+    /// Returns whether the only device is `auto`, and that is the CPU.
+    pub fn is_cpu_by_default(&self) -> bool {
+        self.0 == [DeviceSpec::Auto] && gpu::count() == 0
+    }
+
     /// Opens the devices. `threads`: the value of `--threads`.
     ///
     /// # Errors
     /// If this build does not support one of the devices, this machine lacks one, or `threads` is given for devices
     /// that are ranges of cores.
     pub fn open(&self, threads: Option<usize>) -> Result<Vec<ComputeDevice>> {
-        let devices = self.0.iter().map(|spec| spec.open()).collect::<Result<Vec<_>>>()?;
         ensure!(
-            threads.is_none() || devices.iter().all(|device| device.cores.is_none()),
+            threads.is_none() || !self.0.iter().any(|spec| matches!(spec, DeviceSpec::Cores(..))),
             "--threads cannot be combined with a --device that names cores, which get one thread each; leave out one of them"
         );
-        Ok(devices)
+        self.0.iter().map(|spec| spec.open(threads)).collect()
     }
+}
+
+/// Opens the CPU as two devices, which share `n_threads` threads.
+///
+/// # Errors
+/// If the threads cannot be started.
+pub fn halves_of_cpu(n_threads: usize) -> Result<Vec<ComputeDevice>> {
+    let half = |(name, count): (&str, usize)| {
+        let threads = Some(Threads::new(count)?);
+        Ok(ComputeDevice { device: Device::Cpu, name: name.into(), saves_memory: false, threads })
+    };
+    [("cpu (1 of 2)", n_threads.div_ceil(2)), ("cpu (2 of 2)", n_threads / 2)].into_iter().map(half).collect()
 }
 
 /// A device that computes images.
@@ -127,8 +142,8 @@ pub struct ComputeDevice {
     pub name: String,
     /// If true, less of its memory is used, although images take longer.
     pub saves_memory: bool,
-    /// The cores that the device is restricted to, if any.
-    cores: Option<Cores>,
+    /// The threads of a CPU.
+    threads: Option<Threads>,
 }
 
 impl ComputeDevice {
@@ -164,15 +179,16 @@ impl ComputeDevice {
         }
     }
 
-    /// The number of the device's own threads, if it is a range of cores.
+    /// The number of threads of a CPU.
     pub fn threads(&self) -> Option<usize> {
-        self.cores.as_ref().map(Cores::count)
+        self.threads.as_ref().map(Threads::count)
     }
 
-    /// Runs `work` on the device's own threads, if it has any, else on the current one.
+    /// Runs `work` on the threads of a CPU, or on the current thread for a GPU. On a CPU this is faster than handing every
+    /// parallel section of `work` to the threads.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        match &self.cores {
-            Some(cores) => cores.run(work),
+        match &self.threads {
+            Some(threads) => threads.run(work),
             None => work(),
         }
     }

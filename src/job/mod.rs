@@ -1,6 +1,7 @@
 //! Turns the command line into a [`Job`]: makes every decision that can be made before weights are read.
 
 mod checks;
+mod compute;
 mod demo;
 mod fast;
 mod files_below;
@@ -15,11 +16,9 @@ mod requests;
 mod run_params;
 mod seeds;
 pub(crate) mod tasks;
-
 mod unused;
 
 use crate::args::Args;
-use crate::device::{ComputeDevice, Precision};
 use crate::outdir::{Overview, RunParams, shard_path};
 use crate::output::{Format, Pattern};
 use crate::params::{LoraChoice, SamplingParams};
@@ -34,6 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 use std::path::PathBuf;
 
+pub use compute::ComputeOptions;
 pub use images::{Images, Sweep};
 pub use inputs::Inputs;
 pub use loras::LoraFiles;
@@ -57,17 +57,6 @@ pub struct Job {
     pub output: OutputOptions,
     /// The options of this process.
     pub run: RunOptions,
-}
-
-/// The devices of a run.
-#[derive(Debug)]
-pub struct ComputeOptions {
-    /// The devices; several share the work.
-    pub devices: Vec<ComputeDevice>,
-    /// The precision of the networks.
-    pub precision: Precision,
-    /// The number of threads; `None` is one per core.
-    pub threads: Option<usize>,
 }
 
 /// The files that a run writes.
@@ -159,7 +148,6 @@ impl Job {
         let (mut models, models_of_cells) = model::models(args, &mut notes)?;
         let model = &models[0];
         let safety_ckpt = safety_checker(args)?;
-        let compute = ComputeOptions::new(args)?;
         let mut seeds = Seeds::new(args, &mut notes);
         let mut inputs = Inputs::new(args.auto_orient, args.fit);
         let requests = images::requests(args, &params, n_samples, &mut seeds, &mut inputs, &mut notes)?;
@@ -183,6 +171,7 @@ impl Job {
         notes.extend(model::embeddings::note(&model.embeddings, &images)?);
         let overview = overview::overview(args, &images.requests, images.n_pictures(), &mut notes).or_usage()?;
         let shard = shard(args, &mut notes)?;
+        let compute = ComputeOptions::new(args, &images, &model.config.unet, shard)?;
         checks::seeds_of_shards(args, shard, &seeds).or_usage()?;
         checks::names(args, shard.is_some() || compute.devices.len() > 1).or_usage()?;
         let output = OutputOptions::new(args, overview, safety_ckpt, shard);
@@ -197,22 +186,6 @@ impl Job {
     /// Iterates over the models, by the numbers that [`Images::model_of`] returns.
     pub fn models(&self) -> impl Iterator<Item = &ModelFiles> {
         iter::once(&self.model).chain(&self.other_models)
-    }
-}
-
-impl ComputeOptions {
-    fn new(args: &Args) -> Result<Self> {
-        let threads = args.threads.map(usize::from);
-        let mut devices = args.device.open(threads)?;
-        devices.iter_mut().for_each(|device| device.saves_memory = args.low_memory);
-        // Devices with thread pools of their own leave little work to the global one.
-        let threads = threads.or_else(|| devices.iter().map(ComputeDevice::threads).sum());
-        Ok(Self { devices, precision: args.precision, threads })
-    }
-
-    /// Returns whether the devices save memory.
-    pub fn saves_memory(&self) -> bool {
-        self.devices.iter().any(|device| device.saves_memory)
     }
 }
 

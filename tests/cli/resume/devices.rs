@@ -1,7 +1,7 @@
 //! Runs on several devices.
 
 use super::{RICH, are_equal, into};
-use crate::support::TestRun;
+use crate::support::{TestRun, stdout};
 use std::thread::available_parallelism;
 
 #[test]
@@ -12,9 +12,42 @@ fn several_devices_draw_the_same_pictures_as_one() {
     let run = TestRun::new();
     for (outdir, flags) in [("stream", &RICH[..]), ("lines", &["--n_iter", "9", "--seed_mode", "per_image"])] {
         into(&run, outdir, flags).ok();
-        let several = format!("{outdir}-of-two");
-        into(&run, &several, &[flags, &["--device", "cpu:0,cpu:1"]].concat()).ok();
-        are_equal(&run, outdir, &several);
+        // With small pictures, `auto` is both halves of the CPU.
+        for (suffix, devices) in [("two", "cpu:0,cpu:1"), ("halves", "auto")] {
+            let several = format!("{outdir}-of-{suffix}");
+            into(&run, &several, &[flags, &["--device", devices]].concat()).ok();
+            are_equal(&run, outdir, &several);
+        }
+    }
+}
+
+/// Returns the devices that `--device auto` uses for `--n_iter 4 --n_samples 1 --threads 2` with the small model and these
+/// flags, on a machine without a GPU.
+fn chosen(flags: &[&str]) -> String {
+    let run = TestRun::new();
+    let common = ["--device", "auto", "--dry_run", "--n_iter", "4", "--n_samples", "1", "--threads", "2"];
+    let plan = stdout(&run.quick([&common, flags].concat()).ok());
+    let line = plan.lines().find(|line| line.starts_with("computes")).unwrap();
+    line.trim_start_matches("computes").trim().to_owned()
+}
+
+#[test]
+fn both_halves_of_the_cpu_draw_small_pictures() {
+    if cfg!(feature = "cuda") {
+        return println!("skipped: auto may be a GPU");
+    }
+    assert!(chosen(&[]).starts_with("on cpu (1 of 2) in "), "{}", chosen(&[]));
+    for one in [
+        &["--n_iter", "3"][..],
+        &["--n_iter", "4", "--shard", "0/2"],
+        &["--threads", "1"],
+        &["--H", "1024", "--W", "1024"],
+        &["--n_samples", "256"],
+        &["--low_memory"],
+        &["--fname", "{prompt}.png"],
+        &["--device", "cpu"],
+    ] {
+        assert!(chosen(one).starts_with("on cpu in "), "{one:?}: {}", chosen(one));
     }
 }
 

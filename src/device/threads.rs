@@ -1,41 +1,52 @@
-//! Thread pools that are pinned to a range of the CPU's cores.
+//! The thread pool of a CPU device.
 
 use crate::ranges::ranges;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ops::RangeInclusive;
 
-/// A range of the CPU's cores with a pinned thread on each.
+/// The threads that compute on a CPU device.
 #[derive(Debug)]
-pub struct Cores {
-    threads: rayon::ThreadPool,
-}
+pub struct Threads(ThreadPool);
 
-impl Cores {
-    /// Starts a thread on each core.
+impl Threads {
+    /// Starts `count` threads, which run on any core.
+    ///
+    /// # Errors
+    /// If they cannot be started.
+    pub fn new(count: usize) -> Result<Self> {
+        Self::start(ThreadPoolBuilder::new().num_threads(count), count)
+    }
+
+    /// Starts a thread on each core of a range, which runs on that core only.
     ///
     /// # Errors
     /// If this machine lacks one of the cores, this process may not use it, or the threads cannot be started.
-    pub fn new(cores: RangeInclusive<usize>) -> Result<Self> {
+    pub fn on_cores(cores: RangeInclusive<usize>) -> Result<Self> {
         let allowed = allowed_cores();
         if let Some(core) = cores.clone().find(|core| !allowed.contains(core)) {
             bail!("core {core} is not available; use {}", ranges(allowed.iter().copied()));
         }
-        let first = *cores.start();
-        let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads(cores.count())
-            .start_handler(move |thread| pin_to(first + thread))
-            .build();
-        Ok(Self { threads: threads.context("starting the threads")? })
+        let (first, count) = (*cores.start(), cores.count());
+        let pool = ThreadPoolBuilder::new().num_threads(count).start_handler(move |thread| pin_to(first + thread));
+        Self::start(pool, count)
     }
 
-    /// The number of cores.
+    fn start(pool: ThreadPoolBuilder, count: usize) -> Result<Self> {
+        match pool.build() {
+            Ok(threads) => Ok(Self(threads)),
+            Err(error) => bail!("cannot start {count} threads: {error}; use a smaller --threads"),
+        }
+    }
+
+    /// The number of threads.
     pub fn count(&self) -> usize {
-        self.threads.current_num_threads()
+        self.0.current_num_threads()
     }
 
-    /// Runs `work` on these threads.
+    /// Runs `work` on one of these threads. What it computes in parallel is computed by these threads alone.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.threads.install(work)
+        self.0.install(work)
     }
 }
 
