@@ -7,7 +7,7 @@
 mod support;
 
 use candle_core::{DType, Result, Tensor};
-use support::{device, median_with, place, random, relative_rms, take, weight};
+use support::{median_with, on_device, place, random, relative_rms, take, weight};
 use txt2img::ops::{self, Compute, Conv2d, Geglu, GroupNorm, LayerNorm, Linear, UpsampledConv2d};
 
 /// 3×3 convolutions: (calls per step, B, side, C_in, C_out); the last five are the decoder's, for one image.
@@ -76,9 +76,12 @@ const NORMS: [(usize, usize, usize); 5] = [(2, 64, 320), (2, 32, 640), (2, 16, 1
 
 fn main() -> anyhow::Result<()> {
     ops::keep_memory();
-    let mut words: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    on_device(operations)
+}
+
+/// Measures the operations that `words` ask for.
+fn operations(mut words: Vec<String>) -> anyhow::Result<()> {
     let products = if take(&mut words, "half") { Compute::Half } else { Compute::F32 };
-    device(&mut words)?;
     let mut table = Table { products, peak: peak(products)?, word: words.pop().unwrap_or_default() };
     println!("{products:?}, best product: {:.0} GFLOP/s on {}", table.peak, place());
     println!("| operation | calls | ms | GFLOP/s | of the best | error |\n| --- | ---: | ---: | ---: | ---: | ---: |");

@@ -10,7 +10,7 @@ mod support;
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
-use support::{device, median, place, random, take};
+use support::{chosen, median, on_device, place, random, take};
 use txt2img::config::ModelConfig;
 use txt2img::diffusion::EpsModel;
 use txt2img::diffusion::guidance::Guided;
@@ -21,8 +21,11 @@ use txt2img::vae::{Decoder, Encoder};
 
 fn main() -> anyhow::Result<()> {
     ops::keep_memory();
-    let mut words: Vec<String> = std::env::args().skip(1).collect();
-    let device = device(&mut words)?;
+    on_device(stages)
+}
+
+/// Measures the stages that `words` ask for.
+fn stages(mut words: Vec<String>) -> anyhow::Result<()> {
     let compute = if take(&mut words, "half") { Compute::Half } else { Compute::F32 };
     let packing = if take(&mut words, "compact") { Packing::Compact } else { Packing::Fast };
     let batch = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1);
@@ -30,7 +33,7 @@ fn main() -> anyhow::Result<()> {
     let calls = if only.is_some() { 9 } else { 3 };
     let wants = |stage: &str| only.is_none_or(|only| only == stage);
     let config = ModelConfig::v1();
-    let vb = VarBuilder::from_backend(Box::new(Generated), DType::F32, device.clone());
+    let vb = VarBuilder::from_backend(Box::new(Generated), DType::F32, chosen().clone());
     let layers = |network: &str| LayerBuilder::new(vb.pp(network), compute, packing);
     println!("512×512, batch of {batch}, {}\n\n| stage | seconds |\n| --- | ---: |", place());
 

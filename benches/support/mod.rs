@@ -15,15 +15,18 @@ pub fn take(words: &mut Vec<String>, word: &str) -> bool {
     words.len() < count
 }
 
-/// Chooses the device of the bench: a GPU if `words` contain `cuda`, else the CPU.
+/// Runs a bench with the words of the command line, as the program draws: on a GPU if they contain `cuda`, else on the threads
+/// of the CPU.
 ///
 /// # Errors
-/// If there is no GPU, or this build cannot use it.
-pub fn device(words: &mut Vec<String>) -> anyhow::Result<&'static Device> {
-    let name = if take(words, "cuda") { "cuda" } else { "cpu" };
-    let choices: DeviceSpecs = name.parse().map_err(anyhow::Error::msg)?;
-    let device = choices.open(None)?.swap_remove(0).device;
-    Ok(DEVICE.get_or_init(|| device))
+/// If there is no GPU, this build cannot use it, or the bench fails.
+pub fn on_device(bench: impl FnOnce(Vec<String>) -> anyhow::Result<()> + Send) -> anyhow::Result<()> {
+    let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let name = if take(&mut words, "cuda") { "cuda" } else { "cpu" };
+    let specs: DeviceSpecs = name.parse().map_err(anyhow::Error::msg)?;
+    let device = specs.open(None)?.swap_remove(0);
+    DEVICE.get_or_init(|| device.device.clone());
+    device.run(|| bench(words))
 }
 
 /// The chosen device in words.
@@ -33,7 +36,8 @@ pub fn place() -> String {
 
 static DEVICE: OnceLock<Device> = OnceLock::new();
 
-fn chosen() -> &'static Device {
+/// The device of the bench.
+pub fn chosen() -> &'static Device {
     DEVICE.get_or_init(|| Device::Cpu)
 }
 
