@@ -35,7 +35,7 @@ impl Threads {
     fn start(pool: ThreadPoolBuilder, count: usize) -> Result<Self> {
         match pool.build() {
             Ok(threads) => Ok(Self(threads)),
-            Err(error) => bail!("cannot start {count} threads: {error}; use a smaller --threads"),
+            Err(error) => bail!("cannot start {count} threads: {error}; use fewer"),
         }
     }
 
