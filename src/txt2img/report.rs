@@ -2,6 +2,7 @@
 
 use super::worker::{Comparison, Rendered};
 use crate::files::atomic::{self, folder_of};
+use crate::human::counted;
 use crate::job::Job;
 use crate::outdir::suffixed;
 use crate::progress::Progress;
@@ -61,11 +62,17 @@ impl Report {
     }
 
     /// Creates the report of the run with the ID `run`. When resuming, entries of `finished` pictures are copied from the
-    /// previous report; `n_finished`: the number of those that belong to this process.
+    /// previous report; `n_finished`: the number of those that belong to this process. Adds a note if some have no entries.
     ///
     /// # Errors
     /// If the report cannot be written, or one of another run is in its place.
-    pub fn create(job: &Job, run: &str, finished: &HashSet<usize>, n_finished: usize) -> Result<Self> {
+    pub fn create(
+        job: &Job,
+        run: &str,
+        finished: &HashSet<usize>,
+        n_finished: usize,
+        progress: &Progress,
+    ) -> Result<Self> {
         let Some(path) = &job.output.report else { return Ok(Self(None)) };
         let previous = read_report(path).filter(|_| job.run.resume);
         let is_ours = previous.as_ref().is_none_or(|(id, _)| id == run);
@@ -80,6 +87,13 @@ impl Report {
         copied.retain(|picture| number(picture).is_some_and(|number| finished.contains(&number)));
         // A process that was killed leaves no report.
         let is_incomplete = copied.len() < n_finished;
+        if is_incomplete {
+            let n = counted(n_finished - copied.len(), "picture");
+            let path = path.display();
+            progress.note(&format!(
+                "the report '{path}' will lack {n} that an earlier process saved, and not count as finished"
+            ));
+        }
         let mut open = Open { path: path.clone(), file, is_empty: true, replaces, is_incomplete };
         copied.iter().try_for_each(|picture| open.add(picture))?;
         Ok(Self(Some(open)))

@@ -50,7 +50,7 @@ impl<'a> Session<'a> {
         let outdir = begin(job, &models, checker.as_ref(), progress)?;
         let finished = outdir.finished();
         let remaining = Remaining::new(job, &finished);
-        let report = Report::create(job, &outdir.run().id, &finished, remaining.n_finished)?;
+        let report = Report::create(job, &outdir.run().id, &finished, remaining.n_finished, progress)?;
         if job.run.verbose {
             let details = describe(job, &models, &outdir, vec![])?.to_string();
             details.lines().for_each(|line| progress.detail(line));
