@@ -108,15 +108,20 @@ pub(crate) fn describe(job: &Job, models: &[OpenModel], outdir: &OutDir, hashes:
 /// Returns the devices, the arithmetic, and, on CPUs, the instruction set and the threads.
 fn compute_text(job: &Job) -> String {
     let ComputeOptions { devices, precision, threads } = &job.compute;
-    let text = |device: &ComputeDevice| {
+    let arithmetic = |device: &ComputeDevice| {
         let (dtype, isa) = (device.dtype(*precision), ops::isa().name());
         match (device.device.is_cpu(), dtype) {
-            (true, DType::F16) => format!("{} in f32 with weights in f16, {isa}", device.name),
-            (true, _) => format!("{} in {}, {isa}", device.name, dtype.as_str()),
-            (false, _) => format!("{} in {}", device.name, dtype.as_str()),
+            (true, DType::F16) => format!("f32 with weights in f16, {isa}"),
+            (true, _) => format!("{}, {isa}", dtype.as_str()),
+            (false, _) => dtype.as_str().into(),
         }
     };
-    let devices: Vec<String> = devices.iter().map(text).collect();
+    let alike = devices.chunk_by(|one, other| arithmetic(one) == arithmetic(other));
+    let text = |devices: &[ComputeDevice]| {
+        let names: Vec<String> = devices.iter().map(|device| device.name.clone()).collect();
+        format!("{} in {}", listed(&names), arithmetic(&devices[0]))
+    };
+    let devices: Vec<String> = alike.map(text).collect();
     format!("on {}, {}", listed(&devices), counted(device::n_threads(*threads), "thread"))
 }
 

@@ -36,7 +36,7 @@ fn both_halves_of_the_cpu_draw_small_pictures() {
     if cfg!(feature = "cuda") {
         return println!("skipped: auto may be a GPU");
     }
-    assert!(chosen(&[]).starts_with("on cpu (1 of 2) in "), "{}", chosen(&[]));
+    assert!(chosen(&[]).starts_with("on cpu (1 of 2) and cpu (2 of 2) in "), "{}", chosen(&[]));
     for one in [
         &["--n_iter", "3"][..],
         &["--n_iter", "4", "--shard", "0/2"],
