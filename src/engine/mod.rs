@@ -41,7 +41,9 @@
 //! let prompts = vec![("a photo of a pink cube, black background", "")];
 //! let batch = Batch { prompts, params, input: None };
 //! let mut noise = SeedNoise::new(Rng::default(), 42);
-//! for image in engine.render(&batch, &mut noise, &mut Steps)? {
+//! // On the threads of the device. On others it works, too, but small images take longer.
+//! let images = device.run(|| engine.render(&batch, &mut noise, &mut Steps))?;
+//! for image in images {
 //!     image.picture()?.save(&file)?;
 //! }
 //! # Ok(())
