@@ -1,10 +1,9 @@
 //! The devices of a run.
 
-use super::Images;
+use super::{Images, checks};
 use crate::args::Args;
 use crate::config::UNetConfig;
 use crate::device::{self, ComputeDevice, Precision};
-use crate::output::Pattern;
 use crate::params::SamplingParams;
 use crate::shard::Shard;
 use anyhow::Result;
@@ -67,12 +66,10 @@ fn gains_by_two(args: &Args, images: &Images, unet: &UNetConfig, shard: Option<S
     // With guidance, which most steps have, there are two contexts for each picture.
     let contexts = 2 * images.requests.longest();
     let step = WORK * (contexts * latents) as f64 * (unet.model_channels as f64).powi(2);
-    // The order in which two devices save is not fixed.
-    let names_are_fixed = args.fname.as_ref().is_none_or(Pattern::has_index);
     n_threads >= 2
         && batches >= MIN_BATCHES
         && step <= MAX_STEP * n_threads as f64
         && unet.model_channels <= MAX_CHANNELS
         && !args.low_memory
-        && names_are_fixed
+        && checks::names(args, true).is_ok()
 }
