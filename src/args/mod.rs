@@ -185,8 +185,8 @@ pub struct Args {
     #[arg(long = "lora_dir", value_name = "DIR")]
     pub lora_dir: Option<PathBuf>,
 
-    /// Where to compute: auto (a GPU, or else the CPU), cpu, cuda or cuda:N; several share the work: cuda:0,cuda:1, or by CPU
-    /// core, cpu:0-3,cpu:4-7
+    /// Where to compute: auto (a GPU, or else the CPU, or both halves of it if a small model draws several pictures), cpu, cuda or
+    /// cuda:N; several share the work: cuda:0,cuda:1, or by CPU core, cpu:0-3,cpu:4-7
     #[arg(long, value_name = "NAME[,NAME…]", default_value = "auto")]
     pub device: device::DeviceSpecs,
 

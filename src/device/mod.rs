@@ -4,7 +4,7 @@ mod threads;
 
 use crate::by_name::ByName;
 use crate::ops::{self, Packing, gpu};
-use anyhow::{Context, Error, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail};
 use candle_core::{DType, Device};
 use std::error::Error as _;
 use std::fmt;
@@ -35,7 +35,7 @@ impl FromStr for DeviceSpecs {
     fn from_str(text: &str) -> Result<Self, String> {
         let specs: Vec<DeviceSpec> = text.split(',').map(parse_spec).collect::<Option<_>>().ok_or(EXPECTED)?;
         if specs.len() > 1 && specs.contains(&DeviceSpec::Auto) {
-            return Err("auto stands for one device; to use several, name each of them".into());
+            return Err("auto chooses the devices itself; to use several, name each of them".into());
         }
         for (i, spec) in specs.iter().enumerate() {
             if let Some(other) = specs[..i].iter().find(|other| other.overlaps(*spec)) {
@@ -107,16 +107,17 @@ impl DeviceSpecs {
         self.0 == [DeviceSpec::Auto] && gpu::count() == 0
     }
 
-    /// Opens the devices. `threads`: the value of `--threads`.
+    /// Returns whether a device is a range of cores.
+    pub fn names_cores(&self) -> bool {
+        self.0.iter().any(|spec| matches!(spec, DeviceSpec::Cores(..)))
+    }
+
+    /// Opens the devices. `threads`: the number of threads on the CPU, one per core if it is `None`; ranges of cores have one per
+    /// core in any case.
     ///
     /// # Errors
-    /// If this build does not support one of the devices, this machine lacks one, or `threads` is given for devices
-    /// that are ranges of cores.
+    /// If this build does not support one of the devices, this machine lacks one, or threads cannot be started.
     pub fn open(&self, threads: Option<usize>) -> Result<Vec<ComputeDevice>> {
-        ensure!(
-            threads.is_none() || !self.0.iter().any(|spec| matches!(spec, DeviceSpec::Cores(..))),
-            "--threads cannot be combined with a --device that names cores, which get one thread each; leave out one of them"
-        );
         self.0.iter().map(|spec| spec.open(threads)).collect()
     }
 }

@@ -142,6 +142,15 @@ pub fn names(args: &Args, order_varies: bool) -> Result<()> {
     Ok(())
 }
 
+/// Checks that `--threads` is not given for ranges of cores.
+pub fn threads(args: &Args) -> Result<()> {
+    ensure!(
+        args.threads.is_none() || !args.device.names_cores(),
+        "--threads cannot be combined with a --device that names cores, which get one thread each; leave out one of them"
+    );
+    Ok(())
+}
+
 /// Checks that noise does not remain in a region, and adds a note for each sampler that takes another number of steps than
 /// requested, for each interval that contains no step, and if `--deepcache` has no second evaluation of the UNet.
 pub fn steps(requests: &Requests, config: &ModelConfig, notes: &mut Vec<String>) -> Result<()> {

@@ -171,6 +171,7 @@ impl Job {
         notes.extend(model::embeddings::note(&model.embeddings, &images)?);
         let overview = overview::overview(args, &images.requests, images.n_pictures(), &mut notes).or_usage()?;
         let shard = shard(args, &mut notes)?;
+        checks::threads(args).or_usage()?;
         let compute = ComputeOptions::new(args, &images, &model.config.unet, shard)?;
         checks::seeds_of_shards(args, shard, &seeds).or_usage()?;
         checks::names(args, shard.is_some() || compute.devices.len() > 1).or_usage()?;
