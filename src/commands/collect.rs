@@ -1,5 +1,6 @@
 //! `--collect`: verifies that a run is complete, whichever processes drew it.
 
+use crate::human::listed;
 use crate::outdir::{OutDir, Overview};
 use crate::progress::Progress;
 use crate::ranges::ranges;
@@ -14,7 +15,7 @@ use std::path::Path;
 /// writes the page that lists all pictures.
 ///
 /// # Errors
-/// If pictures are missing or modified, if the page or the sheet of a sweep is missing, or if there is no run or it is
+/// If pictures are missing or modified, if a grid, sheet or page is modified, if the page or the sheet of a sweep is missing, or if there is no run or it is
 /// still running.
 pub fn collect(path: &Path, makes_index: bool, progress: &Progress) -> Result<End> {
     let mut outdir = OutDir::reopen(path)?;
@@ -26,6 +27,13 @@ pub fn collect(path: &Path, makes_index: bool, progress: &Progress) -> Result<En
         !is_sweep || outdir.has_sweep(),
         "no picture is missing, but the sweep's HTML page or sheet is; repeat the command with --resume to rebuild \
          it"
+    );
+    let modified = outdir.modified_overviews();
+    let (were, them) = if modified.len() == 1 { ("was", "it") } else { ("were", "them") };
+    ensure!(
+        modified.is_empty(),
+        "no picture is missing, but {} {were} modified; delete {them} and repeat the command with --resume to rebuild {them}",
+        listed(&modified)
     );
     if let Some(Overview::Grids(grids)) = outdir.run().overview {
         for grid in outdir.missing_grids().collect::<Vec<_>>() {

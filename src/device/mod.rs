@@ -34,6 +34,13 @@ impl FromStr for DeviceSpecs {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let specs: Vec<DeviceSpec> = text.split(',').map(parse_spec).collect::<Option<_>>().ok_or(EXPECTED)?;
+        for spec in &specs {
+            if let DeviceSpec::Cores(first, last) = spec
+                && first > last
+            {
+                return Err(format!("the range {spec} is reversed; write cpu:{last}-{first}"));
+            }
+        }
         if specs.len() > 1 && specs.contains(&DeviceSpec::Auto) {
             return Err("auto chooses the devices itself; to use several, name each of them".into());
         }
@@ -58,8 +65,7 @@ fn parse_spec(text: &str) -> Option<DeviceSpec> {
         Some(("cuda", index)) => DeviceSpec::Cuda(index.parse::<u16>().ok()?.into()),
         Some(("cpu", cores)) => {
             let (first, last) = cores.split_once('-').unwrap_or((cores, cores));
-            let (first, last) = (first.parse::<u16>().ok()?.into(), last.parse::<u16>().ok()?.into());
-            (first <= last).then_some(DeviceSpec::Cores(first, last))?
+            DeviceSpec::Cores(first.parse::<u16>().ok()?.into(), last.parse::<u16>().ok()?.into())
         }
         _ => return None,
     })

@@ -154,6 +154,7 @@ impl Job {
         seeds.note(args, &mut notes);
         notes.extend(unused::flags(args, &requests).chain(unused::blank_prompts(args, &requests)));
         notes.extend(unused::lora_tags(args, &requests));
+        notes.extend(unused::weightless_loras(&requests));
         notes.extend(demo::note_unknown_words(args, &model.ckpt, &requests));
         notes.extend(fast::guidance_note(args, requests.params()));
         notes.extend(unused::instruction_set());

@@ -6,7 +6,9 @@ use crate::by_name::ByName;
 use crate::diffusion::samplers::Kind;
 use crate::human;
 use crate::ops::Isa;
+use crate::params::{LoraChoice, SamplingParams};
 use crate::safety::Action;
+use std::collections::BTreeMap;
 
 /// Returns a note for each reason why given flags have no effect.
 pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
@@ -78,6 +80,18 @@ pub fn lora_tags(args: &Args, requests: &Requests) -> Option<String> {
         "a <lora:…> tag in a prompt is treated as text, as in the original; give --lora_dir DIR to load LoRAs by tag"
             .into()
     })
+}
+
+/// Returns notes on LoRAs whose weight is 0 in all requests.
+pub fn weightless_loras(requests: &Requests) -> Vec<String> {
+    let mut has_weight: BTreeMap<&str, bool> = BTreeMap::new();
+    for SamplingParams { loras, lora_weight, .. } in requests.params() {
+        for LoraChoice { name, text, unet } in loras {
+            *has_weight.entry(name).or_default() |= *lora_weight != 0. && (*text != 0. || *unet != 0.);
+        }
+    }
+    let weightless = has_weight.into_iter().filter(|(_, has_weight)| !has_weight);
+    weightless.map(|(name, _)| format!("LoRA '{name}' has weight 0, so it does not change the model")).collect()
 }
 
 /// Returns a note on blank prompts in the prompts file, which draw pictures like any other.

@@ -19,7 +19,7 @@ mod write;
 
 use crate::files::{FileSystem, atomic};
 use crate::output::{Format, Pattern, Picture};
-use anyhow::Result;
+use anyhow::{Error, Result};
 use journal::{Artifact, Intent, Journal};
 use names::{INTERMEDIATES, SAMPLES};
 use spool::Spool;
@@ -187,6 +187,13 @@ impl OutDir {
         (unchanged, changed)
     }
 
+    /// Returns the names of the grids, sheets and pages that are complete but whose files have changed. Reads every file.
+    pub fn modified_overviews(&self) -> Vec<String> {
+        let overviews = self.journal.all_committed().filter(|(artifact, _)| artifact.is_overview());
+        let changed = |intent: &&Intent| intent.completeness.is_complete() && !intent.is_fulfilled(&self.outdir);
+        overviews.filter_map(|(_, intent)| intent).filter(changed).map(|intent| intent.file.to_string()).collect()
+    }
+
     /// Returns the indices of the shards that are unfinished, none for a run that is not divided.
     pub fn unfinished_shards(&self) -> Vec<usize> {
         self.journal.unfinished_shards()
@@ -249,6 +256,14 @@ impl OutDir {
     /// The grids, sheets and pages that this process wrote.
     pub fn overviews(&self) -> &[PathBuf] {
         &self.overviews
+    }
+
+    /// Adds to `error`, which stopped the run, that OUTDIR is missing, if it is.
+    pub fn explain(&self, error: Error) -> Error {
+        match self.outdir.exists() {
+            true => error,
+            false => error.context(format!("the output folder '{}' was moved or deleted", self.outdir.display())),
+        }
     }
 
     /// Logs that everything is drawn, and deletes the spool, unless other shards need it.

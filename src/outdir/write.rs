@@ -156,7 +156,7 @@ impl OutDir {
         };
         let saved = saved.with_context(cannot)?;
         self.journal.commit(write.artifact)?;
-        if matches!(write.artifact, Artifact::Grid(_) | Artifact::Sheet | Artifact::Page | Artifact::Index) {
+        if write.artifact.is_overview() {
             self.overviews.push(saved.clone());
         }
         Ok(saved)

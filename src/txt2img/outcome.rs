@@ -78,14 +78,15 @@ fn print_results(job: &Job, end: End, timings: &Timings) -> Result<()> {
 fn finished(job: &Job, start: Remaining, written: &Written, elapsed: Duration) -> String {
     let (total, seconds) = (start.n_finished + start.n_pictures, duration(elapsed.as_secs_f64()));
     let mut sentence = match start.first {
-        Some(first) if start.n_finished > 0 => format!(
-            "Resumed at picture {} of {} ({} already there): {} more {} in {seconds}",
-            first + 1,
-            job.images.n_pictures(),
-            were(start.n_finished),
-            written.pictures,
-            participle(job)
-        ),
+        Some(first) if start.n_finished > 0 => {
+            let at = match job.run.shard {
+                None => format!("at picture {} of {total}", first + 1),
+                // The numbers of a shard's pictures have gaps, so they would not fit its counts.
+                Some(shard) => format!("shard {shard} of {}", pictures(total)),
+            };
+            let (were, more) = (were(start.n_finished), written.pictures);
+            format!("Resumed {at} ({were} already there): {more} more {} in {seconds}", participle(job))
+        }
         None if total > 0 => format!("Nothing left to draw: {} already there", were(total)),
         _ => format!("{} {} in {seconds}", pictures(written.pictures), participle(job)),
     };

@@ -96,7 +96,7 @@ impl<'a> Writer<'a> {
             false => Ok(()),
         });
         let reported = self.report.end(is_finished, self.progress);
-        result.and(reported)?;
+        result.and(reported).map_err(|error| self.outdir.explain(error))?;
         let Job { output, .. } = self.job;
         let files = if output.show || output.open { self.outdir.sample_files() } else { vec![] };
         let first = files.first().map(|file| self.outdir.path().join(&**file));

@@ -53,6 +53,17 @@ fn weights_that_add_up_to_0_draw_the_picture_of_the_model() {
 }
 
 #[test]
+fn a_lora_without_weight_is_noted() {
+    let noted = |weights: &[&str]| {
+        let run = run();
+        let output = run.quick([&["--prompt", "a cube", "--lora", "loras/locon.safetensors"], weights].concat()).ok();
+        notes(&output).contains("note: LoRA 'loras/locon.safetensors' has weight 0, so it does not change the model\n")
+    };
+    assert!(noted(&["--lora_weight", "0"]));
+    assert!(!noted(&["--sweep", "lora_weight=0,1"]));
+}
+
+#[test]
 fn a_lora_is_found_by_its_name_in_a_folder_and_its_subfolders() {
     let by_path = picture(&["--lora", "loras/style/loha.safetensors"]);
     for name in ["loha", "loha.safetensors", "loha=1"] {

@@ -50,6 +50,13 @@ pub enum Artifact {
     Index,
 }
 
+impl Artifact {
+    /// Whether it shows several pictures: a grid, sheet or page.
+    pub fn is_overview(self) -> bool {
+        matches!(self, Self::Grid(_) | Self::Sheet | Self::Page | Self::Index)
+    }
+}
+
 /// The intent to give a file its name, logged once its contents are on disk under a temporary name.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Intent {

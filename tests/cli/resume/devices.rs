@@ -74,7 +74,7 @@ fn devices_are_distinguished_by_name() {
         ("cpu:0-3,cpu:2-5", "cpu:0-3 and cpu:2-5 overlap"),
         ("cpu:1,cpu", "cpu:1 and cpu overlap"),
         ("auto,cpu", "auto chooses the devices itself"),
-        ("cpu:3-1", "expected auto, cpu, cuda or cuda:N, or several"),
+        ("cpu:3-1", "the range cpu:3-1 is reversed; write cpu:1-3"),
         ("cpu:", "expected auto"),
         (",", "expected auto"),
     ] {

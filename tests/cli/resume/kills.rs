@@ -4,13 +4,13 @@
 //! --release --test cli -- kills::NAME` repeats the moments, as fractions of the time of an unbroken run.
 
 use super::{RICH, are_equal, content, into, journal, kill, resume, start, wait_for};
-use crate::support::{TestRun, stdout};
+use crate::support::{TestRun, stderr, stdout};
 use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -130,10 +130,14 @@ fn a_deleted_sheet_is_rebuilt() {
 fn a_deleted_outdir_is_not_recreated() {
     let run = TestRun::new();
     for flags in [&["--skip_grid"][..], &["--save_intermediates", "1"]] {
-        let mut child = start(into(&run, "out", &[&["--n_iter", "100000"], flags].concat()));
+        let mut command = into(&run, "out", &[&["--n_iter", "100000"], flags].concat());
+        let child = command.0.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         wait_for(&run, "out/samples/00002.png");
         fs::rename(run.path("out"), run.path("away")).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(1));
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(said.contains("error: the output folder 'out' was moved or deleted: "), "{said}");
         assert!(!run.path("out").exists());
         fs::remove_dir_all(run.path("away")).unwrap();
     }
@@ -250,6 +254,21 @@ fn a_deleted_grid_is_rebuilt() {
     fs::remove_file(run.path("torn/grid-0000.png")).unwrap();
     into(&run, "torn", &["--collect"]).fails_with("no picture is missing, but a grid is");
     resume(&run, "torn", &RICH).ok();
+    are_equal(&run, "whole", "torn");
+}
+
+#[test]
+fn a_modified_grid_is_reported_and_rebuilt_once_it_is_deleted() {
+    let run = TestRun::new();
+    into(&run, "whole", &RICH).ok();
+    into(&run, "torn", &RICH).ok();
+    fs::write(run.path("torn/grid-0000.png"), "retouched").unwrap();
+    let reason = "no picture is missing, but grid-0000.png was modified; delete it and repeat the command with --resume \
+                  to rebuild it";
+    into(&run, "torn", &["--collect"]).fails_with(reason);
+    fs::remove_file(run.path("torn/grid-0000.png")).unwrap();
+    resume(&run, "torn", &RICH).ok();
+    into(&run, "torn", &["--collect"]).ok();
     are_equal(&run, "whole", "torn");
 }
 

@@ -43,6 +43,18 @@ fn a_resumed_run_reports_where_it_resumed_and_what_existed() {
 }
 
 #[test]
+fn a_resumed_shard_counts_its_own_pictures() {
+    let run = TestRun::new();
+    let shard = [&RICH[..], &["--shard", "0/3"]].concat();
+    into(&run, "out", &shard).ok();
+    fs::remove_file(run.path("out/samples/00009.png")).unwrap();
+    let line = last_line(resume(&run, "out", &shard));
+    let expected =
+        "Resumed shard 0/3 of 6 pictures (5 pictures were already there): 1 more saved in. This was shard 0/3 only";
+    assert!(line.starts_with(expected), "{line}");
+}
+
+#[test]
 fn a_shard_reports_that_it_is_one_and_how_to_collect_all() {
     let run = TestRun::new();
     let line = last_line(into(&run, "out", &[&RICH[..], &["--shard", "0/3"]].concat()));
