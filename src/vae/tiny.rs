@@ -3,12 +3,20 @@
 
 use crate::ops::{Conv2d, LayerBuilder, UpsampledConv2d, conv3x3, conv3x3_relu, conv3x3_upsampled_no_bias};
 use candle_core::{DType, Result, Tensor};
+use std::ops::Range;
 
 /// The channels of all maps.
 const CHANNELS: usize = 64;
 
 /// The largest absolute value of the latents, which larger ones approach.
 const LIMIT: f64 = 3.;
+
+/// The rows of the last level's map that are upsampled at once. The maps after it are the largest: whole ones would take
+/// more memory than the rest of drawing with few steps.
+const BAND: usize = 64;
+
+/// The rows beside a band that its pixels depend on, through five convolutions of the upsampled map.
+const HALO: usize = 3;
 
 /// The decoder. Its layers are numbered as in diffusers' `AutoencoderTiny`, below `decoder.layers`.
 pub struct TinyDecoder {
@@ -48,10 +56,24 @@ impl TinyDecoder {
     /// If the device fails.
     pub fn forward(&self, latents: &Tensor) -> Result<Tensor> {
         let mut x = self.conv_in.forward(&((latents / LIMIT)?.tanh()? * LIMIT)?)?; // (B, h, w, C)
-        for level in &self.levels {
-            x = level.forward(x)?;
+        for (i, level) in self.levels.iter().enumerate() {
+            if i > 0 {
+                x = self.levels[i - 1].upsampled(&x)?;
+            }
+            x = level.refined(x)?;
         }
-        let y = self.conv_out.forward(&self.block.forward(&x)?)?; // 0 to 1
+        let h = x.dim(1)?;
+        let bands = (0..h).step_by(BAND).map(|start| self.pixels(&x, start..h.min(start + BAND)));
+        Tensor::cat(&bands.collect::<Result<Vec<_>>>()?, 1)
+    }
+
+    /// Decodes `rows` of the last level's map `x` (B, 4h, 4w, C) → pixels (B, 2 · rows, 8w, 3).
+    fn pixels(&self, x: &Tensor, rows: Range<usize>) -> Result<Tensor> {
+        let (start, end) = (rows.start.saturating_sub(HALO), x.dim(1)?.min(rows.end + HALO));
+        let band = x.narrow(1, start, end - start)?.contiguous()?;
+        let last = self.levels.last().expect("there are three levels");
+        let y = self.conv_out.forward(&self.block.forward(&last.upsampled(&band)?)?)?; // 0 to 1
+        let y = y.narrow(1, 2 * (rows.start - start), 2 * rows.len())?;
         y.to_dtype(DType::F32)?.affine(2., -1.)
     }
 }
@@ -66,13 +88,18 @@ impl Level {
         })
     }
 
-    /// `x`: (B, h, w, C) → (B, 2h, 2w, C).
-    fn forward(&self, mut x: Tensor) -> Result<Tensor> {
+    /// Applies the blocks: `x` (B, h, w, C) → the same shape.
+    fn refined(&self, mut x: Tensor) -> Result<Tensor> {
         for block in &self.blocks {
             x = block.forward(&x)?;
         }
+        Ok(x)
+    }
+
+    /// `x`: (B, h, w, C) → (B, 2h, 2w, C).
+    fn upsampled(&self, x: &Tensor) -> Result<Tensor> {
         let (_, h, w, _) = x.dims4()?;
-        self.conv.forward(&x, 2 * h, 2 * w)
+        self.conv.forward(x, 2 * h, 2 * w)
     }
 }
 

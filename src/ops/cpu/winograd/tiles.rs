@@ -208,6 +208,7 @@ fn transform_output<const H: usize, const W: usize, const DOWN: usize, const ACR
     let (down, across, c) = (DOWN.min(map.h - top), ACROSS.min(map.w - left), epilogue.bias.len());
     let mut columns = [[[0.; L]; DOWN]; W];
     let mut row = [[0.; L]; ACROSS];
+    let floor = if epilogue.relu { 0. } else { f32::NEG_INFINITY };
     for channel in chunks::<L>(products.columns(epilogue)) {
         for j in 0..W {
             let mut column = [[0.; L]; H];
@@ -219,21 +220,23 @@ fn transform_output<const H: usize, const W: usize, const DOWN: usize, const ACR
         }
         let channel = products.column + channel;
         let bias: [f32; L] = load(epilogue.bias, channel);
+        let mut residual = [[0.; L]; ACROSS];
         for i in 0..down {
+            let offset = |j: usize| ((image * map.h + top + i) * map.w + left + j) * c + channel;
+            if let Some(values) = epilogue.residual {
+                (0..across).for_each(|j| residual[j] = load(values, offset(j)));
+            }
             let columns = columns.each_ref().map(|column| &column[i]);
-            transform_lanes(|m| horizontal(m, across < ACROSS), columns, &mut row);
+            for lane in 0..L {
+                let result = horizontal(columns.map(|column| column[lane]), across < ACROSS);
+                for j in 0..ACROSS {
+                    let y = result[j] + bias[lane] + residual[j][lane];
+                    row[j][lane] = if y < floor { floor } else { y };
+                }
+            }
             for j in 0..across {
-                let offset = ((image * map.h + top + i) * map.w + left + j) * c + channel;
-                (0..L).for_each(|lane| row[j][lane] += bias[lane]);
-                if let Some(residual) = epilogue.residual {
-                    let residual: [f32; L] = load(residual, offset);
-                    (0..L).for_each(|lane| row[j][lane] += residual[lane]);
-                }
-                if epilogue.relu {
-                    (0..L).for_each(|lane| row[j][lane] = row[j][lane].max(0.));
-                }
                 // SAFETY: tiles do not overlap in the output.
-                unsafe { store(&row[j], out, offset) };
+                unsafe { store(&row[j], out, offset(j)) };
             }
         }
     }
