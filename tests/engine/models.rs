@@ -103,6 +103,19 @@ fn taesd_equals_diffusers_in_every_layout() {
     assert_close("diffusers'", &decoded_by_taesd(&path).0, &pixels, 0.);
 }
 
+#[test]
+fn taesds_bands_leave_no_seams() {
+    let checkpoint = Checkpoint::open_with_vae(&fixture("nano.ckpt"), &fixture("taesd/decoder.pth")).unwrap();
+    let model = Model::load(&checkpoint, &nano_config(), &Loras::default(), &device(), DType::F32, &|| ()).unwrap();
+    let latents = Tensor::randn(0f32, 1., (1, 70, 4, 4), &device()).unwrap();
+    let whole = model.pixels(&latents).unwrap(); // five bands of 16 rows of latents
+    // Without its first rows, other pixels are at the borders of bands. A pixel depends on at most 19 rows on either side.
+    let (cut, near) = (10, 19);
+    let lower = model.pixels(&latents.narrow(1, cut, 70 - cut).unwrap().contiguous().unwrap()).unwrap();
+    let below = |pixels: &Tensor, row: usize| pixels.narrow(1, 8 * row, pixels.dim(1).unwrap() - 8 * row).unwrap();
+    assert_close("the pixels below", &below(&lower, near), &below(&whole, cut + near), LIMIT);
+}
+
 /// Keeps the clean latents and the preview of each step.
 #[derive(Default)]
 struct Previews(Vec<(Tensor, Picture)>);
