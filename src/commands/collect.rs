@@ -15,8 +15,8 @@ use std::path::Path;
 /// writes the page that lists all pictures.
 ///
 /// # Errors
-/// If pictures are missing or modified, if a grid, sheet or page is modified, if the page or the sheet of a sweep is missing, or if there is no run or it is
-/// still running.
+/// If pictures are missing or modified, if a grid, sheet or page is modified, if the page or the sheet of a sweep is missing,
+/// or if there is no run or it is still running.
 pub fn collect(path: &Path, makes_index: bool, progress: &Progress) -> Result<End> {
     let mut outdir = OutDir::reopen(path)?;
     let n = outdir.run().pictures;

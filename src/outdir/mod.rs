@@ -258,7 +258,7 @@ impl OutDir {
         &self.overviews
     }
 
-    /// Adds to `error`, which stopped the run, that OUTDIR is missing, if it is.
+    /// Returns the error that stopped a run, with the cause added if OUTDIR is missing.
     pub fn explain(&self, error: Error) -> Error {
         match self.outdir.exists() {
             true => error,

@@ -22,8 +22,9 @@ const HALO: usize = 3;
 pub struct TinyDecoder {
     conv_in: Conv2d,    // 0
     levels: Vec<Level>, // smallest map first
-    block: Block,       // 17
-    conv_out: Conv2d,   // 18
+    last: Level,
+    block: Block,     // 17
+    conv_out: Conv2d, // 18
 }
 
 /// Three blocks, then twice the size.
@@ -44,7 +45,8 @@ impl TinyDecoder {
         let layers = lb.pp("decoder.layers");
         Ok(Self {
             conv_in: conv3x3_relu(4, CHANNELS, layers.pp(0))?,
-            levels: [2, 7, 12].map(|first| Level::new(first, &layers)).into_iter().collect::<Result<_>>()?,
+            levels: [2, 7].map(|first| Level::new(first, &layers)).into_iter().collect::<Result<_>>()?,
+            last: Level::new(12, &layers)?,
             block: Block::new(layers.pp(17))?,
             conv_out: conv3x3(CHANNELS, 3, layers.pp(18))?,
         })
@@ -56,12 +58,10 @@ impl TinyDecoder {
     /// If the device fails.
     pub fn forward(&self, latents: &Tensor) -> Result<Tensor> {
         let mut x = self.conv_in.forward(&((latents / LIMIT)?.tanh()? * LIMIT)?)?; // (B, h, w, C)
-        for (i, level) in self.levels.iter().enumerate() {
-            if i > 0 {
-                x = self.levels[i - 1].upsampled(&x)?;
-            }
-            x = level.refined(x)?;
+        for level in &self.levels {
+            x = level.upsampled(&level.refined(x)?)?;
         }
+        x = self.last.refined(x)?; // (B, 4h, 4w, C)
         let h = x.dim(1)?;
         let bands = (0..h).step_by(BAND).map(|start| self.pixels(&x, start..h.min(start + BAND)));
         Tensor::cat(&bands.collect::<Result<Vec<_>>>()?, 1)
@@ -71,8 +71,7 @@ impl TinyDecoder {
     fn pixels(&self, x: &Tensor, rows: Range<usize>) -> Result<Tensor> {
         let (start, end) = (rows.start.saturating_sub(HALO), x.dim(1)?.min(rows.end + HALO));
         let band = x.narrow(1, start, end - start)?.contiguous()?;
-        let last = self.levels.last().expect("there are three levels");
-        let y = self.conv_out.forward(&self.block.forward(&last.upsampled(&band)?)?)?; // 0 to 1
+        let y = self.conv_out.forward(&self.block.forward(&self.last.upsampled(&band)?)?)?; // 0 to 1
         let y = y.narrow(1, 2 * (rows.start - start), 2 * rows.len())?;
         y.to_dtype(DType::F32)?.affine(2., -1.)
     }

@@ -51,7 +51,7 @@ pub enum Artifact {
 }
 
 impl Artifact {
-    /// Whether it shows several pictures: a grid, sheet or page.
+    /// Returns whether the artifact shows several pictures, as grids, sheets and pages do.
     pub fn is_overview(self) -> bool {
         matches!(self, Self::Grid(_) | Self::Sheet | Self::Page | Self::Index)
     }

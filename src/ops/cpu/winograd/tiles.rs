@@ -227,6 +227,8 @@ fn transform_output<const H: usize, const W: usize, const DOWN: usize, const ACR
                 (0..across).for_each(|j| residual[j] = load(values, offset(j)));
             }
             let columns = columns.each_ref().map(|column| &column[i]);
+            // All in one loop, so that results stay in registers: between loops, the compiler stores halves of vectors, and the
+            // loads of whole ones that follow stall.
             for lane in 0..L {
                 let result = horizontal(columns.map(|column| column[lane]), across < ACROSS);
                 for j in 0..ACROSS {
