@@ -28,14 +28,14 @@ pub fn load<T>(
     loras: &Loras,
     device: &Device,
     on_tensor: &(dyn Fn() + Sync),
-    build: impl FnOnce(VarBuilder) -> candle_core::Result<T>,
+    build: impl FnOnce(VarBuilder) -> Result<T>,
 ) -> Result<T> {
     let mismatches = Mismatches::default();
     let averages = loras.names_of_averages();
     let weights = Weights { checkpoint, loras: loras.clone(), averages, on_tensor, mismatches: mismatches.clone() };
     let network = build(VarBuilder::from_backend(Box::new(weights), DType::F32, device.clone()));
     check_none(checkpoint, &mismatches.lock().unwrap_or_else(PoisonError::into_inner))?;
-    Ok(network?)
+    network
 }
 
 /// Checks that a checkpoint has tensors of these names and shapes.

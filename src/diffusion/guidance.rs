@@ -29,6 +29,9 @@ impl From<f64> for Guidance {
 }
 
 impl Guidance {
+    /// No guidance.
+    pub const NONE: Self = Self { scale: 1., rescale: 0. };
+
     /// Returns the coefficients of ε(uncond) and of ε(condᵢ) for conditions with these weights.
     fn coefficients(self, weights: &[f64]) -> (f64, Vec<f64>) {
         let conds: Vec<f64> = weights.iter().map(|weight| self.scale * weight).collect();
@@ -37,7 +40,7 @@ impl Guidance {
 
     /// Returns the guidance that remains outside of a UNet: none if its scale is an input.
     pub fn outside(self, unet: &UNet) -> Self {
-        if unet.takes_guidance() { Self::from(1.) } else { self }
+        if unet.takes_guidance() { Self::NONE } else { self }
     }
 
     /// Whether ε(uncond) matters beside conditions with these weights.

@@ -434,7 +434,7 @@ fn load_vae<T>(
 ) -> Result<T> {
     let scale_factor = Conventions::new(checkpoint, config)?.scale_factor.value;
     let build = |vb: VarBuilder| {
-        build(&config.vae, scale_factor, LayerBuilder::new(vb.pp(VAE), Compute::of(dtype), device.packing())?)
+        Ok(build(&config.vae, scale_factor, LayerBuilder::new(vb.pp(VAE), Compute::of(dtype), device.packing())?)?)
     };
     weights::load(checkpoint, &Loras::default(), &device.device, &|| (), build)
 }

@@ -19,7 +19,7 @@ use crate::ops::Packing;
 use crate::output::{self, Picture};
 use crate::text::{PassSteps, Reading, TextConfig, TextEncoder, Tokenizer, Tokens, check_clip_skip, texts};
 use crate::vae::Decoder;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use candle_core::{DType, Device, IndexOp, Tensor};
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
@@ -51,13 +51,17 @@ impl Model<'static> {
         dtype: DType,
         read: &(dyn Fn() + Sync),
     ) -> Result<Self> {
-        let (sources, tokenizer) = Sources::new(checkpoint, config, loras, device, dtype, Packing::Fast)?;
-        let (unet, text, decoder) = sources.load(read, |vb| {
+        let sources = Sources::new(checkpoint, config, loras, device, dtype, Packing::Fast)?;
+        sources.load(read, |vb| {
+            let text = || {
+                let (tokenizer, embeddings) = sources.tokenizer()?;
+                Ok::<_, Error>((tokenizer, sources.text_encoder(vb, &embeddings)?))
+            };
             let (unet, (text, decoder)) =
-                rayon::join(|| sources.unet(vb), || rayon::join(|| sources.text_encoder(vb), || sources.decoder(vb)));
-            Ok((unet?, text?, decoder?))
-        })?;
-        Ok(Self::new(&sources, tokenizer, unet, Part::kept(text), Part::kept(decoder)))
+                rayon::join(|| sources.unet(vb), || rayon::join(text, || sources.decoder(vb)));
+            let (tokenizer, text) = text?;
+            Ok(Self::new(&sources, tokenizer, unet?, Part::kept(text), Part::kept(decoder?)))
+        })
     }
 }
 
@@ -75,13 +79,13 @@ impl<'a> Model<'a> {
         dtype: DType,
         read: &(dyn Fn() + Sync),
     ) -> Result<Self> {
-        let (sources, tokenizer) = Sources::new(checkpoint, config, loras, device, dtype, Packing::Compact)?;
+        let sources = Arc::new(Sources::new(checkpoint, config, loras, device, dtype, Packing::Compact)?);
         // Before anything is computed in vain.
         sources.check()?;
-        let sources = Arc::new(sources);
+        let (tokenizer, embeddings) = sources.tokenizer()?;
         let unet = sources.load(read, |vb| sources.unet(vb))?;
         let (of_text, of_decoder) = (sources.clone(), sources.clone());
-        let text = Part::on_demand(move || of_text.load(&|| (), |vb| of_text.text_encoder(vb)));
+        let text = Part::on_demand(move || of_text.load(&|| (), |vb| of_text.text_encoder(vb, &embeddings)));
         let decoder = Part::on_demand(move || of_decoder.load(&|| (), |vb| of_decoder.decoder(vb)));
         Ok(Self::new(&sources, tokenizer, unet, text, decoder))
     }
@@ -209,7 +213,7 @@ impl<'a> Model<'a> {
     /// If the shapes do not fit, or the device fails.
     pub fn denoiser(&self, uncond: &Tensor, cond: &Tensor, scale: f64) -> Result<Box<dyn EpsModel + '_>> {
         let uncond = if uncond.dim(0)? == 1 { uncond.repeat((cond.dim(0)?, 1, 1))? } else { uncond.clone() };
-        let conditions = Conditions { uncond, conds: vec![(cond.clone(), 1.)] };
+        let conditions = Conditions { uncond: Some(uncond), conds: vec![(cond.clone(), 1.)] };
         let guidance = scale.into();
         let terms = self.terms(&conditions, guidance, 1)?;
         Ok(self.guided(terms.uncond.as_ref(), &terms.conds, guidance, &Evaluation::default(), usize::MAX)?)
@@ -235,7 +239,7 @@ impl<'a> Model<'a> {
         );
         let conditions = unconds.iter().cycle().zip(conds);
         let conditions = conditions
-            .map(|(uncond, cond)| Conditions { uncond: uncond.clone(), conds: vec![(cond.clone(), 1.)] })
+            .map(|(uncond, cond)| Conditions { uncond: Some(uncond.clone()), conds: vec![(cond.clone(), 1.)] })
             .collect();
         let phase = Phase { first: 0, conditions: 0, guidance: guidance.into() };
         self.denoiser_in_phases(vec![phase], vec![conditions], evaluation)
@@ -329,7 +333,10 @@ impl<'a> Model<'a> {
     fn terms(&self, conditions: &Conditions, guidance: Guidance, clip_skip: usize) -> Result<Terms> {
         let Conditions { uncond, conds } = conditions;
         let weights: Vec<f64> = conds.iter().map(|(_, weight)| *weight).collect();
-        let uncond = guidance.outside(&self.unet).needs_uncond(&weights).then_some(uncond);
+        let uncond = match guidance.outside(&self.unet).needs_uncond(&weights) {
+            true => Some(uncond.as_ref().context("guidance needs the context of a negative prompt")?),
+            false => None,
+        };
         let lengths = uncond.into_iter().chain(conds.iter().map(|(cond, _)| cond)).map(|context| context.dim(1));
         let m = lengths.collect::<candle_core::Result<Vec<_>>>()?.into_iter().max().unwrap_or(0);
         Ok(Terms {

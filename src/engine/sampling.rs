@@ -128,10 +128,14 @@ impl Engine<'_> {
         model.free_decoder();
         let steps = Steps { steps: *steps, evaluations: counts.model_calls };
         let encode = |text: &str| contexts.get(text, clip_skip, model, &mut |note| observer.on_note(note));
-        let conditions = BatchConditions::new(prompts, self.reading, steps, encode)?;
+        let guidance = Guidance { scale, rescale };
+        let needs_uncond = |weights: &[f64]| {
+            [guidance, Guidance::NONE].iter().any(|guidance| guidance.outside(model.unet()).needs_uncond(weights))
+        };
+        let conditions = BatchConditions::new(prompts, self.reading, steps, needs_uncond, encode)?;
         model.free_text_encoder();
         let guided = sampler.evaluations(model.schedule(), guidance_interval.steps(counts.steps));
-        let phases = conditions.guided_phases(Guidance { scale, rescale }, guided);
+        let phases = conditions.guided_phases(guidance, guided);
         let shape = (prompts.len(), params.latent_height(), params.latent_width(), self.config.unet.out_channels);
         let noise_at_start = noise.start(shape, &self.device.device)?;
         let Encoded { image, region, mask } = match self.encoder.as_mut() {

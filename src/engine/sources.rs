@@ -24,12 +24,10 @@ pub struct Sources<'a> {
     packing: Packing,
     pub conventions: Conventions,
     pub text_config: TextConfig,
-    embeddings: Vec<Embedding>,
 }
 
 impl<'a> Sources<'a> {
-    /// Finds out how the networks are built, and returns the tokenizer with the embeddings. See
-    /// [`Model::load`](super::Model::load) for the parameters.
+    /// Finds out how the networks are built. See [`Model::load`](super::Model::load) for the parameters.
     ///
     /// # Errors
     /// If the checkpoint lacks a network, or it is not one of Stable Diffusion 1.x.
@@ -40,18 +38,24 @@ impl<'a> Sources<'a> {
         device: &Device,
         dtype: DType,
         packing: Packing,
-    ) -> Result<(Self, Tokenizer)> {
+    ) -> Result<Self> {
         let conventions = Conventions::new(checkpoint, config)?;
         let text_config = text_config(checkpoint, config)?;
-        let mut tokenizer = Tokenizer::new()?.with_embeddings(checkpoint.embeddings())?;
-        let mut embeddings = checkpoint.embeddings().to_vec();
-        // Of several with one name, the first counts.
-        let added = loras.embeddings()?.into_iter().filter(|embedding| tokenizer.add_embedding(embedding).is_ok());
-        embeddings.extend(added);
         let (loras, device, compute) = (loras.clone(), device.clone(), Compute::of(dtype));
-        let sources =
-            Self { checkpoint, config, loras, device, compute, packing, conventions, text_config, embeddings };
-        Ok((sources, tokenizer))
+        Ok(Self { checkpoint, config, loras, device, compute, packing, conventions, text_config })
+    }
+
+    /// Returns the tokenizer with the embeddings of the checkpoint and the LoRAs, and these embeddings.
+    ///
+    /// # Errors
+    /// If the embeddings of the checkpoint do not have different names, or those of a LoRA cannot be read.
+    pub fn tokenizer(&self) -> Result<(Tokenizer, Vec<Embedding>)> {
+        let mut embeddings = self.checkpoint.embeddings().to_vec();
+        let mut tokenizer = Tokenizer::new()?.with_embeddings(&embeddings)?;
+        // Of several with one name, the first counts.
+        let added = self.loras.embeddings()?.into_iter();
+        embeddings.extend(added.filter(|embedding| tokenizer.add_embedding(embedding).is_ok()));
+        Ok((tokenizer, embeddings))
     }
 
     /// Returns whether the decoder is TAESD's.
@@ -63,11 +67,7 @@ impl<'a> Sources<'a> {
     ///
     /// # Errors
     /// If tensors are missing or have another shape, which the error names, or the device fails.
-    pub fn load<T>(
-        &self,
-        read: &(dyn Fn() + Sync),
-        build: impl FnOnce(&VarBuilder) -> candle_core::Result<T>,
-    ) -> Result<T> {
+    pub fn load<T>(&self, read: &(dyn Fn() + Sync), build: impl FnOnce(&VarBuilder) -> Result<T>) -> Result<T> {
         weights::load(self.checkpoint, &self.loras, &self.device, read, |vb| build(&vb))
     }
 
@@ -77,37 +77,34 @@ impl<'a> Sources<'a> {
     /// If tensors are missing or have another shape, which the error names.
     pub fn check(&self) -> Result<()> {
         let outline = Outline::default();
-        self.text_encoder_of(outline.layer_builder(Compute::F32).pp(TEXT))?;
+        TextEncoder::new(self.text_config, outline.layer_builder(Compute::F32).pp(TEXT))?;
         self.decoder_of(outline.layer_builder(self.compute).pp(VAE))?;
         weights::check(self.checkpoint, &outline.needs().tensors)
     }
 
     /// Builds the UNet.
-    pub fn unet(&self, vb: &VarBuilder) -> candle_core::Result<UNet> {
+    pub fn unet(&self, vb: &VarBuilder) -> Result<UNet> {
         let use_ema = self.conventions.use_ema.value;
         let vb = if use_ema { vb.clone().rename_f(ema::name) } else { vb.clone() };
         let lb = LayerBuilder::new(vb.pp(UNET), self.compute, self.packing)?;
-        UNet::new(&self.checkpoint.unet_config(self.config), lb)
+        Ok(UNet::new(&self.checkpoint.unet_config(self.config), lb)?)
     }
 
-    /// Builds the text encoder.
-    pub fn text_encoder(&self, vb: &VarBuilder) -> candle_core::Result<TextEncoder> {
-        self.text_encoder_of(LayerBuilder::new(vb.pp(TEXT), Compute::F32, self.packing)?)
+    /// Builds the text encoder with the vectors of `embeddings`.
+    pub fn text_encoder(&self, vb: &VarBuilder, embeddings: &[Embedding]) -> Result<TextEncoder> {
+        let lb = LayerBuilder::new(vb.pp(TEXT), Compute::F32, self.packing)?;
+        Ok(TextEncoder::new(self.text_config, lb)?.with_embeddings(embeddings)?)
     }
 
     /// Builds the decoder.
-    pub fn decoder(&self, vb: &VarBuilder) -> candle_core::Result<Decoder> {
+    pub fn decoder(&self, vb: &VarBuilder) -> Result<Decoder> {
         self.decoder_of(LayerBuilder::new(vb.pp(VAE), self.compute, self.packing)?)
     }
 
-    fn text_encoder_of(&self, lb: LayerBuilder) -> candle_core::Result<TextEncoder> {
-        TextEncoder::new(self.text_config, lb)?.with_embeddings(&self.embeddings)
-    }
-
-    fn decoder_of(&self, lb: LayerBuilder) -> candle_core::Result<Decoder> {
-        match self.has_tiny_decoder() {
-            true => Decoder::tiny(lb),
-            false => Decoder::new(&self.config.vae, self.conventions.scale_factor.value, lb),
-        }
+    fn decoder_of(&self, lb: LayerBuilder) -> Result<Decoder> {
+        Ok(match self.has_tiny_decoder() {
+            true => Decoder::tiny(lb)?,
+            false => Decoder::new(&self.config.vae, self.conventions.scale_factor.value, lb)?,
+        })
     }
 }

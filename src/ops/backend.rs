@@ -56,6 +56,12 @@ pub(super) trait Backend: Packer {
     /// softmax(q·kᵀ / √D)·v. `q`: (B, N, H·D); `k`, `v`: (B, M, H·D) → (B, N, H·D).
     fn attention(&self, compute: Compute, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor>;
 
+    /// Attention of each token to itself and those before it, in f32. `q`, `k`, `v`: (B, N, H·D) → (B, N, H·D).
+    fn causal_attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor>;
+
+    /// x · sigmoid(1.702 · x) of each element, in f32.
+    fn quick_gelu(&self, x: &Tensor) -> Result<Tensor>;
+
     /// Concatenates channels. `x`: (R·B, h, w, C_x), `skip`: (B, h, w, C_skip) → (R·B, h, w, C_x + C_skip).
     fn concat(&self, x: &Tensor, skip: &Tensor) -> Result<Tensor>;
 

@@ -83,11 +83,23 @@ pub struct Projections<const N: usize> {
     c_in: usize,
 }
 
-/// Reads each layer's `weight` (C_out, C_in); the layers have no bias.
+/// Reads `weight` (C_out, C_in) and `bias` (C_out) of each layer.
 ///
 /// # Errors
 /// If a tensor is missing or has another shape.
 pub fn projections<const N: usize>(c_in: usize, c_out: usize, lbs: [LayerBuilder; N]) -> Result<Projections<N>> {
+    Projections::read((c_out, c_in), true, lbs)
+}
+
+/// Reads `weight` (C_out, C_in) of each layer without bias.
+///
+/// # Errors
+/// If a tensor is missing or has another shape.
+pub fn projections_no_bias<const N: usize>(
+    c_in: usize,
+    c_out: usize,
+    lbs: [LayerBuilder; N],
+) -> Result<Projections<N>> {
     Projections::read((c_out, c_in), false, lbs)
 }
 

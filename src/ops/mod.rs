@@ -3,6 +3,7 @@
 //! `backend` declares what a kind of device provides and chooses between `cpu` and `cuda`; `plain` defines every
 //! operation in candle's own operations.
 
+mod activation;
 mod attention;
 mod backend;
 mod compute;
@@ -23,7 +24,8 @@ mod packing;
 pub mod plain;
 mod sum;
 
-pub use attention::attention;
+pub use activation::quick_gelu;
+pub use attention::{attention, causal_attention};
 pub use backend::gpu;
 pub use compute::Compute;
 pub use conv2d::{Conv2d, ConvOptions, UpsampledConv2d};
@@ -33,7 +35,9 @@ pub use conv2d::{
 pub use cpu::{Isa, Product, add_products, all_finite, f16_to_f32, from_chunks, isa, keep_memory};
 pub use graph::Graph;
 pub use layer_builder::LayerBuilder;
-pub use linear::{Geglu, Linear, Projections, StackedLinears, geglu, linear, linear_no_bias, projections};
+pub use linear::{
+    Geglu, Linear, Projections, StackedLinears, geglu, linear, linear_no_bias, projections, projections_no_bias,
+};
 pub use maps::concat;
 pub use norm::{GroupNorm, LayerNorm, group_norm, layer_norm};
 pub use outline::{Needs, Outline};

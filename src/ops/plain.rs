@@ -1,5 +1,6 @@
 //! Every operation in candle's own operations: the definitions that tests and benches compare the kernels with.
 
+use super::activation::QUICK_GELU;
 use super::norm::{GROUPS, LAYER_NORM_EPS};
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
@@ -63,6 +64,22 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Ten
     let scores = (q.matmul(&k.t()?)? * ((c / heads) as f64).powf(-0.5))?; // (B, H, N, M)
     let y = softmax_last_dim(&scores)?.matmul(&v)?; // (B, H, N, D)
     y.transpose(D::Minus2, 1)?.reshape((b, n, c))
+}
+
+/// Attention of each token to itself and those before it. `q`, `k`, `v`: (B, N, H·D).
+pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
+    let (b, n, c) = q.dims3()?;
+    let (q, k, v) = (split_heads(q, heads)?, split_heads(k, heads)?, split_heads(v, heads)?);
+    let scores = (q.matmul(&k.t()?)? * ((c / heads) as f64).powf(-0.5))?; // (B, H, N, N)
+    let mask = |i: usize| if i % n > i / n { f32::NEG_INFINITY } else { 0. };
+    let mask = Tensor::from_iter((0..n * n).map(mask), q.device())?.reshape((n, n))?;
+    let y = softmax_last_dim(&scores.broadcast_add(&mask)?)?.matmul(&v)?; // (B, H, N, D)
+    y.transpose(D::Minus2, 1)?.reshape((b, n, c))
+}
+
+/// x · sigmoid(1.702 · x) of each element.
+pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
+    (x * QUICK_GELU)?.silu()? / QUICK_GELU
 }
 
 /// (B, N, H·D) → (B, H, N, D).

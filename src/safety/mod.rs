@@ -95,7 +95,7 @@ impl Checker {
         let vision = if inner { "vision_model.vision_model" } else { "vision_model" };
         let fingerprint = checkpoint.fingerprint();
         weights::load(&checkpoint, &Loras::default(), device, &|| (), |vb| {
-            Self::new(&config, &sizes, fingerprint, vb.pp(vision), vb)
+            Ok(Self::new(&config, &sizes, fingerprint, vb.pp(vision), vb)?)
         })
     }
 

@@ -1,7 +1,7 @@
 //! CLIP's text encoder (Radford et al. 2021, arXiv 2103.00020).
 
 use super::Tokens;
-use super::transformer::{Layer, causal_mask};
+use super::transformer::Layer;
 use crate::checkpoint::Embedding;
 use crate::ops::{LayerBuilder, LayerNorm, layer_norm};
 use anyhow::{Result, ensure};
@@ -13,7 +13,6 @@ pub struct TextEncoder {
     /// The vectors of the embeddings, whose ids follow CLIP's vocabulary.
     added: Option<Tensor>, // (n, C)
     positions: Tensor, // (77, C)
-    mask: Tensor,   // (77, 77)
     layers: Vec<Layer>,
     norm: LayerNorm,
     device: Device,
@@ -96,7 +95,6 @@ impl TextEncoder {
             tokens: embeddings.pp("token_embedding").get((vocabulary, width), "weight")?,
             added: None,
             positions: embeddings.pp("position_embedding").get((Tokens::LENGTH, width), "weight")?,
-            mask: causal_mask(Tokens::LENGTH, lb.device())?,
             layers: (0..layers).map(layer).collect::<candle_core::Result<_>>()?,
             norm: layer_norm(width, lb.pp("final_layer_norm"))?,
             device: lb.device().clone(),
@@ -138,7 +136,7 @@ impl TextEncoder {
         x = x.broadcast_add(&self.positions)?;
         // Without a padding mask: CLIP attends to all end tokens.
         for layer in &self.layers[..=self.layers.len() - clip_skip] {
-            x = layer.forward(&x, &self.mask)?;
+            x = layer.forward(&x)?;
         }
         let context = weighted(&self.norm.forward(&x)?, &weights)?;
         Ok(context.reshape((prompts.len(), chunks * Tokens::LENGTH, ()))?)

@@ -203,6 +203,28 @@ fn attention_equals_its_definition() {
 }
 
 #[test]
+fn causal_attention_equals_its_definition() -> Result<()> {
+    // The text encoder's, then several blocks of queries and keys; with small scores, and with large ones.
+    for [b, n, heads, d] in [[2, 77, 12, 64], [1, 700, 2, 40], [1, 193, 1, 3], [1, 1, 2, 8]] {
+        for scale in [1., 30.] {
+            let [q, k, v] = [1, 2, 3].map(|seed| random(&[b, n, heads * d], seed));
+            let q = (q * scale)?;
+            let ours = ops::causal_attention(&q, &k, &v, heads)?;
+            let plain = ops::plain::causal_attention(&q, &k, &v, heads)?;
+            assert_close(&format!("causal attention of {n}, {heads} heads of {d}, {scale}"), &ours, &plain, 2e-5);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn quick_gelu_equals_its_definition() -> Result<()> {
+    let x = (random(&[3, 11, 1000], 1) * 20.)?;
+    assert_close("quick GELU", &ops::quick_gelu(&x)?, &ops::plain::quick_gelu(&x)?, EXACT);
+    Ok(())
+}
+
+#[test]
 fn norms_before_half_precision_products_are_rounded() -> Result<()> {
     let (x, weight, bias) = (random(&[2, 7, 5, 96], 1), random(&[96], 2), random(&[96], 3));
     let norm = GroupNorm::new(Compute::Half, &weight, &bias, 1e-5)?;
@@ -227,7 +249,7 @@ fn half_precision_products_keep_three_digits() -> Result<()> {
         let tensors = HashMap::from([("weight".to_string(), w)]);
         let vb = VarBuilder::from_tensors(tensors, DType::F32, &crate::support::device());
         let lb = LayerBuilder::new(vb, Compute::Half, Packing::Fast)?;
-        for y in ops::projections(c_in, c_out, [lb.clone(), lb])?.forward(&x)? {
+        for y in ops::projections_no_bias(c_in, c_out, [lb.clone(), lb])?.forward(&x)? {
             assert_close("projection", &y, &plain, HALF);
         }
     }
@@ -351,6 +373,8 @@ fn mismatched_shapes_are_errors() -> Result<()> {
     }
     let q = random(&[1, 4, 32], 1);
     assert!(ops::attention(Compute::F32, &q, &random(&[1, 4, 16], 1), &q, 2).is_err());
+    let k = random(&[1, 5, 32], 1);
+    assert!(ops::causal_attention(&q, &k, &k, 2).is_err());
     Ok(())
 }
 

@@ -17,7 +17,7 @@ fn sampled(interval: Interval, deepcache: DeepCache, images: usize) -> Tensor {
     let model = nano();
     let contexts = &tensors("modules/modules.safetensors")["context"];
     let [cond, uncond] = [0, 1].map(|i| contexts.narrow(0, i, 1).unwrap());
-    let conditions = vec![Conditions { uncond, conds: vec![(cond, 1.)] }; images];
+    let conditions = vec![Conditions { uncond: Some(uncond), conds: vec![(cond, 1.)] }; images];
     let guided = SAMPLER.evaluations(model.schedule(), interval.steps(SAMPLER.steps));
     let phases = [(0, 1.), (guided.start, SCALE), (guided.end, 1.)];
     let phases = phases.map(|(first, scale)| Phase { first, conditions: 0, guidance: Guidance::from(scale) });

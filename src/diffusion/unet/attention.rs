@@ -3,7 +3,7 @@
 use super::repeated;
 use crate::ops::{
     self, Compute, Geglu, GroupNorm, LayerBuilder, LayerNorm, Linear, Projections, conv1x1, geglu, group_norm,
-    layer_norm, linear, projections,
+    layer_norm, linear, projections_no_bias,
 };
 use candle_core::{Result, Tensor};
 
@@ -87,7 +87,7 @@ struct SelfAttention {
 impl SelfAttention {
     fn new(c: usize, heads: usize, lb: LayerBuilder) -> Result<Self> {
         let parts = ["to_q", "to_k", "to_v"].map(|part| lb.pp(part));
-        Ok(Self { to_qkv: projections(c, c, parts)?, heads: Heads::new(c, heads, lb)? })
+        Ok(Self { to_qkv: projections_no_bias(c, c, parts)?, heads: Heads::new(c, heads, lb)? })
     }
 
     /// `x`, `residual`: (B, N, C) → (B, N, C).
@@ -107,8 +107,8 @@ struct CrossAttention {
 impl CrossAttention {
     fn new(c: usize, c_context: usize, heads: usize, lb: LayerBuilder) -> Result<Self> {
         Ok(Self {
-            to_q: projections(c, c, [lb.pp("to_q")])?,
-            to_kv: projections(c_context, c, ["to_k", "to_v"].map(|part| lb.pp(part)))?,
+            to_q: projections_no_bias(c, c, [lb.pp("to_q")])?,
+            to_kv: projections_no_bias(c_context, c, ["to_k", "to_v"].map(|part| lb.pp(part)))?,
             heads: Heads::new(c, heads, lb)?,
         })
     }

@@ -60,15 +60,18 @@ impl UNet {
         let blocks = |all: &[(BlockShape, LayerBuilder)]| {
             all.par_iter().map(|(shape, lb)| Block::new(shape, config, lb.clone())).collect::<Result<Vec<_>>>()
         };
+        let middle_block = || -> Result<_> { Ok((res(0)?, transformer(1)?, res(2)?)) };
+        let (input_blocks, (middle_block, output_blocks)) =
+            rayon::join(|| blocks(&input), || rayon::join(middle_block, || blocks(&output)));
         let res_blocks =
             [res_blocks(&input), [0, 2].map(|i| (c_middle, middle.pp(i))).to_vec(), res_blocks(&output)].concat();
         Ok(Self {
             takes_mask: config.takes_mask(),
             conv_in: conv3x3(config.in_channels, c, lb.pp("input_blocks.0.0"))?,
             time_embed: TimeEmbedding::new(c, config.guidance_width, &res_blocks, lb.pp("time_embed"))?,
-            input_blocks: blocks(&input)?,
-            middle_block: (res(0)?, transformer(1)?, res(2)?),
-            output_blocks: blocks(&output)?,
+            input_blocks: input_blocks?,
+            middle_block: middle_block?,
+            output_blocks: output_blocks?,
             out_norm: group_norm(c, 1e-5, lb.pp("out.0"))?,
             out_conv: conv3x3(c, config.out_channels, lb.pp("out.2"))?,
             graph: Graph::new(lb.device())?,

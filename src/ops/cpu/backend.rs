@@ -2,7 +2,8 @@
 
 use super::{Act, AttentionShape, Conv3x3, ConvEpilogue, Epilogue, Format, MapShape, Norm, Output, Packed, RowOffsets};
 use super::{
-    UpsampledConv3x3, attention, copy_rows, gemm, group_norm, isa, layer_norm, to_tensor, with_f32, with_operand,
+    UpsampledConv3x3, attention, copy_rows, gemm, group_norm, isa, layer_norm, quick_gelu, to_tensor, with_f32,
+    with_operand,
 };
 use crate::ops::backend::{self, Addends, Backend, Capture, LinearWeights, MatMul, Packer};
 use crate::ops::conv2d::ConvOptions;
@@ -82,9 +83,21 @@ impl Packer for Cpu {
 impl Backend for Cpu {
     fn attention(&self, compute: Compute, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
         let (b, n, c) = q.dims3()?;
-        let shape = AttentionShape { b, n, m: k.dim(1)?, h: heads, d: c / heads };
+        let shape = AttentionShape { b, n, m: k.dim(1)?, h: heads, d: c / heads, causal: false };
         let y = with_operand(q, |q| with_operand(k, |k| with_operand(v, |v| Ok(attention(compute, q, k, v, shape)))))?;
         to_tensor(y, (b, n, c))
+    }
+
+    fn causal_attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
+        let (b, n, c) = q.dims3()?;
+        let shape = AttentionShape { b, n, m: n, h: heads, d: c / heads, causal: true };
+        let attend = |q: &[f32], k: &[f32], v: &[f32]| attention(Compute::F32, q.into(), k.into(), v.into(), shape);
+        let y = with_f32(q, |q| with_f32(k, |k| with_f32(v, |v| Ok(attend(q, k, v)))))?;
+        to_tensor(y, (b, n, c))
+    }
+
+    fn quick_gelu(&self, x: &Tensor) -> Result<Tensor> {
+        to_tensor(Output::F32(with_f32(x, |x| Ok(quick_gelu(x)))?), x.shape())
     }
 
     fn concat(&self, x: &Tensor, skip: &Tensor) -> Result<Tensor> {

@@ -114,6 +114,12 @@ pub fn silu<const FMA: bool>(x: f32) -> f32 {
     x * numerator / (1. + e)
 }
 
+/// x / (1 + e⁻¹·⁷⁰²ˣ).
+#[inline(always)]
+pub fn quick_gelu<const FMA: bool>(x: f32) -> f32 {
+    silu::<FMA>(1.702 * x) * (1. / 1.702)
+}
+
 /// x · Φ(x), with erf to 1.5e-7 (Abramowitz & Stegun 7.1.26).
 #[inline(always)]
 pub fn gelu<const FMA: bool>(x: f32) -> f32 {

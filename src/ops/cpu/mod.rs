@@ -1,6 +1,7 @@
 //! CPU kernels. Code that needs intrinsics is in one file per instruction set, with `portable` as the counterpart in
 //! plain Rust; everything else is written once over short arrays and compiled for each instruction set.
 
+mod activation;
 mod add_products;
 mod attention;
 #[cfg(target_arch = "x86_64")]
@@ -28,6 +29,7 @@ mod portable;
 mod tensor;
 mod winograd;
 
+use activation::quick_gelu;
 use attention::{AttentionShape, attention};
 use conv::{ConvEpilogue, MapShape};
 use copy::copy_rows;

@@ -4,10 +4,10 @@ use super::gemm::{GEGLU_RUN, Gemm};
 use super::graph::GraphCache;
 use super::norm::{Affine, GroupNorm, LayerNorm};
 use super::{attention, maps};
-use crate::ops::Compute;
 use crate::ops::backend::{self, Addends, Backend, Capture, LinearWeights, MatMul, Packer};
 use crate::ops::conv2d::ConvOptions;
 use crate::ops::linear::interleaved;
+use crate::ops::{Compute, plain};
 use candle_core::{D, Result, Tensor};
 
 /// The kernels for NVIDIA GPUs.
@@ -74,6 +74,14 @@ impl Packer for Cuda {
 impl Backend for Cuda {
     fn attention(&self, compute: Compute, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
         attention::attention(compute, q, k, v, heads)
+    }
+
+    fn causal_attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
+        plain::causal_attention(q, k, v, heads)
+    }
+
+    fn quick_gelu(&self, x: &Tensor) -> Result<Tensor> {
+        plain::quick_gelu(x)
     }
 
     fn concat(&self, x: &Tensor, skip: &Tensor) -> Result<Tensor> {

@@ -163,7 +163,7 @@ fn eps(denoiser: &dyn EpsModel, x: &Tensor) -> Tensor {
 /// Returns conditions of prompts with these numbers of words, with their weights.
 fn conditions(model: &Model, uncond: usize, conds: &[(usize, f64)]) -> Conditions {
     let context = |n: usize| context(model, &words(n), Reading::WEB_UI);
-    Conditions { uncond: context(uncond), conds: conds.iter().map(|&(n, weight)| (context(n), weight)).collect() }
+    Conditions { uncond: Some(context(uncond)), conds: conds.iter().map(|&(n, weight)| (context(n), weight)).collect() }
 }
 
 fn composed<'a>(
@@ -185,7 +185,7 @@ fn the_effects_of_subprompts_are_added() {
         for (scale, rescale) in [(7.5, 0.), (1., 0.), (0., 0.), (7.5, 0.7), (1., 0.7)] {
             let conditions = conditions(&model, 2, conds);
             let alone = |context: &Tensor| eps(&*model.denoiser(context, context, 1.).unwrap(), &x);
-            let uncond = alone(&conditions.uncond);
+            let uncond = alone(conditions.uncond.as_ref().unwrap());
             let at_scale = |scale: f64| {
                 conditions.conds.iter().fold(uncond.clone(), |sum, (cond, weight)| {
                     (sum + ((alone(cond) - &uncond).unwrap() * (weight * scale)).unwrap()).unwrap()

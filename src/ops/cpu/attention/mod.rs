@@ -18,7 +18,7 @@ const QUERIES: usize = 192;
 /// The number of keys in a block, whose scores fit in the L2 cache.
 const KEYS: usize = 256;
 
-/// The sizes of one call: B images, N queries, M keys, H heads of D channels.
+/// The sizes of one call: B images, N queries, M keys, H heads of D channels; and which keys a query attends to.
 #[derive(Clone, Copy)]
 pub struct AttentionShape {
     pub b: usize,
@@ -26,12 +26,18 @@ pub struct AttentionShape {
     pub m: usize,
     pub h: usize,
     pub d: usize,
+    /// Whether query i attends to the keys 0..=i only; then N = M, and the products are in f32.
+    pub causal: bool,
 }
 
 /// softmax(q·kᵀ / √D)·v. `q`: (B, N, H·D); `k`, `v`: (B, M, H·D) → (B, N, H·D), in the type that the products use.
 pub fn attention(wanted: Compute, q: Operand, k: Operand, v: Operand, shape: AttentionShape) -> Output {
-    let AttentionShape { b, n, m, h, d } = shape;
+    let AttentionShape { b, n, m, h, d, causal } = shape;
     let compute = wanted.supported(isa(), d);
+    assert!(
+        !causal || (compute == Compute::F32 && n == m),
+        "causal attention in {compute:?} of {n} queries to {m} keys"
+    );
     let [q, k, v] = [q, k, v].map(|x| x.slots(compute));
     let (head_slots, row_slots) = (compute.slots(d), compute.slots(h * d));
     // The offset of head i (of all images) in row `row` of its image's `rows`.
@@ -48,7 +54,10 @@ pub fn attention(wanted: Compute, q: Operand, k: Operand, v: Operand, shape: Att
             let (i, first) = (task / blocks, task % blocks * QUERIES);
             let rows: Vec<usize> = (first..n.min(first + QUERIES)).map(|row| offset(row, n, i)).collect();
             let mut queries = QueryBlock::new(&heads[i], &q, &rows);
-            heads[i].iter().for_each(|kv| queries.attend(kv));
+            for (block, kv) in heads[i].iter().enumerate() {
+                let seen = |row: usize| (first + row + 1).saturating_sub(block * KEYS).min(kv.n_keys);
+                queries.attend(kv, |row| if causal { seen(row) } else { kv.n_keys });
+            }
             for (row, &offset) in rows.iter().enumerate() {
                 // SAFETY: each head of each query belongs to one task.
                 queries.write_output(row, unsafe { out.slice_mut(offset, head_slots) });

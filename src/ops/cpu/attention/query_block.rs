@@ -16,7 +16,7 @@ use crate::ops::cpu::packed::Packed;
 /// can the sum over all keys, nor that sum times values up to 2²⁰; the running maximum is then skipped.
 const MAX_UNSHIFTED: f32 = 90.;
 
-/// The scaled score of padding, which gives it next to no weight.
+/// The scaled score of keys that a query does not attend to, which gives them next to no weight.
 const PADDING: f32 = -126.;
 
 /// A block of queries of one head, with the state of its online softmax.
@@ -66,22 +66,23 @@ impl<'a> QueryBlock<'a> {
         }
     }
 
-    /// Adds the weighted values of one block to the accumulator.
-    pub fn attend(&mut self, kv: &KvBlock) {
+    /// Adds the weighted values of one block to the accumulator. `seen`: the number of its keys that the query of a row
+    /// attends to, which come first; with bf16, all.
+    pub fn attend(&mut self, kv: &KvBlock, seen: impl Fn(usize) -> usize) {
         match (self.unshifted, self.compute) {
             (true, Compute::Half) => self.exp_scores_half(kv),
-            (true, Compute::F32) => self.exp_scores(kv),
-            (false, _) => self.softmax_step(kv),
+            (true, Compute::F32) => self.exp_scores(&kv.keys, seen),
+            (false, _) => self.softmax_step(&kv.keys, seen),
         }
         self.accumulate(&kv.values);
     }
 
     /// Computes the weights of a block with the running maximum.
-    fn softmax_step(&mut self, KvBlock { keys, n_keys, .. }: &KvBlock) {
+    fn softmax_step(&mut self, keys: &Packed, seen: impl Fn(usize) -> usize) {
         self.score(keys);
         for row in 0..self.rows.len() {
             let scores = &mut self.scores[row * self.stride..][..self.stride];
-            scores[*n_keys..].fill(f32::NEG_INFINITY);
+            scores[seen(row)..].fill(f32::NEG_INFINITY);
             let acc = &mut self.acc[row * self.width..][..self.width];
             softmax_step(scores, self.scale, &mut self.max[row], &mut self.sums[row], acc);
             if self.compute == Compute::Half {
@@ -91,11 +92,11 @@ impl<'a> QueryBlock<'a> {
     }
 
     /// scores = 2^(scale · queries · keys).
-    fn exp_scores(&mut self, KvBlock { keys, n_keys, .. }: &KvBlock) {
+    fn exp_scores(&mut self, keys: &Packed, seen: impl Fn(usize) -> usize) {
         self.score(keys);
         for (row, sums) in self.sums[..self.rows.len()].iter_mut().enumerate() {
             let scores = &mut self.scores[row * self.stride..][..self.stride];
-            scores[*n_keys..].fill(PADDING / self.scale);
+            scores[seen(row)..].fill(PADDING / self.scale);
             exp_scores(scores, self.scale, sums);
         }
     }
