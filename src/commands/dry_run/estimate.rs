@@ -15,7 +15,8 @@ use crate::params::SamplingParams;
 use crate::vae;
 use anyhow::Result;
 use candle_core::DType;
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 /// The bytes that the program itself takes, with its tokenizer and threads. Calibrated as the remainder of the demo model's
 /// peaks, of 175 MB at 256×256 and of 1058 MB at 1024×1024.
@@ -85,9 +86,17 @@ impl Memory {
             return Ok(Self { weights: 0., maps: 0. });
         }
         let weights = if on_gpus(job) { networks.gpu_bytes(gpu_element(job)) } else { networks.packed_bytes() };
-        let (sampling, decoding) = (networks.sampling_elements()?, networks.decoding_elements()?);
-        let batches = batches().map(|number| Maps::new(job, number, sampling, decoding));
-        let maps = batches.reduce(Maps::max).unwrap_or_default();
+        let sampling = networks.sampling_elements()?;
+        let mut decoding: HashMap<usize, f64> = HashMap::new(); // by height
+        let mut maps = Maps::default();
+        for number in batches() {
+            let height = decoded_size(job, job.images.requests.params_of(number)).0;
+            let decoding = match decoding.entry(height) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => *new.insert(networks.decoding_elements(height)?),
+            };
+            maps = maps.max(Maps::new(job, number, sampling, decoding));
+        }
         let memory = if job.compute.saves_memory() {
             Self::on_demand(&weights, &maps)
         } else {
@@ -143,8 +152,8 @@ impl Maps {
         let contexts = params.n_contexts(1);
         let latents = params.n_final_latents() as f64;
         let sampling = sampling * latents * (contexts * job.images.requests.len_of(number)) as f64;
-        let decoded = if job.compute.saves_memory() { latents.min(MAX_TILE) } else { latents };
-        let decoding = decoding * decoded;
+        let (height, width) = decoded_size(job, params);
+        let decoding = decoding * (height * width) as f64;
         if on_gpus(job) {
             let element = gpu_element(job);
             return Self { sampling: element * GPU_SAMPLING * sampling, decoding: element * GPU_DECODING * decoding };
@@ -160,8 +169,14 @@ impl Maps {
     }
 }
 
-/// The latents of a tile, if images are decoded in tiles.
-const MAX_TILE: f64 = (vae::TILE_SIDE * vae::TILE_SIDE) as f64;
+/// Returns the height and width in latents of what is decoded at once: an image, or a tile of it.
+fn decoded_size(job: &Job, params: &SamplingParams) -> (usize, usize) {
+    let (height, width) = params.final_latent_size();
+    match job.compute.saves_memory() {
+        true => (height.min(vae::TILE_SIDE), width.min(vae::TILE_SIDE)),
+        false => (height, width),
+    }
+}
 
 /// Returns the number of pixels of all images to be drawn.
 fn saved_pixels(job: &Job, finished: &HashSet<usize>) -> f64 {

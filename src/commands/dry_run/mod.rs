@@ -25,7 +25,7 @@ use crate::text::TextConfig;
 use crate::txt2img::{End, OpenModel, inspect};
 use anyhow::{Result, bail};
 use candle_core::DType;
-use networks::{Inventory, Networks};
+use networks::{Inventory, Networks, VaeUse};
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 
@@ -72,12 +72,15 @@ pub(crate) fn describe(job: &Job, models: &[OpenModel], outdir: &OutDir, hashes:
     let text = engine::text_config(checkpoint, &job.model.config)?;
     let conventions = Conventions::new(checkpoint, &job.model.config)?;
     let config = ModelConfig { unet: checkpoint.unet_config(&job.model.config), ..job.model.config.clone() };
-    let encodes = job.images.are_encoded();
+    let vae = VaeUse {
+        is_tiny: checkpoint.has_tiny_vae(),
+        encodes: job.images.are_encoded(),
+        compares: job.output.compares_exact,
+    };
     let networks = Networks::new(
         &config,
         text,
-        checkpoint.has_tiny_vae(),
-        encodes,
+        vae,
         estimate::compute(job),
         job.compute.devices.first().map(ComputeDevice::packing).unwrap_or_default(),
     )?;
@@ -161,7 +164,7 @@ pub fn print_dry_run(job: &Job) -> Result<End> {
 /// # Errors
 /// If there are no networks of these shapes.
 pub fn inventory(config: &ModelConfig, text: TextConfig) -> Result<Inventory> {
-    Ok(Networks::new(config, text, false, false, Compute::F32, Packing::Fast)?.inventory())
+    Ok(Networks::new(config, text, VaeUse::default(), Compute::F32, Packing::Fast)?.inventory())
 }
 
 impl Report {

@@ -16,9 +16,23 @@ pub struct Networks {
     text: Outline,
     unet: (UNet, Outline),
     decoder: (Decoder, Outline),
-    /// The encoder's, if it is read from the same checkpoint.
+    /// The model's own decoder, if TAESD's pictures are compared with its pictures.
+    exact_decoder: Option<(Decoder, Outline)>,
+    /// The encoder's; empty if nothing is encoded.
     encoder: Outline,
+    has_tiny_vae: bool,
     config: ModelConfig,
+}
+
+/// What a run uses of autoencoders.
+#[derive(Clone, Copy, Default)]
+pub struct VaeUse {
+    /// Whether the decoder is TAESD's.
+    pub is_tiny: bool,
+    /// Whether pictures are encoded, besides by inpainting models.
+    pub encodes: bool,
+    /// Whether TAESD's pictures are compared with those of the model's own decoder.
+    pub compares: bool,
 }
 
 /// The sizes in bytes of the weights of each network.
@@ -34,39 +48,47 @@ pub struct Bytes {
 const SIDE: usize = 8;
 
 impl Networks {
-    /// Outlines the networks. `has_tiny_vae`: whether the decoder is TAESD's. `encodes`: whether pictures are encoded besides by
-    /// inpainting models. `compute`, `packing`: the arithmetic of the UNet and the autoencoder, and how their weights are stored.
+    /// Outlines the networks. `compute`, `packing`: the arithmetic of the UNet and the autoencoders, and how their weights are
+    /// stored.
     ///
     /// # Errors
     /// If there are no networks of these shapes.
     pub fn new(
         config: &ModelConfig,
         text: TextConfig,
-        has_tiny_vae: bool,
-        encodes: bool,
+        vae: VaeUse,
         compute: Compute,
         packing: Packing,
     ) -> Result<Self> {
-        let [text_outline, unet_outline, decoder_outline, encoder] = [(); 4].map(|()| Outline::new(packing));
+        let [text_outline, unet_outline, encoder] = [(); 3].map(|()| Outline::new(packing));
         TextEncoder::new(text, text_outline.layer_builder(Compute::F32).pp(TEXT))?;
         let unet = UNet::new(&config.unet, unet_outline.layer_builder(compute).pp(UNET))?;
-        let lb = decoder_outline.layer_builder(compute).pp(VAE);
-        let decoder =
-            if has_tiny_vae { Decoder::tiny(lb) } else { Decoder::new(&config.vae, config.scale_factor, lb) }?;
-        if (encodes || config.unet.takes_mask()) && !has_tiny_vae {
+        let decoder = |is_tiny: bool| -> Result<(Decoder, Outline)> {
+            let outline = Outline::new(packing);
+            let lb = outline.layer_builder(compute).pp(VAE);
+            let decoder = if is_tiny { Decoder::tiny(lb) } else { Decoder::new(&config.vae, config.scale_factor, lb) };
+            Ok((decoder?, outline))
+        };
+        if vae.encodes || config.unet.takes_mask() {
             Encoder::new(&config.vae, config.scale_factor, encoder.layer_builder(compute).pp(VAE))?;
         }
-        let (unet, decoder) = ((unet, unet_outline), (decoder, decoder_outline));
-        Ok(Self { text: text_outline, unet, decoder, encoder, config: config.clone() })
+        Ok(Self {
+            text: text_outline,
+            unet: (unet, unet_outline),
+            decoder: decoder(vae.is_tiny)?,
+            exact_decoder: (vae.is_tiny && vae.compares).then(|| decoder(false)).transpose()?,
+            encoder,
+            has_tiny_vae: vae.is_tiny,
+            config: config.clone(),
+        })
     }
 
-    /// Returns the tensors that loading reads: those of the text encoder, the UNet and the autoencoder's parts, each sorted by
-    /// name.
+    /// Returns the tensors that loading reads from the checkpoint: those of the text encoder, the UNet and the autoencoder's
+    /// parts, each sorted by name. The model's own autoencoder is read from another one if there is TAESD's.
     pub fn inventory(&self) -> Inventory {
-        [&self.text, &self.unet.1, &self.decoder.1, &self.encoder]
-            .into_iter()
-            .flat_map(|outline| outline.needs().tensors)
-            .collect()
+        let encoder = (!self.has_tiny_vae).then_some(&self.encoder);
+        let outlines = [&self.text, &self.unet.1, &self.decoder.1].into_iter().chain(encoder);
+        outlines.flat_map(|outline| outline.needs().tensors).collect()
     }
 
     /// Returns the sizes of the weights, packed for this CPU.
@@ -81,8 +103,13 @@ impl Networks {
 
     /// Returns the sizes of the weights. The text encoder computes in f32, and takes as much packed and unpacked.
     fn bytes(&self, bytes: impl Fn(&Outline) -> f64) -> Bytes {
-        let [unet, decoder, encoder] = [&self.unet.1, &self.decoder.1, &self.encoder].map(bytes);
-        Bytes { text: 4. * self.text.needs().parameters(), unet, decoder, encoder }
+        let decoders = [&self.decoder].into_iter().chain(&self.exact_decoder);
+        Bytes {
+            text: 4. * self.text.needs().parameters(),
+            unet: bytes(&self.unet.1),
+            decoder: decoders.map(|(_, outline)| bytes(outline)).sum(),
+            encoder: bytes(&self.encoder),
+        }
     }
 
     /// Returns the number of elements that the UNet holds at once for each latent and context: its skips,
@@ -98,14 +125,18 @@ impl Networks {
         Ok(skips_per_latent(&config.unet) + outline.needs().largest_layer as f64 / (side * side) as f64)
     }
 
-    /// Returns the number of elements of the input and output of the decoder's largest layer for each latent.
+    /// Returns the number of elements of the input and output of the decoders' largest layer, for each latent of a map of
+    /// `height` rows. TAESD decodes tall maps in bands.
     ///
     /// # Errors
-    /// If there is not enough memory for a small map.
-    pub fn decoding_elements(&self) -> Result<f64> {
-        let (decoder, outline) = &self.decoder;
-        decoder.forward(&zeros(&[1, 1, 1, self.config.vae.embed_dim])?)?;
-        Ok(outline.needs().largest_layer as f64)
+    /// If there is not enough memory for a map of one column.
+    pub fn decoding_elements(&self, height: usize) -> Result<f64> {
+        let mut largest = 0;
+        for (decoder, outline) in [&self.decoder].into_iter().chain(&self.exact_decoder) {
+            decoder.forward(&zeros(&[1, height, 1, self.config.vae.embed_dim])?)?;
+            largest = largest.max(outline.needs().largest_layer);
+        }
+        Ok(largest as f64 / height as f64)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Estimates of memory, disk space and work.
 
 use super::somewhere;
+use crate::support::fixture;
 use txt2img::commands::dry_run::Report;
 
 /// Returns the bytes in a row such as `about 500 MB, …`.
@@ -58,4 +59,18 @@ fn each_device_has_a_model_of_its_own() {
 fn a_grid_needs_memory_for_its_own_pictures_only() {
     let memory = |n| about(&somewhere(["--H", "512", "--W", "512", "--n_samples", "1", "--n_iter", n]), "memory");
     assert_eq!(memory("1000000"), memory("256"));
+}
+
+#[test]
+fn taesd_decodes_tall_pictures_in_bands() {
+    let taesd = fixture("taesd/decoder.pth");
+    let memory = |h, w| about(&somewhere(["--vae", taesd.to_str().unwrap(), "--H", h, "--W", w]), "memory");
+    assert!(memory("4096", "256") < 0.8 * memory("256", "4096"));
+}
+
+#[test]
+fn the_models_own_decoder_is_counted_beside_taesd() {
+    let taesd = fixture("taesd/decoder.pth");
+    let memory = |flags: &[&str]| about(&somewhere([&["--vae", taesd.to_str().unwrap()], flags].concat()), "memory");
+    assert!(memory(&["--compare_exact"]) > memory(&[]));
 }
