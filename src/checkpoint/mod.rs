@@ -220,6 +220,12 @@ impl Checkpoint {
         self.tensors.get(name).map(|tensor| tensor.dtype)
     }
 
+    /// Returns whether all floating point tensors of two or more dimensions are read as f16.
+    pub fn is_f16(&self) -> bool {
+        let matrices = self.tensors.values().filter(|tensor| tensor.view.shape.len() > 1);
+        matrices.filter_map(|tensor| tensor.dtype.of_candle()).all(|dtype| dtype == DType::F16)
+    }
+
     /// Returns a hash that identifies the model without reading all of it: the SHA-256 of every tensor's name, type,
     /// shape and sampled bytes, and of what the files state about the model. It does not depend on the path.
     pub fn fingerprint(&self) -> String {
@@ -270,16 +276,14 @@ impl Checkpoint {
         tensor.with_elements(f).with_context(|| self.not_float(name, tensor.dtype))
     }
 
-    /// Copies a tensor of any floating point type to a device, and converts it to f32 there, which keeps the transfer
-    /// small.
+    /// Copies a tensor of any floating point type to a device, in the type in which it is stored. 8-bit numbers become f16, which
+    /// represents all of them exactly.
     ///
     /// # Errors
     /// If the tensor is missing or does not hold floating point numbers, or the device fails.
     pub fn read_to(&self, name: &str, shape: &[usize], device: &Device) -> Result<candle_core::Tensor> {
         let tensor = self.tensor(name)?;
-        let (dtype, bytes) = tensor.to_raw().with_context(|| self.not_float(name, tensor.dtype))?;
-        let stored = candle_core::Tensor::from_raw_buffer(&bytes, dtype, shape, device)?;
-        Ok(stored.to_dtype(DType::F32)?)
+        Ok(tensor.copy_to(shape, device).with_context(|| self.not_float(name, tensor.dtype))??)
     }
 
     fn tensor(&self, name: &str) -> Result<&Tensor> {

@@ -4,7 +4,7 @@ use super::bytes::Bytes;
 use super::float8;
 use crate::files::sha256::Sha256;
 use crate::ops::{all_finite, f16_to_f32, from_chunks};
-use candle_core::DType;
+use candle_core::{DType, Device};
 use half::f16;
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -56,6 +56,18 @@ impl Dtype {
     /// Returns whether the type is a floating point type, as that of weights is.
     pub(crate) fn is_float(self) -> bool {
         converter(self).is_some()
+    }
+
+    /// Returns candle's type for the elements. 8-bit numbers become f16, which represents all of them exactly. Returns `None` if
+    /// the elements are not floating point numbers.
+    pub(crate) fn of_candle(self) -> Option<DType> {
+        match self {
+            Dtype::F8E4M3 | Dtype::F8E5M2 | Dtype::F16 => Some(DType::F16),
+            Dtype::BF16 => Some(DType::BF16),
+            Dtype::F32 => Some(DType::F32),
+            Dtype::F64 => Some(DType::F64),
+            _ => None,
+        }
     }
 
     /// The number of bytes of an element, if it is known.
@@ -176,16 +188,10 @@ impl Tensor {
         self.dtype == other.dtype && self.view.shape == other.view.shape && self.row_major() == other.row_major()
     }
 
-    /// Returns the elements in row-major order, as a type of candle and bytes. 8-bit numbers become f16, which
-    /// represents all of them exactly. Returns `None` if the elements are not floating point numbers.
-    pub fn to_raw(&self) -> Option<(DType, Cow<'_, [u8]>)> {
-        let dtype = match self.dtype {
-            Dtype::F8E4M3 | Dtype::F8E5M2 | Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            Dtype::F32 => DType::F32,
-            Dtype::F64 => DType::F64,
-            _ => return None,
-        };
+    /// Copies the elements, in row-major order, to a tensor of `shape` on `device`, of the type [`Dtype::of_candle`]. Returns `None`
+    /// if they are not floating point numbers.
+    pub fn copy_to(&self, shape: &[usize], device: &Device) -> Option<candle_core::Result<candle_core::Tensor>> {
+        let dtype = self.dtype.of_candle()?;
         let bytes = self.row_major()?;
         let widened = |number: fn(u8) -> f16| bytes.iter().flat_map(|&byte| number(byte).to_le_bytes()).collect();
         let bytes = match self.dtype {
@@ -193,7 +199,9 @@ impl Tensor {
             Dtype::F8E5M2 => Cow::Owned(widened(float8::e5m2)),
             _ => bytes,
         };
-        Some((dtype, bytes))
+        let copy = candle_core::Tensor::from_raw_buffer(&bytes, dtype, shape, device);
+        self.file.release(self.storage.clone());
+        Some(copy)
     }
 
     /// Returns the bytes of the elements in row-major order; `None` if the type is `Dtype::Other`.

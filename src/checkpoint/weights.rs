@@ -19,7 +19,7 @@ const MAX_MISMATCHES: usize = 5;
 const MAX_ZEROS: usize = 1 << 26;
 
 /// Builds a network from a checkpoint and LoRAs. `build` requests its tensors by name and shape; `on_tensor` is called
-/// after each.
+/// after each. On CPUs the type of the source is f16, which stands for f16 or f32, as a tensor is stored.
 ///
 /// # Errors
 /// If tensors are missing or have other shapes, in one error that names the first few; or if `build` fails.
@@ -33,7 +33,9 @@ pub fn load<T>(
     let mismatches = Mismatches::default();
     let averages = loras.names_of_averages();
     let weights = Weights { checkpoint, loras: loras.clone(), averages, on_tensor, mismatches: mismatches.clone() };
-    let network = build(VarBuilder::from_backend(Box::new(weights), DType::F32, device.clone()));
+    // The kernels for GPUs take weights of f32.
+    let dtype = if device.is_cpu() { DType::F16 } else { DType::F32 };
+    let network = build(VarBuilder::from_backend(Box::new(weights), dtype, device.clone()));
     check_none(checkpoint, &mismatches.lock().unwrap_or_else(PoisonError::into_inner))?;
     network
 }
@@ -131,15 +133,19 @@ struct Weights<'a> {
 }
 
 impl Weights<'_> {
-    fn read(&self, name: &str, shape: &Shape, device: &Device) -> Result<Tensor> {
+    /// Reads a tensor as f32, or as f16 if it is stored as f16 and `dtype` is f16.
+    fn read(&self, name: &str, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor> {
         let ldm_name = self.averages.get(name).map_or(name, String::as_str);
         if self.loras.changes(ldm_name) {
             return Ok(self.loras.read(self.checkpoint, name, ldm_name, shape)?.to_device(device)?);
         }
-        if device.is_cpu() {
+        let stays_f16 = dtype == DType::F16 && self.checkpoint.dtype(name).and_then(Dtype::of_candle) == Some(dtype);
+        if device.is_cpu() && !stays_f16 {
             return Ok(Tensor::from_vec(self.checkpoint.read_f32(name)?, shape, device)?);
         }
-        self.checkpoint.read_to(name, shape.dims(), device)
+        let stored = self.checkpoint.read_to(name, shape.dims(), device)?;
+        // On GPUs, tensors are converted after they are copied, which keeps the transfer small.
+        Ok(if stays_f16 { stored } else { stored.to_dtype(DType::F32)? })
     }
 
     /// Records a mismatch and returns zeros, so that one error can name several mismatches.
@@ -165,9 +171,9 @@ impl SimpleBackend for Weights<'_> {
         if let Some(clause) = mismatch(self.checkpoint, name, shape.dims()) {
             return self.placeholder(name, clause, shape, device);
         }
-        let tensor = self.read(name, &shape, device).map_err(candle_error)?;
+        let tensor = self.read(name, &shape, dtype, device).map_err(candle_error)?;
         (self.on_tensor)();
-        tensor.to_dtype(dtype)
+        Ok(tensor)
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {

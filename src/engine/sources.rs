@@ -90,9 +90,10 @@ impl<'a> Sources<'a> {
         Ok(UNet::new(&self.checkpoint.unet_config(self.config), lb)?)
     }
 
-    /// Builds the text encoder with the vectors of `embeddings`.
+    /// Builds the text encoder with the vectors of `embeddings`, packed for memory: reading its weights takes more time than the
+    /// products.
     pub fn text_encoder(&self, vb: &VarBuilder, embeddings: &[Embedding]) -> Result<TextEncoder> {
-        let lb = LayerBuilder::new(vb.pp(TEXT), Compute::F32, self.packing)?;
+        let lb = LayerBuilder::new(vb.pp(TEXT), Compute::F32, Packing::Compact)?;
         Ok(TextEncoder::new(self.text_config, lb)?.with_embeddings(embeddings)?)
     }
 

@@ -5,7 +5,7 @@ use super::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use super::cuda;
 use super::{Compute, Packing};
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 #[cfg(feature = "cuda")]
 pub use cuda::gpu;
@@ -125,14 +125,18 @@ pub(super) struct Addends<'a> {
 /// The tensors of a linear layer before packing.
 pub(super) struct LinearWeights {
     pub compute: Compute,
-    pub weight: Tensor,       // (C_out, C_in)
+    pub weight: Tensor,       // (C_out, C_in), of f32 or f16
     pub bias: Option<Tensor>, // (C_out)
 }
 
 impl LinearWeights {
     /// Stacks the rows of at least one layer; either all layers have a bias or none has.
     pub fn stack(layers: &[Self]) -> Result<Self> {
-        let weight = Tensor::cat(&layers.iter().map(|layer| &layer.weight).collect::<Vec<_>>(), 0)?; // (ΣC_out, C_in)
+        // A LoRA may have changed some of the layers, whose weights are then f32.
+        let are_f16 = layers.iter().all(|layer| layer.weight.dtype() == DType::F16);
+        let dtype = if are_f16 { DType::F16 } else { DType::F32 };
+        let weights = layers.iter().map(|layer| layer.weight.to_dtype(dtype)).collect::<Result<Vec<_>>>()?;
+        let weight = Tensor::cat(&weights, 0)?; // (ΣC_out, C_in)
         let biases: Option<Vec<&Tensor>> = layers.iter().map(|layer| layer.bias.as_ref()).collect();
         let bias = biases.map(|biases| Tensor::cat(&biases, 0)).transpose()?; // (ΣC_out)
         Ok(Self { compute: layers[0].compute, weight, bias })

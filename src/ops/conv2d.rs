@@ -3,7 +3,7 @@
 use super::backend::{self, Addends, MatMul, Packer, UpsampledConv};
 use super::linear::{Linear, Projections, read};
 use super::{Compute, LayerBuilder};
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 
 /// The options of a 3×3 convolution.
 #[derive(Clone, Copy)]
@@ -51,7 +51,7 @@ pub fn conv3x3_relu(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Conv2
 /// # Errors
 /// If a tensor is missing or has another shape.
 pub fn conv3x3_upsampled(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<UpsampledConv2d> {
-    let (weight, bias) = (lb.get((c_out, c_in, 3, 3), "weight")?, lb.get(c_out, "bias")?);
+    let (weight, bias) = (lb.weight((c_out, c_in, 3, 3))?, lb.get(c_out, "bias")?);
     UpsampledConv2d::pack(lb.compute(), &weight, &bias, lb.packer())
 }
 
@@ -60,8 +60,8 @@ pub fn conv3x3_upsampled(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<
 /// # Errors
 /// If the tensor is missing or has another shape.
 pub fn conv3x3_upsampled_no_bias(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<UpsampledConv2d> {
-    let weight = lb.get((c_out, c_in, 3, 3), "weight")?;
-    let bias = Tensor::zeros(c_out, weight.dtype(), weight.device())?;
+    let weight = lb.weight((c_out, c_in, 3, 3))?;
+    let bias = Tensor::zeros(c_out, DType::F32, weight.device())?;
     UpsampledConv2d::pack(lb.compute(), &weight, &bias, lb.packer())
 }
 
@@ -93,7 +93,7 @@ pub fn conv1x1s<const N: usize>(c_in: usize, c_out: usize, lbs: [LayerBuilder; N
 
 impl Conv2d {
     fn read(c_in: usize, c_out: usize, options: ConvOptions, lb: LayerBuilder) -> Result<Self> {
-        let (weight, bias) = (lb.get((c_out, c_in, 3, 3), "weight")?, lb.get(c_out, "bias")?);
+        let (weight, bias) = (lb.weight((c_out, c_in, 3, 3))?, lb.get(c_out, "bias")?);
         Self::pack(lb.compute(), &weight, &bias, options, lb.packer())
     }
 

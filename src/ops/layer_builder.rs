@@ -2,8 +2,8 @@
 
 use super::backend::{self, Packer};
 use super::{Compute, Packing};
-use candle_core::{Device, Result, Shape, Tensor};
-use candle_nn::VarBuilder;
+use candle_core::{DType, Device, Result, Shape, Tensor};
+use candle_nn::{Init, VarBuilder};
 
 /// Builds the layers of a network from named weights. It is to layers what candle's [`VarBuilder`] is to tensors.
 #[derive(Clone)]
@@ -46,11 +46,20 @@ impl<'a> LayerBuilder<'a> {
         self.packer
     }
 
-    /// Reads a tensor, which is not packed.
+    /// Reads a tensor as f32.
     ///
     /// # Errors
     /// If it is missing or has another shape.
     pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
-        self.vb.get(shape, name)
+        self.vb.get_with_hints_dtype(shape, name, Init::default(), DType::F32)
+    }
+
+    /// Reads `weight`, the largest tensor of a layer, in the type of the source: f32, or f16, which stands for f16 or f32, as the
+    /// tensor is stored.
+    ///
+    /// # Errors
+    /// If it is missing or has another shape.
+    pub fn weight(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        self.vb.get_with_hints_dtype(shape, "weight", Init::default(), self.vb.dtype())
     }
 }

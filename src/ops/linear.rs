@@ -30,7 +30,7 @@ pub fn linear_no_bias(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Lin
 
 /// Reads `weight` of `shape`, (C_out, C_in) or (C_out, C_in, 1, 1), and, if `bias`, `bias` (C_out).
 pub(super) fn read(shape: impl Into<Shape>, bias: bool, lb: &LayerBuilder) -> Result<LinearWeights> {
-    let mut weight = lb.get(shape, "weight")?;
+    let mut weight = lb.weight(shape)?;
     if weight.rank() == 4 {
         weight = weight.squeeze(3)?.squeeze(2)?;
     }
@@ -164,7 +164,7 @@ pub struct Geglu {
 /// # Errors
 /// If a tensor is missing or has another shape.
 pub fn geglu(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Geglu> {
-    let (weight, bias) = (lb.get((2 * c_out, c_in), "weight")?, lb.get(2 * c_out, "bias")?);
+    let (weight, bias) = (lb.weight((2 * c_out, c_in))?, lb.get(2 * c_out, "bias")?);
     Ok(Geglu { weight: lb.packer().geglu(lb.compute(), &weight, &bias)?, c_in })
 }
 

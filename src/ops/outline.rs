@@ -18,6 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Outline {
     needs: Arc<Mutex<Needs>>,
     packing: Packing,
+    /// Whether weights are f16 before they are packed.
+    are_f16: bool,
 }
 
 /// The needs of a network.
@@ -40,14 +42,16 @@ impl Needs {
 }
 
 impl Outline {
-    /// Returns an outline of layers whose weights are stored as `packing` says.
-    pub fn new(packing: Packing) -> Self {
-        Self { packing, ..Self::default() }
+    /// Returns an outline of layers whose weights are stored as `packing` says. `are_f16`: whether the checkpoint holds them as
+    /// f16.
+    pub fn new(packing: Packing, are_f16: bool) -> Self {
+        Self { packing, are_f16, ..Self::default() }
     }
 
     /// Returns a source of tensors of any name and shape.
     pub fn var_builder(&self) -> VarBuilder<'static> {
-        VarBuilder::from_backend(Box::new(self.clone()), DType::F32, Device::Cpu)
+        let dtype = if self.are_f16 { DType::F16 } else { DType::F32 };
+        VarBuilder::from_backend(Box::new(self.clone()), dtype, Device::Cpu)
     }
 
     /// Returns a source of layers of any name and shape. `compute`: the arithmetic that weights are packed for.
@@ -72,7 +76,8 @@ impl Outline {
     /// Records a linear layer. Returns C_out.
     fn add_linear(&self, compute: Compute, weight: &Tensor, bias: Option<&Tensor>) -> Result<usize> {
         let (c_out, c_in) = weight.dims2()?;
-        self.add_weight(Packed::bytes(Format::of(compute, isa(), c_in), c_in, c_out), bias);
+        let format = Format::of_linear(compute, self.packing, self.are_f16, isa(), c_in);
+        self.add_weight(Packed::bytes(format, c_in, c_out), bias);
         Ok(c_out)
     }
 
@@ -125,7 +130,7 @@ impl Packer for Outline {
         ConvOptions { stride, .. }: ConvOptions,
     ) -> Result<Box<dyn MatMul>> {
         let (c_out, c_in, _, _) = weight.dims4()?;
-        self.add_weight(Conv3x3::bytes(compute, self.packing, c_in, c_out, stride), Some(bias));
+        self.add_weight(Conv3x3::bytes(compute, self.packing, self.are_f16, c_in, c_out, stride), Some(bias));
         Ok(Box::new(Layer { outline: self.clone(), columns: c_out, c_out, stride }))
     }
 

@@ -12,7 +12,7 @@ use crate::checkpoint::lora::Loras;
 use crate::checkpoint::{Checkpoint, weights};
 use crate::output::Picture;
 use anyhow::{Result, ensure};
-use candle_core::{Device, Module, Tensor};
+use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{Linear, VarBuilder};
 use candle_transformers::models::clip::vision_model::{ClipVisionConfig, ClipVisionTransformer};
 use concepts::{Concepts, Sizes, score};
@@ -95,6 +95,7 @@ impl Checker {
         let vision = if inner { "vision_model.vision_model" } else { "vision_model" };
         let fingerprint = checkpoint.fingerprint();
         weights::load(&checkpoint, &Loras::default(), device, &|| (), |vb| {
+            let vb = vb.to_dtype(DType::F32);
             Ok(Self::new(&config, &sizes, fingerprint, vb.pp(vision), vb)?)
         })
     }

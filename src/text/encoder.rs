@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 
 /// The text encoder, which turns tokens into the UNet's context.
 pub struct TextEncoder {
-    tokens: Tensor, // (V, C)
+    tokens: Tensor, // (V, C), of f32 or f16
     /// The vectors of the embeddings, whose ids follow CLIP's vocabulary.
     added: Option<Tensor>, // (n, C)
     positions: Tensor, // (77, C)
@@ -92,7 +92,7 @@ impl TextEncoder {
         let (embeddings, encoder) = (lb.pp("embeddings"), lb.pp("encoder.layers"));
         let layer = |i: usize| Layer::new(width, intermediate, config.heads(), encoder.pp(i));
         Ok(Self {
-            tokens: embeddings.pp("token_embedding").get((vocabulary, width), "weight")?,
+            tokens: embeddings.pp("token_embedding").weight((vocabulary, width))?,
             added: None,
             positions: embeddings.pp("position_embedding").get((Tokens::LENGTH, width), "weight")?,
             layers: (0..layers).map(layer).collect::<candle_core::Result<_>>()?,
@@ -147,7 +147,7 @@ impl TextEncoder {
         let ids: Vec<u32> = prompts.iter().flat_map(|tokens| tokens.ids.iter().copied()).collect();
         let last = TextConfig::VOCABULARY as u32 - 1;
         let known: Vec<u32> = ids.iter().map(|&id| id.min(last)).collect();
-        let tokens = self.tokens.index_select(&Tensor::new(known, &self.device)?, 0)?;
+        let tokens = self.tokens.index_select(&Tensor::new(known, &self.device)?, 0)?.to_dtype(DType::F32)?;
         let Some(added) = self.added.as_ref().filter(|_| ids.iter().any(|&id| id > last)) else { return Ok(tokens) };
         // The vectors of embeddings follow the tokens, and take the places of theirs.
         let n = ids.len() as u32;

@@ -275,6 +275,52 @@ fn half_precision_products_keep_three_digits() -> Result<()> {
     Ok(())
 }
 
+/// A checkpoint's f16 is packed as it is stored.
+#[test]
+fn layers_of_f16_weights_equal_those_of_the_same_weights_in_f32() -> Result<()> {
+    let device = crate::support::device();
+    if device.is_cuda() {
+        return Ok(());
+    }
+    let (x, map) = (random(&[3, 320], 1), random(&[1, 9, 7, 320], 2));
+    for (packing, compute) in [
+        (Packing::Fast, Compute::F32),
+        (Packing::Fast, Compute::Half),
+        (Packing::Compact, Compute::F32),
+        (Packing::Compact, Compute::Half),
+    ] {
+        // With 640 channels, compact packing keeps the weight untransformed; with 1280, fast packing does, too.
+        for c_out in [48, 320, 640, 1280] {
+            let tensors = HashMap::from([
+                ("linear.weight".to_string(), weight(&[c_out, 320], 3).to_dtype(DType::F16)?),
+                ("linear.bias".to_string(), random(&[c_out], 4)),
+                ("conv.weight".to_string(), weight(&[c_out, 320, 3, 3], 5).to_dtype(DType::F16)?),
+                ("conv.bias".to_string(), random(&[c_out], 6)),
+            ]);
+            let outputs = |dtype: DType| -> Result<Vec<Tensor>> {
+                let vb = VarBuilder::from_tensors(tensors.clone(), dtype, &device);
+                let lb = LayerBuilder::new(vb, compute, packing)?;
+                let (linear, conv) = (lb.pp("linear"), lb.pp("conv"));
+                assert_eq!(linear.weight((c_out, 320))?.dtype(), dtype);
+                let [projected] = ops::projections(320, c_out, [linear.clone()])?.forward(&x)?;
+                Ok(vec![
+                    ops::linear(320, c_out, linear.clone())?.forward(&x)?,
+                    projected.to_dtype(DType::F32)?,
+                    ops::geglu(320, c_out / 2, linear)?.forward(&x)?.to_dtype(DType::F32)?,
+                    ops::conv3x3(320, c_out, conv.clone())?.forward(&map)?,
+                    ops::conv3x3_stride2(320, c_out, conv.clone())?.forward(&map)?,
+                    ops::conv3x3_upsampled(320, c_out, conv)?.forward(&map, 18, 13)?,
+                ])
+            };
+            for (i, (halves, floats)) in outputs(DType::F16)?.iter().zip(outputs(DType::F32)?).enumerate() {
+                let [halves, floats] = [halves, &floats].map(|y| y.flatten_all()?.to_vec1::<f32>());
+                assert!(halves? == floats?, "layer {i} to {c_out} channels, {packing:?}, {compute:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn attention_to_huge_scores_is_finite() {
     let q = Tensor::full(1e4f32, (1, 5, 16), &crate::support::device()).unwrap();

@@ -83,6 +83,8 @@ pub(crate) fn describe(job: &Job, models: &[OpenModel], outdir: &OutDir, hashes:
         vae,
         estimate::compute(job),
         job.compute.devices.first().map(ComputeDevice::packing).unwrap_or_default(),
+        // Weights that LoRAs change are f32.
+        checkpoint.is_f16() && loras.summaries().next().is_none(),
     )?;
     let inventory = conventions.stored(networks.inventory());
     let mismatches = weights::mismatches(checkpoint, &inventory);
@@ -164,7 +166,7 @@ pub fn print_dry_run(job: &Job) -> Result<End> {
 /// # Errors
 /// If there are no networks of these shapes.
 pub fn inventory(config: &ModelConfig, text: TextConfig) -> Result<Inventory> {
-    Ok(Networks::new(config, text, VaeUse::default(), Compute::F32, Packing::Fast)?.inventory())
+    Ok(Networks::new(config, text, VaeUse::default(), Compute::F32, Packing::Fast, false)?.inventory())
 }
 
 impl Report {

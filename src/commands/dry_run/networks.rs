@@ -21,6 +21,7 @@ pub struct Networks {
     /// The encoder's; empty if nothing is encoded.
     encoder: Outline,
     has_tiny_vae: bool,
+    are_f16: bool,
     config: ModelConfig,
 }
 
@@ -49,7 +50,7 @@ const SIDE: usize = 8;
 
 impl Networks {
     /// Outlines the networks. `compute`, `packing`: the arithmetic of the UNet and the autoencoders, and how their weights are
-    /// stored.
+    /// stored. `are_f16`: whether the checkpoint holds them as f16.
     ///
     /// # Errors
     /// If there are no networks of these shapes.
@@ -59,12 +60,13 @@ impl Networks {
         vae: VaeUse,
         compute: Compute,
         packing: Packing,
+        are_f16: bool,
     ) -> Result<Self> {
-        let [text_outline, unet_outline, encoder] = [(); 3].map(|()| Outline::new(packing));
+        let [text_outline, unet_outline, encoder] = [(); 3].map(|()| Outline::new(packing, are_f16));
         TextEncoder::new(text, text_outline.layer_builder(Compute::F32).pp(TEXT))?;
         let unet = UNet::new(&config.unet, unet_outline.layer_builder(compute).pp(UNET))?;
         let decoder = |is_tiny: bool| -> Result<(Decoder, Outline)> {
-            let outline = Outline::new(packing);
+            let outline = Outline::new(packing, are_f16);
             let lb = outline.layer_builder(compute).pp(VAE);
             let decoder = if is_tiny { Decoder::tiny(lb) } else { Decoder::new(&config.vae, config.scale_factor, lb) };
             Ok((decoder?, outline))
@@ -79,6 +81,7 @@ impl Networks {
             exact_decoder: (vae.is_tiny && vae.compares).then(|| decoder(false)).transpose()?,
             encoder,
             has_tiny_vae: vae.is_tiny,
+            are_f16,
             config: config.clone(),
         })
     }
@@ -93,19 +96,21 @@ impl Networks {
 
     /// Returns the sizes of the weights, packed for this CPU.
     pub fn packed_bytes(&self) -> Bytes {
-        self.bytes(|outline| outline.needs().packed_bytes)
+        // The text encoder computes in f32, and takes as much packed and unpacked.
+        let element = if self.are_f16 { 2. } else { 4. };
+        self.bytes(element, |outline| outline.needs().packed_bytes)
     }
 
     /// Returns the sizes of the weights on a GPU. `element`: the bytes of an element of the UNet and the autoencoder.
     pub fn gpu_bytes(&self, element: f64) -> Bytes {
-        self.bytes(|outline| element * outline.needs().parameters())
+        self.bytes(4., |outline| element * outline.needs().parameters())
     }
 
-    /// Returns the sizes of the weights. The text encoder computes in f32, and takes as much packed and unpacked.
-    fn bytes(&self, bytes: impl Fn(&Outline) -> f64) -> Bytes {
+    /// Returns the sizes of the weights. `text_element`: the bytes of an element of the text encoder.
+    fn bytes(&self, text_element: f64, bytes: impl Fn(&Outline) -> f64) -> Bytes {
         let decoders = [&self.decoder].into_iter().chain(&self.exact_decoder);
         Bytes {
-            text: 4. * self.text.needs().parameters(),
+            text: text_element * self.text.needs().parameters(),
             unet: bytes(&self.unet.1),
             decoder: decoders.map(|(_, outline)| bytes(outline)).sum(),
             encoder: bytes(&self.encoder),

@@ -3,14 +3,14 @@
 use super::{Act, AttentionShape, Conv3x3, ConvEpilogue, Epilogue, Format, MapShape, Norm, Output, Packed, RowOffsets};
 use super::{
     UpsampledConv3x3, attention, copy_rows, gemm, group_norm, isa, layer_norm, quick_gelu, to_tensor, with_f32,
-    with_operand,
+    with_operand, with_weight,
 };
 use crate::ops::backend::{self, Addends, Backend, Capture, LinearWeights, MatMul, Packer};
 use crate::ops::conv2d::ConvOptions;
 use crate::ops::linear::interleaved;
 use crate::ops::norm::GROUPS;
 use crate::ops::{Compute, Packing};
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use std::borrow::Cow;
 
 /// The CPU backend.
@@ -18,22 +18,29 @@ pub struct Cpu {
     pub packing: Packing,
 }
 
+impl Cpu {
+    /// Returns the format of the weight (C_out, C_in) of a linear layer.
+    fn format(&self, compute: Compute, weight: &Tensor) -> Result<Format> {
+        Ok(Format::of_linear(compute, self.packing, weight.dtype() == DType::F16, isa(), weight.dim(1)?))
+    }
+}
+
 impl Packer for Cpu {
     fn linear(&self, layers: &[LinearWeights]) -> Result<Box<dyn MatMul>> {
         let LinearWeights { compute, weight, bias } = LinearWeights::stack(layers)?;
-        Ok(Box::new(Linear::new(compute, &weight, bias.as_ref(), Act::None, Compute::F32)?))
+        Ok(Box::new(Linear::new(self.format(compute, &weight)?, &weight, bias.as_ref(), Act::None, Compute::F32)?))
     }
 
     fn projections(&self, layers: &[LinearWeights]) -> Result<Box<dyn backend::Projections>> {
         let pack = |LinearWeights { compute, weight, bias }: &LinearWeights| {
-            Linear::new(*compute, weight, bias.as_ref(), Act::None, *compute)
+            Linear::new(self.format(*compute, weight)?, weight, bias.as_ref(), Act::None, *compute)
         };
         Ok(Box::new(Projections(layers.iter().map(pack).collect::<Result<_>>()?)))
     }
 
     fn geglu(&self, compute: Compute, weight: &Tensor, bias: &Tensor) -> Result<Box<dyn MatMul>> {
         let [weight, bias] = interleaved([weight, bias], isa().lanes())?;
-        Ok(Box::new(Linear::new(compute, &weight, Some(&bias), Act::Geglu, compute)?))
+        Ok(Box::new(Linear::new(self.format(compute, &weight)?, &weight, Some(&bias), Act::Geglu, compute)?))
     }
 
     fn conv3x3(
@@ -44,7 +51,8 @@ impl Packer for Cpu {
         options: ConvOptions,
     ) -> Result<Box<dyn MatMul>> {
         let c_in = weight.dim(1)?;
-        let packed = with_f32(weight, |weight| Ok(Conv3x3::new(compute, self.packing, weight, c_in, options.stride)))?;
+        let packed =
+            with_weight(weight, |weight| Ok(Conv3x3::new(compute, self.packing, weight, c_in, options.stride)))?;
         Ok(Box::new(Conv { weight: packed, bias: bias.to_vec1()?, options }))
     }
 
@@ -55,7 +63,7 @@ impl Packer for Cpu {
         bias: &Tensor,
     ) -> Result<Box<dyn backend::UpsampledConv>> {
         let c_in = weight.dim(1)?;
-        let packed = with_f32(weight, |weight| Ok(UpsampledConv3x3::new(compute, weight, c_in)))?;
+        let packed = with_weight(weight, |weight| Ok(UpsampledConv3x3::new(compute, weight, c_in)))?;
         Ok(Box::new(UpsampledConv { weight: packed, bias: bias.to_vec1()? }))
     }
 
@@ -140,10 +148,9 @@ struct Linear {
 
 impl Linear {
     /// Packs `weight` (C_out, C_in) and `bias` (C_out). `output`: the type of the output, if this CPU supports it.
-    fn new(compute: Compute, weight: &Tensor, bias: Option<&Tensor>, act: Act, output: Compute) -> Result<Self> {
+    fn new(format: Format, weight: &Tensor, bias: Option<&Tensor>, act: Act, output: Compute) -> Result<Self> {
         let (rows, c_in) = weight.dims2()?;
-        let format = Format::of(compute, isa(), c_in);
-        let weight = with_f32(weight, |weight| Ok(Packed::from_weight::<1>(isa(), format, weight, c_in)))?;
+        let weight = with_weight(weight, |weight| Ok(Packed::from_weight::<1>(isa(), format, weight, c_in)))?;
         let width = if act == Act::Geglu { rows / 2 } else { rows };
         let output = output.supported(isa(), width);
         Ok(Self { weight, bias: bias.map(Tensor::to_vec1).transpose()?, act, c_in, width, output })

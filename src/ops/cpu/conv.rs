@@ -6,6 +6,7 @@ use super::gemm::{Epilogue, RowOffsets, gemm};
 use super::isa::isa;
 use super::operand::Output;
 use super::packed::{Format, Packed};
+use super::weight::Weight;
 use super::winograd::{CompactWinograd, LANES, TileSize, Winograd};
 use crate::ops::{Compute, Packing};
 
@@ -57,7 +58,7 @@ enum Algorithm {
 }
 
 impl Algorithm {
-    fn new(wanted: Compute, packing: Packing, c_in: usize, c_out: usize, stride: usize) -> Self {
+    fn new(wanted: Compute, packing: Packing, is_f16: bool, c_in: usize, c_out: usize, stride: usize) -> Self {
         if stride > 1 {
             return Self::Direct(Format::of(wanted, isa(), c_in));
         }
@@ -67,7 +68,7 @@ impl Algorithm {
         }
         let can_be_compact = CompactWinograd::supports(c_in, c_out);
         if can_be_compact && packing == Packing::Compact && c_in * c_out >= LARGE_WEIGHT {
-            return Self::Compact(Format::of_f32_products(wanted));
+            return Self::Compact(Format::of_f32_products(wanted, is_f16));
         }
         let format = Format::of(wanted, isa(), c_in);
         match format {
@@ -88,10 +89,10 @@ impl Algorithm {
 
 impl Conv3x3 {
     /// Packs `weight` (C_out, C_in, 3, 3) for the fastest algorithm that `packing` allows.
-    pub fn new(wanted: Compute, packing: Packing, weight: &[f32], c_in: usize, stride: usize) -> Self {
+    pub fn new(wanted: Compute, packing: Packing, weight: Weight, c_in: usize, stride: usize) -> Self {
         let c_out = weight.len() / (9 * c_in);
         let taps = |format: Format| Packed::from_weight::<9>(isa(), format, weight, c_in);
-        match Algorithm::new(wanted, packing, c_in, c_out, stride) {
+        match Algorithm::new(wanted, packing, weight.is_f16(), c_in, c_out, stride) {
             Algorithm::Direct(format) => Self::Direct { weight: taps(format), c_in, stride },
             Algorithm::Winograd(size, format) => {
                 Self::Winograd(Winograd::new(isa(), format, size, weight, c_in, c_out))
@@ -100,9 +101,9 @@ impl Conv3x3 {
         }
     }
 
-    /// The size in bytes of a weight packed by [`Self::new`].
-    pub fn bytes(wanted: Compute, packing: Packing, c_in: usize, c_out: usize, stride: usize) -> f64 {
-        match Algorithm::new(wanted, packing, c_in, c_out, stride) {
+    /// The size in bytes of a weight packed by [`Self::new`]. `is_f16`: whether its elements are f16.
+    pub fn bytes(wanted: Compute, packing: Packing, is_f16: bool, c_in: usize, c_out: usize, stride: usize) -> f64 {
+        match Algorithm::new(wanted, packing, is_f16, c_in, c_out, stride) {
             Algorithm::Direct(format) | Algorithm::Compact(format) => Packed::bytes(format, 9 * c_in, c_out),
             Algorithm::Winograd(size, format) => size.points() as f64 * Packed::bytes(format, c_in, c_out),
         }
@@ -140,7 +141,7 @@ impl UpsampledConv3x3 {
     }
 
     /// Packs `weight` (C_out, C_in, 3, 3).
-    pub fn new(wanted: Compute, weight: &[f32], c_in: usize) -> Self {
+    pub fn new(wanted: Compute, weight: Weight, c_in: usize) -> Self {
         let c_out = weight.len() / (9 * c_in);
         match Self::format(wanted, c_in, c_out) {
             Some(format) => Self::Winograd(Winograd::new(isa(), format, TileSize::Upsampled, weight, c_in, c_out)),

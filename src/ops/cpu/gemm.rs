@@ -118,11 +118,16 @@ fn multiply(a: MatrixA, b: &Packed, epilogue: Epilogue, out: &DisjointSlice) {
     let panels = b.panels();
     // Most of the panels stay in the L2 cache while A's rows are streamed.
     let max_panels = ((caches().l2 * 5 / 4).min(MAX_GROUP) / (8 * b.isa.lanes() * b.k_slots())).clamp(1, panels.len());
-    let groups = panels.len().div_ceil(max_panels);
-    let group = panels.len().div_ceil(groups);
-    let max_rows = if b.format == Format::F16 { TASK_ROWS_CONVERTED } else { TASK_ROWS };
-    let task_rows = a.rows.len().div_ceil(rayon::current_num_threads()).clamp(1, max_rows).next_multiple_of(12);
+    let threads = rayon::current_num_threads();
+    // Few rows are not divided if each task would convert all panels again.
+    let (rows, max_rows) = match b.format {
+        Format::F16 => (a.rows.len(), TASK_ROWS_CONVERTED),
+        _ => (a.rows.len().div_ceil(threads), TASK_ROWS),
+    };
+    let task_rows = rows.clamp(1, max_rows).next_multiple_of(12);
     let chunks = a.rows.len().div_ceil(task_rows);
+    let groups = panels.len().div_ceil(max_panels).max(threads.div_ceil(chunks)).min(panels.len());
+    let group = panels.len().div_ceil(groups);
     for_each(groups * chunks, |task| {
         let (chunk, panels) = (task % chunks, panels.chunks(group).nth(task / chunks).unwrap_or_default());
         let first = chunk * task_rows;

@@ -27,6 +27,7 @@ mod packed;
 mod parallel;
 mod portable;
 mod tensor;
+mod weight;
 mod winograd;
 
 use activation::quick_gelu;
@@ -37,6 +38,7 @@ use gemm::{Act, Epilogue, RowOffsets, gemm};
 use norm::{Norm, group_norm, layer_norm};
 use operand::Output;
 use tensor::{to_tensor, with_f32, with_operand};
+use weight::with_weight;
 
 pub use add_products::{Product, add_products};
 pub use backend::Cpu;

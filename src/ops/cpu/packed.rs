@@ -5,7 +5,8 @@ use super::f16;
 use super::isa::{Isa, isa};
 use super::memory::zeros;
 use super::parallel::{DisjointSlice, for_each};
-use crate::ops::Compute;
+use super::weight::Weight;
+use crate::ops::{Compute, Packing};
 use std::array;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -33,11 +34,20 @@ impl Format {
         }
     }
 
-    /// Returns the format of weights for products in f32.
-    pub fn of_f32_products(wanted: Compute) -> Self {
+    /// Returns the format of the weights of linear layers for `isa`. `is_f16`: whether they are f16 already, which is then
+    /// their most compact format without loss. `run`: as for [`Self::of`].
+    pub fn of_linear(wanted: Compute, packing: Packing, is_f16: bool, isa: Isa, run: usize) -> Self {
+        match (wanted, packing) {
+            (Compute::F32, Packing::Compact) if is_f16 => Self::F16,
+            _ => Self::of(wanted, isa, run),
+        }
+    }
+
+    /// Returns the compact format of weights for products in f32. `is_f16`: whether they are f16 already.
+    pub fn of_f32_products(wanted: Compute, is_f16: bool) -> Self {
         match wanted {
-            Compute::F32 => Self::F32,
-            Compute::Half => Self::F16,
+            Compute::F32 if !is_f16 => Self::F32,
+            _ => Self::F16,
         }
     }
 
@@ -87,6 +97,9 @@ impl Compute {
 /// from memory only once for all taps.
 const BLOCK: usize = 64;
 
+/// The most taps of a weight.
+const MAX_TAPS: usize = 9;
+
 /// A matrix (K, N) divided into panels of columns, each stored row by row.
 ///
 /// Panels are two vectors wide, except that a single vector left at the end is part of the last panel. Columns beyond N
@@ -122,16 +135,18 @@ impl Packed {
     ///
     /// # Panics
     /// If `format` is bf16, and `isa` lacks instructions for it or C is odd.
-    pub fn from_weight<const TAPS: usize>(isa: Isa, format: Format, weight: &[f32], c: usize) -> Self {
+    pub fn from_weight<const TAPS: usize>(isa: Isa, format: Format, weight: Weight, c: usize) -> Self {
         assert!(format != Format::Bf16 || c.is_multiple_of(2), "bf16 do not come in pairs");
         let n = weight.len() / (TAPS * c);
         let [packed] = Self::several(isa, format, TAPS * c, n, |panel, [slots]| {
             let (width, compute) = (panel.vectors * isa.lanes(), format.compute());
+            let mut buffer = [0.; BLOCK * MAX_TAPS];
             for first in (0..c).step_by(BLOCK) {
                 let channels = BLOCK.min(c - first);
                 let at = |tap: usize| compute.slots(tap * c + first) * width;
                 for (lane, column) in (panel.column..n.min(panel.column + width)).enumerate() {
-                    let kernels = weight[(column * c + first) * TAPS..][..channels * TAPS].as_chunks::<TAPS>().0;
+                    let kernels = weight.read((column * c + first) * TAPS, channels * TAPS, &mut buffer);
+                    let kernels = kernels.as_chunks::<TAPS>().0;
                     for tap in 0..TAPS {
                         let rows = slots[at(tap)..][..compute.slots(channels) * width].chunks_exact_mut(width);
                         match compute {
@@ -274,8 +289,8 @@ pub(super) fn panels(vectors: usize, lanes: usize) -> Vec<Panel> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::Packing;
     use crate::ops::cpu::Conv3x3;
+    use half::f16;
 
     /// The element at (`row`, `column`) of a packed matrix whose panels are read by `read`.
     fn element(packed: &Packed, row: usize, column: usize) -> f32 {
@@ -291,12 +306,23 @@ mod tests {
     fn check_elements<const TAPS: usize>(isa: Isa, format: Format, c: usize, n: usize) {
         // Integers of few bits, which every format represents.
         let weight: Vec<f32> = (0..n * c * TAPS).map(|i| (i % 199) as f32 - 99.).collect();
-        let packed = Packed::from_weight::<TAPS>(isa, format, &weight, c);
-        let padded = n.next_multiple_of(isa.lanes());
+        let halves: Vec<f16> = weight.iter().map(|&x| f16::from_f32(x)).collect();
+        for stored in [Weight::F32(&weight), Weight::F16(&halves)] {
+            check_packed::<TAPS>(&Packed::from_weight::<TAPS>(isa, format, stored, c), &weight, c, n);
+        }
+    }
+
+    fn check_packed<const TAPS: usize>(packed: &Packed, weight: &[f32], c: usize, n: usize) {
+        let padded = n.next_multiple_of(packed.isa.lanes());
         for (row, column) in (0..TAPS * c).flat_map(|row| (0..padded).map(move |column| (row, column))) {
             let (tap, channel) = (row / c, row % c);
             let expected = if column < n { weight[(column * c + channel) * TAPS + tap] } else { 0. };
-            assert_eq!(element(&packed, row, column), expected, "{format:?}, ({row}, {column}) of ({TAPS}·{c}, {n})");
+            assert_eq!(
+                element(packed, row, column),
+                expected,
+                "{:?}, ({row}, {column}) of ({TAPS}·{c}, {n})",
+                packed.format
+            );
         }
     }
 
@@ -316,19 +342,20 @@ mod tests {
         for compute in [Compute::F32, Compute::Half] {
             for (k, n) in [(64, 320), (5, 3), (30, 100)] {
                 let format = Format::of(compute, isa(), k);
-                let packed = Packed::from_weight::<1>(isa(), format, &vec![0.; k * n], k);
+                let packed = Packed::from_weight::<1>(isa(), format, vec![0.; k * n][..].into(), k);
                 assert_eq!(Packed::bytes(format, k, n), 4. * packed.data.len() as f64);
             }
             let shapes = [(4, 32, 1), (64, 48, 1), (32, 1280, 1), (320, 330, 1), (320, 328, 1), (32, 64, 2)];
             for ((c_in, c_out, stride), packing) in
                 shapes.into_iter().flat_map(|shape| [Packing::Fast, Packing::Compact].map(|packing| (shape, packing)))
             {
-                let slots = match Conv3x3::new(compute, packing, &vec![0.; 9 * c_in * c_out], c_in, stride) {
+                let weight = vec![f16::ZERO; 9 * c_in * c_out];
+                let slots = match Conv3x3::new(compute, packing, Weight::F16(&weight), c_in, stride) {
                     Conv3x3::Direct { weight, .. } => weight.data.len(),
                     Conv3x3::Winograd(winograd) => winograd.points().iter().map(|point| point.data.len()).sum(),
                     Conv3x3::Compact(compact) => compact.taps().data.len(),
                 };
-                assert_eq!(Conv3x3::bytes(compute, packing, c_in, c_out, stride), 4. * slots as f64);
+                assert_eq!(Conv3x3::bytes(compute, packing, true, c_in, c_out, stride), 4. * slots as f64);
             }
         }
     }

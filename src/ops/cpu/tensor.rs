@@ -30,7 +30,11 @@ pub fn with_operand<T>(x: &Tensor, f: impl FnOnce(Operand) -> Result<T>) -> Resu
     })
 }
 
-fn contiguous<N: WithDType, T>(x: &Tensor, f: impl FnOnce(&[N]) -> Result<T>) -> Result<T> {
+/// Calls `f` with the elements of a contiguous tensor on the CPU.
+///
+/// # Errors
+/// If `x` has another type or device, if it is not contiguous, or if `f` fails.
+pub fn contiguous<N: WithDType, T>(x: &Tensor, f: impl FnOnce(&[N]) -> Result<T>) -> Result<T> {
     let (storage, layout) = x.storage_and_layout();
     let Some((start, end)) = layout.contiguous_offsets() else {
         bail!("the CPU kernels take contiguous tensors only");

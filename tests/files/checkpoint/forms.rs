@@ -2,7 +2,6 @@
 //! tools.
 
 use super::*;
-use candle_core::Device;
 
 fn by_torch(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints").join(name)
@@ -45,7 +44,8 @@ fn every_8_bit_number_is_what_torch_takes_it_for() {
         let expected = checkpoint.read_f32(&format!("{name}.f32")).unwrap();
         assert_eq!(expected.len(), 256);
         assert_eq!(bits(&checkpoint.read_f32(name).unwrap()), bits(&expected), "{name}");
-        let on_device = checkpoint.read_to(name, &[256], &Device::Cpu).unwrap().to_vec1::<f32>().unwrap();
+        let on_device = checkpoint.read_to(name, &[256], &Device::Cpu).unwrap();
+        let on_device = on_device.to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(bits(&on_device), bits(&expected), "{name} on a device");
     }
     assert_eq!(checkpoint.dtype("e4m3"), Some(Dtype::F8E4M3));

@@ -6,6 +6,7 @@ mod forms;
 mod vae;
 mod wild;
 
+use candle_core::{DType, Device};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype as Stored, TensorView};
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,6 +109,20 @@ fn a_ckpt_opens() {
     assert_eq!(nano.dtype(name), Some(Dtype::F16));
     assert!(nano.contains(name) && !nano.contains("model.diffusion_model"));
     assert_eq!(nano.read_f32("alphas_cumprod").unwrap()[..2], [0.99915, 0.998296]);
+}
+
+#[test]
+fn tensors_are_copied_in_the_type_in_which_they_are_stored() {
+    let nano = nano();
+    assert!(nano.is_f16());
+    // The ids of positions are integers.
+    for name in nano.names().filter(|name| matches!(nano.dtype(name), Some(Dtype::F16 | Dtype::F32))) {
+        let stored = nano.read_to(name, nano.shape(name).unwrap(), &Device::Cpu).unwrap();
+        let dtype = if nano.dtype(name) == Some(Dtype::F16) { DType::F16 } else { DType::F32 };
+        assert_eq!(stored.dtype(), dtype, "{name}");
+        let numbers: Vec<f32> = stored.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        assert!(numbers == nano.read_f32(name).unwrap(), "{name}");
+    }
 }
 
 #[test]

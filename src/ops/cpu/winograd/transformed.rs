@@ -14,6 +14,8 @@ use crate::ops::cpu::isa::Isa;
 use crate::ops::cpu::math::for_each_isa;
 use crate::ops::cpu::packed::{Format, Packed};
 use crate::ops::cpu::parallel::{DisjointSlice, for_each, from_uninit};
+use crate::ops::cpu::weight::Weight;
+use std::ops::Range;
 
 /// The number of tiles in flight on one core from which each core works on its own. With fewer, reading the weights would
 /// take longer than it saves.
@@ -27,7 +29,7 @@ pub struct Winograd {
 
 impl Winograd {
     /// Transforms and packs `weight` (C_out, C_in, 3, 3).
-    pub fn new(isa: Isa, format: Format, size: TileSize, weight: &[f32], c_in: usize, c_out: usize) -> Self {
+    pub fn new(isa: Isa, format: Format, size: TileSize, weight: Weight, c_in: usize, c_out: usize) -> Self {
         let points = match size {
             TileSize::Two => pack::<16>(isa, format, size, weight, c_in, c_out).into(),
             TileSize::TwoByThree => pack::<20>(isa, format, size, weight, c_in, c_out).into(),
@@ -109,24 +111,24 @@ fn pack<const POINTS: usize>(
     isa: Isa,
     format: Format,
     size: TileSize,
-    weight: &[f32],
+    weight: Weight,
     c_in: usize,
     c_out: usize,
 ) -> [Packed; POINTS] {
     Packed::several(isa, format, c_in, c_out, |panel, mut points| {
         let width = panel.vectors * isa.lanes();
         let columns = panel.column..c_out.min(panel.column + width);
-        let weight = &weight[columns.start * c_in * 9..columns.end * c_in * 9];
-        transform_kernels(size, weight, c_in, format.compute(), width, &mut points);
+        transform_kernels(size, weight, columns, c_in, format.compute(), width, &mut points);
     })
 }
 
 for_each_isa! {
-    /// Transforms the kernels `weight` (columns, C_in, 3, 3) into a panel of `width` columns at each point. Columns beyond
-    /// those of `weight` become zero.
+    /// Transforms kernels of `weight` (C_out, C_in, 3, 3) into a panel of `width` columns at each point. Those beyond
+    /// `columns` become zero.
     fn transform_kernels(
         size: TileSize,
-        weight: &[f32],
+        weight: Weight,
+        columns: Range<usize>,
         c_in: usize,
         compute: Compute,
         width: usize,
@@ -135,10 +137,10 @@ for_each_isa! {
         let (two, three, four) = (weight_transform_two, weight_transform_three, weight_transform_four);
         let upsampled = weight_transform_upsampled;
         match size {
-            TileSize::Two => transform_weight((two, two), weight, c_in, compute, width, points),
-            TileSize::TwoByThree => transform_weight((two, three), weight, c_in, compute, width, points),
-            TileSize::Four => transform_weight((four, four), weight, c_in, compute, width, points),
-            TileSize::Upsampled => transform_weight((upsampled, upsampled), weight, c_in, compute, width, points),
+            TileSize::Two => transform_weight((two, two), weight, columns, c_in, compute, width, points),
+            TileSize::TwoByThree => transform_weight((two, three), weight, columns, c_in, compute, width, points),
+            TileSize::Four => transform_weight((four, four), weight, columns, c_in, compute, width, points),
+            TileSize::Upsampled => transform_weight((upsampled, upsampled), weight, columns, c_in, compute, width, points),
         }
     }
 }
@@ -153,18 +155,20 @@ const KERNELS: usize = CHANNELS * 3 * 16;
 #[inline(always)]
 fn transform_weight<const H: usize, const W: usize>(
     (vertical, horizontal): (impl Fn([f32; 3]) -> [f32; H], impl Fn([f32; 3]) -> [f32; W]),
-    weight: &[f32],
+    weight: Weight,
+    columns: Range<usize>,
     c_in: usize,
     compute: Compute,
     width: usize,
     points: &mut [&mut [f32]],
 ) {
+    let mut buffer = [0.; 9 * CHANNELS];
     let mut taps = [[0.; KERNELS]; 9];
     let mut transformed = [[[0.; KERNELS]; W]; H];
     for first in (0..c_in).step_by(CHANNELS) {
         let channels = first..c_in.min(first + CHANNELS);
-        for (column, kernels) in weight.chunks(9 * c_in).enumerate() {
-            let kernels = &kernels[9 * channels.start..9 * channels.end];
+        for (column, number) in columns.clone().enumerate() {
+            let kernels = weight.read(9 * (number * c_in + first), 9 * channels.len(), &mut buffer);
             for (channel, kernel) in kernels.as_chunks::<9>().0.iter().enumerate() {
                 (0..9).for_each(|tap| taps[tap][channel * width + column] = kernel[tap]);
             }
