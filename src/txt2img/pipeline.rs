@@ -44,7 +44,7 @@ pub fn run(session: Session, timings: &mut Timings) -> Result<Outcome> {
         };
         let writer = Writer::new(job, outdir, &finished, checker, report, hash, progress);
         let writer = scope.spawn(|| writer.run(waiting, remaining.n_pictures));
-        let inputs = Inputs { job, models: &models, progress, is_checked, costs: Costs::of(job) };
+        let inputs = Inputs { job, models: &models, progress, is_checked, costs: Costs::of(job, &models) };
         let drawn = if remaining.n_pictures > 0 {
             let work = inputs.costs.total(job, &finished);
             let on_loaded = || {

@@ -29,14 +29,14 @@ pub struct Rendered {
     pub model: usize,
     /// The number of the image in the run, from 0.
     pub number: usize,
-    /// The parameters of its batch.
-    pub params: SamplingParams,
     /// The seconds for sampling its batch, and for decoding it.
     pub seconds: [f64; 2],
     /// The stage that returned NaN or infinity even in f32, if one did; the image is then wrong.
     pub non_finite: Option<Stage>,
     /// The comparison with the image drawn without shortcuts, with `--compare_exact`.
     pub comparison: Option<Comparison>,
+    /// The cost of saving it, for the progress bar.
+    pub saving_cost: f64,
 }
 
 /// The comparison of an image with the one drawn without shortcuts.
@@ -169,10 +169,10 @@ impl<'a> Worker<'a> {
                 model: task.model,
                 picture,
                 number: task.batch.images[index].number,
-                params: task.batch.params.clone(),
                 seconds,
                 non_finite: image.non_finite,
                 comparison,
+                saving_cost: costs.saving(&task.batch.params),
             };
             progress.worked(costs.decoding(&task.batch.params));
             send(&self.messages, Message::Image(Box::new(rendered)))?;

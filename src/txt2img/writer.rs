@@ -1,6 +1,5 @@
 //! The writer, which checks, marks and saves pictures and makes overviews of them, while the next are drawn.
 
-use super::costs::Costs;
 use super::model_hash::ModelHash;
 use super::overview::{mark, save_grid, save_index, save_sweep};
 use super::report::Report;
@@ -47,7 +46,6 @@ pub struct Writer<'a> {
     hash: ModelHash<'a>,
     /// The number of pictures saved, or skipped with `--skip_save`.
     n_saved: usize,
-    costs: Costs,
 }
 
 impl<'a> Writer<'a> {
@@ -72,7 +70,6 @@ impl<'a> Writer<'a> {
             report,
             hash,
             n_saved: 0,
-            costs: Costs::of(job),
         }
     }
 
@@ -133,7 +130,7 @@ impl<'a> Writer<'a> {
             self.outdir.skip_sample(rendered.number)?;
         }
         self.n_saved += 1;
-        self.progress.worked(self.costs.saving(&rendered.params));
+        self.progress.worked(rendered.saving_cost);
         self.note_comparison(&rendered);
         self.report.add(&rendered, path.as_deref(), verdict.as_ref())?;
         self.emit_event(&rendered, path.as_deref());
