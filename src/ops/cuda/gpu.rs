@@ -32,11 +32,11 @@ pub fn count() -> usize {
 ///
 /// # Errors
 /// If there is no such GPU or no driver.
-pub fn open(number: usize) -> Result<Device> {
+pub fn open(number: usize) -> anyhow::Result<Device> {
     let count = count();
     if number >= count {
         let are = if count == 1 { "is" } else { "are" };
-        return Err(Error::Msg(format!("there is no such GPU; there {are} {count}")));
+        anyhow::bail!("there is no such GPU; there {are} {count}");
     }
     let device = CudaDevice::new_with_stream(number)?;
     // SAFETY: events order the work of several streams, and there is only one.
