@@ -220,10 +220,10 @@ impl Checkpoint {
         self.tensors.get(name).map(|tensor| tensor.dtype)
     }
 
-    /// Returns whether all floating point tensors of two or more dimensions are read as f16.
-    pub fn is_f16(&self) -> bool {
-        let matrices = self.tensors.values().filter(|tensor| tensor.view.shape.len() > 1);
-        matrices.filter_map(|tensor| tensor.dtype.of_candle()).all(|dtype| dtype == DType::F16)
+    /// The names of the tensors that are f16, or 8-bit numbers, which are read as f16.
+    pub fn f16_names(&self) -> impl Iterator<Item = &str> {
+        let f16 = self.tensors.iter().filter(|(_, tensor)| tensor.dtype.of_candle() == Some(DType::F16));
+        f16.map(|(name, _)| name.as_str())
     }
 
     /// Returns a hash that identifies the model without reading all of it: the SHA-256 of every tensor's name, type,
@@ -283,7 +283,7 @@ impl Checkpoint {
     /// If the tensor is missing or does not hold floating point numbers, or the device fails.
     pub fn read_to(&self, name: &str, shape: &[usize], device: &Device) -> Result<candle_core::Tensor> {
         let tensor = self.tensor(name)?;
-        Ok(tensor.copy_to(shape, device).with_context(|| self.not_float(name, tensor.dtype))??)
+        tensor.copy_to(shape, device)?.with_context(|| self.not_float(name, tensor.dtype))
     }
 
     fn tensor(&self, name: &str) -> Result<&Tensor> {

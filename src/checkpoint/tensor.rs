@@ -190,18 +190,20 @@ impl Tensor {
 
     /// Copies the elements, in row-major order, to a tensor of `shape` on `device`, of the type [`Dtype::of_candle`]. Returns `None`
     /// if they are not floating point numbers.
-    pub fn copy_to(&self, shape: &[usize], device: &Device) -> Option<candle_core::Result<candle_core::Tensor>> {
-        let dtype = self.dtype.of_candle()?;
-        let bytes = self.row_major()?;
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn copy_to(&self, shape: &[usize], device: &Device) -> candle_core::Result<Option<candle_core::Tensor>> {
+        let (Some(dtype), Some(bytes)) = (self.dtype.of_candle(), self.row_major()) else { return Ok(None) };
         let widened = |number: fn(u8) -> f16| bytes.iter().flat_map(|&byte| number(byte).to_le_bytes()).collect();
         let bytes = match self.dtype {
             Dtype::F8E4M3 => Cow::Owned(widened(|byte| f16::from_f32(float8::e4m3(byte)))),
             Dtype::F8E5M2 => Cow::Owned(widened(float8::e5m2)),
             _ => bytes,
         };
-        let copy = candle_core::Tensor::from_raw_buffer(&bytes, dtype, shape, device);
+        let copy = candle_core::Tensor::from_raw_buffer(&bytes, dtype, shape, device)?;
         self.file.release(self.storage.clone());
-        Some(copy)
+        Ok(Some(copy))
     }
 
     /// Returns the bytes of the elements in row-major order; `None` if the type is `Dtype::Other`.

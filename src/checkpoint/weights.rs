@@ -19,7 +19,8 @@ const MAX_MISMATCHES: usize = 5;
 const MAX_ZEROS: usize = 1 << 26;
 
 /// Builds a network from a checkpoint and LoRAs. `build` requests its tensors by name and shape; `on_tensor` is called
-/// after each. On CPUs the type of the source is f16, which stands for f16 or f32, as a tensor is stored.
+/// after each. On CPUs, tensors that are requested as f16, the type of the source, are f16 if they are stored as f16 or 8-bit
+/// numbers, and f32 if not.
 ///
 /// # Errors
 /// If tensors are missing or have other shapes, in one error that names the first few; or if `build` fails.
@@ -133,7 +134,7 @@ struct Weights<'a> {
 }
 
 impl Weights<'_> {
-    /// Reads a tensor as f32, or as f16 if it is stored as f16 and `dtype` is f16.
+    /// Reads a tensor as f32, or as f16 if `dtype` is f16 and it is stored as f16 or 8-bit numbers.
     fn read(&self, name: &str, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor> {
         let ldm_name = self.averages.get(name).map_or(name, String::as_str);
         if self.loras.changes(ldm_name) {
@@ -200,4 +201,28 @@ fn without_ones(shape: &[usize]) -> &[usize] {
 /// Formats a shape, such as 320×4×3×3.
 pub(super) fn product(shape: &[usize]) -> String {
     shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// The types of the tensors of the small model that are requested as the source's type, and as f32.
+    #[test]
+    fn f16_is_read_as_f16_on_request() -> Result<()> {
+        let nano = Checkpoint::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/nano.ckpt"))?;
+        for (name, stored) in [("model.diffusion_model.out.2.weight", DType::F16), (SCHEDULE, DType::F32)] {
+            let shape = nano.shape(name).unwrap_or_default().to_vec();
+            let read = |dtype: Option<DType>| {
+                load(&nano, &Loras::default(), &Device::Cpu, &|| (), |vb| {
+                    let dtype = dtype.unwrap_or(vb.dtype());
+                    Ok(vb.get_with_hints_dtype(shape.clone(), name, candle_nn::Init::default(), dtype)?)
+                })
+            };
+            assert_eq!(read(None)?.dtype(), stored, "{name}");
+            assert_eq!(read(Some(DType::F32))?.dtype(), DType::F32, "{name}");
+        }
+        Ok(())
+    }
 }

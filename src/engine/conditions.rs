@@ -11,7 +11,7 @@ use std::ops::Range;
 /// The contexts that an image is drawn by.
 #[derive(Clone)]
 pub struct Conditions {
-    /// (1, M, C), the context of the negative prompt, unless guidance does without it.
+    /// (1, M, C), the context of the negative prompt; `None` if guidance does not need it.
     pub uncond: Option<Tensor>,
     /// (1, M, C) each, the contexts of the subprompts with their weights.
     pub conds: Vec<(Tensor, f64)>,

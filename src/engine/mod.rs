@@ -325,7 +325,8 @@ impl<'a> Engine<'a> {
     pub fn decode_exactly(&mut self, latents: &Latents, index: usize, observer: &mut dyn Observer) -> Result<Image> {
         match &self.exact_decoder {
             Some(decoder) => {
-                let pixels = decoder.forward(&latents.latents.i(index..=index)?)?;
+                let latent = latents.latents.i(index..=index)?; // (1, h, w, 4)
+                let pixels = if self.tiled { decoder.forward_in_tiles(&latent)? } else { decoder.forward(&latent)? };
                 Ok(Image { pixels, non_finite: latents.non_finite })
             }
             None => self.decode(latents, index, observer),

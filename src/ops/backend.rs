@@ -166,3 +166,21 @@ pub(super) fn of(device: &Device) -> Result<&'static dyn Backend> {
         device => bail!("there are no kernels for {device:?}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_of_which_some_were_changed_are_stacked_as_f32() -> Result<()> {
+        let layer = |dtype: DType, number: f32| -> Result<LinearWeights> {
+            let weight = Tensor::full(number, (1, 2), &Device::Cpu)?.to_dtype(dtype)?;
+            Ok(LinearWeights { compute: Compute::F32, weight, bias: None })
+        };
+        let stacked = LinearWeights::stack(&[layer(DType::F16, 0.5)?, layer(DType::F32, 0.1)?])?;
+        assert_eq!(stacked.weight.to_vec2::<f32>()?, [[0.5, 0.5], [0.1, 0.1]]);
+        let stacked = LinearWeights::stack(&[layer(DType::F16, 0.5)?, layer(DType::F16, 0.25)?])?;
+        assert_eq!(stacked.weight.dtype(), DType::F16);
+        Ok(())
+    }
+}

@@ -54,8 +54,8 @@ impl<'a> LayerBuilder<'a> {
         self.vb.get_with_hints_dtype(shape, name, Init::default(), DType::F32)
     }
 
-    /// Reads `weight`, the largest tensor of a layer, in the type of the source: f32, or f16, which stands for f16 or f32, as the
-    /// tensor is stored.
+    /// Reads `weight`, the largest tensor of a layer. It is f16 if the checkpoint stores it as f16 or 8-bit numbers and the layer is
+    /// on a CPU, and f32 if not.
     ///
     /// # Errors
     /// If it is missing or has another shape.

@@ -7,7 +7,7 @@ use super::{Compute, LayerBuilder, Packing};
 use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Builds networks whose weights have names and shapes but no elements, and records what they need.
@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Outline {
     needs: Arc<Mutex<Needs>>,
     packing: Packing,
-    /// Whether weights are f16 before they are packed.
-    are_f16: bool,
+    /// The names of the weights that are f16 before they are packed.
+    f16: Arc<HashSet<String>>,
 }
 
 /// The needs of a network.
@@ -27,10 +27,12 @@ pub struct Outline {
 pub struct Needs {
     /// The shapes of the tensors that it reads, by name.
     pub tensors: BTreeMap<String, Vec<usize>>,
+    /// The size in bytes of these tensors before they are packed.
+    pub unpacked_bytes: f64,
     /// The size in bytes of its layers' weights, packed for this CPU.
     pub packed_bytes: f64,
-    /// The number of elements that its largest layer has read and computed in one call.
-    pub largest_layer: usize,
+    /// The number of elements that its largest layer so far has read and computed in one call.
+    largest_layer: usize,
 }
 
 impl Needs {
@@ -42,16 +44,14 @@ impl Needs {
 }
 
 impl Outline {
-    /// Returns an outline of layers whose weights are stored as `packing` says. `are_f16`: whether the checkpoint holds them as
-    /// f16.
-    pub fn new(packing: Packing, are_f16: bool) -> Self {
-        Self { packing, are_f16, ..Self::default() }
+    /// Returns an outline of layers whose weights are packed as `packing` says. `f16`: the names of those that are f16 before.
+    pub fn new(packing: Packing, f16: &Arc<HashSet<String>>) -> Self {
+        Self { packing, f16: f16.clone(), ..Self::default() }
     }
 
     /// Returns a source of tensors of any name and shape.
     pub fn var_builder(&self) -> VarBuilder<'static> {
-        let dtype = if self.are_f16 { DType::F16 } else { DType::F32 };
-        VarBuilder::from_backend(Box::new(self.clone()), dtype, Device::Cpu)
+        VarBuilder::from_backend(Box::new(self.clone()), DType::F16, Device::Cpu)
     }
 
     /// Returns a source of layers of any name and shape. `compute`: the arithmetic that weights are packed for.
@@ -62,6 +62,16 @@ impl Outline {
     /// Returns the needs recorded so far.
     pub fn needs(&self) -> Needs {
         self.lock().clone()
+    }
+
+    /// Runs a network, and returns the number of elements that its largest layer has read and computed in one call.
+    ///
+    /// # Errors
+    /// If `run` fails.
+    pub fn largest_layer(&self, run: impl FnOnce() -> Result<Tensor>) -> Result<usize> {
+        self.lock().largest_layer = 0;
+        run()?;
+        Ok(self.lock().largest_layer)
     }
 
     fn lock(&self) -> MutexGuard<'_, Needs> {
@@ -76,7 +86,7 @@ impl Outline {
     /// Records a linear layer. Returns C_out.
     fn add_linear(&self, compute: Compute, weight: &Tensor, bias: Option<&Tensor>) -> Result<usize> {
         let (c_out, c_in) = weight.dims2()?;
-        let format = Format::of_linear(compute, self.packing, self.are_f16, isa(), c_in);
+        let format = Format::of_linear(compute, self.packing, weight.dtype() == DType::F16, isa(), c_in);
         self.add_weight(Packed::bytes(format, c_in, c_out), bias);
         Ok(c_out)
     }
@@ -91,7 +101,10 @@ impl Outline {
 
 impl SimpleBackend for Outline {
     fn get(&self, shape: Shape, name: &str, _: Init, dtype: DType, device: &Device) -> Result<Tensor> {
-        self.lock().tensors.insert(name.to_owned(), shape.dims().to_vec());
+        let dtype = if dtype == DType::F16 && !self.f16.contains(name) { DType::F32 } else { dtype };
+        let mut needs = self.lock();
+        needs.tensors.insert(name.to_owned(), shape.dims().to_vec());
+        needs.unpacked_bytes += shape.dims().iter().map(|&n| n as f64).product::<f64>() * dtype.size_in_bytes() as f64;
         // One element, seen everywhere.
         Tensor::zeros((), dtype, device)?.broadcast_as(shape)
     }
@@ -130,7 +143,10 @@ impl Packer for Outline {
         ConvOptions { stride, .. }: ConvOptions,
     ) -> Result<Box<dyn MatMul>> {
         let (c_out, c_in, _, _) = weight.dims4()?;
-        self.add_weight(Conv3x3::bytes(compute, self.packing, self.are_f16, c_in, c_out, stride), Some(bias));
+        self.add_weight(
+            Conv3x3::bytes(compute, self.packing, weight.dtype() == DType::F16, c_in, c_out, stride),
+            Some(bias),
+        );
         Ok(Box::new(Layer { outline: self.clone(), columns: c_out, c_out, stride }))
     }
 
@@ -210,7 +226,7 @@ impl LayerNorm for Norm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{conv3x3_stride2, geglu, group_norm};
+    use crate::ops::{conv3x3, conv3x3_stride2, geglu, group_norm, linear_no_bias};
 
     #[test]
     fn a_network_is_outlined_by_building_and_running_it() -> Result<()> {
@@ -231,10 +247,33 @@ mod tests {
         assert_eq!(shapes, expected);
         // Strided convolutions and whole vectors of columns are packed without padding.
         assert_eq!(needs.packed_bytes, 4. * needs.parameters());
-        let x = conv.forward(&norm.forward_silu(&Tensor::zeros((1, 5, 7, 32), DType::F32, &Device::Cpu)?)?)?;
-        assert_eq!(x.dims(), [1, 3, 4, 64]);
-        assert_eq!(act.forward(&x)?.dims(), [1, 3, 4, 96]);
-        assert_eq!(outline.needs().largest_layer, 3 * 4 * (64 + 192));
+        let run = |height: usize| {
+            let x = Tensor::zeros((1, height, 7, 32), DType::F32, &Device::Cpu)?;
+            act.forward(&conv.forward(&norm.forward_silu(&x)?)?)
+        };
+        assert_eq!(run(5)?.dims(), [1, 3, 4, 96]);
+        // Smaller maps after larger ones, too.
+        assert_eq!(outline.largest_layer(|| run(9))?, 5 * 4 * (64 + 192));
+        assert_eq!(outline.largest_layer(|| run(5))?, 3 * 4 * (64 + 192));
+        Ok(())
+    }
+
+    #[test]
+    fn compact_weights_of_f16_take_half_the_memory() -> Result<()> {
+        let f16 = Arc::new(HashSet::from(["linear.weight".to_owned(), "conv.weight".to_owned()]));
+        let sizes = |packing: Packing, f16: &Arc<HashSet<String>>| -> Result<(f64, f64)> {
+            let outline = Outline::new(packing, f16);
+            let lb = outline.layer_builder(Compute::F32);
+            linear_no_bias(320, 640, lb.pp("linear"))?;
+            let linear = outline.needs();
+            conv3x3(320, 640, lb.pp("conv"))?;
+            Ok((linear.packed_bytes, outline.needs().packed_bytes - linear.packed_bytes))
+        };
+        let (linear, conv) = (4. * 320. * 640., 4. * 9. * 320. * 640. + 4. * 640.);
+        let none = Arc::default();
+        assert_eq!(sizes(Packing::Compact, &none)?, (linear, conv));
+        assert_eq!(sizes(Packing::Compact, &f16)?, (linear / 2., conv / 2. + 2. * 640.));
+        assert_eq!(sizes(Packing::Fast, &f16)?, sizes(Packing::Fast, &none)?);
         Ok(())
     }
 

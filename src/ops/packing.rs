@@ -6,7 +6,7 @@ pub enum Packing {
     /// For speed: on CPUs, 3×3 convolutions may keep weights that are transformed already.
     #[default]
     Fast,
-    /// For memory: on CPUs, large 3×3 convolutions transform their weights in each call, and f16 stays f16, which is converted
-    /// when it is used.
+    /// For memory: on CPUs, large 3×3 convolutions transform their weights in each call, and weights that are f16 stay f16 and
+    /// are converted in each call.
     Compact,
 }

@@ -20,7 +20,7 @@ const TINY: f64 = 17.8;
 /// step as a whole makes drawing 2.2 times as fast.
 const SHALLOW: f64 = 0.18;
 
-/// The cost of saving an image, relative to that of decoding it. Images are saved while others are drawn.
+/// The cost of saving an image, relative to that of decoding it with the model's own decoder. Images are saved while others are drawn.
 const SAVING: f64 = 0.05;
 
 /// The costs of the stages of drawing. The unit is an evaluation of the UNet for one latent of one image and one context.
@@ -30,20 +30,21 @@ pub struct Costs {
     evaluation: f64,
     /// The cost of decoding one latent.
     decoding: f64,
+    /// The cost of saving the pixels of one latent.
+    saving: f64,
 }
 
 impl Costs {
     /// No costs, for work that progress does not count.
-    pub const NONE: Self = Self { evaluation: 0., decoding: 0. };
+    pub const NONE: Self = Self { evaluation: 0., decoding: 0., saving: 0. };
 
-    /// Returns the costs of a job's models, which the first of them stands for. The cost of a network grows with the square of
-    /// its channels.
+    /// Returns the costs of a job's models, judged by the first one. The cost of a network grows with the square of its channels.
     pub fn of(job: &Job, models: &[OpenModel]) -> Self {
         let (unet, vae) = (&job.model.config.unet, &job.model.config.vae);
         let width = (vae.side_factor() * vae.ch) as f64 / unet.model_channels as f64;
         let is_tiny = models.first().is_some_and(|model| model.checkpoint.has_tiny_vae());
-        let decoding = DECODING * width.powi(2) / if is_tiny { TINY } else { 1. };
-        Self { evaluation: 1., decoding }
+        let decoding = DECODING * width.powi(2);
+        Self { evaluation: 1., decoding: decoding / if is_tiny { TINY } else { 1. }, saving: SAVING * decoding }
     }
 
     /// Returns the cost of a sampling step of images with `n_contexts` contexts, if a step takes `passes` evaluations of the
@@ -59,7 +60,7 @@ impl Costs {
 
     /// Returns the cost of saving an image.
     pub fn saving(&self, params: &SamplingParams) -> f64 {
-        SAVING * self.decoding(params)
+        self.saving * params.n_final_latents() as f64
     }
 
     /// Returns the cost of all batches that this process draws. `finished`: the images that need not be drawn.
@@ -86,7 +87,7 @@ impl Costs {
     }
 }
 
-/// Returns the share of the UNet's work that shortcuts leave.
+/// Returns the share of the UNet's work that shortcuts leave, for a prompt that is one condition.
 fn remaining_share(params: &SamplingParams) -> f64 {
     let every = params.deepcache.every as f64;
     let layers = (1. + (every - 1.) * SHALLOW) / every;

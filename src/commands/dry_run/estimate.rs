@@ -111,17 +111,17 @@ impl Memory {
 
     /// Returns the memory of all networks, and of the larger maps.
     fn at_once(job: &Job, weights: &Bytes, maps: &Maps) -> Self {
-        let Bytes { text, unet, decoder, encoder } = weights;
+        let Bytes { text, unet, decoder, exact_decoder, encoder } = weights;
         // On GPUs, a captured step keeps its maps while images are decoded.
         let maps = if on_gpus(job) { maps.sampling + maps.decoding } else { maps.sampling.max(maps.decoding) };
-        Self { weights: text + unet + decoder + encoder, maps }
+        Self { weights: text + unet + decoder + exact_decoder + encoder, maps }
     }
 
-    /// Returns the memory of the UNet with one other network, and of the maps at that time.
+    /// Returns the memory of the UNet and the exact decoder with one other network, and of the maps at that time.
     fn on_demand(weights: &Bytes, maps: &Maps) -> Self {
-        let Bytes { text, unet, decoder, encoder } = weights;
+        let Bytes { text, unet, decoder, exact_decoder, encoder } = weights;
         let phases = [(*text, 0.), (0., maps.sampling), (*decoder, maps.decoding), (*encoder, maps.decoding)];
-        let phases = phases.map(|(weights, maps)| Self { weights: unet + weights, maps });
+        let phases = phases.map(|(weights, maps)| Self { weights: unet + exact_decoder + weights, maps });
         let total = |memory: &Self| memory.weights + memory.maps;
         phases.into_iter().max_by(|one, other| total(one).total_cmp(&total(other))).expect("there are phases")
     }

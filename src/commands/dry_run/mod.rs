@@ -26,8 +26,9 @@ use crate::txt2img::{End, OpenModel, inspect};
 use anyhow::{Result, bail};
 use candle_core::DType;
 use networks::{Inventory, Networks, VaeUse};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::{self, Display};
+use std::sync::Arc;
 
 /// The description of a run.
 pub struct Report {
@@ -83,8 +84,7 @@ pub(crate) fn describe(job: &Job, models: &[OpenModel], outdir: &OutDir, hashes:
         vae,
         estimate::compute(job),
         job.compute.devices.first().map(ComputeDevice::packing).unwrap_or_default(),
-        // Weights that LoRAs change are f32.
-        checkpoint.is_f16() && loras.summaries().next().is_none(),
+        &f16_names(job, &models[0]),
     )?;
     let inventory = conventions.stored(networks.inventory());
     let mismatches = weights::mismatches(checkpoint, &inventory);
@@ -108,6 +108,13 @@ pub(crate) fn describe(job: &Job, models: &[OpenModel], outdir: &OutDir, hashes:
     rows.push(Row::new("computes", compute_text(job)));
     rows.extend(estimate);
     Ok(Report { rows, remedy })
+}
+
+/// Returns the names of the weights that are f16 when the first image is drawn. Those that LoRAs change are f32.
+fn f16_names(job: &Job, model: &OpenModel) -> Arc<HashSet<String>> {
+    let loras = job.images.requests.params().first().map(|params| model.loras.of(params)).unwrap_or_default();
+    let names = model.checkpoint.f16_names().filter(|name| !loras.changes(name));
+    Arc::new(names.map(str::to_owned).collect())
 }
 
 /// Returns the devices, the arithmetic, and, on CPUs, the instruction set and the threads.
@@ -166,7 +173,7 @@ pub fn print_dry_run(job: &Job) -> Result<End> {
 /// # Errors
 /// If there are no networks of these shapes.
 pub fn inventory(config: &ModelConfig, text: TextConfig) -> Result<Inventory> {
-    Ok(Networks::new(config, text, VaeUse::default(), Compute::F32, Packing::Fast, false)?.inventory())
+    Ok(Networks::new(config, text, VaeUse::default(), Compute::F32, Packing::Fast, &Arc::default())?.inventory())
 }
 
 impl Report {

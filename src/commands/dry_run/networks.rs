@@ -7,6 +7,8 @@ use crate::ops::{Compute, Outline, Packing};
 use crate::text::{TextConfig, TextEncoder};
 use crate::vae::{Decoder, Encoder};
 use candle_core::{DType, Device, Result, Tensor};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 /// The names and shapes of tensors.
 pub type Inventory = Vec<(String, Vec<usize>)>;
@@ -16,12 +18,11 @@ pub struct Networks {
     text: Outline,
     unet: (UNet, Outline),
     decoder: (Decoder, Outline),
-    /// The model's own decoder, if TAESD's pictures are compared with its pictures.
-    exact_decoder: Option<(Decoder, Outline)>,
+    /// The decoder of the model's own autoencoder, if that is used beside TAESD.
+    own_decoder: Option<(Decoder, Outline)>,
     /// The encoder's; empty if nothing is encoded.
     encoder: Outline,
-    has_tiny_vae: bool,
-    are_f16: bool,
+    vae: VaeUse,
     config: ModelConfig,
 }
 
@@ -41,6 +42,8 @@ pub struct Bytes {
     pub text: f64,
     pub unet: f64,
     pub decoder: f64,
+    /// The model's own decoder beside TAESD.
+    pub exact_decoder: f64,
     pub encoder: f64,
 }
 
@@ -50,7 +53,7 @@ const SIDE: usize = 8;
 
 impl Networks {
     /// Outlines the networks. `compute`, `packing`: the arithmetic of the UNet and the autoencoders, and how their weights are
-    /// stored. `are_f16`: whether the checkpoint holds them as f16.
+    /// stored. `f16`: the names of the weights that are f16 in the checkpoint.
     ///
     /// # Errors
     /// If there are no networks of these shapes.
@@ -60,28 +63,28 @@ impl Networks {
         vae: VaeUse,
         compute: Compute,
         packing: Packing,
-        are_f16: bool,
+        f16: &Arc<HashSet<String>>,
     ) -> Result<Self> {
-        let [text_outline, unet_outline, encoder] = [(); 3].map(|()| Outline::new(packing, are_f16));
+        let [text_outline, unet_outline, encoder] = [(); 3].map(|()| Outline::new(packing, f16));
         TextEncoder::new(text, text_outline.layer_builder(Compute::F32).pp(TEXT))?;
         let unet = UNet::new(&config.unet, unet_outline.layer_builder(compute).pp(UNET))?;
         let decoder = |is_tiny: bool| -> Result<(Decoder, Outline)> {
-            let outline = Outline::new(packing, are_f16);
+            let outline = Outline::new(packing, f16);
             let lb = outline.layer_builder(compute).pp(VAE);
             let decoder = if is_tiny { Decoder::tiny(lb) } else { Decoder::new(&config.vae, config.scale_factor, lb) };
             Ok((decoder?, outline))
         };
-        if vae.encodes || config.unet.takes_mask() {
+        let vae = VaeUse { encodes: vae.encodes || config.unet.takes_mask(), ..vae };
+        if vae.encodes {
             Encoder::new(&config.vae, config.scale_factor, encoder.layer_builder(compute).pp(VAE))?;
         }
         Ok(Self {
             text: text_outline,
             unet: (unet, unet_outline),
             decoder: decoder(vae.is_tiny)?,
-            exact_decoder: (vae.is_tiny && vae.compares).then(|| decoder(false)).transpose()?,
+            own_decoder: (vae.is_tiny && (vae.compares || vae.encodes)).then(|| decoder(false)).transpose()?,
             encoder,
-            has_tiny_vae: vae.is_tiny,
-            are_f16,
+            vae,
             config: config.clone(),
         })
     }
@@ -89,7 +92,7 @@ impl Networks {
     /// Returns the tensors that loading reads from the checkpoint: those of the text encoder, the UNet and the autoencoder's
     /// parts, each sorted by name. The model's own autoencoder is read from another one if there is TAESD's.
     pub fn inventory(&self) -> Inventory {
-        let encoder = (!self.has_tiny_vae).then_some(&self.encoder);
+        let encoder = (!self.vae.is_tiny).then_some(&self.encoder);
         let outlines = [&self.text, &self.unet.1, &self.decoder.1].into_iter().chain(encoder);
         outlines.flat_map(|outline| outline.needs().tensors).collect()
     }
@@ -97,22 +100,24 @@ impl Networks {
     /// Returns the sizes of the weights, packed for this CPU.
     pub fn packed_bytes(&self) -> Bytes {
         // The text encoder computes in f32, and takes as much packed and unpacked.
-        let element = if self.are_f16 { 2. } else { 4. };
-        self.bytes(element, |outline| outline.needs().packed_bytes)
+        let text = self.text.needs().unpacked_bytes;
+        Bytes { text, ..self.bytes(|outline| outline.needs().packed_bytes) }
     }
 
     /// Returns the sizes of the weights on a GPU. `element`: the bytes of an element of the UNet and the autoencoder.
     pub fn gpu_bytes(&self, element: f64) -> Bytes {
-        self.bytes(4., |outline| element * outline.needs().parameters())
+        let text = 4. * self.text.needs().parameters();
+        Bytes { text, ..self.bytes(|outline| element * outline.needs().parameters()) }
     }
 
-    /// Returns the sizes of the weights. `text_element`: the bytes of an element of the text encoder.
-    fn bytes(&self, text_element: f64, bytes: impl Fn(&Outline) -> f64) -> Bytes {
-        let decoders = [&self.decoder].into_iter().chain(&self.exact_decoder);
+    /// Returns the sizes of the weights of each network.
+    fn bytes(&self, bytes: impl Fn(&Outline) -> f64) -> Bytes {
+        let exact_decoder = self.own_decoder.as_ref().filter(|_| self.vae.compares);
         Bytes {
-            text: text_element * self.text.needs().parameters(),
+            text: bytes(&self.text),
             unet: bytes(&self.unet.1),
-            decoder: decoders.map(|(_, outline)| bytes(outline)).sum(),
+            decoder: bytes(&self.decoder.1),
+            exact_decoder: exact_decoder.map_or(0., |(_, outline)| bytes(outline)),
             encoder: bytes(&self.encoder),
         }
     }
@@ -126,22 +131,24 @@ impl Networks {
         let ((unet, outline), config) = (&self.unet, &self.config);
         let side = SIDE.max(1 << (config.unet.channel_mult.len() - 1)); // a whole number on every level
         let prompt = unet.project(&zeros(&[1, 1, config.unet.context_dim])?, 1.)?;
-        unet.forward(&zeros(&[1, side, side, config.unet.in_channels])?, 0., &prompt)?;
-        Ok(skips_per_latent(&config.unet) + outline.needs().largest_layer as f64 / (side * side) as f64)
+        let latents = zeros(&[1, side, side, config.unet.in_channels])?;
+        let largest = outline.largest_layer(|| unet.forward(&latents, 0., &prompt))?;
+        Ok(skips_per_latent(&config.unet) + largest as f64 / (side * side) as f64)
     }
 
-    /// Returns the number of elements of the input and output of the decoders' largest layer, for each latent of a map of
-    /// `height` rows. TAESD decodes tall maps in bands.
+    /// Returns the number of elements of the input and output of the autoencoders' largest layer, for each latent of a map of
+    /// `height` rows. TAESD decodes tall maps in bands, which makes their number depend on the height.
     ///
     /// # Errors
     /// If there is not enough memory for a map of one column.
     pub fn decoding_elements(&self, height: usize) -> Result<f64> {
-        let mut largest = 0;
-        for (decoder, outline) in [&self.decoder].into_iter().chain(&self.exact_decoder) {
-            decoder.forward(&zeros(&[1, height, 1, self.config.vae.embed_dim])?)?;
-            largest = largest.max(outline.needs().largest_layer);
-        }
-        Ok(largest as f64 / height as f64)
+        let elements = |(decoder, outline): &(Decoder, Outline), height: usize| -> Result<f64> {
+            let latents = zeros(&[1, height, 1, self.config.vae.embed_dim])?;
+            Ok(outline.largest_layer(|| decoder.forward(&latents))? as f64 / height as f64)
+        };
+        let decoder = elements(&self.decoder, if self.vae.is_tiny { height } else { 1 })?;
+        let own = self.own_decoder.as_ref().map(|decoder| elements(decoder, 1)).transpose()?;
+        Ok(decoder.max(own.unwrap_or(0.)))
     }
 }
 

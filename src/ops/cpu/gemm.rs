@@ -126,7 +126,7 @@ fn multiply(a: MatrixA, b: &Packed, epilogue: Epilogue, out: &DisjointSlice) {
     };
     let task_rows = rows.clamp(1, max_rows).next_multiple_of(12);
     let chunks = a.rows.len().div_ceil(task_rows);
-    let groups = panels.len().div_ceil(max_panels).max(threads.div_ceil(chunks)).min(panels.len());
+    let groups = panels.len().div_ceil(max_panels).max(threads.div_ceil(chunks.max(1))).min(panels.len());
     let group = panels.len().div_ceil(groups);
     for_each(groups * chunks, |task| {
         let (chunk, panels) = (task % chunks, panels.chunks(group).nth(task / chunks).unwrap_or_default());

@@ -1,5 +1,6 @@
 //! Elementary functions and reductions that the compiler vectorises, and their compilation for each instruction set.
 
+use crate::ops::activation::QUICK_GELU;
 use std::f32::consts::{FRAC_1_SQRT_2, LN_2, LOG2_E};
 
 /// Compiles a function for each instruction set, and selects one when called.
@@ -117,7 +118,8 @@ pub fn silu<const FMA: bool>(x: f32) -> f32 {
 /// x / (1 + e⁻¹·⁷⁰²ˣ).
 #[inline(always)]
 pub fn quick_gelu<const FMA: bool>(x: f32) -> f32 {
-    silu::<FMA>(1.702 * x) * (1. / 1.702)
+    const FACTOR: f32 = QUICK_GELU as f32;
+    silu::<FMA>(FACTOR * x) * (1. / FACTOR)
 }
 
 /// x · Φ(x), with erf to 1.5e-7 (Abramowitz & Stegun 7.1.26).

@@ -74,3 +74,10 @@ fn the_models_own_decoder_is_counted_beside_taesd() {
     let memory = |flags: &[&str]| about(&somewhere([&["--vae", taesd.to_str().unwrap()], flags].concat()), "memory");
     assert!(memory(&["--compare_exact"]) > memory(&[]));
 }
+
+#[test]
+fn the_estimate_does_not_depend_on_the_order_of_sizes() {
+    let taesd = fixture("taesd/decoder.pth");
+    let memory = |heights| about(&somewhere(["--vae", taesd.to_str().unwrap(), "--sweep", heights]), "memory");
+    assert_eq!(memory("H=256,2048"), memory("H=2048,256"));
+}
