@@ -17,7 +17,12 @@ pub fn flags(args: &Args, requests: &Requests) -> impl Iterator<Item = String> {
     let is_swept = args.swept.is_some();
     let has_file = args.from_file.is_some();
     let reasons = [
-        (["negative_prompt"].as_slice(), all(&|_, scale| scale == 1.), "at --scale 1, which turns guidance off"),
+        (
+            ["negative_prompt"].as_slice(),
+            // The weights of subprompts may be guidance, too.
+            all(&|_, scale| scale == 1.) && !args.webui_prompts,
+            "at --scale 1, which turns guidance off",
+        ),
         (
             &["guidance_rescale", "guidance_interval"],
             all(&|_, scale| scale == 1.),

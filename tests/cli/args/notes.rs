@@ -34,6 +34,7 @@ fn flags_with_an_effect_get_none() {
         &["--ddim_eta", "1", "--seed_mode", "stream", "--fixed_code", "--prompt", "a ball"],
         &["--sampler", "euler", "--schedule", "karras"],
         &["--plms", "--ddim_steps", "1", "--deepcache", "2"],
+        &["--webui_prompts", "--prompt", "a cube :0.5", "--scale", "1", "--negative_prompt", "a ball"],
     ] {
         let message = stderr(&TestRun::new().quick(flags).ok());
         assert!(!message.contains("no effect"), "{message}");
