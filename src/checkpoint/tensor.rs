@@ -188,8 +188,8 @@ impl Tensor {
         self.dtype == other.dtype && self.view.shape == other.view.shape && self.row_major() == other.row_major()
     }
 
-    /// Copies the elements, in row-major order, to a tensor of `shape` on `device`, of the type [`Dtype::of_candle`]. Returns `None`
-    /// if they are not floating point numbers.
+    /// Copies the elements, in row-major order, to a tensor of `shape` on `device`, of the type [`Dtype::of_candle`]. Returns
+    /// `None` if they are not floating point numbers.
     ///
     /// # Errors
     /// If the device fails.

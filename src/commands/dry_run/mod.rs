@@ -62,9 +62,8 @@ pub fn dry_run(job: &Job) -> Result<Report> {
     describe(job, &models, &outdir, hashes)
 }
 
-/// Describes the part of a job that remains for this process, with opened models and the output folder; of several models, the first
-/// one in detail. `hashes`: the lines
-/// about the hashes of the model's files, if they are known.
+/// Describes the part of a job that remains for this process, with opened models and the output folder; of several models, the
+/// first one in detail. `hashes`: the lines about the hashes of the model's files, if they are known.
 ///
 /// # Errors
 /// If the networks that the checkpoint and the config describe do not exist.
