@@ -208,7 +208,6 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    /// The types of the tensors of the small model that are requested as the source's type, and as f32.
     #[test]
     fn f16_is_read_as_f16_on_request() -> Result<()> {
         let nano = Checkpoint::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/nano.ckpt"))?;

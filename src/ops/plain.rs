@@ -59,21 +59,24 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> 
 
 /// softmax(q·kᵀ / √D)·v, with the whole N×M matrix. `q`: (B, N, H·D); `k`, `v`: (B, M, H·D).
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
-    let (b, n, c) = q.dims3()?;
-    let (q, k, v) = (split_heads(q, heads)?, split_heads(k, heads)?, split_heads(v, heads)?);
-    let scores = (q.matmul(&k.t()?)? * ((c / heads) as f64).powf(-0.5))?; // (B, H, N, M)
-    let y = softmax_last_dim(&scores)?.matmul(&v)?; // (B, H, N, D)
-    y.transpose(D::Minus2, 1)?.reshape((b, n, c))
+    masked_attention(q, k, v, heads, None)
 }
 
 /// Attention of each token to itself and those before it. `q`, `k`, `v`: (B, N, H·D).
 pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Result<Tensor> {
+    let n = q.dim(1)?;
+    let mask = (0..n * n).map(|i| if i % n > i / n { f32::NEG_INFINITY } else { 0. });
+    let mask = Tensor::from_iter(mask, q.device())?.reshape((n, n))?;
+    masked_attention(q, k, v, heads, Some(&mask))
+}
+
+/// Attention with `mask` (N, M) added to the scores.
+fn masked_attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Option<&Tensor>) -> Result<Tensor> {
     let (b, n, c) = q.dims3()?;
     let (q, k, v) = (split_heads(q, heads)?, split_heads(k, heads)?, split_heads(v, heads)?);
-    let scores = (q.matmul(&k.t()?)? * ((c / heads) as f64).powf(-0.5))?; // (B, H, N, N)
-    let mask = |i: usize| if i % n > i / n { f32::NEG_INFINITY } else { 0. };
-    let mask = Tensor::from_iter((0..n * n).map(mask), q.device())?.reshape((n, n))?;
-    let y = softmax_last_dim(&scores.broadcast_add(&mask)?)?.matmul(&v)?; // (B, H, N, D)
+    let scores = (q.matmul(&k.t()?)? * ((c / heads) as f64).powf(-0.5))?; // (B, H, N, M)
+    let scores = mask.map_or(Ok(scores.clone()), |mask| scores.broadcast_add(mask))?;
+    let y = softmax_last_dim(&scores)?.matmul(&v)?; // (B, H, N, D)
     y.transpose(D::Minus2, 1)?.reshape((b, n, c))
 }
 

@@ -20,7 +20,8 @@ const TINY: f64 = 17.8;
 /// step as a whole makes drawing 2.2 times as fast.
 const SHALLOW: f64 = 0.18;
 
-/// The cost of saving an image, relative to that of decoding it with the model's own decoder. Images are saved while others are drawn.
+/// The cost of saving an image, relative to that of decoding it with the model's own decoder. Images are saved while others are
+/// drawn.
 const SAVING: f64 = 0.05;
 
 /// The costs of the stages of drawing. The unit is an evaluation of the UNet for one latent of one image and one context.

@@ -26,14 +26,14 @@ pub struct Networks {
     config: ModelConfig,
 }
 
-/// What a run uses of autoencoders.
+/// The parts of autoencoders that a run uses.
 #[derive(Clone, Copy, Default)]
 pub struct VaeUse {
-    /// Whether the decoder is TAESD's.
+    /// If true, the decoder is TAESD's.
     pub is_tiny: bool,
-    /// Whether pictures are encoded, besides by inpainting models.
+    /// If true, pictures are encoded; inpainting models encode them in any case.
     pub encodes: bool,
-    /// Whether TAESD's pictures are compared with those of the model's own decoder.
+    /// If true, TAESD's pictures are compared with those of the model's own decoder.
     pub compares: bool,
 }
 
@@ -101,20 +101,20 @@ impl Networks {
     pub fn packed_bytes(&self) -> Bytes {
         // The text encoder computes in f32, and takes as much packed and unpacked.
         let text = self.text.needs().unpacked_bytes;
-        Bytes { text, ..self.bytes(|outline| outline.needs().packed_bytes) }
+        self.bytes(text, |outline| outline.needs().packed_bytes)
     }
 
     /// Returns the sizes of the weights on a GPU. `element`: the bytes of an element of the UNet and the autoencoder.
     pub fn gpu_bytes(&self, element: f64) -> Bytes {
         let text = 4. * self.text.needs().parameters();
-        Bytes { text, ..self.bytes(|outline| element * outline.needs().parameters()) }
+        self.bytes(text, |outline| element * outline.needs().parameters())
     }
 
-    /// Returns the sizes of the weights of each network.
-    fn bytes(&self, bytes: impl Fn(&Outline) -> f64) -> Bytes {
+    /// Returns the sizes of the weights: `text` for the text encoder, and those that `bytes` returns for the others.
+    fn bytes(&self, text: f64, bytes: impl Fn(&Outline) -> f64) -> Bytes {
         let exact_decoder = self.own_decoder.as_ref().filter(|_| self.vae.compares);
         Bytes {
-            text: bytes(&self.text),
+            text,
             unet: bytes(&self.unet.1),
             decoder: bytes(&self.decoder.1),
             exact_decoder: exact_decoder.map_or(0., |(_, outline)| bytes(outline)),

@@ -55,8 +55,10 @@ pub fn attention(wanted: Compute, q: Operand, k: Operand, v: Operand, shape: Att
             let rows: Vec<usize> = (first..n.min(first + QUERIES)).map(|row| offset(row, n, i)).collect();
             let mut queries = QueryBlock::new(&heads[i], &q, &rows);
             for (block, kv) in heads[i].iter().enumerate() {
-                let seen = |row: usize| (first + row + 1).saturating_sub(block * KEYS).min(kv.n_keys);
-                queries.attend(kv, |row| if causal { seen(row) } else { kv.n_keys });
+                queries.attend(kv, |row| match causal {
+                    true => (first + row + 1).saturating_sub(block * KEYS).min(kv.n_keys),
+                    false => kv.n_keys,
+                });
             }
             for (row, &offset) in rows.iter().enumerate() {
                 // SAFETY: each head of each query belongs to one task.
