@@ -8,10 +8,10 @@ mod support;
 
 use candle_core::{DType, Result, Tensor};
 use support::{median_with, on_device, place, random, relative_rms, take, weight};
-use txt2img::ops::{self, Compute, Conv2d, Geglu, GroupNorm, LayerNorm, Linear, UpsampledConv2d};
+use txt2img::ops::{self, Compute, Conv2d, ConvOptions, Geglu, GroupNorm, LayerNorm, Linear, UpsampledConv2d};
 
-/// 3×3 convolutions: (calls per step, B, side, C_in, C_out); the last five are the decoder's, for one image.
-const CONVOLUTIONS: [(usize, usize, usize, usize, usize); 21] = [
+/// 3×3 convolutions: (calls per step, B, side, C_in, C_out); the last six are the decoder's, for one image.
+const CONVOLUTIONS: [(usize, usize, usize, usize, usize); 22] = [
     (7, 2, 64, 320, 320),
     (2, 2, 64, 640, 320),
     (1, 2, 64, 960, 320),
@@ -30,6 +30,7 @@ const CONVOLUTIONS: [(usize, usize, usize, usize, usize); 21] = [
     (1, 2, 64, 320, 4),
     (10, 1, 64, 512, 512),
     (6, 1, 128, 512, 512),
+    (1, 1, 256, 512, 256),
     (5, 1, 256, 256, 256),
     (1, 1, 512, 256, 128),
     (5, 1, 512, 128, 128),
@@ -91,7 +92,7 @@ fn operations(mut words: Vec<String>) -> anyhow::Result<()> {
         table.line(&name, calls, flop, || {
             let (x, w, bias) =
                 (map(products, &[b, side, side, c_in])?, weight(&[c_out, c_in, 3, 3])?, random(&[c_out])?);
-            let conv = Conv2d::new(products, &w, &bias, 1)?;
+            let conv = Conv2d::new(products, &w, &bias, ConvOptions { large_maps: b == 1, ..1.into() })?;
             Ok((move |x: &Tensor| conv.forward(x), x, move |x: &Tensor| ops::plain::conv3x3(&plain(x)?, &w, &bias, 1)))
         })?;
     }
@@ -100,7 +101,7 @@ fn operations(mut words: Vec<String>) -> anyhow::Result<()> {
         table.line(&name, 1, 18. * (b * side * side * c * c) as f64, || {
             let x = map(products, &[b, side / 2, side / 2, c])?;
             let (w, bias) = (weight(&[c, c, 3, 3])?, random(&[c])?);
-            let conv = UpsampledConv2d::new(products, &w, &bias)?;
+            let conv = UpsampledConv2d::new(products, &w, &bias, b == 1)?;
             let definition = move |x: &Tensor| ops::plain::conv3x3_upsampled(&plain(x)?, &w, &bias, side, side);
             Ok((move |x: &Tensor| conv.forward(x, side, side), x, definition))
         })?;

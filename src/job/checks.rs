@@ -175,7 +175,7 @@ pub fn steps(requests: &Requests, config: &ModelConfig, notes: &mut Vec<String>)
         }
         if actual > 0 && interval.steps(actual).is_empty() && noted_intervals.insert((actual, interval.to_string())) {
             notes.push(format!(
-                "--guidance_interval {interval} contains none of the {actual} steps, so guidance is never used"
+                "--guidance_interval {interval} contains none of the {actual} steps, so the scale is 1 in all of them"
             ));
         }
         // Some samplers evaluate the UNet twice in a step.

@@ -38,8 +38,15 @@ pub(super) trait Packer: Sync {
         options: ConvOptions,
     ) -> Result<Box<dyn MatMul>>;
 
-    /// Packs a 3×3 convolution of a map that is upsampled first. `weight`: (C_out, C_in, 3, 3), `bias`: (C_out).
-    fn conv3x3_upsampled(&self, compute: Compute, weight: &Tensor, bias: &Tensor) -> Result<Box<dyn UpsampledConv>>;
+    /// Packs a 3×3 convolution of a map that is upsampled first. `weight`: (C_out, C_in, 3, 3), `bias`: (C_out), `large_maps`:
+    /// whether maps are large, and of even sizes once they are upsampled.
+    fn conv3x3_upsampled(
+        &self,
+        compute: Compute,
+        weight: &Tensor,
+        bias: &Tensor,
+        large_maps: bool,
+    ) -> Result<Box<dyn UpsampledConv>>;
 
     /// Prepares a group norm with 32 groups for input to products in `compute`. `weight`, `bias`: (C).
     fn group_norm(&self, compute: Compute, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Box<dyn GroupNorm>>;

@@ -12,12 +12,14 @@ pub struct ConvOptions {
     pub stride: usize,
     /// If true, negative results become 0.
     pub relu: bool,
+    /// Whether maps are mostly of 32×32 pixels or more, so that larger weights for fewer products are worth their memory.
+    pub large_maps: bool,
 }
 
 impl From<usize> for ConvOptions {
-    /// Returns the options of a convolution with this stride, without ReLU.
+    /// Returns the options of a convolution with this stride, without ReLU, of maps of any size.
     fn from(stride: usize) -> Self {
-        Self { stride, relu: false }
+        Self { stride, relu: false, large_maps: false }
     }
 }
 
@@ -43,7 +45,7 @@ pub fn conv3x3(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Conv2d> {
 /// # Errors
 /// If a tensor is missing or has another shape.
 pub fn conv3x3_relu(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Conv2d> {
-    Conv2d::read(c_in, c_out, ConvOptions { stride: 1, relu: true }, lb)
+    Conv2d::read(c_in, c_out, ConvOptions { relu: true, ..1.into() }, lb)
 }
 
 /// Reads `weight` (C_out, C_in, 3, 3) and `bias` (C_out) of a convolution of upsampled maps.
@@ -52,7 +54,7 @@ pub fn conv3x3_relu(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<Conv2
 /// If a tensor is missing or has another shape.
 pub fn conv3x3_upsampled(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<UpsampledConv2d> {
     let (weight, bias) = (lb.weight((c_out, c_in, 3, 3))?, lb.get(c_out, "bias")?);
-    UpsampledConv2d::pack(lb.compute(), &weight, &bias, lb.packer())
+    UpsampledConv2d::pack(lb.compute(), &weight, &bias, lb.has_large_maps(), lb.packer())
 }
 
 /// Reads `weight` (C_out, C_in, 3, 3) of a convolution of upsampled maps without a bias.
@@ -62,7 +64,7 @@ pub fn conv3x3_upsampled(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<
 pub fn conv3x3_upsampled_no_bias(c_in: usize, c_out: usize, lb: LayerBuilder) -> Result<UpsampledConv2d> {
     let weight = lb.weight((c_out, c_in, 3, 3))?;
     let bias = Tensor::zeros(c_out, DType::F32, weight.device())?;
-    UpsampledConv2d::pack(lb.compute(), &weight, &bias, lb.packer())
+    UpsampledConv2d::pack(lb.compute(), &weight, &bias, lb.has_large_maps(), lb.packer())
 }
 
 /// Reads `weight` (C_out, C_in, 3, 3) and `bias` (C_out) of a convolution with stride 2: (B, h, w, C_in) → (B, ⌈h/2⌉,
@@ -94,6 +96,7 @@ pub fn conv1x1s<const N: usize>(c_in: usize, c_out: usize, lbs: [LayerBuilder; N
 impl Conv2d {
     fn read(c_in: usize, c_out: usize, options: ConvOptions, lb: LayerBuilder) -> Result<Self> {
         let (weight, bias) = (lb.weight((c_out, c_in, 3, 3))?, lb.get(c_out, "bias")?);
+        let options = ConvOptions { large_maps: lb.has_large_maps(), ..options };
         Self::pack(lb.compute(), &weight, &bias, options, lb.packer())
     }
 
@@ -151,29 +154,33 @@ pub struct UpsampledConv2d {
     weight: Box<dyn UpsampledConv>,
     c_in: usize,
     c_out: usize,
+    large_maps: bool,
 }
 
 impl UpsampledConv2d {
-    /// `weight`: (C_out, C_in, 3, 3), `bias`: (C_out).
+    /// `weight`: (C_out, C_in, 3, 3), `bias`: (C_out), `large_maps`: whether maps are mostly of 32×32 pixels or more, and are not
+    /// cropped once they are upsampled, so that larger weights for fewer products are worth their memory.
     ///
     /// # Errors
     /// If there are no kernels for the device of `weight`.
-    pub fn new(compute: Compute, weight: &Tensor, bias: &Tensor) -> Result<Self> {
-        Self::pack(compute, weight, bias, backend::of(weight.device())?)
+    pub fn new(compute: Compute, weight: &Tensor, bias: &Tensor, large_maps: bool) -> Result<Self> {
+        Self::pack(compute, weight, bias, large_maps, backend::of(weight.device())?)
     }
 
-    fn pack(compute: Compute, weight: &Tensor, bias: &Tensor, packer: &dyn Packer) -> Result<Self> {
+    fn pack(compute: Compute, weight: &Tensor, bias: &Tensor, large_maps: bool, packer: &dyn Packer) -> Result<Self> {
         let (c_out, c_in, _, _) = weight.dims4()?;
-        Ok(Self { weight: packer.conv3x3_upsampled(compute, weight, bias)?, c_in, c_out })
+        Ok(Self { weight: packer.conv3x3_upsampled(compute, weight, bias, large_maps)?, c_in, c_out, large_maps })
     }
 
     /// Upsamples `x` (B, h, w, C_in), crops it, and convolves it → (B, `height`, `width`, C_out).
     ///
     /// # Errors
-    /// If `height` is neither 2h nor 2h − 1, `width` neither 2w nor 2w − 1, `x` has other channels, or the device fails.
+    /// If `height` is neither 2h nor 2h − 1, `width` neither 2w nor 2w − 1, one of them is odd in a layer for large maps, `x` has
+    /// other channels, or the device fails.
     pub fn forward(&self, x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
         let (_, h, w, c) = x.dims4()?;
-        if c != self.c_in || height.div_ceil(2) != h || width.div_ceil(2) != w {
+        let is_cropped = (height, width) != (2 * h, 2 * w);
+        if c != self.c_in || height.div_ceil(2) != h || width.div_ceil(2) != w || self.large_maps && is_cropped {
             let Self { c_in, c_out, .. } = self;
             bail!("a convolution of {c_in} to {c_out} channels cannot upsample {:?} to {height}×{width}", x.dims());
         }

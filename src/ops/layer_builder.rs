@@ -11,6 +11,8 @@ pub struct LayerBuilder<'a> {
     vb: VarBuilder<'a>,
     compute: Compute,
     packer: &'a dyn Packer,
+    /// Whether the layers' maps are large.
+    large_maps: bool,
 }
 
 impl<'a> LayerBuilder<'a> {
@@ -24,12 +26,22 @@ impl<'a> LayerBuilder<'a> {
     }
 
     pub(super) fn with_packer(vb: VarBuilder<'a>, compute: Compute, packer: &'a dyn Packer) -> Self {
-        Self { vb, compute, packer }
+        Self { vb, compute, packer, large_maps: false }
     }
 
     /// Returns the builder of the layers below `name`.
     pub fn pp(&self, name: impl ToString) -> Self {
         Self { vb: self.vb.pp(name), ..*self }
+    }
+
+    /// Returns the builder of the same layers for networks whose maps are mostly of 32×32 pixels or more, and are not cropped once
+    /// they are upsampled. Convolutions then take less time, and more memory.
+    pub fn for_large_maps(&self) -> Self {
+        Self { large_maps: true, ..self.clone() }
+    }
+
+    pub(super) fn has_large_maps(&self) -> bool {
+        self.large_maps
     }
 
     /// The arithmetic of the layers' products.

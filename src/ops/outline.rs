@@ -2,7 +2,7 @@
 
 use super::backend::{Addends, GroupNorm, LayerNorm, LinearWeights, MatMul, Packer, Projections, UpsampledConv};
 use super::conv2d::ConvOptions;
-use super::cpu::{Conv3x3, Format, Packed, UpsampledConv3x3, isa};
+use super::cpu::{Conv3x3, ConvLayer, Format, Packed, UpsampledConv3x3, isa};
 use super::{Compute, LayerBuilder, Packing};
 use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 use candle_nn::var_builder::SimpleBackend;
@@ -140,20 +140,25 @@ impl Packer for Outline {
         compute: Compute,
         weight: &Tensor,
         bias: &Tensor,
-        ConvOptions { stride, .. }: ConvOptions,
+        options: ConvOptions,
     ) -> Result<Box<dyn MatMul>> {
-        let (c_out, c_in, _, _) = weight.dims4()?;
-        self.add_weight(
-            Conv3x3::bytes(compute, self.packing, weight.dtype() == DType::F16, c_in, c_out, stride),
-            Some(bias),
-        );
+        let layer = ConvLayer::new(compute, self.packing, weight, options)?;
+        self.add_weight(Conv3x3::bytes(layer), Some(bias));
+        let ConvLayer { c_out, options: ConvOptions { stride, .. }, .. } = layer;
         Ok(Box::new(Layer { outline: self.clone(), columns: c_out, c_out, stride }))
     }
 
-    fn conv3x3_upsampled(&self, compute: Compute, weight: &Tensor, bias: &Tensor) -> Result<Box<dyn UpsampledConv>> {
-        let (c_out, c_in, _, _) = weight.dims4()?;
-        self.add_weight(UpsampledConv3x3::bytes(compute, c_in, c_out), Some(bias));
-        Ok(Box::new(Upsampled { outline: self.clone(), c_out }))
+    fn conv3x3_upsampled(
+        &self,
+        compute: Compute,
+        weight: &Tensor,
+        bias: &Tensor,
+        large_maps: bool,
+    ) -> Result<Box<dyn UpsampledConv>> {
+        let options = ConvOptions { large_maps, ..1.into() };
+        let layer = ConvLayer::new(compute, self.packing, weight, options)?;
+        self.add_weight(UpsampledConv3x3::bytes(layer), Some(bias));
+        Ok(Box::new(Upsampled { outline: self.clone(), c_out: layer.c_out }))
     }
 
     fn group_norm(&self, _: Compute, weight: &Tensor, bias: &Tensor, _: f64) -> Result<Box<dyn GroupNorm>> {

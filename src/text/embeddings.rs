@@ -32,8 +32,8 @@ impl Triggers {
         let name = embedding.name();
         ensure!(!ids.is_empty(), "the name '{name}' of an embedding contains no word; give one with FILE=NAME");
         if let Some(other) = self.triggers.iter().find(|trigger| trigger.ids == ids) {
-            let other = &other.name;
-            bail!("two embeddings have the name '{name}' (the other: '{other}'); give one with FILE=NAME");
+            let other = if other.name == name { String::new() } else { format!(" (the other: '{}')", other.name) };
+            bail!("two embeddings have the name '{name}'{other}; give one another name with FILE=NAME");
         }
         let start = self.vectors.last().map_or(TextConfig::VOCABULARY as u32, |range| range.end);
         let place = self.triggers.partition_point(|trigger| trigger.ids.len() >= ids.len());

@@ -31,7 +31,7 @@ impl Encoder {
     /// # Errors
     /// If a tensor is missing or has another shape.
     pub fn new(config: &VaeConfig, scale_factor: f64, lb: LayerBuilder) -> Result<Self> {
-        let (moments, encoder) = (lb.pp("quant_conv"), lb.pp("encoder"));
+        let (moments, encoder) = (lb.pp("quant_conv"), lb.pp("encoder").for_large_maps());
         let c = config.ch * config.ch_mult[config.ch_mult.len() - 1];
         let down = (0..config.ch_mult.len())
             .into_par_iter()

@@ -31,7 +31,7 @@ impl KlDecoder {
     /// # Errors
     /// If a tensor is missing or has another shape.
     pub fn new(config: &VaeConfig, scale_factor: f64, lb: LayerBuilder) -> Result<Self> {
-        let (latents, decoder) = (lb.pp("post_quant_conv"), lb.pp("decoder"));
+        let (latents, decoder) = (lb.pp("post_quant_conv"), lb.pp("decoder").for_large_maps());
         let c = config.ch * config.ch_mult[config.ch_mult.len() - 1];
         let up = (0..config.ch_mult.len())
             .into_par_iter()

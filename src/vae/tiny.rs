@@ -42,7 +42,7 @@ impl TinyDecoder {
     /// # Errors
     /// If a tensor is missing or has another shape.
     pub fn new(lb: LayerBuilder) -> Result<Self> {
-        let layers = lb.pp("decoder.layers");
+        let layers = lb.pp("decoder.layers").for_large_maps();
         Ok(Self {
             conv_in: conv3x3_relu(4, CHANNELS, layers.pp(0))?,
             levels: [2, 7].map(|first| Level::new(first, &layers)).into_iter().collect::<Result<_>>()?,

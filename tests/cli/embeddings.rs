@@ -47,7 +47,7 @@ fn notes_name_the_embeddings_and_those_in_the_prompts() {
     let prompt = ["--prompt", "a toy, BAD-HANDS-5", "--n_iter", "2"];
     let flags = ["--embedding", "words/charturner.bin=toy", "--embedding_dir", "words"];
     let expected = "note: --embedding_dir leaves out a file: 'words/more/easyneg.safetensors': two embeddings have the name 'easyneg' \
-                    (the other: 'EasyNeg'); give one with FILE=NAME\n\
+                    (the other: 'EasyNeg'); give one another name with FILE=NAME\n\
                     note: --embedding_dir leaves out a file: 'words/more/empty.pt' is empty; download it again\n\
                     note: embeddings: toy (1 vector), EasyNeg (4 vectors), bad-hands-5 (2 vectors), charturner (1 vector)\n\
                     note: embeddings in the prompts: toy, bad-hands-5\n";

@@ -177,7 +177,7 @@ fn auto_refuses_what_it_does_not_recognise() {
 fn a_note_names_an_interval_of_guidance_without_steps() {
     let notes = notes(&["--guidance_interval", "0.9,0.91", "--ddim_steps", "4"]);
     assert!(
-        notes.contains("--guidance_interval 0.9,0.91 contains none of the 4 steps, so guidance is never used"),
+        notes.contains("--guidance_interval 0.9,0.91 contains none of the 4 steps, so the scale is 1 in all of them"),
         "{notes}"
     );
 }

@@ -125,7 +125,7 @@ fn convolutions_equal_their_definition() {
             let residual = random(plain.dims(), 4);
             let sum = (&plain + &residual).unwrap();
             assert_close(&name, &conv.forward_add(&x, &residual).unwrap(), &sum, limit);
-            let rectified = Conv2d::new(Compute::F32, &k, &bias, ConvOptions { stride, relu: true }).unwrap();
+            let rectified = Conv2d::new(Compute::F32, &k, &bias, ConvOptions { relu: true, ..stride.into() }).unwrap();
             let (ours, expected) = (rectified.forward_add(&x, &residual).unwrap(), sum.relu().unwrap());
             assert_close(&format!("{name}, ReLU"), &ours, &expected, limit);
             let shift = random(&[1, c_out], 5);
@@ -133,6 +133,23 @@ fn convolutions_equal_their_definition() {
             assert_close(&name, &conv.forward_shift(&x, &shift).unwrap(), &shifted, limit);
         }
     }
+}
+
+#[test]
+fn convolutions_of_large_maps_equal_their_definition() -> Result<()> {
+    for [b, h, w, c_in, c_out] in [[2, 64, 64, 32, 48], [1, 37, 50, 256, 128], [1, 1, 7, 64, 256], [1, 9, 6, 48, 40]] {
+        let (x, k, bias) = (random(&[b, h, w, c_in], 1), weight(&[c_out, c_in, 3, 3], 2), random(&[c_out], 3));
+        let sum = ops::plain::conv3x3(&x, &k, &bias, 1)?;
+        let residual = random(sum.dims(), 4);
+        let expected = (sum + &residual)?.relu()?;
+        for (compute, limit) in [(Compute::F32, WINOGRAD), (Compute::Half, HALF)] {
+            let options = ConvOptions { stride: 1, relu: true, large_maps: true };
+            let conv = Conv2d::new(compute, &k, &bias, options)?;
+            let name = format!("convolution of {b}×{h}×{w}×{c_in} to {c_out} in {compute:?}");
+            assert_close(&name, &conv.forward_add(&x, &residual)?, &expected, limit);
+        }
+    }
+    Ok(())
 }
 
 #[test]
@@ -360,7 +377,7 @@ fn convolutions_of_upsampled_maps_equal_their_definition() {
     for (c_in, c_out) in [(7, 5), (32, 32), (64, 100), (66, 48)] {
         let (x, k, bias) = (random(&[2, 3, 5, c_in], 1), weight(&[c_out, c_in, 3, 3], 2), random(&[c_out], 3));
         for (compute, limit) in [(Compute::F32, EXACT), (Compute::Half, HALF)] {
-            let conv = ops::UpsampledConv2d::new(compute, &k, &bias).unwrap();
+            let conv = ops::UpsampledConv2d::new(compute, &k, &bias, false).unwrap();
             for (h, w) in [(6, 10), (5, 10), (6, 9), (5, 9)] {
                 let plain = ops::plain::conv3x3_upsampled(&x, &k, &bias, h, w).unwrap();
                 assert_close("upsampled convolution", &conv.forward(&x, h, w).unwrap(), &plain, limit);
@@ -370,10 +387,28 @@ fn convolutions_of_upsampled_maps_equal_their_definition() {
 }
 
 #[test]
+fn convolutions_of_large_upsampled_maps_equal_their_definition() -> Result<()> {
+    // Whole tiles and cut ones; too few channels for transforms.
+    for [b, h, w, c_in, c_out] in [[2, 30, 34, 64, 100], [1, 2, 4, 96, 32], [1, 6, 12, 320, 64], [1, 8, 8, 16, 40]] {
+        let (x, k) = (random(&[b, h / 2, w / 2, c_in], 1), weight(&[c_out, c_in, 3, 3], 2));
+        let bias = random(&[c_out], 3);
+        let plain = ops::plain::conv3x3_upsampled(&x, &k, &bias, h, w)?;
+        for (compute, limit) in [(Compute::F32, WINOGRAD), (Compute::Half, HALF)] {
+            let conv = ops::UpsampledConv2d::new(compute, &k, &bias, true)?;
+            let name = format!("upsampled convolution to {b}×{h}×{w}×{c_out} in {compute:?}");
+            assert_close(&name, &conv.forward(&x, h, w)?, &plain, limit);
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn a_map_is_upsampled_to_twice_its_size_at_most_one_less() {
-    let conv = ops::UpsampledConv2d::new(Compute::F32, &random(&[32, 32, 3, 3], 1), &random(&[32], 2)).unwrap();
-    let x = random(&[1, 3, 5, 32], 3);
-    for (h, w) in [(7, 10), (4, 10), (6, 11), (6, 8)] {
+    let (weight, bias, x) = (random(&[32, 32, 3, 3], 1), random(&[32], 2), random(&[1, 3, 5, 32], 3));
+    for (large_maps, (h, w)) in
+        [(false, (7, 10)), (false, (4, 10)), (false, (6, 11)), (false, (6, 8)), (true, (5, 10)), (true, (6, 9))]
+    {
+        let conv = ops::UpsampledConv2d::new(Compute::F32, &weight, &bias, large_maps).unwrap();
         let error = conv.forward(&x, h, w).unwrap_err().to_string();
         assert!(error.contains(&format!("to {h}×{w}")), "{error}");
     }

@@ -92,7 +92,7 @@ pub(super) fn refuse(tensors: &Tensors, metadata: &Metadata) -> Result<()> {
 /// Returns the error for a file without a tensor of a LoRA.
 fn not_a_lora(tensors: &Tensors) -> Error {
     if foreign::check_complete(tensors).is_ok() {
-        return anyhow!("is a whole checkpoint, not a LoRA; give it as the model");
+        return anyhow!("is a whole checkpoint, not a LoRA; give it with --ckpt");
     }
     match foreign::refuse(tensors) {
         Err(error) => advised(error),

@@ -1,9 +1,9 @@
 //! The CPU kernels as a [`Backend`] over candle's tensors.
 
-use super::{Act, AttentionShape, Conv3x3, ConvEpilogue, Epilogue, Format, MapShape, Norm, Output, Packed, RowOffsets};
+use super::{Act, AttentionShape, Conv3x3, ConvEpilogue, ConvLayer, Epilogue, Format, MapShape, Norm, Output, Packed};
 use super::{
-    UpsampledConv3x3, attention, copy_rows, gemm, group_norm, isa, layer_norm, quick_gelu, to_tensor, with_f32,
-    with_operand, with_weight,
+    RowOffsets, UpsampledConv3x3, attention, copy_rows, gemm, group_norm, isa, layer_norm, quick_gelu, to_tensor,
+    with_f32, with_operand, with_weight,
 };
 use crate::ops::backend::{self, Addends, Backend, Capture, LinearWeights, MatMul, Packer};
 use crate::ops::conv2d::ConvOptions;
@@ -50,9 +50,8 @@ impl Packer for Cpu {
         bias: &Tensor,
         options: ConvOptions,
     ) -> Result<Box<dyn MatMul>> {
-        let c_in = weight.dim(1)?;
-        let packed =
-            with_weight(weight, |weight| Ok(Conv3x3::new(compute, self.packing, weight, c_in, options.stride)))?;
+        let layer = ConvLayer::new(compute, self.packing, weight, options)?;
+        let packed = with_weight(weight, |weight| Ok(Conv3x3::new(layer, weight)))?;
         Ok(Box::new(Conv { weight: packed, bias: bias.to_vec1()?, options }))
     }
 
@@ -61,9 +60,11 @@ impl Packer for Cpu {
         compute: Compute,
         weight: &Tensor,
         bias: &Tensor,
+        large_maps: bool,
     ) -> Result<Box<dyn backend::UpsampledConv>> {
-        let c_in = weight.dim(1)?;
-        let packed = with_weight(weight, |weight| Ok(UpsampledConv3x3::new(compute, weight, c_in)))?;
+        let options = ConvOptions { large_maps, ..1.into() };
+        let layer = ConvLayer::new(compute, self.packing, weight, options)?;
+        let packed = with_weight(weight, |weight| Ok(UpsampledConv3x3::new(layer, weight)))?;
         Ok(Box::new(UpsampledConv { weight: packed, bias: bias.to_vec1()? }))
     }
 
@@ -200,7 +201,7 @@ impl MatMul for Conv {
             }
             None => Cow::Borrowed(&self.bias[..]),
         };
-        let (ConvOptions { stride, relu }, (b, h, w, _)) = (self.options, x.dims4()?);
+        let (ConvOptions { stride, relu, .. }, (b, h, w, _)) = (self.options, x.dims4()?);
         let y = with_residual(addends, |residual| {
             let epilogue = ConvEpilogue { bias: &bias, residual, relu };
             with_f32(x, |x| Ok(self.weight.forward(x, MapShape { b, h, w }, epilogue)))

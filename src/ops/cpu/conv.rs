@@ -8,7 +8,9 @@ use super::operand::Output;
 use super::packed::{Format, Packed};
 use super::weight::Weight;
 use super::winograd::{CompactWinograd, LANES, TileSize, Winograd};
+use crate::ops::conv2d::ConvOptions;
 use crate::ops::{Compute, Packing};
+use candle_core::{DType, Result, Tensor};
 
 /// The size of an input or output: B maps of h·w pixels.
 #[derive(Clone, Copy)]
@@ -27,6 +29,34 @@ pub struct ConvEpilogue<'a> {
     pub residual: Option<&'a [f32]>,
     /// If true, negative sums become 0.
     pub relu: bool,
+}
+
+/// What decides how a 3×3 convolution is computed.
+#[derive(Clone, Copy)]
+pub struct ConvLayer {
+    pub compute: Compute,
+    pub packing: Packing,
+    /// Whether the elements of the weight are f16 before it is packed.
+    pub is_f16: bool,
+    pub c_in: usize,
+    pub c_out: usize,
+    pub options: ConvOptions,
+}
+
+impl ConvLayer {
+    /// Returns the layer with this `weight` (C_out, C_in, 3, 3).
+    ///
+    /// # Errors
+    /// If the weight has another shape.
+    pub fn new(compute: Compute, packing: Packing, weight: &Tensor, options: ConvOptions) -> Result<Self> {
+        let (c_out, c_in, _, _) = weight.dims4()?;
+        Ok(Self { compute, packing, is_f16: weight.dtype() == DType::F16, c_in, c_out, options })
+    }
+
+    /// Whether larger weights for fewer products are worth their memory.
+    fn has_large_tiles(self) -> bool {
+        self.options.large_maps && self.packing == Packing::Fast
+    }
 }
 
 /// The packed weight of a convolution.
@@ -50,6 +80,10 @@ const LARGE_WEIGHT: usize = 320 * 320;
 /// their smaller tiles take more transforms.
 const BF16_CHANNELS: usize = 320;
 
+/// The largest number of 3×3 kernels for which 6×6 tiles are worth their memory in layers with large maps. With those of the next
+/// larger layers, the weights of Stable Diffusion's decoder would take 0.5 GB more.
+const SIX_KERNELS: usize = 512 * 256;
+
 /// The algorithm of a convolution, and the format of its weight.
 enum Algorithm {
     Direct(Format),
@@ -58,9 +92,10 @@ enum Algorithm {
 }
 
 impl Algorithm {
-    fn new(wanted: Compute, packing: Packing, is_f16: bool, c_in: usize, c_out: usize, stride: usize) -> Self {
-        if stride > 1 {
-            return Self::Direct(Format::of(wanted, isa(), c_in));
+    fn new(layer: ConvLayer) -> Self {
+        let ConvLayer { compute, packing, is_f16, c_in, c_out, options } = layer;
+        if options.stride > 1 {
+            return Self::Direct(Format::of(compute, isa(), c_in));
         }
         // Too few channels for the vectors of the transforms, and little to save.
         if c_in < LANES || c_out < LANES {
@@ -68,10 +103,13 @@ impl Algorithm {
         }
         let can_be_compact = CompactWinograd::supports(c_in, c_out);
         if can_be_compact && packing == Packing::Compact && c_in * c_out >= LARGE_WEIGHT {
-            return Self::Compact(Format::of_f32_products(wanted, is_f16));
+            return Self::Compact(Format::of_f32_products(compute, is_f16));
         }
-        let format = Format::of(wanted, isa(), c_in);
+        let format = Format::of(compute, isa(), c_in);
         match format {
+            _ if layer.has_large_tiles() && c_in * c_out <= SIX_KERNELS => {
+                Self::Winograd(TileSize::Six, if format == Format::Bf16 { Format::F32 } else { format })
+            }
             // The transforms of larger tiles would lose one of the three digits of bf16. Tiles three columns wide would reach far
             // beyond small maps.
             Format::Bf16 if c_in.min(c_out) >= BF16_CHANNELS && c_out >= SMALL_MAP_CHANNELS => {
@@ -88,12 +126,12 @@ impl Algorithm {
 }
 
 impl Conv3x3 {
-    /// Packs `weight` (C_out, C_in, 3, 3) for the fastest algorithm that `packing` allows.
-    pub fn new(wanted: Compute, packing: Packing, weight: Weight, c_in: usize, stride: usize) -> Self {
-        let c_out = weight.len() / (9 * c_in);
+    /// Packs the `weight` (C_out, C_in, 3, 3) of a layer for the fastest algorithm that its packing allows.
+    pub fn new(layer: ConvLayer, weight: Weight) -> Self {
+        let ConvLayer { c_in, c_out, options, .. } = layer;
         let taps = |format: Format| Packed::from_weight::<9>(isa(), format, weight, c_in);
-        match Algorithm::new(wanted, packing, weight.is_f16(), c_in, c_out, stride) {
-            Algorithm::Direct(format) => Self::Direct { weight: taps(format), c_in, stride },
+        match Algorithm::new(layer) {
+            Algorithm::Direct(format) => Self::Direct { weight: taps(format), c_in, stride: options.stride },
             Algorithm::Winograd(size, format) => {
                 Self::Winograd(Winograd::new(isa(), format, size, weight, c_in, c_out))
             }
@@ -101,9 +139,10 @@ impl Conv3x3 {
         }
     }
 
-    /// The size in bytes of a weight packed by [`Self::new`]. `is_f16`: whether its elements are f16.
-    pub fn bytes(wanted: Compute, packing: Packing, is_f16: bool, c_in: usize, c_out: usize, stride: usize) -> f64 {
-        match Algorithm::new(wanted, packing, is_f16, c_in, c_out, stride) {
+    /// The size in bytes of a layer's weight packed by [`Self::new`].
+    pub fn bytes(layer: ConvLayer) -> f64 {
+        let ConvLayer { c_in, c_out, .. } = layer;
+        match Algorithm::new(layer) {
             Algorithm::Direct(format) | Algorithm::Compact(format) => Packed::bytes(format, 9 * c_in, c_out),
             Algorithm::Winograd(size, format) => size.points() as f64 * Packed::bytes(format, c_in, c_out),
         }
@@ -135,24 +174,30 @@ pub enum UpsampledConv3x3 {
 }
 
 impl UpsampledConv3x3 {
-    /// Returns the format of a transformed weight, if the layer has enough channels. Tiles are the same for f32 and bf16.
-    fn format(wanted: Compute, c_in: usize, c_out: usize) -> Option<Format> {
-        (c_in >= LANES && c_out >= LANES).then(|| Format::of(wanted, isa(), c_in))
+    /// Returns the size of tiles and the format of a transformed weight, if the layer has enough channels.
+    fn tiles(layer: ConvLayer) -> Option<(TileSize, Format)> {
+        let ConvLayer { compute, c_in, c_out, .. } = layer;
+        let format = Format::of(compute, isa(), c_in);
+        // The transforms of larger tiles would lose one of the three digits of bf16.
+        let is_six = layer.has_large_tiles() && format != Format::Bf16;
+        let size = if is_six { TileSize::UpsampledSix } else { TileSize::Upsampled };
+        (c_in >= LANES && c_out >= LANES).then_some((size, format))
     }
 
-    /// Packs `weight` (C_out, C_in, 3, 3).
-    pub fn new(wanted: Compute, weight: Weight, c_in: usize) -> Self {
-        let c_out = weight.len() / (9 * c_in);
-        match Self::format(wanted, c_in, c_out) {
-            Some(format) => Self::Winograd(Winograd::new(isa(), format, TileSize::Upsampled, weight, c_in, c_out)),
+    /// Packs the `weight` (C_out, C_in, 3, 3) of a layer.
+    pub fn new(layer: ConvLayer, weight: Weight) -> Self {
+        let ConvLayer { c_in, c_out, .. } = layer;
+        match Self::tiles(layer) {
+            Some((size, format)) => Self::Winograd(Winograd::new(isa(), format, size, weight, c_in, c_out)),
             None => Self::Direct { weight: Packed::from_weight::<9>(isa(), Format::F32, weight, c_in), c_in },
         }
     }
 
-    /// The size in bytes of a weight packed by [`Self::new`].
-    pub fn bytes(wanted: Compute, c_in: usize, c_out: usize) -> f64 {
-        match Self::format(wanted, c_in, c_out) {
-            Some(format) => TileSize::Upsampled.points() as f64 * Packed::bytes(format, c_in, c_out),
+    /// The size in bytes of a layer's weight packed by [`Self::new`].
+    pub fn bytes(layer: ConvLayer) -> f64 {
+        let ConvLayer { c_in, c_out, .. } = layer;
+        match Self::tiles(layer) {
+            Some((size, format)) => size.points() as f64 * Packed::bytes(format, c_in, c_out),
             None => Packed::bytes(Format::F32, 9 * c_in, c_out),
         }
     }

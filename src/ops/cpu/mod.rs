@@ -42,7 +42,7 @@ use weight::with_weight;
 
 pub use add_products::{Product, add_products};
 pub use backend::Cpu;
-pub use conv::{Conv3x3, UpsampledConv3x3};
+pub use conv::{Conv3x3, ConvLayer, UpsampledConv3x3};
 pub use f16::f16_to_f32;
 pub use isa::{Isa, isa};
 pub use math::all_finite;

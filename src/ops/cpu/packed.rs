@@ -289,7 +289,8 @@ pub(super) fn panels(vectors: usize, lanes: usize) -> Vec<Panel> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::cpu::Conv3x3;
+    use crate::ops::conv2d::ConvOptions;
+    use crate::ops::cpu::{Conv3x3, ConvLayer};
     use half::f16;
 
     /// The element at (`row`, `column`) of a packed matrix whose panels are read by `read`.
@@ -350,12 +351,14 @@ mod tests {
                 shapes.into_iter().flat_map(|shape| [Packing::Fast, Packing::Compact].map(|packing| (shape, packing)))
             {
                 let weight = vec![f16::ZERO; 9 * c_in * c_out];
-                let slots = match Conv3x3::new(compute, packing, Weight::F16(&weight), c_in, stride) {
+                let options = ConvOptions { large_maps: c_in.max(c_out) < 64, ..stride.into() };
+                let layer = ConvLayer { compute, packing, is_f16: true, c_in, c_out, options };
+                let slots = match Conv3x3::new(layer, Weight::F16(&weight)) {
                     Conv3x3::Direct { weight, .. } => weight.data.len(),
                     Conv3x3::Winograd(winograd) => winograd.points().iter().map(|point| point.data.len()).sum(),
                     Conv3x3::Compact(compact) => compact.taps().data.len(),
                 };
-                assert_eq!(Conv3x3::bytes(compute, packing, true, c_in, c_out, stride), 4. * slots as f64);
+                assert_eq!(Conv3x3::bytes(layer), 4. * slots as f64);
             }
         }
     }

@@ -27,11 +27,6 @@ impl<'a> Weight<'a> {
         }
     }
 
-    /// Whether the elements are f16.
-    pub fn is_f16(self) -> bool {
-        matches!(self, Self::F16(_))
-    }
-
     /// Returns `count` elements from `start` on. `buffer`: where they are converted, if they are f16.
     ///
     /// # Panics

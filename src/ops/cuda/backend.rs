@@ -46,6 +46,7 @@ impl Packer for Cuda {
         compute: Compute,
         weight: &Tensor,
         bias: &Tensor,
+        _: bool,
     ) -> Result<Box<dyn backend::UpsampledConv>> {
         Ok(Box::new(UpsampledConv(Gemm::conv3x3(compute, weight, bias, 1)?)))
     }

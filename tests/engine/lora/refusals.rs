@@ -60,7 +60,7 @@ fn loras_for_other_models_are_refused_by_the_width_of_their_prompts() {
 #[test]
 fn files_of_other_kinds_are_refused() {
     let whole = open(&fixture("nano.ckpt")).err().unwrap().to_string();
-    assert!(whole.contains("is a whole checkpoint, not a LoRA; give it as the model"), "{whole}");
+    assert!(whole.contains("is a whole checkpoint, not a LoRA; give it with --ckpt"), "{whole}");
     let embedding = Lora::default().with("emb_params", &[8, 768]);
     refused(embedding, "is a textual inversion (a word for a model, not a model), not a LoRA; give a LoRA");
     refused(Lora::default().with("first_stage_model.decoder.conv_in.weight", &[1]), "is a VAE alone, not a LoRA");

@@ -27,9 +27,14 @@ pub enum TileSize {
     TwoByThree,
     /// F(4×4, 3×3): 36 products make 16 outputs; weights grow by 4.
     Four,
+    /// F(6×6, 3×3): 64 products make 36 outputs; weights grow by 64/9.
+    Six,
     /// 2×2 outputs for a map upsampled by 2, so that their 4×4 inputs are 3×3 pixels: 9 products make 4 outputs; weights do not
     /// grow.
     Upsampled,
+    /// 6×6 outputs for a map upsampled by 2, so that their 8×8 inputs are 5×5 pixels: 49 products make 36 outputs; weights grow by
+    /// 49/9. For maps of even sizes only.
+    UpsampledSix,
 }
 
 impl TileSize {
@@ -39,14 +44,15 @@ impl TileSize {
             TileSize::Two | TileSize::Upsampled => (2, 2),
             TileSize::TwoByThree => (2, 3),
             TileSize::Four => (4, 4),
+            TileSize::Six | TileSize::UpsampledSix => (6, 6),
         }
     }
 
     /// The factor by which maps are upsampled before the convolution.
     fn upsampling(self) -> usize {
         match self {
-            TileSize::Two | TileSize::TwoByThree | TileSize::Four => 1,
-            TileSize::Upsampled => 2,
+            TileSize::Two | TileSize::TwoByThree | TileSize::Four | TileSize::Six => 1,
+            TileSize::Upsampled | TileSize::UpsampledSix => 2,
         }
     }
 
@@ -62,7 +68,9 @@ impl TileSize {
             TileSize::Two => 4 * 4,
             TileSize::TwoByThree => 4 * 5,
             TileSize::Four => 6 * 6,
+            TileSize::Six => 8 * 8,
             TileSize::Upsampled => 3 * 3,
+            TileSize::UpsampledSix => 7 * 7,
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use super::TileSize;
 use super::transforms::{
-    input_transform_four, input_transform_three, input_transform_two, input_transform_upsampled, output_transform_four,
-    output_transform_three, output_transform_two, output_transform_upsampled,
+    input_transform_four, input_transform_six, input_transform_three, input_transform_two, input_transform_upsampled,
+    input_transform_upsampled_six, output_transform_four, output_transform_six, output_transform_three,
+    output_transform_two, output_transform_upsampled, output_transform_upsampled_six,
 };
 use crate::ops::Compute;
 use crate::ops::cpu::bf16::pair_vector;
@@ -83,13 +84,18 @@ for_each_isa! {
     /// the last block may be shorter. `x` is smaller than the outputs if it is upsampled.
     pub fn input_tile(tiles: Tiles, tile: usize, x: &[f32], channels: Channels, compute: Compute, out: &DisjointSlice) {
         let (two, three, four) = (input_transform_two, input_transform_three, input_transform_four);
-        let upsampled = input_transform_upsampled;
+        let (six, upsampled) = (input_transform_six, input_transform_upsampled);
         match tiles.size {
-            TileSize::Two => transform_input::<BF16, 4, 4>((two, two), tiles, tile, x, channels, compute, out),
-            TileSize::TwoByThree => transform_input::<BF16, 4, 5>((two, three), tiles, tile, x, channels, compute, out),
-            TileSize::Four => transform_input::<BF16, 6, 6>((four, four), tiles, tile, x, channels, compute, out),
+            TileSize::Two => transform_input::<BF16, 4, 4, 4, 4>((two, two), tiles, tile, x, channels, compute, out),
+            TileSize::TwoByThree => transform_input::<BF16, 4, 5, 4, 5>((two, three), tiles, tile, x, channels, compute, out),
+            TileSize::Four => transform_input::<BF16, 6, 6, 6, 6>((four, four), tiles, tile, x, channels, compute, out),
+            TileSize::Six => transform_input::<BF16, 8, 8, 8, 8>((six, six), tiles, tile, x, channels, compute, out),
             TileSize::Upsampled => {
-                transform_input::<BF16, 3, 3>((upsampled, upsampled), tiles, tile, x, channels, compute, out)
+                transform_input::<BF16, 3, 3, 3, 3>((upsampled, upsampled), tiles, tile, x, channels, compute, out)
+            }
+            TileSize::UpsampledSix => {
+                let six = input_transform_upsampled_six;
+                transform_input::<BF16, 5, 5, 7, 7>((six, six), tiles, tile, x, channels, compute, out)
             }
         }
     }
@@ -104,10 +110,10 @@ pub struct Channels {
     pub block: usize,
 }
 
-/// `H` and `W`: the height and width of the tile's inputs.
+/// `DOWN` and `ACROSS`: the height and width of the tile's inputs, `H` and `W`: those of its points.
 #[inline(always)]
-fn transform_input<const BF16: bool, const H: usize, const W: usize>(
-    (vertical, horizontal): (impl Fn([f32; H]) -> [f32; H], impl Fn([f32; W]) -> [f32; W]),
+fn transform_input<const BF16: bool, const DOWN: usize, const ACROSS: usize, const H: usize, const W: usize>(
+    (vertical, horizontal): (impl Fn([f32; DOWN]) -> [f32; H], impl Fn([f32; ACROSS]) -> [f32; W]),
     tiles: Tiles,
     tile: usize,
     x: &[f32],
@@ -117,12 +123,12 @@ fn transform_input<const BF16: bool, const H: usize, const W: usize>(
 ) {
     let (image, (h, w), (top, left)) = tiles.inputs(tile);
     let Channels { count: c, block } = channels;
-    let mut columns = [[[0.; LANES]; H]; W];
+    let mut columns = [[[0.; LANES]; H]; ACROSS];
     let mut transformed = [[0.; LANES]; W];
     for channel in chunks::<LANES>(c) {
-        for j in 0..W {
-            let mut column = [[0.; LANES]; H];
-            for i in 0..H {
+        for j in 0..ACROSS {
+            let mut column = [[0.; LANES]; DOWN];
+            for i in 0..DOWN {
                 // Because of the padding, the inputs begin one pixel above and to the left of the outputs.
                 let (row, pixel) = ((top + i).wrapping_sub(1), (left + j).wrapping_sub(1));
                 if row < h && pixel < w {
@@ -178,8 +184,9 @@ for_each_isa! {
         out: &DisjointSlice,
     ) {
         let place = (tiles, tile, row);
-        let (two, four) = (|m, _| output_transform_two(m), |m, _| output_transform_four(m));
-        let (three, upsampled) = (|m, _| output_transform_three(m), output_transform_upsampled);
+        let (two, three) = (|m, _| output_transform_two(m), |m, _| output_transform_three(m));
+        let (four, six) = (|m, _| output_transform_four(m), |m, _| output_transform_six(m));
+        let upsampled = output_transform_upsampled;
         match tiles.size {
             TileSize::Two => transform_output::<4, 4, 2, 2, LANES>((two, two), place, products, epilogue, out),
             TileSize::TwoByThree => transform_output::<4, 5, 2, 3, LANES>((two, three), place, products, epilogue, out),
@@ -187,14 +194,19 @@ for_each_isa! {
                 transform_output::<6, 6, 4, 4, NARROW>((four, four), place, products, epilogue, out)
             }
             TileSize::Four => transform_output::<6, 6, 4, 4, LANES>((four, four), place, products, epilogue, out),
+            TileSize::Six => transform_output::<8, 8, 6, 6, LANES>((six, six), place, products, epilogue, out),
             TileSize::Upsampled => {
                 transform_output::<3, 3, 2, 2, LANES>((upsampled, upsampled), place, products, epilogue, out)
+            }
+            TileSize::UpsampledSix => {
+                let six = |m, _| output_transform_upsampled_six(m);
+                transform_output::<7, 7, 6, 6, LANES>((six, six), place, products, epilogue, out)
             }
         }
     }
 }
 
-/// `H` and `W`: the height and width of the tile's inputs, `DOWN` and `ACROSS`: those of its outputs. `vertical`, `horizontal`:
+/// `H` and `W`: the height and width of the tile's points, `DOWN` and `ACROSS`: those of its outputs. `vertical`, `horizontal`:
 /// the transforms of a column and a row, which are also told whether the map ends within the tile.
 #[inline(always)]
 fn transform_output<const H: usize, const W: usize, const DOWN: usize, const ACROSS: usize, const L: usize>(

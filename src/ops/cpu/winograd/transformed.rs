@@ -2,7 +2,8 @@
 
 use super::tiles::{Channels, Products, Tiles, input_tile, output_tile};
 use super::transforms::{
-    transform_weights, weight_transform_four, weight_transform_three, weight_transform_two, weight_transform_upsampled,
+    transform_weights, weight_transform_four, weight_transform_six, weight_transform_three, weight_transform_two,
+    weight_transform_upsampled, weight_transform_upsampled_six,
 };
 use super::{TileSize, tile_memory};
 use crate::ops::Compute;
@@ -34,7 +35,9 @@ impl Winograd {
             TileSize::Two => pack::<16>(isa, format, size, weight, c_in, c_out).into(),
             TileSize::TwoByThree => pack::<20>(isa, format, size, weight, c_in, c_out).into(),
             TileSize::Four => pack::<36>(isa, format, size, weight, c_in, c_out).into(),
+            TileSize::Six => pack::<64>(isa, format, size, weight, c_in, c_out).into(),
             TileSize::Upsampled => pack::<9>(isa, format, size, weight, c_in, c_out).into(),
+            TileSize::UpsampledSix => pack::<49>(isa, format, size, weight, c_in, c_out).into(),
         };
         Self { size, points }
     }
@@ -45,7 +48,7 @@ impl Winograd {
         &self.points
     }
 
-    /// `x`: (B, h, w, C_in) → (B, h, w, C_out), the shape `map`. With `TileSize::Upsampled`, `x` is
+    /// `x`: (B, h, w, C_in) → (B, h, w, C_out), the shape `map`. For an upsampled map, `x` is
     /// (B, ⌈h/2⌉, ⌈w/2⌉, C_in).
     pub fn forward(&self, x: &[f32], map: MapShape, epilogue: ConvEpilogue) -> Vec<f32> {
         let c_out = self.points[0].n;
@@ -135,12 +138,17 @@ for_each_isa! {
         points: &mut [&mut [f32]],
     ) {
         let (two, three, four) = (weight_transform_two, weight_transform_three, weight_transform_four);
-        let upsampled = weight_transform_upsampled;
+        let (six, upsampled) = (weight_transform_six, weight_transform_upsampled);
         match size {
             TileSize::Two => transform_weight((two, two), weight, columns, c_in, compute, width, points),
             TileSize::TwoByThree => transform_weight((two, three), weight, columns, c_in, compute, width, points),
             TileSize::Four => transform_weight((four, four), weight, columns, c_in, compute, width, points),
+            TileSize::Six => transform_weight((six, six), weight, columns, c_in, compute, width, points),
             TileSize::Upsampled => transform_weight((upsampled, upsampled), weight, columns, c_in, compute, width, points),
+            TileSize::UpsampledSix => {
+                let six = weight_transform_upsampled_six;
+                transform_weight((six, six), weight, columns, c_in, compute, width, points)
+            }
         }
     }
 }

@@ -52,7 +52,8 @@ pub fn weight_transform_three(w: [f32; 3]) -> [f32; 5] {
     ]
 }
 
-/// G for F(4): a polynomial's values at 0, 1, -1, 2, -2 and infinity, scaled.
+/// G for F(4): a polynomial's values at 0, 1, -1, 2, -2 and infinity, scaled so that none is much smaller than the weights, which
+/// f16 could not represent exactly.
 #[inline(always)]
 pub fn weight_transform_four(w: [f32; 3]) -> [f32; 6] {
     let (even, odd) = (w[0] + w[2], w[1]);
@@ -61,8 +62,26 @@ pub fn weight_transform_four(w: [f32; 3]) -> [f32; 6] {
         w[0] * (1. / 4.),
         (even + odd) * (-1. / 6.),
         (even - odd) * (-1. / 6.),
-        (even2 + odd2) * (1. / 24.),
-        (even2 - odd2) * (1. / 24.),
+        (even2 + odd2) * (1. / 6.),
+        (even2 - odd2) * (1. / 6.),
+        w[2],
+    ]
+}
+
+/// G for F(6): a polynomial's values at 0, 1, -1, 2, -2, 1/2, -1/2 and infinity, scaled as for F(4).
+#[inline(always)]
+pub fn weight_transform_six(w: [f32; 3]) -> [f32; 8] {
+    let (even, odd) = (w[0] + w[2], w[1]);
+    let (even2, odd2) = (w[0] + w[2] * 4., w[1] * 2.);
+    let (even_half, odd_half) = (w[0] + w[2] * 0.25, w[1] * 0.5);
+    [
+        w[0],
+        (even + odd) * (-2. / 9.),
+        (even - odd) * (-2. / 9.),
+        (even2 + odd2) * (8. / 45.),
+        (even2 - odd2) * (8. / 45.),
+        (even_half + odd_half) * (32. / 45.),
+        (even_half - odd_half) * (32. / 45.),
         w[2],
     ]
 }
@@ -72,6 +91,14 @@ pub fn weight_transform_four(w: [f32; 3]) -> [f32; 6] {
 #[inline(always)]
 pub fn weight_transform_upsampled(w: [f32; 3]) -> [f32; 3] {
     [w[0], w[0] + w[1] + w[2], w[2]]
+}
+
+/// G for F(6) and an upsampled map: a polynomial's values at 0, 1, 2, -2, 1/2, -1/2 and infinity, scaled. The value at -1 is not
+/// needed, as that of the inputs is always 0.
+#[inline(always)]
+pub fn weight_transform_upsampled_six(w: [f32; 3]) -> [f32; 7] {
+    let [at_0, at_1, _, at_2, at_minus_2, at_half, at_minus_half, infinity] = weight_transform_six(w);
+    [at_0, at_1 * 2., at_2 * 3., -at_minus_2, at_half * 1.5, at_minus_half * 0.5, infinity]
 }
 
 /// Bᵀ for F(2).
@@ -122,13 +149,70 @@ pub fn input_transform_four(d: [f32; 6]) -> [f32; 6] {
 pub fn output_transform_four(m: [f32; 6]) -> [f32; 4] {
     let (even, odd) = (m[1] + m[2], m[1] - m[2]);
     let (even2, odd2) = (m[3] + m[4], m[3] - m[4]);
-    [m[0] + even + even2, odd + odd2 * 2., even + even2 * 4., odd + odd2 * 8. + m[5]]
+    [m[0] + even + even2 * 0.25, odd + odd2 * 0.5, even + even2, odd + odd2 * 2. + m[5]]
+}
+
+/// Bᵀ for F(6).
+#[inline(always)]
+pub fn input_transform_six(d: [f32; 8]) -> [f32; 8] {
+    let (even, odd) = (d[2] - d[4] * 4.25 + d[6], d[1] - d[3] * 4.25 + d[5]);
+    let (even2, odd2) = (d[2] * 0.25 - d[4] * 1.25 + d[6], (d[1] * 0.25 - d[3] * 1.25 + d[5]) * 2.);
+    let (even_half, odd_half) = (d[2] * 4. - d[4] * 5. + d[6], (d[1] * 4. - d[3] * 5. + d[5]) * 0.5);
+    [
+        d[0] - d[6] + (d[4] - d[2]) * 5.25,
+        even + odd,
+        even - odd,
+        even2 + odd2,
+        even2 - odd2,
+        even_half + odd_half,
+        even_half - odd_half,
+        d[7] - d[1] + (d[3] - d[5]) * 5.25,
+    ]
+}
+
+/// Aᵀ for F(6).
+#[inline(always)]
+pub fn output_transform_six(m: [f32; 8]) -> [f32; 6] {
+    let (even, odd) = (m[1] + m[2], m[1] - m[2]);
+    let (even2, odd2) = (m[3] + m[4], m[3] - m[4]);
+    let (even_half, odd_half) = (m[5] + m[6], m[5] - m[6]);
+    [
+        m[0] + even + even2 * 0.0625 + even_half,
+        odd + odd2 * 0.125 + odd_half * 0.5,
+        even + even2 * 0.25 + even_half * 0.25,
+        odd + odd2 * 0.5 + odd_half * 0.125,
+        even + even2 + even_half * 0.0625,
+        odd + odd2 * 2. + odd_half * 0.03125 + m[7],
+    ]
 }
 
 /// Bᵀ for an upsampled map.
 #[inline(always)]
 pub fn input_transform_upsampled(d: [f32; 3]) -> [f32; 3] {
     [d[0] - d[1], d[1], d[2] - d[1]]
+}
+
+/// Bᵀ for F(6) and an upsampled map. Five pixels are eight inputs, of which pairs are equal, and which as a polynomial are
+/// (1 + t)·p(t²). So their values at t and -t differ only by a factor, by which the weights are multiplied.
+#[inline(always)]
+pub fn input_transform_upsampled_six(x: [f32; 5]) -> [f32; 7] {
+    let at_2 = x[1] * 0.25 - x[2] * 1.25 + x[3];
+    let at_half = x[1] * 4. - x[2] * 5. + x[3];
+    [
+        x[0] - x[3] + (x[2] - x[1]) * 5.25,
+        x[1] - x[2] * 4.25 + x[3],
+        at_2,
+        at_2,
+        at_half,
+        at_half,
+        x[4] - x[1] + (x[2] - x[3]) * 5.25,
+    ]
+}
+
+/// Aᵀ for F(6) and an upsampled map.
+#[inline(always)]
+pub fn output_transform_upsampled_six(m: [f32; 7]) -> [f32; 6] {
+    output_transform_six([m[0], m[1], 0., m[2], m[3], m[4], m[5], m[6]])
 }
 
 /// Aᵀ for an upsampled map. `is_cut`: whether the map ends after the first output. Its right neighbour is then 0 instead of x₀, for
