@@ -55,7 +55,8 @@ impl ConvLayer {
 
     /// Whether larger weights for fewer products are worth their memory.
     fn has_large_tiles(self) -> bool {
-        self.options.large_maps && self.packing == Packing::Fast
+        let kernels = self.c_in * self.c_out;
+        self.options.large_maps && (self.packing == Packing::Fast || kernels <= FEW_KERNELS)
     }
 }
 
@@ -83,6 +84,9 @@ const BF16_CHANNELS: usize = 320;
 /// The largest number of 3×3 kernels for which 6×6 tiles are worth their memory in layers with large maps. With those of the next
 /// larger layers, the weights of Stable Diffusion's decoder would take 0.5 GB more.
 const SIX_KERNELS: usize = 512 * 256;
+
+/// The largest number of 3×3 kernels for which 6×6 tiles are worth their memory even with compact packing: 4 MB at most.
+const FEW_KERNELS: usize = 128 * 128;
 
 /// The algorithm of a convolution, and the format of its weight.
 enum Algorithm {
