@@ -12,7 +12,7 @@ pub struct ConvOptions {
     pub stride: usize,
     /// If true, negative results become 0.
     pub relu: bool,
-    /// Whether maps are mostly of 32×32 pixels or more, so that larger weights for fewer products are worth their memory.
+    /// If true, maps are mostly of 32×32 pixels or more, and larger weights for fewer products are worth their memory.
     pub large_maps: bool,
 }
 

@@ -11,7 +11,7 @@ pub struct LayerBuilder<'a> {
     vb: VarBuilder<'a>,
     compute: Compute,
     packer: &'a dyn Packer,
-    /// Whether the layers' maps are large.
+    /// If true, the layers' maps are large.
     large_maps: bool,
 }
 

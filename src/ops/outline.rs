@@ -155,8 +155,7 @@ impl Packer for Outline {
         bias: &Tensor,
         large_maps: bool,
     ) -> Result<Box<dyn UpsampledConv>> {
-        let options = ConvOptions { large_maps, ..1.into() };
-        let layer = ConvLayer::new(compute, self.packing, weight, options)?;
+        let layer = ConvLayer::upsampled(compute, self.packing, weight, large_maps)?;
         self.add_weight(UpsampledConv3x3::bytes(layer), Some(bias));
         Ok(Box::new(Upsampled { outline: self.clone(), c_out: layer.c_out }))
     }

@@ -62,8 +62,7 @@ impl Packer for Cpu {
         bias: &Tensor,
         large_maps: bool,
     ) -> Result<Box<dyn backend::UpsampledConv>> {
-        let options = ConvOptions { large_maps, ..1.into() };
-        let layer = ConvLayer::new(compute, self.packing, weight, options)?;
+        let layer = ConvLayer::upsampled(compute, self.packing, weight, large_maps)?;
         let packed = with_weight(weight, |weight| Ok(UpsampledConv3x3::new(layer, weight)))?;
         Ok(Box::new(UpsampledConv { weight: packed, bias: bias.to_vec1()? }))
     }

@@ -31,12 +31,12 @@ pub struct ConvEpilogue<'a> {
     pub relu: bool,
 }
 
-/// What decides how a 3×3 convolution is computed.
+/// The properties of a 3×3 convolution that decide how it is computed.
 #[derive(Clone, Copy)]
 pub struct ConvLayer {
     pub compute: Compute,
     pub packing: Packing,
-    /// Whether the elements of the weight are f16 before it is packed.
+    /// If true, the elements of the weight are f16 before it is packed.
     pub is_f16: bool,
     pub c_in: usize,
     pub c_out: usize,
@@ -53,7 +53,15 @@ impl ConvLayer {
         Ok(Self { compute, packing, is_f16: weight.dtype() == DType::F16, c_in, c_out, options })
     }
 
-    /// Whether larger weights for fewer products are worth their memory.
+    /// Returns the layer with this `weight` (C_out, C_in, 3, 3) that convolves an upsampled map.
+    ///
+    /// # Errors
+    /// If the weight has another shape.
+    pub fn upsampled(compute: Compute, packing: Packing, weight: &Tensor, large_maps: bool) -> Result<Self> {
+        Self::new(compute, packing, weight, ConvOptions { large_maps, ..1.into() })
+    }
+
+    /// Returns whether the packing allows tiles of 6×6 outputs, whose weights are larger.
     fn has_large_tiles(self) -> bool {
         let kernels = self.c_in * self.c_out;
         self.options.large_maps && (self.packing == Packing::Fast || kernels <= FEW_KERNELS)

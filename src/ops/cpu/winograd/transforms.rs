@@ -52,8 +52,8 @@ pub fn weight_transform_three(w: [f32; 3]) -> [f32; 5] {
     ]
 }
 
-/// G for F(4): a polynomial's values at 0, 1, -1, 2, -2 and infinity, scaled so that none is much smaller than the weights, which
-/// f16 could not represent exactly.
+/// G for F(4): a polynomial's values at 0, 1, -1, 2, -2 and infinity, scaled so that none is much smaller than the weights: f16
+/// has fewer digits for numbers below 6e-5.
 #[inline(always)]
 pub fn weight_transform_four(w: [f32; 3]) -> [f32; 6] {
     let (even, odd) = (w[0] + w[2], w[1]);
